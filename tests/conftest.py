@@ -20,7 +20,11 @@ collect_ignore = ["shared/on_pretended.py"]
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file() -> Generator[None, list[object], list[object]]:
     """Look for examples in the library alone: to look through the tests, which have none, takes a second."""
-    return [one for one in (yield) if not isinstance(one, DoctestModule)]
+    return [
+        collected_item
+        for collected_item in (yield)
+        if not isinstance(collected_item, DoctestModule)
+    ]
 
 
 @pytest.fixture

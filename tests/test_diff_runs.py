@@ -79,12 +79,19 @@ def test_times_and_paths_are_no_difference(tmp_path, capsys):
 
 
 def test_each_kind_of_file_shows_what_differs(tmp_path):
-    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75, name="y")
-    found, _ = differences(first, second)
-    assert {one.file for one in found} == {
+    first = folder(tmp_path / "a")
+    second = folder(tmp_path / "b", value=0.75, name="y")
+    found_differences, _ = differences(first, second)
+    assert {file_difference.file for file_difference in found_differences} == {
         f"a{ending}" for ending in [*comparers, ".bin"]
     }
-    shown = {(one.file, one.where): (one.first, one.second) for one in found}
+    shown = {
+        (file_difference.file, file_difference.where): (
+            file_difference.first,
+            file_difference.second,
+        )
+        for file_difference in found_differences
+    }
     assert shown["a.csv", "feature, row 0"] == ("x", "y")
     assert shown["a.csv", "value, row 0"] == ("0.5", "0.75")
     assert shown["a.parquet", "value, row 0"] == ("0.5", "0.75")
@@ -93,7 +100,13 @@ def test_each_kind_of_file_shows_what_differs(tmp_path):
     assert shown["a.npz", "value[0, 1], 1 of 4 values"] == ("0.5", "0.75")
     assert shown["a.safetensors", "value[0], 1 of 1 values"] == ("0.5", "0.75")
     assert shown["a.bin", ""] == ("1 bytes", "other 1 bytes")
-    assert "line 1" in {one.file: one.where for one in found}["a.html"]
+    assert (
+        "line 1"
+        in {
+            file_difference.file: file_difference.where
+            for file_difference in found_differences
+        }["a.html"]
+    )
 
 
 @pytest.mark.parametrize("names", [("tw", "a-b"), ("MT", "k1"), ("aaa", "run-0")])
@@ -113,8 +126,10 @@ def test_folders_named_like_words_or_parts_of_them(tmp_path, monkeypatch, names)
     (tmp_path / names[1] / "report.html").write_text(
         f"<p>{text}</p>\n<p>permgrad explain {names[1]}/other</p>"
     )
-    found, _ = differences(*map(Path, names))
-    assert [one.where for one in found] == ["line 2"]
+    found_differences, _ = differences(*map(Path, names))
+    assert [file_difference.where for file_difference in found_differences] == [
+        "line 2"
+    ]
 
 
 def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_path):
@@ -138,8 +153,8 @@ def page(error, seconds, times):
         )
         view.figure(drawing, "Lower left is better.", timed=timed)
     figures = [
-        f"<figure{' data-clock' if own.timed else ''} style=''>{page_data(own.chart.spec())}</figure>"
-        for _, own in view.blocks
+        f"<figure{' data-clock' if figure_block.timed else ''} style=''>{page_data(figure_block.chart.spec())}</figure>"
+        for _, figure_block in view.blocks
     ]
     clock = f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
     return f"<p>{clock}</p>\n" + "\n".join(figures)
@@ -155,28 +170,28 @@ def test_figures_and_sentences_of_times_are_no_difference(tmp_path):
         (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
     assert len(set(pages.values())) == 3
     assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
-    found, _ = differences(tmp_path / "a.html", tmp_path / "c.html")
-    assert found
+    found_differences, _ = differences(tmp_path / "a.html", tmp_path / "c.html")
+    assert found_differences
 
 
 def test_sentences_of_times_in_a_record_are_no_difference(tmp_path):
     def record(name, took, gap):
-        said = [
+        sentences = [
             "A is best.",
             f"Here it took {took} s to fit, by the clock, 2 times as long as B (0.3 s).",
             gap,
         ]
-        (tmp_path / name).write_text(json.dumps({"sentences": said}), encoding="utf-8")
+        (tmp_path / name).write_text(
+            json.dumps({"sentences": sentences}), encoding="utf-8"
+        )
         return tmp_path / name
 
-    first, second, third = (
-        record("a.json", 0.63, "one"),
-        record("b.json", 1.8, "one"),
-        record("c.json", 0.63, "two"),
-    )
+    first = record("a.json", 0.63, "one")
+    second = record("b.json", 1.8, "one")
+    third = record("c.json", 0.63, "two")
     assert differences(first, second) == ([], 1)
-    found, _ = differences(first, third)
-    assert found
+    found_differences, _ = differences(first, third)
+    assert found_differences
 
 
 @pytest.mark.slow
@@ -188,20 +203,21 @@ def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
     assert text.count("<figure data-clock style") == text.count("Lower left is better")
     before, caption, after = text.partition("Run time in seconds (from 0), every seed")
     assert caption
-    other = (
+    changed_page = (
         before
         + caption
         + re.sub(r">(\d+\.\d+)</td></tr>", r">\g<1>7</td></tr>", after, count=1)
     )
-    assert other != text
+    assert changed_page != text
     (tmp_path / "b" / "report.html").rename(tmp_path / "a.html")
-    (tmp_path / "b.html").write_text(other, encoding="utf-8")
+    (tmp_path / "b.html").write_text(changed_page, encoding="utf-8")
     assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
 
 
 def test_numbers_may_differ_by_a_share_where_asked(tmp_path):
-    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.5000001)
-    assert {one.file for one in differences(first, second)[0]} == {
+    first = folder(tmp_path / "a")
+    second = folder(tmp_path / "b", value=0.5000001)
+    assert {file_difference.file for file_difference in differences(first, second)[0]} == {
         "a.csv", "a.parquet", "a.json", "a.npz", "a.safetensors"
     }  # fmt: skip
     assert differences(first, second, tolerance=1e-6)[0] == []
@@ -218,28 +234,34 @@ def test_missing_files_other_shapes_and_damage(tmp_path):
     (second / "a.json").write_text("{", encoding="utf-8")
     np.savez(second / "a.npz", value=np.zeros(3), more=np.zeros(1))
     pd.read_csv(second / "a.csv")[:1].to_csv(second / "a.csv", index=False)
-    found = {
-        (one.file, one.where): (one.first, one.second)
-        for one in differences(first, second)[0]
+    difference_by_name = {
+        (file_difference.file, file_difference.where): (
+            file_difference.first,
+            file_difference.second,
+        )
+        for file_difference in differences(first, second)[0]
     }
-    assert found["a.bin", ""] == ("there", "missing")
-    assert found["new.txt", ""] == ("missing", "there")
+    assert difference_by_name["a.bin", ""] == ("there", "missing")
+    assert difference_by_name["new.txt", ""] == ("missing", "there")
     assert (
-        found["a.safetensors", ""][0]
-        == found["a.json", ""][0]
+        difference_by_name["a.safetensors", ""][0]
+        == difference_by_name["a.json", ""][0]
         == "(cannot be read as its name says)"
     )
-    assert found["a.npz", "value"] == ("float64 (2, 2)", "float64 (3,)")
-    assert found["a.npz", "more"] == ("missing", "there")
-    assert found["a.csv", "rows"] == ("2", "1")
+    assert difference_by_name["a.npz", "value"] == ("float64 (2, 2)", "float64 (3,)")
+    assert difference_by_name["a.npz", "more"] == ("missing", "there")
+    assert difference_by_name["a.csv", "rows"] == ("2", "1")
 
 
 def test_the_command_ends_with_1_and_says_what(tmp_path, capsys):
-    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75)
+    first = folder(tmp_path / "a")
+    second = folder(tmp_path / "b", value=0.75)
     assert main([str(first), str(second)]) == 1
-    said = capsys.readouterr().out
-    assert "a.json: value: 0.5 → 0.75" in said
-    assert said.splitlines()[-1].endswith("differences in 5 files; 10 files compared.")
+    printed_output = capsys.readouterr().out
+    assert "a.json: value: 0.5 → 0.75" in printed_output
+    assert printed_output.splitlines()[-1].endswith(
+        "differences in 5 files; 10 files compared."
+    )
     assert main([str(first / "a.json"), str(second / "a.json"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {
         "files": 1, "differences": [{"file": "a.json", "where": "value", "first": "0.5", "second": "0.75"}]
@@ -271,8 +293,8 @@ def test_lines_that_say_how_long_something_took_are_no_difference(tmp_path):
             json.dumps({"records": lines, "cached": name == "b"})
         )
     assert differences(tmp_path / "a", tmp_path / "b") == ([], 2)
-    found, _ = differences(tmp_path / "a", tmp_path / "c")
-    assert [str(one) for one in found] == [
+    found_differences, _ = differences(tmp_path / "a", tmp_path / "c")
+    assert [str(file_difference) for file_difference in found_differences] == [
         "results.csv: value, row 1: 0.5 → 0.75",
         "results.json: records[1][2]: 0.5 → 0.75",
     ]
@@ -285,9 +307,9 @@ def test_lines_that_say_how_long_something_took_are_no_difference(tmp_path):
 def test_texts_that_python_would_take_for_numbers_differ(tmp_path, one, other, same):
     for name, cell in (("a", one), ("b", other)):
         (tmp_path / f"{name}.csv").write_text(f"level,rows\n{cell},3\n")
-    found, compared = differences(tmp_path / "a.csv", tmp_path / "b.csv")
+    found_differences, compared = differences(tmp_path / "a.csv", tmp_path / "b.csv")
     assert compared == 1
-    assert [str(own) for own in found] == (
+    assert [str(file_difference) for file_difference in found_differences] == (
         [] if same else [f"a.csv: level, row 0: {one} → {other}"]
     )
 
@@ -300,7 +322,7 @@ def test_columns_of_the_data_differ_whatever_their_names(tmp_path, column):
         (tmp_path / f"{name}.csv").write_text(
             f"{column},seconds\n{value},{value}\n", encoding="utf-8"
         )
-    found, _ = differences(tmp_path / "a.csv", tmp_path / "b.csv")
-    assert [str(one) for one in found] == [f"a.csv: {column}, row 0: 1 → 2"], (
-        "seconds are permgrad's own"
-    )
+    found_differences, _ = differences(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert [str(file_difference) for file_difference in found_differences] == [
+        f"a.csv: {column}, row 0: 1 → 2"
+    ], "seconds are permgrad's own"

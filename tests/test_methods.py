@@ -23,9 +23,9 @@ def test_every_method_is_a_class_whose_signature_is_its_options():
     for name in dir(pg.methods):
         method = getattr(pg.methods, name)
         parameters = inspect.signature(method).parameters
-        assert {each.name: each.default for each in parameters.values()} == dict(
-            method.options
-        )
+        assert {
+            parameter.name: parameter.default for parameter in parameters.values()
+        } == dict(method.options)
         missing = [
             option for option in parameters if option not in inspect.getdoc(method)
         ]
@@ -64,7 +64,8 @@ def test_inner_settings_are_no_options_and_unknown_ones_are_refused():
 
 def test_objects_with_options_are_members_and_methods_of_single_inputs():
     torch = pytest.importorskip("torch")
-    net, inputs = torch.nn.Bilinear(2, 3, 1), (torch.randn(40, 2), torch.randn(40, 3))
+    net = torch.nn.Bilinear(2, 3, 1)
+    inputs = (torch.randn(40, 2), torch.randn(40, 3))
     call = {"random_state": 0, "progress": False}
     lime = with_settings("lime", samples=300, ridge=2.0)
 
@@ -78,8 +79,8 @@ def test_objects_with_options_are_members_and_methods_of_single_inputs():
     assert not np.array_equal(shares(lime), shares("lime"))  # the options matter
     np.testing.assert_allclose(shares(lime)[:, 0], alone / alone.sum(), rtol=1e-9)
     by_input = [
-        pg.explain(net, inputs, method={"input1": own}, **call).values
-        for own in (lime, "lime", tuned(lime))
+        pg.explain(net, inputs, method={"input1": input_method}, **call).values
+        for input_method in (lime, "lime", tuned(lime))
     ]
     assert not np.array_equal(by_input[0], by_input[1])
     assert np.array_equal(by_input[0], by_input[2])

@@ -19,10 +19,10 @@ from tools.mutants._mutation_choice import Chooser
 
 def changed(source: str, operator: str | None = None) -> set[str]:
     """Return the changed lines of all mutants, without their indentation."""
-    found = find_mutants(textwrap.dedent(source), "toy.py")
+    found_mutants = find_mutants(textwrap.dedent(source), "toy.py")
     diffs = [
         mutant.diff(textwrap.dedent(source))
-        for mutant in found
+        for mutant in found_mutants
         if operator in (None, mutant.operator)
     ]
     return {
@@ -90,7 +90,9 @@ def test_several_lines_comments_and_signs_outside_ascii_are_kept():
         """
     )
     (mutant,) = [
-        one for one in find_mutants(source, "toy.py") if one.operator == "arithmetic"
+        mutant
+        for mutant in find_mutants(source, "toy.py")
+        if mutant.operator == "arithmetic"
     ]
     assert mutant.apply(source) == source.replace("+ ß\n", "- ß\n")
     assert mutant.node_lines == (4, 5)
@@ -155,9 +157,9 @@ def test_an_assignment_that_all_depends_on_is_kept():
     assert (
         len(
             [
-                one
-                for one in find_mutants(textwrap.dedent(source), "toy.py")
-                if one.operator == "statement"
+                mutant
+                for mutant in find_mutants(textwrap.dedent(source), "toy.py")
+                if mutant.operator == "statement"
             ]
         )
         == 2
@@ -374,16 +376,16 @@ def test_a_hang_is_ended_and_named(ask):
 @pytest.mark.slow
 def test_costs_tell_shared_fixtures_from_tests(ask, tmp_path):
     assert ask(stop=False, details=str(tmp_path / "details")) == ("passed", "", 2)
-    found = json.loads((tmp_path / "details").read_text())
-    assert found["known"] == [
+    cost_details = json.loads((tmp_path / "details").read_text())
+    assert cost_details["known"] == [
         "tests/test_toy.py::test_size",
         "tests/test_toy.py::test_other",
     ]
-    assert found["needs"] == {
+    assert cost_details["needs"] == {
         "tests/test_toy.py::test_size": ["tests/test_toy.py::three"],
         "tests/test_toy.py::test_other": [],
     }
     assert (
-        found["durations"]["tests/test_toy.py::test_size"]["shared"]
-        == found["fixtures"]["tests/test_toy.py::three"]
+        cost_details["durations"]["tests/test_toy.py::test_size"]["shared"]
+        == cost_details["fixtures"]["tests/test_toy.py::three"]
     )

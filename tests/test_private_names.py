@@ -39,31 +39,34 @@ def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
             source = "/".join((node.module or "").split(".")[:2])
             yield from ((node.lineno, alias.name, source) for alias in node.names)
         elif isinstance(node, ast.Attribute):
-            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
-            if not own:
+            is_own_name = isinstance(node.value, ast.Name) and node.value.id in (
+                "self",
+                "cls",
+            )
+            if not is_own_name:
                 yield node.lineno, node.attr, None
 
 
 def test_private_names_stay_within_their_package() -> None:
     files = sorted(ROOT.rglob("*.py"))
-    seen = {
+    names_by_file = {
         path.relative_to(ROOT): list(
             ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         )
         for path in files
     }
     owners = defaultdict[str, set[str]](set)
-    for path, nodes in seen.items():
+    for path, nodes in names_by_file.items():
         for name in filter(is_private, defined(nodes)):
             owners[name].add(package(path))
-    found = [
+    foreign_names = [
         f"{path}:{line} {name}"
-        for path, nodes in seen.items()
+        for path, nodes in names_by_file.items()
         for line, name, source in used(nodes)
         # Names that the library does not define are another library's.
         if is_private(name)
         and owners[name]
         and package(path) not in ({source} if source else owners[name])
     ]
-    assert not found
+    assert not foreign_names
     assert len(owners) > 500, "names are seen"

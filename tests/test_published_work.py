@@ -140,8 +140,10 @@ def shortened(words: list[str]) -> list[str]:
     elif command == "tune":
         words += ["--trials", "1"]
     elif command == "compare":
-        at = words.index("--models") + 1
-        words[at] = re.sub(r"\bpaper\b", small_preset("paper"), words[at])
+        models_position = words.index("--models") + 1
+        words[models_position] = re.sub(
+            r"\bpaper\b", small_preset("paper"), words[models_position]
+        )
         words += ["--cv", "2", "--no-explain"]
     elif command == "benchmark":
         words += ["--quick", "--functions", "F6", "--methods", "gradient", "--no-peers"]
@@ -215,11 +217,9 @@ class Fused(nn.Module):
         self.image = nn.Sequential(
             nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 4)
         )
-        self.table, self.fusion, self.head = (
-            nn.Linear(3, 4),
-            nn.Identity(),
-            nn.Linear(8, 2),
-        )
+        self.table = nn.Linear(3, 4)
+        self.fusion = nn.Identity()
+        self.head = nn.Linear(8, 2)
 
     def forward(self, image, table):
         return self.head(
@@ -259,5 +259,5 @@ def test_a_call_works(text, names):
         warnings.simplefilter(
             "ignore"
         )  # of the published method, and of so small a network
-        found = eval(text, names)
-    assert found is not None
+        call_result = eval(text, names)
+    assert call_result is not None

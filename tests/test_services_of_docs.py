@@ -44,8 +44,8 @@ class _Server(BaseHTTPRequestHandler):
             answer = frame.to_csv(index=False)
         else:
             share = _chance(pd.DataFrame(json.loads(body)))
-            both = pd.DataFrame({"no": 1 - share, "yes": share})
-            answer = both.to_json(orient="records")
+            both_chances = pd.DataFrame({"no": 1 - share, "yes": share})
+            answer = both_chances.to_json(orient="records")
             if self.path == "/r":
                 answer = json.dumps(share.tolist())
         self.send_response(200)
@@ -58,11 +58,11 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    made = HTTPServer(("127.0.0.1", 0), _Server)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{made.server_port}"
-    made.shutdown()
-    made.server_close()
+    http_server = HTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=http_server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{http_server.server_port}"
+    http_server.shutdown()
+    http_server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_models_behind_a_service(server, name, path, tmp_path):
 
 def _survival():
     event_time = _draws.exponential(5 * np.exp(-X["age"].to_numpy()))
-    seen = _draws.exponential(20, len(X))
-    return np.minimum(event_time, seen), event_time <= seen
+    censoring_time = _draws.exponential(20, len(X))
+    return np.minimum(event_time, censoring_time), event_time <= censoring_time
 
 
 def test_scikit_survival():
@@ -114,10 +114,8 @@ def test_pycox():
 
     time, event = _survival()
     net = CoxPH(torch.nn.Linear(3, 1, bias=False))
-    rows, kinds = (
-        X.to_numpy("float32"),
-        (time.astype("float32"), event.astype("float32")),
-    )
+    rows = X.to_numpy("float32")
+    kinds = (time.astype("float32"), event.astype("float32"))
     net.fit(rows, kinds, epochs=200, verbose=False)
     net.compute_baseline_hazards()
     scope = {"pg": pg, "np": np, "net": net, "X": X, "time": time}
@@ -129,7 +127,8 @@ def test_the_score_of_times_needs_no_library():
     time, event = _survival()
 
     def concordance(model, rows, y):
-        risk, late = model.predict(rows), abs(y)
+        risk = model.predict(rows)
+        late = abs(y)
         pairs = (y > 0)[:, None] & (late[:, None] < late[None])
         higher = risk[:, None] > risk[None]
         return float((higher & pairs).sum() / pairs.sum())
@@ -139,8 +138,8 @@ def test_the_score_of_times_needs_no_library():
             return table["age"].to_numpy()
 
     signed = np.where(event, time, -time)
-    found = pg.explain(Risk(), X, signed, scoring=concordance, progress=False)
-    assert found.ranking()[0] == "age"
+    explanation = pg.explain(Risk(), X, signed, scoring=concordance, progress=False)
+    assert explanation.ranking()[0] == "age"
 
 
 @pytest.mark.parametrize("form", ["fields", "columns"])

@@ -20,12 +20,12 @@ def test_every_test_keeps_cases_from_both_ends(most):
     run, left_out = spread(items, most)
     assert [item for item in items if item in run or item in left_out] == items
     assert len(run) + len(left_out) == len(items)
-    kept = [item.nodeid for item in run]
-    assert {name.partition("[")[0] for name in kept} == {
+    kept_cases = [item.nodeid for item in run]
+    assert {name.partition("[")[0] for name in kept_cases} == {
         "a.py::long",
         "a.py::single",
         "b.py::long",
     }
-    assert sum(name.startswith("a.py::long") for name in kept) == min(most, 7)
-    assert "a.py::long[0]" in kept
-    assert ("a.py::long[6]" in kept) == (most > 1)
+    assert sum(name.startswith("a.py::long") for name in kept_cases) == min(most, 7)
+    assert "a.py::long[0]" in kept_cases
+    assert ("a.py::long[6]" in kept_cases) == (most > 1)

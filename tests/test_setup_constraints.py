@@ -29,16 +29,15 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(pair[0]): pair[1] for pair in pairs if len(pair) == 2}
 
 
-def faults(wanted: list[str], recorded: dict, extras: dict) -> list[str]:
+def faults(wanted_requirements: list[str], recorded: dict, extras: dict) -> list[str]:
     """Return every requirement, direct or not, that the recorded versions do not meet."""
-    found, seen, open_ = (
-        [],
-        set(),
-        [("permgrad", Requirement(text), "") for text in wanted],
-    )
+    found_faults = []
+    seen_extras = set()
+    open_ = [("permgrad", Requirement(text), "") for text in wanted_requirements]
     while open_:
         who, requirement, extra = open_.pop()
-        name, marker = canonicalize_name(requirement.name), requirement.marker
+        name = canonicalize_name(requirement.name)
+        marker = requirement.marker
         if marker is not None and not marker.evaluate(
             {"extra": extra, "python_version": "3.11"}
         ):
@@ -46,28 +45,31 @@ def faults(wanted: list[str], recorded: dict, extras: dict) -> list[str]:
         if name != "permgrad":
             version = recorded.get(name, {"version": None})["version"]
             if version is None:
-                found.append(
+                found_faults.append(
                     f"{who} requires {requirement}, which is not recorded: {RENEW}"
                 )
                 continue
             if not requirement.specifier.contains(version, prereleases=True):
-                found.append(f"{who} requires {requirement}, but {version} is pinned")
-        for own in ("", *requirement.extras):
-            if (name, own) in seen:
+                found_faults.append(
+                    f"{who} requires {requirement}, but {version} is pinned"
+                )
+        for extra_name in ("", *requirement.extras):
+            if (name, extra_name) in seen_extras:
                 continue
-            seen.add((name, own))
+            seen_extras.add((name, extra_name))
             texts = (
-                extras.get(own, ())
+                extras.get(extra_name, ())
                 if name == "permgrad"
                 else recorded[name]["requires"]
             )
-            open_ += [(name, Requirement(text), own) for text in texts]
-    return found
+            open_ += [(name, Requirement(text), extra_name) for text in texts]
+    return found_faults
 
 
 def test_the_record_is_of_these_constraints():
     recorded = {
-        name: one["version"].partition("+")[0] for name, one in RECORDED.items()
+        name: package_record["version"].partition("+")[0]
+        for name, package_record in RECORDED.items()
     }
     assert len(pins()) > 150
     assert {
@@ -79,11 +81,15 @@ def test_the_record_is_of_these_constraints():
 
 def test_installed_packages_require_what_is_recorded():
     compared = 0
-    for one in importlib.metadata.distributions():
-        known = RECORDED.get(canonicalize_name(one.metadata["Name"] or ""))
-        if known is not None and known["version"] == one.version:
-            says = {str(Requirement(text)) for text in one.requires or ()}
-            assert set(known["requires"]) <= says, f"{one.name}: {RENEW}"
+    for distribution in importlib.metadata.distributions():
+        known_record = RECORDED.get(
+            canonicalize_name(distribution.metadata["Name"] or "")
+        )
+        if known_record is not None and known_record["version"] == distribution.version:
+            says = {str(Requirement(text)) for text in distribution.requires or ()}
+            assert set(known_record["requires"]) <= says, (
+                f"{distribution.name}: {RENEW}"
+            )
             compared += 1
     assert compared > 5
 

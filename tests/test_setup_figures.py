@@ -33,15 +33,19 @@ def test_a_page_has_the_figures_of_its_records(page):
 
 @pytest.mark.parametrize("page", figures.pages())
 def test_a_figure_that_went_stale_is_written_again(page):
-    sentences = [own for own in figures.SENTENCES if own.page == page]
-    tables = [own for own in figures.TABLES if own.page == page]
+    sentences = [
+        page_sentences
+        for page_sentences in figures.SENTENCES
+        if page_sentences.page == page
+    ]
+    tables = [page_tables for page_tables in figures.TABLES if page_tables.page == page]
     text = text_of(page)
-    for own in sentences:
-        match = own.find(text)
+    for page_sentence in sentences:
+        match = page_sentence.find(text)
         stale = text[: match.start(1)] + "77.7" + text[match.end(1) :]
         assert figures.write(page, stale) == text
-    for own in tables:
-        rows = own.find(text).group(2)
+    for page_table in tables:
+        rows = page_table.find(text).group(2)
         assert rows.count("\n") > 1, "a table without rows compares nothing"
         assert figures.write(page, text.replace(rows, rows.replace("0", "7"))) == text
     assert sentences or tables
@@ -76,9 +80,9 @@ def test_pages_say_which_commit_was_measured():
         assert figures.origin(page) in text_of(page)
         assert "()" not in figures.origin(page)
     readme = {
-        own.record
-        for own in (*figures.SENTENCES, *figures.TABLES)
-        if own.page == figures.README
+        stored_figure.record
+        for stored_figure in (*figures.SENTENCES, *figures.TABLES)
+        if stored_figure.page == figures.README
     }
     assert [
         name for name in readme if f"[{name}](" not in figures.origin(figures.BENCHMARK)

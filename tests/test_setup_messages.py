@@ -30,11 +30,11 @@ def trees(folder: str) -> dict[Path, ast.Module]:
         path: path.read_text(encoding="utf-8")
         for path in sorted((ROOT / folder).rglob("*.py"))
     }
-    asked = (*ERRORS, "refusing", "however:")
+    searched_words = (*ERRORS, "refusing", "however:")
     return {
         path: ast.parse(text)
         for path, text in read.items()
-        if any(word in text for word in asked)
+        if any(word in text for word in searched_words)
     }
 
 
@@ -54,8 +54,8 @@ def faults(folder: str) -> Iterator[tuple[str, ast.Yield]]:
     for path, tree in trees(folder).items():
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef) and any(
-                isinstance(one, ast.Name) and one.id == "refusing"
-                for one in function.decorator_list
+                isinstance(decorator, ast.Name) and decorator.id == "refusing"
+                for decorator in function.decorator_list
             ):
                 yield from (
                     (f"{path}:{node.lineno}", node)
@@ -66,31 +66,32 @@ def faults(folder: str) -> Iterator[tuple[str, ast.Yield]]:
 
 def texts(node: ast.AST) -> list[str]:
     return [
-        part.value
-        for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+        constant_node.value
+        for constant_node in ast.walk(node)
+        if isinstance(constant_node, ast.Constant)
+        and isinstance(constant_node.value, str)
     ]
 
 
 @pytest.mark.parametrize("folder", PACKAGES)
 def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
-    for place, call in calls(folder):
+    for call_position, call in calls(folder):
         code = next(
             (keyword.value for keyword in call.keywords if keyword.arg == "code"), None
         )
         code = call.args[2] if code is None and len(call.args) > 2 else code
-        assert code is not None, place
+        assert code is not None, call_position
         literal = [text for text in texts(code) if text.startswith("PG")]
         # A name or an attribute is the code of another error, or an argument.
-        assert literal or isinstance(code, ast.Attribute | ast.Name), place
-        assert set(literal) <= CODES.keys(), f"{place}: {literal}"
-    for place, fault in faults(folder):
-        assert isinstance(fault.value, ast.Tuple), place
-        assert len(fault.value.elts) == 3, place
+        assert literal or isinstance(code, ast.Attribute | ast.Name), call_position
+        assert set(literal) <= CODES.keys(), f"{call_position}: {literal}"
+    for fault_position, fault in faults(folder):
+        assert isinstance(fault.value, ast.Tuple), fault_position
+        assert len(fault.value.elts) == 3, fault_position
         assert {
             text for text in texts(fault.value.elts[2]) if text.startswith("PG")
-        } <= CODES.keys(), place
-        assert texts(fault.value.elts[2]), place
+        } <= CODES.keys(), fault_position
+        assert texts(fault.value.elts[2]), fault_position
     for path, tree in trees(folder).items():
         assert not [text for text in texts(tree) if "however:" in text], path
 
@@ -105,13 +106,15 @@ def test_many_errors_are_seen() -> None:
 def said(path: Path) -> Iterator[str]:
     """Yield the texts in a file that are no docstrings, with … in the place of values."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-    within = {id(part) for node in whole for part in node.values}
+    joined_strings = [
+        node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+    ]
+    within = {id(string_part) for node in joined_strings for string_part in node.values}
     within |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in whole:
+    for node in joined_strings:
         yield "".join(
-            part.value if isinstance(part, ast.Constant) else "…"
-            for part in node.values
+            string_part.value if isinstance(string_part, ast.Constant) else "…"
+            for string_part in node.values
         )
     yield from (
         node.value
@@ -124,11 +127,15 @@ def said(path: Path) -> Iterator[str]:
 
 def options(command: Any, path: str = "permgrad") -> Iterator[tuple[str, set[str]]]:
     """Yield each command with its options."""
-    for name, one in getattr(command, "commands", {}).items():
-        yield from options(one, f"{path} {name}")
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from options(subcommand, f"{path} {name}")
     yield (
         path,
-        {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)},
+        {
+            flag
+            for parameter in command.params
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        },
     )
 
 
@@ -179,11 +186,13 @@ def test_what_messages_say_to_type_is_there() -> None:
                 called = reduce(
                     lambda place, name: getattr(place, name, None), call.split("."), pg
                 )
-                taken = inspect.signature(called).parameters if callable(called) else {}
+                accepted_parameters = (
+                    inspect.signature(called).parameters if callable(called) else {}
+                )
                 typed |= (
                     {call}
                     if called is None
-                    else {*re.findall(r"(\w+)=", arguments)} - {*taken}
+                    else {*re.findall(r"(\w+)=", arguments)} - {*accepted_parameters}
                 )
             wrong += (
                 [f"{path.name}: {', '.join(sorted(typed))} in {text!r}"]

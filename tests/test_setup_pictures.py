@@ -28,11 +28,11 @@ def test_the_short_form_makes_the_picture(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     with (
-        Image.open(picture) as made,
+        Image.open(picture) as made_picture,
         Image.open(ROOT / "docs" / "pictures" / "what-you-get.png") as committed,
     ):
-        assert made.size == committed.size
-        assert len(made.getcolors(2**16)) > 20, "not an empty page"
+        assert made_picture.size == committed.size
+        assert len(made_picture.getcolors(2**16)) > 20, "not an empty page"
 
 
 @pytest.mark.slow
@@ -43,8 +43,10 @@ def test_the_picture_of_the_method_is_made_again(tmp_path):
     )
     assert ended.returncode == 0, ended.stderr
     with (
-        Image.open(picture) as made,
+        Image.open(picture) as made_picture,
         Image.open(ROOT / "docs" / "pictures" / "method.png") as committed,
     ):
-        assert made.size == committed.size
-        assert len(made.convert("RGB").getcolors(2**16)) > 20, "not an empty page"
+        assert made_picture.size == committed.size
+        assert len(made_picture.convert("RGB").getcolors(2**16)) > 20, (
+            "not an empty page"
+        )

@@ -27,21 +27,25 @@ def example(*entries: object) -> str:
     """Return the code of the examples in docstrings."""
     read = doctest.DocTestParser().get_examples
     return "".join(
-        one.source for entry in entries for one in read(inspect.getdoc(entry) or "")
+        doc_example.source
+        for entry in entries
+        for doc_example in read(inspect.getdoc(entry) or "")
     )
 
 
 def members(kind: type) -> list[str]:
     """Return the public methods and properties that permgrad defines for a class, without those of other packages."""
-    others = [
-        one
-        for one in kind.__mro__
-        if not one.__module__.startswith("permgrad") or one is TableEncoder
+    other_bases = [
+        base_class
+        for base_class in kind.__mro__
+        if not base_class.__module__.startswith("permgrad")
+        or base_class is TableEncoder
     ]
     names = [
         name
         for name in dir(kind)
-        if not name.startswith("_") and not any(name in vars(one) for one in others)
+        if not name.startswith("_")
+        and not any(name in vars(base_class) for base_class in other_bases)
     ]
     entries = {name: inspect.getattr_static(kind, name) for name in names}
     functions = {
@@ -50,8 +54,8 @@ def members(kind: type) -> list[str]:
     }
     return [
         name
-        for name, one in functions.items()
-        if str(getattr(one, "__module__", "")).startswith("permgrad")
+        for name, function_object in functions.items()
+        if str(getattr(function_object, "__module__", "")).startswith("permgrad")
     ]
 
 

@@ -231,16 +231,18 @@ def test_messages_name_extras_that_exist():
 
 
 def test_the_conda_recipe_asks_for_what_the_wheel_asks_for():
-    other = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    conda_names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
     needs = {
-        re.sub(r"^[a-z0-9-]+", lambda name: other.get(name[0], name[0]), need)
+        re.sub(r"^[a-z0-9-]+", lambda name: conda_names.get(name[0], name[0]), need)
         for need in PROJECT["dependencies"]
     }
     run = re.search(
         r"^  run:\n(.*?)\n\n", file("conda/recipe.yaml"), re.DOTALL | re.MULTILINE
     )[1]
-    asked = {line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()}
-    assert asked == {*needs, "python" + PROJECT["requires-python"]}
+    recipe_needs = {
+        line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()
+    }
+    assert recipe_needs == {*needs, "python" + PROJECT["requires-python"]}
 
 
 def test_no_file_names_a_folder_of_a_machine():
@@ -264,15 +266,15 @@ def test_no_file_names_a_folder_of_a_machine():
 def test_records_shorten_paths():
     from benchmarks._results import shortened
 
-    said = {
+    long_record = {
         "command": "--keep /some/where/cells --data=here/a",
         "faults": ['File "/some/where/src/permgrad/a.py", line 3'],
     }
-    wanted = {
+    expected_record = {
         "command": "--keep …/cells --data=here/a",
         "faults": ['File "src/permgrad/a.py", line 3'],
     }
-    assert shortened({**said, "n": 3}) == {**wanted, "n": 3}
+    assert shortened({**long_record, "n": 3}) == {**expected_record, "n": 3}
     assert (
         shortened("https://example.org/a/b and 3/4 and </td></tr>")
         == "https://example.org/a/b and 3/4 and </td></tr>"

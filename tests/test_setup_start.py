@@ -127,7 +127,8 @@ def boosted(tmp_path_factory):
     from permgrad.evaluation.baselines.table_model import table_model
 
     pytest.importorskip("lightgbm")
-    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("boosted")
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("boosted")
     table = pd.DataFrame(
         {
             "age": rng.normal(size=80),
@@ -154,12 +155,10 @@ def test_predicting_by_a_model_of_another_library_loads_no_torch(boosted):
         [],
         0,
     ]
-    found, table = (
-        pd.read_csv(boosted / "found.csv"),
-        pd.read_csv(boosted / "table.csv"),
-    )
+    found_table = pd.read_csv(boosted / "found.csv")
+    table = pd.read_csv(boosted / "table.csv")
     assert (
-        found["prediction"].tolist()
+        found_table["prediction"].tolist()
         == pg.load(boosted / "model").predict(table).tolist()
     )
 

@@ -99,25 +99,27 @@ def public(name: str) -> Callable[..., Any]:
 
 def written(line: str) -> tuple[str, list[tuple[str, str, Any]]]:
     """Return the name in a line of ``SURFACE``, and its parameters: name, kind and default."""
-    name, _, rest = line.partition("(")
-    given = ast.parse(f"def f({rest}: ...").body[0].args  # type: ignore[attr-defined]
+    name, _, signature_rest = line.partition("(")
+    parsed_arguments = ast.parse(f"def f({signature_rest}: ...").body[0].args  # type: ignore[attr-defined]
     empty = inspect.Parameter.empty
-    defaults = [empty] * (len(given.args) - len(given.defaults)) + list(
-        map(ast.literal_eval, given.defaults)
-    )
-    found = [
-        (one.arg, "POSITIONAL_OR_KEYWORD", default)
-        for one, default in zip(given.args, defaults, strict=True)
+    defaults = [empty] * (
+        len(parsed_arguments.args) - len(parsed_arguments.defaults)
+    ) + list(map(ast.literal_eval, parsed_arguments.defaults))
+    written_parameters = [
+        (argument.arg, "POSITIONAL_OR_KEYWORD", default)
+        for argument, default in zip(parsed_arguments.args, defaults, strict=True)
     ]
-    for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        found.append(
+    for keyword_argument, default in zip(
+        parsed_arguments.kwonlyargs, parsed_arguments.kw_defaults, strict=True
+    ):
+        written_parameters.append(
             (
-                one.arg,
+                keyword_argument.arg,
                 "KEYWORD_ONLY",
                 empty if default is None else ast.literal_eval(default),
             )
         )
-    return name, found
+    return name, written_parameters
 
 
 FUNCTIONS = dict(map(written, filter(None, SURFACE.splitlines())))
@@ -125,25 +127,30 @@ FUNCTIONS = dict(map(written, filter(None, SURFACE.splitlines())))
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_have_the_parameters_that_are_written_down(name):
-    own = inspect.signature(public(name)).parameters.values()
+    own_parameters = inspect.signature(public(name)).parameters.values()
     assert [
-        (one.name, one.kind.name, one.default) for one in own if one.name != "self"
+        (parameter.name, parameter.kind.name, parameter.default)
+        for parameter in own_parameters
+        if parameter.name != "self"
     ] == FUNCTIONS[name]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_other_names_are_refused_by_python(name):
-    function, known = public(name), [one for one, _, _ in FUNCTIONS[name]]
+    function = public(name)
+    known_names = [parameter_name for parameter_name, _, _ in FUNCTIONS[name]]
     needed = dict.fromkeys(
-        one for one, _, default in FUNCTIONS[name] if default is inspect.Parameter.empty
+        parameter_name
+        for parameter_name, _, default in FUNCTIONS[name]
+        if default is inspect.Parameter.empty
     )
     needed |= {"self": None} if name.startswith("Explanation.") else {}
-    for other in WRONG:
-        if other not in known:
+    for wrong_name in WRONG:
+        if wrong_name not in known_names:
             with pytest.raises(
-                TypeError, match=f"unexpected keyword argument '{other}'"
+                TypeError, match=f"unexpected keyword argument '{wrong_name}'"
             ):
-                function(**needed, **{other: 1})
+                function(**needed, **{wrong_name: 1})
 
 
 def test_there_are_no_further_names():
@@ -159,9 +166,9 @@ def test_there_are_no_further_names():
     }
     assert set(dir(pg)) == written_down | classes | {"__version__", "methods"}
     within = {
-        f"{place}.{name}"
-        for place in ("methods", "integrations")
-        for name in dir(getattr(pg, place))
+        f"{module_name}.{name}"
+        for module_name in ("methods", "integrations")
+        for name in dir(getattr(pg, module_name))
     }
     assert within | {"Explanation.evaluate"} == {
         name for name in FUNCTIONS if "." in name
@@ -170,7 +177,10 @@ def test_there_are_no_further_names():
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_call_is_open_to_any_name(name):
-    kinds = [one.kind for one in inspect.signature(public(name)).parameters.values()]
+    kinds = [
+        parameter.kind
+        for parameter in inspect.signature(public(name)).parameters.values()
+    ]
     assert inspect.Parameter.VAR_KEYWORD not in kinds
     assert len(kinds) <= 22
 
@@ -179,19 +189,23 @@ def test_no_call_is_open_to_any_name(name):
     "kind", [pg.Model, pg.Explanation, pg.RayEngine, Comparison, PlotAccessor, Report]
 )
 def test_no_method_of_what_calls_return_is_open_to_any_name(kind):
-    own = [getattr(kind, name) for name in dir(kind) if not name.startswith("_")]
+    own_members = [
+        getattr(kind, name) for name in dir(kind) if not name.startswith("_")
+    ]
     signatures = [
-        inspect.signature(one).parameters.values() for one in own if callable(one)
+        inspect.signature(member).parameters.values()
+        for member in own_members
+        if callable(member)
     ]
     assert inspect.Parameter.VAR_KEYWORD not in {
-        one.kind for parameters in signatures for one in parameters
+        parameter.kind for parameters in signatures for parameter in parameters
     }
 
 
 @pytest.mark.parametrize("kind", [pg.HyNNClassifier, pg.HyNNRegressor])
 def test_an_estimator_has_the_methods_that_users_and_runs_call(kind):
     of_sklearn = {name for name in dir(BaseEstimator) if not name.startswith("_")}
-    own = {
+    own_names = {
         name
         for name in dir(kind)
         if not name.startswith("_") and callable(getattr(kind, name))
@@ -201,7 +215,7 @@ def test_an_estimator_has_the_methods_that_users_and_runs_call(kind):
         pg.HyNNRegressor: {"predict_proba", "predict_set"},
     }[kind]
     assert {
-        name for name in own if not re.fullmatch("set_.*_request", name)
+        name for name in own_names if not re.fullmatch("set_.*_request", name)
     } == CALLED - missing
 
 

@@ -49,8 +49,8 @@ def test_the_page_counts_what_the_model_predicts(classes):
         )
     )
     assert content.test["accuracy"] == pytest.approx(model.score(X, y))
-    wanted = confusion_matrix(y, model.predict(X), labels=model.classes_)
-    np.testing.assert_array_equal(content.test["confusion_matrix"], wanted)
+    expected_matrix = confusion_matrix(y, model.predict(X), labels=model.classes_)
+    np.testing.assert_array_equal(content.test["confusion_matrix"], expected_matrix)
     np.testing.assert_array_equal(content.predictions.best, model.predict(X))
     np.testing.assert_array_equal(
         np.asarray(content.listed.classes)[content.listed.called],
@@ -58,7 +58,9 @@ def test_the_page_counts_what_the_model_predicts(classes):
     )
     overall = content.segments["overall"]
     assert overall == pytest.approx(model.score(X, y))
-    wrong = next(one for one in content.chosen if "wrong" in one["why"])
+    wrong = next(
+        chosen_row for chosen_row in content.chosen if "wrong" in chosen_row["why"]
+    )
     assert wrong["prediction"] == model.predict(X)[wrong["row"]] != y[wrong["row"]]
     plain = LogisticRegression().fit(X, y)
     assert ReadModel(plain, X, y).model.called is None, (
@@ -79,6 +81,6 @@ def test_the_predicted_output_of_a_row_is_the_models_own():
     }
     predicted = explain_with(model, rows, target="predicted", **call)
     named = explain_with(model, rows, target=model.predict(rows), **call)
-    other = explain_with(model, rows, target=["fine"] * len(rows), **call)
+    explanation_of_fine = explain_with(model, rows, target=["fine"] * len(rows), **call)
     np.testing.assert_allclose(predicted.values, named.values)
-    assert not np.allclose(named.values, other.values)
+    assert not np.allclose(named.values, explanation_of_fine.values)

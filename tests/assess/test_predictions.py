@@ -63,14 +63,18 @@ def test_some_rows_are_taken_with_all_that_belongs_to_them():
         training_mean=1.0,
         positive="a",
     )
-    places = np.array([3, 0, 3])
-    some = rows.take(places)
-    assert some.truth.tolist() == ["b", "a", "b"]
-    assert some.guess.tolist() == CHANCES[places].tolist()
-    assert some.inside.tolist() == (CHANCES > 0.3)[places].tolist()
-    assert some.codes.tolist() == [1, 0, 1], "not those of all rows"
-    assert some.before_calibration is None, "it is drawn of all rows alone"
-    assert (some.classes, some.positive, some.training_mean) == (rows.classes, "a", 1.0)
+    row_positions = np.array([3, 0, 3])
+    selected_rows = rows.take(row_positions)
+    assert selected_rows.truth.tolist() == ["b", "a", "b"]
+    assert selected_rows.guess.tolist() == CHANCES[row_positions].tolist()
+    assert selected_rows.inside.tolist() == (CHANCES > 0.3)[row_positions].tolist()
+    assert selected_rows.codes.tolist() == [1, 0, 1], "not those of all rows"
+    assert selected_rows.before_calibration is None, "it is drawn of all rows alone"
+    assert (
+        selected_rows.classes,
+        selected_rows.positive,
+        selected_rows.training_mean,
+    ) == (rows.classes, "a", 1.0)
     assert rows.codes.tolist() == [0, 2, -1, 1]
     none = rows.take(np.zeros(0, dtype=np.int64))
     assert (len(none), none.guess.shape) == (0, (0, 3))

@@ -47,30 +47,30 @@ def rows_of(**changes) -> Rows:
     ids=["array", "frame", "tensor", "lists"],
 )
 def test_rows_of_every_container_are_taken_by_position(inputs, listed):
-    some = taken(inputs, PLACES, 5)
-    assert type(some) is type(inputs)
-    assert listed(some) == [[6.0, 7.0], [2.0, 3.0], [2.0, 3.0]]
+    selected_inputs = taken(inputs, PLACES, 5)
+    assert type(selected_inputs) is type(inputs)
+    assert listed(selected_inputs) == [[6.0, 7.0], [2.0, 3.0], [2.0, 3.0]]
 
 
 def test_every_input_of_a_network_is_taken():
     image = torch.arange(5)[:, None, None] * torch.ones(1, 2, 2)
-    some = taken(
+    selected_inputs = taken(
         {"image": image, "table": pd.DataFrame(NUMBERS), "none": None}, PLACES, 5
     )
-    assert list(some) == ["image", "table", "none"]
-    assert some["image"].shape == (3, 2, 2)
-    assert some["image"][:, 0, 0].tolist() == [3, 1, 1]
-    assert some["table"].to_numpy().tolist() == NUMBERS[PLACES].tolist()
-    assert some["none"] is None
+    assert list(selected_inputs) == ["image", "table", "none"]
+    assert selected_inputs["image"].shape == (3, 2, 2)
+    assert selected_inputs["image"][:, 0, 0].tolist() == [3, 1, 1]
+    assert selected_inputs["table"].to_numpy().tolist() == NUMBERS[PLACES].tolist()
+    assert selected_inputs["none"] is None
     for inputs in (
         (image, NUMBERS),
         [image, NUMBERS],
         Pair(image, NUMBERS),
         {"deep": (image, [NUMBERS])},
     ):
-        some = taken(inputs, PLACES, 5)
-        assert type(some) is type(inputs)
-    assert some["deep"][1][0].tolist() == NUMBERS[PLACES].tolist()
+        selected_inputs = taken(inputs, PLACES, 5)
+        assert type(selected_inputs) is type(inputs)
+    assert selected_inputs["deep"][1][0].tolist() == NUMBERS[PLACES].tolist()
     assert (
         taken(Pair(image, NUMBERS), PLACES, 5).right.tolist()
         == NUMBERS[PLACES].tolist()
@@ -78,9 +78,9 @@ def test_every_input_of_a_network_is_taken():
 
 
 def test_as_many_inputs_as_rows_are_no_list_of_rows():
-    five = [NUMBERS + place for place in range(5)]
-    assert [each.tolist() for each in taken(five, PLACES, 5)] == [
-        (NUMBERS + place)[PLACES].tolist() for place in range(5)
+    five = [NUMBERS + offset for offset in range(5)]
+    assert [selected_input.tolist() for selected_input in taken(five, PLACES, 5)] == [
+        (NUMBERS + offset)[PLACES].tolist() for offset in range(5)
     ]
 
 
@@ -99,23 +99,27 @@ def test_encoded_rows_take_their_own():
     table = pd.DataFrame({"a": NUMBERS[:, 0]})
     encoder = TableEncoder("minmax").fit(table)
     encoded = EncodedRows(table, encoder, encoder.transform(table))
-    some = rows_of(inputs=encoded).take(PLACES).inputs
-    assert some.table["a"].tolist() == [6.0, 2.0, 2.0]
-    assert some.encoded.tolist() == encoded.encoded[PLACES].tolist()
-    assert some.encoder is encoded.encoder, "they are not encoded again"
+    selected_inputs = rows_of(inputs=encoded).take(PLACES).inputs
+    assert selected_inputs.table["a"].tolist() == [6.0, 2.0, 2.0]
+    assert selected_inputs.encoded.tolist() == encoded.encoded[PLACES].tolist()
+    assert selected_inputs.encoder is encoded.encoder, "they are not encoded again"
 
 
 def test_all_parts_of_rows_are_taken():
     names = pd.DataFrame({"who": list("vwxyz")})
     rows = rows_of(identifiers=names, truth=np.array(list("abcde"), dtype=object))
-    some = rows.take(PLACES)
-    assert len(some) == 3
-    assert some.inputs["a"].tolist() == some.frame["a"].tolist() == [6.0, 2.0, 2.0]
-    assert some.frame.index.tolist() == [6, 8, 8]
-    assert some.y.tolist() == [3, 1, 1]
-    assert some.numbers.tolist() == [300, 100, 100]
-    assert some.identifiers["who"].tolist() == ["y", "w", "w"]
-    assert some.truth.tolist() == ["d", "b", "b"]
+    selected_rows = rows.take(PLACES)
+    assert len(selected_rows) == 3
+    assert (
+        selected_rows.inputs["a"].tolist()
+        == selected_rows.frame["a"].tolist()
+        == [6.0, 2.0, 2.0]
+    )
+    assert selected_rows.frame.index.tolist() == [6, 8, 8]
+    assert selected_rows.y.tolist() == [3, 1, 1]
+    assert selected_rows.numbers.tolist() == [300, 100, 100]
+    assert selected_rows.identifiers["who"].tolist() == ["y", "w", "w"]
+    assert selected_rows.truth.tolist() == ["d", "b", "b"]
     assert rows.take(np.arange(5)) is rows, "nothing is copied"
     assert len(rows.take(np.zeros(0, dtype=np.int64))) == 0
     without = rows_of(table=None).take(PLACES)
@@ -172,7 +176,7 @@ def test_a_beeswarm_of_a_model_without_slopes_has_fewer_rows_where_each_takes_ma
     classes, features, rows
 ):
     budget = Budget()
-    each = predictions_of_row(features)
-    assert budget.swarm_rows(classes, each) == rows
+    row_predictions = predictions_of_row(features)
+    assert budget.swarm_rows(classes, row_predictions) == rows
     assert budget.swarm_rows(classes) >= rows
-    assert rows == 20 or rows * each <= 600_000
+    assert rows == 20 or rows * row_predictions <= 600_000

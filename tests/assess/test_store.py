@@ -147,8 +147,8 @@ def stored(value):
         return value
     if isinstance(value, pd.DataFrame):
         columns = []
-        for place in range(value.shape[1]):
-            column = value.iloc[:, place]
+        for column_index in range(value.shape[1]):
+            column = value.iloc[:, column_index]
             if pd.api.types.is_numeric_dtype(column) and column.dtype != bool:
                 numbers = np.array(
                     [np.nan if pd.isna(cell) else float(cell) for cell in column]
@@ -178,7 +178,10 @@ def stored(value):
     if is_dataclass(value):
         return replace(
             value,
-            **{one.name: stored(getattr(value, one.name)) for one in fields(value)},
+            **{
+                data_field.name: stored(getattr(value, data_field.name))
+                for data_field in fields(value)
+            },
         )
     if isinstance(value, Mapping):
         return {str(name): stored(item) for name, item in value.items()}
@@ -206,8 +209,10 @@ def check_same(first, second):
             first, second, equal_nan=True
         )
     elif is_dataclass(first):
-        for one in fields(first):
-            check_same(getattr(first, one.name), getattr(second, one.name))
+        for data_field in fields(first):
+            check_same(
+                getattr(first, data_field.name), getattr(second, data_field.name)
+            )
     elif isinstance(first, Mapping):
         assert list(first) == list(second)
         for name, item in first.items():
@@ -222,13 +227,13 @@ def check_same(first, second):
 
 def there_and_back(value, folder: Path, expected=None, explanation: str = ""):
     """Store a value with and without a folder, check that both are what is read, and return that."""
-    place = "explanations/it"
+    entry_path = "explanations/it"
     put, written = (
-        Store(where).put(place, value, explanation) for where in (None, folder)
+        Store(where).put(entry_path, value, explanation) for where in (None, folder)
     )
-    read = Store(folder).get(place, explanation)
-    for found in (put, written, read):
-        check_same(found, stored(value) if expected is None else expected)
+    read = Store(folder).get(entry_path, explanation)
+    for stored_value in (put, written, read):
+        check_same(stored_value, stored(value) if expected is None else expected)
     return read
 
 
@@ -451,9 +456,9 @@ def _whole(tmp_path_factory):
     return folder
 
 
-def refused(folder: Path, place: str, explanation: str = "") -> str:
+def refused(folder: Path, entry_path: str, explanation: str = "") -> str:
     with pytest.raises(pg.InputError) as caught:
-        Store(folder).get(place, explanation)
+        Store(folder).get(entry_path, explanation)
     assert caught.value.code == "PG052"
     assert "Run again with --from" in str(caught.value) or "Create it again" in str(
         caught.value
@@ -480,8 +485,8 @@ def test_damaged_facts_are_refused(content, whole, tmp_path):
     shutil.copytree(whole, folder)
     file = folder / "explanations" / "CardsSection.json"
     file.write_bytes(content)
-    said = refused(folder, "explanations/CardsSection", "none")
-    assert str(file) in said or str(folder / "explanations" / "none") in said
+    message = refused(folder, "explanations/CardsSection", "none")
+    assert str(file) in message or str(folder / "explanations" / "none") in message
     (folder / "metrics.json").write_bytes(content)
     assert (
         "metrics.json is damaged. Run again with --from model."
@@ -492,9 +497,10 @@ def test_damaged_facts_are_refused(content, whole, tmp_path):
 
 @pytest.mark.parametrize("kind", [kind for kind in SECTIONS if kind != "LocalRows"])
 def test_damaged_emptied_and_missing_arrays_are_refused(kind, whole, tmp_path):
-    place, explanation = f"explanations/{kind}", f"of {kind}"
+    entry_path = f"explanations/{kind}"
+    explanation = f"of {kind}"
     shutil.copytree(whole, tmp_path / "run")
-    file = tmp_path / "run" / f"{place}.npz"
+    file = tmp_path / "run" / f"{entry_path}.npz"
     content = file.read_bytes()
     for damaged in (
         b"",
@@ -504,15 +510,15 @@ def test_damaged_emptied_and_missing_arrays_are_refused(kind, whole, tmp_path):
         b"text",
     ):
         file.write_bytes(damaged)
-        said = refused(tmp_path / "run", place, explanation)
-        assert f"{file} is damaged. Run again with --from explanation." in said
+        message = refused(tmp_path / "run", entry_path, explanation)
+        assert f"{file} is damaged. Run again with --from explanation." in message
     np.savez(file, other=np.zeros(2))
     assert f"{file.with_suffix('.json')} is damaged" in refused(
-        tmp_path / "run", place, explanation
+        tmp_path / "run", entry_path, explanation
     )
     file.unlink()
     assert f"{file.with_suffix('.json')} is damaged" in refused(
-        tmp_path / "run", place, explanation
+        tmp_path / "run", entry_path, explanation
     )
 
 
@@ -550,10 +556,10 @@ def test_damaged_emptied_and_missing_explanations_are_refused(
     )
 
 
-def what_reading_says(folder: Path, place: str, explanation: str) -> str | None:
+def what_reading_says(folder: Path, entry_path: str, explanation: str) -> str | None:
     """Return the code of the error, or None if there is none."""
     try:
-        Store(folder).get(place, explanation)
+        Store(folder).get(entry_path, explanation)
     except pg.InputError as error:
         return error.code
     return None
@@ -562,14 +568,16 @@ def what_reading_says(folder: Path, place: str, explanation: str) -> str | None:
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_flipped_bits_are_refused_or_change_a_value(kind, whole, tmp_path):
     shutil.copytree(whole, tmp_path / "run")
-    draw, place, codes = random.Random(0), f"explanations/{kind}", []
+    draw = random.Random(0)
+    entry_path = f"explanations/{kind}"
+    codes = []
     for file in (tmp_path / "run" / "explanations").glob(f"{kind}.*"):
         content = file.read_bytes()
         for _ in range(60):
             changed = bytearray(content)
             changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
             file.write_bytes(changed)
-            codes.append(what_reading_says(tmp_path / "run", place, f"of {kind}"))
+            codes.append(what_reading_says(tmp_path / "run", entry_path, f"of {kind}"))
         file.write_bytes(content)
     assert set(codes) <= {None, "PG052"}
     assert codes.count("PG052") > 10

@@ -82,7 +82,7 @@ def fitted(request) -> tuple[Any, np.ndarray]:
 def explain(
     model: Any, y: np.ndarray, name: str, scope: str, **options: Any
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
@@ -91,7 +91,9 @@ def explain(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(model, X[:ROWS], y, method=name, scope=scope, **given)
+        return explain_with(
+            model, X[:ROWS], y, method=name, scope=scope, **call_options
+        )
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +117,8 @@ def state_of(model: Any) -> dict[str, Any]:
     """Return a copy of everything a method could leave behind on the model and in the process."""
     module: nn.Module = model.module_
     hooks = {
-        f"{name}.{kind}": len(getattr(part, kind))
-        for name, part in module.named_modules()
+        f"{name}.{kind}": len(getattr(submodule, kind))
+        for name, submodule in module.named_modules()
         for kind in (
             "_forward_hooks",
             "_forward_pre_hooks",
@@ -130,7 +132,9 @@ def state_of(model: Any) -> dict[str, Any]:
         "tensor hooks": {
             name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()
         },
-        "modes": {name: part.training for name, part in module.named_modules()},
+        "modes": {
+            name: submodule.training for name, submodule in module.named_modules()
+        },
         "requires_grad": {
             name: tensor.requires_grad for name, tensor in tensors.items()
         },
@@ -176,10 +180,12 @@ def unusual(fitted):
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_nothing_is_left_behind(unusual, name, scope):
     model, y = unusual
-    inputs, target, background = X[:ROWS].copy(), y.copy(), X[100:150].copy()
-    kept = [inputs.copy(), target.copy(), background.copy()]
+    inputs = X[:ROWS].copy()
+    target = y.copy()
+    background = X[100:150].copy()
+    originals = [inputs.copy(), target.copy(), background.copy()]
     before = state_of(model)
-    given = {
+    call_options = {
         "method": name,
         "scope": scope,
         "random_state": 0,
@@ -187,21 +193,24 @@ def test_nothing_is_left_behind(unusual, name, scope):
         "progress": False,
         **FAST.get(name, {}),
     }
-    explanation = explain_with(model, inputs, target, background=background, **given)
+    explanation = explain_with(
+        model, inputs, target, background=background, **call_options
+    )
     assert_untouched(before, state_of(model))
-    pd.testing.assert_frame_equal(inputs, kept[0])
-    np.testing.assert_array_equal(target, kept[1])
-    pd.testing.assert_frame_equal(background, kept[2])
+    pd.testing.assert_frame_equal(inputs, originals[0])
+    np.testing.assert_array_equal(target, originals[1])
+    pd.testing.assert_frame_equal(background, originals[2])
     # Modes do not change the numbers either.
     model.module_.eval()
-    again = explain_with(model, inputs, target, background=background, **given)
+    again = explain_with(model, inputs, target, background=background, **call_options)
     np.testing.assert_array_equal(numbers(explanation), numbers(again))
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_nothing_is_left_behind_after_an_error(unusual, name, scope, monkeypatch):
     model, y = unusual
-    calls, bomb = 0, None
+    calls = 0
+    bomb = None
     plain_forward = nn.Linear.forward
 
     def forward(self: nn.Linear, *arguments: Any) -> torch.Tensor:
@@ -240,15 +249,17 @@ def test_chance(fitted, plain, name, scope):
     np.testing.assert_array_equal(first, drawn(0))
     by_chance = not np.array_equal(first, drawn(1))
     assert by_chance == (name in BY_CHANCE) or name not in SETTLED
-    generator, twin = np.random.default_rng(5), np.random.default_rng(5)
-    one, two = drawn(generator), drawn(generator)
-    np.testing.assert_array_equal(one, drawn(twin))
+    generator = np.random.default_rng(5)
+    twin = np.random.default_rng(5)
+    first_draw = drawn(generator)
+    two = drawn(generator)
+    np.testing.assert_array_equal(first_draw, drawn(twin))
     np.testing.assert_array_equal(two, drawn(twin))
     unseeded = explain(model, y, name, scope, random_state=None)
     np.testing.assert_array_equal(drawn(unseeded.meta["seed"]), numbers(unseeded))
     if by_chance:
         assert not np.array_equal(drawn(None), numbers(unseeded))
-        assert not np.array_equal(one, two)
+        assert not np.array_equal(first_draw, two)
     else:
         np.testing.assert_array_equal(numbers(unseeded), first)
 
@@ -301,9 +312,9 @@ def test_the_result_is_whole(plain, name, scope, tmp_path):
     if scope == "local":
         columns = ["row", *columns]
     assert list(frame.columns)[: len(columns)] == columns
-    known = frame["p_value"].notna()
+    has_p_value = frame["p_value"].notna()
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
-    assert ((frame["p_value"] < 0.05) == outside)[known].all()
+    assert ((frame["p_value"] < 0.05) == outside)[has_p_value].all()
     explanation.save(tmp_path / "saved")
     pd.testing.assert_frame_equal(
         pg.Explanation.load(tmp_path / "saved").to_frame(), frame, check_dtype=False
@@ -313,14 +324,16 @@ def test_the_result_is_whole(plain, name, scope, tmp_path):
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_the_batch_size_changes_nothing(fitted, plain, name, scope):
     model, y = fitted
-    whole = plain(name, scope)
+    full_explanation = plain(name, scope)
     scale = max(
-        1.0, float(whole.meta.get("loss_scale") or 0), float(np.abs(whole.values).max())
+        1.0,
+        float(full_explanation.meta.get("loss_scale") or 0),
+        float(np.abs(full_explanation.values).max()),
     )
     for batch_size in (5, 1000):
         cut = explain(model, y, name, scope, batch_size=batch_size)
         np.testing.assert_allclose(
-            numbers(cut), numbers(whole), rtol=0, atol=1e-5 * scale
+            numbers(cut), numbers(full_explanation), rtol=0, atol=1e-5 * scale
         )
 
 
@@ -337,9 +350,11 @@ def test_groups_are_players(fitted, plain, name, scope):
         "permutation",
     }:
         # A group of one feature is that feature; donors are keyed by the player's name.
-        own = explanation.values[..., explanation.names.index("colour"), :]
+        colour_values = explanation.values[..., explanation.names.index("colour"), :]
         np.testing.assert_allclose(
-            own, single.values[..., single.names.index("colour"), :], atol=1e-6
+            colour_values,
+            single.values[..., single.names.index("colour"), :],
+            atol=1e-6,
         )
 
 

@@ -96,49 +96,57 @@ def grid_models():
 @pytest.mark.parametrize("name", grid_models())
 @pytest.mark.parametrize("most", [None, 2])
 def test_fewest_changes_equal_enumeration(name, most):
-    predict, rng, seen = grid_models()[name], np.random.default_rng(1), []
+    predict = grid_models()[name]
+    rng = np.random.default_rng(1)
+    fewest_changes = []
     X = rng.integers(0, 4, size=(120, 4)).astype(float)
     for row, low in itertools.product(X[:8], (2.0, 4.0, 7.0)):
         truth = enumerated(
             predict, row, [np.arange(4.0)] * 4, lambda numbers, low=low: numbers >= low
         )
-        found = pg.counterfactuals(predict, row, X, want=(low, None), max_changes=most)
-        seen.append(truth)
+        counterfactuals = pg.counterfactuals(
+            predict, row, X, want=(low, None), max_changes=most
+        )
+        fewest_changes.append(truth)
         if truth == 0:
-            assert len(found) == 0
-            assert "already" in found.summary()
+            assert len(counterfactuals) == 0
+            assert "already" in counterfactuals.summary()
         elif truth is None or (most is not None and truth > most):
-            assert len(found) == 0
+            assert len(counterfactuals) == 0
         else:
-            assert found.measures["changes"].min() == truth
-            assert (predict(found.rows) >= low).all()
+            assert counterfactuals.measures["changes"].min() == truth
+            assert (predict(counterfactuals.rows) >= low).all()
     assert {1, 2} <= set(
-        seen
+        fewest_changes
     )  # the task is neither empty nor always solved by one change
 
 
 def test_first_is_the_nearest_of_the_fewest_changes():
     X = np.random.default_rng(0).integers(0, 10, size=(300, 2)).astype(float)
-    found = pg.counterfactuals(lambda t: t[:, 0], np.array([1.0, 5]), X, want=(6, 9))
-    assert found.rows[0].tolist() == [6.0, 5.0]
+    counterfactuals = pg.counterfactuals(
+        lambda t: t[:, 0], np.array([1.0, 5]), X, want=(6, 9)
+    )
+    assert counterfactuals.rows[0].tolist() == [6.0, 5.0]
 
 
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_the_same_columns_are_changed_by_the_nearest_result_alone(diagonal):
     X = np.repeat(np.arange(10.0), 2)[:, None] + [0, 0]
     X[:, 1] = X[:, 1] if diagonal else 5
-    found = pg.counterfactuals(lambda t: t[:, 0], [0.0, 5], X, want=(3, None))
-    assert found.rows.tolist() == [[3, 5]]
+    counterfactuals = pg.counterfactuals(lambda t: t[:, 0], [0.0, 5], X, want=(3, None))
+    assert counterfactuals.rows.tolist() == [[3, 5]]
 
 
 def test_no_change_of_a_result_can_be_undone():
     row, X = refused_row()
-    found = pg.counterfactuals(RULE, row, X)
-    assert (found.changed.sum(axis=1) > 1).any()
-    for (_, other), changed in zip(found.rows.iterrows(), found.changed, strict=True):
+    counterfactuals = pg.counterfactuals(RULE, row, X)
+    assert (counterfactuals.changed.sum(axis=1) > 1).any()
+    for (_, new_row), changed in zip(
+        counterfactuals.rows.iterrows(), counterfactuals.changed, strict=True
+    ):
         for name in X.columns[changed]:
             back = (
-                pd.DataFrame([other])
+                pd.DataFrame([new_row])
                 .assign(**{name: row[name].iloc[0]})
                 .astype(X.dtypes)
             )
@@ -149,26 +157,31 @@ def test_no_change_of_a_result_can_be_undone():
 def test_all_kinds_of_columns_stay_what_they_are():
     row, X = refused_row()
     before = X.copy(deep=True)
-    found = pg.counterfactuals(RULE, row, X)
-    assert len(found) == 4
-    assert valid(found)
-    assert list(found.rows.dtypes) == list(X.dtypes)
+    counterfactuals = pg.counterfactuals(RULE, row, X)
+    assert len(counterfactuals) == 4
+    assert valid(counterfactuals)
+    assert list(counterfactuals.rows.dtypes) == list(X.dtypes)
     pd.testing.assert_frame_equal(X, before)
-    frame = found.to_frame()
+    frame = counterfactuals.to_frame()
     assert (frame["prediction"] == "yes").all()
-    np.testing.assert_allclose(frame["probability"], rule(found.rows)[:, 1])
+    np.testing.assert_allclose(frame["probability"], rule(counterfactuals.rows)[:, 1])
     moved = [
-        [str(a) != str(b) for a, b in zip(row.iloc[0], other, strict=True)]
-        for _, other in found.rows.iterrows()
+        [str(a) != str(b) for a, b in zip(row.iloc[0], new_row, strict=True)]
+        for _, new_row in counterfactuals.rows.iterrows()
     ]
-    assert (np.array(moved) == found.changed).all()
-    assert frame["changes"].tolist() == found.changed.sum(axis=1).tolist()
-    assert len({tuple(map(str, other)) for _, other in found.rows.iterrows()}) == 4
+    assert (np.array(moved) == counterfactuals.changed).all()
+    assert frame["changes"].tolist() == counterfactuals.changed.sum(axis=1).tolist()
+    assert (
+        len(
+            {tuple(map(str, new_row)) for _, new_row in counterfactuals.rows.iterrows()}
+        )
+        == 4
+    )
 
 
 def test_distances_are_those_of_a_slow_loop():
     row, X = refused_row()
-    found = pg.counterfactuals(RULE, row, X)
+    counterfactuals = pg.counterfactuals(RULE, row, X)
     numbers = {
         name: X[name].astype("int64") / 1e9 if name == "since" else X[name]
         for name in X.select_dtypes(["number", "datetime"])
@@ -177,7 +190,8 @@ def test_distances_are_those_of_a_slow_loop():
     def apart(one, other):
         total = 0.0
         for name in X:
-            a, b = one[name], other[name]
+            a = one[name]
+            b = other[name]
             if pd.isna(a) or pd.isna(b):
                 total += pd.isna(a) != pd.isna(b)
             elif name in numbers:
@@ -193,18 +207,18 @@ def test_distances_are_those_of_a_slow_loop():
         return total
 
     data = [
-        one
-        for (_, one), reached in zip(
+        table_row
+        for (_, table_row), reached in zip(
             X.iterrows(), rule(X).argmax(axis=1) == 1, strict=True
         )
         if reached
     ]
-    for place, (_, other) in enumerate(found.rows.iterrows()):
-        assert found.measures["distance"][place] == pytest.approx(
-            apart(row.iloc[0], other)
+    for position, (_, new_row) in enumerate(counterfactuals.rows.iterrows()):
+        assert counterfactuals.measures["distance"][position] == pytest.approx(
+            apart(row.iloc[0], new_row)
         )
-        assert found.measures["to_data"][place] == pytest.approx(
-            min(apart(other, one) for one in data)
+        assert counterfactuals.measures["to_data"][position] == pytest.approx(
+            min(apart(new_row, table_row) for table_row in data)
         )
 
 
@@ -225,14 +239,22 @@ LIMITS = {
 @pytest.mark.parametrize("limit", LIMITS)
 def test_limits_hold(limit):
     X, _ = people()
-    rows, seen = X[rule(X)[:, 1] < 0.5][:10], 0
+    rows = X[rule(X)[:, 1] < 0.5][:10]
+    result_count = 0
     for k in range(len(rows)):
         row = rows[k : k + 1]
-        found = pg.counterfactuals(RULE, row, X, **LIMITS[limit])
-        seen += len(found)
-        assert valid(found) if len(found) else "No such row" in found.summary()
-        for (_, new), changed in zip(found.rows.iterrows(), found.changed, strict=True):
-            old, names = row.iloc[0], set(X.columns[changed])
+        counterfactuals = pg.counterfactuals(RULE, row, X, **LIMITS[limit])
+        result_count += len(counterfactuals)
+        assert (
+            valid(counterfactuals)
+            if len(counterfactuals)
+            else "No such row" in counterfactuals.summary()
+        )
+        for (_, new), changed in zip(
+            counterfactuals.rows.iterrows(), counterfactuals.changed, strict=True
+        ):
+            old = row.iloc[0]
+            names = set(X.columns[changed])
             if limit == "fixed":
                 assert not names & {"age", "income"}
             if limit == "ranges":
@@ -250,7 +272,7 @@ def test_limits_hold(limit):
                 assert new["income"] <= old["income"]
             if limit == "few":
                 assert len(names) <= 2
-    assert seen >= 20  # the limits leave something to find
+    assert result_count >= 20  # the limits leave something to find
 
 
 @settings(max_examples=40, deadline=None)
@@ -261,33 +283,39 @@ def test_limits_hold(limit):
 def test_bounds_are_never_broken(low, width, seed, way, most, bound):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 3)).round(rng.integers(0, 3))
-    row, direction = X[0], {} if way is None else {"x1": way}
+    row = X[0]
+    direction = {} if way is None else {"x1": way}
 
     def predict(table):
         return table[:, 0] * table[:, 1] + table[:, 2]
 
-    found = pg.counterfactuals(
+    counterfactuals = pg.counterfactuals(
         predict, row, X, want=(bound, bound + 1), ranges={"x0": (low, low + width)}, direction=direction,
         fixed=["x2"], max_changes=most,
     )  # fmt: skip
-    predicted = predict(found.rows)
+    predicted = predict(counterfactuals.rows)
     assert ((predicted >= bound) & (predicted <= bound + 1)).all()
-    changed = found.rows[:, 0][found.rows[:, 0] != row[0]]
+    changed = counterfactuals.rows[:, 0][counterfactuals.rows[:, 0] != row[0]]
     assert ((changed >= low) & (changed <= low + width)).all()
-    assert (found.rows[:, 2] == row[2]).all()
-    assert {"up": found.rows[:, 1] >= row[1], "down": found.rows[:, 1] <= row[1]}.get(
-        way, np.ones(1, bool)
-    ).all()
-    assert (found.changed.sum(axis=1) <= most).all()
+    assert (counterfactuals.rows[:, 2] == row[2]).all()
+    assert {
+        "up": counterfactuals.rows[:, 1] >= row[1],
+        "down": counterfactuals.rows[:, 1] <= row[1],
+    }.get(way, np.ones(1, bool)).all()
+    assert (counterfactuals.changed.sum(axis=1) <= most).all()
 
 
 def test_a_range_beyond_the_data_is_reached_at_its_end():
     X = np.random.default_rng(0).random((100, 2))
     row = np.array([0.2, 0.3])
-    want, model = {"want": (4.0, None)}, lambda t: 3 * t[:, 0]
+    want = {"want": (4.0, None)}
+
+    def model(t):
+        return 3 * t[:, 0]
+
     assert "No such row" in pg.counterfactuals(model, row, X, **want).summary()
-    found = pg.counterfactuals(model, row, X, ranges={"x0": (0, 2.0)}, **want)
-    assert found.rows.tolist() == [[2.0, 0.3]]
+    counterfactuals = pg.counterfactuals(model, row, X, ranges={"x0": (0, 2.0)}, **want)
+    assert counterfactuals.rows.tolist() == [[2.0, 0.3]]
 
 
 # ---- outcomes --------------------------------------------------------------------------------------------------------
@@ -299,15 +327,15 @@ def test_pipelines_and_bounds_of_a_probability():
     )
     model = make_pipeline(encode, LogisticRegression(max_iter=2000)).fit(X, y)
     row = X[model.predict(X) == "no"][:1]
-    found = pg.counterfactuals(model, row, X, want={"yes": 0.8})
-    assert len(found)
-    assert (model.predict_proba(found.rows)[:, 1] >= 0.8).all()
-    found = pg.counterfactuals(model, row, X, want={"yes": (0.5, 0.6)})
+    counterfactuals = pg.counterfactuals(model, row, X, want={"yes": 0.8})
+    assert len(counterfactuals)
+    assert (model.predict_proba(counterfactuals.rows)[:, 1] >= 0.8).all()
+    counterfactuals = pg.counterfactuals(model, row, X, want={"yes": (0.5, 0.6)})
     assert (
-        (model.predict_proba(found.rows)[:, 1] >= 0.5)
-        & (model.predict_proba(found.rows)[:, 1] <= 0.6)
+        (model.predict_proba(counterfactuals.rows)[:, 1] >= 0.5)
+        & (model.predict_proba(counterfactuals.rows)[:, 1] <= 0.6)
     ).all()
-    assert len(found)
+    assert len(counterfactuals)
 
 
 def test_another_of_three_classes_and_a_named_one():
@@ -334,9 +362,9 @@ def test_a_threshold_of_its_own_decides():
     X = np.random.default_rng(0).normal(size=(300, 3))
     model = Strict().fit(X, (X[:, 0] > 0).astype(int))
     row = X[model.predict_proba(X)[:, 1] < 0.5][:1]
-    found = pg.counterfactuals(model, row, X)
-    assert len(found)
-    assert model.predict(found.rows).all()
+    counterfactuals = pg.counterfactuals(model, row, X)
+    assert len(counterfactuals)
+    assert model.predict(counterfactuals.rows).all()
     assert not pg.counterfactuals(model, X[model.predict(X) == 1][:1], X, want=1)
 
 
@@ -357,33 +385,35 @@ def test_a_rule_that_first_rows_do_not_show_decides():
     assert not between[:300].any()
     # Of such a row, the largest output is no decision either, so that there is something to find.
     for row, want in ((X[:1], None), (X[between][:1], None), (X[between][:1], 1)):
-        found = pg.counterfactuals(model, row, X, want=want)
-        assert len(found)
-        assert found.meta["prediction"] == 0
-        assert model.predict(found.rows).all()
+        counterfactuals = pg.counterfactuals(model, row, X, want=want)
+        assert len(counterfactuals)
+        assert counterfactuals.meta["prediction"] == 0
+        assert model.predict(counterfactuals.rows).all()
 
 
 def test_networks_of_permgrad():
     X, y = people(300)
     model = pg.HyNNClassifier(preset="fast", max_epochs=4, random_state=0).fit(X, y)
     row = X[model.predict(X) == "no"][:1]
-    found = pg.counterfactuals(model, row, X)
-    assert len(found)
-    assert set(model.predict(found.rows)) == {"yes"}
+    counterfactuals = pg.counterfactuals(model, row, X)
+    assert len(counterfactuals)
+    assert set(model.predict(counterfactuals.rows)) == {"yes"}
 
 
 def test_missing_cells_are_kept_or_filled_and_never_made():
     X, _ = people()
     gap = X[X["visits"].isna() & (rule(X)[:, 1] < 0.5)][:1]
-    found = pg.counterfactuals(RULE, gap, X, fixed=["age", "income"])
-    assert valid(found)
-    assert len(found)
-    others = [name for name in X if name != "visits"]
-    filled = pg.counterfactuals(RULE, gap, X, fixed=others, want={"yes": (0.01, None)})
+    counterfactuals = pg.counterfactuals(RULE, gap, X, fixed=["age", "income"])
+    assert valid(counterfactuals)
+    assert len(counterfactuals)
+    other_columns = [name for name in X if name != "visits"]
+    filled = pg.counterfactuals(
+        RULE, gap, X, fixed=other_columns, want={"yes": (0.01, None)}
+    )
     assert len(filled) == 0 or filled.rows["visits"].notna().all()
-    whole = X[X["visits"].notna() & (rule(X)[:, 1] > 0.5)][:5]
+    complete_rows = X[X["visits"].notna() & (rule(X)[:, 1] > 0.5)][:5]
     for k in range(5):
-        lower = pg.counterfactuals(RULE, whole[k : k + 1], X)
+        lower = pg.counterfactuals(RULE, complete_rows[k : k + 1], X)
         assert len(lower)
         assert lower.rows["visits"].notna().all()
 
@@ -391,14 +421,14 @@ def test_missing_cells_are_kept_or_filled_and_never_made():
 def test_dates_take_days_of_the_data_in_order():
     X, _ = people()
     row = X[(score(X) < -0.2) & (score(X) > -0.5) & (X["since"] < "2022-01-01")][:1]
-    found = pg.counterfactuals(
+    counterfactuals = pg.counterfactuals(
         RULE, row, X, fixed=[name for name in X if name != "since"], count=1
     )
     later = X["since"][X["since"] > row["since"].iloc[0]].sort_values().unique()
     tried = pd.concat([row] * len(later), ignore_index=True).assign(since=later)
     reached = later[rule(tried)[:, 1] > 0.5]
     assert len(reached)  # else the case says nothing
-    assert found.rows["since"].tolist() == [reached[0]]
+    assert counterfactuals.rows["since"].tolist() == [reached[0]]
 
 
 # ---- forms and repeatability -----------------------------------------------------------------------------------------
@@ -415,13 +445,13 @@ def test_other_libraries(library):
         assert type(table) is type(X)
         return np.asarray(table["age"]) / 10 + np.asarray(table["income"]) / 50
 
-    found = pg.counterfactuals(
+    counterfactuals = pg.counterfactuals(
         model, X[:1] if library == "polars" else X.slice(0, 1), X, want=(9, None)
     )
-    assert type(found.rows) is type(X)
-    assert (model(found.rows) >= 9).all()
-    assert len(found)
-    assert type(found.to_frame(library)) is type(X)
+    assert type(counterfactuals.rows) is type(X)
+    assert (model(counterfactuals.rows) >= 9).all()
+    assert len(counterfactuals)
+    assert type(counterfactuals.to_frame(library)) is type(X)
 
 
 def test_a_series_or_mapping_is_a_row():
@@ -462,20 +492,21 @@ def test_results_are_predicted_alone_where_rows_depend_on_each_other():
 @pytest.mark.parametrize("low", [0.0, 3.0])
 def test_rows_far_away_are_predicted_if_few_near_ones_have_the_outcome(low):
     X = np.random.default_rng(0).normal(size=(4000, 1))
-    found = pg.counterfactuals(lambda t: t[:, 0], [-0.1], X, want=(low, None))
+    counterfactuals = pg.counterfactuals(lambda t: t[:, 0], [-0.1], X, want=(low, None))
     near = np.sort(np.abs(X[:, 0] + 0.1))[1999]
     looked = X[np.abs(X[:, 0] + 0.1) <= near] if low == 0 else X
-    assert (found.meta["rows"], found.meta["outcome_rows"]) == (
+    assert (counterfactuals.meta["rows"], counterfactuals.meta["outcome_rows"]) == (
         len(looked),
         (looked >= low).sum(),
     )
-    assert found.rows.item() == X[low <= X].min()
+    assert counterfactuals.rows.item() == X[low <= X].min()
 
 
 def test_summary_and_notebook():
     row, X = refused_row()
-    X, row = X.rename(columns={"job": "<b>job"}), row.rename(columns={"job": "<b>job"})
-    found = pg.counterfactuals(
+    X = X.rename(columns={"job": "<b>job"})
+    row = row.rename(columns={"job": "<b>job"})
+    counterfactuals = pg.counterfactuals(
         pg.Model(
             lambda t: rule(t.rename(columns={"<b>job": "job"})),
             class_names=["no", "yes"],
@@ -483,13 +514,13 @@ def test_summary_and_notebook():
         row,
         X,
     )
-    text = found.summary()
+    text = counterfactuals.summary()
     assert "predicts no for the row" in text
     assert "predict 'yes'" in text
     assert "→" in text
-    assert "<b>" not in found._repr_html_()
-    assert "yes" in found._repr_html_()
-    assert repr(found) == "<Counterfactuals: 4 rows>"
+    assert "<b>" not in counterfactuals._repr_html_()
+    assert "yes" in counterfactuals._repr_html_()
+    assert repr(counterfactuals) == "<Counterfactuals: 4 rows>"
 
 
 # ---- wrong arguments -------------------------------------------------------------------------------------------------
@@ -528,16 +559,16 @@ def test_what_cannot_be_asked():
     row, X = refused_row()
     with pytest.raises(InputError, match="row must be one row"):
         pg.counterfactuals(RULE, X[:2], X)
-    for place in (row, X):
+    for edited in (row, X):
         name = next(name for name in X if X[name].dtype == np.float64)
-        endless = place.assign(
-            **{name: place[name].where(np.arange(len(place)) > 0, -np.inf)}
+        endless = edited.assign(
+            **{name: edited[name].where(np.arange(len(edited)) > 0, -np.inf)}
         )
-        given = (endless, X) if place is row else (row, endless)
+        arguments = (endless, X) if edited is row else (row, endless)
         with pytest.raises(
             InputError, match=f"no distance in column '{name}', which holds infinity"
         ):
-            pg.counterfactuals(RULE, *given)
+            pg.counterfactuals(RULE, *arguments)
     with pytest.raises(InputError, match="row must hold the row's cells, got 5"):
         pg.counterfactuals(RULE, 5, X)
     with pytest.raises(InputError, match="columns of the inputs"):
@@ -561,10 +592,10 @@ def test_one_of_several_outputs():
     model = pg.Model(model, task="regression")
     with pytest.raises(InputError, match="one of several outputs"):
         pg.counterfactuals(model, X[0], X, want=(0.5, None))
-    found = pg.counterfactuals(model, X[0], X, want={"1": (None, -0.9)})
-    assert len(found)
-    assert (found.rows[:, 1] >= 0.9).all()
-    assert not found.changed[:, 0].any()
+    counterfactuals = pg.counterfactuals(model, X[0], X, want={"1": (None, -0.9)})
+    assert len(counterfactuals)
+    assert (counterfactuals.rows[:, 1] >= 0.9).all()
+    assert not counterfactuals.changed[:, 0].any()
 
 
 class Coded:
@@ -589,18 +620,19 @@ def test_a_cell_does_not_become_one_of_the_models_codes_of_missing_cells():
         {"dose": rng.integers(0, 10, 200), "age": rng.integers(20, 60, 200)}
     )
     X["town"] = rng.choice(["Bonn", "Ulm"], 200)
-    X.loc[:60, "dose"], X.loc[40:80, "town"] = -9, "?"
+    X.loc[:60, "dose"] = -9
+    X.loc[40:80, "town"] = "?"
     row = pd.DataFrame({"dose": [2], "age": [30], "town": ["Ulm"]})
-    found = pg.counterfactuals(Coded(), row, X)
-    assert len(found)
-    assert found.rows["dose"].iloc[0] == 6, (
+    counterfactuals = pg.counterfactuals(Coded(), row, X)
+    assert len(counterfactuals)
+    assert counterfactuals.rows["dose"].iloc[0] == 6, (
         "the nearest number, though most such rows have a code"
     )
-    assert (found.rows["dose"] >= 6).all()
-    assert set(found.rows["town"]) <= {"Bonn", "Ulm"}
+    assert (counterfactuals.rows["dose"] >= 6).all()
+    assert set(counterfactuals.rows["town"]) <= {"Bonn", "Ulm"}
     dose = X["dose"][X["dose"] != -9]
     spread = np.median(np.abs(dose - dose.median()))
-    assert found.measures["distance"][0] == pytest.approx(4 / spread), (
+    assert counterfactuals.measures["distance"][0] == pytest.approx(4 / spread), (
         "codes are no numbers"
     )
     # A row that has a code keeps it, and is as far from a number as any missing cell.

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 import permgrad as pg
 from permgrad.attribution.units_of_change import Combinations, units_of
 
-ROWS, ASKED = 400, 8
+ROWS = 400
+ASKED = 8
 
 
 def houses(seed: int = 4) -> tuple[pd.DataFrame, np.ndarray]:
@@ -48,11 +49,13 @@ def test_no_suggestion_is_in_two_groups_or_none(form):
     rows = X.astype(float).to_numpy() if form == "array" else X
     model.fit(rows, y)
     suggested = []
-    for place in range(ASKED):
-        row = rows[[place]] if form == "array" else rows.iloc[[place]]
-        found = pg.counterfactuals(model, row, rows)
-        suggested.append(pd.DataFrame(found.cells.iloc[1:]))
-        assert (found.measures["changes"] <= 4).all(), "two dummies are one change"
+    for row_index in range(ASKED):
+        row = rows[[row_index]] if form == "array" else rows.iloc[[row_index]]
+        counterfactuals = pg.counterfactuals(model, row, rows)
+        suggested.append(pd.DataFrame(counterfactuals.cells.iloc[1:]))
+        assert (counterfactuals.measures["changes"] <= 4).all(), (
+            "two dummies are one change"
+        )
     every = pd.concat(suggested)
     assert len(every) > 2 * ASKED, "the precondition: there are suggestions"
     assert faults(every) == 0
@@ -64,20 +67,22 @@ def test_categories_that_no_row_combines_are_not_suggested():
     wet = rng.choice(["ditch", "pond"], ROWS)
     water = np.where(crop == "rice", wet, "rain")
     X = pd.DataFrame({"crop": crop, "water": water, "sun": rng.normal(size=ROWS)})
-    seen = set(zip(crop, water, strict=True))
+    seen_pairs = set(zip(crop, water, strict=True))
 
     def model(table):
         wish = 2.0 * (table["crop"] == "rye") + 2.0 * (table["water"] == "pond")
         return (wish + table["sun"]).to_numpy(dtype=float)
 
-    told = 0
-    for place in range(ASKED):
-        row = X.iloc[[place]]
-        found = pg.counterfactuals(model, row, X, want=(2.2, None))
-        told += len(found)
-        pairs = zip(found.cells["crop"], found.cells["water"], strict=True)
-        assert set(pairs) <= seen
-    assert told > ASKED, "the precondition: there are suggestions"
+    suggestion_count = 0
+    for row_index in range(ASKED):
+        row = X.iloc[[row_index]]
+        counterfactuals = pg.counterfactuals(model, row, X, want=(2.2, None))
+        suggestion_count += len(counterfactuals)
+        pairs = zip(
+            counterfactuals.cells["crop"], counterfactuals.cells["water"], strict=True
+        )
+        assert set(pairs) <= seen_pairs
+    assert suggestion_count > ASKED, "the precondition: there are suggestions"
 
 
 @pytest.mark.parametrize("form", ["free text", "identifier"])
@@ -96,34 +101,34 @@ def test_a_cell_that_no_other_row_has_locks_no_category(form):
         return (table["wood"] == "ash").to_numpy(dtype=float)
 
     row = X[X["wood"] == "oak"].iloc[:1]
-    found = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
-    assert found.rows["wood"].tolist() == ["ash"]
-    assert found.measures["changes"].tolist() == [1]
+    counterfactuals = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
+    assert counterfactuals.rows["wood"].tolist() == ["ash"]
+    assert counterfactuals.measures["changes"].tolist() == [1]
     row = X[X["wood"] == "elm"].iloc[:1]
-    found = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
-    assert found.measures["changes"].tolist() == [2], "no ash has no stain"
+    counterfactuals = pg.counterfactuals(model, row, X, want=(1, None), fixed=["note"])
+    assert counterfactuals.measures["changes"].tolist() == [2], "no ash has no stain"
 
 
 def test_a_row_that_differs_from_every_row_of_the_table_is_changed_column_by_column():
     X = np.arange(12.0)[:, None] * [1, 2]
-    found = pg.counterfactuals(lambda t: t[:, 0], [1.0, 7], X, want=(6, None))
-    assert found.rows.tolist() == [[6, 7]]
+    counterfactuals = pg.counterfactuals(lambda t: t[:, 0], [1.0, 7], X, want=(6, None))
+    assert counterfactuals.rows.tolist() == [[6, 7]]
 
 
 def test_a_block_with_a_fixed_column_keeps_it():
     rows = np.eye(3)[np.arange(30) % 3]
     values = [np.array([0.0, 1.0]), np.zeros(0), np.array([0.0, 1.0])]
-    own = np.array([1.0, 0, 0])
-    (unit,) = units_of(values, np.ones(3, dtype=bool), [[0, 1, 2]], rows, own)
+    row_values = np.array([1.0, 0, 0])
+    (unit,) = units_of(values, np.ones(3, dtype=bool), [[0, 1, 2]], rows, row_values)
     assert unit.patterns.tolist() == [[0, 0, 1], [1, 0, 0]]
     assert not unit.ordered
 
 
 def test_a_level_of_the_row_that_no_row_has_goes_with_all_others():
     rows = np.array([[0.0, 0], [0, 0], [1, 1], [1, 1]])
-    own = np.array([5.0, 0])
+    row_values = np.array([5.0, 0])
     values = [np.array([0.0, 1]), np.array([0.0, 1])]
-    units = units_of(values, np.zeros(2, dtype=bool), [], rows, own)
+    units = units_of(values, np.zeros(2, dtype=bool), [], rows, row_values)
     tried = np.array([[5.0, 1], [0, 1], [1, 1], [0, 0], [5, 0]])
-    seen = Combinations(units, rows, own).occur(tried)
-    assert seen.tolist() == [True, False, True, True, True]
+    occurring = Combinations(units, rows, row_values).occur(tried)
+    assert occurring.tolist() == [True, False, True, True, True]

@@ -41,7 +41,7 @@ def shops(seed: int, sizes):
     )
 
 
-def series(seed: int, times: int, each: int):
+def series(seed: int, times: int, rows_per_time: int):
     """Two series that wander slowly, unrelated, with several rows at each time."""
     draw = np.random.default_rng(seed)
     walks = np.zeros((2, times))
@@ -49,17 +49,21 @@ def series(seed: int, times: int, each: int):
         walks[:, now] = 0.9 * walks[:, now - 1] + draw.normal(size=2) * np.sqrt(
             1 - 0.9**2
         )
-    when = np.repeat(np.arange(times), each)
+    when = np.repeat(np.arange(times), rows_per_time)
     rows = np.column_stack([draw.normal(size=len(when)), walks[0][when]])
     return rows, rows[:, 0] + walks[1][when] + 0.5 * draw.normal(size=len(when)), when
 
 
 def p_of_nothing(make, model, samples=SAMPLES, **options):
-    found = []
+    p_values = []
     for seed in range(samples):
         rows, y, code = make(seed)
-        given = {name: code for name in ("row_groups", "row_time") if options.get(name)}
-        rest = {name: value for name, value in options.items() if name not in given}
+        group_options = {
+            name: code for name in ("row_groups", "row_time") if options.get(name)
+        }
+        other_options = {
+            name: value for name, value in options.items() if name not in group_options
+        }
         explained = explain_with(
             model,
             rows,
@@ -67,11 +71,11 @@ def p_of_nothing(make, model, samples=SAMPLES, **options):
             n_repeats=3,
             random_state=seed,
             progress=False,
-            **given,
-            **rest,
+            **group_options,
+            **other_options,
         )
-        found.append(explained.p_values[:, 0])
-    return np.array(found)
+        p_values.append(explained.p_values[:, 0])
+    return np.array(p_values)
 
 
 @pytest.mark.slow
@@ -89,11 +93,13 @@ def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     assert (alone[:, 1] < 0.05).mean() > (0.1 if scoring else 0.2), (
         "rows taken as independent: the case is not trivial"
     )
-    found = p_of_nothing(
+    p_values = p_of_nothing(
         lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options
     )
-    assert (found[:, 1] < 0.05).mean() <= 0.14
-    assert (found[:, 0] < 0.05).mean() > 0.9, "the column with an effect is still found"
+    assert (p_values[:, 1] < 0.05).mean() <= 0.14
+    assert (p_values[:, 0] < 0.05).mean() > 0.9, (
+        "the column with an effect is still found"
+    )
 
 
 def test_a_column_along_time_without_effect_keeps_its_level():
@@ -104,11 +110,11 @@ def test_a_column_along_time_without_effect_keeps_its_level():
         lambda seed: series(seed, 150, 3), model, samples=20, task="regression"
     )
     assert (alone[:, 1] < 0.05).mean() > 0.3
-    found = p_of_nothing(
+    p_values = p_of_nothing(
         lambda seed: series(seed, 150, 3), model, task="regression", row_time=True
     )
-    assert (found[:, 1] < 0.05).mean() <= 0.16
-    assert (found[:, 0] < 0.05).mean() > 0.9
+    assert (p_values[:, 1] < 0.05).mean() <= 0.16
+    assert (p_values[:, 0] < 0.05).mean() > 0.9
 
 
 def test_waves_of_independent_times_share_their_variance():
@@ -137,13 +143,13 @@ def test_groups_of_one_row_are_rows():
         "random_state": 0,
         "progress": False,
     }
-    found = explain_with(
+    explanation = explain_with(
         probabilities, rows, y, row_groups=[f"row {k}" for k in range(120)], **options
     )
     plain = explain_with(probabilities, rows, y, **options)
-    np.testing.assert_array_equal(found.values, plain.values)
-    np.testing.assert_allclose(found.std_error, plain.std_error, rtol=0.025)
-    assert found.meta["independent"] == {"by": "row_groups", "count": 120}
+    np.testing.assert_array_equal(explanation.values, plain.values)
+    np.testing.assert_allclose(explanation.std_error, plain.std_error, rtol=0.025)
+    assert explanation.meta["independent"] == {"by": "row_groups", "count": 120}
     assert "independent" not in plain.meta
 
 
@@ -159,15 +165,16 @@ def request_of(weights=None, units=None, count=60):
 
 
 def test_donors_come_from_other_groups_and_times_and_by_weight():
-    codes, rows = np.random.default_rng(0).integers(0, 6, 60), np.arange(60)
+    codes = np.random.default_rng(0).integers(0, 6, 60)
+    rows = np.arange(60)
     weights = np.random.default_rng(1).exponential(size=60) * (codes != 2)
     lenders = Lenders.of(request_of(weights, Dependence(codes)))
     drawn = np.stack([lenders.draw(3, "x", repeat, rows) for repeat in range(3000)])
     assert (codes[drawn] != codes[rows]).all()
     assert (weights[drawn] > 0).all(), "rows without weight lend nothing"
-    others = np.where(codes != codes[7], weights, 0.0)
+    donor_weights = np.where(codes != codes[7], weights, 0.0)
     shares = np.bincount(drawn[:, 7], minlength=60) / len(drawn)
-    np.testing.assert_allclose(shares, others / others.sum(), atol=0.02)
+    np.testing.assert_allclose(shares, donor_weights / donor_weights.sum(), atol=0.02)
     timed = Lenders.of(request_of(None, Dependence(rows, timed=True)))
     apart = np.abs(
         np.stack([timed.draw(3, "x", repeat, rows) for repeat in range(50)]) - rows
@@ -214,14 +221,16 @@ def test_a_named_column_leaves_the_inputs(model, argument):
     by_name = explain_with(model, wide, y, **{argument: "visit"}, **options)
     pd.testing.assert_frame_equal(by_name.to_frame(), by_values.to_frame())
     assert by_name.names == ("dose", "age")
-    kept = explain_with(
+    visit_explanation = explain_with(
         lambda frame: frame["visit"] * 1.0 + frame["dose"],
         wide,
         y,
         **{argument: "visit"},
         **options,
     )
-    assert kept.names == ("dose", "age", "visit"), "the model fails without it"
+    assert visit_explanation.names == ("dose", "age", "visit"), (
+        "the model fails without it"
+    )
     with pytest.raises(
         pg.InputError, match=f"{argument} cannot be 'vist'. Did you mean 'visit'"
     ):
@@ -278,12 +287,12 @@ def test_single_rows_keep_their_groups(tmp_path):
 def test_all_subsets_of_modalities_know_groups():
     table, y, code = ward()
     options = {"groups": {"one": ["dose"]}, "random_state": 0, "progress": False}
-    found = pg.missing_modalities(
+    subset_frame = pg.missing_modalities(
         Named(), table, y, row_groups=code, **options
     ).to_frame()
     plain = pg.missing_modalities(Named(), table, y, **options).to_frame()
-    assert found["std_error"][0] > 1.5 * plain["std_error"][0]
-    assert found["loss"][0] == plain["loss"][0]
+    assert subset_frame["std_error"][0] > 1.5 * plain["std_error"][0]
+    assert subset_frame["loss"][0] == plain["loss"][0]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -297,12 +306,12 @@ def test_there_is_no_interval_below_four(rows):
         "progress": False,
         "background": ward()[0] if rows == 1 else None,
     }
-    found = explain_with(Named(), table, y[:rows], **options)
-    assert np.isnan(found.std_error).all()
-    assert np.isnan(found.p_values).all()
-    assert clearly_matter(found) == []
+    explanation = explain_with(Named(), table, y[:rows], **options)
+    assert np.isnan(explanation.std_error).all()
+    assert np.isnan(explanation.p_values).all()
+    assert clearly_matter(explanation) == []
     words = "A single row has" if rows == 1 else "Fewer than 4 rows have"
-    assert f"{words} no intervals" in found.summary()
+    assert f"{words} no intervals" in explanation.summary()
     table, y, code = ward()
     three = pg.explain(
         Named(), table, y, row_groups=code % 3, random_state=0, progress=False
@@ -322,29 +331,29 @@ def test_whole_weights_give_what_repeated_rows_give():
         return np.eye(2)[(np.asarray(table)[:, 0] > 2.5).astype(int)]
 
     def mean(rows, y, **given):
-        asked = {
+        call_options = {
             "loss": "zero_one",
             "n_repeats": 4,
             "progress": False,
             "returns": "probabilities",
             **given,
         }
-        found = [
-            explain_with(model, rows, y, random_state=seed, **asked).values[0, 0]
+        attributions = [
+            explain_with(model, rows, y, random_state=seed, **call_options).values[0, 0]
             for seed in range(8)
         ]
-        return np.mean(found)
+        return np.mean(attributions)
 
     again = np.repeat(np.arange(200), weights)
     repeated = mean(rows[again], y[again])
     assert mean(rows, y) > 1.3 * repeated, "weights change the effect"
     assert mean(rows, y, sample_weight=weights) == pytest.approx(repeated, rel=0.06)
     linear = pg.Model(lambda table: np.asarray(table) @ [1.0, 0.0], task="regression")
-    asked = {"scope": "global", "n_repeats": 8, "progress": False}
+    shapley_options = {"scope": "global", "n_repeats": 8, "progress": False}
     shapley = [
-        explain_with(linear, *given, method="shapley", game=game, **asked, **weighted).values[0, 0]
+        explain_with(linear, *arguments, method="shapley", game=game, **shapley_options, **weighted).values[0, 0]
         for game in ("prediction", "expected")
-        for given, weighted in (((rows, rows[:, 0]), {"sample_weight": weights}), ((rows[again], rows[again, 0]), {}))
+        for arguments, weighted in (((rows, rows[:, 0]), {"sample_weight": weights}), ((rows[again], rows[again, 0]), {}))
     ]  # fmt: skip
     assert shapley[0] == pytest.approx(shapley[1], rel=0.1)
     assert shapley[2] == pytest.approx(shapley[3], rel=0.1)
@@ -361,26 +370,29 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
         return np.asarray(rows, float) @ [1.0, 1.0]
 
     rows, _ = heavy(10_000, 300_000)
-    other = np.random.default_rng(1).permutation(len(rows))
+    permuted = np.random.default_rng(1).permutation(len(rows))
     # Of squared errors around a true sum, replacing x by x' costs (x − x')².
-    truth = np.mean((rows[:, 0] - rows[other, 0]) ** 2)
-    inside, usual, rough = 0, 0, 0
+    truth = np.mean((rows[:, 0] - rows[permuted, 0]) ** 2)
+    inside = 0
+    usual = 0
+    rough = 0
     for seed in range(90):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(model, task="regression"),
             *heavy(seed, 100),
             n_repeats=3,
             random_state=seed,
             progress=False,
         )
-        inside += found.low[0, 0] <= truth <= found.high[0, 0]
+        inside += explanation.low[0, 0] <= truth <= explanation.high[0, 0]
         usual += (
-            abs(found.values[0, 0] - truth)
-            <= stats.t(99).ppf(0.975) * found.std_error[0, 0]
+            abs(explanation.values[0, 0] - truth)
+            <= stats.t(99).ppf(0.975) * explanation.std_error[0, 0]
         )
-        rough += "rough for" in found.summary()
-        assert found.low[0, 0] == pytest.approx(
-            found.values[0, 0] - stats.t(99).ppf(0.975) * found.std_error[0, 0]
+        rough += "rough for" in explanation.summary()
+        assert explanation.low[0, 0] == pytest.approx(
+            explanation.values[0, 0]
+            - stats.t(99).ppf(0.975) * explanation.std_error[0, 0]
         )
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
@@ -404,7 +416,7 @@ def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():
     assert std[0] == pytest.approx(np.sqrt((sums**2 / (1 - shares)).sum()) / 400)
 
 
-def _told(rows, y, **given):
+def _told(rows, y, **group_options):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         options = {
@@ -413,9 +425,11 @@ def _told(rows, y, **given):
             "progress": False,
             "n_repeats": 3,
         }
-        explain_with(lambda t: t @ [1.0, 0.3], rows, y, **options, **given)
+        explain_with(lambda t: t @ [1.0, 0.3], rows, y, **options, **group_options)
     return [
-        str(one.message) for one in caught if "depend on each other" in str(one.message)
+        str(warning.message)
+        for warning in caught
+        if "depend on each other" in str(warning.message)
     ]
 
 
@@ -427,9 +441,9 @@ def test_rows_of_patients_in_any_order_are_seen_by_what_was_measured_once_for_ea
     patient = draw.permutation(np.repeat(np.arange(40), 10))
     rows = np.column_stack([draw.normal(size=400), draw.normal(size=40)[patient]])
     noise = draw.normal(size=400) / 2
-    told = _told(rows, rows[:, 0] + draw.normal(size=40)[patient] + noise)
-    assert len(told) == 1
-    assert "rows with one value of a column are alike" in told[0]
+    messages = _told(rows, rows[:, 0] + draw.normal(size=40)[patient] + noise)
+    assert len(messages) == 1
+    assert "rows with one value of a column are alike" in messages[0]
     # A model that does not fit along a column errs in neighbouring levels, too.
     rounded = np.round(rows[:, 0], 1)
     assert not _told(np.column_stack([rounded, noise]), np.sin(2 * rounded) * 3 + noise)

@@ -101,18 +101,25 @@ def fitted():
 
 
 def explained(model, inputs, y, name, scope):
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FEW.get(name, {})}
+    call_options = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **FEW.get(name, {}),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(model, inputs, y, method=name, scope=scope, **given).values
+        return explain_with(
+            model, inputs, y, method=name, scope=scope, **call_options
+        ).values
 
 
-def assert_close(own, reference):
-    np.testing.assert_array_equal(np.isnan(own), np.isnan(reference))
+def assert_close(computed, reference):
+    np.testing.assert_array_equal(np.isnan(computed), np.isnan(reference))
     largest = np.nanmax(np.abs(reference))
     assert largest > 0
     # cuDNN adds up in an order of its own: float32 keeps about four digits through a few layers.
-    assert np.nanmax(np.abs(own - reference)) <= 5e-4 * largest
+    assert np.nanmax(np.abs(computed - reference)) <= 5e-4 * largest
 
 
 @needs_gpu

@@ -55,7 +55,8 @@ def model_of(frame: pd.DataFrame, y: np.ndarray, kind: str) -> pg.HyNNRegressor:
         random_state=0,
         progress=False,
     ).fit(frame, y)
-    model.target_mean_, model.target_scale_ = 0.0, 1.0
+    model.target_mean_ = 0.0
+    model.target_scale_ = 1.0
     with torch.no_grad():
         for parameter in model.module_.parameters():
             parameter.zero_()
@@ -70,50 +71,63 @@ def steps_of(values: np.ndarray) -> tuple[float, float]:
 
 
 def set_weights(model: pg.HyNNRegressor, kind: str) -> None:
-    net, encoder = model.module_, model.preprocessor_
+    net = model.module_
+    encoder = model.preprocessor_
     one_each = pd.DataFrame({"kind": [0, 1, 2], "a": [0.0, 1.0, 0.0], "b": 0.0})
     encoded = encoder.transform(one_each).astype(np.float64)
-    number, columns = int(encoder.columns_of("a")[0]), encoder.columns_of("kind")
-    first, second = net.table_branch.layers[0], net.table_branch.layers[2]
-    convolution, head, last = net.image_branch[0], net.head[0], net.head[2]
+    number = int(encoder.columns_of("a")[0])
+    columns = encoder.columns_of("kind")
+    first = net.table_branch.layers[0]
+    second = net.table_branch.layers[2]
+    convolution = net.image_branch[0]
+    head = net.head[0]
+    last = net.head[2]
     # a, from its standardised value.
     scale = encoded[1, number] - encoded[0, number]
-    first.weight[3, number], first.bias[3] = 1 / scale, 9 - encoded[0, number] / scale
+    first.weight[3, number] = 1 / scale
+    first.bias[3] = 9 - encoded[0, number] / scale
     second.weight[1, 3] = 1
     # The head reads pixel p of channel c at widths[tabular] + c · pixels² + p.
-    places, pixels = net.renderer.positions, net.renderer.height
+    pixel_positions = net.renderer.positions
+    pixels = net.renderer.height
     flat = [
-        2 + int(places[column][0]) * pixels + int(places[column][1])
+        2 + int(pixel_positions[column][0]) * pixels + int(pixel_positions[column][1])
         for column in columns
     ]
     by_picture = torch.zeros(head.weight.shape[1], dtype=torch.float32)
     convolution.weight[0] = 1
     if kind == "categorical":
-        for place, column in enumerate(columns):
+        for column_index, column in enumerate(columns):
             level = int(np.flatnonzero(encoded[:, column])[0])
-            first.weight[place, column] = 1
-            second.weight[0, place] = LEVEL_EFFECT[level]
-            by_picture[flat[place]] = LEVEL_EFFECT[level]
-        second.bias[0], offset = 5, 0.0
+            first.weight[column_index, column] = 1
+            second.weight[0, column_index] = LEVEL_EFFECT[level]
+            by_picture[flat[column_index]] = LEVEL_EFFECT[level]
+        second.bias[0] = 5
+        offset = 0.0
     else:
         (column,) = columns
         values = encoded[:, column]
         slopes = steps_of(values)
         for unit in range(2):
-            first.weight[unit, column], first.bias[unit] = 1, -values[unit]
+            first.weight[unit, column] = 1
+            first.bias[unit] = -values[unit]
             second.weight[0, unit] = slopes[unit]
         second.bias[0] = 5 + LEVEL_EFFECT[0]
         drawn = (values - float(encoder.minimum_[column])) / float(
             encoder.maximum_[column] - encoder.minimum_[column]
         )
-        convolution.weight[1], convolution.bias[1] = 1, -drawn[1]
+        convolution.weight[1] = 1
+        convolution.bias[1] = -drawn[1]
         by_picture[flat[0]], by_picture[flat[0] + pixels**2] = steps_of(drawn)
         offset = LEVEL_EFFECT[0]
     head.weight[0] = 0.4 * by_picture
-    head.weight[0, 0], head.weight[0, 1] = 0.7, 1
+    head.weight[0, 0] = 0.7
+    head.weight[0, 1] = 1
     head.bias[0] = -0.7 * 5 - 9 + 0.4 * offset
-    head.weight[1], head.bias[1] = by_picture, offset
-    last.weight[0, 0], last.weight[0, 1] = 1, 0.3
+    head.weight[1] = by_picture
+    head.bias[1] = offset
+    last.weight[0, 0] = 1
+    last.weight[0, 1] = 0.3
 
 
 def raw_function(frame: pd.DataFrame) -> np.ndarray:
@@ -141,19 +155,30 @@ def test_the_networks_are_one_function(twins):
 def test_the_path_game_does_not_see_the_encoding(twins, with_y):
     one_hot, number, frame, y = twins
     target = y if with_y else None
-    own, other = (
+    one_hot_explanation, number_explanation = (
         pg.explain(model, frame, target, random_state=0, n_repeats=5, progress=False)
         for model in (one_hot, number)
     )
-    kind = own.names.index("kind")
-    assert own.values[kind, 0] > 0.1
-    assert min(own.parts["tabular"][kind, 0], own.parts["image"][kind, 0]) > 0.02
+    kind = one_hot_explanation.names.index("kind")
+    assert one_hot_explanation.values[kind, 0] > 0.1
+    assert (
+        min(
+            one_hot_explanation.parts["tabular"][kind, 0],
+            one_hot_explanation.parts["image"][kind, 0],
+        )
+        > 0.02
+    )
     scale = float(np.var(raw_function(frame)))
-    for mine, its in [(own.values, other.values), (own.std_error, other.std_error)]:
+    for mine, its in [
+        (one_hot_explanation.values, number_explanation.values),
+        (one_hot_explanation.std_error, number_explanation.std_error),
+    ]:
         np.testing.assert_allclose(mine, its, atol=1e-5 * scale)
-    for name, part in own.parts.items():
-        np.testing.assert_allclose(part, other.parts[name], atol=1e-5 * scale)
-    assert own.values[own.names.index("b"), 0] == 0
+    for name, part_values in one_hot_explanation.parts.items():
+        np.testing.assert_allclose(
+            part_values, number_explanation.parts[name], atol=1e-5 * scale
+        )
+    assert one_hot_explanation.values[one_hot_explanation.names.index("b"), 0] == 0
 
 
 def test_one_row_does_not_see_the_encoding(twins):
@@ -161,12 +186,14 @@ def test_one_row_does_not_see_the_encoding(twins):
     # Which rows a row is compared with follows from the encoded columns.
     number = copy.copy(number)
     number.rows_compared_ = one_hot.rows_compared_
-    own, other = (
+    one_hot_explanation, number_explanation = (
         pg.explain(model, frame[:20], scope="local", random_state=0, progress=False)
         for model in (one_hot, number)
     )
-    assert np.abs(own.values[:, 0]).max() > 0.1
-    np.testing.assert_allclose(own.values, other.values, atol=1e-5)
+    assert np.abs(one_hot_explanation.values[:, 0]).max() > 0.1
+    np.testing.assert_allclose(
+        one_hot_explanation.values, number_explanation.values, atol=1e-5
+    )
 
 
 # ---- names of levels -------------------------------------------------------------------------------------------------
@@ -181,18 +208,20 @@ def test_renaming_levels_changes_nothing(method):
     renamed = frame.assign(
         kind=frame["kind"].map({"zebra": "A 1", "ant": "Ω", "mole": "no=yes"})
     )
-    found = []
-    for own in (frame, renamed):
+    explanations = []
+    for level_frame in (frame, renamed):
         model = pg.HyNNRegressor(
             preset="fast", pixels=6, max_epochs=3, random_state=0, progress=False
-        ).fit(own, y)
-        found.append(
-            pg.explain(model, own, y, method=method, random_state=0, progress=False)
+        ).fit(level_frame, y)
+        explanations.append(
+            pg.explain(
+                model, level_frame, y, method=method, random_state=0, progress=False
+            )
         )
     assert (
         len(set(frame["kind"].value_counts())) == 3
     )  # precondition: levels are ordered by frequency, not by name
-    assert np.abs(found[0].values).max() > 0.01
-    np.testing.assert_array_equal(found[0].values, found[1].values)
-    for name, part in found[0].parts.items():
-        np.testing.assert_array_equal(part, found[1].parts[name])
+    assert np.abs(explanations[0].values).max() > 0.01
+    np.testing.assert_array_equal(explanations[0].values, explanations[1].values)
+    for name, part_values in explanations[0].parts.items():
+        np.testing.assert_array_equal(part_values, explanations[1].parts[name])

@@ -55,14 +55,17 @@ def no_fits():
 
 def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(monkeypatch):
     X, y = table()
-    held, combine = [], module.combine
+    combined_fits = []
+    combine = module.combine
     monkeypatch.setattr(
-        module, "combine", lambda fits, *rest: held.extend(fits) or combine(fits, *rest)
+        module,
+        "combine",
+        lambda fits, *rest: combined_fits.extend(fits) or combine(fits, *rest),
     )
     explanation = pg.explain_refits(Counted(), X, y, **ASKED)
     assert len(Counted.fits) == 6
     assert explanation.ranking()[:2] == ["a", "b"]
-    for trained, fit in zip(Counted.fits, held, strict=True):
+    for trained, fit in zip(Counted.fits, combined_fits, strict=True):
         rows = fit.maps["rows"]
         assert not trained & set(X["id"].iloc[rows])
         assert len(trained) + len(rows) == len(X)
@@ -75,10 +78,8 @@ def test_as_many_fits_as_asked_for_each_explained_on_rows_it_has_not_seen(monkey
 
 def test_nothing_of_the_user_is_touched():
     X, y = table()
-    before, copy = (
-        (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()),
-        X.copy(),
-    )
+    before = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())
+    copy = X.copy()
     estimator = Ridge(random_state=7)
     pg.explain_refits(estimator, X, y, **ASKED)
     assert (estimator.random_state, hasattr(estimator, "coef_")) == (7, False)
@@ -194,9 +195,9 @@ def test_the_page_says_what_another_training_would_say():
     for refits, shown in ((None, False), (explanation, True)):
         report = replace(content, refits=refits)
         sections = {
-            one.anchor: one
+            section.anchor: section
             for tab in (FEATURES, TRUST)
-            for one in tab_view(tab, report).sections
+            for section in tab_view(tab, report).sections
         }
         section = sections.get(
             "trainings",
@@ -226,7 +227,7 @@ def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
     pd.DataFrame({"a": np.random.default_rng(0).normal(size=rows), "y": y}).to_csv(
         tmp_path / "t.csv", index=False
     )
-    said = call(
+    printed = call(
         "run",
         tmp_path / "t.csv",
         "--target",
@@ -237,8 +238,8 @@ def test_a_run_refuses_too_few_rows_before_it_trains(tmp_path, rows, message):
         "10",
         code=2,
     )
-    assert message in said
-    assert "plan:" not in said
+    assert message in printed
+    assert "plan:" not in printed
     assert not list((tmp_path / "run").glob("model*"))
 
 
@@ -271,7 +272,8 @@ class PlainClassifier(Plain):
 
 def test_any_object_with_fit_and_predict_works():
     X, y = table()
-    numbers, plain = X[["a", "b", "c"]].to_numpy(), Plain()
+    numbers = X[["a", "b", "c"]].to_numpy()
+    plain = Plain()
     assert pg.explain_refits(plain, numbers, y, **ASKED).ranking()[0] == "x0"
     assert not vars(plain)
     labels = np.where(y > 0, "yes", "no")
@@ -288,7 +290,7 @@ def test_a_run_shows_them(tmp_path):
     (tmp_path / "preset.json").write_text(json.dumps(QUICK))
     words = ("run", tmp_path / "table.csv", "--target", "y", "--out", tmp_path / "run")
     words = (*words, "--preset", tmp_path / "preset.json")
-    said = call(*words, "--refits", "5")
+    printed = call(*words, "--refits", "5")
     explanation = pg.Explanation.load(tmp_path / "run" / "explanations" / "refits")
-    assert training_words(explanation) in said
+    assert training_words(explanation) in printed
     assert training_words(explanation) in (tmp_path / "run" / "report.html").read_text()

@@ -20,7 +20,9 @@ import permgrad as pg
 from permgrad.attribution.explain import _combine, _common_scope
 from permgrad.attribution.request import methods
 
-ROWS, REPEATS, BACKGROUND = 12, 2, 40
+ROWS = 12
+REPEATS = 2
+BACKGROUND = 40
 #: One value replaces in ablation; the published method counts its shuffles.
 TIMES = {"ablation": 1, "permgrad_paper": 5}
 CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
@@ -69,7 +71,8 @@ def case(request) -> tuple[str, Any, Any, Any, Any]:
     y: Any = X["a"] + X["b"] * X["c"]
     estimator: Any = pg.HyNNRegressor
     if request.param == "classification":
-        estimator, y = pg.HyNNClassifier, np.where(y > 0, "up", "down")
+        estimator = pg.HyNNClassifier
+        y = np.where(y > 0, "up", "down")
     model = estimator(
         preset="fast", image="always", max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
@@ -78,7 +81,7 @@ def case(request) -> tuple[str, Any, Any, Any, Any]:
 
 def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
     _, model, rows, y, background = case
-    given = {
+    call_options = {
         "random_state": 5,
         "n_repeats": REPEATS,
         "progress": False,
@@ -86,15 +89,20 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
         "background": background,
         "scale": "auto",
     }
-    given |= FAST.get(name, {}) | options
+    call_options |= FAST.get(name, {}) | options
     if case[0] == "network":
-        given.setdefault("returns", "logits")
+        call_options.setdefault("returns", "logits")
     if scope == "global":
-        given.setdefault("y", y)
+        call_options.setdefault("y", y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return explain_with(
-            model, rows, given.pop("y", None), method=name, scope=scope, **given
+            model,
+            rows,
+            call_options.pop("y", None),
+            method=name,
+            scope=scope,
+            **call_options,
         )
 
 
@@ -242,16 +250,20 @@ def test_other_losses_have_units_of_their_own(case, name):
 
 @pytest.mark.parametrize(
     ("name", "scope"),
-    [own for own in CASES if own[1] == "local" and own[0] != "gradcam"],
+    [
+        method_case
+        for method_case in CASES
+        if method_case[1] == "local" and method_case[0] != "gradcam"
+    ],
 )
 def test_probabilities_are_told_as_such(case, name, scope):
     if case[0] == "regression":
         pytest.skip("a regression has no probabilities")
-    found = explain(case, name, scope, scale="probability")
-    assert found.meta["scale"] == "probability"
-    assert found.meta["unit"].startswith("probability")
-    if found.predictions is not None:
-        np.testing.assert_allclose(found.predictions.sum(axis=1), 1, rtol=1e-6)
+    explanation = explain(case, name, scope, scale="probability")
+    assert explanation.meta["scale"] == "probability"
+    assert explanation.meta["unit"].startswith("probability")
+    if explanation.predictions is not None:
+        np.testing.assert_allclose(explanation.predictions.sum(axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("references", [1, 3])
@@ -285,7 +297,7 @@ def side(
         "task": "classification", "versions": {}, "unit": f"unit of {name}", "quantity": f"quantity of {name}",
         "n_repeats": 2 + seed, "seconds": 1.5 + seed,
     } | fields.pop("meta", {})  # fmt: skip
-    given = {
+    explanation_fields = {
         "std_error": rng.random(shape),
         "maps": {f"segments:{name}": np.array([[-1, 0], [1, 1]]), f"images:{name}": rng.random((4, 2, 2))},
         "groups": {f"group of {name}": [f"{name}[0]"]}, "predictions": np.ones((4, len(outputs))),
@@ -299,49 +311,62 @@ def side(
         f"method of {name}",
         "local",
         meta=facts,
-        **given,
+        **explanation_fields,
     )
 
 
 def test_methods_of_their_own_stand_side_by_side():
     """Each keeps its numbers; an output that one does not give is unknown; shares are within an input alone."""
-    first, second = side("a", ("no", "yes"), 0), side("b", ("yes", "all"), 1)
-    kept = dict(second.maps)
+    first = side("a", ("no", "yes"), 0)
+    second = side("b", ("yes", "all"), 1)
+    expected_entries = dict(second.maps)
     second.maps.clear()
-    second.maps.update({"maps:elsewhere": np.zeros((2, 2)), **kept})
-    found = _combine({"a": first, "b": second}, "local")
-    assert (found.method, found.scope, found.level) == ("mixed", "local", "feature")
-    assert found.names == (*first.names, *second.names)
-    assert found.modality == ("a", "a", "b", "b")
-    assert found.outputs == ("no", "yes", "all")
-    np.testing.assert_array_equal(found.values[:, :2, :2], first.values)
-    np.testing.assert_array_equal(found.values[:, 2:, 1:], second.values)
-    assert np.isnan(found.values[:, :2, 2]).all()
-    assert np.isnan(found.values[:, 2:, 0]).all()
-    np.testing.assert_array_equal(found.std_error[:, 2:, 1:], second.std_error)
+    second.maps.update({"maps:elsewhere": np.zeros((2, 2)), **expected_entries})
+    combined = _combine({"a": first, "b": second}, "local")
+    assert (combined.method, combined.scope, combined.level) == (
+        "mixed",
+        "local",
+        "feature",
+    )
+    assert combined.names == (*first.names, *second.names)
+    assert combined.modality == ("a", "a", "b", "b")
+    assert combined.outputs == ("no", "yes", "all")
+    np.testing.assert_array_equal(combined.values[:, :2, :2], first.values)
+    np.testing.assert_array_equal(combined.values[:, 2:, 1:], second.values)
+    assert np.isnan(combined.values[:, :2, 2]).all()
+    assert np.isnan(combined.values[:, 2:, 0]).all()
+    np.testing.assert_array_equal(combined.std_error[:, 2:, 1:], second.std_error)
     for name in ("low", "high", "p_values"):
-        assert np.isnan(getattr(found, name)).all(), "neither gives one"
+        assert np.isnan(getattr(combined, name)).all(), "neither gives one"
     absolute = np.abs(first.values)
     np.testing.assert_allclose(
-        found.parts["share"][:, :2, :2], absolute / absolute.sum(axis=1, keepdims=True)
+        combined.parts["share"][:, :2, :2],
+        absolute / absolute.sum(axis=1, keepdims=True),
     )
-    assert set(found.groups) == {"group of a", "group of b"}
-    assert found.feature_values.columns.tolist() == ["a[0]", "b[0]"]
-    assert found.predictions is None, "of other outputs"
-    assert set(found.maps) == {"segments:a", "images:a", "segments:b", "images:b"}
-    np.testing.assert_array_equal(found.maps["segments:a"], [[-1, 0], [1, 1]])
-    np.testing.assert_array_equal(found.maps["segments:b"], [[-1, 2], [3, 3]])
-    np.testing.assert_array_equal(found.maps["images:b"], second.maps["images:b"])
-    kept = ("seed", "rows_explained", "background", "confidence", "task", "versions")
-    assert {name: found.meta[name] for name in kept} == {
-        name: first.meta[name] for name in kept
+    assert set(combined.groups) == {"group of a", "group of b"}
+    assert combined.feature_values.columns.tolist() == ["a[0]", "b[0]"]
+    assert combined.predictions is None, "of other outputs"
+    assert set(combined.maps) == {"segments:a", "images:a", "segments:b", "images:b"}
+    np.testing.assert_array_equal(combined.maps["segments:a"], [[-1, 0], [1, 1]])
+    np.testing.assert_array_equal(combined.maps["segments:b"], [[-1, 2], [3, 3]])
+    np.testing.assert_array_equal(combined.maps["images:b"], second.maps["images:b"])
+    expected_entries = (
+        "seed",
+        "rows_explained",
+        "background",
+        "confidence",
+        "task",
+        "versions",
+    )
+    assert {name: combined.meta[name] for name in expected_entries} == {
+        name: first.meta[name] for name in expected_entries
     }
-    assert found.meta["methods"] == {"a": "method of a", "b": "method of b"}
-    assert found.meta["units"] == {"a": "unit of a", "b": "unit of b"}
-    assert found.meta["quantities"] == {"a": "quantity of a", "b": "quantity of b"}
-    assert (found.meta["n_repeats"], found.meta["seconds"]) == (3, 4.0)
-    assert found.meta["by_input"] == {"a": first.meta, "b": second.meta}
-    assert (found.meta["quantity"], found.meta["unit"]) == (
+    assert combined.meta["methods"] == {"a": "method of a", "b": "method of b"}
+    assert combined.meta["units"] == {"a": "unit of a", "b": "unit of b"}
+    assert combined.meta["quantities"] == {"a": "quantity of a", "b": "quantity of b"}
+    assert (combined.meta["n_repeats"], combined.meta["seconds"]) == (3, 4.0)
+    assert combined.meta["by_input"] == {"a": first.meta, "b": second.meta}
+    assert (combined.meta["quantity"], combined.meta["unit"]) == (
         "different for each modality (see quantities)", "different for each modality (see units)"
     )  # fmt: skip
 
@@ -350,12 +375,12 @@ def test_what_all_methods_give_alike_is_given():
     first = side("a", ("y",), 0, low=np.zeros((4, 2, 1)), feature_values=None, maps={})
     second = side("b", ("y",), 1, feature_values=None, meta={"unit": "y"})
     second.values[0] = 0
-    found = _combine({"a": first, "b": second}, "local")
-    np.testing.assert_array_equal(found.predictions, first.predictions)
-    assert found.feature_values is None
-    np.testing.assert_array_equal(found.low[:, :2], first.low)
-    assert np.isnan(found.low[:, 2:]).all()
-    np.testing.assert_array_equal(found.parts["share"][0, 2:], 0)
+    combined = _combine({"a": first, "b": second}, "local")
+    np.testing.assert_array_equal(combined.predictions, first.predictions)
+    assert combined.feature_values is None
+    np.testing.assert_array_equal(combined.low[:, :2], first.low)
+    assert np.isnan(combined.low[:, 2:]).all()
+    np.testing.assert_array_equal(combined.parts["share"][0, 2:], 0)
     bare = side("b", ("y",), 1, predictions=None)
     assert _combine({"a": first, "b": bare}, "local").predictions is None
 
@@ -371,7 +396,9 @@ def test_what_all_methods_give_alike_is_given():
 )
 def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
     assert (
-        _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes])
+        _common_scope(
+            scope, [SimpleNamespace(scopes=method_scopes) for method_scopes in scopes]
+        )
         == expected
     )
 
@@ -392,18 +419,25 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
     if name in ("one row", "rows"):
         count = 1 if name == "one row" else 3
         first = (
-            {key: own[:count] for key, own in background.items()}
+            {key: tensor[:count] for key, tensor in background.items()}
             if kind == "network"
             else background[:count]
         )
         baseline = first
-    own = {} if given == "background" else {"background": None}
-    found = explain(
-        case, method, "local", baseline=baseline, references=5, **options, **own
+    background_option = {} if given == "background" else {"background": None}
+    explanation = explain(
+        case,
+        method,
+        "local",
+        baseline=baseline,
+        references=5,
+        **options,
+        **background_option,
     )
-    known, where = BACKGROUND, "background rows"
+    background_count = BACKGROUND
+    where = "background rows"
     if given == "own":
-        known, where = (
+        background_count, where = (
             (ROWS, "rows explained")
             if kind == "network"
             else (len(model.background_), "training rows")
@@ -411,28 +445,30 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
     network = kind == "network"
     words = {
         "zeros": "every input at 0" if network else "every encoded input at 0",
-        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over {known} {where}",
-        "median": f"median of {'each input' if network else 'numbers and most frequent level'} over {known} {where}",
-        "background": f"average over 5 of {known} {where} (expected gradients)",
+        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over {background_count} {where}",
+        "median": f"median of {'each input' if network else 'numbers and most frequent level'} over {background_count} {where}",
+        "background": f"average over 5 of {background_count} {where} (expected gradients)",
         "one row": "a row given by the user",
         "rows": "average over 3 rows given by the user",
     }[name]
-    assert found.meta["baseline"] == words
-    assert found.meta["baseline_name"] == (
+    assert explanation.meta["baseline"] == words
+    assert explanation.meta["baseline_name"] == (
         name if isinstance(baseline, str) else "given"
     )
-    assert found.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(name, 1)
+    assert explanation.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(
+        name, 1
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})]
 )
 def test_all_background_rows_are_told_where_all_are_taken(case, method, options):
-    found = explain(
+    explanation = explain(
         case, method, "local", baseline="background", references=BACKGROUND, **options
     )
     assert (
-        found.meta["baseline"]
+        explanation.meta["baseline"]
         == f"average over {BACKGROUND} background rows (expected gradients)"
     )
     drawn = [

@@ -43,17 +43,17 @@ class Kernel:
 
     def run(self, cell: str) -> list[dict[str, Any]]:
         """Run a cell and return its messages; an error in it is one here."""
-        said: list[dict[str, Any]] = []
+        messages: list[dict[str, Any]] = []
         answer = self.client.execute_interactive(
             textwrap.dedent(cell),
             timeout=SECONDS,
-            output_hook=said.append,
+            output_hook=messages.append,
             store_history=False,
         )
         assert answer["content"]["status"] == "ok", "\n".join(
             answer["content"].get("traceback", [])
         )
-        return said
+        return messages
 
     def close(self) -> None:
         self.client.stop_channels()
@@ -62,11 +62,11 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    own = Kernel(tmp_path_factory.mktemp("notebook"))
+    notebook_kernel = Kernel(tmp_path_factory.mktemp("notebook"))
     try:
-        yield own
+        yield notebook_kernel
     finally:
-        own.close()
+        notebook_kernel.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,62 +91,68 @@ READ = """
 """
 
 
-def texts(said: list[dict[str, Any]], name: str = "stdout") -> str:
+def texts(messages: list[dict[str, Any]], name: str = "stdout") -> str:
     return "".join(
-        one["content"]["text"]
-        for one in said
-        if one["msg_type"] == "stream" and one["content"]["name"] == name
+        message["content"]["text"]
+        for message in messages
+        if message["msg_type"] == "stream" and message["content"]["name"] == name
     )
 
 
 def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path) -> None:
     rows = pd.read_parquet(model / "rows.parquet")
     options = {"n_repeats": 3, "random_state": 0, "progress": False}
-    wanted = pg.explain(
+    expected_explanation = pg.explain(
         pg.load(model / "model"), rows.drop(columns="y"), rows["y"], **options
     )
-    assert wanted.ranking()[0] == "a"
+    assert expected_explanation.ranking()[0] == "a"
     kernel.run(READ.format(folder=model))
     # Once as a cell is run, once while it is awaited by the kernel's own loop.
     for call in (
         "explained = pg.explain({})",
         "async def own():\n    return pg.explain({})\nexplained = await own()",
     ):
-        said = kernel.run(call.format(f"model, X, y, **{options}"))
-        assert texts(said) + texts(said, "stderr") == ""
-        found = json.loads(
+        messages = kernel.run(call.format(f"model, X, y, **{options}"))
+        assert texts(messages) + texts(messages, "stderr") == ""
+        cell_values = json.loads(
             texts(kernel.run("print(json.dumps(explained.values.tolist()))"))
         )
         np.testing.assert_allclose(
-            found, wanted.values, rtol=0, atol=rounding(wanted.values)
+            cell_values,
+            expected_explanation.values,
+            rtol=0,
+            atol=rounding(expected_explanation.values),
         )
 
 
 def test_progress_and_plots_are_shown_in_the_cell(kernel: Kernel, model: Path) -> None:
     kernel.run(READ.format(folder=model))
-    said = kernel.run(
+    messages = kernel.run(
         "explained = pg.explain(model, X, y, n_repeats=2, random_state=0); explained"
     )
-    assert "\r" in texts(said, "stderr")  # a bar, which is rewritten
+    assert "\r" in texts(messages, "stderr")  # a bar, which is rewritten
     shown = [
-        one["content"]["data"] for one in said if one["msg_type"] == "execute_result"
+        message["content"]["data"]
+        for message in messages
+        if message["msg_type"] == "execute_result"
     ]
     assert len(shown) == 1
     assert "a" in shown[0]["text/plain"]
-    said = kernel.run("explained.plot.bar()")
+    messages = kernel.run("explained.plot.bar()")
     drawn = [
-        one["content"]["data"]
-        for one in said
-        if one["msg_type"] in ("execute_result", "display_data")
+        message["content"]["data"]
+        for message in messages
+        if message["msg_type"] in ("execute_result", "display_data")
     ]
     assert any(
-        {"image/png", "image/svg+xml", "text/html"} & set(one) for one in drawn
-    ), said
-    said = kernel.run("explained.plot.bar().show()")
+        {"image/png", "image/svg+xml", "text/html"} & set(drawn_data)
+        for drawn_data in drawn
+    ), messages
+    messages = kernel.run("explained.plot.bar().show()")
     assert [
-        "image/png" in one["content"]["data"]
-        for one in said
-        if one["msg_type"] == "display_data"
+        "image/png" in message["content"]["data"]
+        for message in messages
+        if message["msg_type"] == "display_data"
     ] == [True]
     # What a figure has drawn is let go with the cell.
     kernel.run("import matplotlib.pyplot as plt; assert plt.get_fignums() == []")

@@ -50,10 +50,8 @@ def made(seed: int, rows: int) -> tuple[pd.DataFrame, np.ndarray]:
         " ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}"
         for row in range(rows)
     ]
-    scan, bright = (
-        rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8),
-        rng.random(rows),
-    )
+    scan = rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8)
+    bright = rng.random(rows)
     scan[:, :4, 4:8] = (20 + 200 * bright[:, None, None]).astype(np.uint8)
     table = pd.DataFrame(
         {
@@ -81,25 +79,31 @@ def _fitted():
 
 def losses_without(model, table, y, donor) -> dict[frozenset, float]:
     """Return the mean loss with each subset of kinds taken from a single row: a slow twin of the game."""
-    places = {kind: [at for at, name in enumerate(table.columns) if (name in ("x", "z")) == (kind == "table")
+    kind_columns = {kind: [column_index for column_index, name in enumerate(table.columns) if (name in ("x", "z")) == (kind == "table")
               and (name == "note") == (kind == "text")] for kind in KINDS}  # fmt: skip
-    found = {}
+    losses = {}
     for size in range(4):
-        for some in combinations(KINDS, size):
+        for present_kinds in combinations(KINDS, size):
             mixed = table.copy()
-            for name in (table.columns[at] for kind in some for at in places[kind]):
+            for name in (
+                table.columns[column_index]
+                for kind in present_kinds
+                for column_index in kind_columns[kind]
+            ):
                 mixed[name] = [donor[name].iloc[0]] * len(table)
-            found[frozenset(some)] = float(((model.predict(mixed) - y) ** 2).mean())
-    return found
+            losses[frozenset(present_kinds)] = float(
+                ((model.predict(mixed) - y) ** 2).mean()
+            )
+    return losses
 
 
 def test_features_have_the_kind_of_their_columns(fitted):
     table, y = made(1, 60)
-    found = pg.explain(fitted, table, y, **QUIET)
-    assert dict(zip(found.names, found.modality, strict=True)) == {
+    explanation = pg.explain(fitted, table, y, **QUIET)
+    assert dict(zip(explanation.names, explanation.modality, strict=True)) == {
         "x": "table", "note": "text", "z": "table", "scan": "photo",
     }  # fmt: skip
-    assert set(found.to_frame()["modality"]) == set(KINDS)
+    assert set(explanation.to_frame()["modality"]) == set(KINDS)
     groups = {"both": ["x", "note"]}
     joined = pg.explain(fitted, table, y, groups=groups, method="permutation", **QUIET)
     assert dict(zip(joined.names, joined.modality, strict=True))["both"] == "table+text"
@@ -112,7 +116,7 @@ def test_features_have_the_kind_of_their_columns(fitted):
 def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
     table, y = made(2, 80)
     donor = table[79:]
-    found = pg.explain(
+    explanation = pg.explain(
         fitted,
         table[:79],
         y[:79],
@@ -123,43 +127,49 @@ def test_the_game_of_kinds_is_the_shapley_value_of_the_loss(fitted):
         **QUIET,
     )
     loss = losses_without(fitted, table[:79], y[:79], donor)
-    gain = {some: value - loss[frozenset()] for some, value in loss.items()}
+    gain = {
+        present_kinds: value - loss[frozenset()]
+        for present_kinds, value in loss.items()
+    }
     assert min(gain[frozenset([kind])] for kind in KINDS) > 0.1, "each kind matters"
-    assert found.names[:3] == KINDS
-    for place, kind in enumerate(KINDS):
-        one, two = (
-            frozenset(each)
-            for each in combinations([name for name in KINDS if name != kind], 1)
+    assert explanation.names[:3] == KINDS
+    for kind_index, kind in enumerate(KINDS):
+        first_other, two = (
+            frozenset(kind_names)
+            for kind_names in combinations([name for name in KINDS if name != kind], 1)
         )
-        me, every = frozenset([kind]), frozenset(KINDS)
-        steps = [(gain[me], 2), (gain[me | one] - gain[one], 1), (gain[me | two] - gain[two], 1),
-                 (gain[every] - gain[one | two], 2)]  # fmt: skip
+        me = frozenset([kind])
+        every = frozenset(KINDS)
+        steps = [(gain[me], 2), (gain[me | first_other] - gain[first_other], 1), (gain[me | two] - gain[two], 1),
+                 (gain[every] - gain[first_other | two], 2)]  # fmt: skip
         value = sum(step * weight for step, weight in steps) / 6
-        entry = found.branches[kind]
-        assert found.values[place, 0] == pytest.approx(value, rel=1e-3)
+        entry = explanation.branches[kind]
+        assert explanation.values[kind_index, 0] == pytest.approx(value, rel=1e-3)
         assert (entry["importance"], entry["alone"], entry["last"]) == pytest.approx(
-            (value, gain[me], gain[every] - gain[one | two]), rel=1e-3
+            (value, gain[me], gain[every] - gain[first_other | two]), rel=1e-3
         )
         assert entry["share"] == pytest.approx(value / gain[every], rel=1e-3)
-    assert sum(found.branches[kind]["share"] for kind in KINDS) == pytest.approx(1)
-    pairs = dict(zip(found.names[3:], found.values[3:, 0], strict=True))
-    both = (
+    assert sum(explanation.branches[kind]["share"] for kind in KINDS) == pytest.approx(
+        1
+    )
+    pairs = dict(zip(explanation.names[3:], explanation.values[3:, 0], strict=True))
+    joint_gain = (
         gain[frozenset(("table", "text"))]
         - gain[frozenset(("table",))]
         - gain[frozenset(("text",))]
     )
-    assert pairs["table × text"] == pytest.approx(both, abs=2e-3)
+    assert pairs["table × text"] == pytest.approx(joint_gain, abs=2e-3)
     assert len(pairs) == 3
 
 
 @pytest.mark.parametrize("method", ["permutation", "ablation", "shapley"])
 def test_every_game_takes_kinds(fitted, method):
     table, y = made(3, 60)
-    found = pg.explain(
+    explanation = pg.explain(
         fitted, table, y, method=method, groups="modality", scope="global", **QUIET
     )
-    assert found.names == found.modality == KINDS
-    assert (found.values > 0.05).all()
+    assert explanation.names == explanation.modality == KINDS
+    assert (explanation.values > 0.05).all()
 
 
 def test_kinds_have_the_sums_of_their_features_in_the_tree_of_kinds(fitted):
@@ -174,9 +184,9 @@ def test_kinds_have_the_sums_of_their_features_in_the_tree_of_kinds(fitted):
 
 def test_scores_and_rows_take_kinds(fitted):
     table, y = made(4, 80)
-    found = pg.explain(fitted, table, y, groups="modality", scoring="r2", **QUIET)
-    assert found.names == KINDS
-    assert (found.values > 0).all()
+    explanation = pg.explain(fitted, table, y, groups="modality", scoring="r2", **QUIET)
+    assert explanation.names == KINDS
+    assert (explanation.values > 0).all()
     local = pg.explain(fitted, table[:2], groups="modality", scope="local", **QUIET)
     assert local.values.shape == (2, 3, 1)
     assert np.abs(local.values).min() > 0
@@ -188,9 +198,9 @@ def test_one_kind_is_played_by_paths_and_conditional_draws_are_refused(fitted):
     plain = pg.HyNNRegressor(**FAST, image="always", max_epochs=2).fit(
         table[["x", "z"]], y
     )
-    found = pg.explain(plain, table[["x", "z"]], y, groups="modality", **QUIET)
-    assert found.names == ("table",)
-    assert {"tabular", "image"} <= set(found.parts)
+    explanation = pg.explain(plain, table[["x", "z"]], y, groups="modality", **QUIET)
+    assert explanation.names == ("table",)
+    assert {"tabular", "image"} <= set(explanation.parts)
     with pytest.raises(
         pg.InputError, match="sampling='conditional' does not take groups='modality'"
     ):
@@ -208,7 +218,9 @@ def test_a_typical_text_has_the_median_score(fitted):
     subject = HybridSubject(fitted)
     rows = subject.read(made(6, 51)[0])
     scores = [
-        at for at, kind in enumerate(fitted.preprocessor_.kinds_) if kind == "score"
+        column_index
+        for column_index, kind in enumerate(fitted.preprocessor_.kinds_)
+        if kind == "score"
     ]
     assert len(scores) == 2
     assert rows[0][:, scores].std(dim=0).min() > 0
@@ -221,8 +233,8 @@ def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_ro
     fitted,
 ):
     table, y = made(7, 250)
-    found = pg.missing_modalities(fitted, table, y, **QUIET)
-    frame = found.to_frame().set_index("present")
+    missing_result = pg.missing_modalities(fitted, table, y, **QUIET)
+    frame = missing_result.to_frame().set_index("present")
     empty = {
         "table + text + photo": [],
         "table + photo": ["note"],

@@ -46,7 +46,7 @@ def test_the_game_on_the_true_function(name):
     model.set_params(progress=False).fit(X, y)
     scaling = model.preprocessor_.scaling_
     # The network's only branch becomes the function itself, of the decoded row.
-    zero, one = (
+    zero, unit_row = (
         model.encode_rows(X.iloc[:1] * 0 + value).encoded.astype(float)[0]
         for value in (0.0, 1.0)
     )
@@ -56,7 +56,7 @@ def test_the_game_on_the_true_function(name):
         def embed(self, path, encoded):
             import torch
 
-            decoded = (encoded.double().numpy() - zero) / (one - zero)
+            decoded = (encoded.double().numpy() - zero) / (unit_row - zero)
             standard = (
                 truth.function(decoded) - model.target_mean_
             ) / model.target_scale_

@@ -86,7 +86,7 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
     by_name = frame.set_index("present")
     rows = np.arange(len(y))
     for size, present in (
-        (k, each) for k in range(3) for each in itertools.combinations(SIZES, k)
+        (k, subset) for k in range(3) for subset in itertools.combinations(SIZES, k)
     ):
         moments = PairMoments(len(y), len(lenders["image"]), own, 1, 1)
         for repeat in range(3):
@@ -101,10 +101,10 @@ def test_every_subset_is_the_loss_of_a_loop_over_pairs(own):
         np.testing.assert_allclose(line.to_numpy()[:2], [mean[0], std[0]], rtol=1e-9)
         low, high, _ = interval(mean, std, count, 0.95)
         np.testing.assert_allclose(line.to_numpy()[2:], [low[0], high[0]], rtol=1e-9)
-    whole = losses(net, inputs, y)
-    assert by_name.iloc[0]["loss"] == pytest.approx(whole.mean(), rel=1e-9)
+    full_losses = losses(net, inputs, y)
+    assert by_name.iloc[0]["loss"] == pytest.approx(full_losses.mean(), rel=1e-9)
     assert by_name.iloc[0]["std_error"] == pytest.approx(
-        whole.std(ddof=1) / np.sqrt(len(y)), rel=1e-9
+        full_losses.std(ddof=1) / np.sqrt(len(y)), rel=1e-9
     )
     assert by_name["loss"].nunique() == 8  # the modalities matter, and interact
 
@@ -175,9 +175,9 @@ def test_scores_stand_behind_with_their_intervals():
     )
     expected = roc_auc_score(np.tile(y, 2), outputs[:, 1] - outputs[:, 0])
     assert frame.loc["table + mask", "roc_auc"] == pytest.approx(expected, rel=1e-9)
-    whole = answers(net, inputs)
+    full_outputs = answers(net, inputs)
     assert frame.iloc[0]["roc_auc"] == pytest.approx(
-        roc_auc_score(y, whole[:, 1] - whole[:, 0]), rel=1e-9
+        roc_auc_score(y, full_outputs[:, 1] - full_outputs[:, 0]), rel=1e-9
     )
     assert frame.iloc[0]["roc_auc"] > 0.8 > frame.iloc[-1]["roc_auc"]
     assert (frame["roc_auc_ci_low"] < frame["roc_auc"]).all()
@@ -186,7 +186,8 @@ def test_scores_stand_behind_with_their_intervals():
 @pytest.mark.slow
 def test_intervals_of_the_loss_hold():
     """Coverage of the loss without one modality over 200 samples; its truth is E (a − a')² + 1 = 3."""
-    held, samples = 0, 200
+    covered_count = 0
+    samples = 200
     for sample in range(samples):
         rng = np.random.default_rng(sample)
         X = rng.normal(size=(60, 2))
@@ -201,8 +202,8 @@ def test_intervals_of_the_loss_hold():
             progress=False,
         ).to_frame()
         line = frame.set_index("present").loc["b"]
-        held += line["ci_low"] <= 3.0 <= line["ci_high"]
-    assert 0.89 <= held / samples <= 0.99
+        covered_count += line["ci_low"] <= 3.0 <= line["ci_high"]
+    assert 0.89 <= covered_count / samples <= 0.99
 
 
 def test_what_is_held_stays_with_its_row():
@@ -215,9 +216,9 @@ def test_what_is_held_stays_with_its_row():
     result = pg.missing_modalities(pg.Model(net, hold=("mask",)), inputs, y, **QUIET)
     assert result.modalities == ("image", "table")
     assert result.meta["held"] == ["mask"]
-    held = result.to_frame().set_index("present")["loss"]
-    assert held["image"] == pytest.approx(every["image + mask"], rel=1e-12)
-    assert held["nothing"] == pytest.approx(every["mask"], rel=1e-12)
+    held_losses = result.to_frame().set_index("present")["loss"]
+    assert held_losses["image"] == pytest.approx(every["image + mask"], rel=1e-12)
+    assert held_losses["nothing"] == pytest.approx(every["mask"], rel=1e-12)
     assert result.summary().splitlines()[:3] == [
         "The loss (nats) with only some modalities present.",
         "Always present: mask.",
@@ -296,10 +297,10 @@ def test_numbers_do_not_depend_on_the_batch_and_repeat():
         first,
         pg.missing_modalities(net, inputs, y, scoring="accuracy", **QUIET).to_frame(),
     )
-    other = pg.missing_modalities(
+    batched_frame = pg.missing_modalities(
         pg.Model(net, batch_size=7), inputs, y, scoring="accuracy", **QUIET
     ).to_frame()
-    pd.testing.assert_frame_equal(first, other, rtol=1e-9)
+    pd.testing.assert_frame_equal(first, batched_frame, rtol=1e-9)
     different = pg.missing_modalities(
         net, inputs, y, random_state=4, progress=False
     ).to_frame()
@@ -332,19 +333,20 @@ def test_the_plot_draws_the_best_on_top_and_scores_too():
 )
 def test_bad_arguments_are_refused(words, message):
     net, inputs, y = case(rows=20)
-    given = {"y": y, "progress": False, **words}
+    call_options = {"y": y, "progress": False, **words}
     with pytest.raises(InputError, match=message):
         pg.missing_modalities(
-            pg.Model(net, hold=given.pop("hold", ())), inputs, **given
+            pg.Model(net, hold=call_options.pop("hold", ())), inputs, **call_options
         )
 
 
 def test_one_modality_and_too_many_are_refused_with_the_remedy():
     X = np.random.default_rng(0).normal(size=(50, 14))
-    first, options = pg.Model(lambda t: t[:, 0], task="regression"), {"progress": False}
+    first = pg.Model(lambda t: t[:, 0], task="regression")
+    options = {"progress": False}
     with pytest.raises(InputError, match=r"'table' is the only one. Pass groups="):
         pg.missing_modalities(first, X, X[:, 0], **options)
-    groups = {f"g{place}": [f"x{place}"] for place in range(14)}
+    groups = {f"g{feature_index}": [f"x{feature_index}"] for feature_index in range(14)}
     with pytest.raises(
         InputError, match=r"at most 12 modalities, got 14. Join some with groups="
     ):
@@ -379,7 +381,7 @@ def test_what_modalities_tell_only_together_is_asked_of_the_loss():
     y = (X["a"] + X["b"]).to_numpy() + 0.2 * rng.normal(size=400)
     groups = {"A": ["a"], "B": ["b", "c"]}
     add = lambda table: (table["a"] + table["b"]).to_numpy()  # noqa: E731
-    told = pg.explain(
+    effects_frame = pg.explain(
         pg.Model(add, task="regression"),
         X,
         y,
@@ -387,11 +389,11 @@ def test_what_modalities_tell_only_together_is_asked_of_the_loss():
         groups=groups,
         **QUIET,
     ).to_frame()
-    pair = told.set_index("feature").loc["A × B"]
+    pair = effects_frame.set_index("feature").loc["A × B"]
     assert pair["ci_low"] < 0 < pair["ci_high"], "a sum has no interaction"
-    assert (told["ci_low"][:2] > 1).all()
+    assert (effects_frame["ci_low"][:2] > 1).all()
     product = lambda table: (table["a"] * table["b"]).to_numpy()  # noqa: E731
-    told = pg.explain(
+    effects_frame = pg.explain(
         pg.Model(product, task="regression"),
         X,
         product(X),
@@ -399,7 +401,7 @@ def test_what_modalities_tell_only_together_is_asked_of_the_loss():
         groups=groups,
         **QUIET,
     ).to_frame()
-    assert told.set_index("feature").loc["A × B", "ci_high"] < 0, (
+    assert effects_frame.set_index("feature").loc["A × B", "ci_high"] < 0, (
         "each of them needs the other"
     )
 
@@ -411,7 +413,7 @@ def test_the_call_to_make_for_networks_has_effects_alone_and_last():
 
     inputs = {"image": torch.randn(300, 1, 4, 4), "table": torch.randn(300, 2)}
     y = Two()(**inputs)[:, 0].numpy()
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Two(), task="regression"),
         inputs,
         y,
@@ -419,7 +421,9 @@ def test_the_call_to_make_for_networks_has_effects_alone_and_last():
         groups="modality",
         **QUIET,
     )
-    assert found.names == ("image", "table", "image × table")
-    assert np.isfinite(found.parts["alone"][:2]).all()
-    assert np.isfinite(found.parts["last"][:2]).all()
-    assert found.low[2, 0] < 0 < found.high[2, 0], "a sum of independent inputs"
+    assert explanation.names == ("image", "table", "image × table")
+    assert np.isfinite(explanation.parts["alone"][:2]).all()
+    assert np.isfinite(explanation.parts["last"][:2]).all()
+    assert explanation.low[2, 0] < 0 < explanation.high[2, 0], (
+        "a sum of independent inputs"
+    )

@@ -26,7 +26,9 @@ class Counted:
     """A classifier that counts its calls."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.classes_, self.sizes = model, model.classes_, list[int]()
+        self.model = model
+        self.classes_ = model.classes_
+        self.sizes = list[int]()
 
     def fit(self, X: Any, y: Any) -> Counted:
         return self
@@ -53,7 +55,8 @@ class ImageAndTable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.image, self.table = nn.Conv2d(1, 2, 3), nn.Linear(4, 3)
+        self.image = nn.Conv2d(1, 2, 3)
+        self.table = nn.Linear(4, 3)
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
         return self.table(table) + self.image(image).mean(dim=(1, 2, 3))[:, None]
@@ -73,11 +76,9 @@ class TwoHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.shared, self.dose, self.kind = (
-            nn.Linear(4, 8),
-            nn.Linear(8, 1),
-            nn.Linear(8, 3),
-        )
+        self.shared = nn.Linear(4, 8)
+        self.dose = nn.Linear(8, 1)
+        self.kind = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         inside = self.shared(x).relu()
@@ -183,54 +184,66 @@ RETURNED = {"logits": "logits", "probabilities": "probabilities", "values": "num
 def test_what_it_says_is_what_an_explanation_does(name):
     model, X, y = CASES[name]()
     model = model if isinstance(model, pg.Model) else pg.Model(model)
-    said = dict(line.split(": ", 1) for line in model.describe(X, y).splitlines()[1:])
+    description = dict(
+        line.split(": ", 1) for line in model.describe(X, y).splitlines()[1:]
+    )
     kind = model.describe(X, y).splitlines()[0]
-    found = pg.explain(
+    explanation = pg.explain(
         model,
         X,
         y,
         method="shapley" if name != "tokens and a mask" else "permutation",
         scope="local",
     )
-    assert kind.endswith(found.meta["task"])
-    shown = said["features"].split(" and ")[0].split(", ")
-    assert tuple(shown) == found.names[: len(shown)]
-    assert str(len(found.names)) in said["features"] or len(found.names) <= len(shown)
-    assert f"{ROWS * (3 if name == 'LightGBM' else 1)} rows" in said["inputs"]
-    modalities = list(dict.fromkeys(found.modality))
-    assert said.get("modalities", modalities[0]).split(", ") == modalities
-    assert said.get("held, and no features", "").split(", ") == (
-        found.meta.get("held") or [""]
+    assert kind.endswith(explanation.meta["task"])
+    shown = description["features"].split(" and ")[0].split(", ")
+    assert tuple(shown) == explanation.names[: len(shown)]
+    assert str(len(explanation.names)) in description["features"] or len(
+        explanation.names
+    ) <= len(shown)
+    assert f"{ROWS * (3 if name == 'LightGBM' else 1)} rows" in description["inputs"]
+    modalities = list(dict.fromkeys(explanation.modality))
+    assert description.get("modalities", modalities[0]).split(", ") == modalities
+    assert description.get("held, and no features", "").split(", ") == (
+        explanation.meta.get("held") or [""]
     )
-    classes = found.meta["task"] == "classification"
-    wanted = (
-        [str(one) for one in found.outputs] if classes or len(found.outputs) > 1 else []
+    classes = explanation.meta["task"] == "classification"
+    expected_names = (
+        [str(output_name) for output_name in explanation.outputs]
+        if classes or len(explanation.outputs) > 1
+        else []
     )
-    assert all(one in said["outputs"] for one in wanted)
-    assert said["inputs"] == INPUTS.get(name, said["inputs"])
-    assert said["outputs"].startswith(
+    assert all(output_name in description["outputs"] for output_name in expected_names)
+    assert description["inputs"] == INPUTS.get(name, description["inputs"])
+    assert description["outputs"].startswith(
         "labels of"
         if name == "labels"
-        else RETURNED[found.meta.get("returns", "logits")]
+        else RETURNED[explanation.meta.get("returns", "logits")]
     )
-    assert ("tokens" in said["inputs"]) == (found.meta.get("tokens") is not None)
+    assert ("tokens" in description["inputs"]) == (
+        explanation.meta.get("tokens") is not None
+    )
     positive = pg.explain(model, X, y, method="permutation", n_repeats=2).meta.get(
         "positive"
     )
-    assert said["outputs"].endswith(
-        f"(positive: {positive})" if positive is not None else said["outputs"][-1]
+    assert description["outputs"].endswith(
+        f"(positive: {positive})"
+        if positive is not None
+        else description["outputs"][-1]
     )
-    assert ("positive" in said["outputs"]) == (positive is not None)
-    if found.meta.get("head") is not None:
-        assert found.meta["head"] in said["outputs"]
-    if said.get("outputs are read so because") == "y holds classes":
+    assert ("positive" in description["outputs"]) == (positive is not None)
+    if explanation.meta.get("head") is not None:
+        assert explanation.meta["head"] in description["outputs"]
+    if description.get("outputs are read so because") == "y holds classes":
         # predict has no y, so that these are numbers to it until the model says it.
         alone = pg.explain(model, X, method="permutation", scope="local", n_repeats=2)
         assert alone.meta["returns"] == "values"
         np.testing.assert_allclose(model.predict(X), alone.predictions, atol=1e-5)
-        model = replace(model, returns=found.meta["returns"])
+        model = replace(model, returns=explanation.meta["returns"])
     np.testing.assert_allclose(
-        model.predict(X)[:, : len(found.outputs)], found.predictions, atol=1e-5
+        model.predict(X)[:, : len(explanation.outputs)],
+        explanation.predictions,
+        atol=1e-5,
     )
 
 
@@ -238,28 +251,30 @@ def test_what_it_says_is_what_an_explanation_does(name):
 def test_a_second_explanation_pays_for_itself_alone(method):
     X, y = make_classification(200, 30, random_state=0)
     counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
-    model, spent, found = pg.Model(counted), [], []
+    model = pg.Model(counted)
+    spent = []
+    explanations = []
     for _ in range(2):
         counted.sizes.clear()
-        found.append(
+        explanations.append(
             pg.explain(model, X, y, method=method, n_repeats=2, progress=False)
         )
         spent.append(list(counted.sizes))
-    np.testing.assert_array_equal(found[0].values, found[1].values)
+    np.testing.assert_array_equal(explanations[0].values, explanations[1].values)
     assert len(spent[0]) > len(spent[1])
     # The rows themselves, and two donors of all features at once, equal rows once.
     first, edited = spent[1]
     assert first == 200
     assert 0.99 * 30 * 2 * 200 < edited <= 30 * 2 * 200
-    assert found[1].meta["model_rows"] == 200 + 30 * 2 * 200
+    assert explanations[1].meta["model_rows"] == 200 + 30 * 2 * 200
 
 
 def test_a_model_is_called_at_most_nine_times():
     """To read it: a first look, other company and a row alone. Then the rows, and what is replaced in large batches."""
     X, y = make_classification(200, 30, random_state=0)
     counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
-    found = pg.explain(counted, X, y, progress=False)
-    assert found.meta["n_repeats"] == "auto"
+    explanation = pg.explain(counted, X, y, progress=False)
+    assert explanation.meta["n_repeats"] == "auto"
     assert len(counted.sizes) <= 9
     assert len([size for size in counted.sizes if size > 200]) <= 6
     assert max(counted.sizes) <= 16384
@@ -273,28 +288,32 @@ def test_rows_read_later_are_explained_as_if_first(name):
     fresh = pg.Model(
         read.model,
         **{
-            one: getattr(read, one)
-            for one in ("class_names", "returns", "head", "hold", "segments")
+            option_name: getattr(read, option_name)
+            for option_name in ("class_names", "returns", "head", "hold", "segments")
         },
     )
     half = ROWS // 2
-    some = (
+    first_rows = (
         {key: value[:half] for key, value in X.items()}
         if isinstance(X, dict)
         else X[:half]
     )
-    others = (
+    later_rows = (
         {key: value[half:ROWS] for key, value in X.items()}
         if isinstance(X, dict)
         else X[half:ROWS]
     )
-    given = {"method": "permutation", "n_repeats": 2, "progress": False}
-    explain_with(read, some, None if y is None else y[:half], **given)
-    found = explain_with(read, others, None if y is None else y[half:ROWS], **given)
-    alone = explain_with(fresh, others, None if y is None else y[half:ROWS], **given)
-    np.testing.assert_allclose(found.values, alone.values, rtol=1e-6, atol=1e-9)
-    assert found.names == alone.names
-    assert np.nanmax(np.abs(found.values)) > 0
+    call_options = {"method": "permutation", "n_repeats": 2, "progress": False}
+    explain_with(read, first_rows, None if y is None else y[:half], **call_options)
+    explanation = explain_with(
+        read, later_rows, None if y is None else y[half:ROWS], **call_options
+    )
+    alone = explain_with(
+        fresh, later_rows, None if y is None else y[half:ROWS], **call_options
+    )
+    np.testing.assert_allclose(explanation.values, alone.values, rtol=1e-6, atol=1e-9)
+    assert explanation.names == alone.names
+    assert np.nanmax(np.abs(explanation.values)) > 0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ FAST = {
 }
 QUIET = {"random_state": 0, "progress": False}
 #: The patch of a scan, and the word of a note, that have an effect.
-PATCH, PATCHES = 6, 16
+PATCH = 6
+PATCHES = 16
 
 
 def thumbnail(images: torch.Tensor) -> torch.Tensor:
@@ -43,10 +44,8 @@ def made(seed: int, rows: int) -> tuple[pd.DataFrame, np.ndarray]:
         " ".join(rng.permutation(VOCABULARY)[: rng.integers(2, 5)]) + f", no {row}"
         for row in range(rows)
     ]
-    scan, bright = (
-        rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8),
-        rng.random(rows),
-    )
+    scan = rng.integers(60, 120, (rows, 16, 16)).astype(np.uint8)
+    bright = rng.random(rows)
     scan[:, 4:8, 8:12] = (20 + 230 * bright[:, None, None]).astype(np.uint8)
     table = pd.DataFrame({"x": rng.normal(size=rows), "note": note, "scan": list(scan)})
     y = (
@@ -77,84 +76,97 @@ def test_parts_of_a_row_add_up_to_its_columns(fitted):
     table, _ = made(1, 40)
     bright = np.array([scan[4, 8] for scan in table["scan"]])
     row = int(np.argmax(bright))
-    asked, method = (
-        {"background": table[20:], **QUIET},
-        with_settings("shapley", exact=12),
+    call_options = {"background": table[20:], **QUIET}
+    method = with_settings("shapley", exact=12)
+    parts_explanation = divide(
+        Arguments(fitted, table[row : row + 1], **call_options), method
     )
-    parts = divide(Arguments(fitted, table[row : row + 1], **asked), method)
-    whole = pg.explain(fitted, table[row : row + 1], method=method, **asked)
-    assert not parts.std_error.any(), "all coalitions are enumerated"
-    of = np.array(parts.modality)
+    full_explanation = pg.explain(
+        fitted, table[row : row + 1], method=method, **call_options
+    )
+    assert not parts_explanation.std_error.any(), "all coalitions are enumerated"
+    of = np.array(parts_explanation.modality)
     assert set(of) == {"table", "note", "scan"}
-    assert [name for name in parts.names if name.startswith("scan")] == [
+    assert [name for name in parts_explanation.names if name.startswith("scan")] == [
         f"scan[{k}]" for k in range(PATCHES)
     ]
-    for place, column in enumerate(whole.names):
-        own = of == column if column != "x" else of == "table"
+    for column_index, column in enumerate(full_explanation.names):
+        is_in_column = of == column if column != "x" else of == "table"
         np.testing.assert_allclose(
-            parts.values[0, own].sum(axis=0), whole.values[0, place], atol=1e-5
+            parts_explanation.values[0, is_in_column].sum(axis=0),
+            full_explanation.values[0, column_index],
+            atol=1e-5,
         )
     assert (
-        parts.values[0, parts.names.index(f"scan[{PATCH}]"), 0]
-        == parts.values[0, of == "scan"].max()
+        parts_explanation.values[0, parts_explanation.names.index(f"scan[{PATCH}]"), 0]
+        == parts_explanation.values[0, of == "scan"].max()
         > 0.5
     )
-    assert parts.groups["scan"] == [f"scan[{k}]" for k in range(PATCHES)]
+    assert parts_explanation.groups["scan"] == [f"scan[{k}]" for k in range(PATCHES)]
 
 
 def test_sampled_parts_add_up_within_their_errors_and_are_drawn(classifier, tmp_path):
     table, _ = made(2, 30)
     for output in ("logit", "probability"):
-        parts = pg.explain_parts(classifier, table[3:4], scale=output, **QUIET)
-        whole = pg.explain(
+        parts_explanation = pg.explain_parts(
+            classifier, table[3:4], scale=output, **QUIET
+        )
+        full_explanation = pg.explain(
             classifier, table[3:4], method="shapley", scale=output, **QUIET
         )
-        assert parts.std_error.any()
-        of = np.array(parts.modality)
+        assert parts_explanation.std_error.any()
+        of = np.array(parts_explanation.modality)
         np.testing.assert_allclose(
-            parts.values[0].sum(axis=0),
-            parts.predictions[0] - parts.base_values,
+            parts_explanation.values[0].sum(axis=0),
+            parts_explanation.predictions[0] - parts_explanation.base_values,
             atol=1e-5,
         )
         for column in ("note", "scan"):
             slack = (
-                4 * np.sqrt((parts.std_error[0, of == column] ** 2).sum(axis=0)).max()
+                4
+                * np.sqrt(
+                    (parts_explanation.std_error[0, of == column] ** 2).sum(axis=0)
+                ).max()
             )
-            found = parts.values[0, of == column].sum(axis=0)
+            column_sum = parts_explanation.values[0, of == column].sum(axis=0)
             np.testing.assert_allclose(
-                found, whole.values[0, whole.names.index(column)], atol=slack
+                column_sum,
+                full_explanation.values[0, full_explanation.names.index(column)],
+                atol=slack,
             )
-    shown = parts.plot.image(row=0)
+    shown = parts_explanation.plot.image(row=0)
     shown.save(tmp_path / "scan.png")
     assert "in row 32, column 64" in shown.description, (
         "the planted patch, of images of 128 pixels"
     )
-    assert parts.maps["images:scan"].shape == (1, 3, 128, 128)
-    assert "no" in parts.plot.text(row=0).html
-    parts.save(tmp_path / "why")
+    assert parts_explanation.maps["images:scan"].shape == (1, 3, 128, 128)
+    assert "no" in parts_explanation.plot.text(row=0).html
+    parts_explanation.save(tmp_path / "why")
     again = pg.Explanation.load(tmp_path / "why")
     np.testing.assert_array_equal(
-        again.maps["segments:scan"], parts.maps["segments:scan"]
+        again.maps["segments:scan"], parts_explanation.maps["segments:scan"]
     )
 
 
 def test_replaced_parts_leave_their_share_to_the_donor(fitted):
     table, _ = made(3, 6)
-    row, encoder = _Row(fitted, table[:1], table[1:]), fitted.preprocessor_
+    row = _Row(fitted, table[:1], table[1:])
+    encoder = fitted.preprocessor_
     words = [name for name in row.names if name.startswith("note")]
     numbers = pd.DataFrame(-1.0, index=range(3), columns=row.names)
     numbers.loc[1, [f"scan[{k}]" for k in range(4)]] = 2
     numbers.loc[2, [*words, "x"]] = 4
-    kept = np.ones((1, PATCHES), dtype=bool)
-    kept[0, :4] = False
-    own, donors = encoder.transform(table[:1])[0], encoder.transform(table[1:])
-    expected = np.repeat(own[None], 3, axis=0)
+    kept_mask = np.ones((1, PATCHES), dtype=bool)
+    kept_mask[0, :4] = False
+    row_values = encoder.transform(table[:1])[0]
+    donors = encoder.transform(table[1:])
+    expected = np.repeat(row_values[None], 3, axis=0)
     scan, note, x = (encoder.columns_of(name) for name in ("scan", "note", "x"))
     covered = encoder.scores_.of("scan", encoder.images_.covered("scan", encoder.texts_of(
-        fitted.encode_rows(table[:1]).table, "scan")[0][0], kept))[0]  # fmt: skip
+        fitted.encode_rows(table[:1]).table, "scan")[0][0], kept_mask))[0]  # fmt: skip
     expected[1, scan] = covered + donors[2, scan] / 4
     expected[2, [*note, *x]] = donors[4, [*note, *x]]
-    assert abs(expected[1, scan] - own[scan]).max() > 0.01
+    assert abs(expected[1, scan] - row_values[scan]).max() > 0.01
     predicted = (
         np.asarray(fitted.predict_encoded(expected)) * fitted.target_scale_
         + fitted.target_mean_
@@ -164,10 +176,10 @@ def test_replaced_parts_leave_their_share_to_the_donor(fitted):
 
 @pytest.mark.slow
 def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
-    seen = []
+    encoded_images = []
 
     def encoder(images: torch.Tensor) -> torch.Tensor:
-        seen.append(images.clone())
+        encoded_images.append(images.clone())
         return thumbnail(images)
 
     table, y = made(4, 200)
@@ -176,17 +188,17 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
     cell = model.preprocessor_.texts_of(model.encode_rows(table[:1]).table, "scan")[0][
         0
     ]
-    kept = np.ones((2, PATCHES), dtype=bool)
-    kept[1, PATCH] = False
-    vectors = features.covered("scan", cell, kept)
+    kept_mask = np.ones((2, PATCHES), dtype=bool)
+    kept_mask[1, PATCH] = False
+    vectors = features.covered("scan", cell, kept_mask)
     np.testing.assert_allclose(
         vectors[0], features.vectors("scan", [cell])[0], atol=1e-6
     )
     assert np.flatnonzero(np.abs(vectors[0] - vectors[1]) > 1e-6).tolist() == [PATCH]
     assert vectors[1, PATCH] == pytest.approx(vectors[0].mean(), abs=0.01)
-    seen.clear()
+    encoded_images.clear()
     pg.explain_parts(model, table[:1], **QUIET)
-    pictures = torch.cat(seen).numpy()
+    pictures = torch.cat(encoded_images).numpy()
     assert len(np.unique(pictures.reshape(len(pictures), -1), axis=0)) <= 464
     assert len(pictures) <= 464 + 2 * 32
 
@@ -194,37 +206,45 @@ def test_a_covered_patch_has_the_mean_colour_and_few_pictures_are_encoded():
 def test_a_row_without_text_or_image_keeps_its_cells(fitted):
     table, _ = made(5, 20)
     empty = table[:1].assign(note=None, scan=None)
-    parts = pg.explain_parts(fitted, empty, background=table[1:], **QUIET)
-    whole = pg.explain(fitted, empty, method="shapley", background=table[1:], **QUIET)
-    assert parts.names == whole.names == ("x", "note", "scan")
-    np.testing.assert_allclose(parts.values, whole.values, atol=1e-5)
+    parts_explanation = pg.explain_parts(fitted, empty, background=table[1:], **QUIET)
+    full_explanation = pg.explain(
+        fitted, empty, method="shapley", background=table[1:], **QUIET
+    )
+    assert parts_explanation.names == full_explanation.names == ("x", "note", "scan")
+    np.testing.assert_allclose(
+        parts_explanation.values, full_explanation.values, atol=1e-5
+    )
 
 
 def test_the_planted_place_comes_first(classifier):
     table, _ = made(6, 120)
-    found = place_effects(classifier, table, "scan", rows=60, random_state=0)
-    assert found["output"].unique().tolist() == ["False", "True"]
-    assert found["rows"].unique().tolist() == [60]
-    for _, some in found.groupby("output"):
-        assert sorted(some["place"]) == list(range(PATCHES))
-        assert some.loc[some["std_error"].idxmax(), "place"] == PATCH
+    effects_frame = place_effects(classifier, table, "scan", rows=60, random_state=0)
+    assert effects_frame["output"].unique().tolist() == ["False", "True"]
+    assert effects_frame["rows"].unique().tolist() == [60]
+    for _, output_effects in effects_frame.groupby("output"):
+        assert sorted(output_effects["place"]) == list(range(PATCHES))
+        assert (
+            output_effects.loc[output_effects["std_error"].idxmax(), "place"] == PATCH
+        )
     again = place_effects(classifier, table, "scan", rows=60, random_state=0)
-    pd.testing.assert_frame_equal(found, again)
+    pd.testing.assert_frame_equal(effects_frame, again)
 
 
 def test_an_effect_is_the_mean_change_of_the_prediction_when_the_patch_is_covered(
     fitted,
 ):
     table, _ = made(7, 30)
-    found = place_effects(fitted, table, "scan", random_state=0).set_index("place")
+    effects_frame = place_effects(fitted, table, "scan", random_state=0).set_index(
+        "place"
+    )
     covered = table.copy()
     covered["scan"] = [np.array(scan) for scan in table["scan"]]
     for scan in covered["scan"]:
         scan[4:8, 8:12] = round(float(scan.mean()))
     changes = fitted.predict(table) - fitted.predict(covered)
     assert changes.std() > 0.3
-    assert found.loc[PATCH, "effect"] == pytest.approx(changes.mean(), abs=0.02)
-    assert found.loc[PATCH, "std_error"] == pytest.approx(
+    assert effects_frame.loc[PATCH, "effect"] == pytest.approx(changes.mean(), abs=0.02)
+    assert effects_frame.loc[PATCH, "std_error"] == pytest.approx(
         changes.std(ddof=1) / np.sqrt(30), rel=0.05
     )
     groups = np.arange(30) // 3
@@ -232,7 +252,7 @@ def test_an_effect_is_the_mean_change_of_the_prediction_when_the_patch_is_covere
         fitted, table, "scan", row_groups=groups, random_state=0
     ).set_index("place")
     assert grouped.loc[PATCH, "std_error"] != pytest.approx(
-        found.loc[PATCH, "std_error"], rel=1e-3
+        effects_frame.loc[PATCH, "std_error"], rel=1e-3
     )
 
 

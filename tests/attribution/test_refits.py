@@ -17,7 +17,9 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.pages.summary import summary
 from permgrad.pages.words import training_text, training_words
 
-ROWS, REFITS, NAMES = 60, 10, ("a", "b", "c", "d")
+ROWS = 60
+REFITS = 10
+NAMES = ("a", "b", "c", "d")
 
 
 def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0):
@@ -27,28 +29,34 @@ def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0
     """
     value = np.asarray(value, dtype=float)
     rows, trained = (
-        np.zeros((len(value), design.rows)) if one is None else one
-        for one in (rows, trained)
+        np.zeros((len(value), design.rows)) if contributions is None else contributions
+        for contributions in (rows, trained)
     )
-    rng, fits = np.random.default_rng(seed), []
-    for part in design.trained:
-        held = np.setdiff1d(np.arange(design.rows), part)
-        moved = trained[:, part].mean(axis=1) + noise * rng.normal(size=len(value))
+    rng = np.random.default_rng(seed)
+    fits = []
+    for trained_rows in design.trained:
+        held_rows = np.setdiff1d(np.arange(design.rows), trained_rows)
+        moved = trained[:, trained_rows].mean(axis=1) + noise * rng.normal(
+            size=len(value)
+        )
         moved = (
             moved
             if slope is None
-            else moved + slope * (1 / len(part) - 1 / design.rows)
+            else moved + slope * (1 / len(trained_rows) - 1 / design.rows)
         )
-        values = value + moved + rows[:, held].mean(axis=1)
-        scores = rows[:, held] - rows[:, held].mean(axis=1, keepdims=True)
+        values = value + moved + rows[:, held_rows].mean(axis=1)
+        scores = rows[:, held_rows] - rows[:, held_rows].mean(axis=1, keepdims=True)
         meta = {
             "confidence": 0.95,
             "loss_scale": 1.0,
             "model_rows": 5,
-            "rows_explained": len(held),
+            "rows_explained": len(held_rows),
         }
-        parts = {"tabular": values[:, None] * 0.25, "image": values[:, None] * 0.75}
-        maps = {"rows": held, "row_scores": scores[None].astype(np.float32)}
+        part_values = {
+            "tabular": values[:, None] * 0.25,
+            "image": values[:, None] * 0.75,
+        }
+        maps = {"rows": held_rows, "row_scores": scores[None].astype(np.float32)}
         fits.append(
             Explanation(
                 values[:, None],
@@ -57,7 +65,7 @@ def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0
                 ("all",),
                 "permutation",
                 "global",
-                parts=parts,
+                parts=part_values,
                 additive=True,
                 maps=maps,
                 meta=meta,
@@ -69,9 +77,12 @@ def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0
 @pytest.mark.parametrize("count", [5, 6, 10, 13])
 def test_each_row_is_left_out_of_one_fold_and_half_of_them_of_each_half(count):
     design = draw_design(ROWS, count, 0, None)
-    folds, halves = design.trained[: design.folds], design.trained[design.folds :]
+    folds = design.trained[: design.folds]
+    halves = design.trained[design.folds :]
     assert (len(design.trained), len(halves)) == (count, count // 2)
-    left_out = np.concatenate([np.setdiff1d(np.arange(ROWS), part) for part in folds])
+    left_out = np.concatenate(
+        [np.setdiff1d(np.arange(ROWS), trained_rows) for trained_rows in folds]
+    )
     assert sorted(left_out) == list(range(ROWS))
     assert {len(half) for half in halves} == {ROWS // 2}
     assert len({tuple(half) for half in halves}) == len(halves)
@@ -81,24 +92,25 @@ def test_each_row_is_left_out_of_one_fold_and_half_of_them_of_each_half(count):
 def test_classes_are_divided_evenly_and_groups_stay_together():
     classes = np.repeat(["rare", "usual"], [8, 52])
     design = draw_design(ROWS, REFITS, 1, classes)
-    counts = [np.sum(classes[part] == "rare") for part in design.trained]
+    counts = [np.sum(classes[fold_rows] == "rare") for fold_rows in design.trained]
     assert counts[design.folds :] == [4] * 5
     assert set(counts[: design.folds]) <= {6, 7}
     groups = np.repeat(np.arange(20), 3)
-    for part in draw_design(ROWS, 5, 1, classes, groups).trained:
-        assert not set(groups[part]) & set(np.delete(groups, part))
+    for trained_rows in draw_design(ROWS, 5, 1, classes, groups).trained:
+        assert not set(groups[trained_rows]) & set(np.delete(groups, trained_rows))
 
 
 def test_the_design_depends_on_the_seed_alone():
-    one, same, other = (
+    first_design, same, other_design = (
         draw_design(ROWS, REFITS, seed, None).trained for seed in (3, 3, 4)
     )
-    assert all(map(np.array_equal, one, same))
-    assert not any(map(np.array_equal, one, other))
+    assert all(map(np.array_equal, first_design, same))
+    assert not any(map(np.array_equal, first_design, other_design))
 
 
 def test_rows_and_fits_are_told_apart_as_by_plain_least_squares():
-    rng, design = np.random.default_rng(0), draw_design(ROWS, REFITS, 0, None)
+    rng = np.random.default_rng(0)
+    design = draw_design(ROWS, REFITS, 0, None)
     fits = refits([1.0, 2.0], design, rng.normal(size=(2, ROWS)), noise=0.5)
     fits = [
         replace(
@@ -110,13 +122,14 @@ def test_rows_and_fits_are_told_apart_as_by_plain_least_squares():
     ]
     of_rows, of_fits, _ = _divided(fits, design, 0)
     # Slow twin: one column for each row and each fit, one line for each part that was measured.
-    lines, targets = [], []
+    lines = []
+    targets = []
     for number, fit in enumerate(fits):
-        for place, row in enumerate(fit.maps["rows"]):
+        for position, row in enumerate(fit.maps["rows"]):
             line = np.zeros(ROWS + REFITS)
             line[[row, ROWS + number]] = 1
             lines.append(line)
-            targets.append(fit.maps["row_scores"][0][:, place] + fit.values[:, 0])
+            targets.append(fit.maps["row_scores"][0][:, position] + fit.values[:, 0])
     slow = np.linalg.lstsq(np.array(lines), np.array(targets), rcond=None)[0]
     np.testing.assert_allclose(
         of_fits - of_fits.mean(axis=0),
@@ -153,9 +166,10 @@ def test_the_error_is_that_of_measuring_and_of_training_together(together):
     """A row moves the measurement by s and the training by a: the mean over both has the variance of (s + a) / n."""
     ratio = []
     for seed in range(30):
-        rng, design = np.random.default_rng(seed), draw_design(200, REFITS, seed, None)
-        rows, other = rng.normal(size=(2, 4, 200))
-        trained = together * rows + (1 - together) * other
+        rng = np.random.default_rng(seed)
+        design = draw_design(200, REFITS, seed, None)
+        rows, training_parts = rng.normal(size=(2, 4, 200))
+        trained = together * rows + (1 - together) * training_parts
         explanation = combine(
             refits([1.0] * 4, design, rows, trained), design, seed, {}
         )

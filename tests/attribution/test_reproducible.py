@@ -48,31 +48,40 @@ def fitted(request):
 
 
 def explain(model, y, rows=TEST, **options) -> pg.Explanation:
-    given = {"random_state": 7, "n_repeats": 3, "progress": False, **options}
-    return explain_with(model, rows, y, **given)
+    call_options = {"random_state": 7, "n_repeats": 3, "progress": False, **options}
+    return explain_with(model, rows, y, **call_options)
 
 
 def assert_same(
-    one: pg.Explanation, other: pg.Explanation, *, exact: bool = False
+    expected_explanation: pg.Explanation,
+    explanation: pg.Explanation,
+    *,
+    exact: bool = False,
 ) -> None:
     """Compare values, parts, errors and branch weights; 1e-5 of the loss scale."""
-    scale = 0.0 if exact else one.meta["loss_scale"]
-    order = [other.names.index(name) for name in one.names]
-    assert np.abs(one.values).max() > 0.01 * one.meta["loss_scale"]
+    scale = 0.0 if exact else expected_explanation.meta["loss_scale"]
+    order = [explanation.names.index(name) for name in expected_explanation.names]
+    assert (
+        np.abs(expected_explanation.values).max()
+        > 0.01 * expected_explanation.meta["loss_scale"]
+    )
     pairs = [
-        (one.values, other.values),
-        (one.std_error, other.std_error),
-        (one.low, other.low),
-        (one.high, other.high),
+        (expected_explanation.values, explanation.values),
+        (expected_explanation.std_error, explanation.std_error),
+        (expected_explanation.low, explanation.low),
+        (expected_explanation.high, explanation.high),
     ]
-    pairs += [(one.parts[name], other.parts[name]) for name in one.parts]
-    for own, their in pairs:
-        np.testing.assert_allclose(own, their[order], rtol=0, atol=TOLERANCE * scale)
-    if one.branches is not None:
+    pairs += [
+        (expected_explanation.parts[name], explanation.parts[name])
+        for name in expected_explanation.parts
+    ]
+    for array, their in pairs:
+        np.testing.assert_allclose(array, their[order], rtol=0, atol=TOLERANCE * scale)
+    if expected_explanation.branches is not None:
         for path in ("tabular", "image"):
             for key in ("importance", "alone", "last", "ci_low", "ci_high"):
-                assert one.branches[path][key] == pytest.approx(
-                    other.branches[path][key], abs=TOLERANCE * scale, rel=0
+                assert expected_explanation.branches[path][key] == pytest.approx(
+                    explanation.branches[path][key], abs=TOLERANCE * scale, rel=0
                 )
 
 
@@ -112,8 +121,10 @@ def test_a_generator_as_seed_advances():
         )
         return model.fit(X[:100], NUMBERS[:100]).predict(X[:50])
 
-    generator, twin = np.random.default_rng(3), np.random.default_rng(3)
-    first, second = one(generator), one(generator)
+    generator = np.random.default_rng(3)
+    twin = np.random.default_rng(3)
+    first = one(generator)
+    second = one(generator)
     np.testing.assert_array_equal(first, one(twin))
     np.testing.assert_array_equal(second, one(twin))
     assert not np.array_equal(first, second)
@@ -125,18 +136,19 @@ def test_a_generator_as_seed_advances():
 
 def test_whatever_the_batch_size(fitted):
     model, y = fitted
-    whole = explain(model, y)
+    full_explanation = explain(model, y)
     for batch_size in (7, 229, 10_000):
-        assert_same(whole, explain(model, y, batch_size=batch_size))
+        assert_same(full_explanation, explain(model, y, batch_size=batch_size))
 
 
 def test_whatever_the_number_of_threads(fitted):
     model, y = fitted
-    before, whole = torch.get_num_threads(), explain(model, y)
+    before = torch.get_num_threads()
+    full_explanation = explain(model, y)
     try:
         for threads in {1, 2} - {before}:
             torch.set_num_threads(threads)
-            assert_same(whole, explain(model, y))
+            assert_same(full_explanation, explain(model, y))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -145,7 +157,7 @@ def test_whatever_the_number_of_threads(fitted):
 def test_whatever_the_memory(fitted, monkeypatch):
     """Receivers are taken in blocks whose caches fit: small blocks, one after the other, give the same."""
     model, y = fitted
-    whole = explain(model, y)
+    full_explanation = explain(model, y)
 
     def small_blocks(self: Replacement, span: slice | None = None) -> list[slice]:
         assert span is None
@@ -155,14 +167,15 @@ def test_whatever_the_memory(fitted, monkeypatch):
         ]
 
     monkeypatch.setattr(Replacement, "_spans", small_blocks)
-    assert_same(whole, explain(model, y))
+    assert_same(full_explanation, explain(model, y))
 
 
 def test_memory_that_does_not_suffice_is_met_with_smaller_batches(fitted, monkeypatch):
     from permgrad.models.fast.replacement import ReplacementEngine
 
     model, y = fitted
-    whole, sizes = explain(model, y, branches=False), []
+    full_explanation = explain(model, y, branches=False)
+    sizes = []
     plain = ReplacementEngine.replace
 
     def too_large(self, block, start, stop, *arguments):
@@ -172,7 +185,7 @@ def test_memory_that_does_not_suffice_is_met_with_smaller_batches(fitted, monkey
         return plain(self, block, start, stop, *arguments)
 
     monkeypatch.setattr(ReplacementEngine, "replace", too_large)
-    assert_same(whole, explain(model, y, branches=False))
+    assert_same(full_explanation, explain(model, y, branches=False))
     assert max(sizes) > 20
     # It does not try the large batch again and again.
     assert sum(size > 20 for size in sizes) < 6
@@ -181,11 +194,11 @@ def test_memory_that_does_not_suffice_is_met_with_smaller_batches(fitted, monkey
 def test_whatever_the_order_of_features(fitted, monkeypatch):
     model, y = fitted
     names = list(TEST.columns)
-    whole = explain(model, y)
+    full_explanation = explain(model, y)
     for order in (names[::-1], names[2:] + names[:2]):
-        other = explain(model, y, groups={name: [name] for name in order})
-        assert list(other.names) == order
-        assert_same(whole, other)
+        reordered = explain(model, y, groups={name: [name] for name in order})
+        assert list(reordered.names) == order
+        assert_same(full_explanation, reordered)
     # Nor does it matter where and when tasks are run.
     plain = game.Game.play
     monkeypatch.setattr(
@@ -193,7 +206,7 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
         "play",
         lambda self, plays, *rest: plain(self, list(plays)[::-1], *rest),
     )
-    assert_same(whole, explain(model, y), exact=True)
+    assert_same(full_explanation, explain(model, y), exact=True)
 
 
 @pytest.mark.parametrize("sampling", ["marginal", "conditional"])
@@ -206,37 +219,38 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
         "direction": False,
         "n_repeats": 2,
     }
-    whole = explain(model, y, **options)
-    total = np.zeros_like(whole.values[:, 0])
-    parts = {name: np.zeros_like(total) for name in whole.parts}
+    full_explanation = explain(model, y, **options)
+    total = np.zeros_like(full_explanation.values[:, 0])
+    part_sums = {name: np.zeros_like(total) for name in full_explanation.parts}
     importance = dict.fromkeys(("tabular", "image"), 0.0)
     for start, stop in ((0, 1), (1, 90), (90, ROWS)):
         piece = explain(
             model, y[start:stop], TEST[start:stop], row_offset=start, **options
         )
         total += piece.values[:, 0] * (stop - start) / ROWS
-        for name in parts:
-            parts[name] += piece.parts[name][:, 0] * (stop - start) / ROWS
+        for name in part_sums:
+            part_sums[name] += piece.parts[name][:, 0] * (stop - start) / ROWS
         for path in importance:
             importance[path] += (
                 piece.branches[path]["importance"] * (stop - start) / ROWS
             )
-    scale = whole.meta["loss_scale"]
+    scale = full_explanation.meta["loss_scale"]
     np.testing.assert_allclose(
-        total, whole.values[:, 0], rtol=0, atol=TOLERANCE * scale
+        total, full_explanation.values[:, 0], rtol=0, atol=TOLERANCE * scale
     )
-    for name, values in parts.items():
+    for name, values in part_sums.items():
         np.testing.assert_allclose(
-            values, whole.parts[name][:, 0], rtol=0, atol=TOLERANCE * scale
+            values, full_explanation.parts[name][:, 0], rtol=0, atol=TOLERANCE * scale
         )
     for path, value in importance.items():
         assert value == pytest.approx(
-            whole.branches[path]["importance"], abs=TOLERANCE * scale
+            full_explanation.branches[path]["importance"], abs=TOLERANCE * scale
         )
     # Precondition: without the offset other donors are drawn.
-    other = explain(model, y[90:], TEST[90:], **options)
+    later_explanation = explain(model, y[90:], TEST[90:], **options)
     assert not np.allclose(
-        other.values, explain(model, y[90:], TEST[90:], row_offset=90, **options).values
+        later_explanation.values,
+        explain(model, y[90:], TEST[90:], row_offset=90, **options).values,
     )
 
 
@@ -257,38 +271,47 @@ def test_one_row_alone_is_that_row_of_all(fitted, method, sampling):
         "progress": False, **({} if sampling is None else {"sampling": sampling}),
     }  # fmt: skip
     rows = TEST[:12]
-    whole = explain_with(model, rows, **options)
-    spread = np.ptp(whole.predictions)
-    assert np.abs(whole.values).max() > 0.01 * spread
+    full_explanation = explain_with(model, rows, **options)
+    spread = np.ptp(full_explanation.predictions)
+    assert np.abs(full_explanation.values).max() > 0.01 * spread
     for row in (0, 5, 11):
         alone = explain_with(model, rows.iloc[[row]], row_offset=row, **options)
         np.testing.assert_allclose(
-            alone.values[0], whole.values[row], rtol=0, atol=TOLERANCE * spread
+            alone.values[0],
+            full_explanation.values[row],
+            rtol=0,
+            atol=TOLERANCE * spread,
         )
-        for name, part in alone.parts.items():
+        for name, part_values in alone.parts.items():
             np.testing.assert_allclose(
-                part[0], whole.parts[name][row], rtol=0, atol=TOLERANCE * spread
+                part_values[0],
+                full_explanation.parts[name][row],
+                rtol=0,
+                atol=TOLERANCE * spread,
             )
 
 
 def test_a_feature_draws_its_donors_whatever_else_is_asked_for(fitted):
     """Declaring a group of two features leaves the others' numbers as they are."""
     model, y = fitted
-    whole, grouped = explain(model, y), explain(model, y, groups={"pair": ["a", "b"]})
+    full_explanation = explain(model, y)
+    grouped = explain(model, y, groups={"pair": ["a", "b"]})
     for name in ("c", "d", "colour"):
-        own, their = (
-            whole.values[whole.names.index(name)],
-            grouped.values[grouped.names.index(name)],
-        )
+        feature_values = full_explanation.values[full_explanation.names.index(name)]
+        their = grouped.values[grouped.names.index(name)]
         np.testing.assert_allclose(
-            own, their, rtol=0, atol=TOLERANCE * whole.meta["loss_scale"]
+            feature_values,
+            their,
+            rtol=0,
+            atol=TOLERANCE * full_explanation.meta["loss_scale"],
         )
 
 
 def test_more_repeats_begin_with_the_same_pairs(fitted):
     """Repeat r has the same donors however many follow, and in whatever rounds they are played."""
     model, y = fitted
-    one, two = explain(model, y, n_repeats=1), explain(model, y, n_repeats=2)
+    single_repeat = explain(model, y, n_repeats=1)
+    two = explain(model, y, n_repeats=2)
     again = explain(model, y, n_repeats=2, tolerance=1e-12)
     np.testing.assert_allclose(two.values, again.values, rtol=0, atol=1e-12)
-    assert not np.allclose(one.values, two.values)
+    assert not np.allclose(single_repeat.values, two.values)

@@ -105,10 +105,12 @@ def module_state(module: nn.Module) -> dict[str, Any]:
     )
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     return {
-        "modes": {name: part.training for name, part in module.named_modules()},
+        "modes": {
+            name: submodule.training for name, submodule in module.named_modules()
+        },
         "hooks": {
-            f"{name}.{kind}": len(getattr(part, kind))
-            for name, part in module.named_modules()
+            f"{name}.{kind}": len(getattr(submodule, kind))
+            for name, submodule in module.named_modules()
             for kind in kinds
         },
         "gradients": {
@@ -133,35 +135,35 @@ def compare(
         warnings.simplefilter("ignore", pg.PermgradWarning)
         alone = [work() for work in works]
         before = process_state(), module_state(module)
-        order = [place for place in range(len(works)) for _ in range(2)]
+        order = [work_number for work_number in range(len(works)) for _ in range(2)]
         random.Random(0).shuffle(order)
         inside = 0
         most = 0
         lock = threading.Lock()
 
-        def one(place: int) -> np.ndarray:
+        def one(task_index: int) -> np.ndarray:
             nonlocal inside, most
             with lock:
                 inside += 1
                 most = max(most, inside)
             try:
-                return works[place]()
+                return works[task_index]()
             finally:
                 with lock:
                     inside -= 1
 
         running = threading.active_count()
         with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(one, order))
+            results = list(pool.map(one, order))
         assert most > 1, "the precondition: they were at work at the same time"
         assert threading.active_count() == running
         after = process_state(), module_state(module)
-    for place, own in zip(order, found, strict=True):
+    for work_index, result in zip(order, results, strict=True):
         np.testing.assert_allclose(
-            own,
-            alone[place],
+            result,
+            alone[work_index],
             rtol=0,
-            atol=1e-7 * max(1.0, float(np.nanmax(np.abs(own)))),
+            atol=1e-7 * max(1.0, float(np.nanmax(np.abs(result)))),
         )
     for kind, old in zip(after, before, strict=True):
         looked_at = [name for name in old if filters or name != "filters"]
@@ -177,7 +179,7 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
     model.module_.table_branch.train()
 
     def work(name: str, scope: Any) -> Work:
-        given = {
+        call_options = {
             "random_state": 0,
             "n_repeats": 2,
             "progress": False,
@@ -185,7 +187,7 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
         }
         return lambda: (
             explain_with(
-                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given
+                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **call_options
             ).values
         )
 
@@ -202,7 +204,12 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
 def test_every_method_at_once_on_any_network(name: str) -> None:
     net, inputs, y = STRANGERS[name]()
     net.train()
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None}
+    call_options = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        "segments": None,
+    }
 
     def work(method: str, **options: Any) -> Work:
         return lambda: (
@@ -211,7 +218,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
                 inputs,
                 y,
                 method=method,
-                **given,
+                **call_options,
                 **FAST.get(method, {}),
                 **options,
             ).values
@@ -238,28 +245,32 @@ def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.last = nn.Linear(3, 5), nn.Linear(5, 2)
+            self.first = nn.Linear(3, 5)
+            self.last = nn.Linear(5, 2)
 
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
             hidden = self.first(rows)
             return self.last(hidden if float(hidden.sum()) > 1e9 else hidden.tanh())
 
     torch.manual_seed(0)
-    net, rows = Branching(), torch.randn(30, 3)
+    net = Branching()
+    rows = torch.randn(30, 3)
     with pytest.raises(TypeError, match="not 'Proxy'"):
         fx.symbolic_trace(net)
-    given = {"n_repeats": 2, "random_state": 0, "progress": False}
+    call_options = {"n_repeats": 2, "random_state": 0, "progress": False}
     compare(
         [
-            lambda: explain_with(net, rows, layer="first", **given).values,
+            lambda: explain_with(net, rows, layer="first", **call_options).values,
             lambda: (
                 explain_with(
-                    net, rows, method="gradient", layer="first", **given
+                    net, rows, method="gradient", layer="first", **call_options
                 ).values
             ),
-            lambda: explain_with(net, rows, **given).values,
+            lambda: explain_with(net, rows, **call_options).values,
             lambda: (
-                explain_with(net, rows, method="integrated_gradients", **given).values
+                explain_with(
+                    net, rows, method="integrated_gradients", **call_options
+                ).values
             ),
         ],
         net,
@@ -269,16 +280,20 @@ def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
 @pytest.mark.usefixtures("many_switches")
 def test_tables_in_parts_plots_and_files_at_once(model: Any, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()
-    for part in range(2):
-        X[part * 60 : (part + 1) * 60].to_parquet(tmp_path / "rows" / f"{part}.parquet")
-    whole = pg.explain(model, X[:ROWS], n_repeats=1, random_state=0, progress=False)
+    for part_index in range(2):
+        X[part_index * 60 : (part_index + 1) * 60].to_parquet(
+            tmp_path / "rows" / f"{part_index}.parquet"
+        )
+    full_explanation = pg.explain(
+        model, X[:ROWS], n_repeats=1, random_state=0, progress=False
+    )
 
     def parts() -> np.ndarray:
-        given = {"n_repeats": 1, "random_state": 0, "progress": False}
-        return pg.explain_stream(model, tmp_path / "rows", **given).values
+        call_options = {"n_repeats": 1, "random_state": 0, "progress": False}
+        return pg.explain_stream(model, tmp_path / "rows", **call_options).values
 
     def drawn() -> np.ndarray:
-        svg = whole.plot.bar().to_svg()
+        svg = full_explanation.plot.bar().to_svg()
         # Numbers of clip paths and the like are drawn at random.
         return np.array([len(svg) // 100, svg.count("<text")], dtype=float)
 
@@ -296,9 +311,12 @@ def test_captum_objects_one_after_the_other() -> None:
     attr = pytest.importorskip("captum.attr")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
-    rows, one = torch.randn(40, 3), attr.DeepLift(net)
+    rows = torch.randn(40, 3)
+    captum_method = attr.DeepLift(net)
     works: list[Work] = [
-        lambda: pg.explain(net, rows, method=one, target=0, progress=False).values
+        lambda: (
+            pg.explain(net, rows, method=captum_method, target=0, progress=False).values
+        )
     ]
     works += [
         lambda: (
@@ -316,13 +334,14 @@ def test_captum_objects_one_after_the_other() -> None:
 
 # ---- the pieces ------------------------------------------------------------------------------------------------------
 def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
-    seen: list[str] = []
+    events: list[str] = []
 
     def change() -> Callable[[], None]:
-        seen.append("changed")
-        return lambda: seen.append("put back")
+        events.append("changed")
+        return lambda: events.append("put back")
 
-    entered, leave = threading.Event(), threading.Event()
+    entered = threading.Event()
+    leave = threading.Event()
 
     def other() -> None:
         with together({"a": change}):
@@ -333,11 +352,11 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     thread.start()
     entered.wait(30)
     with together({"a": change, "b": change}):
-        assert seen == ["changed", "changed"], "of a once, of b once"
+        assert events == ["changed", "changed"], "of a once, of b once"
         leave.set()
         thread.join()
-        assert seen == ["changed", "changed"]
-    assert seen == ["changed", "changed", "put back", "put back"]
+        assert events == ["changed", "changed"]
+    assert events == ["changed", "changed", "put back", "put back"]
 
     def broken() -> Callable[[], None]:
         raise ValueError("cannot")
@@ -347,7 +366,7 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
         together({"a": change, "c": broken}),
     ):
         pass
-    assert seen[4:] == ["changed", "put back"]
+    assert events[4:] == ["changed", "put back"]
 
 
 def test_an_explanation_works_in_the_callers_thread(model: Any) -> None:
@@ -381,11 +400,11 @@ def test_in_joblib_workers(model: Any) -> None:
     names = ["permgrad", "gradient"]
     alone = [explain_in_worker(model, name) for name in names]
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        found = joblib.Parallel(n_jobs=2)(
+        results = joblib.Parallel(n_jobs=2)(
             joblib.delayed(explain_in_worker)(model, name) for name in names
         )
-    for own, expected in zip(found, alone, strict=True):
-        np.testing.assert_allclose(own, expected, rtol=0, atol=1e-6)
+    for worker_values, expected in zip(results, alone, strict=True):
+        np.testing.assert_allclose(worker_values, expected, rtol=0, atol=1e-6)
     joblib.externals.loky.get_reusable_executor().shutdown(wait=True)
 
 
@@ -475,15 +494,17 @@ def test_inside_a_running_event_loop(model: Any) -> None:
     """As in a notebook, whose cells run inside one."""
 
     async def cell() -> np.ndarray:
-        found = pg.explain(model, X[:ROWS], n_repeats=2, random_state=0, progress=True)
-        assert found.plot.bar()._repr_png_().startswith(b"\x89PNG")
+        explanation = pg.explain(
+            model, X[:ROWS], n_repeats=2, random_state=0, progress=True
+        )
+        assert explanation.plot.bar()._repr_png_().startswith(b"\x89PNG")
         fitted = pg.HyNNClassifier(
             preset="fast", image="always", max_epochs=1, random_state=0, progress=False
         ).fit(X, LABELS)
         assert fitted.predict(X[:3]).shape == (3,)
         # Beside a cell that still runs in a thread.
         await asyncio.to_thread(pg.explain, model, X[:ROWS], method="gradient")
-        return found.values
+        return explanation.values
 
     alone = pg.explain(
         model, X[:ROWS], n_repeats=2, random_state=0, progress=False

@@ -48,8 +48,11 @@ def mixed(
     """Return rows of a mixed model with a random intercept, some of few rows, and its values."""
     rng = np.random.default_rng(seed)
     level = rng.choice(levels, rows, p=rng.dirichlet(np.full(levels, 0.8)))
-    effects, x = rng.normal(size=levels), rng.normal(size=rows)
-    table = pd.DataFrame({"person": [f"p{one:03d}" for one in level], "x": x})
+    effects = rng.normal(size=levels)
+    x = rng.normal(size=rows)
+    table = pd.DataFrame(
+        {"person": [f"p{person_index:03d}" for person_index in level], "x": x}
+    )
     return table, x + effects[level] + rng.normal(size=rows), effects
 
 
@@ -61,16 +64,16 @@ def _fitted():
 
 def test_the_planted_word_comes_first_with_its_effect(fitted):
     table, _ = made(1, 400)
-    found = word_effects(fitted, table, "text", random_state=0)
-    assert found["word"][0] == "alpha"
-    assert found["p_adjusted"][0] < 1e-6
-    assert 1.5 < found["effect"][0] < 2.6
-    assert found["effect"][1:].abs().max() < 0.3 * found["effect"][0]
-    assert (found["rows"] >= 10).all()
-    assert found["rows"][0] == table["text"].str.contains("Alpha").sum()
-    assert found["effect"].is_monotonic_decreasing
+    effects_frame = word_effects(fitted, table, "text", random_state=0)
+    assert effects_frame["word"][0] == "alpha"
+    assert effects_frame["p_adjusted"][0] < 1e-6
+    assert 1.5 < effects_frame["effect"][0] < 2.6
+    assert effects_frame["effect"][1:].abs().max() < 0.3 * effects_frame["effect"][0]
+    assert (effects_frame["rows"] >= 10).all()
+    assert effects_frame["rows"][0] == table["text"].str.contains("Alpha").sum()
+    assert effects_frame["effect"].is_monotonic_decreasing
     pd.testing.assert_frame_equal(
-        found, word_effects(fitted, table, "text", random_state=0)
+        effects_frame, word_effects(fitted, table, "text", random_state=0)
     )
 
 
@@ -78,15 +81,19 @@ def test_an_effect_is_the_mean_change_of_the_prediction_when_the_word_leaves_the
     fitted,
 ):
     table, _ = made(2, 200)
-    found = word_effects(fitted, table, "text", random_state=0).set_index("word")
+    effects_frame = word_effects(fitted, table, "text", random_state=0).set_index(
+        "word"
+    )
     for word in ("alpha", "beta"):
         has = table["text"].str.contains(word, case=False)
         less = table[has].assign(
             text=table["text"][has].str.replace(rf"(?i)\b{word}\b", " ", regex=True)
         )
         changes = fitted.predict(table[has]) - fitted.predict(less)
-        assert found.loc[word, "effect"] == pytest.approx(changes.mean(), abs=1e-5)
-        assert found.loc[word, "std_error"] == pytest.approx(
+        assert effects_frame.loc[word, "effect"] == pytest.approx(
+            changes.mean(), abs=1e-5
+        )
+        assert effects_frame.loc[word, "std_error"] == pytest.approx(
             changes.std(ddof=1) / np.sqrt(has.sum()), rel=1e-4
         )
 
@@ -100,14 +107,17 @@ def test_intervals_cover_the_models_mean_effect_over_all_such_rows(fitted, monke
             "effect"
         ]
     inside = []
-    for part in range(25):
-        found = word_effects(
-            fitted, table[100 * part : 100 * part + 100], "text", random_state=0
+    for part_index in range(25):
+        effects_frame = word_effects(
+            fitted,
+            table[100 * part_index : 100 * part_index + 100],
+            "text",
+            random_state=0,
         ).set_index("word")
-        known = found[~found.index.str.contains(" ")]
+        single_words = effects_frame[~effects_frame.index.str.contains(" ")]
         inside += (
-            (known["ci_low"] <= truth[known.index])
-            & (truth[known.index] <= known["ci_high"])
+            (single_words["ci_low"] <= truth[single_words.index])
+            & (truth[single_words.index] <= single_words["ci_high"])
         ).tolist()
     assert len(inside) > 150
     assert 0.92 <= np.mean(inside) <= 0.98
@@ -150,11 +160,13 @@ def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused(
     table, score = made(5, 500)
     y = np.digitize(score, [0.0, 1.5])
     model = pg.HyNNClassifier(**FAST).fit(table[:400], y[:400])
-    found = word_effects(model, table[400:], "text", random_state=0)
-    assert found["output"].unique().tolist() == ["0", "1", "2"]
-    sums = found.groupby("word")["effect"].sum()
+    effects_frame = word_effects(model, table[400:], "text", random_state=0)
+    assert effects_frame["output"].unique().tolist() == ["0", "1", "2"]
+    sums = effects_frame.groupby("word")["effect"].sum()
     assert sums.abs().max() < 1e-6
-    of_alpha = found[found["word"] == "alpha"].set_index("output")["effect"]
+    of_alpha = effects_frame[effects_frame["word"] == "alpha"].set_index("output")[
+        "effect"
+    ]
     assert of_alpha["0"] < 0 < of_alpha["2"]
     for column, words in (
         ("x", "reads no words of 'x'"),
@@ -170,34 +182,42 @@ def test_words_of_a_row_add_up_to_what_its_text_does(scale):
     model = pg.HyNNClassifier(**FAST).fit(table[:400], score[:400] > 1)
     options = {"scale": scale, "random_state": 0, "progress": False}
     for row in (410, 411):
-        parts = pg.explain_parts(model, table[row : row + 1], **options)
-        whole = pg.explain(model, table[row : row + 1], method="shapley", **options)
-        assert parts.level == "part"
-        np.testing.assert_allclose(parts.base_values, whole.base_values, atol=1e-6)
+        parts_explanation = pg.explain_parts(model, table[row : row + 1], **options)
+        full_explanation = pg.explain(
+            model, table[row : row + 1], method="shapley", **options
+        )
+        assert parts_explanation.level == "part"
         np.testing.assert_allclose(
-            parts.predictions[0], whole.predictions[0], atol=1e-6
+            parts_explanation.base_values, full_explanation.base_values, atol=1e-6
         )
         np.testing.assert_allclose(
-            parts.values.sum(axis=1)[0],
-            parts.predictions[0] - parts.base_values,
+            parts_explanation.predictions[0], full_explanation.predictions[0], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            parts_explanation.values.sum(axis=1)[0],
+            parts_explanation.predictions[0] - parts_explanation.base_values,
             atol=1e-6,
         )
-        of_text = np.array([name == "text" for name in parts.modality])
-        words = parts.feature_values.loc[
-            0, [name for name in parts.names if name != "x"]
+        of_text = np.array([name == "text" for name in parts_explanation.modality])
+        words = parts_explanation.feature_values.loc[
+            0, [name for name in parts_explanation.names if name != "x"]
         ].tolist()
         assert words == table["text"][row].replace(",", "").split()
         # Owen values: the words of a text share exactly its Shapley value where all coalitions are enumerated.
-        slack = 1e-6 if not parts.std_error.any() else 4 * parts.std_error.max()
+        slack = (
+            1e-6
+            if not parts_explanation.std_error.any()
+            else 4 * parts_explanation.std_error.max()
+        )
         np.testing.assert_allclose(
-            parts.values[0, of_text].sum(axis=0),
-            whole.values[0, whole.names.index("text")],
+            parts_explanation.values[0, of_text].sum(axis=0),
+            full_explanation.values[0, full_explanation.names.index("text")],
             atol=slack,
         )
         assert "Alpha" not in words or int(
-            np.argmax(parts.values[0, :, 1])
+            np.argmax(parts_explanation.values[0, :, 1])
         ) == words.index("Alpha")
-        assert words[0] in parts.plot.text(row=0).html
+        assert words[0] in parts_explanation.plot.text(row=0).html
 
 
 def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
@@ -214,35 +234,49 @@ def test_words_of_a_row_refuse_what_they_cannot_explain(fitted):
 
 
 def test_a_long_text_is_told_apart_in_stretches_of_words(fitted):
-    table, method = made(8, 1)[0], pg.methods.Shapley(max_permutations=8, tolerance=1)
+    table = made(8, 1)[0]
+    method = pg.methods.Shapley(max_permutations=8, tolerance=1)
     table["text"] = " ".join(np.tile(VOCABULARY, 20))
-    found = divide(Arguments(fitted, table, random_state=0, progress=False), method)
-    assert len(found.names) == 61
-    assert " ".join(found.feature_values.iloc[0, :60]) == table["text"][0]
+    explanation = divide(
+        Arguments(fitted, table, random_state=0, progress=False), method
+    )
+    assert len(explanation.names) == 61
+    assert " ".join(explanation.feature_values.iloc[0, :60]) == table["text"][0]
 
 
 @pytest.mark.slow
 def test_levels_have_the_effects_of_a_mixed_model():
-    inside, few = [], []
+    inside = []
+    few = []
     for seed in range(2):
         table, y, truth = mixed(seed)
         model = pg.HyNNRegressor(**FAST).fit(table[:2000], y[:2000])
-        found = level_effects(model, table[2000:], y[2000:], "person", random_state=0)
-        assert found["effect"].is_monotonic_decreasing
-        seen = table["person"][:2000].value_counts()
-        assert found.attrs["pooled"] == 0
-        assert len(seen) - 50 < found.attrs["scored"] <= len(seen)
-        assert found["rows"].min() == 1
+        effects_frame = level_effects(
+            model, table[2000:], y[2000:], "person", random_state=0
+        )
+        assert effects_frame["effect"].is_monotonic_decreasing
+        level_counts = table["person"][:2000].value_counts()
+        assert effects_frame.attrs["pooled"] == 0
         assert (
-            found["rows"].to_numpy() <= seen[found["level"]].to_numpy()
+            len(level_counts) - 50 < effects_frame.attrs["scored"] <= len(level_counts)
+        )
+        assert effects_frame["rows"].min() == 1
+        assert (
+            effects_frame["rows"].to_numpy()
+            <= level_counts[effects_frame["level"]].to_numpy()
         ).all()  # without validation rows
-        effects = truth[found["level"].str[1:].astype(int)] - truth.mean()
-        assert np.corrcoef(effects, found["effect"])[0, 1] > 0.85
-        covered = (found["ci_low"] <= effects) & (effects <= found["ci_high"])
+        effects = truth[effects_frame["level"].str[1:].astype(int)] - truth.mean()
+        assert np.corrcoef(effects, effects_frame["effect"])[0, 1] > 0.85
+        covered = (effects_frame["ci_low"] <= effects) & (
+            effects <= effects_frame["ci_high"]
+        )
         inside += covered.tolist()
-        few += covered[found["rows"] <= 3].tolist()
-        width = found["ci_high"] - found["ci_low"]
-        assert width[found["rows"] <= 3].min() > 1.5 * width[found["rows"] > 20].max()
+        few += covered[effects_frame["rows"] <= 3].tolist()
+        width = effects_frame["ci_high"] - effects_frame["ci_low"]
+        assert (
+            width[effects_frame["rows"] <= 3].min()
+            > 1.5 * width[effects_frame["rows"] > 20].max()
+        )
     assert 0.92 <= np.mean(inside) <= 0.98
     assert np.mean(few) >= 0.9
     with pytest.raises(pg.InputError, match="reads no levels of 'x'"):

@@ -60,16 +60,16 @@ def test_whole_numbers(method, option, least, wrong):
 @pytest.mark.parametrize("kind", [int, np.int64, np.int32])
 @pytest.mark.parametrize(("method", "option", "least"), WHOLE)
 def test_the_smallest_that_is_allowed(method, option, least, kind):
-    given = {
+    call_options = {
         option: kind(least),
         "task": "regression",
         "progress": False,
         "random_state": 0,
     }
     if method == "shapley":
-        given.setdefault("max_permutations", 8)
-    found = explain_with(Unused(), ROWS, method=method, **given)
-    assert np.abs(found.values).max() > 0
+        call_options.setdefault("max_permutations", 8)
+    explanation = explain_with(Unused(), ROWS, method=method, **call_options)
+    assert np.abs(explanation.values).max() > 0
     if least:
         with pytest.raises(pg.InputError, match=option):
             explain_with(

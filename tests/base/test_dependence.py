@@ -17,12 +17,13 @@ from permgrad.base.dependence import (
 
 def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
     """Return an autoregressive series of variance 1."""
-    step, series = draw.normal(size=rows), np.empty(rows)
+    step = draw.normal(size=rows)
+    series = np.empty(rows)
     series[0] = step[0]
-    for place in range(1, rows):
-        series[place] = related * series[place - 1] + step[place] * np.sqrt(
-            1 - related**2
-        )
+    for step_index in range(1, rows):
+        series[step_index] = related * series[step_index - 1] + step[
+            step_index
+        ] * np.sqrt(1 - related**2)
     return series
 
 
@@ -42,11 +43,13 @@ def months(draw: np.random.Generator) -> tuple[np.ndarray, Dependence]:
 
 @pytest.mark.parametrize("make", [schools, months])
 def test_means_of_dependent_rows_keep_their_level(make):
-    plainly, corrected = 0, 0
+    plainly = 0
+    corrected = 0
     for seed in range(200):
         values, dependence = make(np.random.default_rng(seed))
         size = values.mean() / values.std() * np.sqrt(len(values))
-        p_value, even = float(2 * special.ndtr(-abs(size))), np.ones(len(values))
+        p_value = float(2 * special.ndtr(-abs(size)))
+        even = np.ones(len(values))
         plainly += p_value < 0.05
         corrected += (
             dependence.corrected(p_value, even, dependence.correlation(values)) < 0.05
@@ -57,7 +60,8 @@ def test_means_of_dependent_rows_keep_their_level(make):
 
 def test_independent_rows_lose_little():
     draw = np.random.default_rng(0)
-    values, even = draw.normal(size=1000), np.ones(1000)
+    values = draw.normal(size=1000)
+    even = np.ones(1000)
     for dependence in (
         Dependence(np.repeat(np.arange(200), 5)),
         Dependence(np.arange(1000), timed=True),
@@ -70,7 +74,8 @@ def test_independent_rows_lose_little():
 
 
 def test_two_parts_have_groups_of_their_own():
-    first, second = Dependence(np.array([0, 0, 1])), Dependence(np.array([0, 1]))
+    first = Dependence(np.array([0, 0, 1]))
+    second = Dependence(np.array([0, 1]))
     assert Dependence.of_both(first, second).codes.tolist() == [0, 0, 1, 2, 3]
     assert Dependence.of_both(first, None) is None
     assert first.take(np.array([2, 0])).codes.tolist() == [1, 0]
@@ -83,7 +88,10 @@ def test_neighbours_of_independent_rows_are_rarely_alike():
     ]
     assert sum(neighbours_alike(table) is not None for table in tables) <= 8
     series = [wave(draw, 200, 0.5) for _ in range(50)]
-    assert sum(neighbours_alike(one) is not None for one in series) >= 48
+    assert (
+        sum(neighbours_alike(single_series) is not None for single_series in series)
+        >= 48
+    )
 
 
 def test_sorted_tables_are_no_series():

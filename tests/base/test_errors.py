@@ -65,9 +65,9 @@ def test_warnings_are_collected():
     ],
 )
 def test_the_fields_other_names_lead_to_ours(kind, wanted, choices, near):
-    said = str(errors.unknown(kind, wanted, choices))
-    assert f"{wanted!r}. Did you mean {near!r}?" in said
-    assert choices[1 - choices.index(near)] not in said, (
+    message = str(errors.unknown(kind, wanted, choices))
+    assert f"{wanted!r}. Did you mean {near!r}?" in message
+    assert choices[1 - choices.index(near)] not in message, (
         "where a name is near, the others are not listed"
     )
     assert errors.synonym(wanted, ["other"]) is None
@@ -107,11 +107,11 @@ def test_the_first_fault_of_a_list_is_refused():
     ],
 )
 def test_what_others_raise_is_turned_into_ours(met, options, raised):
-    made = errors.turned(
+    turned_errors = errors.turned(
         lambda error: errors.InputError(f"it raised {errors.error_in_words(error)}"),
         **options,
     )
-    with pytest.raises(Exception) as caught, made:  # noqa: PT011 — each case names its words
+    with pytest.raises(Exception) as caught, turned_errors:  # noqa: PT011 — each case names its words
         raise met
     assert str(caught.value).rstrip(".") == raised
     is_ours = isinstance(caught.value, errors.InputError)

@@ -16,11 +16,12 @@ def test_frames_of_other_libraries_hold_the_same(library):
         random_state=0,
         n_repeats=2,
     )
-    frame, wanted = explanation.to_frame(library), explanation.to_frame()
-    assert isinstance(wanted, pd.DataFrame)
-    assert wanted["importance"].std() > 0
+    frame = explanation.to_frame(library)
+    expected_frame = explanation.to_frame()
+    assert isinstance(expected_frame, pd.DataFrame)
+    assert expected_frame["importance"].std() > 0
     assert type(frame).__module__.partition(".")[0] == library
-    pd.testing.assert_frame_equal(frame.to_pandas(), wanted, check_dtype=False)
+    pd.testing.assert_frame_equal(frame.to_pandas(), expected_frame, check_dtype=False)
 
 
 def test_other_libraries_are_refused():

@@ -99,10 +99,10 @@ def test_lines_come_late_enough_for_short_explanations():
         progress_line("shapley", 0.25, 40.0)
         == "shapley: 25 % done after 40 s, about 2 min left\n"
     )
-    told = ["0.034 s", "9.9 s", "1.7 min", "4.2 min", "15 min", "2.5 h"]
+    expected_texts = ["0.034 s", "9.9 s", "1.7 min", "4.2 min", "15 min", "2.5 h"]
     assert [
         readable(seconds) for seconds in (0.034, 9.94, 99.7, 250, 900, 9000)
-    ] == told
+    ] == expected_texts
     assert (
         progress_line("lime", 1.0, 60)
         == "lime: 100 % done after 60 s, about no time left\n"
@@ -129,16 +129,18 @@ def model():
 @pytest.fixture
 def counted(monkeypatch):
     """Keep how many of how many steps were counted where lines may be written."""
-    kept, init = [], Progress.__init__
+    progress_bars = []
+    init = Progress.__init__
 
     def watched(self, total, label, mode="auto", *, lines=True):
         init(self, total, label, mode, lines=lines)
         if total > 0 and mode == "auto" and lines:
-            self.total, self.label = total, label
-            kept.append(self)
+            self.total = total
+            self.label = label
+            progress_bars.append(self)
 
     monkeypatch.setattr(Progress, "__init__", watched)
-    return kept
+    return progress_bars
 
 
 @pytest.mark.parametrize("name", [name for name in USUAL if name != "aggregate"])
@@ -154,9 +156,9 @@ def test_each_method_counts_its_steps(model, counted, name):
         n_repeats=2,
     )
     assert counted, "and says how far it is"
-    assert all(one.ended.is_set() for one in counted)
-    assert [one.done for one in counted] == pytest.approx(
-        [one.total for one in counted]
+    assert all(progress_bar.ended.is_set() for progress_bar in counted)
+    assert [progress_bar.done for progress_bar in counted] == pytest.approx(
+        [progress_bar.total for progress_bar in counted]
     )
     counted.clear()
     pg.explain(
@@ -175,8 +177,10 @@ def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(
     counted, monkeypatch
 ):
     """A block of many rows may take minutes."""
-    seen = []
-    monkeypatch.setattr(Progress, "advance", lambda self, steps=1: seen.append(steps))
+    advanced_steps = []
+    monkeypatch.setattr(
+        Progress, "advance", lambda self, steps=1: advanced_steps.append(steps)
+    )
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
@@ -188,8 +192,8 @@ def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(
         background=torch.randn(40, 16),
         random_state=0,
     )
-    assert len(seen) > 2
-    assert sum(seen) == pytest.approx(3)
+    assert len(advanced_steps) > 2
+    assert sum(advanced_steps) == pytest.approx(3)
 
 
 def test_captum_objects_count_their_rows(counted):
@@ -198,9 +202,10 @@ def test_captum_objects_count_their_rows(counted):
         torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
     )
     pg.explain(net, torch.randn(7, 5), method=attr.Saliency(net), random_state=0)
-    assert [(one.label, one.done, one.total) for one in counted][:1] == [
-        ("captum.Saliency", 14, 14)
-    ]
+    assert [
+        (progress_bar.label, progress_bar.done, progress_bar.total)
+        for progress_bar in counted
+    ][:1] == [("captum.Saliency", 14, 14)]
 
 
 @pytest.fixture
@@ -213,44 +218,44 @@ def hands(monkeypatch):
 
 def test_a_larger_work_knows_what_is_left_of_all_parts(hands, monkeypatch):
     monkeypatch.setattr(Whole, "_write", lambda self: None)
-    whole = Whole("run")
-    whole.expect(training=40.0, report=10.0)
-    assert whole.left() == 50
-    with whole.part("training"):
+    whole_progress = Whole("run")
+    whole_progress.expect(training=40.0, report=10.0)
+    assert whole_progress.left() == 50
+    with whole_progress.part("training"):
         hands[0] += 10
-        assert whole.left() == 40, "by the plan"
+        assert whole_progress.left() == 40, "by the plan"
         with Progress(4, "steps") as bar:
             hands[0] += 10
             bar.advance(2)
-            assert whole.left() == 30, (
+            assert whole_progress.left() == 30, (
                 "as planned: further works may follow in this part"
             )
             hands[0] += 30
-            assert whole.left() == pytest.approx(0.5 * 40 + 0.5 * 0.25 * 50 + 10), (
-                "half by its own pace"
-            )
-        assert whole.left() == 0.25 * 50 + 10, (
+            assert whole_progress.left() == pytest.approx(
+                0.5 * 40 + 0.5 * 0.25 * 50 + 10
+            ), "half by its own pace"
+        assert whole_progress.left() == 0.25 * 50 + 10, (
             "the pace of a work that has ended says nothing of the next"
         )
-        whole.expect(60.0)
+        whole_progress.expect(60.0)
         hands[0] += 20
-        assert whole.left() == 50, "who knows better is believed"
-        assert whole.line() == (
+        assert whole_progress.left() == 50, "who knows better is believed"
+        assert whole_progress.line() == (
             70 / 120,
             "run: 58 % done after 70 s, about 50 s left\n",
         )
-        whole.expect(80.0)
-        assert whole.line() == (
+        whole_progress.expect(80.0)
+        assert whole_progress.line() == (
             70 / 120,
             "run: 58 % done after 70 s, about 90 s left\n",
         ), "what is done stays done"
-    assert whole.left() == 10
-    with whole.part("report"):
+    assert whole_progress.left() == 10
+    with whole_progress.part("report"):
         hands[0] += 30
-        assert whole.left() == 7.5, (
+        assert whole_progress.left() == 7.5, (
             "what takes longer than expected is likely to take longer still"
         )
-    assert whole.left() == 0
+    assert whole_progress.left() == 0
 
 
 @pytest.mark.parametrize("works", [(), (5.0,), (2.0, 80.0)])
@@ -258,15 +263,18 @@ def test_a_larger_work_never_says_for_long_that_little_is_left(
     hands, monkeypatch, works
 ):
     monkeypatch.setattr(Whole, "_write", lambda self: None)
-    whole, said = Whole("run"), list[tuple[float, str]]()
+    whole_progress = Whole("run")
+    shown_lines = list[tuple[float, str]]()
 
     def look(seconds: float) -> None:
         for _ in range(int(2 * seconds)):
             hands[0] += 0.5
-            said.append((hands[0], whole.line()[1].partition("about ")[2]))
+            shown_lines.append(
+                (hands[0], whole_progress.line()[1].partition("about ")[2])
+            )
 
-    whole.expect(explanation=1.0, report=3.0)
-    with whole.part("explanation"):
+    whole_progress.expect(explanation=1.0, report=3.0)
+    with whole_progress.part("explanation"):
         for seconds in works:
             with Progress(10, "work") as bar:
                 for _ in range(10):
@@ -274,20 +282,20 @@ def test_a_larger_work_never_says_for_long_that_little_is_left(
                     bar.advance()
             look(10)
         look(60)
-    with whole.part("report"):
+    with whole_progress.part("report"):
         look(30)
-    short = [time for time, words in said if words == "3 s left\n"]
+    short = [time for time, words in shown_lines if words == "3 s left\n"]
     assert all(later - time > 10 for time, later in itertools.pairwise(short))
 
 
 def test_a_larger_work_shows_one_line_in_the_place_of_those_within(monkeypatch):
     stream = hurried(monkeypatch)
     monkeypatch.setattr(_progress, "LOOK", 0.001)
-    with contextlib.closing(Whole("run")) as whole:
-        with whole.part("unplanned"), Progress(2, "shown"):
+    with contextlib.closing(Whole("run")) as whole_progress:
+        with whole_progress.part("unplanned"), Progress(2, "shown"):
             assert stream.lines.acquire(timeout=60)
-        whole.expect(training=1000.0)
-        with whole.part("training"), Progress(4, "hidden") as bar:
+        whole_progress.expect(training=1000.0)
+        with whole_progress.part("training"), Progress(4, "hidden") as bar:
             bar.advance()
             while "run: " not in stream.getvalue():
                 assert stream.lines.acquire(timeout=60)

@@ -12,8 +12,10 @@ from permgrad.base.random import resolve_seed
 
 @pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])
 def test_a_generator_gives_a_seed_and_advances(make):
-    own, twin = make(3), make(3)
-    first, second = resolve_seed(own), resolve_seed(own)
+    generator = make(3)
+    twin = make(3)
+    first = resolve_seed(generator)
+    second = resolve_seed(generator)
     assert first != second
     assert [first, second] == [resolve_seed(twin), resolve_seed(twin)]
 

@@ -6,15 +6,15 @@ from permgrad.base.threads import together, turn
 
 
 def test_the_first_changes_and_the_last_puts_back():
-    seen = []
+    event_log = []
 
     def change():
-        seen.append("changed")
-        return lambda: seen.append("put back")
+        event_log.append("changed")
+        return lambda: event_log.append("put back")
 
     with together({"example": change}), together({"example": change}):
-        assert seen == ["changed"]
-    assert seen == ["changed", "put back"]
+        assert event_log == ["changed"]
+    assert event_log == ["changed", "put back"]
 
 
 def test_a_turn_is_taken_as_often_inside_itself_as_one_likes():

@@ -92,18 +92,18 @@ def test_the_options_fit_in_a_head_and_those_of_a_run_on_a_screen(monkeypatch):
         vars(module) for module in (permgrad.runs.requests, permgrad.runs.row_requests)
     ]
     kinds = {
-        one
+        candidate
         for names in requests
-        for one in names.values()
-        if dataclasses.is_dataclass(one)
+        for candidate in names.values()
+        if dataclasses.is_dataclass(candidate)
     }
-    own = [kind.__dataclass_fields__[name].metadata for kind in kinds for name in kind.__annotations__
+    field_metadata = [kind.__dataclass_fields__[name].metadata for kind in kinds for name in kind.__annotations__
            if name in kind.__dataclass_fields__]  # fmt: skip
     assert (
         len(
             [
                 facts
-                for facts in own
+                for facts in field_metadata
                 if "option" in facts and not facts["option"].positional
             ]
         )
@@ -156,15 +156,15 @@ def test_an_option_that_is_gone_is_unknown_as_any_other(command, flag, near):
     ],
 )
 def test_baselines_are_the_usual_ones_or_those_named(words, names, monkeypatch):
-    asked: list[RunRequest] = []
+    run_requests: list[RunRequest] = []
 
     def check(request):
-        asked.append(request)
+        run_requests.append(request)
 
     monkeypatch.setattr(RunRequest, "check", check)
     CliRunner().invoke(app, ["run", *words])
-    assert asked[0].baselines == names
-    assert asked[0].command.endswith(
+    assert run_requests[0].baselines == names
+    assert run_requests[0].command.endswith(
         "--baselines" if names == ("usual",) else ",".join(names)
     )
 

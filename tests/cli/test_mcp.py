@@ -36,10 +36,8 @@ def table(rows: int = 240) -> pd.DataFrame:
     frame = pd.DataFrame(
         {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
     )
-    frame["town"], frame["code"] = (
-        rng.choice(["Bonn", "Ulm", "Köln"], rows),
-        [f"case {i}" for i in range(rows)],
-    )
+    frame["town"] = rng.choice(["Bonn", "Ulm", "Köln"], rows)
+    frame["code"] = [f"case {i}" for i in range(rows)]
     ill = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(
         size=rows
     ) > 0.3
@@ -49,8 +47,8 @@ def table(rows: int = 240) -> pd.DataFrame:
 class Bomb:
     """A pickle that writes a file where it is opened."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, base_folder: Path) -> None:
+        self.place = base_folder
 
     def __reduce__(self):
         return Path.write_text, (self.place, "opened")
@@ -62,7 +60,8 @@ def world(tmp_path_factory):
     world = tmp_path_factory.mktemp("world")
     for name in ("inside", "outside", "home", "tmp"):
         (world / name).mkdir()
-    inside, outside = world / "inside", world / "outside"
+    inside = world / "inside"
+    outside = world / "outside"
     table().to_csv(inside / "table.csv", index=False)
     table(60).to_csv(outside / "other.csv", index=False)
     (outside / "cache").mkdir()
@@ -113,7 +112,8 @@ def fulfils(name: str, facts: dict) -> None:
     assert set(facts) <= set(schema["properties"])
     assert facts["verdict"]
     assert all(
-        one["sentence"].strip() and one["facts"]["kind"] for one in facts["verdict"]
+        statement["sentence"].strip() and statement["facts"]["kind"]
+        for statement in facts["verdict"]
     )
 
 
@@ -145,7 +145,7 @@ def test_tools_say_what_they_take_and_whether_they_write(agent):
 def test_a_table_is_described(agent, world):
     facts = agent.told("describe_table", table="table.csv", na=[-9])
     fulfils("describe_table", facts)
-    columns = {one["name"]: one for one in facts["columns"]}
+    columns = {column_facts["name"]: column_facts for column_facts in facts["columns"]}
     assert columns["age"]["kind"] == "numeric"
     assert columns["age"]["low"] == pytest.approx(table()["age"].min())
     assert (
@@ -178,24 +178,24 @@ def test_a_row_is_explained(agent):
     assert facts["scope"] == "local"
     assert facts["rows"][0]["row"] == 3
     spoken = {
-        one["facts"]["feature"]: one
-        for one in facts["verdict"]
-        if one["facts"]["kind"] == "feature"
+        statement["facts"]["feature"]: statement
+        for statement in facts["verdict"]
+        if statement["facts"]["kind"] == "feature"
     }
     assert set(spoken) == {"age", "dose", "town"}
     output = next(
-        one["facts"]["output"]
-        for one in facts["verdict"]
-        if one["facts"]["kind"] == "quantity"
+        statement["facts"]["output"]
+        for statement in facts["verdict"]
+        if statement["facts"]["kind"] == "quantity"
     )
     values = {
-        one["feature"]: one["importance"]
-        for one in facts["importance"]
-        if one["class"] == output
+        importance_entry["feature"]: importance_entry["importance"]
+        for importance_entry in facts["importance"]
+        if importance_entry["class"] == output
     }
-    for name, one in spoken.items():
-        assert one["facts"]["importance"] == pytest.approx(values[name])
-        assert ("raises" in one["sentence"]) == (values[name] > 0)
+    for name, feature_statement in spoken.items():
+        assert feature_statement["facts"]["importance"] == pytest.approx(values[name])
+        assert ("raises" in feature_statement["sentence"]) == (values[name] > 0)
     assert (
         agent.told(
             "explain_row", run="runs/one", table="table.csv", row=3, method="shapley"
@@ -207,14 +207,14 @@ def test_a_row_is_explained(agent):
 def test_what_if_and_counterfactuals_agree(agent, world):
     rows = pd.read_csv(world / "inside" / "runs" / "one" / "predictions.csv")
     first = rows[rows["prediction"] == "well"].iloc[0]
-    found = agent.told(
+    counterfactuals = agent.told(
         "counterfactuals", run="runs/one", row=int(first["row"]), want="ill", count=2
     )
-    fulfils("counterfactuals", found)
-    assert found["prediction"] == "well"
-    assert found["alternatives"]
-    for one in found["alternatives"]:
-        changes = {name: cells["to"] for name, cells in one["cells"].items()}
+    fulfils("counterfactuals", counterfactuals)
+    assert counterfactuals["prediction"] == "well"
+    assert counterfactuals["alternatives"]
+    for alternative in counterfactuals["alternatives"]:
+        changes = {name: cells["to"] for name, cells in alternative["cells"].items()}
         facts = agent.told(
             "what_if", run="runs/one", row=int(first["row"]), changes=changes
         )
@@ -224,17 +224,20 @@ def test_what_if_and_counterfactuals_agree(agent, world):
         )
         assert facts["after"]["prediction"] == "ill"
         assert facts["after"]["probability_ill"] == pytest.approx(
-            one["probability"], abs=1e-5
+            alternative["probability"], abs=1e-5
         )
-    kept = agent.told(
+    dose_counterfactuals = agent.told(
         "counterfactuals",
         run="runs/one",
         row=int(first["row"]),
         fixed=["age", "town"],
         max_changes=1,
     )
-    assert all(set(one["cells"]) == {"dose"} for one in kept["alternatives"])
-    assert kept["alternatives"] or kept["reason"]
+    assert all(
+        set(dose_alternative["cells"]) == {"dose"}
+        for dose_alternative in dose_counterfactuals["alternatives"]
+    )
+    assert dose_counterfactuals["alternatives"] or dose_counterfactuals["reason"]
 
 
 def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent):
@@ -246,9 +249,9 @@ def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent)
         changes={"age": 400, "dose": None},
     )
     assert [
-        one["facts"]["column"]
-        for one in facts["verdict"]
-        if one["facts"]["kind"] == "outside"
+        statement["facts"]["column"]
+        for statement in facts["verdict"]
+        if statement["facts"]["kind"] == "outside"
     ] == ["age"]
     # However it is written, it is the number that the encoder reads.
     for cell, expected in (("400", ["age"]), (True, ["age"]), ("51", []), (51, [])):
@@ -272,19 +275,26 @@ def test_models_are_compared(agent):
                        cv="2", explain=False, out="compared")  # fmt: skip
     fulfils("compare", facts)
     assert facts["verdict"][0]["facts"]["models"][0]["model"] == facts["best"]
-    assert [one["sentence"] for one in facts["verdict"]] == facts["sentences"]
+    assert [statement["sentence"] for statement in facts["verdict"]] == facts[
+        "sentences"
+    ]
 
 
 # ---- long work -------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
-    asked = {"table": "table.csv", "target": "outcome", "drop": ["code"], "out": "long"}
-    asked |= {"models": ["extra_trees", "bagging"], "cv": "4", "explain": False}
+    arguments = {
+        "table": "table.csv",
+        "target": "outcome",
+        "drop": ["code"],
+        "out": "long",
+    }
+    arguments |= {"models": ["extra_trees", "bagging"], "cv": "4", "explain": False}
     lines: list[str] = []
     steps: list[float] = []
     call = agent.begin(
         "compare",
-        asked,
+        arguments,
         lambda progress, _, message: (steps.append(progress), lines.append(message)),
     )
     while not any("[2/8]" in line for line in lines):
@@ -295,7 +305,7 @@ def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     assert steps == sorted(set(steps))
     lines.clear()
     result = agent.begin(
-        "compare", asked, lambda _, __, message: lines.append(message)
+        "compare", arguments, lambda _, __, message: lines.append(message)
     ).result(timeout=300)
     assert not result.is_error
     assert sum("finished before" in line for line in lines) >= 2, (
@@ -351,15 +361,15 @@ GOOD = {
 DEEP = json.loads("[" * 60 + "]" * 60)
 WRONG = [
     *((name, {"nonsense": 1}) for name in TOOLS),
-    *((name, {"table": place}) for name in ("describe_table", "run", "explain_row", "compare")
-      for place in ("nothing.csv", "", "\0", "/dev/zero", "/etc/passwd", "../outside/other.csv",
+    *((name, {"table": file_path}) for name in ("describe_table", "run", "explain_row", "compare")
+      for file_path in ("nothing.csv", "", "\0", "/dev/zero", "/etc/passwd", "../outside/other.csv",
                     "link/other.csv", "loop", "x" * 5000, "inside\n", "model.pkl", "empty.csv",
                     "noise.bin", 3, None, ["table.csv"], {"a": 1}, "http://127.0.0.1:9/table.csv", "/proc/self/mem")),
-    *((name, {"run": place}) for name in ("read_run", "explain_row", "what_if", "counterfactuals")
-      for place in ("nothing", "", ".", "..", "../outside/run", "link/run", "/etc", "loop", "\0", "table.csv",
+    *((name, {"run": run_folder}) for name in ("read_run", "explain_row", "what_if", "counterfactuals")
+      for run_folder in ("nothing", "", ".", "..", "../outside/run", "link/run", "/etc", "loop", "\0", "table.csv",
                     "model.pkl", "runs", 3, None, True, [])),
-    *((name, {"out": place}) for name in ("run", "explain_row", "compare")
-      for place in ("../outside/new", f"{tempfile.gettempdir()}/permgrad-new", "link/new", "link", ".", "", "\0", "..",
+    *((name, {"out": output_folder}) for name in ("run", "explain_row", "compare")
+      for output_folder in ("../outside/new", f"{tempfile.gettempdir()}/permgrad-new", "link/new", "link", ".", "", "\0", "..",
                     "loop/new", "a/../../outside/new", 3, None)),
     *((name, {"row": row}) for name in ("explain_row", "what_if", "counterfactuals")
       for row in (-1, 240, 10**30, "3", 2.5, None, True, [3])),
@@ -398,14 +408,16 @@ def named(value: object) -> str:
 def test_a_wrong_call_is_refused_in_words(agent, world, name, wrong):
     before = tree(world / "inside")
     result = agent.ask(name, {**GOOD.get(name, {}), **wrong})
-    said = result.content[0].text
-    assert result.is_error, said
-    assert "A fault in permgrad" not in said
-    assert said.endswith("]"), "a code"
-    assert said.count("\n") == 0
-    assert len(said) < 6500
-    kept = {path for path in tree(world / "inside") if "/.permgrad-mcp-" not in path}
-    assert kept == {path for path in before if "/.permgrad-mcp-" not in path}
+    message = result.content[0].text
+    assert result.is_error, message
+    assert "A fault in permgrad" not in message
+    assert message.endswith("]"), "a code"
+    assert message.count("\n") == 0
+    assert len(message) < 6500
+    remaining_paths = {
+        path for path in tree(world / "inside") if "/.permgrad-mcp-" not in path
+    }
+    assert remaining_paths == {path for path in before if "/.permgrad-mcp-" not in path}
 
 
 def test_a_missing_argument_is_named(agent):
@@ -466,7 +478,8 @@ with tempfile.TemporaryDirectory() as place: Path(place, "x").write_text("x")
 
 
 def test_the_process_that_computes_changes_nothing_outside(world, tmp_path):
-    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside = tmp_path / "inside"
+    outside = tmp_path / "outside"
     for folder in (inside, outside, outside / "folder", outside / "empty"):
         folder.mkdir()
     (outside / "old").write_text("old")
@@ -563,17 +576,17 @@ def test_the_whole_story_on_heloc(world, tmp_path):
         )
         explained = agent.told("explain_row", run=run["folder"], row=row)
         fulfils("explain", explained)
-        found = agent.told("counterfactuals", run=run["folder"], row=row)
-        fulfils("counterfactuals", found)
-        assert found["alternatives"]
+        counterfactuals = agent.told("counterfactuals", run=run["folder"], row=row)
+        fulfils("counterfactuals", counterfactuals)
+        assert counterfactuals["alternatives"]
         changes = {
             name: cells["to"]
-            for name, cells in found["alternatives"][0]["cells"].items()
+            for name, cells in counterfactuals["alternatives"][0]["cells"].items()
         }
         changed = agent.told("what_if", run=run["folder"], row=row, changes=changes)
         assert (
             changed["after"]["prediction"]
-            == found["alternatives"][0]["prediction"]
+            == counterfactuals["alternatives"][0]["prediction"]
             != changed["before"]["prediction"]
         )
         compared = agent.told(

@@ -63,10 +63,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("schema")
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"age": rng.normal(50, 10, 200), "dose": rng.normal(size=200)})
-    table["town"], table["code"] = (
-        rng.choice(["Bonn", "Ulm"], 200),
-        [f"case {i}" for i in range(200)],
-    )
+    table["town"] = rng.choice(["Bonn", "Ulm"], 200)
+    table["code"] = [f"case {i}" for i in range(200)]
     table["outcome"] = np.where(
         table["age"] + 5 * (table["town"] == "Ulm") > 52, "ill", "well"
     )
@@ -84,10 +82,8 @@ def place(tmp_path_factory):
 
 def check(name: str, facts: dict) -> None:
     """Refuse an output that breaks the schema, or that has entries the schema does not know."""
-    document, schema = (
-        output_schema.document(),
-        output_schema.OUTPUTS["run" if name == "demo" else name],
-    )
+    document = output_schema.document()
+    schema = output_schema.OUTPUTS["run" if name == "demo" else name]
     jsonschema.Draft202012Validator({**schema, "$defs": document["$defs"]}).validate(
         facts
     )
@@ -112,7 +108,9 @@ def test_every_command_with_a_result_has_a_schema():
         for command in group.typer_instance.registered_commands
     }
     assert (names | groups) - {"mcp"} <= set(output_schema.OUTPUTS)
-    tested = {getattr(one, "values", one)[0] for one in CALLS}
+    tested = {
+        getattr(command_call, "values", command_call)[0] for command_call in CALLS
+    }
     assert names | groups == tested | {"mcp"}
 
 

@@ -86,9 +86,9 @@ def test_what_cannot_be_seen_is_shown(capsys, monkeypatch):
     with Progress(1, HOSTILE, mode=True) as progress:
         progress.note(HOSTILE)
         progress.advance()
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {SEEN}\n")
-    assert SEEN in said.partition("\n")[2].replace("\r", "")
+    error_text = capsys.readouterr().err
+    assert error_text.startswith(f"error: {SEEN}\n")
+    assert SEEN in error_text.partition("\n")[2].replace("\r", "")
     put(f"a {HOSTILE}\nb")
     put(f"table,{HOSTILE}\n")
     shown, as_it_is = capsys.readouterr().out.split("table,")
@@ -111,11 +111,12 @@ def test_what_cannot_be_seen_is_shown(capsys, monkeypatch):
 def test_no_command_prints_a_name_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
-    other, text = f"x{HOSTILE}", f"t{HOSTILE}"
+    other_column = f"x{HOSTILE}"
+    text = f"t{HOSTILE}"
     frame = pd.DataFrame(
         {
             HOSTILE: draw.normal(size=90),
-            other: draw.normal(size=90),
+            other_column: draw.normal(size=90),
             "n": draw.permutation(90),
         }
     )
@@ -125,7 +126,7 @@ def test_no_command_prints_a_name_as_it_is(tmp_path, monkeypatch):
     run = ("run", "t.parquet", "--target", "y", "--preset", "fast", "--out", "r")
     for words in (
         [*run, "--kind", f"{HOSTILE}=boolean"],
-        [*run, "--drop", other, "--no-such-option", HOSTILE],
+        [*run, "--drop", other_column, "--no-such-option", HOSTILE],
         [*run[:3], HOSTILE * 2],
         [*run, "--debug", "--target", HOSTILE],
         [*run],
@@ -133,10 +134,12 @@ def test_no_command_prints_a_name_as_it_is(tmp_path, monkeypatch):
         ["explain", "r", "t.parquet", "--row", "3", "--out", "why"],
     ):
         result = CliRunner().invoke(app, words)
-        said = result.stdout + result.stderr
-        assert len(said) > 40
-        assert not UNSEEN.search(said), ascii(said)
-        assert not any(line.startswith(HOSTILE[-9:-5]) for line in said.splitlines())
+        printed_text = result.stdout + result.stderr
+        assert len(printed_text) > 40
+        assert not UNSEEN.search(printed_text), ascii(printed_text)
+        assert not any(
+            line.startswith(HOSTILE[-9:-5]) for line in printed_text.splitlines()
+        )
     assert r"\u001b[2K\r" in result.stdout, "of the row"
 
 

@@ -62,10 +62,8 @@ def test_every_mode_becomes_grey_or_colour(tmp_path, ramp, mode, channels):
 
 
 def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
-    dark, bright = (
-        np.full((12, 12), 1000, np.uint16),
-        np.full((12, 12), 65535, np.uint16),
-    )
+    dark = np.full((12, 12), 1000, np.uint16)
+    bright = np.full((12, 12), 65535, np.uint16)
     files = [write(tmp_path, "dark.png", dark), write(tmp_path, "bright.png", bright)]
     pixels = read(files)
     assert int(pixels[0].max()) == round(1000 / 65535 * 255)
@@ -140,19 +138,22 @@ def test_a_column_that_keeps_few_of_its_levels_is_told_of(tmp_path):
 
 
 def test_files_of_several_pages_are_told_of(tmp_path, ramp):
-    one, other = Image.fromarray(ramp), Image.fromarray(255 - ramp)
+    first_page = Image.fromarray(ramp)
+    second_page = Image.fromarray(255 - ramp)
     for name in ("moving.gif", "pages.tif"):
-        one.save(tmp_path / name, save_all=True, append_images=[other])
-    one.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[other])
+        first_page.save(tmp_path / name, save_all=True, append_images=[second_page])
+    first_page.save(
+        tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[second_page]
+    )
     (tmp_path / "text.png").write_text("no image")
-    whole = [
+    single_page_files = [
         write(tmp_path, name, ramp) for name in ("still.gif", "still.tif", "still.png")
     ]
-    whole += [tmp_path / "photo.jpg", tmp_path / "text.png"]
-    assert pages_said("scan", whole) == []
+    single_page_files += [tmp_path / "photo.jpg", tmp_path / "text.png"]
+    assert pages_said("scan", single_page_files) == []
     several = [tmp_path / "pages.tif", tmp_path / "moving.gif"]
-    (said,) = pages_said("scan", [*whole, *several, *several])
-    assert said == (
+    (message,) = pages_said("scan", [*single_page_files, *several, *several])
+    assert message == (
         f"2 of 7 image files of column 'scan' have several frames or pages ({str(several[0])!r}, …): the first of each "
         "is read and the others are not"
     )
@@ -183,11 +184,11 @@ def test_faults_name_their_files(tmp_path, ramp):
     (tmp_path / "cut.png").write_bytes(noise.read_bytes()[:600])
     with pytest.raises(InputError) as error:
         read([good, tmp_path / "text.png", tmp_path / "cut.png"])
-    said = str(error.value)
-    assert said.startswith("2 of 3 image files in column 'scan' cannot be read (")
-    assert f"{tmp_path / 'text.png'}: not an image that Pillow can read" in said
-    assert "cut.png" in said
-    assert "good.png" not in said
+    message = str(error.value)
+    assert message.startswith("2 of 3 image files in column 'scan' cannot be read (")
+    assert f"{tmp_path / 'text.png'}: not an image that Pillow can read" in message
+    assert "cut.png" in message
+    assert "good.png" not in message
     with pytest.raises(InputError) as error:
         check_image_cells(
             "scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")]

@@ -29,12 +29,12 @@ def test_default_is_the_published_split(task):
         else rng.normal(size=n)
     )
     stratify = y if task == "classification" else None
-    train, rest = train_test_split(
+    train, remaining_rows = train_test_split(
         np.arange(n), test_size=0.4, random_state=42, stratify=stratify
     )
-    stratify = None if stratify is None else y[rest]
+    stratify = None if stratify is None else y[remaining_rows]
     validation, test = train_test_split(
-        rest, test_size=0.5, random_state=42, stratify=stratify
+        remaining_rows, test_size=0.5, random_state=42, stratify=stratify
     )
     split = split_rows(n, y, task=task)
     np.testing.assert_array_equal(split.train, train)
@@ -61,7 +61,7 @@ def test_classes_of_one_row_train_and_the_others_stay_stratified(alone):
     y = np.concatenate(
         [
             np.repeat(["a", "b", "c"], [70, 25, 5]),
-            [f"only {place}" for place in range(alone)],
+            [f"only {class_number}" for class_number in range(alone)],
         ]
     )
     y = np.random.default_rng(alone).permutation(y)
@@ -71,12 +71,14 @@ def test_classes_of_one_row_train_and_the_others_stay_stratified(alone):
         split = split_rows(len(y), y)
     assert split.kind == "stratified"
     assert_partition(split, len(y))
-    assert {f"only {place}" for place in range(alone)} <= set(y[split.train])
+    assert {f"only {class_number}" for class_number in range(alone)} <= set(
+        y[split.train]
+    )
     for label, rows in (("a", 70), ("b", 25), ("c", 5)):
         assert abs(np.sum(y[split.train] == label) - 0.6 * rows) <= 2.5
         assert all(
-            abs(np.sum(y[part] == label) - 0.2 * rows) <= 1.5
-            for part in (split.validation, split.test)
+            abs(np.sum(y[split_rows] == label) - 0.2 * rows) <= 1.5
+            for split_rows in (split.validation, split.test)
         )
 
 
@@ -104,9 +106,12 @@ def test_groups_stay_together(sizes, seed):
     groups = np.random.default_rng(seed).permutation(groups)
     split = split_rows(len(groups), None, groups=groups, seed=seed)
     assert_partition(split, len(groups))
-    parts = [set(groups[part]) for part in (split.train, split.validation, split.test)]
-    assert sum(map(len, parts)) == len(set(groups))
-    assert len(parts[2]) >= (
+    split_groups = [
+        set(groups[split_rows])
+        for split_rows in (split.train, split.validation, split.test)
+    ]
+    assert sum(map(len, split_groups)) == len(set(groups))
+    assert len(split_groups[2]) >= (
         2 if len(sizes) > 3 else 1
     )  # rows of one group cannot be explained by other groups
     again = split_rows(len(groups), None, groups=groups, seed=seed)
@@ -228,7 +233,8 @@ def test_shared_rows_are_counted():
 )
 @settings(max_examples=40, deadline=None)
 def test_shared_rows_equal_a_plain_loop(rows, cut):
-    train, test = rows[: min(cut, len(rows) - 1)], rows[min(cut, len(rows) - 1) :]
+    train = rows[: min(cut, len(rows) - 1)]
+    test = rows[min(cut, len(rows) - 1) :]
     expected = sum(row in train for row in test)
     assert (
         count_shared_rows([list(row) for row in train], [list(row) for row in test])
@@ -241,7 +247,8 @@ def test_copies_beside_rows_without_a_value_are_no_chance():
     train, test = (
         pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc")) for _ in range(2)
     )
-    train["y"], test["y"] = rng.integers(0, 2, 200), rng.integers(0, 2, 200)
+    train["y"] = rng.integers(0, 2, 200)
+    test["y"] = rng.integers(0, 2, 200)
     for table in (train, test):
         table.loc[:39, ["a", "b", "c"]] = np.nan
     blank = count_shared_rows(train, test)

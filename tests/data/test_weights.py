@@ -29,16 +29,21 @@ def model():
     "method", ["permgrad", "permutation", "ablation", "shapley", "aggregate"]
 )
 def test_only_ratios_count_where_losses_are_explained(model, method, scale):
-    given = {"method": method, "scope": "global", "random_state": 0, "progress": False}
+    explain_options = {
+        "method": method,
+        "scope": "global",
+        "random_state": 0,
+        "progress": False,
+    }
     if method == "aggregate":
-        given["members"] = ("permgrad", "permutation")
-    plain = explain_with(model, X, Y, sample_weight=WEIGHTS, **given)
-    scaled = explain_with(model, X, Y, sample_weight=WEIGHTS * scale, **given)
+        explain_options["members"] = ("permgrad", "permutation")
+    plain = explain_with(model, X, Y, sample_weight=WEIGHTS, **explain_options)
+    scaled = explain_with(model, X, Y, sample_weight=WEIGHTS * scale, **explain_options)
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-9, atol=1e-12)
     if plain.std_error is not None:
         np.testing.assert_allclose(scaled.std_error, plain.std_error, rtol=1e-9)
     assert not np.allclose(
-        plain.values, explain_with(model, X, Y, **given).values, rtol=1e-3
+        plain.values, explain_with(model, X, Y, **explain_options).values, rtol=1e-3
     )
 
 
@@ -54,10 +59,12 @@ def test_only_ratios_count_in_training(scale):
     np.testing.assert_allclose(trained(WEIGHTS * scale), plain, atol=1e-6)
     assert not np.allclose(trained(WEIGHTS**4), plain, atol=1e-4)
     # Those of classes scale the loss, which the optimiser all but undoes.
-    both = trained(WEIGHTS, {0: 1, 1: 3})
-    np.testing.assert_allclose(trained(WEIGHTS * scale, {0: 1, 1: 3}), both, atol=1e-6)
+    both_weighted = trained(WEIGHTS, {0: 1, 1: 3})
     np.testing.assert_allclose(
-        trained(WEIGHTS * scale, {0: 3e5, 1: 9e5}), both, atol=1e-3
+        trained(WEIGHTS * scale, {0: 1, 1: 3}), both_weighted, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        trained(WEIGHTS * scale, {0: 3e5, 1: 9e5}), both_weighted, atol=1e-3
     )
 
 
@@ -65,12 +72,15 @@ def test_weights_of_all_sizes_at_once_are_those_of_the_largest(model):
     """What is 1e100 times smaller says nothing beside the rest, and breaks nothing."""
     mixed = np.where(np.arange(ROWS) < 60, WEIGHTS, WEIGHTS * LEAST)
     zeros = np.where(np.arange(ROWS) < 60, WEIGHTS, 0.0)
-    given = {"method": "permutation", "random_state": 0, "progress": False}
-    found, expected = (
-        explain_with(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros)
+    explain_options = {"method": "permutation", "random_state": 0, "progress": False}
+    mixed_explanation, expected = (
+        explain_with(model, X, Y, sample_weight=row_weights, **explain_options)
+        for row_weights in (mixed, zeros)
     )
-    np.testing.assert_allclose(found.values[:, 0], expected.values[:, 0], rtol=1e-9)
-    assert np.isfinite(found.values).all()
+    np.testing.assert_allclose(
+        mixed_explanation.values[:, 0], expected.values[:, 0], rtol=1e-9
+    )
+    assert np.isfinite(mixed_explanation.values).all()
 
 
 @pytest.mark.parametrize(
@@ -97,8 +107,8 @@ def test_other_weights_are_refused(model, value):
 
 
 def test_weights_are_a_new_array():
-    own = np.ones(3)
-    assert check_weights(own, 3) is not own
+    own_weights = np.ones(3)
+    assert check_weights(own_weights, 3) is not own_weights
     with pytest.raises(
         pg.InputError, match=r"sample_weight must be numbers, got tensor"
     ):

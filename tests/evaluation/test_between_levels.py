@@ -20,7 +20,9 @@ from permgrad.evaluation.between_levels import (
 
 def least(compared: list) -> float:
     """The smallest p-value of one column, 1 where nothing is judged."""
-    values = np.concatenate([one.p_value for one in compared[0].values()])
+    values = np.concatenate(
+        [level_measure.p_value for level_measure in compared[0].values()]
+    )
     return float(np.nanmin(np.append(values, 1.0)))
 
 
@@ -30,7 +32,10 @@ def test_p_values_are_those_of_all_permutations(monkeypatch):
     values = np.array([0.1, 2.0, -1.0, 0.4, 3.0, 2.5, -0.7])
     levels = np.array([0, 0, 0, 0, 1, 1, 1])
     gap = lambda some: abs(values[some == 1].mean() - values[some == 0].mean())  # noqa: E731 — one line of the slow twin
-    gaps = [gap(np.array(some)) for some in set(permutations(levels.tolist()))]
+    gaps = [
+        gap(np.array(permuted_levels))
+        for permuted_levels in set(permutations(levels.tolist()))
+    ]
     exact = np.mean(np.array(gaps) >= gap(levels) - 1e-12)
     assert 0.02 < exact < 0.6
     (compared,) = compare_levels({"x": Measure(values)}, [levels])
@@ -40,7 +45,8 @@ def test_p_values_are_those_of_all_permutations(monkeypatch):
 
 def test_a_level_without_five_events_and_five_others_is_not_judged():
     rng = np.random.default_rng(0)
-    levels, event = np.repeat([0, 1, 2, 3], 40), np.zeros(160, dtype=bool)
+    levels = np.repeat([0, 1, 2, 3], 40)
+    event = np.zeros(160, dtype=bool)
     event[[0, 1, 2, 3]] = event[40:45] = event[80:116] = event[120:140] = True
     (compared,) = compare_levels(
         {"x": Measure(rng.normal(size=160))}, [levels], events=event
@@ -54,7 +60,7 @@ def test_a_level_without_five_events_and_five_others_is_not_judged():
 
 @pytest.mark.parametrize("law", ["rare", "lognormal"])
 def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
-    false = found = 0
+    false = true_findings = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
         town = rng.integers(0, 6, 300)
@@ -66,22 +72,21 @@ def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
                 (True, np.where(town == 2, 0.45, chance)),
             ):
                 truth = (luck < share).astype(int)
-                both = np.column_stack([1 - chance, chance])
+                both_chances = np.column_stack([1 - chance, chance])
                 measures = {
-                    name: one
-                    for name, (_, one) in beyond_expected(
-                        both, truth, both.argmax(axis=1)
+                    name: level_measure
+                    for name, (_, level_measure) in beyond_expected(
+                        both_chances, truth, both_chances.argmax(axis=1)
                     ).items()
                 }
                 small = least(
                     compare_levels(measures, [town], events=truth == 1, seed=seed)
                 )
-                found, false = (
-                    found + (bad and small < 0.05),
-                    false + (not bad and small < 0.05),
-                )
+                true_findings = true_findings + (bad and small < 0.05)
+                false = false + (not bad and small < 0.05)
         else:
-            guess, noise = rng.normal(size=300), rng.lognormal(size=300)
+            guess = rng.normal(size=300)
+            noise = rng.lognormal(size=300)
             for factor in (1.0, np.where(town == 2, 4.0, 1.0)):
                 truth = guess + factor * (noise - np.exp(0.5))
                 units = (truth - guess) / usual_errors(truth, guess)
@@ -89,12 +94,10 @@ def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
                     compare_levels({"size": Measure(np.abs(units))}, [town], seed=seed)
                 )
                 bad = np.ndim(factor) > 0
-                found, false = (
-                    found + (bad and small < 0.05),
-                    false + (not bad and small < 0.05),
-                )
+                true_findings = true_findings + (bad and small < 0.05)
+                false = false + (not bad and small < 0.05)
     assert false <= 60 * 0.05 + 2 * np.sqrt(60 * 0.05 * 0.95)
-    assert found >= 48
+    assert true_findings >= 48
 
 
 def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
@@ -102,7 +105,8 @@ def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         group = np.repeat(np.arange(50), rng.integers(2, 9, 50))
-        town, values = rng.integers(0, 3, 50)[group], rng.standard_t(3, 50)[group]
+        town = rng.integers(0, 3, 50)[group]
+        values = rng.standard_t(3, 50)[group]
         for related in false:
             between = Dependence(group) if related else None
             small = least(
@@ -116,11 +120,12 @@ def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
 
 def test_results_depend_on_no_order_of_draws_and_events_are_the_rarer_side():
     rng = np.random.default_rng(1)
-    town, values = rng.integers(0, 3, 90), rng.normal(size=90)
-    one, again = (
+    town = rng.integers(0, 3, 90)
+    values = rng.normal(size=90)
+    first_draw, again = (
         compare_levels({"x": Measure(values)}, [town], seed=4) for _ in range(2)
     )
-    assert np.array_equal(one[0]["x"].p_value, again[0]["x"].p_value)
+    assert np.array_equal(first_draw[0]["x"].p_value, again[0]["x"].p_value)
     truth = np.array([0, 1, 2, 2, 2, -1])
     assert events_of(truth, 3, 1).tolist() == [True, True, False, False, False, True]
     assert events_of(truth, 2, 1).tolist() == [False, True, False, False, False, False]
@@ -129,12 +134,12 @@ def test_results_depend_on_no_order_of_draws_and_events_are_the_rarer_side():
 
 def test_what_is_expected_is_as_by_hand():
     chances = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-    both = beyond_expected(chances, np.array([1, -1]), np.array([0, 2]))
-    sure, accuracy = both["accuracy"]
+    expected_scores = beyond_expected(chances, np.array([1, -1]), np.array([0, 2]))
+    sure, accuracy = expected_scores["accuracy"]
     assert sure.tolist() == [0.5, 0.8]
     assert accuracy.values.tolist() == [-0.5, -0.8]
     assert accuracy.variance == pytest.approx([0.25, 0.16])
-    expected, loss = both["log_loss"]
+    expected, loss = expected_scores["log_loss"]
     entropy = -(chances * np.log(chances)).sum(axis=1)
     assert expected == pytest.approx(entropy)
     assert loss.values[0] == pytest.approx(-np.log(0.3) - entropy[0])
@@ -156,7 +161,8 @@ def test_errors_are_in_units_of_what_is_usual_at_the_prediction():
 
 def test_a_difference_that_is_another_one_in_each_group_counts_groups():
     """Six farms of 40 rows. Half of each farm has the level, whose rows differ by so much."""
-    draw, farm = np.random.default_rng(0), np.repeat(np.arange(6), 40)
+    draw = np.random.default_rng(0)
+    farm = np.repeat(np.arange(6), 40)
     level = np.concatenate([draw.permutation(np.tile([0, 1], 20)) for _ in range(6)])
     noise = 0.5 * draw.normal(size=240)
     p_values = {}
@@ -174,19 +180,20 @@ def test_a_difference_that_is_another_one_in_each_group_counts_groups():
 
 def test_errors_of_groups_are_those_of_their_sums():
     draw = np.random.default_rng(3)
-    farm, level = draw.integers(8, size=200), draw.integers(3, size=200)
+    farm = draw.integers(8, size=200)
+    level = draw.integers(3, size=200)
     values = draw.normal(size=200) + 0.3 * farm
-    wanted = []
+    expected_errors = []
     for code in range(3):
         inside = level == code
         apart = np.where(inside, values - values[inside].mean(), 0) / inside.sum()
         apart -= np.where(inside, 0, values - values[~inside].mean()) / (~inside).sum()
-        wanted.append(np.sqrt(np.sum(np.bincount(farm, weights=apart) ** 2)))
+        expected_errors.append(np.sqrt(np.sum(np.bincount(farm, weights=apart) ** 2)))
     groups = between_levels._Groups.of(Dependence(farm), [level], np.array([0, 3]))
     table = between_levels._table({"error": Measure(values)}, None, 200)
     sums = np.stack([table[level == code].sum(axis=0) for code in range(3)])
     errors = groups.errors(table[:, None], sums[:, None], table.sum(axis=0))
-    np.testing.assert_allclose(errors[:, 0, 0], wanted, rtol=1e-9)
+    np.testing.assert_allclose(errors[:, 0, 0], expected_errors, rtol=1e-9)
 
 
 def test_a_few_large_groups_are_not_judged():

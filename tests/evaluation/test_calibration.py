@@ -17,24 +17,27 @@ from permgrad.evaluation.calibration import per_class, reliability
 
 def test_bins_hold_what_they_say():
     truth = np.array([0] * 90 + [1] * 10 + [0] * 30 + [1] * 70)
-    said = np.repeat([0.2, 0.6], 100)
-    found = reliability(truth, said)
-    np.testing.assert_allclose(found.predicted, [0.2, 0.6])
-    np.testing.assert_allclose(found.observed, [0.1, 0.7])
-    assert found.rows.tolist() == [100, 100]
-    assert found.error == pytest.approx(0.1)
-    assert (found.low < found.observed).all()
-    assert (found.observed < found.high).all()
+    predicted_chances = np.repeat([0.2, 0.6], 100)
+    reliability_curve = reliability(truth, predicted_chances)
+    np.testing.assert_allclose(reliability_curve.predicted, [0.2, 0.6])
+    np.testing.assert_allclose(reliability_curve.observed, [0.1, 0.7])
+    assert reliability_curve.rows.tolist() == [100, 100]
+    assert reliability_curve.error == pytest.approx(0.1)
+    assert (reliability_curve.low < reliability_curve.observed).all()
+    assert (reliability_curve.observed < reliability_curve.high).all()
 
 
 def test_chance_is_what_a_calibrated_model_shows():
     rng = np.random.default_rng(0)
-    errors, chances = [], []
+    errors = []
+    chances = []
     for _ in range(150):
-        said = rng.beta(1, 3, 500)
-        found = reliability(rng.uniform(size=500) < said, said)
-        errors.append(found.error)
-        chances.append(found.chance)
+        predicted_chances = rng.beta(1, 3, 500)
+        reliability_curve = reliability(
+            rng.uniform(size=500) < predicted_chances, predicted_chances
+        )
+        errors.append(reliability_curve.error)
+        chances.append(reliability_curve.chance)
     assert np.mean(errors) > 0.02, (
         "the error of a perfect model must not be 0, or there is nothing to compare"
     )
@@ -45,20 +48,25 @@ def test_the_band_covers():
     rng = np.random.default_rng(1)
     inside = []
     for _ in range(100):
-        said = rng.uniform(size=800)
-        found = reliability(rng.uniform(size=800) < said, said)
+        predicted_chances = rng.uniform(size=800)
+        reliability_curve = reliability(
+            rng.uniform(size=800) < predicted_chances, predicted_chances
+        )
         inside += (
-            (found.low <= found.predicted) & (found.predicted <= found.high)
+            (reliability_curve.low <= reliability_curve.predicted)
+            & (reliability_curve.predicted <= reliability_curve.high)
         ).tolist()
     assert 0.92 < np.mean(inside) < 0.99
 
 
 def test_a_rare_class_has_bins_where_it_is_found():
     rng = np.random.default_rng(2)
-    said = np.r_[np.full(5000, 1e-4), rng.uniform(0.1, 0.9, 100)]
-    found = reliability(rng.uniform(size=5100) < said, said)
-    assert len(found.rows) >= 5
-    assert np.sum(found.predicted > 0.1) >= len(found.rows) - 1
+    predicted_chances = np.r_[np.full(5000, 1e-4), rng.uniform(0.1, 0.9, 100)]
+    reliability_curve = reliability(
+        rng.uniform(size=5100) < predicted_chances, predicted_chances
+    )
+    assert len(reliability_curve.rows) >= 5
+    assert np.sum(reliability_curve.predicted > 0.1) >= len(reliability_curve.rows) - 1
 
 
 def test_edges():
@@ -70,31 +78,31 @@ def test_edges():
 def test_single_classes_are_scikit_learns():
     rng = np.random.default_rng(3)
     classes = ["a", "b", "c"]
-    said = rng.dirichlet(np.ones(3), 300)
-    truth = np.array([classes[rng.choice(3, p=row)] for row in said])
-    found = per_class(truth, said, classes).set_index("class")
-    guess = np.array(classes)[said.argmax(axis=1)]
+    predicted_chances = rng.dirichlet(np.ones(3), 300)
+    truth = np.array([classes[rng.choice(3, p=row)] for row in predicted_chances])
+    class_metrics = per_class(truth, predicted_chances, classes).set_index("class")
+    guess = np.array(classes)[predicted_chances.argmax(axis=1)]
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, guess, labels=classes
     )
-    np.testing.assert_allclose(found["precision"], precision)
-    np.testing.assert_allclose(found["recall"], recall)
-    np.testing.assert_allclose(found["f1"], f1)
-    assert found["rows"].tolist() == support.tolist()
-    assert found["predicted"].sum() == 300
+    np.testing.assert_allclose(class_metrics["precision"], precision)
+    np.testing.assert_allclose(class_metrics["recall"], recall)
+    np.testing.assert_allclose(class_metrics["f1"], f1)
+    assert class_metrics["rows"].tolist() == support.tolist()
+    assert class_metrics["predicted"].sum() == 300
     for k, name in enumerate(classes):
-        assert found.loc[name, "roc_auc"] == pytest.approx(
-            roc_auc_score(truth == name, said[:, k])
+        assert class_metrics.loc[name, "roc_auc"] == pytest.approx(
+            roc_auc_score(truth == name, predicted_chances[:, k])
         )
-        assert found.loc[name, "average_precision"] == pytest.approx(
-            average_precision_score(truth == name, said[:, k])
+        assert class_metrics.loc[name, "average_precision"] == pytest.approx(
+            average_precision_score(truth == name, predicted_chances[:, k])
         )
 
 
 def test_classes_that_rows_do_not_define():
-    found = per_class(["a", "z"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]).set_index(
-        "class"
-    )
-    assert found.loc["a", ["rows", "predicted"]].tolist() == [1, 2]
-    assert found.loc["a", "precision"] == 0.5
-    assert found.loc["b", ["precision", "recall", "f1", "roc_auc"]].isna().all()
+    class_metrics = per_class(
+        ["a", "z"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]
+    ).set_index("class")
+    assert class_metrics.loc["a", ["rows", "predicted"]].tolist() == [1, 2]
+    assert class_metrics.loc["a", "precision"] == 0.5
+    assert class_metrics.loc["b", ["precision", "recall", "f1", "roc_auc"]].isna().all()

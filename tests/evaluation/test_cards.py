@@ -48,9 +48,11 @@ def _table() -> pd.DataFrame:
     return frame
 
 
-def additive(places, changed):
+def additive(row_positions, changed):
     """A function whose curves are known: 3 a, plus 1 for the level x, plus a number of its own for each row."""
-    return (3 * changed["a"] + (changed["c"] == "x") + 100 * places).to_numpy()[:, None]
+    return (3 * changed["a"] + (changed["c"] == "x") + 100 * row_positions).to_numpy()[
+        :, None
+    ]
 
 
 def test_curves_of_an_additive_function_are_parallel_lines_of_its_slope(table):
@@ -61,11 +63,11 @@ def test_curves_of_an_additive_function_are_parallel_lines_of_its_slope(table):
     assert len(numbers["at"]) == cards.POINTS, "the case is not trivial"
     slopes = np.diff(curves["a"][:, :, 0]) / np.diff(numbers["at"])
     assert slopes == pytest.approx(3)
-    others = additive(
+    other_outputs = additive(
         np.array([5, 8, 300]),
         table.iloc[[5, 8, 300]].assign(a=0.0).reset_index(drop=True),
     )
-    assert np.diff(curves["a"][:, 0, 0]) == pytest.approx(np.diff(others[:, 0]))
+    assert np.diff(curves["a"][:, 0, 0]) == pytest.approx(np.diff(other_outputs[:, 0]))
     assert numbers["mean"] == pytest.approx(curves["a"].mean(axis=0))
     assert levels["label"] in (["x", "y"], ["y", "x"])
     difference = (
@@ -78,8 +80,8 @@ def test_curves_of_an_additive_function_are_parallel_lines_of_its_slope(table):
 def test_a_curve_at_a_rows_own_value_is_its_prediction(table):
     rows = points_of(table["a"], None)[0][:4]
     _, curves = feature_cards(sample_of(table), ["a"], rows, additive)
-    own = np.diagonal(curves["a"][:, :4, 0])
-    assert own == pytest.approx(
+    own_predictions = np.diagonal(curves["a"][:, :4, 0])
+    assert own_predictions == pytest.approx(
         additive(rows, table.iloc[rows].reset_index(drop=True))[:, 0]
     )
 
@@ -88,17 +90,17 @@ def test_the_model_gets_the_values_of_the_table_and_missing_codes_are_no_points(
     raw = pd.DataFrame({"a": np.array([-9, 1, 2, 3] * 5)})
     blanked = raw.mask(raw == -9)
     assert blanked["a"].isna().any()
-    seen = []
+    predicted_tables = []
 
     def predict(_, changed):
-        seen.append(changed)
+        predicted_tables.append(changed)
         return np.zeros((len(changed), 1))
 
     shown, _ = feature_cards(
         sample_of(raw, table=blanked), ["a"], np.arange(3), predict
     )
     assert shown[0]["label"] == ["1", "2", "3"]
-    assert seen[0]["a"].dtype == raw["a"].dtype
+    assert predicted_tables[0]["a"].dtype == raw["a"].dtype
     assert shown[0]["values"]["missing"] == 5
 
 
@@ -116,10 +118,10 @@ def test_dates_stand_on_a_line_in_their_order(table):
 
 
 def test_many_features_share_the_predictions(table):
-    asked = []
+    prediction_counts = []
 
     def predict(places, changed):
-        asked.append(len(places))
+        prediction_counts.append(len(places))
         return additive(places, changed)
 
     wide = pd.DataFrame({f"f{k}": np.arange(300.0) * k for k in range(60)}).assign(
@@ -129,7 +131,7 @@ def test_many_features_share_the_predictions(table):
         sample_of(wide), [f"f{k}" for k in range(1, 60)], np.arange(300), predict
     )
     assert len(shown) == cards.MOST_CARDS
-    assert sum(asked) <= cards.MOST_PREDICTIONS
+    assert sum(prediction_counts) <= cards.MOST_PREDICTIONS
     assert len(next(iter(curves.values()))) > 5, "still several rows"
 
 

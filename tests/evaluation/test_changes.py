@@ -35,8 +35,8 @@ def rows(count, seed, shift=0.0, slope=1.0):
     ] + 0.3 * rng.normal(size=count)
 
 
-def lines_of(found, kind):
-    frame = found.to_frame()
+def lines_of(change_result, kind):
+    frame = change_result.to_frame()
     return frame[frame["kind"] == kind].set_index("name")
 
 
@@ -48,49 +48,62 @@ def moved():
 
 def test_a_moved_column_raises_the_loss(moved):
     (old, y_old), (new, y_new) = moved
-    found = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
-    scores = lines_of(found, "score")
-    assert [one["column"] for one in found.meta["drift"] if one["clear"]] == ["income"]
+    change_result = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
+    scores = lines_of(change_result, "score")
+    assert [
+        drift_facts["column"]
+        for drift_facts in change_result.meta["drift"]
+        if drift_facts["clear"]
+    ] == ["income"]
     losses = [(predict(x) - y) ** 2 for x, y in moved]
     change = losses[1].mean() - losses[0].mean()
     assert scores.loc["loss", "change"] == pytest.approx(change, rel=1e-9)
     assert scores.loc["loss", "std_error"] == pytest.approx(
-        np.sqrt(sum(np.var(each, ddof=1) / len(each) for each in losses))
+        np.sqrt(
+            sum(
+                np.var(sample_losses, ddof=1) / len(sample_losses)
+                for sample_losses in losses
+            )
+        )
     )
     assert scores.loc["rmse", "change"] == pytest.approx(
         np.sqrt(losses[1].mean()) - np.sqrt(losses[0].mean())
     )
-    columns, first = found.summary().splitlines()[:2]
+    columns, first = change_result.summary().splitlines()[:2]
     moved_by = (
         "1 of 3 columns differs clearly between the old and the new rows. income: "
     )
     assert columns.startswith(moved_by)
     assert first.startswith("The loss (squared error) rose by ")
-    assert found._repr_html_().startswith("<pre>1 of 3 columns differs")
+    assert change_result._repr_html_().startswith("<pre>1 of 3 columns differs")
     again = pg.changes(predict, old, y_old, new, y_new, **OPTIONS)
-    pd.testing.assert_frame_equal(again.to_frame(), found.to_frame())
+    pd.testing.assert_frame_equal(again.to_frame(), change_result.to_frame())
 
 
 def test_a_changed_relation_changes_importances():
-    found = pg.changes(predict, *rows(1000, 0), *rows(1000, 1, slope=2.0), **OPTIONS)
+    change_result = pg.changes(
+        predict, *rows(1000, 0), *rows(1000, 1, slope=2.0), **OPTIONS
+    )
     # The loss was x₀² and is (x₀ + x₁)².
-    loss = lines_of(found, "score").loc["loss"]
+    loss = lines_of(change_result, "score").loc["loss"]
     assert loss["change"] == pytest.approx(1.0, abs=3 * loss["std_error"])
     assert loss["p_holm"] < 0.05
-    importances = lines_of(found, "importance")
+    importances = lines_of(change_result, "importance")
     assert importances.index[importances["p_holm"] < 0.05].tolist() == ["age"]
     # E[(y − x₁')² − (y − x₁)²] is 2 slope.
     assert importances.loc["age", "change"] == pytest.approx(
         2.0, abs=3 * importances.loc["age", "std_error"]
     )
-    assert "Importance: 1 of 3 features changed clearly:\n  age" in found.summary()
+    assert (
+        "Importance: 1 of 3 features changed clearly:\n  age" in change_result.summary()
+    )
 
 
 def test_without_a_change_it_says_so():
-    found = pg.changes(predict, *rows(500, 4), *rows(500, 5), **OPTIONS)
-    assert (found.to_frame()["p_holm"] > 0.05).all()
-    assert "The loss (squared error) changed by " in found.summary()
-    assert ", which may be chance." in found.summary()
+    change_result = pg.changes(predict, *rows(500, 4), *rows(500, 5), **OPTIONS)
+    assert (change_result.to_frame()["p_holm"] > 0.05).all()
+    assert "The loss (squared error) changed by " in change_result.summary()
+    assert ", which may be chance." in change_result.summary()
 
 
 def test_infinite_cells_are_compared():
@@ -101,11 +114,12 @@ def test_infinite_cells_are_compared():
     )
     model = lambda rows: np.clip(rows["a"], -5, 5)  # noqa: E731
     truths = [rng.normal(size=80) for _ in range(2)]
-    found = []
+    change_frames = []
     for far in (np.inf, 1e9):
-        old.loc[:4, "a"], new.loc[:9, "a"] = -far, far
+        old.loc[:4, "a"] = -far
+        new.loc[:9, "a"] = far
         tables = (old, truths[0], new, truths[1])
-        found.append(
+        change_frames.append(
             pg.changes(
                 pg.Model(model, task="regression"),
                 *tables,
@@ -113,7 +127,7 @@ def test_infinite_cells_are_compared():
                 progress=False,
             ).to_frame()
         )
-    assert np.isfinite(found[0][["change", "std_error"]].to_numpy()).all()
+    assert np.isfinite(change_frames[0][["change", "std_error"]].to_numpy()).all()
 
 
 def test_metrics_of_classes_with_the_error_of_the_area():
@@ -125,10 +139,10 @@ def test_metrics_of_classes_with_the_error_of_the_area():
 
     (x, y), (x_new, y_new) = sample(2.0), sample(0.5)
     model = LogisticRegression().fit(*sample(2.0))
-    found = pg.changes(
+    change_result = pg.changes(
         model, x, y, x_new, y_new, random_state=0, n_repeats=2, progress=False
     )
-    scores = lines_of(found, "score")
+    scores = lines_of(change_result, "score")
     areas = [
         roc_auc_score(truth, model.predict_proba(table)[:, 1])
         for table, truth in ((x, y), (x_new, y_new))
@@ -138,19 +152,23 @@ def test_metrics_of_classes_with_the_error_of_the_area():
     assert (scores["p_holm"] < 0.05).all()
     guess = model.predict_proba(x)
     draws = [rng.integers(0, 800, 800) for _ in range(400)]
-    spread = np.std([roc_auc_score(y[places], guess[places, 1]) for places in draws])
-    value, parts = metric_by_rows("roc_auc", Predicted(y, guess))
+    spread = np.std(
+        [roc_auc_score(y[drawn_rows], guess[drawn_rows, 1]) for drawn_rows in draws]
+    )
+    value, row_values = metric_by_rows("roc_auc", Predicted(y, guess))
     assert value == pytest.approx(areas[0])
-    assert parts.std() / np.sqrt(800) == pytest.approx(spread, rel=0.15)
+    assert row_values.std() / np.sqrt(800) == pytest.approx(spread, rel=0.15)
 
 
 def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
     (old, y_old), (new, y_new) = ((x.head(300), y[:300]) for x, y in moved)
-    doubled = [pd.concat([each] * 5, ignore_index=True) for each in (old, new)]
-    y = [np.tile(each, 5) for each in (y_old, y_new)]
+    doubled = [
+        pd.concat([sample_frame] * 5, ignore_index=True) for sample_frame in (old, new)
+    ]
+    y = [np.tile(sample_targets, 5) for sample_targets in (y_old, y_new)]
     labels = [np.tile(np.arange(300), 5)] * 2
     alone = lines_of(pg.changes(predict, old, y_old, new, y_new, **OPTIONS), "score")
-    found = pg.changes(
+    change_result = pg.changes(
         predict,
         doubled[0],
         y[0],
@@ -160,10 +178,10 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
         groups={"person": ["income", "age"]},
         **OPTIONS,
     )
-    assert lines_of(found, "score").loc["loss", "std_error"] == pytest.approx(
+    assert lines_of(change_result, "score").loc["loss", "std_error"] == pytest.approx(
         alone.loc["loss", "std_error"], rel=0.01
     )
-    assert "person" in lines_of(found, "importance").index
+    assert "person" in lines_of(change_result, "importance").index
     named = [
         table.assign(who=label) for table, label in zip(doubled, labels, strict=True)
     ]
@@ -175,9 +193,12 @@ def test_rows_of_groups_say_less_and_groups_of_columns_are_one(moved):
     )
     times = (np.arange(300), np.arange(300))
     sides = zip((old, new), (y_old, y_new), times, strict=True)
-    given = {"scope": "global", "n_repeats": 2, "progress": False}
+    explain_options = {"scope": "global", "n_repeats": 2, "progress": False}
     timed = changes_between(
-        *(Arguments(predict, X, y, row_time=time, **given) for X, y, time in sides)
+        *(
+            Arguments(predict, X, y, row_time=time, **explain_options)
+            for X, y, time in sides
+        )
     )
     assert np.isfinite(timed.to_frame()[["change", "std_error"]].to_numpy()).all()
 
@@ -210,26 +231,32 @@ def test_two_models_on_the_same_rows_are_paired():
     truth = rng.normal(size=400)
     noise = rng.normal(size=400)
     guesses = tuple(Predicted(truth, truth + size * noise) for size in (1.0, 1.1))
-    found = changes_of_models(guesses, None)
-    lines = lines_of(found, "score")
+    change_result = changes_of_models(guesses, None)
+    lines = lines_of(change_result, "score")
     apart = (1.1 * noise) ** 2 - noise**2
     assert lines.loc["loss", "change"] == pytest.approx(apart.mean())
     assert lines.loc["loss", "std_error"] == pytest.approx(apart.std(ddof=1) / 20)
     assert (lines["p_holm"] < 0.001).all(), "two samples of 400 rows would tell nothing"
-    assert found.summary().startswith("The loss (squared error) rose by ")
-    assert "on the same rows.\n400 rows, the same for both." in found.summary()
+    assert change_result.summary().startswith("The loss (squared error) rose by ")
+    assert "on the same rows.\n400 rows, the same for both." in change_result.summary()
     same = changes_of_models((guesses[0], guesses[0]), None).summary()
     assert same.startswith(
         "The loss (squared error) is the same in every row.\n400 rows"
     ), "no chance in what is equal"
     classes = (rng.random(400) < 0.5).astype(int)
     chances = rng.uniform(0.1, 0.9, (2, 400))
-    pair = tuple(Predicted(classes, np.column_stack([1 - one, one])) for one in chances)
+    pair = tuple(
+        Predicted(classes, np.column_stack([1 - event_chances, event_chances]))
+        for event_chances in chances
+    )
     lines = lines_of(
         changes_of_models(pair, None, Dependence(np.arange(400) // 5)), "score"
     )
     assert lines.index.tolist() == ["loss", "accuracy", "roc_auc"]
-    rows = [np.log(np.where(classes == 1, one, 1 - one)) for one in chances]
+    rows = [
+        np.log(np.where(classes == 1, event_chances, 1 - event_chances))
+        for event_chances in chances
+    ]
     means = (rows[0] - rows[1]).reshape(80, 5).mean(axis=1)
     assert lines.loc["loss", "change"] == pytest.approx(means.mean())
     assert lines.loc["loss", "std_error"] == pytest.approx(
@@ -241,7 +268,8 @@ def test_two_models_on_the_same_rows_are_paired():
 def test_few_rows_of_a_class_among_the_new_ones_change_nothing_clearly(rare):
     false = 0
     for seed in range(80):
-        rng, sides = np.random.default_rng(seed), []
+        rng = np.random.default_rng(seed)
+        sides = []
         for rows, events in ((400, 40), (150, rare)):
             truth = (np.arange(rows) < events).astype(int)
             chance = 1 / (1 + np.exp(3 - truth - rng.normal(size=rows)))
@@ -261,19 +289,19 @@ def test_few_rows_of_a_class_among_the_new_ones_change_nothing_clearly(rare):
 
 
 def test_forty_new_rows_with_long_tails_are_no_change_and_a_rise_is_found():
-    false = found = 0
+    false = detections = 0
     for seed in range(80):
         rng = np.random.default_rng(seed)
         old, new = (rng.lognormal(size=rows) - np.exp(0.5) for rows in (800, 40))
         false += "loss" in claims_of_scores(
             Predicted(old, np.zeros(800)), Predicted(new, np.zeros(40))
         )
-        found += "loss" in claims_of_scores(
+        detections += "loss" in claims_of_scores(
             Predicted(rng.normal(size=800), np.zeros(800)),
             Predicted(2 * rng.normal(size=40), np.zeros(40)),
         )
     assert false <= 8
-    assert found >= 75
+    assert detections >= 75
 
 
 def test_without_targets_it_says_which_columns_and_outputs_moved():

@@ -52,9 +52,9 @@ def stars(rows=500, seed=0):
 
 def test_stars_are_in_an_order_and_the_same_classes_under_other_numbers_are_not():
     table, y = stars()
-    found = asked(table, y)
-    assert found["near"] > 0.95
-    assert found["along"] > 0.9
+    order_facts = asked(table, y)
+    assert order_facts["near"] > 0.95
+    assert order_facts["along"] > 0.9
     assert asked(table, 2 * y - 10) is not None, "any whole numbers"
     assert asked(table, np.array([0, 4, 1, 5, 2, 3])[y]) is None
 
@@ -98,7 +98,8 @@ def test_few_classes_on_a_line_may_be_names(classes):
 
 def test_nothing_is_said_without_evidence():
     rng = np.random.default_rng(2)
-    x, y = rng.normal(size=(600, 2)), rng.integers(1, 6, 600)
+    x = rng.normal(size=(600, 2))
+    y = rng.integers(1, 6, 600)
     assert asked(x, y) is None, "noise"
     sure = np.eye(5)[y - 1]
     assert classes_in_order([1, 2, 3, 4, 5], (y - 1, sure), (None, y - 1)) is None, (
@@ -130,14 +131,15 @@ def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
         predictions=np.array(classes)[(y + guess // 2) % 4],
         classes=classes,
     )
-    truth, called = np.array(classes)[y], np.array(classes)[(y + guess // 2) % 4]
+    truth = np.array(classes)[y]
+    called = np.array(classes)[(y + guess // 2) % 4]
     assert kappa_of(scores) == pytest.approx(
         cohen_kappa_score(truth, called, weights="quadratic")
     )
     assert kappa_of({"confusion_matrix": [[4, 0], [0, 0]], "labels": [1, 2]}) is None, (
         "one class alone"
     )
-    assert [one.name for one in metrics_in(with_kappa(scores))][:2] == [
+    assert [metric.name for metric in metrics_in(with_kappa(scores))][:2] == [
         "accuracy",
         "quadratic_kappa",
     ]
@@ -159,14 +161,14 @@ def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
         "--out",
         tmp_path / "run",
     )
-    said = call(*map(str, words), "--baselines", "linear")
+    run_output = call(*map(str, words), "--baselines", "linear")
     sentence = "The classes of rating seem to be in an order"
     report, page = (
         (tmp_path / "run" / name).read_text() for name in ("report.md", "report.html")
     )
     assert all(
         sentence in text and "--task regression" in text
-        for text in (said, page, report)
+        for text in (run_output, page, report)
     )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
@@ -174,7 +176,7 @@ def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
     assert metrics["test"]["quadratic_kappa"] == pytest.approx(expected)
     assert metrics["baselines"]["linear"]["quadratic_kappa"] > 0.4
     assert "quadratic kappa" in page
-    assert "quadratic kappa" in said
+    assert "quadratic kappa" in run_output
     assert "threshold" not in report
 
 

@@ -33,7 +33,8 @@ def table(rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 @pytest.mark.parametrize("rows", [400, 3000])
 def test_it_says_what_the_rows_say(rows, shift):
-    train, test = table(rows, 0), table(300, 1, shift)
+    train = table(rows, 0)
+    test = table(300, 1, shift)
     kept = json.loads(json.dumps(summary_of(train)))
     by_rows = {one["column"]: one for one in compare_parts(train, test)["drift"]}
     by_summary = {one["column"]: one for one in against_summary(kept, test)}
@@ -48,7 +49,8 @@ def test_it_says_what_the_rows_say(rows, shift):
 
 
 def test_dates_as_text_and_numbers_that_are_names_are_compared():
-    train, test = table(500, 0), table(300, 1, shift=0.5)
+    train = table(500, 0)
+    test = table(300, 1, shift=0.5)
     train = train.assign(grade=pd.Categorical(train["grade"]))
     kept = summary_of(train)
     changed = np.where(np.arange(300) < 90, 7, test["grade"])

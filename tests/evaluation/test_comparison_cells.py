@@ -21,8 +21,8 @@ LABELS = {"default": "ours", "linear": "a line", "tabm": "TabM"}
 def made_up(values: dict[str, dict[str, list[float]]], folder: Path) -> Cells:
     """Cells with these test values; training values are 0.05 better."""
     cells = Cells(folder)
-    for model, own in values.items():
-        for name, tests in own.items():
+    for model, set_values in values.items():
+        for name, tests in set_values.items():
             sign = 1 if tables.higher(name) else -1
             for split, value in zip(SPLITS, tests, strict=False):
                 metric = SETS[name]
@@ -41,7 +41,8 @@ STEPS = np.array([0.0, 0.003, -0.002, 0.001, 0.004])
 
 @pytest.fixture
 def cells(tmp_path):
-    high, low = 0.8 + STEPS, 3.0 - STEPS
+    high = 0.8 + STEPS
+    low = 3.0 - STEPS
     return made_up(
         {
             "default": {"heloc": list(high), "puma": list(low)},
@@ -78,8 +79,10 @@ def test_ranks_know_which_way_is_good(cells):
 
 
 def test_differences_are_positive_where_ours_is_better(cells):
-    _, found = tables.against_best(cells, "default", LABELS, ["heloc", "puma"], SPLITS)
-    heloc, puma = found
+    _, set_differences = tables.against_best(
+        cells, "default", LABELS, ["heloc", "puma"], SPLITS
+    )
+    heloc, puma = set_differences
     assert (heloc["best other"], puma["best other"]) == ("tabm", "linear"), (
         "unfinished models are no reference"
     )
@@ -168,17 +171,15 @@ def test_peers_settings_for_roc_auc_take_the_place_of_the_defaults(cells):
     text, data, _ = comparison.page(
         cells, {**LABELS, "tabm_logloss": "TabM, log-loss"}, ["heloc"], SPLITS
     )
-    plain, strict = (
-        data["against best"],
-        data["against best, peers stopped on log-loss"],
-    )
+    plain = data["against best"]
+    strict = data["against best, peers stopped on log-loss"]
     assert plain[0]["difference"] > 0 > strict[0]["difference"]
     assert "TabM, log-loss" in text
 
 
 def test_the_image_question_counts_sides(tmp_path):
     high = 0.8 + STEPS
-    found = made_up(
+    cells = made_up(
         {
             "tabular_only": {"heloc": list(high)},
             "image_only": {"heloc": list(high - 0.05 + STEPS[::-1] / 5)},
@@ -186,13 +187,13 @@ def test_the_image_question_counts_sides(tmp_path):
         },
         tmp_path,
     )
-    tests = image_question.tests(found, ["heloc"], SPLITS, of_gaps=False)
+    tests = image_question.tests(cells, ["heloc"], SPLITS, of_gaps=False)
     assert {entry["form"]: entry["difference"] > 0 for entry in tests} == {
         "image_only": False,
         "hybrid": True,
     }
     answer = image_question.answer(
-        tests, image_question.tests(found, ["heloc"], SPLITS, of_gaps=True)
+        tests, image_question.tests(cells, ["heloc"], SPLITS, of_gaps=True)
     )
     assert (
         "image alone: better than the table alone on no set, worse on heloc" in answer
@@ -202,7 +203,7 @@ def test_the_image_question_counts_sides(tmp_path):
         in answer
     )
     sides = {
-        row["form"]: row for row in image_question.overall(found, ["heloc"], SPLITS)
+        row["form"]: row for row in image_question.overall(cells, ["heloc"], SPLITS)
     }
     assert sides["table and image"]["ahead of the table alone"] == 5
     assert sides["image alone"]["behind"] == 5
@@ -216,8 +217,8 @@ def test_a_cut_off_line_is_no_cell_and_hides_none(tmp_path):
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write('{"model": "linear", "se')
     assert len(Cells.read(tmp_path).found) == 1
-    other = Cells.read(tmp_path)
-    other.add(second, {"test": np.ones(3, dtype=np.float32)})
+    cells_again = Cells.read(tmp_path)
+    cells_again.add(second, {"test": np.ones(3, dtype=np.float32)})
     assert set(Cells.read(tmp_path).found) == {
         ("linear", "heloc", 42),
         ("linear", "heloc", 43),
@@ -230,7 +231,7 @@ def test_a_cut_off_line_is_no_cell_and_hides_none(tmp_path):
         1,
     ]
     newer = {**first, "processor_seconds": 9.0}
-    other.add(newer, {"test": np.zeros(3, dtype=np.float32)})
+    cells_again.add(newer, {"test": np.zeros(3, dtype=np.float32)})
     assert (
         Cells.read(tmp_path).found["linear", "heloc", 42]["processor_seconds"] == 9.0
     ), "the last line counts"
@@ -285,9 +286,11 @@ def test_real_cells_are_measured_once_and_again_when_asked(
     )
     assert boosted == pytest.approx(3.10 if stops else 3.20, abs=0.05)
     assert line > 4
-    with np.load(Cells.read(tmp_path).predictions("linear", "puma", 42)) as kept:
-        assert kept["test"].shape == (1639,)
-        assert kept["test"].std() > 1
+    with np.load(
+        Cells.read(tmp_path).predictions("linear", "puma", 42)
+    ) as stored_arrays:
+        assert stored_arrays["test"].shape == (1639,)
+        assert stored_arrays["test"].std() > 1
     monkeypatch.setattr(sys, "argv", [*words, "--refresh", "linear"])
     comparison.main()
     again = [

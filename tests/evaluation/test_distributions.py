@@ -11,7 +11,7 @@ from permgrad.evaluation.drift import BARS, LEVELS, compare_parts
 
 def test_shares_medians_and_missing_cells_of_both_parts():
     rng = np.random.default_rng(0)
-    both = pd.DataFrame(
+    all_rows = pd.DataFrame(
         {
             "x": np.where(rng.random(500) < 0.2, np.nan, rng.normal(size=500)),
             "grade": rng.integers(1, 6, 500),
@@ -22,7 +22,9 @@ def test_shares_medians_and_missing_cells_of_both_parts():
             "empty": np.nan,
         }
     )
-    x, grade, town, day, empty = compare_parts(both[:400], both[400:])["columns"]
+    x, grade, town, day, empty = compare_parts(all_rows[:400], all_rows[400:])[
+        "columns"
+    ]
     assert [facts["kind"] for facts in (x, grade, town, day)] == [
         "number",
         "number",
@@ -30,7 +32,8 @@ def test_shares_medians_and_missing_cells_of_both_parts():
         "date",
     ]
     assert len(x["edges"]) == BARS + 1
-    train, test = both["x"][:400], both["x"][400:]
+    train = all_rows["x"][:400]
+    test = all_rows["x"][400:]
     assert x["missing"] == pytest.approx([train.isna().mean(), test.isna().mean()])
     assert x["typical"] == pytest.approx([train.median(), test.median()])
     for facts in (x, grade, town, day):
@@ -40,9 +43,9 @@ def test_shares_medians_and_missing_cells_of_both_parts():
     assert grade["levels"] == list("12345"), "few numbers are levels, in their order"
     assert len(town["levels"]) == LEVELS
     assert town["levels"][-1] == "7 others"
-    assert town["typical"][0] == both["town"][:400].value_counts().index[0]
+    assert town["typical"][0] == all_rows["town"][:400].value_counts().index[0]
     assert day["edges"][0] >= pd.Timestamp("2020-01-01").timestamp()
     assert empty["missing"] == [1.0, 1.0]
-    assert compare_parts(both, both[:0])["columns"][0]["typical"][1] is None, (
+    assert compare_parts(all_rows, all_rows[:0])["columns"][0]["typical"][1] is None, (
         "no test rows"
     )

@@ -41,65 +41,75 @@ def changed(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
-def share(train: pd.DataFrame, test: pd.DataFrame, one: dict) -> tuple[float, float]:
+def share(
+    train: pd.DataFrame, test: pd.DataFrame, drift_facts: dict
+) -> tuple[float, float]:
     """The shares that an entry speaks of, counted again."""
     sides = {
-        "at most": lambda column: column <= one["value"],
-        "missing or at most": lambda column: column.isna() | (column <= one["value"]),
-        "above": lambda column: column > one["value"],
+        "at most": lambda column: column <= drift_facts["value"],
+        "missing or at most": lambda column: (
+            column.isna() | (column <= drift_facts["value"])
+        ),
+        "above": lambda column: column > drift_facts["value"],
         "missing": lambda column: column.isna(),
         "present": lambda column: column.notna(),
         "among": lambda column: (
             column.astype(object)
             .where(column.notna(), "missing")
             .astype(str)
-            .isin(one["levels"])
+            .isin(drift_facts["levels"])
         ),
     }
-    values = [frame[one["column"]] for frame in (train, test)]
-    if one["kind"] == "date":
+    values = [frame[drift_facts["column"]] for frame in (train, test)]
+    if drift_facts["kind"] == "date":
         values = [
             pd.Series(column.astype("datetime64[us]").astype(np.int64) / 1e6)
             for column in values
         ]
-    return tuple(float(sides[one["side"]](column).mean()) for column in values)
+    return tuple(float(sides[drift_facts["side"]](column).mean()) for column in values)
 
 
 def test_shifted_columns_are_found_and_others_are_not():
     rng = np.random.default_rng(0)
-    train, test = table(900, rng), changed(table(300, rng), rng)
+    train = table(900, rng)
+    test = changed(table(300, rng), rng)
     compared = compare_parts(train, test)["drift"]
-    assert {one["column"] for one in compared if one["clear"]} == {
+    assert {
+        drift_facts["column"] for drift_facts in compared if drift_facts["clear"]
+    } == {
         "age",
         "town",
         "dose",
         "seen",
         "day",
     }
-    assert {"grade"} == {one["column"] for one in compared if not one["clear"]}, (
-        "unique texts and constants: no test"
+    assert {"grade"} == {
+        drift_facts["column"] for drift_facts in compared if not drift_facts["clear"]
+    }, "unique texts and constants: no test"
+    assert [drift_facts["clear"] for drift_facts in compared] == sorted(
+        (drift_facts["clear"] for drift_facts in compared), reverse=True
     )
-    assert [one["clear"] for one in compared] == sorted(
-        (one["clear"] for one in compared), reverse=True
-    )
-    for one in compared:
-        assert (one["train"], one["test"]) == pytest.approx(share(train, test, one)), (
-            one
+    for drift_line in compared:
+        assert (drift_line["train"], drift_line["test"]) == pytest.approx(
+            share(train, test, drift_line)
+        ), drift_line
+        assert drift_line["size"] == pytest.approx(
+            drift_line["test"] - drift_line["train"]
         )
-        assert one["size"] == pytest.approx(one["test"] - one["train"])
-        assert one["p_holm"] >= one["p_value"]
+        assert drift_line["p_holm"] >= drift_line["p_value"]
     p = stats.ks_2samp(train["age"], test["age"], method="asymp").pvalue
-    facts = {one["column"]: one for one in compared}
+    facts = {column_drift["column"]: column_drift for column_drift in compared}
     assert np.log(facts["age"]["p_value"]) == pytest.approx(np.log(p), rel=0.05)
 
 
 def test_equal_distributions_raise_no_more_alarms_than_promised():
     rng = np.random.default_rng(1)
-    alarms, sizes = 0, []
+    alarms = 0
+    sizes = []
     for _ in range(60):
         compared = compare_parts(table(150, rng), table(50, rng))["drift"]
-        alarms += any(one["p_holm"] < 0.05 for one in compared)
-        sizes += [one["size"] for one in compared]
+        alarms += any(drift_facts["p_holm"] < 0.05 for drift_facts in compared)
+        sizes += [drift_facts["size"] for drift_facts in compared]
     assert np.mean(np.array(sizes) > LARGE) > 0.3, (
         "small samples differ by chance, so size alone is no alarm"
     )
@@ -111,10 +121,10 @@ def test_a_difference_that_is_certain_but_small_is_not_clear():
     train, test = (
         pd.DataFrame({"x": rng.normal(shift, 1, 15_000)}) for shift in (0, 0.15)
     )
-    (one,) = compare_parts(train, test)["drift"]
-    assert one["p_holm"] < 1e-6
-    assert 0 < one["size"] < LARGE
-    assert not one["clear"]
+    (drift_facts,) = compare_parts(train, test)["drift"]
+    assert drift_facts["p_holm"] < 1e-6
+    assert 0 < drift_facts["size"] < LARGE
+    assert not drift_facts["clear"]
 
 
 def test_long_tables_are_sampled_and_the_target_is_compared():
@@ -124,7 +134,7 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
     )
     y = np.repeat(["ill", "well"], 15_000), np.array(["ill"] * 400 + ["well"] * 100)
     compared = compare_parts(train, test, targets=("y", *y), na=[-9])["drift"]
-    (target,) = (one for one in compared if one["clear"])
+    (target,) = (drift_facts for drift_facts in compared if drift_facts["clear"])
     assert (target["column"], target["rows"], target["sampled"]) == (
         "y",
         [20_000, 500],
@@ -139,19 +149,24 @@ def test_sentences_name_the_rows():
     rng = np.random.default_rng(4)
     train = table(900, rng)
     compared = compare_parts(train, changed(table(300, rng), rng))["drift"]
-    words = {one["column"]: drifted_words(one) for one in compared if one["clear"]}
+    words = {
+        drift_facts["column"]: drifted_words(drift_facts)
+        for drift_facts in compared
+        if drift_facts["clear"]
+    }
     assert len(words) == 5
     assert words["seen"].startswith("100\u00a0% of the test rows and")
-    assert any("of the training rows are after 2020-" in one for one in words.values())
+    assert any(
+        "of the training rows are after 2020-" in drift_sentence
+        for drift_sentence in words.values()
+    )
     assert compare_parts(train[:9], train[9:])["drift"] == [], "too few rows"
 
 
 def test_of_texts_that_hardly_repeat_no_level_is_listed_or_typical():
     texts = [f"a text of row {row}" for row in range(60)] + [None, None]
-    train, test = (
-        pd.DataFrame({"text": texts, "x": range(62)}),
-        pd.DataFrame({"text": texts[30:], "x": range(32)}),
-    )
+    train = pd.DataFrame({"text": texts, "x": range(62)})
+    test = pd.DataFrame({"text": texts[30:], "x": range(32)})
     text, number = compare_parts(train, test)["columns"]
     assert text == {"column": "text", "kind": "levels", "missing": [2 / 62, 2 / 32]}
     assert "shares" in number
@@ -167,7 +182,8 @@ def towns(rows: int, rng: np.random.Generator, new: int = 0) -> pd.DataFrame:
 
 def test_a_new_level_is_named_however_few_rows_it_has():
     rng = np.random.default_rng(4)
-    train, test = towns(2000, rng), towns(500, rng, new=9)
+    train = towns(2000, rng)
+    test = towns(500, rng, new=9)
     first = compare_parts(train, test)["drift"][0]
     assert first["size"] < LARGE, "nothing else is clear"
     assert (first["column"], first["clear"], first["new"]) == ("town", True, ("Mars",))
@@ -180,10 +196,12 @@ def test_a_new_level_is_named_however_few_rows_it_has():
 
 
 def test_a_level_that_came_by_chance_is_not_called_new():
-    rng, called = np.random.default_rng(5), 0
+    rng = np.random.default_rng(5)
+    called = 0
     alone = 0
     for _ in range(60):
-        train, test = towns(300, rng), towns(100, rng)
+        train = towns(300, rng)
+        test = towns(100, rng)
         alone += not set(test["town"]) <= set(train["town"])
         drift = compare_parts(train, test)["drift"]
         called += moved_words(drift) != moved_words([])
@@ -200,5 +218,6 @@ def test_columns_that_moved_are_described_in_their_words():
     assert words.startswith(
         "1 of 2 columns differs clearly between the training and the new rows. income: "
     )
-    before, after = train["income"].median(), test["income"].median()
+    before = train["income"].median()
+    after = test["income"].median()
     assert f", and the median is {after:g} instead of {before:g}." in words

@@ -35,7 +35,8 @@ class Fusion(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.head = torch.nn.Conv2d(1, 3, 3), torch.nn.Linear(3 * 16 + 2, 3)
+        self.conv = torch.nn.Conv2d(1, 3, 3)
+        self.head = torch.nn.Linear(3 * 16 + 2, 3)
 
     def forward(self, image, table):
         return self.head(
@@ -74,8 +75,10 @@ def test_a_linear_model_and_one_background_row():
     frame = lines(evaluation)
     ranked = -np.sort(-terms, axis=1)
     removed = linear(X)[:, None] - np.cumsum(np.pad(ranked, ((0, 0), (1, 0))), axis=1)
-    kept = linear(background) + np.cumsum(np.pad(ranked, ((0, 0), (1, 0))), axis=1)
-    for name, curves in (("deletion", removed), ("insertion", kept)):
+    inserted_values = linear(background) + np.cumsum(
+        np.pad(ranked, ((0, 0), (1, 0))), axis=1
+    )
+    for name, curves in (("deletion", removed), ("insertion", inserted_values)):
         areas = ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
         assert frame.loc[name, "value"] == pytest.approx(areas.mean(), abs=1e-9)
         assert frame.loc[name, "std_error"] == pytest.approx(
@@ -172,11 +175,11 @@ def test_explanations_change_as_weights_are_drawn_anew():
         name: value.clone() for name, value in model.module_.state_dict().items()
     }
     explanation = pg.explain(model, rows[:20], method="integrated_gradients", **QUIET)
-    found = lines(
+    measure_lines = lines(
         explanation.evaluate(model, rows[:20], metrics="randomisation", **QUIET)
     )
-    assert abs(found.loc["randomisation", "value"]) < 0.6
-    assert found.loc["randomisation", "direction"] == "lower"
+    assert abs(measure_lines.loc["randomisation", "value"]) < 0.6
+    assert measure_lines.loc["randomisation", "direction"] == "lower"
     assert all(
         torch.equal(weights[name], value)
         for name, value in model.module_.state_dict().items()
@@ -264,17 +267,19 @@ def test_a_forest_on_a_table_with_levels(tmp_path):
 
 def test_numbers_repeat_and_do_not_depend_on_the_batch():
     explanation = explained()
-    asked = {"metrics": ["deletion", "infidelity"], "n_repeats": 2}
+    evaluate_options = {"metrics": ["deletion", "infidelity"], "n_repeats": 2}
 
     def evaluated(batch_size="auto", **seed):
         model = pg.Model(linear, task="regression", batch_size=batch_size)
-        return explanation.evaluate(model, X, **asked, **{**QUIET, **seed}).to_frame()
+        return explanation.evaluate(
+            model, X, **evaluate_options, **{**QUIET, **seed}
+        ).to_frame()
 
     first = evaluated()
     pd.testing.assert_frame_equal(first, evaluated())
     pd.testing.assert_frame_equal(first, evaluated(7))
-    other = evaluated(random_state=3)
-    assert (other["value"] != first["value"]).all()
+    other_evaluation = evaluated(random_state=3)
+    assert (other_evaluation["value"] != first["value"]).all()
 
 
 def test_an_order_of_chance_lies_among_random_ones():
@@ -311,7 +316,8 @@ def test_an_order_of_chance_lies_among_random_ones():
     ids=lambda value: "",
 )
 def test_bad_arguments_are_refused(words, message):
-    explanation, arguments = explained(), {"X": X, **QUIET, **words}
+    explanation = explained()
+    arguments = {"X": X, **QUIET, **words}
     with pytest.raises(InputError, match=message):
         explanation.evaluate(pg.Model(linear, task="regression"), **arguments)
 
@@ -347,13 +353,13 @@ def test_what_the_explanation_cannot_tell_is_asked_for():
         pg.Model(net, segments={"image": mask}), inputs, n_repeats=2, **QUIET
     )
     assert not evaluation.left_out
-    whole = {
+    whole_inputs = {
         "image": inputs["image"].round().astype(int),
         "table": inputs["table"].round().astype(int),
     }
     with pytest.raises(InputError, match="sensitivity needs inputs with real numbers"):
-        pg.explain(net, whole, method="permutation", **QUIET).evaluate(
-            net, whole, metrics="sensitivity", **QUIET
+        pg.explain(net, whole_inputs, method="permutation", **QUIET).evaluate(
+            net, whole_inputs, metrics="sensitivity", **QUIET
         )
 
 
@@ -363,13 +369,13 @@ def test_other_rows_and_another_background_are_refused():
     def model(table):
         return table @ [3.0, 1.0, 0.0]
 
-    given = {"background": rows[:20], "random_state": 0, "progress": False}
+    explain_options = {"background": rows[:20], "random_state": 0, "progress": False}
     explanation = explain_with(
-        model, rows[20:40], method="shapley", task="regression", **given
+        model, rows[20:40], method="shapley", task="regression", **explain_options
     )
-    asked = {"metrics": "deletion", "random_state": 0, "progress": False}
+    evaluate_options = {"metrics": "deletion", "random_state": 0, "progress": False}
     assert explanation.evaluate(
-        model, rows[20:40], background=rows[:20], **asked
+        model, rows[20:40], background=rows[:20], **evaluate_options
     ).estimates
     for inputs, background, what in (
         (rows[20:40][::-1], rows[:20], "other rows"),
@@ -377,7 +383,9 @@ def test_other_rows_and_another_background_are_refused():
         (rows[20:40], rows[40:], "another background"),
     ):
         with pytest.raises(pg.InputError, match=f"was made with {what}"):
-            explanation.evaluate(model, inputs, background=background, **asked)
+            explanation.evaluate(
+                model, inputs, background=background, **evaluate_options
+            )
 
 
 # ---- rows that depend on each other ----------------------------------------------------------------------------------
@@ -387,27 +395,28 @@ def test_other_rows_and_another_background_are_refused():
 )
 def test_groups_and_times_of_single_rows_are_behind_the_errors(argument, least):
     """Rows of a group are one row repeated, so that errors must be those of the groups."""
-    few, code = (
-        np.random.default_rng(1).normal(size=(50, 4)),
-        np.repeat(np.arange(50.0), 5),
-    )
-    rows, model = few[code.astype(int)], pg.Model(linear, task="regression")
+    few = np.random.default_rng(1).normal(size=(50, 4))
+    code = np.repeat(np.arange(50.0), 5)
+    rows = few[code.astype(int)]
+    model = pg.Model(linear, task="regression")
     explanation = explain_with(
         model, rows, method="permutation", scope="local", **QUIET, **{argument: code}
     )
-    told = lines(explanation.evaluate(model, rows, metrics="deletion", **QUIET)).loc[
-        "deletion"
-    ]
+    deletion_line = lines(
+        explanation.evaluate(model, rows, metrics="deletion", **QUIET)
+    ).loc["deletion"]
     alone = pg.explain(model, rows, method="permutation", scope="local", **QUIET)
     plain = lines(alone.evaluate(model, rows, metrics="deletion", **QUIET)).loc[
         "deletion"
     ]
-    assert told["std_error"] > least * plain["std_error"]
-    whole = explain_with(model, rows, linear(rows), **QUIET, **{argument: code})
+    assert deletion_line["std_error"] > least * plain["std_error"]
+    explanation_with_code = explain_with(
+        model, rows, linear(rows), **QUIET, **{argument: code}
+    )
     with pytest.raises(
         pg.InputError, match=f"made with {argument}=, which it does not store"
     ):
-        whole.evaluate(model, rows, linear(rows), **QUIET)
+        explanation_with_code.evaluate(model, rows, linear(rows), **QUIET)
 
 
 def test_rows_of_a_group_do_not_lend_to_each_other():
@@ -415,11 +424,11 @@ def test_rows_of_a_group_do_not_lend_to_each_other():
     code = np.repeat(np.arange(2), [10, 50])
     rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
     options = {"task": "regression", **QUIET}
-    own = explain_with(linear, rows, scope="local", row_groups=code, **options)
-    found = own.evaluate(
+    explanation = explain_with(linear, rows, scope="local", row_groups=code, **options)
+    evaluation = explanation.evaluate(
         pg.Model(linear, task="regression"), rows, metrics="deletion", **QUIET
     ).estimates["deletion"]
     first, last = linear(rows[[0, -1]])
     assert abs(first - last) > 1
-    assert found.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)
-    assert found.curve[1, -1] == pytest.approx((10 * last + 50 * first) / 60)
+    assert evaluation.curve[1, 0] == pytest.approx((10 * first + 50 * last) / 60)
+    assert evaluation.curve[1, -1] == pytest.approx((10 * last + 50 * first) / 60)

@@ -26,24 +26,26 @@ def test_two_wild_predictions_are_named_and_left_out():
     truth, guess = usual()
     guess[[40, 41]] = -30.0, 22.0
     numbers = np.arange(ROWS) * 10
-    known = float(truth.min()), float(truth.max())
-    found = rows_that_decide(Predicted(truth, guess), numbers, known)
+    known_range = float(truth.min()), float(truth.max())
+    deciding_rows = rows_that_decide(Predicted(truth, guess), numbers, known_range)
     errors = (truth - guess) ** 2
-    rest = np.delete(errors, [40, 41])
-    assert found["numbers"] == [400, 410]
-    assert found["predicted"] == [-30.0, 22.0]
-    assert found["outside"] == 2
-    assert found["share"] == pytest.approx(errors[[40, 41]].sum() / errors.sum())
-    assert found["without"] == pytest.approx(np.sqrt(rest.mean()))
-    assert found["value"] == pytest.approx(np.sqrt(errors.mean()))
+    remaining_errors = np.delete(errors, [40, 41])
+    assert deciding_rows["numbers"] == [400, 410]
+    assert deciding_rows["predicted"] == [-30.0, 22.0]
+    assert deciding_rows["outside"] == 2
+    assert deciding_rows["share"] == pytest.approx(
+        errors[[40, 41]].sum() / errors.sum()
+    )
+    assert deciding_rows["without"] == pytest.approx(np.sqrt(remaining_errors.mean()))
+    assert deciding_rows["value"] == pytest.approx(np.sqrt(errors.mean()))
     content = Assessment(title="t", target="y", task="regression")
-    content.metrics = {"few_rows_decide": found}
+    content.metrics = {"few_rows_decide": deciding_rows}
     words = say("few_rows_decide", few_rows_decide(content))
-    low, high = (f"{end:.2f}".replace("-", "−") for end in known)
+    low, high = (f"{end:.2f}".replace("-", "−") for end in known_range)
     assert words == (
-        f"2 of 500 test rows make {100 * found['share']:.0f}\u00a0% of the squared error: rows 400 (predicted −30.0) and "
+        f"2 of 500 test rows make {100 * deciding_rows['share']:.0f}\u00a0% of the squared error: rows 400 (predicted −30.0) and "
         f"410 (predicted 22.0). Training targets lie between {low} and {high}. Without them, the RMSE is "
-        f"{found['without']:.3f} instead of {found['value']:.2f}."
+        f"{deciding_rows['without']:.3f} instead of {deciding_rows['value']:.2f}."
     )
 
 
@@ -54,11 +56,13 @@ def test_a_row_far_outside_is_named_even_where_it_decides_nothing():
     guess[guess > 2.5] = 2.5
     guess[guess < -2.5] = -2.5
     guess[7] = truth[7] + 9
-    found = rows_that_decide(Predicted(truth, guess), np.arange(ROWS), (-3.0, 3.0))
-    assert found["numbers"] == [7]
-    assert found["share"] < 0.1, "the precondition"
+    deciding_rows = rows_that_decide(
+        Predicted(truth, guess), np.arange(ROWS), (-3.0, 3.0)
+    )
+    assert deciding_rows["numbers"] == [7]
+    assert deciding_rows["share"] < 0.1, "the precondition"
     content = Assessment(title="t", target="y", task="regression")
-    content.metrics = {"few_rows_decide": found}
+    content.metrics = {"few_rows_decide": deciding_rows}
     assert few_rows_decide(content)["form"] == "outside"
     assert say("few_rows_decide", few_rows_decide(content)).startswith(
         "1 of 500 test rows is predicted far outside: row 7 (predicted "
@@ -71,18 +75,20 @@ def test_a_row_that_carries_the_log_loss_is_named():
     truth = (rng.random(ROWS) < chance).astype(int)
     chance[3] = 1e-300 if truth[3] else 1.0
     guess = np.column_stack([1 - chance, chance])
-    found = rows_that_decide(Predicted(truth, guess), np.arange(ROWS))
-    assert found["numbers"] == [3]
-    assert found["predicted"] is None
-    assert found["metric"] == "log_loss"
-    assert found["without"] < found["value"]
+    deciding_rows = rows_that_decide(Predicted(truth, guess), np.arange(ROWS))
+    assert deciding_rows["numbers"] == [3]
+    assert deciding_rows["predicted"] is None
+    assert deciding_rows["metric"] == "log_loss"
+    assert deciding_rows["without"] < deciding_rows["value"]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_usual_errors_name_nobody(seed):
     truth, guess = usual(seed)
-    known = float(truth.min()) - 1, float(truth.max()) + 1
-    assert rows_that_decide(Predicted(truth, guess), np.arange(ROWS), known) is None
+    known_range = float(truth.min()) - 1, float(truth.max()) + 1
+    assert (
+        rows_that_decide(Predicted(truth, guess), np.arange(ROWS), known_range) is None
+    )
 
 
 def test_few_rows_counts_and_weights_name_nobody():
@@ -101,9 +107,9 @@ def test_few_rows_counts_and_weights_name_nobody():
 def test_predictions_of_an_assessment_are_taken_as_they_are():
     truth, guess = usual()
     guess[9] = 40.0
-    told = Predictions(truth=truth, guess=guess)
-    found = rows_that_decide(told.scored, np.arange(ROWS), (-4.0, 4.0))
-    assert found["numbers"] == [9]
+    predictions = Predictions(truth=truth, guess=guess)
+    deciding_rows = rows_that_decide(predictions.scored, np.arange(ROWS), (-4.0, 4.0))
+    assert deciding_rows["numbers"] == [9]
 
 
 def test_the_ranking_by_absolute_errors_is_told():

@@ -18,21 +18,26 @@ def told(
     """Alarms of a table of which 60 % are learned from."""
     rows = np.random.default_rng(seed).permutation(len(frame))
     cut = int(0.6 * len(rows))
-    X, y = frame.drop(columns=target), frame[target].to_numpy()
-    found = columns_that_tell(
+    X = frame.drop(columns=target)
+    y = frame[target].to_numpy()
+    telling_columns = columns_that_tell(
         (X.iloc[rows[:cut]], y[rows[:cut]]), (X.iloc[rows[cut:]], y[rows[cut:]]), task
     )
-    assert [one["score"] for one in found] == sorted(
-        (one["score"] for one in found), reverse=True
+    assert [leak_entry["score"] for leak_entry in telling_columns] == sorted(
+        (leak_entry["score"] for leak_entry in telling_columns), reverse=True
     )
-    assert all(ALONE <= one["score"] <= 1 for one in found)
-    return {one.get("formula", one["column"]): one["score"] for one in found}
+    assert all(ALONE <= leak_entry["score"] <= 1 for leak_entry in telling_columns)
+    return {
+        leak_entry.get("formula", leak_entry["column"]): leak_entry["score"]
+        for leak_entry in telling_columns
+    }
 
 
 def split(frame: pd.DataFrame, target: str, task: str) -> list[dict]:
     """All that is said of a table of which the first 60 % are learned from."""
     cut = int(0.6 * len(frame))
-    X, y = frame.drop(columns=target), frame[target].to_numpy()
+    X = frame.drop(columns=target)
+    y = frame[target].to_numpy()
     return columns_that_tell((X[:cut], y[:cut]), (X[cut:], y[cut:]), task)
 
 
@@ -111,7 +116,7 @@ def test_values_that_only_one_of_two_classes_has_are_told_as_such():
     leaks = columns_that_tell(
         (frame[:240], y[:240]), (frame[240:], y[240:]), "classification"
     )
-    assert {one["column"]: one.get("class") for one in leaks} == {
+    assert {leak_entry["column"]: leak_entry.get("class") for leak_entry in leaks} == {
         "a": "not",
         "b": "not",
         "code": None,
@@ -185,19 +190,19 @@ def cases(rows: int = 500) -> pd.DataFrame:
         {"won": won, "delivery": np.where(won, day.dt.strftime("%d.%m.%Y"), None)}
     )
     frame["order"] = np.where(
-        won, [f"ORD-{at}" for at in rng.permutation(9000)[:rows]], ""
+        won,
+        [f"ORD-{order_number}" for order_number in rng.permutation(9000)[:rows]],
+        "",
     )
     frame["until"] = np.where(won, day.dt.strftime("%Y-%m-%d"), "pending")
     fillers = [" ".join(rng.choice(list("abcdefghijkl"), 5)) for _ in range(rows)]
     frame["note"] = [
-        f"{filler} signed {filler[::-1]}" if one else filler
-        for filler, one in zip(fillers, won, strict=True)
+        f"{filler} signed {filler[::-1]}" if is_won else filler
+        for filler, is_won in zip(fillers, won, strict=True)
     ]
     frame["mostly"] = np.where(rng.random(rows) < 0.9, frame["order"], "")
-    frame["filler"], frame["holes"] = (
-        fillers,
-        np.where(rng.random(rows) < 0.3, fillers, None),
-    )
+    frame["filler"] = fillers
+    frame["holes"] = np.where(rng.random(rows) < 0.3, fillers, None)
     return frame
 
 
@@ -225,8 +230,12 @@ def test_of_several_classes_the_one_is_named_whose_rows_alone_have_a_value():
         }
     )
     frame["holes"] = np.where(rng.random(300) < 0.3, 1.0, np.nan)
-    (found,) = split(frame, "state", "classification")
-    assert (found["column"], found["class"], found["score"]) == ("why", "lost", 1.0)
+    (leak_entry,) = split(frame, "state", "classification")
+    assert (leak_entry["column"], leak_entry["class"], leak_entry["score"]) == (
+        "why",
+        "lost",
+        1.0,
+    )
     assert split(frame[frame["state"] != "lost"], "state", "classification") == []
 
 
@@ -294,13 +303,13 @@ def test_formulas_of_columns_are_named_although_no_column_tells_the_target_alone
     )
     y = FORMULAS[formula](frame).astype(float)
     y[::25] += 30 * y.std()  # some rows have something else
-    (found,) = split(frame.assign(y=y), "y", "regression")
-    assert found["formula"] == formula
-    assert sorted(found["columns"]) == [
+    (leak_entry,) = split(frame.assign(y=y), "y", "regression")
+    assert leak_entry["formula"] == formula
+    assert sorted(leak_entry["columns"]) == [
         name for name in sorted(frame) if repr(name) in formula
     ]
-    assert found["metric"] == "equal"
-    assert found["score"] == pytest.approx(0.97, abs=0.011)
+    assert leak_entry["metric"] == "equal"
+    assert leak_entry["score"] == pytest.approx(0.97, abs=0.011)
 
 
 def test_a_formula_is_named_also_where_one_of_its_columns_nearly_tells_the_target():
@@ -321,7 +330,8 @@ def test_a_formula_is_named_also_where_one_of_its_columns_nearly_tells_the_targe
 
 def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():
     rng = np.random.default_rng(0)
-    height, weight = rng.normal(1.72, 0.09, 500), rng.normal(75, 14, 500)
+    height = rng.normal(1.72, 0.09, 500)
+    weight = rng.normal(75, 14, 500)
     frame = pd.DataFrame(
         {
             "height": height.round(2),
@@ -330,12 +340,12 @@ def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():
         }
     )
     frame["bmi"] = (weight / height**2).round(1)
-    (found,) = split(frame, "bmi", "regression")
-    assert (found["formula"], found["metric"]) == (
+    (leak_entry,) = split(frame, "bmi", "regression")
+    assert (leak_entry["formula"], leak_entry["metric"]) == (
         "'weight' / ('height' × 'height')",
         "r2",
     )
-    assert 0.999 <= found["score"] < 1
+    assert 0.999 <= leak_entry["score"] < 1
     frame["bmi"] += 0.1 * frame["bmi"].std() * rng.normal(size=500)
     assert split(frame, "bmi", "regression") == []
 
@@ -375,14 +385,14 @@ def test_dummies_of_the_target_are_found_together(left):
     frame, animal = dummies()
     marks = [f"is {label}" for label in ("cat", "dog", "eel", "fox")[left:]]
     frame = frame.assign(**{name: (animal == name[3:]) for name in marks})
-    (found,) = split(frame, "y", "classification")
-    assert sorted(found["columns"]) == marks
-    assert (found["metric"], found["score"]) == ("balanced_accuracy", 1.0)
-    facts = leak_facts("y", [found])
-    said = say("leak", facts)
+    (leak_entry,) = split(frame, "y", "classification")
+    assert sorted(leak_entry["columns"]) == marks
+    assert (leak_entry["metric"], leak_entry["score"]) == ("balanced_accuracy", 1.0)
+    facts = leak_facts("y", [leak_entry])
+    leak_sentence = say("leak", facts)
     assert (
         "together predict 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows): each marks rows of"
-        in said
+        in leak_sentence
     )
     assert sorted(facts["named"]) == marks
     assert split(frame.drop(columns=marks[:2]), "y", "classification") == [], (
@@ -392,37 +402,41 @@ def test_dummies_of_the_target_are_found_together(left):
 
 def test_two_categories_that_determine_the_class_are_found():
     rng = np.random.default_rng(0)
-    genus, species, noise = (
-        rng.integers(0, 6, 900),
-        rng.integers(0, 5, 900),
-        rng.integers(0, 30, 900),
-    )
+    genus = rng.integers(0, 6, 900)
+    species = rng.integers(0, 5, 900)
+    noise = rng.integers(0, 30, 900)
     y = np.array([f"c{code}" for code in (genus * 5 + species) % 7])
     y[:9] = "c0"
     frame = pd.DataFrame(
         {
-            "genus": [f"g{one}" for one in genus],
-            "species": [f"s{one}" for one in species],
+            "genus": [f"g{genus_code}" for genus_code in genus],
+            "species": [f"s{species_code}" for species_code in species],
         }
     )
     frame = frame.assign(
-        plot=[f"p{one}" for one in noise], size=rng.normal(size=900), y=y
+        plot=[f"p{plot_code}" for plot_code in noise], size=rng.normal(size=900), y=y
     )
-    (found,) = split(frame, "y", "classification")
-    assert (sorted(found["columns"]), found["pair"], found["metric"]) == (
+    (leak_entry,) = split(frame, "y", "classification")
+    assert (
+        sorted(leak_entry["columns"]),
+        leak_entry["pair"],
+        leak_entry["metric"],
+    ) == (
         ["genus", "species"],
         True,
         "balanced_accuracy",
     )
-    assert 0.98 <= found["score"] < 1
-    said = say("leak", leak_facts("y", [found]))
-    assert said.startswith(
+    assert 0.98 <= leak_entry["score"] < 1
+    leak_sentence = say("leak", leak_facts("y", [leak_entry]))
+    assert leak_sentence.startswith(
         "'genus' and 'species' together determine 'y' nearly perfectly (balanced accuracy 0.9"
     )
     # Neither one of them alone, nor pairs that nearly every row has for itself.
     assert split(frame.drop(columns="species"), "y", "classification") == []
-    many = frame.assign(genus=[f"g{one}" for one in rng.integers(0, 300, 900)])
-    assert split(many, "y", "classification") == []
+    many_genera = frame.assign(
+        genus=[f"g{random_genus}" for random_genus in rng.integers(0, 300, 900)]
+    )
+    assert split(many_genera, "y", "classification") == []
 
 
 def test_marks_may_be_amounts_texts_and_parts_of_a_class():
@@ -432,8 +446,8 @@ def test_marks_may_be_amounts_texts_and_parts_of_a_class():
     frame["lead"] = np.where(animal == "dog", "yes", "no")
     frame["river"] = ((animal == "eel") & (rng.random(500) < 0.6)) * 1
     frame["sea"] = ((animal == "eel") & (frame["river"] == 0)) * 1
-    (found,) = split(frame, "y", "classification")
-    assert sorted(found["columns"]) == ["lead", "litter", "river", "sea"]
+    (leak_entry,) = split(frame, "y", "classification")
+    assert sorted(leak_entry["columns"]) == ["lead", "litter", "river", "sea"]
     wrong = rng.random(500) < 0.2
     assert (
         split(
@@ -448,10 +462,12 @@ def test_marks_may_be_amounts_texts_and_parts_of_a_class():
 def test_columns_that_mark_a_class_by_chance_or_one_class_alone_raise_no_alarm():
     rng = np.random.default_rng(0)
     for rows in (24, 60, 200):
-        many = pd.DataFrame(rng.random((rows, 600)) < 0.2).astype(int).add_prefix("x")
+        chance_marks = (
+            pd.DataFrame(rng.random((rows, 600)) < 0.2).astype(int).add_prefix("x")
+        )
         assert (
             told(
-                many.assign(y=rng.permutation(np.arange(rows) % 3)),
+                chance_marks.assign(y=rng.permutation(np.arange(rows) % 3)),
                 "y",
                 "classification",
             )
@@ -459,7 +475,7 @@ def test_columns_that_mark_a_class_by_chance_or_one_class_alone_raise_no_alarm()
         )
         assert (
             told(
-                many.assign(y=rng.permutation(np.arange(rows) % 2)),
+                chance_marks.assign(y=rng.permutation(np.arange(rows) % 2)),
                 "y",
                 "classification",
             )

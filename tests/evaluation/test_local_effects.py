@@ -12,10 +12,11 @@ from permgrad.evaluation.cards import Sample, add_local_effects, feature_cards
 
 def cards_of(raw, function, **facts):
     """Return the cards of a function of the table, by feature, with what was predicted for them."""
-    outcome, seen = np.zeros((len(raw), 1)), []
+    outcome = np.zeros((len(raw), 1))
+    predict_calls = []
 
-    def predict(places, changed):
-        seen.append((places, changed))
+    def predict(row_positions, changed):
+        predict_calls.append((row_positions, changed))
         return function(changed)
 
     sample = Sample(
@@ -28,12 +29,12 @@ def cards_of(raw, function, **facts):
             **facts,
         }
     )
-    found, curves = feature_cards(
+    curve_cards, curves = feature_cards(
         sample, list(raw.columns), np.arange(len(raw)), predict
     )
-    seen.clear()
-    add_local_effects(sample, found, curves, predict)
-    return {card["feature"]: card for card in found}, seen
+    predict_calls.clear()
+    add_local_effects(sample, curve_cards, curves, predict)
+    return {card["feature"]: card for card in curve_cards}, predict_calls
 
 
 def pair(rows=1500, noise=0.5, seed=0):
@@ -54,22 +55,24 @@ def beyond(table):
 
 def test_the_local_effect_of_a_line_is_the_line_with_a_band_of_no_width():
     cards, _ = cards_of(pair(), beyond)
-    at, mean, low, high = (
+    grid_points, mean, low, high = (
         np.array(cards["c"]["ale"][key]) for key in ("at", "mean", "low", "high")
     )
-    assert len(at) > 8, "the case is not trivial"
-    assert np.diff(mean[:, 0]) == pytest.approx(2 * np.diff(at))
-    assert mean[:, 1] == pytest.approx(np.full(len(at), mean[0, 1]), abs=1e-12)
+    assert len(grid_points) > 8, "the case is not trivial"
+    assert np.diff(mean[:, 0]) == pytest.approx(2 * np.diff(grid_points))
+    assert mean[:, 1] == pytest.approx(np.full(len(grid_points), mean[0, 1]), abs=1e-12)
     assert np.all(low <= mean + 1e-12)
     assert np.all(mean <= high + 1e-12)
-    other = np.interp(0.3, cards["c"]["at"], np.array(cards["c"]["mean"])[:, 0])
-    assert np.interp(0.3, at, mean[:, 0]) == pytest.approx(other, abs=0.05)
+    mean_at_point = np.interp(0.3, cards["c"]["at"], np.array(cards["c"]["mean"])[:, 0])
+    assert np.interp(0.3, grid_points, mean[:, 0]) == pytest.approx(
+        mean_at_point, abs=0.05
+    )
     edges = cards["c"]["values"]["edges"]
-    assert edges[0] <= at[0] < at[-1] <= edges[-1]
+    assert edges[0] <= grid_points[0] < grid_points[-1] <= edges[-1]
 
 
 def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
-    cards, seen = cards_of(pair(), beyond)
+    cards, predict_calls = cards_of(pair(), beyond)
     left = cards["a"]["leaves"]
     assert left["other"] == "b"
     assert 0.5 < left["share"] < 1
@@ -90,7 +93,7 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
     assert ((table["b"] < like.min()) | (table["b"] > like.max())).mean() > 0.5
     assert "leaves" not in cards["c"]
     assert "ale" not in cards["sign"], "levels have no local effect here"
-    assert sum(len(places) for places, _ in seen) <= 6000 + 10
+    assert sum(len(row_positions) for row_positions, _ in predict_calls) <= 6000 + 10
 
 
 def test_no_curve_leaves_the_data_where_columns_are_independent():
@@ -109,7 +112,7 @@ def test_few_values_stand_at_their_labels_and_dates_on_their_axis():
         np.random.default_rng(1).permutation(1500)
     ]
     numbers = {"when": table["when"].astype("int64").to_numpy(dtype=float) / 1e9}
-    cards, seen = cards_of(
+    cards, predict_calls = cards_of(
         table,
         lambda rows: (rows["count"] ** 2 + rows["when"].dt.year).to_numpy(float)[
             :, None
@@ -126,7 +129,9 @@ def test_few_values_stand_at_their_labels_and_dates_on_their_axis():
         np.ptp(cards["when"]["mean"]), abs=1.5
     )
     assert cards["when"]["numeric"]
-    assert all(changed["count"].dtype == table["count"].dtype for _, changed in seen)
+    assert all(
+        changed["count"].dtype == table["count"].dtype for _, changed in predict_calls
+    )
 
 
 def test_too_few_rows_have_no_warning_and_a_constant_no_effect():

@@ -31,11 +31,12 @@ def test_curves_of_a_sum_fall_by_one_value_at_a_time():
     assert curves.insertion.tolist() == [[0, 3, 5, 6], [0, 5, 6, 6]]
     np.testing.assert_allclose(area(curves.shares, curves.deletion), [7 / 3, 4 / 3])
     best = area(curves.shares, curves.deletion)[0]
-    for other in itertools.permutations(range(3)):
-        some = removal_curves(
-            lambda replaced: (values * ~replaced).sum(axis=1), np.array([other, other])
+    for other_order in itertools.permutations(range(3)):
+        removal_result = removal_curves(
+            lambda replaced: (values * ~replaced).sum(axis=1),
+            np.array([other_order, other_order]),
         )
-        assert area(some.shares, some.deletion)[0] >= best
+        assert area(removal_result.shares, removal_result.deletion)[0] >= best
 
 
 def test_curves_take_at_most_so_many_steps():
@@ -73,7 +74,8 @@ def test_sensitivity_is_the_largest_relative_change():
 
 
 def test_sparsity_and_complexity_at_their_ends():
-    alone, alike = np.array([[0.0, -4.0, 0.0, 0.0]]), np.array([[1.0, -1.0, 1.0, 1.0]])
+    alone = np.array([[0.0, -4.0, 0.0, 0.0]])
+    alike = np.array([[1.0, -1.0, 1.0, 1.0]])
     assert gini(alone)[0] == 3 / 4
     assert gini(alike)[0] == 0
     assert entropy(alone)[0] == 0
@@ -93,7 +95,8 @@ def test_agreement_is_that_of_the_ranks_of_sizes():
 class WithToken(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.linear, self.norm = torch.nn.Linear(4, 3), torch.nn.LayerNorm(3)
+        self.linear = torch.nn.Linear(4, 3)
+        self.norm = torch.nn.LayerNorm(3)
         self.token = torch.nn.Parameter(torch.randn(500) * 3 + 1)
         self.attention = torch.nn.MultiheadAttention(4, 2)
 
@@ -117,11 +120,12 @@ def test_all_weights_are_drawn_anew_without_touching_the_random_state():
     token = module.token.detach()
     assert abs(float(token.mean()) - 1) < 0.6
     assert abs(float(token.std()) - 3) < 0.6
-    other = WithToken()
-    other.load_state_dict(before)
-    draw_weights_anew(other, 5)
+    redrawn_network = WithToken()
+    redrawn_network.load_state_dict(before)
+    draw_weights_anew(redrawn_network, 5)
     assert all(
-        torch.equal(first[name], value) for name, value in other.named_parameters()
+        torch.equal(first[name], value)
+        for name, value in redrawn_network.named_parameters()
     )
 
 
@@ -132,7 +136,8 @@ class Images(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(3)
-        self.first, self.second = torch.nn.Linear(64, 16), torch.nn.Linear(16, 3)
+        self.first = torch.nn.Linear(64, 16)
+        self.second = torch.nn.Linear(16, 3)
 
     def forward(self, x):
         return self.second(torch.tanh(self.first(x.flatten(1))))
@@ -192,11 +197,14 @@ def test_infidelity_is_theirs_on_the_same_patches(peer):
     patch = np.arange(64).reshape(8, 8)
     blocks = [patch[a : a + 4, b : b + 4].ravel() for a in (0, 4) for b in (0, 4)]
     replaced = np.zeros((4, 7, 64), dtype=bool)
-    for place, _ in enumerate(blocks):
-        replaced[place][:, np.concatenate(blocks[: place + 1])] = True
+    for block_index, _ in enumerate(blocks):
+        replaced[block_index][:, np.concatenate(blocks[: block_index + 1])] = True
     before = output_of(net, x, labels)
     changes = np.stack(
-        [before - output_of(net, black(x, one), labels) for one in replaced]
+        [
+            before - output_of(net, black(x, block_mask), labels)
+            for block_mask in replaced
+        ]
     )
     ours = infidelity((attributions * x).reshape(7, -1), replaced, changes)
     assert np.ptp(ours) > 0.1
@@ -219,7 +227,9 @@ def test_sensitivity_is_theirs_on_the_same_noise(peer):
     noisy = [
         x + np.random.uniform(-0.2, 0.2, (7, 64)).reshape(x.shape) for _ in range(5)
     ]
-    moved = np.stack([slopes(net, one, labels).reshape(7, -1) for one in noisy])
+    moved = np.stack(
+        [slopes(net, noisy_images, labels).reshape(7, -1) for noisy_images in noisy]
+    )
     ours = max_sensitivity(attributions.reshape(7, -1), moved)
     assert (ours > 0.01).all()
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -242,6 +252,6 @@ def test_agreement_is_that_of_their_randomisation(peer):
     from quantus.functions.similarity_func import correlation_spearman
 
     sizes = np.abs(attributions.reshape(7, -1))
-    others = np.abs(np.roll(sizes, 1, axis=0))
-    theirs = correlation_spearman(sizes, others, batched=True)
-    np.testing.assert_allclose(rank_agreement(sizes, others), theirs, atol=1e-12)
+    other_sizes = np.abs(np.roll(sizes, 1, axis=0))
+    theirs = correlation_spearman(sizes, other_sizes, batched=True)
+    np.testing.assert_allclose(rank_agreement(sizes, other_sizes), theirs, atol=1e-12)

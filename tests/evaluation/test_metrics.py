@@ -33,7 +33,8 @@ def random_case(n_classes: int, rows: int = 400, seed: int = 0):
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
 def test_classification_equals_scikit_learn(n_classes):
     classes, codes, probabilities = random_case(n_classes)
-    y, guess = classes[codes], classes[probabilities.argmax(axis=1)]
+    y = classes[codes]
+    guess = classes[probabilities.argmax(axis=1)]
     ours = evaluate("classification", y, probabilities=probabilities, classes=classes)
     assert 0.4 < ours["accuracy"] < 0.95, "the case must be neither trivial nor perfect"
     one_hot = np.eye(n_classes)[codes]
@@ -85,11 +86,9 @@ def test_regression_equals_scikit_learn():
 
 def test_the_deviance_of_counts_equals_scikit_learn():
     rng = np.random.default_rng(1)
-    y, guess, weights = (
-        rng.poisson(1.5, 200),
-        rng.uniform(0.1, 3, 200),
-        rng.uniform(0.1, 2, 200),
-    )
+    y = rng.poisson(1.5, 200)
+    guess = rng.uniform(0.1, 3, 200)
+    weights = rng.uniform(0.1, 2, 200)
     ours = evaluate("regression", y, predictions=guess, weights=weights, counts=True)[
         "poisson_deviance"
     ]
@@ -140,13 +139,17 @@ def test_a_class_missing_from_the_rows_makes_only_its_own_metrics_undefined():
 
 
 def test_one_class_only_and_no_row():
-    one = evaluate(
+    single_class_metrics = evaluate(
         "classification",
         ["a", "a"],
         probabilities=[[0.8, 0.2], [0.4, 0.6]],
         classes=["a", "b"],
     )
-    assert (one["accuracy"], one["roc_auc"], one["average_precision"]) == (
+    assert (
+        single_class_metrics["accuracy"],
+        single_class_metrics["roc_auc"],
+        single_class_metrics["average_precision"],
+    ) == (
         0.5,
         None,
         None,
@@ -311,7 +314,8 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
 
 def test_a_single_column_is_one_target():
     rng = np.random.default_rng(3)
-    truth, guess = rng.normal(size=30), rng.normal(size=30)
+    truth = rng.normal(size=30)
+    guess = rng.normal(size=30)
     flat = evaluate("regression", truth, predictions=guess)
     assert flat["rmse"] > 0.5
     assert evaluate("regression", truth[:, None], predictions=guess[:, None]) == flat
@@ -399,31 +403,35 @@ def test_average_precision_and_lift_are_of_the_positive_class(labels, place):
     rng = np.random.default_rng(3)
     codes = (rng.random(200) < 0.8).astype(int)
     scores = np.clip(rng.normal(0.4 + 0.2 * codes, 0.25), 0.01, 0.99)
-    y, table = np.array(labels)[codes], np.stack([1 - scores, scores], axis=1)
-    found = evaluate(
+    y = np.array(labels)[codes]
+    table = np.stack([1 - scores, scores], axis=1)
+    positive_metrics = evaluate(
         "classification", y, probabilities=table, classes=labels, positive=labels[place]
     )
-    other = evaluate(
+    default_metrics = evaluate(
         "classification",
         y,
         probabilities=table,
         classes=labels,
         positive=labels[1 - place],
     )
-    own = table[:, place]
-    assert found["average_precision"] == pytest.approx(
-        reference.average_precision_score(codes == place, own)
+    positive_chances = table[:, place]
+    assert positive_metrics["average_precision"] == pytest.approx(
+        reference.average_precision_score(codes == place, positive_chances)
     )
-    tenth = np.argsort(-own)[:20]
-    assert found["lift"] == pytest.approx(
+    tenth = np.argsort(-positive_chances)[:20]
+    assert positive_metrics["lift"] == pytest.approx(
         (codes[tenth] == place).mean() / (codes == place).mean()
     )
-    assert abs(found["average_precision"] - other["average_precision"]) > 0.1, (
-        "the choice must matter here"
-    )
-    for name in set(found) - {"average_precision", "lift", "roc_auc"}:
-        assert found[name] == other[name]
-    assert found["roc_auc"] == pytest.approx(other["roc_auc"])
+    assert (
+        abs(
+            positive_metrics["average_precision"] - default_metrics["average_precision"]
+        )
+        > 0.1
+    ), "the choice must matter here"
+    for name in set(positive_metrics) - {"average_precision", "lift", "roc_auc"}:
+        assert positive_metrics[name] == default_metrics[name]
+    assert positive_metrics["roc_auc"] == pytest.approx(default_metrics["roc_auc"])
     assert evaluate("classification", y, probabilities=table, classes=labels) == (
-        found if place else other
+        positive_metrics if place else default_metrics
     )

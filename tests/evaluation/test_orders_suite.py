@@ -11,7 +11,7 @@ from benchmarks.quality._cells import Cells, Contender
 
 def test_columns_are_shuffled_with_their_names() -> None:
     frame, y = orders.shuffled(np.arange(60.0).reshape(3, 20), ["a", "b", "c"])
-    assert list(frame) != [f"c{place}" for place in range(20)]
+    assert list(frame) != [f"c{column_number}" for column_number in range(20)]
     assert (frame.iloc[1] == [20 + int(name[1:]) for name in frame]).all()
     assert y.tolist() == ["a", "b", "c"]
     layout = orders.Shuffled().fit(frame.to_numpy(), list(frame))
@@ -43,9 +43,9 @@ def test_rows_of_one_group_stay_in_one_part(monkeypatch) -> None:
     orders.register("people", lambda: (table, pd.Series(people % 2)))
     monkeypatch.setitem(_cells.GROUPS, "people", lambda: people)
     rows = _cells.load_split("people", 42)["rows"]
-    parts = [set(people[own]) for own in rows.values()]
-    assert all(parts)
-    assert sum(map(len, parts)) == 20, "nobody is in two parts"
+    part_people = [set(people[part_rows]) for part_rows in rows.values()]
+    assert all(part_people)
+    assert sum(map(len, part_people)) == 20, "nobody is in two parts"
 
 
 def test_the_bound_reads_the_true_order(tmp_path, monkeypatch) -> None:

@@ -82,13 +82,16 @@ def test_other_features_stay_and_are_averaged():
 
 
 def test_rows_are_at_their_own_values():
-    effect, sample = effect_of(("a", "kind"), lambda t: np.zeros(len(t))), sample_of()
-    places, levels = np.array(effect["dots"])
-    assert len(places) == MOST_DOTS
-    assert np.isnan(places[0])
-    at, labels = effect["axes"][0]["at"], effect["axes"][1]["label"]
+    effect = effect_of(("a", "kind"), lambda t: np.zeros(len(t)))
+    sample = sample_of()
+    row_values, levels = np.array(effect["dots"])
+    assert len(row_values) == MOST_DOTS
+    assert np.isnan(row_values[0])
+    axis_points = effect["axes"][0]["at"]
+    labels = effect["axes"][1]["label"]
     np.testing.assert_allclose(
-        places[1:], np.clip(sample.raw["a"][1:MOST_DOTS], at[0], at[-1])
+        row_values[1:],
+        np.clip(sample.raw["a"][1:MOST_DOTS], axis_points[0], axis_points[-1]),
     )
     assert [labels[int(level)] for level in levels] == sample.raw["kind"][
         :MOST_DOTS
@@ -109,12 +112,12 @@ def test_dates_have_labels_and_one_value_has_no_effect():
 
 @pytest.mark.parametrize("pairs", [1, 8])
 def test_more_pairs_take_fewer_rows(pairs):
-    seen = []
+    table_lengths = []
 
     def predict(places, table):
-        seen.append(len(table))
+        table_lengths.append(len(table))
         return np.zeros((len(table), 1))
 
     pair_effects(sample_of(), [("a", "b")] * pairs, np.arange(300), predict)
-    assert len(seen) == pairs
-    assert 10_000 / 4 < sum(seen) <= 20_480
+    assert len(table_lengths) == pairs
+    assert 10_000 / 4 < sum(table_lengths) <= 20_480

@@ -57,9 +57,9 @@ def test_relabelling_features_changes_nothing(compute, truth, data):
 def test_the_truth_itself_gets_the_best_value(compute):
     worst, highest = LIMITS[compute]
     best = compute([4.0, 2.0, 1.0, 0.0, 0.0], [4.0, 2.0, 1.0, 0.0, 0.0])
-    other = compute([4.0, 2.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 3.0, 2.0])
+    other_value = compute([4.0, 2.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 3.0, 2.0])
     assert best == pytest.approx(highest)
-    assert abs(other - worst) < abs(best - worst)
+    assert abs(other_value - worst) < abs(best - worst)
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,10 +100,14 @@ def test_top_k_averages_over_every_way_to_break_ties(truth, data):
     k = data.draw(st.integers(1, len(truth)))
     belongs = {i for i, value in enumerate(truth) if value >= sorted(truth)[-k]}
     scores = []
-    for chosen in itertools.combinations(range(len(truth)), k):
-        rest = [estimate[i] for i in range(len(truth)) if i not in chosen]
-        if not rest or min(estimate[i] for i in chosen) >= max(rest):
-            scores.append(len(belongs & set(chosen)) / k)
+    for top_indices in itertools.combinations(range(len(truth)), k):
+        remaining_estimates = [
+            estimate[i] for i in range(len(truth)) if i not in top_indices
+        ]
+        if not remaining_estimates or min(estimate[i] for i in top_indices) >= max(
+            remaining_estimates
+        ):
+            scores.append(len(belongs & set(top_indices)) / k)
     assert scores
     assert top_k_recovery(truth, estimate, k) == pytest.approx(np.mean(scores))
     assert top_k_recovery(truth, truth, k) == pytest.approx(1.0)

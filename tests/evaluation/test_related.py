@@ -43,22 +43,28 @@ def found_for(frame, names):
 
 def test_numbers_by_their_ranks_and_categories_by_cramers_v():
     frame = table()
-    found = found_for(frame, ["x", "town", "alone", "level"])
-    assert set(found) == {
+    related_pairs = found_for(frame, ["x", "town", "alone", "level"])
+    assert set(related_pairs) == {
         ("x", "copy"), ("x", "against"), ("x", "level"), ("town", "region"), ("level", "x"), ("level", "copy"),
         ("level", "against"),
     }  # fmt: skip
-    assert found["x", "copy"]["strength"] == pytest.approx(1.0)
+    assert related_pairs["x", "copy"]["strength"] == pytest.approx(1.0)
     expected = stats.spearmanr(frame["x"], frame["against"]).statistic
     assert expected < -LEAST
-    assert found["x", "against"]["strength"] == pytest.approx(expected)
+    assert related_pairs["x", "against"]["strength"] == pytest.approx(expected)
     # Cramér's V from the table of counts, corrected as Bergsma (2013) writes it.
     counts = pd.crosstab(frame["town"], frame["region"])
     phi = stats.chi2_contingency(counts, correction=False).statistic / ROWS
     rows, columns = counts.shape
     phi = max(0.0, phi - (rows - 1) * (columns - 1) / (ROWS - 1))
-    smallest = min(own - (own - 1) ** 2 / (ROWS - 1) for own in (rows, columns)) - 1
-    assert found["town", "region"]["strength"] == pytest.approx(
+    smallest = (
+        min(
+            category_count - (category_count - 1) ** 2 / (ROWS - 1)
+            for category_count in (rows, columns)
+        )
+        - 1
+    )
+    assert related_pairs["town", "region"]["strength"] == pytest.approx(
         np.sqrt(phi / smallest), rel=1e-9
     )
     # The share of the ranks' variance between levels, less what chance gives.
@@ -66,13 +72,16 @@ def test_numbers_by_their_ranks_and_categories_by_cramers_v():
     between = ranks.groupby(frame["level"]).transform("mean").var(ddof=0) / ranks.var(
         ddof=0
     )
-    assert found["x", "level"]["strength"] == pytest.approx(
+    assert related_pairs["x", "level"]["strength"] == pytest.approx(
         np.sqrt(between - 2 / (ROWS - 1)), rel=1e-9
     )
-    assert found["level", "x"]["strength"] == pytest.approx(
-        found["x", "level"]["strength"]
+    assert related_pairs["level", "x"]["strength"] == pytest.approx(
+        related_pairs["x", "level"]["strength"]
     )
-    assert {pair["kind"] for pair in found.values()} == {"correlation", "association"}
+    assert {pair["kind"] for pair in related_pairs.values()} == {
+        "correlation",
+        "association",
+    }
 
 
 def test_every_pair_of_some_columns():
@@ -83,8 +92,8 @@ def test_every_pair_of_some_columns():
     )
     strengths = np.array(matrix["strengths"])
     np.testing.assert_allclose(strengths, strengths.T, atol=1e-9)
-    found = found_for(frame, ["x", "level"])
-    assert strengths[0, 2] == pytest.approx(found["x", "level"]["strength"])
+    related_pairs = found_for(frame, ["x", "level"])
+    assert strengths[0, 2] == pytest.approx(related_pairs["x", "level"]["strength"])
     assert strengths[0, 0] == pytest.approx(1.0)
     assert abs(strengths[0, 1]) < LEAST
 
@@ -95,9 +104,9 @@ def test_missing_cells_and_tables_without_numbers_or_rows():
     frame["flag"] = pd.array(
         np.where(np.arange(ROWS) % 9 == 0, None, frame["x"] > 0), dtype="boolean"
     )
-    found = found_for(frame, ["x", "missing from the table"])
-    assert found["x", "copy"]["strength"] > 0.9
-    assert ("x", "flag") in found
+    related_pairs = found_for(frame, ["x", "missing from the table"])
+    assert related_pairs["x", "copy"]["strength"] > 0.9
+    assert ("x", "flag") in related_pairs
     assert set(found_for(frame[["town", "region"]], ["town"])) == {("town", "region")}
     assert related(frame.iloc[:3], ["x"], [])[0] == [], (
         "of three rows everything is correlated"

@@ -25,6 +25,6 @@ def test_it_is_that_of_the_rows_with_both_values():
     frame.loc[:99, "u"] = None
     frame.loc[60:179, "v"] = None
     (pair, _), _ = related(frame, ["u", "v"], ["u", "v"])
-    (whole, _), _ = related(frame.dropna(), ["u", "v"], ["u", "v"])
-    assert pair["strength"] == pytest.approx(whole["strength"])
+    (whole_pair, _), _ = related(frame.dropna(), ["u", "v"], ["u", "v"])
+    assert pair["strength"] == pytest.approx(whole_pair["strength"])
     assert pair["strength"] > 0.7

@@ -80,7 +80,8 @@ def test_words_of_a_scale_are_in_order_also_where_there_are_three():
 
 
 def test_numbered_names_are_in_order_as_seldom_as_codes_at_random():
-    rng, said = np.random.default_rng(1), 0
+    rng = np.random.default_rng(1)
+    said = 0
     names = ["north", "south", "east", "west", "sea"]
     assert on_a_line([f"{k} - {name}" for k, name in enumerate(names)], 0) is not None
     for seed in range(40):

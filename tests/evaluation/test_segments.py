@@ -40,9 +40,9 @@ def classified(frame: pd.DataFrame, seed: int = 0) -> Predicted:
 def groups_of(result: dict, feature: str) -> dict[str, dict]:
     return {
         group["group"]: group
-        for one in result["features"]
-        if one["feature"] == feature
-        for group in one["groups"]
+        for feature_entry in result["features"]
+        if feature_entry["feature"] == feature
+        for group in feature_entry["groups"]
     }
 
 
@@ -50,7 +50,7 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     frame = rows()
     predicted = classified(frame)
     result = find_segments(frame, predicted, na=[-9])
-    assert [one["feature"] for one in result["features"]] == [
+    assert [feature_entry["feature"] for feature_entry in result["features"]] == [
         "age",
         "town",
         "day",
@@ -78,8 +78,8 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
     assert worse["low"] < worse["score"] < worse["high"] < worse["rest"]
     groups = [
         group
-        for one in result["features"]
-        for group in one["groups"]
+        for feature_entry in result["features"]
+        for group in feature_entry["groups"]
         if "same_as" not in group
     ]
     tested = [group for group in groups if group["p_adjusted"] is not None]
@@ -95,7 +95,8 @@ def test_classes_are_scored_as_by_hand_and_the_worse_town_is_named():
 
 
 def test_numbers_are_scored_by_the_mean_error_beside_what_is_usual():
-    frame, rng = rows(seed=1), np.random.default_rng(2)
+    frame = rows(seed=1)
+    rng = np.random.default_rng(2)
     truth = rng.normal(100, 20, len(frame))
     error = rng.normal(0, 1, len(frame)) * np.where(
         frame["age"] > frame["age"].quantile(0.75), 3, 1
@@ -105,7 +106,8 @@ def test_numbers_are_scored_by_the_mean_error_beside_what_is_usual():
     assert worse["feature"] == "age"
     assert worse["group"].startswith("above ")
     member = (frame["age"] > float(worse["group"].removeprefix("above "))).to_numpy()
-    left, right = np.abs(error[member]), np.abs(error[~member])
+    left = np.abs(error[member])
+    right = np.abs(error[~member])
     assert worse["score"] == pytest.approx(left.mean())
     assert worse["rest"] == pytest.approx(right.mean())
     assert worse["by"] == "mae"
@@ -121,9 +123,11 @@ def test_numbers_are_scored_by_the_mean_error_beside_what_is_usual():
 
 
 def test_chance_names_few_groups_and_small_ones_are_not_tested():
-    named, groups = 0, []
+    named = 0
+    groups = []
     for seed in range(40):
-        frame, rng = rows(300, seed), np.random.default_rng(seed)
+        frame = rows(300, seed)
+        rng = np.random.default_rng(seed)
         truth = rng.integers(0, 2, 300)
         chance = np.where(rng.random(300) < 0.2, 1 - truth, truth) * 0.6 + 0.2
         result = find_segments(
@@ -157,14 +161,14 @@ def test_single_rows_are_in_the_groups_that_were_scored_and_codes_are_never_low(
     scored = find_segments(
         X, Predicted(score * 1.0, score + rng.normal(size=300)), na=[-9]
     )
-    places = np.arange(300)
+    row_positions = np.arange(300)
     for feature in scored["features"]:
-        codes, names = groups_of_rows(X, places, ["score", "town"], [-9])[
+        codes, names = groups_of_rows(X, row_positions, ["score", "town"], [-9])[
             feature["feature"]
         ]
         counted = {names[code]: int((codes == code).sum()) for code in np.unique(codes)}
         assert counted == {group["group"]: group["rows"] for group in feature["groups"]}
-    codes, names = groups_of_rows(X, places[::7], ["score"], [-9])["score"]
+    codes, names = groups_of_rows(X, row_positions[::7], ["score"], [-9])["score"]
     assert {names[code] for code in codes} == {"missing"}
 
 
@@ -181,8 +185,8 @@ def test_durations_dates_and_flags_are_named_as_rows_show_them():
         }
     )
     X["month"] = pd.to_datetime(X["month"])
-    found = find_segments(X, Predicted(count * 1.0, count + 1.0))
-    names = {feature: list(groups_of(found, feature)) for feature in X}
+    segments = find_segments(X, Predicted(count * 1.0, count + 1.0))
+    names = {feature: list(groups_of(segments, feature)) for feature in X}
     assert names["wait"][::3] == ["up to 1 days 05:00:00", "above 3 days 17:00:00"]
     assert names["often"] == ["0 days 02:00:00", "1 days 06:00:00"]
     assert names["when"][::3] == ["up to 2020-01-30", "above 2020-03-30"]
@@ -193,17 +197,18 @@ def test_durations_dates_and_flags_are_named_as_rows_show_them():
 def test_a_group_with_the_rows_of_another_one_is_tested_and_named_once():
     frame = rows()
     alone = find_segments(frame[["town"]], classified(frame))
-    both = find_segments(
+    both_segments = find_segments(
         frame.assign(city="in " + frame["town"])[["town", "city"]], classified(frame)
     )
-    assert both["tests"] == alone["tests"] > 1
-    assert [(one["feature"], one["group"]) for one in worse_groups(both)] == [
-        ("town", "c")
-    ]
-    copy = groups_of(both, "city")["in c"]
+    assert both_segments["tests"] == alone["tests"] > 1
+    assert [
+        (worse_group["feature"], worse_group["group"])
+        for worse_group in worse_groups(both_segments)
+    ] == [("town", "c")]
+    copy = groups_of(both_segments, "city")["in c"]
     assert copy["same_as"] == ["town", "c"]
     assert copy["worse"]
-    assert copy["p_adjusted"] == groups_of(both, "town")["c"]["p_adjusted"]
+    assert copy["p_adjusted"] == groups_of(both_segments, "town")["c"]["p_adjusted"]
 
 
 def test_a_model_that_is_right_is_not_worse_where_outcomes_are_uncertain():
@@ -215,7 +220,9 @@ def test_a_model_that_is_right_is_not_worse_where_outcomes_are_uncertain():
         pd.DataFrame({"dose": dose}),
         Predicted(truth, np.column_stack([1 - chance, chance])),
     )
-    scores = [one["score"] for one in groups_of(result, "dose").values()]
+    scores = [
+        group_entry["score"] for group_entry in groups_of(result, "dose").values()
+    ]
     assert max(scores) - min(scores) > 0.25, "precondition: accuracies are far apart"
     assert worse_groups(result) == []
     # The same outcomes and a model that is surer than it should be between -1 and 1.

@@ -27,18 +27,24 @@ def made(
 
 
 def measure(facts: dict, name: str) -> dict:
-    return next(one for one in facts["measures"] if one["measure"] == name)
+    return next(
+        measure_entry
+        for measure_entry in facts["measures"]
+        if measure_entry["measure"] == name
+    )
 
 
 def fairlearn_metrics(
     truth: np.ndarray, called: np.ndarray, levels: np.ndarray
 ) -> dict[str, float]:
     """The definitions of fairlearn.metrics, with its defaults: between groups, and the worst case of equalized odds."""
-    selected, found, alarms = [], [], []
+    selected = []
+    hit_rates = []
+    alarms = []
     for level in np.unique(levels):
         member = levels == level
         selected.append(called[member].mean())
-        found.append(called[member & (truth == 1)].mean())
+        hit_rates.append(called[member & (truth == 1)].mean())
         alarms.append(called[member & (truth == 0)].mean())
 
     def ratio(rates: list[float]) -> float:
@@ -48,9 +54,9 @@ def fairlearn_metrics(
         "demographic_parity_difference": max(selected) - min(selected),
         "demographic_parity_ratio": ratio(selected),
         "equalized_odds_difference": max(
-            max(found) - min(found), max(alarms) - min(alarms)
+            max(hit_rates) - min(hit_rates), max(alarms) - min(alarms)
         ),
-        "equalized_odds_ratio": np.nanmin([ratio(found), ratio(alarms)]),
+        "equalized_odds_ratio": np.nanmin([ratio(hit_rates), ratio(alarms)]),
     }
 
 
@@ -61,10 +67,12 @@ def test_differences_and_ratios_are_those_of_fairlearn(seed):
     called = predicted.guess.argmax(axis=1)
     expected = fairlearn_metrics(predicted.truth, called, frame["sex"].to_numpy())
     assert {
-        name: one["value"] for name, one in facts["fairness"].items()
+        name: fairness_entry["value"]
+        for name, fairness_entry in facts["fairness"].items()
     } == pytest.approx(expected)
     assert all(
-        one["low"] <= one["value"] <= one["high"] for one in facts["fairness"].values()
+        fairness_entry["low"] <= fairness_entry["value"] <= fairness_entry["high"]
+        for fairness_entry in facts["fairness"].values()
     )
 
 
@@ -81,8 +89,10 @@ def test_ratios_of_a_model_that_never_says_yes_are_undefined():
 def test_measures_of_a_level_are_as_by_hand():
     frame, predicted = made(gap=0.3)
     (facts,) = audit(frame, predicted)
-    member, called = (frame["sex"] == "c").to_numpy(), predicted.guess.argmax(axis=1)
-    truth, chance = predicted.truth[member], predicted.guess[member, 1]
+    member = (frame["sex"] == "c").to_numpy()
+    called = predicted.guess.argmax(axis=1)
+    truth = predicted.truth[member]
+    chance = predicted.guess[member, 1]
     hand = {
         "selection_rate": called[member].mean(),
         "true_positive_rate": called[member][truth == 1].mean(),
@@ -94,12 +104,13 @@ def test_measures_of_a_level_are_as_by_hand():
         "log_loss": -np.log(np.where(truth == 1, chance, 1 - chance)).mean(),
     }
     assert {
-        one["measure"]: one["levels"]["c"][0] for one in facts["measures"]
+        measure_entry["measure"]: measure_entry["levels"]["c"][0]
+        for measure_entry in facts["measures"]
     } == pytest.approx(hand)
     assert all(
         low <= value <= high
-        for one in facts["measures"]
-        for value, low, high in one["levels"].values()
+        for measure_entry in facts["measures"]
+        for value, low, high in measure_entry["levels"].values()
     )
     line = measure(facts, "selection_rate")
     assert (line["level"], line["clear"]) == ("c", True)
@@ -119,11 +130,14 @@ def test_measures_of_a_level_are_as_by_hand():
 
 def test_numbers_have_their_error_and_models_without_probabilities_no_calibration():
     rng = np.random.default_rng(0)
-    frame, truth = pd.DataFrame({"town": ["a", "b"] * 200}), rng.normal(size=400)
+    frame = pd.DataFrame({"town": ["a", "b"] * 200})
+    truth = rng.normal(size=400)
     guess = truth + rng.normal(size=400) + np.where(frame["town"] == "b", 1.0, 0.0)
     (facts,) = audit(frame, Predicted(truth, guess))
     error = (truth - guess)[1::2]
-    lines = {one["measure"]: one for one in facts["measures"]}
+    lines = {
+        measure_entry["measure"]: measure_entry for measure_entry in facts["measures"]
+    }
     assert list(lines) == ["mean_prediction", "observed_mean", "mean_error", "rmse"]
     assert lines["mean_error"]["levels"]["b"][0] == pytest.approx(error.mean())
     assert lines["rmse"]["levels"]["b"][0] == pytest.approx(np.sqrt((error**2).mean()))
@@ -132,17 +146,20 @@ def test_numbers_have_their_error_and_models_without_probabilities_no_calibratio
     first = lines["mean_error"]["level"]
     order = [first, *({"a", "b"} - {first})]
     by_level = lines["mean_error"]["levels"]
-    assert values == pytest.approx([by_level[one][0] for one in order])
+    assert values == pytest.approx([by_level[level_name][0] for level_name in order])
     assert facts["fairness"] == {}
     frame, predicted = made()
     (facts,) = audit(frame, predicted, labels_only=True)
     assert not {"mean_prediction", "predicted_minus_observed", "log_loss"} & {
-        one["measure"] for one in facts["measures"]
+        measure_entry["measure"] for measure_entry in facts["measures"]
     }
     several = Predicted(
         predicted.truth, np.column_stack([predicted.guess, np.full(len(frame), 0.01)])
     )
-    assert [one["measure"] for one in audit(frame, several)[0]["measures"]] == [
+    assert [
+        measure_entry["measure"]
+        for measure_entry in audit(frame, several)[0]["measures"]
+    ] == [
         "accuracy",
         "log_loss",
     ]
@@ -171,9 +188,9 @@ def test_missing_cells_are_a_level_and_small_levels_are_one():
         pd.DataFrame({"x": ["only"] * 128}),
         Predicted(rng.integers(0, 2, 128), np.column_stack([1 - guess, guess])),
     )
-    assert not any("p_adjusted" in one for one in facts["measures"]), (
-        "one level has nothing to be compared with"
-    )
+    assert not any(
+        "p_adjusted" in measure_entry for measure_entry in facts["measures"]
+    ), "one level has nothing to be compared with"
 
 
 @pytest.fixture(name="few_draws")
@@ -191,8 +208,12 @@ def test_without_differences_sentences_are_rare(levels):
         frame["other"] = np.random.default_rng(seed + 1000).choice(
             ["x", "y", "z"], len(frame)
         )
-        told = audit(frame, predicted, seed=seed)
-        false += any(one.get("clear") for facts in told for one in facts["measures"])
+        audit_facts = audit(frame, predicted, seed=seed)
+        false += any(
+            measure_entry.get("clear")
+            for facts in audit_facts
+            for measure_entry in facts["measures"]
+        )
     assert false <= 100 * 0.05 + 2 * np.sqrt(100 * 0.05 * 0.95)
 
 
@@ -205,7 +226,7 @@ def test_without_differences_sentences_are_rare(levels):
     ],
 )
 def test_intervals_hold_the_true_difference(name):
-    held = 0
+    covered_count = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         frame = pd.DataFrame({"sex": rng.choice(["a", "b"], 300)})
@@ -215,13 +236,11 @@ def test_intervals_hold_the_true_difference(name):
         (facts,) = audit(
             frame, Predicted(truth, np.column_stack([1 - guess, guess])), seed=seed
         )
-        line, true = (
-            measure(facts, name),
-            {"selection_rate": 0.2, "predicted_minus_observed": 0.12}[name],
-        )
+        line = measure(facts, name)
+        true = {"selection_rate": 0.2, "predicted_minus_observed": 0.12}[name]
         sign = -1 if line["level"] == "a" else 1
-        held += line["low"] <= sign * true <= line["high"]
-    assert held / 100 >= 0.92, "they hold for all levels and measures at once"
+        covered_count += line["low"] <= sign * true <= line["high"]
+    assert covered_count / 100 >= 0.92, "they hold for all levels and measures at once"
 
 
 def test_rows_of_a_group_do_not_count_as_independent():
@@ -229,16 +248,20 @@ def test_rows_of_a_group_do_not_count_as_independent():
     false = {True: 0, False: 0}
     for seed in range(40):
         frame, predicted = made(40, seed, levels=2)
-        places = np.repeat(np.arange(40), 10)
-        frame, groups = frame.iloc[places].reset_index(drop=True), Dependence(places)
-        for known in false:
-            told = audit(
+        group_codes = np.repeat(np.arange(40), 10)
+        frame = frame.iloc[group_codes].reset_index(drop=True)
+        groups = Dependence(group_codes)
+        for groups_known in false:
+            audit_facts = audit(
                 frame,
-                predicted.take(places),
-                dependence=groups if known else None,
+                predicted.take(group_codes),
+                dependence=groups if groups_known else None,
                 seed=seed,
             )
-            false[known] += any(one.get("clear") for one in told[0]["measures"])
+            false[groups_known] += any(
+                measure_entry.get("clear")
+                for measure_entry in audit_facts[0]["measures"]
+            )
     assert false[True] <= 4 < 16 < false[False]
 
 
@@ -249,10 +272,12 @@ def test_the_features_that_tell_a_column_are_named():
     table = pd.DataFrame(
         {"job": np.array(["nurse", "driver"])[job], "noise": rng.normal(size=600)}
     )
-    told = told_by(table, codes)
-    assert 0.2 < told["low"] < 0.6 < told["high"] < 0.95, "the true 2 AUC − 1 is 0.6"
-    assert told["roc_auc"] == pytest.approx((1 + told["told"]) / 2)
-    assert list(told["features"]) == ["job"]
+    telling_facts = told_by(table, codes)
+    assert 0.2 < telling_facts["low"] < 0.6 < telling_facts["high"] < 0.95, (
+        "the true 2 AUC − 1 is 0.6"
+    )
+    assert telling_facts["roc_auc"] == pytest.approx((1 + telling_facts["told"]) / 2)
+    assert list(telling_facts["features"]) == ["job"]
     assert told_by(table, np.zeros(600, dtype=int)) is None, (
         "one level is nothing to tell"
     )
@@ -260,7 +285,7 @@ def test_the_features_that_tell_a_column_are_named():
         "four groups are too few for five folds"
     )
     timed = told_by(table, codes, Dependence(np.arange(600), timed=True))
-    assert timed["told"] == pytest.approx(told["told"], abs=0.1)
+    assert timed["told"] == pytest.approx(telling_facts["told"], abs=0.1)
 
 
 @pytest.mark.slow

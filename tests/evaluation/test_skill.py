@@ -45,8 +45,8 @@ def classified(
 def paired_bootstrap(
     metric: str, ours: Predicted, theirs: Predicted, *, seed: int
 ) -> SimpleNamespace | None:
-    found = paired(metric, ours, theirs, seed=seed)
-    return None if found is None else SimpleNamespace(**found)
+    paired_facts = paired(metric, ours, theirs, seed=seed)
+    return None if paired_facts is None else SimpleNamespace(**paired_facts)
 
 
 # ---- one difference --------------------------------------------------------------------------------------------------
@@ -54,20 +54,24 @@ def paired_bootstrap(
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(rows):
     """Also where more rows are drawn in groups."""
     ours, theirs = classified(rows, 0.4, 0)
-    found = paired_bootstrap("log_loss", ours, theirs, seed=3)
+    paired_result = paired_bootstrap("log_loss", ours, theirs, seed=3)
     gain = np.log(
         ours.guess[np.arange(rows), ours.truth]
         / theirs.guess[np.arange(rows), ours.truth]
     )
     error = gain.std() / math.sqrt(rows)
-    assert found.difference == pytest.approx(gain.mean())
-    assert found.ci_low == pytest.approx(gain.mean() - 1.96 * error, abs=0.2 * error)
-    assert found.ci_high == pytest.approx(gain.mean() + 1.96 * error, abs=0.2 * error)
+    assert paired_result.difference == pytest.approx(gain.mean())
+    assert paired_result.ci_low == pytest.approx(
+        gain.mean() - 1.96 * error, abs=0.2 * error
+    )
+    assert paired_result.ci_high == pytest.approx(
+        gain.mean() + 1.96 * error, abs=0.2 * error
+    )
 
 
-def above(some: np.ndarray, others: np.ndarray) -> float:
+def above(first_values: np.ndarray, second_values: np.ndarray) -> float:
     """In how many pairs the first is larger; where both are equal, a half."""
-    return float(np.sign(some[:, None] - others).mean() / 2 + 0.5)
+    return float(np.sign(first_values[:, None] - second_values).mean() / 2 + 0.5)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,8 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
         )
 
     def measured(own: Predicted, rows: np.ndarray) -> float:
-        truth, guess = own.truth[rows], own.guess[rows]
+        truth = own.truth[rows]
+        guess = own.guess[rows]
         if metric == "rmse":
             return -reference.root_mean_squared_error(truth, guess)
         if metric == "accuracy":
@@ -107,9 +112,9 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
             np.mean([above(guess[truth == k, k], guess[truth != k, k]) for k in ranked])
         )
 
-    found = paired_bootstrap(metric, ours, theirs, seed=0)
+    paired_result = paired_bootstrap(metric, ours, theirs, seed=0)
     everything = np.arange(150)
-    assert found.difference == pytest.approx(
+    assert paired_result.difference == pytest.approx(
         measured(ours, everything) - measured(theirs, everything), abs=1e-12
     )
     draws = rng.integers(0, 150, (500, 150))
@@ -119,13 +124,13 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
     )
     width = slow[1] - slow[0]
     assert width > 0.01
-    assert [found.ci_low, found.ci_high] == pytest.approx(
+    assert [paired_result.ci_low, paired_result.ci_high] == pytest.approx(
         slow.tolist(), abs=0.12 * width
     )
 
 
 def test_p_values_agree_with_intervals_and_the_order_of_the_models_is_a_sign():
-    seen = set()
+    seen_decisions = set()
     for seed in range(25):
         ours, theirs = classified(60, 0.35, seed)
         there, back = (
@@ -138,8 +143,8 @@ def test_p_values_agree_with_intervals_and_the_order_of_the_models_is_a_sign():
             -back.ci_high,
             back.p_value,
         )
-        seen.add(there.p_value < 0.05)
-    assert seen == {True, False}
+        seen_decisions.add(there.p_value < 0.05)
+    assert seen_decisions == {True, False}
 
 
 def test_an_area_is_compared_by_the_parts_of_both_classes():
@@ -147,39 +152,46 @@ def test_an_area_is_compared_by_the_parts_of_both_classes():
     rng = np.random.default_rng(4)
     truth = np.r_[np.ones(12, dtype=int), np.zeros(60, dtype=int)]
     scores = [rng.normal(size=72) + 1.0 * truth for _ in range(2)]
-    both = [Predicted(truth, softmax(np.column_stack([-one, one]))) for one in scores]
-    found = paired("roc_auc", *both, seed=0)
-    parts = []
-    for one in scores:
-        wins = np.sign(one[:12, None] - one[12:]) / 2 + 0.5
-        parts.append((wins.mean(axis=1), wins.mean(axis=0)))
+    both_predictions = [
+        Predicted(truth, softmax(np.column_stack([-model_scores, model_scores])))
+        for model_scores in scores
+    ]
+    paired_facts = paired("roc_auc", *both_predictions, seed=0)
+    win_shares = []
+    for single_scores in scores:
+        wins = np.sign(single_scores[:12, None] - single_scores[12:]) / 2 + 0.5
+        win_shares.append((wins.mean(axis=1), wins.mean(axis=0)))
     variance = sum(
-        np.var(parts[0][side] - parts[1][side], ddof=1) / count
+        np.var(win_shares[0][side] - win_shares[1][side], ddof=1) / count
         for side, count in ((0, 12), (1, 60))
     )
-    gap = parts[0][0].mean() - parts[1][0].mean()
-    assert found["difference"] == pytest.approx(gap)
+    gap = win_shares[0][0].mean() - win_shares[1][0].mean()
+    assert paired_facts["difference"] == pytest.approx(gap)
     half = stats.t.ppf(0.975, 11) * math.sqrt(variance)
-    assert found["ci_low"] == pytest.approx(gap - half, rel=1e-3)
+    assert paired_facts["ci_low"] == pytest.approx(gap - half, rel=1e-3)
     size = abs(gap) / math.sqrt(variance)
-    assert found["p_value"] == pytest.approx(2 * stats.t.sf(size, 11), rel=1e-3)
+    assert paired_facts["p_value"] == pytest.approx(2 * stats.t.sf(size, 11), rel=1e-3)
 
 
 @pytest.mark.parametrize("rare", [1, 2, 4])
 def test_few_rows_of_a_class_name_no_winner(rare):
-    said = 0
+    claims = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         truth = (np.arange(150) < rare).astype(int)
         signal = rng.normal(size=150) + truth
-        both = [
-            Predicted(truth, softmax(np.column_stack([-one, one])))
-            for one in (signal + 0.5 * rng.normal(size=(2, 150)))
+        both_predictions = [
+            Predicted(truth, softmax(np.column_stack([-model_scores, model_scores])))
+            for model_scores in (signal + 0.5 * rng.normal(size=(2, 150)))
         ]
-        found = against_others(both[0], {"other": both[1]}, seed=0)["other"]
-        assert math.isnan(found["p_holm"]) == (rare == 1), "one row says nothing"
-        said += found["p_holm"] < 0.05
-    assert said <= 9
+        comparison_facts = against_others(
+            both_predictions[0], {"other": both_predictions[1]}, seed=0
+        )["other"]
+        assert math.isnan(comparison_facts["p_holm"]) == (rare == 1), (
+            "one row says nothing"
+        )
+        claims += comparison_facts["p_holm"] < 0.05
+    assert claims <= 9
 
 
 def test_equal_models_do_not_differ_and_what_is_undefined_is_none():
@@ -191,7 +203,10 @@ def test_equal_models_do_not_differ_and_what_is_undefined_is_none():
     assert (
         paired_bootstrap(
             "log_loss",
-            *(Predicted(np.full(50, -1), own.guess) for own in (ours, theirs)),
+            *(
+                Predicted(np.full(50, -1), predictions.guess)
+                for predictions in (ours, theirs)
+            ),
             seed=0,
         )
         is None
@@ -208,14 +223,14 @@ def test_rows_of_a_class_that_no_model_knows_are_left_out_of_the_log_loss():
     ours, theirs = classified(50, 1.0, 0)
     truth = np.concatenate([ours.truth, [3, -1]])
     more = [
-        Predicted(truth, np.vstack([own.guess, own.guess[:2]]))
-        for own in (ours, theirs)
+        Predicted(truth, np.vstack([predictions.guess, predictions.guess[:2]]))
+        for predictions in (ours, theirs)
     ]
-    found = paired_bootstrap("log_loss", *more, seed=0)
-    assert found.difference == pytest.approx(
+    paired_result = paired_bootstrap("log_loss", *more, seed=0)
+    assert paired_result.difference == pytest.approx(
         paired_bootstrap("log_loss", ours, theirs, seed=0).difference
     )
-    assert found.ci_low > 0
+    assert paired_result.ci_low > 0
 
 
 # ---- against a constant ----------------------------------------------------------------------------------------------
@@ -224,12 +239,12 @@ def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_is_found():
         skill("classification", *classified(60, 0.0, seed), seed=seed)["learnt"]
         for seed in range(100)
     ]
-    known = [
+    learnt_flags = [
         skill("classification", *classified(60, 1.5, seed), seed=seed)["learnt"]
         for seed in range(20)
     ]
     assert sum(noise) <= 6
-    assert all(known)
+    assert all(learnt_flags)
 
 
 @pytest.mark.parametrize("rare", [1, 2, 3])
@@ -238,16 +253,16 @@ def test_two_rare_rows_in_front_are_no_knowledge(rare):
     truth = np.r_[np.ones(rare, dtype=int), np.zeros(30, dtype=int)]
     score = np.r_[np.linspace(0.8, 0.7, rare), np.linspace(0.95, 0.2, 30)]
     ours = Predicted(truth, np.stack([1 - score, score], axis=1))
-    found = skill(
+    skill_facts = skill(
         "classification",
         ours,
         Predicted(truth, np.tile([0.9, 0.1], (len(truth), 1))),
         seed=0,
     )
-    assert ("roc_auc" in found["ahead"]) == (rare > 1), "one row has no error"
+    assert ("roc_auc" in skill_facts["ahead"]) == (rare > 1), "one row has no error"
     if rare > 1:
-        assert found["ahead"]["roc_auc"]["difference"] > 0
-    assert not found["learnt"]
+        assert skill_facts["ahead"]["roc_auc"]["difference"] > 0
+    assert not skill_facts["learnt"]
 
 
 def test_rows_of_one_class_measure_no_skill_and_a_class_without_rows_no_order():
@@ -261,9 +276,17 @@ def test_rows_of_one_class_measure_no_skill_and_a_class_without_rows_no_order():
         (ours.truth != 2, ["accuracy", "log_loss"]),
         (ours.truth == 1, []),
     ):
-        some = [Predicted(own.truth[rows], own.guess[rows]) for own in (ours, constant)]
+        selected_predictions = [
+            Predicted(predictions.truth[rows], predictions.guess[rows])
+            for predictions in (ours, constant)
+        ]
         assert (
-            list((skill("classification", *some, seed=0) or {"ahead": {}})["ahead"])
+            list(
+                (
+                    skill("classification", *selected_predictions, seed=0)
+                    or {"ahead": {}}
+                )["ahead"]
+            )
             == measured
         )
 
@@ -273,7 +296,7 @@ def test_a_frequent_class_does_not_hide_a_good_order():
     truth = (rng.random(800) < 0.04).astype(int)
     chance = 1 / (1 + np.exp(3.6 - 1.5 * truth - rng.normal(size=800)))
     ours = Predicted(truth, np.stack([1 - chance, chance], axis=1))
-    found = skill(
+    skill_facts = skill(
         "classification",
         ours,
         Predicted(truth, np.tile([0.96, 0.04], (800, 1))),
@@ -282,27 +305,31 @@ def test_a_frequent_class_does_not_hide_a_good_order():
     assert np.mean(ours.guess.argmax(axis=1) == truth) <= 1 - truth.mean() + 0.002, (
         "hardly more than the frequent class"
     )
-    assert list(found["ahead"]) == ["roc_auc", "log_loss"]
-    assert found["learnt"]
+    assert list(skill_facts["ahead"]) == ["roc_auc", "log_loss"]
+    assert skill_facts["learnt"]
 
 
 # ---- against others --------------------------------------------------------------------------------------------------
 def test_p_values_against_several_are_adjusted_for_their_number():
     ours, _ = classified(120, 1.0, 0)
     rng = np.random.default_rng(0)
-    others = {
+    other_predictions = {
         str(k): Predicted(
             ours.truth,
             softmax(np.log(ours.guess) + 0.7 * rng.normal(size=ours.guess.shape)),
         )
         for k in range(4)
     }
-    found = against_others(ours, others, seed=0)
-    assert {one["metric"] for one in found.values()} == {"accuracy"}
-    plain = sorted(one["p_value"] for one in found.values())
-    assert min(one["p_holm"] for one in found.values()) == pytest.approx(
-        min(1, 4 * plain[0])
+    comparison_facts = against_others(ours, other_predictions, seed=0)
+    assert {
+        comparison_line["metric"] for comparison_line in comparison_facts.values()
+    } == {"accuracy"}
+    plain = sorted(
+        comparison_line["p_value"] for comparison_line in comparison_facts.values()
     )
+    assert min(
+        comparison_line["p_holm"] for comparison_line in comparison_facts.values()
+    ) == pytest.approx(min(1, 4 * plain[0]))
     assert against_others(ours, {}, seed=0) == {}
 
 
@@ -310,28 +337,26 @@ def test_p_values_against_several_are_adjusted_for_their_number():
 def test_a_large_difference_is_shown_although_rows_repeat_patients(each):
     rng = np.random.default_rng(0)
     patient = np.arange(400) // each
-    truth, error = (
-        rng.normal(size=400 // each)[patient],
-        rng.normal(size=400 // each)[patient],
-    )
-    known = Dependence(patient)
-    found = skill(
+    truth = rng.normal(size=400 // each)[patient]
+    error = rng.normal(size=400 // each)[patient]
+    known_dependence = Dependence(patient)
+    skill_facts = skill(
         "regression",
         Predicted(truth, truth + 0.3 * error),
         Predicted(truth, np.zeros(400)),
         seed=0,
-        dependence=known,
+        dependence=known_dependence,
     )
-    measured = found["ahead"]["rmse"]
+    measured = skill_facts["ahead"]["rmse"]
     assert measured["ci_low"] > 0
     assert measured["p_value"] < 0.01, "interval and p-value agree"
-    assert found["learnt"]
+    assert skill_facts["learnt"]
     bad = skill(
         "regression",
         Predicted(truth, truth + 1.1 * error),
         Predicted(truth, np.zeros(400)),
         seed=0,
-        dependence=known,
+        dependence=known_dependence,
     )
     assert not bad["learnt"]
 
@@ -343,8 +368,8 @@ def test_counts_are_judged_by_their_deviance():
     ours, constant = (
         Predicted(y, guess, counts=True) for guess in (rate, np.full(800, y.mean()))
     )
-    found = skill("regression", ours, constant, seed=0)
-    assert found["learnt"]
+    skill_facts = skill("regression", ours, constant, seed=0)
+    assert skill_facts["learnt"]
     measured = evaluate("regression", y, predictions=rate, counts=True)[
         "poisson_deviance"
     ]
@@ -354,4 +379,4 @@ def test_counts_are_judged_by_their_deviance():
     assert metric_by_rows("rmse", ours)[0] == pytest.approx(
         np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9
     )
-    assert list(found["ahead"]) == ["poisson_deviance"]
+    assert list(skill_facts["ahead"]) == ["poisson_deviance"]

@@ -25,8 +25,8 @@ def test_a_code_is_named_with_its_rows(amounts, code):
     assert sign["codes"] == [code]
     assert sign["rows"] == 20
     assert sign["share"] == 20 / 400
-    others = amounts[amounts != code]
-    assert (sign["low"], sign["high"]) == (others.min(), others.max())
+    other_amounts = amounts[amounts != code]
+    assert (sign["low"], sign["high"]) == (other_amounts.min(), other_amounts.max())
 
 
 @pytest.mark.parametrize("factor", [100, 1000, -100])
@@ -36,8 +36,8 @@ def test_a_cell_far_from_all_others_is_named_by_its_row(amounts, factor):
     assert sign["form"] == "far"
     assert [cell["where"] for cell in sign["cells"]] == ["row 5", "row 310"]
     assert [cell["value"] for cell in sign["cells"]] == amounts[[5, 310]].tolist()
-    rest = np.delete(amounts, [5, 310])
-    assert (sign["low"], sign["high"]) == (rest.min(), rest.max())
+    other_amounts = np.delete(amounts, [5, 310])
+    assert (sign["low"], sign["high"]) == (other_amounts.min(), other_amounts.max())
 
 
 def test_codes_and_far_cells_are_told_apart(amounts):
@@ -52,8 +52,8 @@ def test_many_zeros_are_said_unless_counts_are_expected(amounts):
     amounts[np.arange(400) % 10 > 0] = 0
     (sign,) = target_signs(amounts, where)
     assert sign == {"form": "zeros", "share": 0.9, "whole": False}
-    (whole,) = target_signs(amounts.round(), where)
-    assert whole["whole"]
+    (zeros_sign,) = target_signs(amounts.round(), where)
+    assert zeros_sign["whole"]
     assert target_signs(amounts.round(), where, counts=True) == []
 
 
@@ -69,8 +69,8 @@ DRAWS = {
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_of_ordinary_targets_nothing_is_said(name):
-    said = [
+    sign_flags = [
         bool(target_signs(DRAWS[name](np.random.default_rng(seed)), where))
         for seed in range(200)
     ]
-    assert np.mean(said) <= 0.02
+    assert np.mean(sign_flags) <= 0.02

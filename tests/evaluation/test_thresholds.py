@@ -21,11 +21,11 @@ from permgrad.evaluation.thresholds import (
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
 
 
-def by_hand(y, called, by, cost):
+def by_hand(y, called, criterion, cost):
     """One criterion of one cut, by scikit-learn or from its definition; larger is better."""
-    if by == "f1":
+    if criterion == "f1":
         return f1_score(y, called, zero_division=0)
-    if by == "balanced_accuracy":
+    if criterion == "balanced_accuracy":
         return balanced_accuracy_score(y, called)
     (tn, fp), (fn, tp) = confusion_matrix(y, called, labels=[0, 1])
     counts = {
@@ -57,12 +57,12 @@ def random_case(rows=60, seed=0, levels=15):
 def test_no_cut_is_better(rows, seed, levels, by):
     y, scores = random_case(rows, seed, levels)
     cost = COST if by == "cost" else None
-    found = choose_threshold(y, scores, by=by, cost=cost)
+    threshold = choose_threshold(y, scores, by=by, cost=cost)
     cuts = [-math.inf, *np.unique(scores), math.inf]
     goodness = [by_hand(y, scores >= cut, by, COST) for cut in cuts]
-    score = -found.score if by == "cost" else found.score
+    score = -threshold.score if by == "cost" else threshold.score
     assert score == pytest.approx(max(goodness), abs=1e-12)
-    assert by_hand(y, found.apply(scores), by, COST) == pytest.approx(
+    assert by_hand(y, threshold.apply(scores), by, COST) == pytest.approx(
         max(goodness), abs=1e-12
     )
     # Of equally good cuts the one with the fewest positives.
@@ -71,15 +71,17 @@ def test_no_cut_is_better(rows, seed, levels, by):
         for cut, value in zip(cuts, goodness, strict=True)
         if value > max(goodness) - 1e-12
     ]
-    assert found.apply(scores).sum() == (scores >= max(equal)).sum()
+    assert threshold.apply(scores).sum() == (scores >= max(equal)).sum()
 
 
 def test_the_cases_are_not_trivial():
     y, scores = random_case()
     assert len(np.unique(scores)) < len(scores), "ties are needed"
     values = [
-        choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value
-        for by in CRITERIA
+        choose_threshold(
+            y, scores, by=criterion, cost=COST if criterion == "cost" else None
+        ).value
+        for criterion in CRITERIA
     ]
     assert np.isfinite(values).all()
     assert len(set(values)) > 1, "the criteria must differ"
@@ -87,10 +89,11 @@ def test_the_cases_are_not_trivial():
 
 def test_closed_forms():
     # Perfect scores: every criterion cuts half way between the classes.
-    y, scores = [0, 0, 0, 1, 1], [0.0, 0.1, 0.2, 0.8, 1.0]
-    for by in ("f1", "balanced_accuracy"):
-        found = choose_threshold(y, scores, by=by)
-        assert (found.value, found.score) == (0.5, 1.0)
+    y = [0, 0, 0, 1, 1]
+    scores = [0.0, 0.1, 0.2, 0.8, 1.0]
+    for criterion in ("f1", "balanced_accuracy"):
+        threshold = choose_threshold(y, scores, by=criterion)
+        assert (threshold.value, threshold.score) == (0.5, 1.0)
     # One useless score: F1 calls all positive, 2p / (1 + p); balanced accuracy is one half wherever.
     useless = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="f1")
     assert (useless.value, useless.score, useless.metrics["called"]) == (
@@ -107,12 +110,12 @@ def test_true_probabilities_are_cut_where_decision_theory_says():
     # Calling is right where p · C_fn > (1 − p) · C_fp, that is p > C_fp / (C_fp + C_fn) (Elkan 2001, equation 1).
     p = np.repeat(np.arange(1, 20) / 20, 400)
     y = np.concatenate([np.arange(400) < 20 * k for k in range(1, 20)])
-    found = choose_threshold(
+    threshold = choose_threshold(
         y, p, by="cost", cost={"false_positive": 1, "false_negative": 3}
     )
-    assert 0.2 < found.value <= 0.3, "p = 0.25 is a draw"
+    assert 0.2 < threshold.value <= 0.3, "p = 0.25 is a draw"
     best = sum(min(400 * s * 3, 400 * (1 - s)) for s in np.arange(1, 20) / 20)
-    assert found.score == pytest.approx(best)
+    assert threshold.score == pytest.approx(best)
     accurate = choose_threshold(
         y, p, by="cost", cost={"false_positive": 1, "false_negative": 1}
     )
@@ -121,9 +124,9 @@ def test_true_probabilities_are_cut_where_decision_theory_says():
 
 def test_rising_transformations_change_nothing():
     y, scores = random_case(200, 3)
-    for by in ("f1", "balanced_accuracy"):
-        plain = choose_threshold(y, scores, by=by)
-        bent = choose_threshold(y, np.exp(3 * scores), by=by)
+    for criterion in ("f1", "balanced_accuracy"):
+        plain = choose_threshold(y, scores, by=criterion)
+        bent = choose_threshold(y, np.exp(3 * scores), by=criterion)
         np.testing.assert_array_equal(
             plain.apply(scores), bent.apply(np.exp(3 * scores))
         )
@@ -142,9 +145,9 @@ def test_rising_transformations_change_nothing():
     ids=["neighbours", "overflow", "subnormal", "smallest", "zeros"],
 )
 def test_the_middle_of_extreme_numbers_still_parts_them(scores):
-    found = choose_threshold([0, 1], scores, by="f1")
-    assert found.score == 1.0
-    assert found.apply(scores).tolist() == [False, True]
+    threshold = choose_threshold([0, 1], scores, by="f1")
+    assert threshold.score == 1.0
+    assert threshold.apply(scores).tolist() == [False, True]
 
 
 def test_metrics_at_the_cut_equal_scikit_learn():
@@ -152,27 +155,36 @@ def test_metrics_at_the_cut_equal_scikit_learn():
 
     y, scores = random_case(300, 1)
     for value in (-math.inf, 0.35, 0.6, math.inf):
-        found, called = metrics_at(y, scores, value, COST), scores >= value
-        assert found["accuracy"] == pytest.approx(reference.accuracy_score(y, called))
-        assert found["balanced_accuracy"] == pytest.approx(
+        metrics_at_cut = metrics_at(y, scores, value, COST)
+        called = scores >= value
+        assert metrics_at_cut["accuracy"] == pytest.approx(
+            reference.accuracy_score(y, called)
+        )
+        assert metrics_at_cut["balanced_accuracy"] == pytest.approx(
             reference.balanced_accuracy_score(y, called)
         )
-        assert found["recall"] == pytest.approx(reference.recall_score(y, called))
-        assert found["specificity"] == pytest.approx(
+        assert metrics_at_cut["recall"] == pytest.approx(
+            reference.recall_score(y, called)
+        )
+        assert metrics_at_cut["specificity"] == pytest.approx(
             reference.recall_score(y, called, pos_label=0)
         )
-        assert found["f1"] == pytest.approx(
+        assert metrics_at_cut["f1"] == pytest.approx(
             reference.f1_score(y, called, zero_division=0)
         )
         precision = reference.precision_score(y, called) if called.any() else None
-        assert found["precision"] == (
+        assert metrics_at_cut["precision"] == (
             None if precision is None else pytest.approx(precision)
         )
-        assert found["confusion_matrix"] == confusion_matrix(y, called).tolist()
-        assert found["cost"] == pytest.approx(-by_hand(y, called, "cost", COST))
-        assert found["called"] == called.mean()
-    chosen = choose_threshold(y, scores, by="cost", cost=COST)
-    assert chosen.metrics == metrics_at(y, scores, chosen.value, COST)
+        assert (
+            metrics_at_cut["confusion_matrix"] == confusion_matrix(y, called).tolist()
+        )
+        assert metrics_at_cut["cost"] == pytest.approx(
+            -by_hand(y, called, "cost", COST)
+        )
+        assert metrics_at_cut["called"] == called.mean()
+    cost_threshold = choose_threshold(y, scores, by="cost", cost=COST)
+    assert cost_threshold.metrics == metrics_at(y, scores, cost_threshold.value, COST)
 
 
 def test_labels_of_every_kind_and_the_other_class_as_positive():
@@ -183,13 +195,13 @@ def test_labels_of_every_kind_and_the_other_class_as_positive():
         np.array([False, True]),
         np.array(["no", "yes"], dtype=object),
     ):
-        found = choose_threshold(labels[y], scores)
-        assert (found.value, found.score, found.positive) == (
+        threshold = choose_threshold(labels[y], scores)
+        assert (threshold.value, threshold.score, threshold.positive) == (
             expected.value,
             expected.score,
             labels[1],
         )
-        json.dumps(found.to_dict())
+        json.dumps(threshold.to_dict())
     turned = choose_threshold(1 - y, scores, positive=0)
     assert (turned.value, turned.score) == (expected.value, expected.score)
 
@@ -302,15 +314,16 @@ def test_lift_closed_forms():
 
 def test_lift_of_ties_is_the_mean_over_every_way_of_breaking_them():
     rng = np.random.default_rng(4)
-    y, scores = (rng.random(95) < 0.3).astype(int), rng.integers(6, size=95) / 6
-    chosen = math.ceil(9.5)
-    assert 0 < y[scores == np.sort(scores)[-chosen]].mean() < 1, (
+    y = (rng.random(95) < 0.3).astype(int)
+    scores = rng.integers(6, size=95) / 6
+    called_count = math.ceil(9.5)
+    assert 0 < y[scores == np.sort(scores)[-called_count]].mean() < 1, (
         "the edge must be tied, between both classes"
     )
     draws = []
     for _ in range(4000):
         order = np.lexsort([rng.random(len(y)), -scores])
-        draws.append(y[order[:chosen]].mean() / y.mean())
+        draws.append(y[order[:called_count]].mean() / y.mean())
     assert np.std(draws) > 0
     assert lift(y, scores) == pytest.approx(
         np.mean(draws), abs=5 * np.std(draws) / np.sqrt(len(draws))

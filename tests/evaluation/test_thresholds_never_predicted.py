@@ -17,13 +17,15 @@ def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_threshold_is_the_best_one_on_the_validation_rows():
-    validation, test = rows(400, 0), rows(300, 1)
+    validation = rows(400, 0)
+    test = rows(300, 1)
     assert (test[1].argmax(axis=1) == 1).all(), (
         "a precondition: nothing is predicted 'bad'"
     )
     (facts,) = never_predicted(["bad", "good"], validation, test)
     # The slow twin: every cut between two scores of the validation rows.
-    truth, scores = validation[0] == "bad", validation[1][:, 0]
+    truth = validation[0] == "bad"
+    scores = validation[1][:, 0]
     ordered = np.unique(scores)
     cuts = (ordered[1:] + ordered[:-1]) / 2
     balanced = [
@@ -47,19 +49,26 @@ def test_a_class_that_is_predicted_once_is_no_fault():
 
 def test_without_validation_rows_of_the_class_there_is_no_threshold():
     y, table = rows(300, 1)
-    held = (np.array(["good"] * 5), table[:5])
-    (facts,) = never_predicted(["bad", "good"], held, (y, table))
+    validation_rows = (np.array(["good"] * 5), table[:5])
+    (facts,) = never_predicted(["bad", "good"], validation_rows, (y, table))
     assert facts["threshold"] is None
     nothing = (np.array([], dtype=str), np.zeros((0, 2)))
-    assert never_predicted(["bad", "good"], held, nothing) == []
+    assert never_predicted(["bad", "good"], validation_rows, nothing) == []
 
 
 def test_of_many_classes_the_largest_are_named():
     classes = list("abcdefg")
     y = np.repeat(classes, [50, 1, 2, 3, 4, 5, 6])
     table = np.tile([0.4, *[0.1] * 6], (len(y), 1))
-    found = never_predicted(classes, (y, table), (y, table))
-    assert [facts["class"] for facts in found] == ["g", "f", "e", "d", "c", "b"]
-    assert not any(facts["threshold"] for facts in found), (
+    never_predicted_classes = never_predicted(classes, (y, table), (y, table))
+    assert [facts["class"] for facts in never_predicted_classes] == [
+        "g",
+        "f",
+        "e",
+        "d",
+        "c",
+        "b",
+    ]
+    assert not any(facts["threshold"] for facts in never_predicted_classes), (
         "a threshold decides between two classes"
     )

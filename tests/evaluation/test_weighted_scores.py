@@ -13,7 +13,9 @@ from permgrad.evaluation.skill import Predicted, metric_by_rows, paired, skill
 @pytest.fixture(params=[0, 2, 3], ids=["numbers", "two classes", "three classes"])
 def case(request):
     """Truth, two models' predictions, whole weights, and the rows repeated so often."""
-    rng, rows, classes = np.random.default_rng(1), 300, request.param
+    rng = np.random.default_rng(1)
+    rows = 300
+    classes = request.param
     weights = np.where(np.arange(rows) % 3 == 0, 7, rng.integers(1, 3, rows))
     weights[0] += 10 - weights.sum() % 10  # a tenth of the rows is a whole number
     again = np.repeat(np.arange(rows), weights)
@@ -34,20 +36,24 @@ def case(request):
 
 def test_every_metric_of_weighted_rows_is_that_of_repeated_rows(case):
     task, truth, (guess, _), weights, again = case
-    name, further = "predictions", {}
+    name = "predictions"
+    further = {}
     if task == "classification":
-        name, further = "probabilities", {"classes": list(range(guess.shape[1]))}
+        name = "probabilities"
+        further = {"classes": list(range(guess.shape[1]))}
     weighted = evaluate(task, truth, **{name: guess}, weights=weights, **further)
     repeated = evaluate(task, truth[again], **{name: guess[again]}, **further)
     plain = evaluate(task, truth, **{name: guess}, **further)
-    for one in (
+    for metric_name in (
         metric.name
         for metric in metrics.values()
         if metric.task == task and not metric.counts
     ):
-        assert weighted[one] == pytest.approx(repeated[one], rel=1e-9), one
-        assert weighted[one] != pytest.approx(plain[one], rel=1e-3), (
-            f"{one}: weights must count in this case"
+        assert weighted[metric_name] == pytest.approx(
+            repeated[metric_name], rel=1e-9
+        ), metric_name
+        assert weighted[metric_name] != pytest.approx(plain[metric_name], rel=1e-3), (
+            f"{metric_name}: weights must count in this case"
         )
     assert weighted.get("confusion_matrix") == repeated.get("confusion_matrix")
 
@@ -60,14 +66,21 @@ def test_differences_between_models_are_those_of_repeated_rows_with_wider_interv
     scaled = weights / weights.mean()
     for name in names:
         models = [Predicted(truth, guess, None, scaled) for guess in guesses]
-        found = paired(name, *models, seed=0)
+        paired_facts = paired(name, *models, seed=0)
         copies = paired(
             name, *(Predicted(truth[again], guess[again]) for guess in guesses), seed=0
         )
         plain = paired(name, *(Predicted(truth, guess) for guess in guesses), seed=0)
-        assert found["difference"] == pytest.approx(copies["difference"], rel=1e-9)
-        assert found["difference"] != pytest.approx(plain["difference"], rel=1e-3)
-        widths = [one["ci_high"] - one["ci_low"] for one in (found, copies)]
+        assert paired_facts["difference"] == pytest.approx(
+            copies["difference"], rel=1e-9
+        )
+        assert paired_facts["difference"] != pytest.approx(
+            plain["difference"], rel=1e-3
+        )
+        widths = [
+            comparison_facts["ci_high"] - comparison_facts["ci_low"]
+            for comparison_facts in (paired_facts, copies)
+        ]
         assert widths[0] > 1.2 * widths[1], "repeated rows are no further rows"
         value, rows = metric_by_rows(name, models[0])
         assert value == pytest.approx(
@@ -79,13 +92,17 @@ def test_differences_between_models_are_those_of_repeated_rows_with_wider_interv
 def test_a_few_heavy_rows_in_order_may_be_chance():
     truth = np.arange(60) % 2
     guess = np.column_stack([1 - truth, truth]) * 0.2 + 0.4  # in order
-    constant, heavy = np.full((60, 2), 0.5), np.where(np.arange(60) < 4, 1.0, 0.01)
+    constant = np.full((60, 2), 0.5)
+    heavy = np.where(np.arange(60) < 4, 1.0, 0.01)
     learnt = []
     for weights in (None, heavy / heavy.mean()):
-        sides = [Predicted(truth, one, None, weights) for one in (guess, constant)]
-        found = skill("classification", *sides, seed=0, names=("roc_auc",))
-        assert found["ahead"]["roc_auc"]["difference"] == pytest.approx(0.5)
-        learnt.append(found["learnt"])
+        sides = [
+            Predicted(truth, predictions, None, weights)
+            for predictions in (guess, constant)
+        ]
+        skill_facts = skill("classification", *sides, seed=0, names=("roc_auc",))
+        assert skill_facts["ahead"]["roc_auc"]["difference"] == pytest.approx(0.5)
+        learnt.append(skill_facts["learnt"])
     assert learnt == [True, False]
     assert Predicted(truth, guess, None, heavy).independent(
         truth == 1
@@ -105,8 +122,10 @@ def test_baselines_are_fitted_and_scored_with_weights(name, task):
     # Copies of a row would be in several folds by which a penalty is chosen.
     penalty = {"alpha" if task == "regression" else "C": 1.0}
     few = {"histogram_boosting": {"max_iter": 5}, "linear": penalty}.get(name, {})
-    held = rows.take(np.arange(0, 240, 2)) if name == "histogram_boosting" else None
-    weighted = fit_baseline(name, task, rows, held, options=few)
+    validation_rows = (
+        rows.take(np.arange(0, 240, 2)) if name == "histogram_boosting" else None
+    )
+    weighted = fit_baseline(name, task, rows, validation_rows, options=few)
     assert not np.allclose(
         weighted.guess(X),
         fit_baseline(name, task, BaselineRows(X, y), options=few).guess(X),

@@ -74,7 +74,8 @@ class Returned(nn.Module):
 
     def __init__(self, inner: nn.Module, read: Callable[[Any], Tensor]) -> None:
         super().__init__()
-        self.inner, self.read = inner, read
+        self.inner = inner
+        self.read = read
 
     def forward(self, **inputs: Tensor) -> Tensor:
         return self.read(self.inner(**inputs))
@@ -157,7 +158,8 @@ def _() -> Any:
     config = LayoutLMConfig(
         **text(max_position_embeddings=16, max_2d_position_embeddings=64)
     )
-    low, size = ids(30, 6, 2, low=0), ids(30, 6, 2, low=1)
+    low = ids(30, 6, 2, low=0)
+    size = ids(30, 6, 2, low=1)
     X = {"input_ids": ids(30, 6), "bbox": torch.cat([low, low + size], -1)}
     return LayoutLMForSequenceClassification(config), X, {"head": "logits", **CLASSES}
 

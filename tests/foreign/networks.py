@@ -31,12 +31,12 @@ def register(name: str, package: str) -> Callable[..., Any]:
 def declare_operators() -> None:
     """Declare the operators that torchvision's import asks for, so that libraries that import it can be used."""
     if not _STAND_INS and not hasattr(torch.ops.torchvision, "nms"):
-        own = torch.library.Library("torchvision", "DEF")
+        operator_library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
-            own.define(
+            operator_library.define(
                 f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
             )
-        _STAND_INS.append(own)
+        _STAND_INS.append(operator_library)
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
@@ -58,7 +58,7 @@ def codes(high: int, *shape: int) -> Tensor:
 def _columns() -> dict[str, Any]:
     names = ["colour", "shape", "age", "size"]
     return {
-        "column_idx": {name: place for place, name in enumerate(names)},
+        "column_idx": {name: column_index for column_index, name in enumerate(names)},
         "continuous_cols": names[2:],
     }
 
@@ -209,8 +209,10 @@ class PairScore(nn.Module):
         self.inner = inner
 
     def forward(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
-        both = self.inner(input_ids=input_ids, pixel_values=pixel_values)
-        return (both.text_embeds * both.image_embeds).sum(dim=1, keepdim=True)
+        both_outputs = self.inner(input_ids=input_ids, pixel_values=pixel_values)
+        return (both_outputs.text_embeds * both_outputs.image_embeds).sum(
+            dim=1, keepdim=True
+        )
 
 
 @register("transformers CLIP, score of a pair", "transformers")
@@ -240,7 +242,9 @@ def _() -> Any:
     from transformers import ViltConfig, ViltForQuestionAnswering
 
     config = _vision(ViltConfig)
-    config.vocab_size, config.max_position_embeddings, config.num_labels = 30, 8, 2
+    config.vocab_size = 30
+    config.max_position_embeddings = 8
+    config.num_labels = 2
     net = ViltForQuestionAnswering(config)
     return net, {
         "input_ids": codes(30, 6),
@@ -292,7 +296,8 @@ class WithClinical(nn.Module):
 
     def __init__(self, trunk: nn.Module, width: int) -> None:
         super().__init__()
-        self.trunk, self.head = trunk, nn.Linear(width + 3, 2)
+        self.trunk = trunk
+        self.head = nn.Linear(width + 3, 2)
 
     def forward(self, scan: Tensor, clinical: Tensor) -> Tensor:
         return self.head(torch.cat([self.trunk(scan), clinical], dim=1))
@@ -369,7 +374,8 @@ class LastStep(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(features, 8, batch_first=True), nn.Linear(8, 2)
+        self.lstm = nn.LSTM(features, 8, batch_first=True)
+        self.head = nn.Linear(8, 2)
 
     def forward(self, series: Tensor) -> Tensor:
         return self.head(self.lstm(series)[0][:, -1])

@@ -50,7 +50,7 @@ def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = explain_with(
+            explanation = explain_with(
                 net,
                 inputs,
                 y,
@@ -62,11 +62,12 @@ def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
                 **options,
             )
     except pg.InputError as error:
-        found, reason = None, str(error)
+        explanation = None
+        reason = str(error)
     else:
         reason = ""
     assert_untouched(before, state_of(net, inputs))
-    return found, reason
+    return explanation, reason
 
 
 def main() -> None:
@@ -76,14 +77,14 @@ def main() -> None:
     for name in NETWORKS:
         cells[name] = {}
         for method in METHODS:
-            found, reason = outcome(name, method)
+            explanation, reason = outcome(name, method)
             layer = (
                 ""
-                if found is None or method != "gradcam"
-                else f" ({found.meta['layer']})"
+                if explanation is None or method != "gradcam"
+                else f" ({explanation.meta['layer']})"
             )
             cells[name][method] = (
-                f"done{layer}" if found is not None else f"refused: {reason}"
+                f"done{layer}" if explanation is not None else f"refused: {reason}"
             )
             print(f"{name}, {method}: {cells[name][method]}", flush=True)  # noqa: T201 — a script
     versions = {

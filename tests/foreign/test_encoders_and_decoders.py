@@ -18,7 +18,9 @@ import permgrad as pg
 sys.path.insert(0, str(Path(__file__).parent))
 from networks import declare_operators
 
-PAD, END, STEPS = 1, 2, 400
+PAD = 1
+END = 2
+STEPS = 400
 
 
 def bart() -> nn.Module:
@@ -60,8 +62,14 @@ def t5() -> nn.Module:
 def listened(net: nn.Module, hear: Callable[..., Any], ids: Tensor) -> Any:
     """Call a network with a hook on the layers that look ids up."""
     names = ("encoder.embed_tokens", "decoder.embed_tokens")
-    tables = [part for name, part in net.named_modules() if name.endswith(names)]
-    handles = [part.register_forward_hook(hear) for part in tables]
+    tables = [
+        embedding_layer
+        for name, embedding_layer in net.named_modules()
+        if name.endswith(names)
+    ]
+    handles = [
+        embedding_layer.register_forward_hook(hear) for embedding_layer in tables
+    ]
     try:
         return net(input_ids=ids).logits
     finally:
@@ -94,13 +102,13 @@ def by_hand(net: Any, ids: Tensor) -> np.ndarray:
             slopes = torch.autograd.grad(
                 outputs[:, target].sum(), points, retain_graph=True
             )
-            one, two = (
+            first_share, two = (
                 (slope * (stop - start)).sum(2)
                 for slope, stop, start in zip(
                     slopes, (first, second), starts, strict=True
                 )
             )
-            values[..., target] += one / STEPS
+            values[..., target] += first_share / STEPS
             values[:, :-1, target] += two[:, 1:] / STEPS
     return values.detach().numpy()
 
@@ -118,19 +126,23 @@ def test_integrated_gradients_are_those_of_both_look_ups(make):
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        wanted = by_hand(net, ids)
+        expected_values = by_hand(net, ids)
     finally:
         torch.set_default_dtype(default)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(net, returns="values", head="logits"),
             {"input_ids": ids},
             method=pg.methods.IntegratedGradients(tolerance=1e-5),
             progress=False,
         )
-    places = [int(each.partition("[")[2][:-1]) for each in found.names]
-    largest = np.abs(wanted).max()
+    token_positions = [
+        int(player_name.partition("[")[2][:-1]) for player_name in explanation.names
+    ]
+    largest = np.abs(expected_values).max()
     assert largest > 1e-3, "the precondition"
-    off = np.abs(found.values - wanted[:, places]).max() / largest
-    assert off < 1e-3, f"{found.meta['embeddings']}: off by {off:.2g}"
+    off = (
+        np.abs(explanation.values - expected_values[:, token_positions]).max() / largest
+    )
+    assert off < 1e-3, f"{explanation.meta['embeddings']}: off by {off:.2g}"

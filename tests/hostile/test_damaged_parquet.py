@@ -142,14 +142,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_they_are_refused(damaged: Path) -> None:
     """In a process of its own: one of them ended it."""
-    found = subprocess.run(
+    process_result = subprocess.run(
         [sys.executable, "-c", _READ, str(damaged)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert found.returncode == 0, found.stderr[-2000:]
-    *lines, kibibytes = found.stdout.splitlines()
+    assert process_result.returncode == 0, process_result.stderr[-2000:]
+    *lines, kibibytes = process_result.stdout.splitlines()
     assert len(lines) == 2
     assert int(kibibytes) < 512 * 1024
     facts = ("is cut off, damaged or no Parquet file.", "has no columns.")
@@ -175,10 +175,11 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
 
 def _with_notes(file: Path, frame: pd.DataFrame, **changed: Any) -> None:
     """Write a frame as pandas does, with other notes of its own."""
-    whole = pa.Table.from_pandas(frame)
-    notes = {**json.loads(whole.schema.metadata[b"pandas"]), **changed}
+    arrow_table = pa.Table.from_pandas(frame)
+    notes = {**json.loads(arrow_table.schema.metadata[b"pandas"]), **changed}
     pq.write_table(
-        whole.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file
+        arrow_table.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}),
+        file,
     )
 
 
@@ -234,10 +235,10 @@ def test_attributes_of_a_frame_are_left_out_however_deep(tmp_path: Path) -> None
         deep = [deep]
     file = tmp_path / "table.parquet"
     _with_notes(file, pd.DataFrame({"x": [True, False]}), attributes={"mine": deep})
-    told = pq.read_table(file).to_pandas()
-    if told.attrs:  # older Arrow leaves them out itself
+    frame_read = pq.read_table(file).to_pandas()
+    if frame_read.attrs:  # older Arrow leaves them out itself
         with pytest.raises(RecursionError):
-            _ = told["x"]
+            _ = frame_read["x"]
     for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
         frame = read(file)
         assert frame["x"].tolist() == [True, False]

@@ -104,7 +104,9 @@ def test_a_column_is_read_or_noted(tmp_path, name):
     if isinstance(expected, str):
         assert any(expected in note for note in inputs.notes), inputs.notes
         return
-    assert {one: inputs.schema[one].kind for one in expected} == expected
+    assert {
+        column_name: inputs.schema[column_name].kind for column_name in expected
+    } == expected
     if not all(isinstance(cell, (int, float)) for cell in cells):
         assert any("c" in note for note in inputs.notes)
 
@@ -183,13 +185,17 @@ LINES = {
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_that_is_no_row_is_found(tmp_path, name):
-    change, said = LINES[name]
+    change, expected_note = LINES[name]
     inputs = load(tmp_path, change(table().to_csv(index=False)))
-    assert any(said in note for note in inputs.notes), inputs.notes
+    assert any(expected_note in note for note in inputs.notes), inputs.notes
     assert inputs.schema["width"].kind == inputs.schema["staff"].kind == "numeric"
     # The command that the page advises leaves totals out.
-    options = [one.get("options", ()) for one in inputs.cells if one.get("part")]
-    if "total" in said:
+    options = [
+        cell_facts.get("options", ())
+        for cell_facts in inputs.cells
+        if cell_facts.get("part")
+    ]
+    if "total" in expected_note:
         again = load(
             tmp_path, change(table().to_csv(index=False)), na=tuple(options[0][1::2])
         )

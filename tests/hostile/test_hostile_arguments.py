@@ -34,16 +34,19 @@ LITTLE: dict[str, dict[str, Any]] = {
 
 
 def meant(name: str) -> tuple[str, ...]:
-    taken = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
-    return taken + ("network",) * (name in ("image_encoder", "text_encoder"))
+    accepted_kinds = ("word",) * (name in WORDS) + ("number of 401 digits",) * (
+        name in LONG
+    )
+    return accepted_kinds + ("network",) * (name in ("image_encoder", "text_encoder"))
 
 
 def parameters(function: Any, *without: str) -> list[str]:
-    known = inspect.signature(function).parameters.values()
+    known_parameters = inspect.signature(function).parameters.values()
     return [
-        own.name
-        for own in known
-        if own.kind is not own.VAR_KEYWORD and own.name not in {"self", *without}
+        parameter.name
+        for parameter in known_parameters
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and parameter.name not in {"self", *without}
     ]
 
 
@@ -72,15 +75,15 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
         nn.Linear(8, 2),
     )
     half = torch.tensor([0, 1] * 3)
-    place = tmp_path_factory.mktemp("files")
-    table.assign(y=y).to_parquet(place / "table.parquet", index=False)
-    table.assign(y=y).to_csv(place / "table.csv", index=False)
-    model.save(place / "model")
+    base_folder = tmp_path_factory.mktemp("files")
+    table.assign(y=y).to_parquet(base_folder / "table.parquet", index=False)
+    table.assign(y=y).to_csv(base_folder / "table.csv", index=False)
+    model.save(base_folder / "model")
     return SimpleNamespace(
         table=table,
         y=y,
         model=model,
-        place=place,
+        place=base_folder,
         hybrid=(model, table[:8], y[:8]),
         network=(network, torch.randn(6, 3), half),
         picture=(convolution, torch.rand(6, 1, 8, 8), half),
@@ -137,9 +140,9 @@ OPTIONS = [
 @pytest.mark.parametrize(
     ("kind", "method", "option"),
     [
-        (kind, *own)
-        for at, own in enumerate(OPTIONS)
-        for kind in ("hybrid", ("network", "picture")[at % 2])
+        (kind, *option_case)
+        for option_index, option_case in enumerate(OPTIONS)
+        for kind in ("hybrid", ("network", "picture")[option_index % 2])
     ],
 )
 def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:
@@ -184,9 +187,13 @@ def explained(case: Any, method: str) -> Any:
 def test_explanations(case: Any, method: str, name: str) -> None:
     explanation = explained(case, method)
     function = getattr(explanation, name)
-    for own in parameters(function):
-        usual = {"folder": "saved"} if name == "save" and own != "folder" else {}
-        check_argument(partial(call, function, usual, own), takes=meant(own))
+    for parameter_name in parameters(function):
+        usual = (
+            {"folder": "saved"} if name == "save" and parameter_name != "folder" else {}
+        )
+        check_argument(
+            partial(call, function, usual, parameter_name), takes=meant(parameter_name)
+        )
 
 
 @pytest.mark.parametrize(
@@ -204,8 +211,10 @@ def test_plots(case: Any, method: str) -> None:
         except pg.InputError:
             continue  # not of this explanation
         drawn += 1
-        for own in parameters(function):
-            check_argument(partial(call, function, {}, own), takes=meant(own))
+        for parameter_name in parameters(function):
+            check_argument(
+                partial(call, function, {}, parameter_name), takes=meant(parameter_name)
+            )
     assert drawn >= 4
 
 

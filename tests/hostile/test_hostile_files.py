@@ -63,8 +63,8 @@ def read(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         table = read_table(path / name)
-    assert all(issubclass(one.category, PermgradWarning) for one in caught)
-    return table, [str(one.message) for one in caught]
+    assert all(issubclass(warning.category, PermgradWarning) for warning in caught)
+    return table, [str(warning.message) for warning in caught]
 
 
 def refused(path: Any, content: bytes, name: str = "t.csv") -> str:
@@ -101,8 +101,10 @@ def written(draw: Any, encoding: str) -> tuple[pd.DataFrame, bytes]:
             st.lists(st.none() | st.integers(0, 9), min_size=rows, max_size=rows)
         ),
     }
-    chosen = draw(st.lists(st.sampled_from(sorted(columns)), min_size=2, unique=True))
-    frame = pd.DataFrame({name: columns[name] for name in chosen})
+    selected_columns = draw(
+        st.lists(st.sampled_from(sorted(columns)), min_size=2, unique=True)
+    )
+    frame = pd.DataFrame({name: columns[name] for name in selected_columns})
     if draw(st.booleans()):
         names = (
             st.text(st.sampled_from("abco xyz,;|\"'"), min_size=1, max_size=6)
@@ -110,7 +112,10 @@ def written(draw: Any, encoding: str) -> tuple[pd.DataFrame, bytes]:
             .filter(bool)
         )
         unlike = st.lists(
-            names, min_size=len(chosen), max_size=len(chosen), unique=True
+            names,
+            min_size=len(selected_columns),
+            max_size=len(selected_columns),
+            unique=True,
         )
         frame.columns = draw(unlike)
     delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
@@ -118,7 +123,7 @@ def written(draw: Any, encoding: str) -> tuple[pd.DataFrame, bytes]:
         st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
     )
     ends = draw(st.sampled_from(["\n", "\r\n", "\r"]))
-    if "text" in chosen and any(
+    if "text" in selected_columns and any(
         "\r" in cell or "\n" in cell for cell in columns["text"]
     ):
         # The writer leaves line ends unquoted that are not its own, and then nobody can read them.
@@ -139,22 +144,31 @@ def test_what_was_written_is_read(tmp_path, encoding):
     def check(case):
         frame, content = case
         try:
-            found, said = read(tmp_path, content, "t.dat")
+            table_read, warning_texts = read(tmp_path, content, "t.dat")
         except InputError as error:
             # A name of signs alone, on few lines, leaves open what the delimiter is.
             ends[refusal(error).partition(", however")[0]] += 1
             return
         western = encoding in ("latin-1", "cp1252") and not is_utf8(content)
-        assert [("Windows-1252" in words) for words in said] == [True] * western
-        assert list(found.columns) == list(frame.columns)
+        assert [("Windows-1252" in words) for words in warning_texts] == [
+            True
+        ] * western
+        assert list(table_read.columns) == list(frame.columns)
         for name in frame.columns:
-            wanted, own = frame[name], found[name]
-            if pd.api.types.is_numeric_dtype(wanted) or wanted.isna().any():
+            expected_column = frame[name]
+            read_column = table_read[name]
+            if (
+                pd.api.types.is_numeric_dtype(expected_column)
+                or expected_column.isna().any()
+            ):
                 np.testing.assert_allclose(
-                    own.to_numpy(float), wanted.to_numpy(float), rtol=1e-15, atol=0
+                    read_column.to_numpy(float),
+                    expected_column.to_numpy(float),
+                    rtol=1e-15,
+                    atol=0,
                 )
             else:
-                assert own.tolist() == wanted.tolist()
+                assert read_column.tolist() == expected_column.tolist()
         ends["read"] += 1
 
     check()
@@ -178,8 +192,8 @@ TOWNS = "name,größe\nJosé,1.5\nZoë,2.5\n"
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 )
 def test_unicode_is_told_by_its_bytes(tmp_path, encoding):
-    table, said = read(tmp_path, TOWNS.encode(encoding))
-    assert (list(table.columns), table["name"].tolist(), said) == (
+    table, warning_texts = read(tmp_path, TOWNS.encode(encoding))
+    assert (list(table.columns), table["name"].tolist(), warning_texts) == (
         ["name", "größe"],
         ["José", "Zoë"],
         [],
@@ -191,12 +205,14 @@ def test_two_marks_are_no_part_of_a_name(tmp_path):
 
 
 def test_old_encodings_are_read_as_the_usual_one_and_named(tmp_path):
-    table, said = read(tmp_path, "name,price\n“x” – €,1\nné,2\n".encode("cp1252"))
+    table, warning_texts = read(
+        tmp_path, "name,price\n“x” – €,1\nné,2\n".encode("cp1252")
+    )
     assert table["name"].tolist() == ["“x” – €", "né"]
-    assert len(said) == 1
+    assert len(warning_texts) == 1
     assert (
         "is read as Windows-1252 (Western European). If names or levels look wrong"
-        in said[0]
+        in warning_texts[0]
     )
     assert "a byte (0x81) that is neither UTF-8" in refused(
         tmp_path, "größe,a\n1,2\n".encode("gb18030")
@@ -246,8 +262,8 @@ def test_signs_in_the_place_of_lost_letters_are_text(tmp_path):
     "ends", [("\n", "\n"), ("\r\n", "\n"), ("\r", "\r"), ("\r\n", "\r"), ("\n", "\r\n")]
 )
 def test_line_ends_of_every_kind_and_mixed(tmp_path, ends):
-    one, two = ends
-    table, _ = read(tmp_path, f'a,b{one}1,"x{two}y"{two}2,z{one}'.encode())
+    first_end, two = ends
+    table, _ = read(tmp_path, f'a,b{first_end}1,"x{two}y"{two}2,z{first_end}'.encode())
     assert table["a"].tolist() == [1, 2]
     assert table["b"].tolist() == [f"x{two}y", "z"]
 
@@ -326,8 +342,10 @@ def test_a_first_line_that_looks_like_a_row_is_named(tmp_path, header, warned):
     if warned is None:
         assert "Column names must be unique" in refused(tmp_path, content)
         return
-    said = read(tmp_path, content)[1]
-    assert [words for words in said if "looks like a row" in words] == said[:warned]
+    warning_texts = read(tmp_path, content)[1]
+    assert [
+        words for words in warning_texts if "looks like a row" in words
+    ] == warning_texts[:warned]
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
@@ -350,11 +368,13 @@ def test_a_first_line_that_looks_like_a_row_is_named(tmp_path, header, warned):
 )
 def test_numbers_as_written_in_other_countries(tmp_path, delimiter, cells, numbers):
     frame = pd.DataFrame({"a": cells, "b": "x", "c": [2.5] * len(cells)})
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    table, warning_texts = read(
+        tmp_path, frame.to_csv(index=False, sep=delimiter).encode()
+    )
     np.testing.assert_array_equal(table["a"].to_numpy(float), numbers)
     # A decimal comma in one column says nothing about the others.
     assert table["c"].tolist() == [2.5] * len(cells)
-    assert said == []
+    assert warning_texts == []
 
 
 @pytest.mark.parametrize(
@@ -374,12 +394,14 @@ def test_what_is_no_number_stays_text(tmp_path, cells):
 @pytest.mark.parametrize(("delimiter", "first"), [(";", 1.234), (",", 1234.0)])
 def test_numbers_with_two_readings_are_named(tmp_path, delimiter, first):
     frame = pd.DataFrame({"price": ["1,234", "22,345"], "b": 1})
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    table, warning_texts = read(
+        tmp_path, frame.to_csv(index=False, sep=delimiter).encode()
+    )
     assert table["price"][0] == first
-    assert len(said) == 1
+    assert len(warning_texts) == 1
     assert (
         f"Column 'price' may hold thousands or decimals: '1,234' is read as {first:g}"
-        in said[0]
+        in warning_texts[0]
     )
 
 
@@ -397,12 +419,14 @@ def test_points_between_thousands_are_told_by_the_decimal_commas_of_other_column
             "few": ["1.000", "", "2", "3"],
         }
     )
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    table, warning_texts = read(
+        tmp_path, frame.to_csv(index=False, sep=delimiter).encode()
+    )
     assert table["price"].tolist() == [1575, 7456, 238, 1000]
     assert table["price"].dtype == np.int64
     assert table["share"].tolist() == [0.13, -0.36, 0.5, 2.25]
     np.testing.assert_array_equal(table["few"], [1000, np.nan, 2, 3])
-    assert said == []
+    assert warning_texts == []
 
 
 @pytest.mark.parametrize(
@@ -420,13 +444,15 @@ def test_points_that_may_stand_between_thousands_are_named(
     tmp_path, other, delimiter, price, why
 ):
     frame = pd.DataFrame({"price": GERMAN, "other": other})
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    table, warning_texts = read(
+        tmp_path, frame.to_csv(index=False, sep=delimiter).encode()
+    )
     assert table["price"][0] == price
-    assert len(said) == (why is not None)
+    assert len(warning_texts) == (why is not None)
     if why is not None:
         assert (
             f"'price' may hold thousands or decimals: '1.575' is read as 1.575, {why}"
-            in said[0]
+            in warning_texts[0]
         )
 
 
@@ -437,20 +463,20 @@ def test_a_column_of_mixed_spelling_tells_no_decimal_sign(tmp_path, other):
     frame = pd.DataFrame(
         {"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "other": other}
     )
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
+    table, warning_texts = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
     assert table["price"][0] == 1575
     assert table["other"].tolist() == other
-    assert said == []
+    assert warning_texts == []
 
 
 def test_files_with_both_signs_are_named(tmp_path):
     frame = pd.DataFrame(
         {"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "point": [0.13, 1, 2, 3]}
     )
-    table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
+    table, warning_texts = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
     assert table["price"][0] == 1.575
-    assert len(said) == 1
-    assert "although other columns have decimal commas" in said[0]
+    assert len(warning_texts) == 1
+    assert "although other columns have decimal commas" in warning_texts[0]
 
 
 def test_decimals_of_three_digits_stay_decimals(tmp_path):
@@ -496,7 +522,8 @@ def test_the_decimal_sign_can_be_named(tmp_path):
 
 
 def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
-    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    learned = tmp_path / "learned.csv"
+    new = tmp_path / "new.csv"
     learned.write_text("a;b;c\n1.234,5;2;x\n2;3;y\n")
     like = {"later": True, "like": read_written(learned).decimal}
     assert like["like"] == ","
@@ -516,7 +543,8 @@ def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
 
 
 def test_proven_points_hold_for_later_tables(tmp_path):
-    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    learned = tmp_path / "learned.csv"
+    new = tmp_path / "new.csv"
     learned.write_text("p;q\n1,234.5;1\n2,000;2\n")
     like = {"later": True, "like": read_written(learned).decimal}
     assert like["like"] == "."
@@ -560,7 +588,8 @@ def test_columns_kept_as_text_are_left_alone(tmp_path):
 
 
 def test_columns_that_were_text_are_read_as_text(tmp_path):
-    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    learned = tmp_path / "learned.csv"
+    new = tmp_path / "new.csv"
     # g: truth values and a gap, which a reader of CSV takes for truth values.
     learned.write_text(
         "a,b,c,d,e,f,g\n01,TRUE,1.50,3,x,07,TRUE\n02,FALSE,2.00,4,y,?,\nA1,unknown,x,5,z,08,FALSE\n"
@@ -643,22 +672,24 @@ def test_a_damaged_database_is_refused(tmp_path):
 
 
 def test_what_is_inside_counts_and_not_the_name(tmp_path):
-    wanted = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    expected_table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     for name, content in (
         ("t.csv", PARQUET),
         ("t.gz", PARQUET),
         ("t", packed(PARQUET)),
         ("t.txt.gz", b"a,b\n1,x\n2,y\n"),
     ):
-        table, said = read(tmp_path, content, name)
-        assert table.to_dict("list") == wanted.to_dict("list")
-        assert said == []
-    parts = packed(b"a,b\n1,x\n") + packed(b"2,y\n")
-    assert read(tmp_path, parts)[0].to_dict("list") == wanted.to_dict("list")
+        table, warning_texts = read(tmp_path, content, name)
+        assert table.to_dict("list") == expected_table.to_dict("list")
+        assert warning_texts == []
+    gzip_members = packed(b"a,b\n1,x\n") + packed(b"2,y\n")
+    assert read(tmp_path, gzip_members)[0].to_dict("list") == expected_table.to_dict(
+        "list"
+    )
 
 
 def test_devices_and_folders_are_refused(tmp_path):
-    for place in (tmp_path, os.devnull):
+    for device_path in (tmp_path, os.devnull):
         with pytest.raises(InputError) as caught:
-            read_table(place)
+            read_table(device_path)
         assert refusal(caught.value)

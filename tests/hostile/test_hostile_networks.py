@@ -63,7 +63,8 @@ class Own(nn.Module):
 
     def __init__(self, function):
         super().__init__()
-        self.layer, self.function = nn.Linear(3, 2), function
+        self.layer = nn.Linear(3, 2)
+        self.function = function
         self.calls = 0
 
     def forward(self, x):
@@ -79,14 +80,14 @@ def explain(function, **options):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = function if isinstance(function, nn.Module) else Own(function)
-    given = {
+    explain_options = {
         "method": "permutation",
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
         **options,
     }
-    return explain_with(net, drawn(), **given)
+    return explain_with(net, drawn(), **explain_options)
 
 
 def shift(net, x):
@@ -218,9 +219,9 @@ def test_rows_of_any_strides_and_of_no_width_are_explained():
         "exact": 1,
         "task": "regression",
     }
-    found = explain_with(Two(), cut, **options)
-    copied = explain_with(Two(), tuple(own.clone() for own in cut), **options)
-    np.testing.assert_array_equal(found.values, copied.values)
+    explanation = explain_with(Two(), cut, **options)
+    copied = explain_with(Two(), tuple(cut_rows.clone() for cut_rows in cut), **options)
+    np.testing.assert_array_equal(explanation.values, copied.values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         options = {
@@ -229,9 +230,11 @@ def test_rows_of_any_strides_and_of_no_width_are_explained():
             "progress": False,
             "task": "regression",
         }
-        found = explain_with(Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options)
-    assert found.values.shape[1] == 3
-    assert np.abs(found.values).min() > 0
+        explanation = explain_with(
+            Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options
+        )
+    assert explanation.values.shape[1] == 3
+    assert np.abs(explanation.values).min() > 0
 
 
 def test_the_users_own_error_is_the_cause():
@@ -273,15 +276,16 @@ def test_a_squeezed_row_is_a_row():
 
 
 def test_predicted_classes_of_a_single_column_are_two():
-    found = explain(lambda net, x: net.layer(x)[:, :1], task="classification")
-    assert found.outputs == ("all", "0", "1")
-    assert np.isfinite(found.values).all()
+    explanation = explain(lambda net, x: net.layer(x)[:, :1], task="classification")
+    assert explanation.outputs == ("all", "0", "1")
+    assert np.isfinite(explanation.values).all()
 
 
 def test_buffers_and_generators_are_put_back():
     net = Own(lambda net, x: net.layer(x) + 0 * np.random.normal())
     net.register_buffer("seen", torch.zeros(()))
-    held, state = net.seen, str(np.random.get_state())
+    seen_buffer = net.seen
+    state = str(np.random.get_state())
 
     def counting(net, x):
         net.seen = net.seen + len(x)
@@ -291,7 +295,7 @@ def test_buffers_and_generators_are_put_back():
     net.function = counting
     for method in ("permutation", "gradient", "shapley"):
         explain(net, method=method)
-        assert net.seen is held
+        assert net.seen is seen_buffer
         assert float(net.seen) == 0
         assert str(np.random.get_state()) == state
 
@@ -322,10 +326,10 @@ def test_a_forward_that_differentiates_is_no_network_for_deeplift():
         match="deeplift cannot explain a network whose forward computes gradients",
     ):
         explain(net, method="deeplift")
-    found = explain(net, method="integrated_gradients")
-    assert found.meta["rule"] == "midpoint rule over gradients"
+    explanation = explain(net, method="integrated_gradients")
+    assert explanation.meta["rule"] == "midpoint rule over gradients"
     np.testing.assert_allclose(
-        found.predictions[:, 0], net(drawn()).detach(), atol=1e-6
+        explanation.predictions[:, 0], net(drawn()).detach(), atol=1e-6
     )
 
 
@@ -338,30 +342,30 @@ def test_the_checks_see_what_is_wrong(monkeypatch):
     usual = pg.explain
 
     def skewed(*arguments, **options):
-        found = usual(*arguments, **options)
-        found.values[...] *= 1.01
-        return found
+        skewed_explanation = usual(*arguments, **options)
+        skewed_explanation.values[...] *= 1.01
+        return skewed_explanation
 
     monkeypatch.setattr(pg, "explain", skewed)
     with pytest.raises(BrokenError, match="beside the slow permutation values differ"):
         hostile_network_checks.check_network(case)
 
     def by_batch(model, *arguments, **options):
-        found = usual(model, *arguments, **options)
-        found.values[...] += 0.01 * (
+        batch_explanation = usual(model, *arguments, **options)
+        batch_explanation.values[...] += 0.01 * (
             isinstance(model, pg.Model) and model.batch_size == 3
         )
-        return found
+        return batch_explanation
 
     monkeypatch.setattr(pg, "explain", by_batch)
     with pytest.raises(BrokenError, match="in batches of another size values differ"):
         hostile_network_checks.check_network(case)
 
     def leaving(model, *arguments, **options):
-        found = usual(model, *arguments, **options)
+        leaving_explanation = usual(model, *arguments, **options)
         net = model.model if isinstance(model, pg.Model) else model
         next(net.parameters()).requires_grad_(False)
-        return found
+        return leaving_explanation
 
     monkeypatch.setattr(pg, "explain", leaving)
     with pytest.raises(BrokenError, match="requires_grad must stay as they were"):
@@ -387,7 +391,8 @@ def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
         return out
 
     torch.manual_seed(0)
-    rows, net = torch.randn(6, 3), Own(off)
+    rows = torch.randn(6, 3)
+    net = Own(off)
     plain = Own(lambda net, x: net.layer(x).tanh())
     plain.load_state_dict(net.state_dict())
     options = {
@@ -401,21 +406,26 @@ def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
         if method == "aggregate"
         else {"scope": "local"}
     )
-    found, wanted = (
-        explain_with(own, rows, None, progress=False, **options) for own in (net, plain)
+    switched_explanation, plain_explanation = (
+        explain_with(network, rows, None, progress=False, **options)
+        for network in (net, plain)
     )
     assert torch.is_grad_enabled()
-    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
-    assert np.abs(wanted.values).max() > 0.05
+    np.testing.assert_allclose(
+        switched_explanation.values, plain_explanation.values, rtol=1e-5
+    )
+    assert np.abs(plain_explanation.values).max() > 0.05
 
 
 def test_outputs_that_ask_for_gradients_nobody_follows():
-    found = explain(
+    explanation = explain(
         lambda net, x: net.layer(x).detach().requires_grad_(), task="regression"
     )
-    wanted = explain(lambda net, x: net.layer(x), task="regression")
-    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-6)
-    assert np.abs(wanted.values).max() > 0.01
+    expected_explanation = explain(lambda net, x: net.layer(x), task="regression")
+    np.testing.assert_allclose(
+        explanation.values, expected_explanation.values, rtol=1e-6
+    )
+    assert np.abs(expected_explanation.values).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -425,16 +435,18 @@ def test_a_buffer_that_is_updated_in_place_gets_no_gradients(method):
     class Averaging(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer, self.head = nn.Conv2d(1, 2, 3), nn.Linear(8, 2)
+            self.layer = nn.Conv2d(1, 2, 3)
+            self.head = nn.Linear(8, 2)
             self.register_buffer("average", torch.zeros(2))
 
         def forward(self, x):
-            seen = self.layer(x)
-            self.average.mul_(0.9).add_(seen.mean(dim=(0, 2, 3)))
-            return self.head(seen.flatten(1))
+            layer_maps = self.layer(x)
+            self.average.mul_(0.9).add_(layer_maps.mean(dim=(0, 2, 3)))
+            return self.head(layer_maps.flatten(1))
 
     torch.manual_seed(0)
-    net, images = Averaging(), torch.randn(12, 1, 4, 4)
+    net = Averaging()
+    images = torch.randn(12, 1, 4, 4)
     with contextlib.suppress(pg.InputError):  # of methods that notice it
         pg.explain(net, images, method=method, random_state=0, progress=False)
     assert not net.average.requires_grad

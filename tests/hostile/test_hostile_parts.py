@@ -20,7 +20,8 @@ from permgrad.evaluation import metrics, thresholds
 NAMES = list("abcd")
 ROWS = np.random.default_rng(0).normal(size=(40, 4))
 TABLE = pd.DataFrame(ROWS, columns=NAMES)
-Y, SCORES = (ROWS[:, 0] > 0).astype(int), 1 / (1 + np.exp(-ROWS[:, 0]))
+Y = (ROWS[:, 0] > 0).astype(int)
+SCORES = 1 / (1 + np.exp(-ROWS[:, 0]))
 FITTED = imaging.fit_layout(imaging.AssignmentLayout(6), ROWS, NAMES, 0)
 #: Arguments that any text means something to, or a number of any size.
 WORDS = {"title", "name", "na", "address"}
@@ -33,12 +34,12 @@ def predicted(rows: np.ndarray) -> np.ndarray:
 
 
 def fitted(layout: type) -> Callable[..., Any]:
-    return lambda **given: layout(**{"pixels": 6, **given}).fit(ROWS)
+    return lambda **layout_options: layout(**{"pixels": 6, **layout_options}).fit(ROWS)
 
 
 def drawn(function: Callable[..., Any]) -> Callable[..., Any]:
-    def draw(**given: Any) -> None:
-        function(**given)
+    def draw(**draw_options: Any) -> None:
+        function(**draw_options)
         plt.close("all")
 
     return draw
@@ -46,7 +47,7 @@ def drawn(function: Callable[..., Any]) -> Callable[..., Any]:
 
 #: Function, whose arguments are tried, and what it is given beside the one that is.
 PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
-    **{f"{own.__name__}.fit": (fitted(own), own, {}) for own in (
+    **{f"{layout_class.__name__}.fit": (fitted(layout_class), layout_class, {}) for layout_class in (
         imaging.AssignmentLayout, imaging.RandomLayout, imaging.TintoLayout,
     )},
     "StoredLayout": (imaging.StoredLayout, None, {"positions": [[0, 0], [1, 1]], "pixels": 4}),
@@ -54,7 +55,7 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "Renderer": (imaging.Renderer, None, {
         "layout": FITTED, "minimum": ROWS.min(axis=0), "maximum": ROWS.max(axis=0),
     }),
-    "make_layout": (lambda **given: imaging.make_layout(**given).fit(ROWS), imaging.make_layout, {
+    "make_layout": (lambda **layout_options: imaging.make_layout(**layout_options).fit(ROWS), imaging.make_layout, {
         "name_or_object": "random",
     }),
     "fit_layout": (imaging.fit_layout, ("encoded", "names", "random_state"), {
@@ -62,7 +63,7 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     }),
     "layout_to_dict": (imaging.layout_to_dict, None, {}),
     "draw_layout": (drawn(imaging.draw_layout), imaging.draw_layout, {"layout": FITTED}),
-    "TableEncoder.fit_transform": (lambda **given: TableEncoder(**given).fit_transform(TABLE), TableEncoder, {}),
+    "TableEncoder.fit_transform": (lambda **encoder_options: TableEncoder(**encoder_options).fit_transform(TABLE), TableEncoder, {}),
     "get_space": (tuning.get_space, None, {}),
     "read_space": (tuning.read_space, None, {}),
     "space_from_dict": (tuning.space_from_dict, ("content",), {}),
@@ -77,7 +78,7 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "evaluate": (metrics.evaluate, None, {
         "task": "classification", "y": Y, "probabilities": predicted(ROWS), "classes": [0, 1],
     }),
-    "evaluate numbers": (lambda **given: metrics.evaluate("regression", **given), ("y", "predictions"), {
+    "evaluate numbers": (lambda **metric_arguments: metrics.evaluate("regression", **metric_arguments), ("y", "predictions"), {
         "y": ROWS[:, 0], "predictions": ROWS[:, 1],
     }),
     "RayEngine": (RayEngine, None, {}),
@@ -87,17 +88,23 @@ PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
 def arguments(function: Any, named: Any) -> list[str]:
     if isinstance(named, tuple):
         return list(named)
-    known = inspect.signature(function if named is None else named).parameters.values()
+    known_parameters = inspect.signature(
+        function if named is None else named
+    ).parameters.values()
     return [
-        own.name
-        for own in known
-        if own.kind not in (own.VAR_KEYWORD, own.VAR_POSITIONAL)
+        parameter.name
+        for parameter in known_parameters
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
 
 
 @pytest.mark.parametrize(
     ("part", "name"),
-    [(part, name) for part, own in PARTS.items() for name in arguments(own[0], own[1])],
+    [
+        (part_name, name)
+        for part_name, part_case in PARTS.items()
+        for name in arguments(part_case[0], part_case[1])
+    ],
 )
 def test_parts(part: str, name: str, tmp_path: Any) -> None:
     function, _, usual = PARTS[part]

@@ -57,11 +57,11 @@ class Words(HTMLParser):
 @pytest.fixture
 def listener():
     """A server on this machine that only remembers what it was asked for."""
-    asked: list[str] = []
+    requested_paths: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested_paths.append(self.path)
             self.send_response(404)
             self.end_headers()
 
@@ -71,7 +71,7 @@ def listener():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield server.server_address[1], asked
+    yield server.server_address[1], requested_paths
     server.shutdown()
     server.server_close()
     thread.join()
@@ -80,28 +80,28 @@ def listener():
 @needs_browser
 def test_the_browser_would_run_it(tmp_path, listener):
     """The mark and the listener work: a page that is not escaped leaves both."""
-    port, asked = listener
-    seen = visit(
+    port, requested_paths = listener
+    page_visit = visit(
         f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>",
         tmp_path,
     )
-    assert 'data-broken="1"' in seen.page
-    assert any("/img" in url for url in seen.requests), (
+    assert 'data-broken="1"' in page_visit.page
+    assert any("/img" in url for url in page_visit.requests), (
         "requests are seen in the browser's log too"
     )
-    assert "/img" in asked
+    assert "/img" in requested_paths
 
 
 @needs_browser
 def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
-    port, asked = listener
+    port, requested_paths = listener
     strings = [payload.replace("PORT", str(port)) for payload in PAYLOADS]
     assert len(set(strings)) == 50
     rng = np.random.default_rng(0)
     rows = 240
     table = pd.DataFrame({name: rng.normal(size=rows) for name in strings[:24]})
-    for at, name in enumerate(strings[24:27]):
-        levels = strings[27 + 7 * at : 34 + 7 * at]
+    for column_number, name in enumerate(strings[24:27]):
+        levels = strings[27 + 7 * column_number : 34 + 7 * column_number]
         table[name] = rng.choice(levels, rows)
     labels = strings[48:50]
     target = f"<b onclick={MARK}>target</b>"
@@ -123,12 +123,12 @@ def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
         "--seed",
         "0",
     )
-    seen = visit(out / "report.html", tmp_path)
-    assert 'data-broken="1"' not in seen.page
-    assert asked == []
-    assert seen.requests == []
-    assert seen.said == []
-    words = "".join(Words(seen.page).words)
+    page_visit = visit(out / "report.html", tmp_path)
+    assert 'data-broken="1"' not in page_visit.page
+    assert requested_paths == []
+    assert page_visit.requests == []
+    assert page_visit.said == []
+    words = "".join(Words(page_visit.page).words)
     squeezed = "".join(words.split())
     shown = [
         text

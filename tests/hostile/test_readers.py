@@ -44,7 +44,8 @@ def test_changed_files_are_read_or_refused(name, tmp_path):
         assert trial.ends == {"read": len(valid), "refused": 0, "fault": 0}, (
             trial.faults.found
         )
-        change, draw = Mutator(reader, trial.canary), random.Random(0)
+        change = Mutator(reader, trial.canary)
+        draw = random.Random(0)
         for _ in range(CASES[name]):
             trial(change(draw.choice(valid), draw))
         assert trial.faults.found == {}
@@ -58,20 +59,22 @@ def test_changed_files_are_told_as_differences(tmp_path):
     """``diff`` refuses nothing that it can compare, so that it must see what was changed."""
     reader = _fuzz_readers.readers["diff"]
     (valid,) = _fuzz_readers.corpus(reader)
-    change, draw = Mutator(reader, tmp_path / "canary"), random.Random(0)
-    told = unequal = 0
+    change = Mutator(reader, tmp_path / "canary")
+    draw = random.Random(0)
+    differences_told = unequal = 0
     for number in range(20):
         files = valid if number == 0 else unpack(change(pack(valid), draw))
         folder = tmp_path / str(number)
         _fuzz_readers.write_folder(files, folder)
         sides = [{name.partition("/")[2]: content for name, content in files.items() if name.startswith(side)}
                  for side in ("one/", "two/")]  # fmt: skip
-        found, _ = differences(folder / "one", folder / "two")
-        assert found == [] or sides[0] != sides[1]
-        told, unequal = told + bool(found), unequal + (sides[0] != sides[1])
+        found_differences, _ = differences(folder / "one", folder / "two")
+        assert found_differences == [] or sides[0] != sides[1]
+        differences_told = differences_told + bool(found_differences)
+        unequal = unequal + (sides[0] != sides[1])
     # Some changes are of times, of the order of keys or of blanks, which are no difference.
     assert unequal > 10
-    assert told > unequal / 2
+    assert differences_told > unequal / 2
 
 
 # ---- what counts as a fault ------------------------------------------------------------------------------------------
@@ -101,16 +104,16 @@ def test_other_exceptions_and_messages_without_a_hint_are_faults(tmp_path):
     def fail(error):
         raise error
 
-    found, ends = tried(tmp_path / "a", lambda *_: fail(KeyError("x")))
-    assert found == ["KeyError "]
+    found_faults, ends = tried(tmp_path / "a", lambda *_: fail(KeyError("x")))
+    assert found_faults == ["KeyError "]
     assert ends["fault"] == 1
     for number, words in enumerate(
         ("a must be b", "There is no column 'a'.", "a must be b, however: it is c")
     ):
-        found, _ = tried(
+        found_faults, _ = tried(
             tmp_path / f"b{number}", lambda *_, words=words: fail(InputError(words))
         )
-        assert found == ["a message without problem and hint "]
+        assert found_faults == ["a message without problem and hint "]
     for number, words in enumerate(
         ("There is no column 'a'. Name b.", "a must be b, however: it is c; say b")
     ):
@@ -124,11 +127,11 @@ def test_other_exceptions_and_messages_without_a_hint_are_faults(tmp_path):
 
 def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
     Canary.path = "unset"
-    found, _ = tried(
+    found_faults, _ = tried(
         tmp_path / "a", lambda folder, _: [Canary(), pickle.loads((folder / "a.bin").read_bytes())],
         {"a.bin": pickle.dumps(np.array([1.0]))},
     )  # fmt: skip
-    assert found == ["code or files: pickle.find_class"]
+    assert found_faults == ["code or files: pickle.find_class"]
 
     def unpickle(folder, _):
         Canary.path = str(folder.parent / "canary")
@@ -141,9 +144,9 @@ def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
     ]
 
     def connect(*_):
-        with socket.socket() as made:
-            made.settimeout(0.01)
-            made.connect_ex(("127.0.0.1", 9))
+        with socket.socket() as open_socket:
+            open_socket.settimeout(0.01)
+            open_socket.connect_ex(("127.0.0.1", 9))
 
     assert tried(tmp_path / "d", connect)[0] == ["code or files: socket.connect"]
 
@@ -154,11 +157,11 @@ def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
 )
 def test_memory_is_noticed(tmp_path):
     def fill(*_):  # memory of its own: what earlier tests left free does not count
-        with mmap.mmap(-1, 2**27) as taken:
-            taken.write(bytes(2**27))
+        with mmap.mmap(-1, 2**27) as memory_block:
+            memory_block.write(bytes(2**27))
 
-    found, _ = tried(tmp_path, fill, memory_mb=60)
-    assert found == ["memory: more than 60 MB"]
+    found_faults, _ = tried(tmp_path, fill, memory_mb=60)
+    assert found_faults == ["memory: more than 60 MB"]
 
 
 @pytest.mark.skipif(
@@ -182,9 +185,9 @@ def test_faults_keep_the_smallest_case(tmp_path):
     faults = Faults(tmp_path)
     for case in (b"long case", b"short", b"middling"):
         faults.note("KeyError", "told", case)
-    (kept,) = Faults(tmp_path).found.values()
-    assert kept["bytes"] == 5
-    assert (tmp_path / kept["case"]).read_bytes() == b"short"
+    (smallest_fault,) = Faults(tmp_path).found.values()
+    assert smallest_fault["bytes"] == 5
+    assert (tmp_path / smallest_fault["case"]).read_bytes() == b"short"
     assert faults.found["KeyError"]["cases"] == 3
 
 
@@ -211,6 +214,6 @@ def test_every_form_is_changed_and_stays_a_form(tmp_path):
         if form not in files:
             continue
         name, content = files[form]
-        made = [change(content, draw) for _ in range(8)]
-        assert len({*made, content}) > 4, form
+        changed_files = [change(content, draw) for _ in range(8)]
+        assert len({*changed_files, content}) > 4, form
         assert mutate({name: content}, draw, scramble, [b"\x80\x04."])

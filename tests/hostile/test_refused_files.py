@@ -41,8 +41,8 @@ ONE = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", bytes(8))
 
 def npz(array=ONE, kind=zipfile.ZIP_STORED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", kind) as made:
-        made.writestr("a.npy", array)
+    with zipfile.ZipFile(file, "w", kind) as archive:
+        archive.writestr("a.npy", array)
     return file.getvalue()
 
 
@@ -99,9 +99,10 @@ def test_parts_that_share_their_bytes_are_refused():
     content = bytearray(
         npz(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (50,)}", bytes(400)))
     )
-    at = content.index(b"PK\x01\x02")
-    entry, end = content[at : at + 51], content[at + 51 :]
-    doubled = content[:at] + entry * 8 + end
+    entry_start = content.index(b"PK\x01\x02")
+    entry = content[entry_start : entry_start + 51]
+    end = content[entry_start + 51 :]
+    doubled = content[:entry_start] + entry * 8 + end
     doubled[-22 + 8 : -22 + 12] = struct.pack("<HH", 8, 8)
     doubled[-22 + 12 : -22 + 16] = struct.pack("<I", 8 * len(entry))
     with pytest.raises(ValueError, match="its arrays overlap"):
@@ -130,7 +131,7 @@ def test_other_documents_are_as_json_reads_them():
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A model and an explanation, with the rows that they were made of."""
-    place = tmp_path_factory.mktemp("refused")
+    base_folder = tmp_path_factory.mktemp("refused")
     draw = np.random.default_rng(0)
     X = pd.DataFrame({"a": draw.normal(size=40), "b": draw.choice(["x", "y"], 40)})
     network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
@@ -142,11 +143,11 @@ def stored(tmp_path_factory):
         progress=False,
         random_state=0,
     )
-    model.fit(X, draw.choice(["p", "q"], 40)).save(place / "model")
+    model.fit(X, draw.choice(["p", "q"], 40)).save(base_folder / "model")
     pg.explain(
         model, X[:3], method="integrated_gradients", random_state=0, progress=False
-    ).save(place / "explanation")
-    return place
+    ).save(base_folder / "explanation")
+    return base_folder
 
 
 def doctored(stored, to, change=None, arrays=None, weights=None):
@@ -386,17 +387,17 @@ def test_half_characters_in_explanations_are_kept(tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A training's state at its end, and what goes on from a folder."""
-    place = tmp_path_factory.mktemp("trained")
+    base_folder = tmp_path_factory.mktemp("trained")
     X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=20)})
 
     def train(folder):
         network = {"dense_units": [3], "fusion_units": [3]}
-        made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2,
+        regressor = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2,
                                 batch_size=16, progress=False, random_state=0)  # fmt: skip
-        return made.fit(X, X["a"], checkpoint_folder=folder)
+        return regressor.fit(X, X["a"], checkpoint_folder=folder)
 
-    train(place)
-    return torch.load(place / "training.pt", weights_only=True), train
+    train(base_folder)
+    return torch.load(base_folder / "training.pt", weights_only=True), train
 
 
 def first(tree):
@@ -468,10 +469,10 @@ def test_states_in_other_forms_are_not_even_opened(trained, tmp_path):
     packed = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(saved(state))) as file,
-        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as packed_archive,
     ):
         for name in file.namelist():
-            made.writestr(name, file.read(name))
+            packed_archive.writestr(name, file.read(name))
     (tmp_path / "training.pt").write_bytes(packed.getvalue())
     with pytest.raises(pg.EnvironmentProblem, match=r"cannot be read \(ValueError\)"):
         train(tmp_path)
@@ -483,12 +484,12 @@ def test_states_in_other_forms_are_not_even_opened(trained, tmp_path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run."""
-    place = tmp_path_factory.mktemp("run")
+    base_folder = tmp_path_factory.mktemp("run")
     draw = np.random.default_rng(0)
     table = pd.DataFrame({"a": draw.normal(size=80), "b": draw.choice(["x", "y"], 80)})
     table["outcome"] = np.where(table["a"] > 0, "yes", "no")
     table["code"] = [f"case {number}" for number in range(80)]
-    return train_run(place, table, identifier="code", epochs=1)
+    return train_run(base_folder, table, identifier="code", epochs=1)
 
 
 DAMAGE = {
@@ -557,9 +558,9 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     (folder / name).unlink()
-    said = call("report", folder, code=2)
-    assert "Write it again with `" in said
-    assert name in said
+    message = call("report", folder, code=2)
+    assert "Write it again with `" in message
+    assert name in message
 
 
 @pytest.mark.parametrize(
@@ -578,9 +579,9 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
         ("predict", "--out", tmp_path / "p.csv"),
         ("explain", "--out", tmp_path / "e"),
     ):
-        said = call(words[0], folder, tmp_path / "rows.csv", *words[1:], code=2)
-        assert "[PG052]" in said
-        assert "data.json" in said
+        message = call(words[0], folder, tmp_path / "rows.csv", *words[1:], code=2)
+        assert "[PG052]" in message
+        assert "data.json" in message
     assert not (tmp_path / "p.csv").exists()
     assert not (tmp_path / "e").exists()
 
@@ -594,8 +595,8 @@ def test_a_share_that_is_no_number_is_not_shown(run, tmp_path, entry):
     (folder / "branches.json").write_text(
         json.dumps({"tabular": {"share": 0.5}, "image": entry}), encoding="utf-8"
     )
-    said = str(read_summary(folder))
-    assert "image" not in said.partition("Branch shares:")[2].partition("\n")[0]
+    summary_text = str(read_summary(folder))
+    assert "image" not in summary_text.partition("Branch shares:")[2].partition("\n")[0]
 
 
 def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
@@ -606,8 +607,10 @@ def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     shutil.copytree(run, folder)
     path = folder / "importance.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
-    cells, columns = lines[1].split(","), lines[0].split(",")
-    cells[columns.index("importance")], cells[columns.index("ci_low")] = "0", "1"
+    cells = lines[1].split(",")
+    columns = lines[0].split(",")
+    cells[columns.index("importance")] = "0"
+    cells[columns.index("ci_low")] = "1"
     path.write_text("\n".join([lines[0], ",".join(cells)]) + "\n", encoding="utf-8")
     assert cells[columns.index("feature")] in read_summary(folder).text
 
@@ -835,9 +838,14 @@ def test_grey_levels_are_brought_to_eight_bits_as_before():
 def test_image_sets_that_do_not_fit_are_refused(tmp_path, changes, said):
     from permgrad_benchmark.suites.multimodal.autoencoder import load_medmnist
 
-    parts = ("train", "val", "test")
-    arrays = {f"{part}_images": np.zeros((2, 8, 8), np.uint8) for part in parts}
-    arrays |= {f"{part}_labels": np.zeros((2, 1), int) for part in parts}
+    split_names = ("train", "val", "test")
+    arrays = {
+        f"{split_name}_images": np.zeros((2, 8, 8), np.uint8)
+        for split_name in split_names
+    }
+    arrays |= {
+        f"{split_name}_labels": np.zeros((2, 1), int) for split_name in split_names
+    }
     np.savez(tmp_path / "set.npz", **arrays)
     assert len(load_medmnist(tmp_path / "set.npz")) == 6
     np.savez(tmp_path / "set.npz", **{**arrays, **changes})

@@ -40,7 +40,7 @@ ODD = (
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A model and an explanation, saved, with rows to use the model on."""
-    place = tmp_path_factory.mktemp("stored")
+    base_folder = tmp_path_factory.mktemp("stored")
     draw = np.random.default_rng(0)
     days = pd.date_range("2020-01-01", periods=60)
     X = pd.DataFrame(
@@ -51,11 +51,11 @@ def stored(tmp_path_factory):
         preset="fast", network=network, max_epochs=1, progress=False, random_state=0
     )
     model.fit(X, draw.choice(["p", "q"], 60))
-    model.save(place / "model")
+    model.save(base_folder / "model")
     pg.explain(model, X, n_repeats=2, method="shapley", progress=False).save(
-        place / "explanation"
+        base_folder / "explanation"
     )
-    return place, X
+    return base_folder, X
 
 
 LOADERS = {
@@ -64,7 +64,7 @@ LOADERS = {
 }
 
 
-def places(value, place=()):
+def places(value, key_path=()):
     """Return the path of every node of a JSON document but its root."""
     items = (
         value.items()
@@ -74,9 +74,9 @@ def places(value, place=()):
         else ()
     )
     return [
-        found
+        found_path
         for key, inner in items
-        for found in [(*place, key), *places(inner, (*place, key))]
+        for found_path in [(*key_path, key), *places(inner, (*key_path, key))]
     ]
 
 
@@ -96,18 +96,20 @@ def change(document, draw):
 def test_a_changed_description_is_refused(stored, tmp_path, what):
     load, name = LOADERS[what]
     draw = random.Random(0)
-    whole = json.loads((stored[0] / what / name).read_text(encoding="utf-8"))
-    assert len(places(whole)) > 40
+    whole_description = json.loads(
+        (stored[0] / what / name).read_text(encoding="utf-8")
+    )
+    assert len(places(whole_description)) > 40
     for number in range(60):
-        place = tmp_path / str(number)
-        shutil.copytree(stored[0] / what, place)
-        changed = json.loads(json.dumps(whole))
+        changed_folder = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, changed_folder)
+        changed = json.loads(json.dumps(whole_description))
         change(changed, draw)
         if "seal" not in changed:
             continue
-        (place / name).write_text(json.dumps(changed), encoding="utf-8")
+        (changed_folder / name).write_text(json.dumps(changed), encoding="utf-8")
         with pytest.raises(pg.InputError, match=r"however|\[PG\d+\]"):
-            load(place)
+            load(changed_folder)
 
 
 @pytest.mark.parametrize("what", LOADERS)
@@ -115,55 +117,65 @@ def test_who_renews_seal_and_checksums_still_gets_a_sentence(stored, tmp_path, w
     """Nobody is kept from writing files of their own; what they say must not crash, or ask for memory."""
     load, name = LOADERS[what]
     draw = random.Random(1)
-    whole = json.loads((stored[0] / what / name).read_text(encoding="utf-8"))
-    refused, said = 0, []
+    whole_description = json.loads(
+        (stored[0] / what / name).read_text(encoding="utf-8")
+    )
+    refused = 0
+    messages = []
     for number in range(120):
-        place = tmp_path / str(number)
-        shutil.copytree(stored[0] / what, place)
-        changed = json.loads(json.dumps(whole))
+        changed_folder = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, changed_folder)
+        changed = json.loads(json.dumps(whole_description))
         change(changed, draw)
-        (place / name).write_text(json.dumps(sealed(changed)), encoding="utf-8")
+        (changed_folder / name).write_text(
+            json.dumps(sealed(changed)), encoding="utf-8"
+        )
         try:
-            found = load(place)
-            assert repr(found)
+            loaded_object = load(changed_folder)
+            assert repr(loaded_object)
             if what == "explanation":
-                found.to_frame()
+                loaded_object.to_frame()
         except pg.InputError as error:
             refused += 1
-            said.append(str(error))
-    assert all(re.search(r"however|\[PG\d+\]", sentence) for sentence in said)
+            messages.append(str(error))
+    assert all(re.search(r"however|\[PG\d+\]", sentence) for sentence in messages)
     assert refused > 20
 
 
 @pytest.mark.parametrize("what", LOADERS)
 def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
     load, _ = LOADERS[what]
-    draw, said = random.Random(2), []
+    draw = random.Random(2)
+    messages = []
     for number in range(80):
-        place = tmp_path / str(number)
-        shutil.copytree(stored[0] / what, place)
+        changed_folder = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, changed_folder)
         path = draw.choice(
-            sorted(each for each in place.iterdir() if each.name != "times.json")
+            sorted(
+                file_path
+                for file_path in changed_folder.iterdir()
+                if file_path.name != "times.json"
+            )
         )
         content = bytearray(path.read_bytes())
         if number % 4 == 0:
             content = content[: draw.randrange(len(content))]
         else:
-            at = draw.randrange(len(content))
-            content[at] ^= 1 << draw.randrange(8)
+            byte_index = draw.randrange(len(content))
+            content[byte_index] ^= 1 << draw.randrange(8)
         path.write_bytes(bytes(content))
         try:
-            load(place)
+            load(changed_folder)
         except pg.InputError as error:
-            said.append(str(error))
+            messages.append(str(error))
         else:
             # What a zip file says of times and of its maker may be anything, and numbers have digits beyond their own.
             saved = (stored[0] / what / path.name).read_bytes()
             same = path.suffix == ".json" and json.loads(content) == json.loads(saved)
             assert path.suffix == ".npz" or same
             assert what == "explanation" or same
-    assert all(re.search(r"however|\[PG\d+\]", sentence) for sentence in said)
-    assert len(said) > 60
+    assert all(re.search(r"however|\[PG\d+\]", sentence) for sentence in messages)
+    assert len(messages) > 60
 
 
 @pytest.mark.parametrize("what", LOADERS)
@@ -173,13 +185,13 @@ def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
 )
 def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
     """They have no checksum, so whatever became of them, all else is read as it was."""
-    place = tmp_path / what
-    shutil.copytree(stored[0] / what, place)
-    assert (place / "times.json").exists()
-    (place / "times.json").unlink() if content is None else (
-        place / "times.json"
+    copied_folder = tmp_path / what
+    shutil.copytree(stored[0] / what, copied_folder)
+    assert (copied_folder / "times.json").exists()
+    (copied_folder / "times.json").unlink() if content is None else (
+        copied_folder / "times.json"
     ).write_bytes(content)
-    LOADERS[what][0](place)
+    LOADERS[what][0](copied_folder)
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------
@@ -192,8 +204,8 @@ def packed(header, numbers=b"", **options):
         array, {"descr": "<f8", "fortran_order": False, "shape": (1,), **header}
     )
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", **options) as made:
-        made.writestr("a.npy", array.getvalue() + numbers)
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        archive.writestr("a.npy", array.getvalue() + numbers)
     return file.getvalue()
 
 
@@ -207,12 +219,12 @@ def test_arrays_are_read_as_numpy_reads_them(array):
         file = io.BytesIO()
         save(file, a=array, **{"b/c": array})
         with np.load(io.BytesIO(file.getvalue())) as expected:
-            found = read_npz(file.getvalue())
-            assert list(found) == expected.files
+            arrays_read = read_npz(file.getvalue())
+            assert list(arrays_read) == expected.files
             for name in expected.files:
-                assert found[name].dtype == expected[name].dtype
-                np.testing.assert_array_equal(found[name], expected[name])
-                assert found[name].flags.writeable
+                assert arrays_read[name].dtype == expected[name].dtype
+                np.testing.assert_array_equal(arrays_read[name], expected[name])
+                assert arrays_read[name].flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -253,11 +265,11 @@ def test_seals_see_every_change_and_forgive_order():
     closed = json.loads(json.dumps(sealed(content)))
     assert is_intact(closed)
     assert is_intact(dict(reversed(closed.items())))
-    for place in places(closed):
+    for key_path in places(closed):
         changed = json.loads(json.dumps(closed))
         node = changed
-        for key in place[:-1]:
+        for key in key_path[:-1]:
             node = node[key]
-        node[place[-1]] = "other"
-        assert not is_intact(changed), place
+        node[key_path[-1]] = "other"
+        assert not is_intact(changed), key_path
     assert len(hashlib.sha256(b"").hexdigest()) == len(closed["seal"])

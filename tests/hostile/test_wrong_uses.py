@@ -220,7 +220,7 @@ def answered(text: str, code: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("wrong")
+    base_folder = tmp_path_factory.mktemp("wrong")
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -230,15 +230,15 @@ def folder(tmp_path_factory):
         }
     )
     frame = frame.assign(same="one", y=np.where(frame["a"] > 0, "yes", "no"))
-    frame.to_csv(place / "table.csv", index=False)
-    frame.head(5).to_csv(place / "short.csv", index=False)
-    frame[["y"]].to_csv(place / "only.csv", index=False)
-    frame[["same", "y"]].to_csv(place / "flat.csv", index=False)
-    with zipfile.ZipFile(place / "book.xlsx", "w") as archive:
+    frame.to_csv(base_folder / "table.csv", index=False)
+    frame.head(5).to_csv(base_folder / "short.csv", index=False)
+    frame[["y"]].to_csv(base_folder / "only.csv", index=False)
+    frame[["same", "y"]].to_csv(base_folder / "flat.csv", index=False)
+    with zipfile.ZipFile(base_folder / "book.xlsx", "w") as archive:
         archive.writestr("xl/workbook.xml", "<workbook/>")
-    (place / "thesis").mkdir()
-    (place / "thesis" / "chapter.tex").write_text("years of work")
-    return place
+    (base_folder / "thesis").mkdir()
+    (base_folder / "thesis" / "chapter.tex").write_text("years of work")
+    return base_folder
 
 
 def test_wrong_commands_are_answered(folder, monkeypatch):

@@ -32,10 +32,8 @@ def test_neighbours_are_one_step_away_straight_or_across(reach):
     near = neighbourhood(cells, reach)
     for (i, first), (j, second) in itertools.product(enumerate(cells), repeat=2):
         down, along = np.abs(first - second)
-        straight, across = (
-            (down, along) in {(0, reach), (reach, 0)},
-            (down, along) == (reach, reach),
-        )
+        straight = (down, along) in {(0, reach), (reach, 0)}
+        across = (down, along) == (reach, reach)
         assert near[i, j] == pytest.approx(
             1.0 if straight else 2**-0.5 if across else 0.0
         )
@@ -47,18 +45,22 @@ def test_a_sample_of_rows_is_standardised_and_no_row_is_taken_twice():
     table = np.stack(
         [np.arange(rows), np.arange(rows) % 7, np.full(rows, 3.0)], axis=1
     ).astype(float)
-    found = assignment.standardised_sample(table, 5)
-    assert len(found) == 2000, "precondition: fewer rows than there are"
-    assert len(np.unique(found[:, 0])) == 2000
-    assert (np.diff(found[:, 0]) > 0).all(), "in their order"
-    np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose((found**2).sum(axis=0), [1, 1, 0], atol=1e-12)
-    assert np.array_equal(found, assignment.standardised_sample(table, 5))
-    assert not np.array_equal(found, assignment.standardised_sample(table, 6))
-    whole = assignment.standardised_sample(table[:2000], 5)
+    standardised_rows = assignment.standardised_sample(table, 5)
+    assert len(standardised_rows) == 2000, "precondition: fewer rows than there are"
+    assert len(np.unique(standardised_rows[:, 0])) == 2000
+    assert (np.diff(standardised_rows[:, 0]) > 0).all(), "in their order"
+    np.testing.assert_allclose(standardised_rows.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(
-        np.diff(whole[:, 0]),
-        np.diff(whole[:, 0])[0],
+        (standardised_rows**2).sum(axis=0), [1, 1, 0], atol=1e-12
+    )
+    assert np.array_equal(standardised_rows, assignment.standardised_sample(table, 5))
+    assert not np.array_equal(
+        standardised_rows, assignment.standardised_sample(table, 6)
+    )
+    whole_sample = assignment.standardised_sample(table[:2000], 5)
+    np.testing.assert_allclose(
+        np.diff(whole_sample[:, 0]),
+        np.diff(whole_sample[:, 0])[0],
         rtol=1e-6,
         err_msg="no row left out",
     )
@@ -95,8 +97,8 @@ def test_points_of_a_plane_are_found_again_by_their_distances():
     similarity = 1 - distance
     np.fill_diagonal(similarity, 0.0)
     plane = assignment._scaled_plane(similarity)
-    found = np.sqrt(((plane[:, None] - plane[None]) ** 2).sum(axis=2))
-    np.testing.assert_allclose(found, distance, atol=1e-9)
+    point_distances = np.sqrt(((plane[:, None] - plane[None]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(point_distances, distance, atol=1e-9)
     assert plane[:, 0].var() > plane[:, 1].var(), "the longer axis first"
     largest = np.abs(plane).argmax(axis=0)
     assert (plane[largest, [0, 1]] > 0).all(), (
@@ -141,10 +143,10 @@ def test_columns_get_the_cells_with_the_least_squared_distances():
     def cost(chosen):
         return ((targets - cells[list(chosen)]) ** 2).sum()
 
-    found = assignment.assign(plane, cells)
-    least = min(cost(chosen) for chosen in itertools.permutations(range(6)))
+    assigned_cells = assignment.assign(plane, cells)
+    least = min(cost(cell_indices) for cell_indices in itertools.permutations(range(6)))
     assert cost(range(6)) > least + 0.5, "precondition: not just any choice will do"
-    assert cost(found) == pytest.approx(least)
+    assert cost(assigned_cells) == pytest.approx(least)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +213,8 @@ def test_spaced_columns_are_refined_among_their_own_neighbours():
 
 def test_swaps_end_at_once_where_nothing_is_alike():
     cells = block_cells(5, 9)
-    chosen = np.array([4, 2, 0, 1, 3])
+    start_cells = np.array([4, 2, 0, 1, 3])
     assert (
-        assignment.improve_by_swaps(np.zeros((5, 5)), cells, chosen).tolist()
-        == chosen.tolist()
+        assignment.improve_by_swaps(np.zeros((5, 5)), cells, start_cells).tolist()
+        == start_cells.tolist()
     )

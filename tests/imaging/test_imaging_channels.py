@@ -45,17 +45,20 @@ def test_letters_beside_the_same_numbers_are_channels(names, shape, last):
 
 
 def test_columns_of_a_grid_stand_as_in_an_array_channels_last_or_first_or_where_names_say():
-    grid, rows = (2, 3, 2), np.eye(12)
+    grid = (2, 3, 2)
+    rows = np.eye(12)
     array = np.arange(12).reshape(grid)
-    for layout, wanted in (
+    for layout, expected_images in (
         (make_layout(grid), array),
         (
             GridLayout(grid, channels_first=True),
             np.moveaxis(array.reshape(2, 2, 3), 0, -1),
         ),
     ):
-        row, place, channel = layout.fit(rows).positions.T
-        assert np.array_equal(wanted[row, place, channel], np.arange(12))
+        row, column_pixels, channel = layout.fit(rows).positions.T
+        assert np.array_equal(
+            expected_images[row, column_pixels, channel], np.arange(12)
+        )
     names = [
         f"px_{row}_{column}_{colour}"
         for colour in "rg"
@@ -89,7 +92,8 @@ def test_each_channel_is_drawn_as_a_picture_of_its_own(overlap, blur):
     positions = np.stack([rng.integers(0, side, 14) for side in (3, 4, 2)], axis=1)
     positions[5] = -1
     assert len(np.unique(positions, axis=0)) < 14, "columns meet"
-    low, high = np.full(14, -1.0), np.full(14, 3.0)
+    low = np.full(14, -1.0)
+    high = np.full(14, 3.0)
     renderer = Renderer(
         StoredLayout(positions, 4, overlap, blur, shape=(3, 4, 2)), low, high
     )
@@ -97,14 +101,20 @@ def test_each_channel_is_drawn_as_a_picture_of_its_own(overlap, blur):
     images = renderer(rows)
     assert images.shape == (6, 2, 3, 4)
     for channel in range(2):
-        own = positions[:, 2] == channel
+        channel_columns = positions[:, 2] == channel
         alone = Renderer(
-            StoredLayout(positions[own, :2], 4, overlap, blur, shape=(3, 4)),
-            low[own],
-            high[own],
+            StoredLayout(
+                positions[channel_columns, :2], 4, overlap, blur, shape=(3, 4)
+            ),
+            low[channel_columns],
+            high[channel_columns],
         )
-        torch.testing.assert_close(images[:, channel], alone(rows[:, own])[:, 0])
-        torch.testing.assert_close(renderer.influence()[own], alone.influence())
+        torch.testing.assert_close(
+            images[:, channel], alone(rows[:, channel_columns])[:, 0]
+        )
+        torch.testing.assert_close(
+            renderer.influence()[channel_columns], alone.influence()
+        )
     box = (1, 3, 0, 2)
     torch.testing.assert_close(
         renderer.render_region(rows, box), images[:, :, 1:3, 0:2]

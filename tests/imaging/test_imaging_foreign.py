@@ -29,7 +29,9 @@ class FileMethod:
     """Writes files as a TINTOlib method does: by class, numbered, listed in a CSV file."""
 
     def __init__(self, problem="classification", suffix="npy"):
-        self.problem, self.suffix, self.seen = problem, suffix, None
+        self.problem = problem
+        self.suffix = suffix
+        self.seen = None
 
     def transform(self, data, folder):
         self.seen = data
@@ -69,28 +71,32 @@ def test_a_callable_draws_and_no_gradient_flows():
 
 
 def test_no_rows_are_drawn_without_asking_once_the_size_is_known():
-    asked = []
-    renderer = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    drawn_counts = []
+    renderer = ForeignRenderer(
+        lambda rows: drawn_counts.append(len(rows)) or plain(rows)
+    )
     renderer(ROWS)
     assert renderer(ROWS[:0].double()).shape == (0, 1, 3, 3)
     assert renderer(ROWS[:0].double()).dtype == torch.float64
-    assert asked == [2]
-    unknown = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    assert drawn_counts == [2]
+    unknown = ForeignRenderer(
+        lambda rows: drawn_counts.append(len(rows)) or plain(rows)
+    )
     assert unknown(ROWS[:0]).shape == (0, 1, 3, 3)
-    assert asked == [2, 0], "the callable may know"
+    assert drawn_counts == [2, 0], "the callable may know"
 
 
 def test_with_names_a_callable_gets_a_frame_and_may_write_into_it():
-    seen = []
+    seen_names = []
 
     def images(frame):
-        seen.append(list(frame.columns))
+        seen_names.append(list(frame.columns))
         frame["a"] = 0.0
         return frame.to_numpy()[:, None, :]
 
     rows = ROWS.clone()
     ForeignRenderer(images, names=["a", "b", "c"])(rows)
-    assert seen == [["a", "b", "c"]]
+    assert seen_names == [["a", "b", "c"]]
     assert torch.equal(rows, ROWS)
 
 

@@ -124,7 +124,8 @@ def test_the_same_seed_gives_the_same_layout_and_leaves_random_state_and_data_al
     name,
 ):
     table = np.random.default_rng(0).normal(size=(5000, 23))
-    before, state = table.copy(), np.random.get_state()[1].copy()
+    before = table.copy()
+    state = np.random.get_state()[1].copy()
     first, again = (make_layout(name, 20, 5).fit(table).positions for _ in range(2))
     assert np.array_equal(first, again)
     assert np.array_equal(
@@ -252,8 +253,9 @@ def test_swaps_equal_a_slow_search_for_the_best_swap():
         return (similarity * near[np.ix_(chosen, chosen)]).sum() / 2
 
     start = np.arange(7)
-    places = list(range(len(cells)))
-    current, free = list(start), [place for place in places if place not in start]
+    cell_positions = list(range(len(cells)))
+    current = list(start)
+    free = [free_cell for free_cell in cell_positions if free_cell not in start]
     while True:
         trials = []
         for i in range(7):
@@ -262,16 +264,19 @@ def test_swaps_equal_a_slow_search_for_the_best_swap():
                 trial[i], trial[j] = trial[j], trial[i]
                 trials.append((trial, free))
             for k in range(len(free)):
-                trial, left = current.copy(), free.copy()
+                trial = current.copy()
+                left = free.copy()
                 trial[i], left[k] = left[k], trial[i]
                 trials.append((trial, left))
         best = max(trials, key=lambda trial: value(np.array(trial[0])))
         if value(np.array(best[0])) <= value(np.array(current)) + 1e-9:
             break
         current, free = best
-    found = improve_by_swaps(similarity, cells, start)
-    assert value(found) > value(start) + 0.1, "precondition: something was to be gained"
-    assert value(found) == pytest.approx(value(np.array(current)))
+    improved_cells = improve_by_swaps(similarity, cells, start)
+    assert value(improved_cells) > value(start) + 0.1, (
+        "precondition: something was to be gained"
+    )
+    assert value(improved_cells) == pytest.approx(value(np.array(current)))
 
 
 def test_spacing_leaves_pixels_between_columns():
@@ -319,7 +324,8 @@ class Diagonal:
     """Somebody else's layout."""
 
     def __init__(self, pixels=30, overlap="last"):
-        self.pixels, self.overlap = pixels, overlap
+        self.pixels = pixels
+        self.overlap = overlap
 
     def fit(self, encoded, names=None, random_state=None):
         self.positions = np.stack([np.arange(encoded.shape[1])] * 2, axis=1)
@@ -332,8 +338,13 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
     assert not hasattr(mine, "positions")
     assert fitted.positions.tolist() == [[index, index] for index in range(5)]
     assert layout_to_dict(fitted)["name"] == "Diagonal"
-    kept = Renderer(fitted, np.zeros(5), np.ones(5)).layout
-    assert (kept.grown, kept.blur, kept.overlap, kept.pixels) == (
+    stored_layout = Renderer(fitted, np.zeros(5), np.ones(5)).layout
+    assert (
+        stored_layout.grown,
+        stored_layout.blur,
+        stored_layout.overlap,
+        stored_layout.pixels,
+    ) == (
         False,
         None,
         "last",

@@ -23,23 +23,22 @@ def _curves(rows: int, columns: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("columns", [3, 13, 60, 300])
 def test_a_shuffled_curve_is_put_in_order(columns: int) -> None:
-    curves, shuffled = (
-        _curves(400, columns),
-        np.random.default_rng(1).permutation(columns),
-    )
+    curves = _curves(400, columns)
+    shuffled = np.random.default_rng(1).permutation(columns)
     assert columns == 3 or (np.abs(np.diff(shuffled)) == 1).mean() < 0.2, (
         "the columns are shuffled"
     )
     layout = PathLayout().fit(curves[:, shuffled])
-    found = shuffled[layout.positions[:, 1].argsort()]
-    assert (np.abs(np.diff(found)) == 1).mean() >= 0.98
+    column_order = shuffled[layout.positions[:, 1].argsort()]
+    assert (np.abs(np.diff(column_order)) == 1).mean() >= 0.98
     assert layout.shape == (1, columns)
     again = PathLayout().fit(curves[:, shuffled])
     assert np.array_equal(layout.positions, again.positions)
 
 
 def test_the_sign_and_the_scale_of_a_column_do_not_count() -> None:
-    curves, rng = _curves(400, 20), np.random.default_rng(2)
+    curves = _curves(400, 20)
+    rng = np.random.default_rng(2)
     factors = rng.choice([-1.0, 1.0], size=20) * rng.uniform(0.01, 100, size=20)
     assert np.array_equal(
         PathLayout().fit(curves).positions, PathLayout().fit(curves * factors).positions
@@ -57,14 +56,14 @@ def test_turning_pieces_never_makes_neighbours_less_alike_and_ends_where_no_turn
         return float(similarity[order[1:], order[:-1]].sum())
 
     start = np.arange(9)
-    found = turn_pieces(similarity, start)
-    assert sorted(found.tolist()) == list(range(9))
-    assert worth(found) > worth(start)
+    turned_order = turn_pieces(similarity, start)
+    assert sorted(turned_order.tolist()) == list(range(9))
+    assert worth(turned_order) > worth(start)
     for first in range(9):
         for last in range(first + 1, 9):
-            turned = found.copy()
+            turned = turned_order.copy()
             turned[first : last + 1] = turned[first : last + 1][::-1]
-            assert worth(turned) <= worth(found) + 1e-9
+            assert worth(turned) <= worth(turned_order) + 1e-9
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def test_every_column_is_in_the_legend_and_no_text_leaves_the_picture(kind, colu
     assert figure.axes[2].texts
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    width, height = figure.bbox.width, figure.bbox.height
+    width = figure.bbox.width
+    height = figure.bbox.height
     for axes in figure.axes:
         for text in axes.texts:
             box = text.get_window_extent(canvas.get_renderer())
@@ -63,7 +64,8 @@ def test_ten_thousand_columns_are_drawn_without_a_label_each():
 def test_the_users_matplotlib_is_left_alone():
     import matplotlib.pyplot as plt
 
-    settings, open_figures = dict(mpl.rcParams), plt.get_fignums()
+    settings = dict(mpl.rcParams)
+    open_figures = plt.get_fignums()
     renderer, _ = fitted("assignment", 9)
     draw_layout(renderer)
     assert dict(mpl.rcParams) == settings
@@ -82,17 +84,17 @@ def test_pictures_are_written(tmp_path):
 def boxes_of(figure, axes):
     """Return the extent of each text in axes, in the axes' own units: left, right, bottom, top."""
     renderer = FigureCanvasAgg(figure).get_renderer()
-    found = {}
+    text_boxes = {}
     for text in axes.texts:
         box = text.get_window_extent(renderer).transformed(axes.transData.inverted())
-        found[text] = (box.x0, box.x1, min(box.y0, box.y1), max(box.y0, box.y1))
-    return found
+        text_boxes[text] = (box.x0, box.x1, min(box.y0, box.y1), max(box.y0, box.y1))
+    return text_boxes
 
 
 def test_the_part_in_use_is_shown_with_a_margin_and_its_place_in_the_whole():
     layout = StoredLayout([[4, 11], [4, 12], [6, 12], [6, 12]], pixels=30)
     figure = draw_layout(layout)
-    grid, whole, _ = figure.axes
+    grid, whole_axes, _ = figure.axes
     # Rows 4 to 6 and a margin of one pixel; two columns of pixels are widened to the same five.
     assert (grid.get_xlim(), grid.get_ylim()) == ((8.5, 13.5), (7.5, 2.5))
     assert grid.get_xticks().tolist() == [9, 10, 11, 12, 13]
@@ -104,14 +106,14 @@ def test_the_part_in_use_is_shown_with_a_margin_and_its_place_in_the_whole():
     expected[3, 3] = 2
     assert cells.get_array().tolist() == expected.tolist(), "empty, one column, shared"
     assert len({tuple(colour) for colour in cells.cmap(cells.norm([0, 1, 2]))}) == 3
-    (small,) = whole.images
+    (small,) = whole_axes.images
     assert np.argwhere(small.get_array()).tolist() == [[4, 11], [4, 12], [6, 12]]
     assert small.get_array().shape == (30, 30)
-    (frame,) = whole.patches
+    (frame,) = whole_axes.patches
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((8.5, 2.5), 5, 5)
-    assert whole.get_title(loc="left") == "whole picture, 30 × 30"
-    assert not whole.get_xticks().size
-    assert not whole.get_yticks().size
+    assert whole_axes.get_title(loc="left") == "whole picture, 30 × 30"
+    assert not whole_axes.get_xticks().size
+    assert not whole_axes.get_yticks().size
 
 
 @pytest.mark.parametrize(
@@ -139,9 +141,9 @@ def test_marks_stand_on_their_cells_and_fit_into_them():
         assert [int(text.get_text()) for text in marks] == list(
             range(1, columns + 1)
         ), "numbered in reading order"
-        for text, (row, place) in zip(marks, cells, strict=True):
+        for text, (row, cell_column) in zip(marks, cells, strict=True):
             left, right, top, bottom = boxes[text]
-            assert place - 0.5 < left < place < right < place + 0.5
+            assert cell_column - 0.5 < left < cell_column < right < cell_column + 0.5
             assert row - 0.5 < top < bottom < row + 0.5
 
 
@@ -198,17 +200,17 @@ def test_the_legend_takes_another_column_for_34_lines_and_four_at_most():
     widths = []
     for columns in (1, 34, 35, 69, 136, 144):
         layout = StoredLayout(
-            [divmod(place, 12) for place in range(columns)], pixels=12
+            [divmod(column_index, 12) for column_index in range(columns)], pixels=12
         )
         widths.append(
             draw_layout(
                 layout, ["a name that is too long for its line"] * columns
             ).get_figwidth()
         )
-    one = widths[2] - widths[1]
-    assert one > 1
+    column_width = widths[2] - widths[1]
+    assert column_width > 1
     assert np.subtract(widths, widths[0]) == pytest.approx(
-        [0, 0, one, 2 * one, 3 * one, 3 * one]
+        [0, 0, column_width, 2 * column_width, 3 * column_width, 3 * column_width]
     )
 
 
@@ -241,15 +243,15 @@ def test_the_parts_of_a_picture_lie_side_by_side():
     renderer, _ = fitted("random", 30)
     figure = draw_layout(renderer)
     width, height = figure.get_size_inches()
-    grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
+    grid, whole_axes, legend = (axes.get_position() for axes in figure.axes[:3])
     assert grid.width * width == pytest.approx(grid.height * height), (
         "pixels are square"
     )
-    assert whole.width * width == pytest.approx(whole.height * height)
-    assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
-    assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
+    assert whole_axes.width * width == pytest.approx(whole_axes.height * height)
+    assert 0 < grid.x0 < grid.x1 < legend.x0 == whole_axes.x0 < legend.x1 < 1
+    assert 0 < legend.y0 < legend.y1 < whole_axes.y0 < whole_axes.y1 < 1
     assert 0 < grid.y0 < grid.y1 < 1
-    assert whole.width < grid.width / 4
+    assert whole_axes.width < grid.width / 4
 
 
 def test_letters_count_as_in_spreadsheets():

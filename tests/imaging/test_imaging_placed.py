@@ -57,11 +57,11 @@ def test_a_picture_is_its_columns_on_their_pixels(kind, scale, dtype):
     low, factor = renderer.ranges(columns, rows)
     assert (low.dtype, factor.dtype) == (dtype, dtype)
     expected = torch.zeros(len(rows), renderer.height * renderer.width, dtype=dtype)
-    for place, (column, channel, row, at) in enumerate(placed):
+    for column_position, (column, channel, row, pixel_column) in enumerate(placed):
         assert channel == 0
-        expected[:, row * renderer.width + at] = (
-            rows[:, column] - low[place]
-        ) * factor[place]
+        expected[:, row * renderer.width + pixel_column] = (
+            rows[:, column] - low[column_position]
+        ) * factor[column_position]
     torch.testing.assert_close(renderer(rows).flatten(1), expected)
     assert expected.max() > 0.5 * scale
     np.testing.assert_allclose(low.numpy(), renderer.minimum[columns], rtol=1e-6)
@@ -80,13 +80,13 @@ def test_a_box_is_drawn_from_the_columns_near_it_alone(kind, box):
     renderer, rows = made(kind, 2.0)
     near = renderer.columns_near(box)
     top, bottom, left, right = box
-    whole = renderer(rows)[:, :, top:bottom, left:right]
-    torch.testing.assert_close(renderer.draw_region(rows[:, near], box), whole)
-    others = [column for column in range(9) if column not in near]
+    whole_region = renderer(rows)[:, :, top:bottom, left:right]
+    torch.testing.assert_close(renderer.draw_region(rows[:, near], box), whole_region)
+    other_columns = [column for column in range(9) if column not in near]
     changed = rows.clone()
-    changed[:, others] += 10
+    changed[:, other_columns] += 10
     torch.testing.assert_close(
-        renderer(changed)[:, :, top:bottom, left:right], whole, rtol=0, atol=0
+        renderer(changed)[:, :, top:bottom, left:right], whole_region, rtol=0, atol=0
     )
 
 

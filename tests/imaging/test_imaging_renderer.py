@@ -97,15 +97,15 @@ def test_regions_hold_every_pixel_that_changes(kind):
         edited[:, column] += torch.tensor([2.0, -2.0, 0.5, 5.0, -0.3])
         changed = (renderer(edited) != renderer(rows))[:, 0].any(dim=0)
         reached = renderer.pixels_of(column)
-        found = {(int(r), int(c)) for r, c in changed.nonzero()}
-        assert found <= set(reached)
+        changed_pixels = {(int(r), int(c)) for r, c in changed.nonzero()}
+        assert changed_pixels <= set(reached)
         top, bottom, left, right = renderer.region_of([column])
         if reached:
             assert (top, left) == tuple(np.min(reached, axis=0))
             assert (bottom - 1, right - 1) == tuple(np.max(reached, axis=0))
         else:
             assert (top, bottom, left, right) == (0, 0, 0, 0)
-            assert not found
+            assert not changed_pixels
     hidden = [column for column in range(9) if not renderer.pixels_of(column)]
     assert bool(hidden) == (kind == "last"), (
         "precondition: overwritten columns reach nothing, and only they"
@@ -152,9 +152,9 @@ def test_influence_of_a_maximum_is_the_winners_slope():
 
 def test_many_rows_are_drawn_in_blocks_to_the_same_picture(monkeypatch):
     renderer, rows = make("blurred maximum")
-    whole = renderer(rows)
+    whole_pictures = renderer(rows)
     monkeypatch.setattr(render_module, "_PAINTED", 2 * 9 * 49)
-    assert torch.equal(renderer(rows), whole)
+    assert torch.equal(renderer(rows), whole_pictures)
     assert renderer(rows[:0]).shape == (0, 1, 7, 7)
 
 
@@ -248,8 +248,8 @@ def test_saving_copying_pickling(kind):
 def test_the_cache_of_plans_is_bounded():
     renderer, rows = make("apart", pixels=40)
     for row in range(40):
-        for place in range(10):
-            renderer.render_region(rows, (row, row + 1, place, place + 1))
+        for pixel_column in range(10):
+            renderer.render_region(rows, (row, row + 1, pixel_column, pixel_column + 1))
     assert len(renderer._plans) == 256
 
 
@@ -308,9 +308,13 @@ def test_an_accelerator_draws_the_same(kind):
 
 
 def test_a_layout_of_ones_own_without_a_name_is_called_stored():
-    own = SimpleNamespace(
+    plain_layout = SimpleNamespace(
         positions=np.array([[0, 0], [1, 1]]), pixels=2, overlap="last", blur=None
     )
-    assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "stored"
-    own.name = "spiral"
-    assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "spiral"
+    assert (
+        Renderer(plain_layout, minimum=[0, 0], maximum=[1, 1]).layout.name == "stored"
+    )
+    plain_layout.name = "spiral"
+    assert (
+        Renderer(plain_layout, minimum=[0, 0], maximum=[1, 1]).layout.name == "spiral"
+    )

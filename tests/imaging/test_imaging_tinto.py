@@ -67,18 +67,16 @@ def slow_positions(table, pixels):
     values, vectors = np.linalg.eigh(centred @ centred.T)
     coordinates = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0))
     half = math.ceil(max(math.hypot(x, y) for x, y in coordinates))
-    found = []
+    found_positions = []
     for signs in itertools.product((1, -1), repeat=2):
         turned = coordinates * signs
         placed = []
         for x, y in turned:
-            down, along = (
-                (x + half) / (2 * half) * (pixels - 1),
-                (half - y) / (2 * half) * (pixels - 1),
-            )
+            down = (x + half) / (2 * half) * (pixels - 1)
+            along = (half - y) / (2 * half) * (pixels - 1)
             placed.append([round(down), round(along)])
-        found.append(placed)
-    return found
+        found_positions.append(placed)
+    return found_positions
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +87,8 @@ def reference():
 
 @pytest.mark.parametrize("case", CASES)
 def test_pictures_equal_the_stored_arrays_of_tintolib(reference, case):
-    train, test = reference["train"], reference["test"]
+    train = reference["train"]
+    test = reference["test"]
     layout = make_layout("tinto", 12, 0, **CASES[case]).fit(train)
     expected = reference[f"images_{case}"]
     assert np.array_equal(layout.positions, reference[f"positions_{case}"])
@@ -190,14 +189,14 @@ def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(
 ):
     from sklearn import manifold
 
-    seen = {}
+    seen_options = {}
 
     class Recorded:
         def __init__(self, **options):
-            seen.update(options)
+            seen_options.update(options)
 
         def fit_transform(self, table):
-            seen["table"] = table
+            seen_options["table"] = table
             return np.stack(
                 [np.arange(len(table)), np.zeros(len(table))], axis=1
             ).astype(np.float32)
@@ -206,10 +205,16 @@ def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(
     table = np.random.default_rng(0).normal(size=(20, columns))
     layout = TintoLayout(20, algorithm="t-SNE", times=times, random_seed=5).fit(table)
     points = ((table - table.min(axis=0)) / np.ptp(table, axis=0)).T
-    np.testing.assert_allclose(seen["table"], np.concatenate([points] * 2**times))
+    np.testing.assert_allclose(
+        seen_options["table"], np.concatenate([points] * 2**times)
+    )
     # TINTOlib's, which t-SNE refuses for fewer points than that: then a third of them.
-    assert seen["perplexity"] == pytest.approx(perplexity)
-    assert (seen["n_components"], seen["random_state"], seen["init"]) == (2, 5, "pca")
+    assert seen_options["perplexity"] == pytest.approx(perplexity)
+    assert (
+        seen_options["n_components"],
+        seen_options["random_state"],
+        seen_options["init"],
+    ) == (2, 5, "pca")
     mean = np.stack(
         [np.arange(columns) + columns * (2**times - 1) / 2, np.zeros(columns)], axis=1
     )
@@ -302,8 +307,8 @@ def test_pictures_equal_tintolib_on_real_data(name, blur):
         str(HERE.parents[1] / "benchmarks" / "speed" / "imaging_speed.py"),
         run_name="benchmark",
     )
-    found = benchmark["measure"](
+    measured_facts = benchmark["measure"](
         Path(os.environ["PERMGRAD_DATA"]), name, blur, rows=20, repeats=1
     )
-    assert found["difference"] <= 1e-6
-    assert found["difference_float32"] <= 1e-6
+    assert measured_facts["difference"] <= 1e-6
+    assert measured_facts["difference_float32"] <= 1e-6

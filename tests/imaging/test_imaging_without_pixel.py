@@ -27,9 +27,11 @@ def test_columns_without_a_pixel():
     assert layout.positions[~placed].tolist() == [[-1, -1]] * 2
     assert (layout.name, layout.collisions) == ("assignment", 0)
     renderer = Renderer(layout, rows.min(axis=0), rows.max(axis=0))
-    beside = Renderer(alone, rows[:, placed].min(axis=0), rows[:, placed].max(axis=0))
+    renderer_of_placed = Renderer(
+        alone, rows[:, placed].min(axis=0), rows[:, placed].max(axis=0)
+    )
     drawn = torch.from_numpy(rows)
-    assert torch.equal(renderer(drawn), beside(drawn[:, placed]))
+    assert torch.equal(renderer(drawn), renderer_of_placed(drawn[:, placed]))
     assert renderer.region_of([1, 4]) == (0, 0, 0, 0)
     assert renderer.pixels_of([1]) == []
     assert not renderer.influence()[[1, 4]].any()

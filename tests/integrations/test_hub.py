@@ -63,14 +63,14 @@ def test_what_is_pushed_is_loaded_again(model, remote, tmp_path):
         "https://"
     )
     loaded = pg.integrations.load_from_hub("somebody/model")
-    wanted = fitted.predict_proba(X)
-    assert wanted.std() > 0.01
-    assert np.array_equal(loaded.predict_proba(X), wanted)
+    expected_chances = fitted.predict_proba(X)
+    assert expected_chances.std() > 0.01
+    assert np.array_equal(loaded.predict_proba(X), expected_chances)
     # Nothing but the files of the model is there.
     fitted.save(tmp_path / "saved")
     names = [
-        {path.name for path in (tmp_path / place).iterdir()}
-        for place in ("remote/somebody/model", "saved")
+        {path.name for path in (tmp_path / folder_name).iterdir()}
+        for folder_name in ("remote/somebody/model", "saved")
     ]
     assert names[0] == names[1]
 

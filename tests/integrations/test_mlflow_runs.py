@@ -11,7 +11,8 @@ def test_a_run_is_logged_with_its_metrics_curves_figures_report_and_model(
     finished, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    address, before = (tmp_path / "mlruns").as_uri(), mlflow.get_tracking_uri()
+    address = (tmp_path / "mlruns").as_uri()
+    before = mlflow.get_tracking_uri()
     identifier = pg.integrations.log_to_mlflow(
         finished, tracking_uri=address, experiment="ill"
     )

@@ -43,18 +43,22 @@ def test_a_regressors_file_predicts_the_same_in_the_units_of_y(
     model = pg.HyNNRegressor(
         **options, max_epochs=2, random_state=0, progress=False
     ).fit(X, y)
-    wanted = model.predict(X)
-    assert np.ptp(wanted) > 10
+    expected_predictions = model.predict(X)
+    assert np.ptp(expected_predictions) > 10
     predicted = run(
         pg.integrations.export_onnx(model, tmp_path / "model.onnx"),
         model.encode_rows(X).encoded,
     )
-    assert np.abs(predicted - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert (
+        np.abs(predicted - expected_predictions).max()
+        <= 1e-5 * np.abs(expected_predictions).max()
+    )
     assert (
         np.abs(
-            run(tmp_path / "model.onnx", model.encode_rows(X[:1]).encoded) - wanted[:1]
+            run(tmp_path / "model.onnx", model.encode_rows(X[:1]).encoded)
+            - expected_predictions[:1]
         ).max()
-        <= 1e-5 * np.abs(wanted).max()
+        <= 1e-5 * np.abs(expected_predictions).max()
     )
 
 
@@ -73,10 +77,12 @@ def test_a_classifiers_file_predicts_the_same_probabilities(
         calibration=calibration,
         validation_fraction=0.3,
     ).fit(X, y)
-    wanted = model.predict_proba(X)
-    assert wanted.std(axis=0).min() > 0.01
+    expected_chances = model.predict_proba(X)
+    assert expected_chances.std(axis=0).min() > 0.01
     path = pg.integrations.export_onnx(model, tmp_path / "model.onnx")
-    assert np.abs(run(path, model.encode_rows(X).encoded) - wanted).max() <= 1e-5
+    assert (
+        np.abs(run(path, model.encode_rows(X).encoded) - expected_chances).max() <= 1e-5
+    )
 
 
 def test_the_command_line_explains_a_file_by_the_names_of_its_columns(table, tmp_path):
@@ -118,8 +124,8 @@ def test_a_model_of_an_estimator_is_its_estimator(tmp_path):
         preset="fast", max_epochs=1, random_state=0, progress=False
     ).fit(X, X[:, 0])
     paths = [
-        pg.integrations.export_onnx(one, tmp_path / f"{place}.onnx")
-        for place, one in enumerate((fitted, pg.Model(fitted)))
+        pg.integrations.export_onnx(fitted_model, tmp_path / f"{model_number}.onnx")
+        for model_number, fitted_model in enumerate((fitted, pg.Model(fitted)))
     ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -150,5 +156,8 @@ def test_trees_and_a_line_are_in_the_file(table, tmp_path, width):
     module.add_path("linear", beside.line(module.encoded, 3), 0.3)
     path = pg.integrations.export_onnx(model, tmp_path / "model.onnx")
     for rows in (X, X[:1], np.tile(X, (40, 1))):
-        wanted = model.predict_proba(rows)
-        assert np.abs(run(path, model.encode_rows(rows).encoded) - wanted).max() <= 1e-5
+        expected_chances = model.predict_proba(rows)
+        assert (
+            np.abs(run(path, model.encode_rows(rows).encoded) - expected_chances).max()
+            <= 1e-5
+        )

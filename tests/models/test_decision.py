@@ -44,11 +44,11 @@ def trees(**options):
 @pytest.mark.parametrize("make", [network, trees])
 def test_the_threshold_of_least_cost_is_what_every_prediction_follows(make, tmp_path):
     X, y = rare()
-    held = X[450:], y[450:]
-    model = make(cost=COST).fit(X[:450], y[:450], eval_set=held)
+    validation_rows = X[450:], y[450:]
+    model = make(cost=COST).fit(X[:450], y[:450], eval_set=validation_rows)
     chances = model.predict_proba(X)[:, 0]
     best = choose_threshold(
-        held[1],
+        validation_rows[1],
         chances[450:],
         by="cost",
         cost={"false_positive": 1, "false_negative": 9},
@@ -84,10 +84,12 @@ def test_the_predicted_class_that_is_explained_is_the_models_own():
     moved = X[model.predict(X) != model.classes_[model.predict_proba(X).argmax(axis=1)]]
     assert len(moved) > 5, "the precondition: the threshold decides"
     options = {"background": X[:50], "method": "shapley", "progress": False}
-    said = pg.explain(model, moved, target="predicted", **options)
+    predicted_explanation = pg.explain(model, moved, target="predicted", **options)
     named = pg.explain(model, moved, target=np.array(["left"] * len(moved)), **options)
-    np.testing.assert_allclose(said.values, named.values)
-    assert abs(said.values).max() > 0.01, "the precondition: something is said"
+    np.testing.assert_allclose(predicted_explanation.values, named.values)
+    assert abs(predicted_explanation.values).max() > 0.01, (
+        "the precondition: something is said"
+    )
 
 
 def test_without_arguments_a_row_is_positive_from_one_half_on():
@@ -109,7 +111,8 @@ def test_rows_of_one_class_leave_the_threshold_of_reliable_probabilities():
 
 def test_weights_count_as_repeated_rows():
     rng = np.random.default_rng(1)
-    truth, chances = rng.random(60) < 0.3, rng.random(60)
+    truth = rng.random(60) < 0.3
+    chances = rng.random(60)
     weights = rng.integers(1, 6, 60)
     again = np.repeat(np.arange(60), weights)
     weighed = least_cost(truth, chances, (1, 3), weights)

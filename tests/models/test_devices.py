@@ -41,16 +41,17 @@ def test_accelerators_take_more_rows():
     subjects = [
         SimpleNamespace(device=torch.device(name)) for name in ("cpu", "cuda:0")
     ]
-    found = [
+    rows_at_once = [
         maps_at_once(SimpleNamespace(subject=subject, batch_size="auto"))
         for subject in subjects
     ]
-    assert found == [128, 4096]
+    assert rows_at_once == [128, 4096]
 
 
 @pytest.mark.parametrize("matmul", [False, True])
 def test_full_float32_puts_the_switches_back(switches, matmul):
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     products.allow_tf32 = matmul
     assert cudnn.allow_tf32
     with full_float32():
@@ -68,7 +69,8 @@ def test_full_float32_puts_the_switches_back(switches, matmul):
 )
 def test_full_float32_with_the_finer_switches(switches):
     cudnn = torch.backends.cudnn
-    cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+    cudnn.conv.fp32_precision = "tf32"
+    cudnn.rnn.fp32_precision = "ieee"
     with pytest.raises(RuntimeError):
         _ = cudnn.allow_tf32
     with full_float32():
@@ -94,8 +96,8 @@ def test_the_callers_autocast_stays_outside():
         again = pg.HyNNClassifier(
             preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu"
         ).fit(X, y)
-    for own, other in zip(inside, plain, strict=True):
-        np.testing.assert_array_equal(own, other)
+    for autocast_outputs, plain_outputs in zip(inside, plain, strict=True):
+        np.testing.assert_array_equal(autocast_outputs, plain_outputs)
     np.testing.assert_array_equal(again.predict_proba(X), plain[0])
 
 
@@ -154,9 +156,9 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
     ]
     on_cpu, on_gpu, again, automatic = models
     assert {
-        each.device.type
+        parameter.device.type
         for model in (on_gpu, automatic)
-        for each in model.module_.parameters()
+        for parameter in model.module_.parameters()
     } == {"cuda"}
     np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
     if (

@@ -33,10 +33,10 @@ def net(outputs, seed=0):
     return module, torch.randn(ROWS, 3, dtype=torch.float64)
 
 
-def values(module, rows, y, **asked):
+def values(module, rows, y, **explain_options):
     """Return each column's importance over all rows, in the names of ``slow_loop``."""
     explanation = explain_with(
-        module, {"input": rows}, y, n_repeats=2, **{**QUIET, **asked}
+        module, {"input": rows}, y, n_repeats=2, **{**QUIET, **explain_options}
     )
     return explanation.values[:, 0], explanation
 
@@ -48,7 +48,8 @@ def numpy_of(module):
 
 def slow_loop(module, rows, loss, names):
     """Return the mean rise of a loss ``(outputs) -> (rows,)`` for each column, by copying and predicting the rows."""
-    before, effects = loss(numpy_of(module)(rows)), []
+    before = loss(numpy_of(module)(rows))
+    effects = []
     for column, name in enumerate(names):
         rises = []
         for repeat in range(2):
@@ -79,13 +80,13 @@ def test_callable_loss_equals_a_loop(name, method):
     module, rows = net(2)
     y = np.random.default_rng(0).normal(size=(ROWS, 2))
     effects, explanation = values(module, rows, y, loss=CALLABLES[name], method=method)
-    wanted = slow_loop(
+    expected_effects = slow_loop(
         module,
         rows,
         lambda outputs: np.asarray(CALLABLES[name](outputs, y)),
         explanation.names,
     )
-    np.testing.assert_allclose(effects, wanted, atol=1e-9)
+    np.testing.assert_allclose(effects, expected_effects, atol=1e-9)
     assert explanation.outputs == ("all",)
 
 
@@ -101,17 +102,17 @@ def test_callable_loss_of_classes_sees_what_the_network_returns_and_keeps_the_cl
     effects, explanation = values(module, rows, y, loss=margin)
     assert explanation.outputs == ("all", "0", "1", "2")
     assert explanation.meta["loss"] == "margin"
-    wanted = slow_loop(
+    expected_effects = slow_loop(
         module, rows, lambda outputs: margin(outputs, y), explanation.names
     )
-    np.testing.assert_allclose(effects, wanted, atol=1e-9)
+    np.testing.assert_allclose(effects, expected_effects, atol=1e-9)
 
 
 @pytest.mark.parametrize("form", ["frame", "series", "list", "tensor"])
 def test_y_arrives_as_it_was_given(form):
     module, rows = net(1)
     y = np.linspace(0, 1, ROWS)
-    made = {
+    target_forms = {
         "frame": pd.DataFrame({"t": y, "e": y}),
         "series": pd.Series(y),
         "list": list(y),
@@ -124,9 +125,9 @@ def test_y_arrives_as_it_was_given(form):
         first = target["t"] if form == "frame" else target
         return (outputs[:, 0] - np.asarray(first)) ** 2
 
-    effects, _ = values(module, rows, made, loss=loss)
-    wanted, _ = values(module, rows, y, loss="squared_error")
-    np.testing.assert_allclose(effects, wanted, atol=1e-12)
+    effects, _ = values(module, rows, target_forms, loss=loss)
+    expected_effects, _ = values(module, rows, y, loss="squared_error")
+    np.testing.assert_allclose(effects, expected_effects, atol=1e-12)
     assert kinds == {
         {
             "frame": "DataFrame",
@@ -141,17 +142,19 @@ def test_y_arrives_as_it_was_given(form):
 def test_shapley_of_a_callable_loss_is_that_of_the_name(game):
     module, rows = net(1)
     y = np.linspace(-1, 1, ROWS)
-    asked = {"method": "shapley", "scope": "global", "game": game}
+    shapley_options = {"method": "shapley", "scope": "global", "game": game}
     effects, _ = values(
         module,
         rows,
         y,
         loss=lambda outputs, target: (outputs[:, 0] - target) ** 2,
-        **asked,
+        **shapley_options,
     )
-    wanted, _ = values(module, rows, y, loss="squared_error", **asked)
-    np.testing.assert_allclose(effects, wanted, atol=1e-9)
-    assert np.abs(wanted).max() > 1e-4
+    expected_effects, _ = values(
+        module, rows, y, loss="squared_error", **shapley_options
+    )
+    np.testing.assert_allclose(effects, expected_effects, atol=1e-9)
+    assert np.abs(expected_effects).max() > 1e-4
 
 
 def test_a_callable_loss_of_a_predictor_sees_both_classes():
@@ -164,11 +167,11 @@ def test_a_callable_loss_of_a_predictor_sees_both_classes():
         truth = np.stack([target == "no", target == "yes"], axis=1)
         return ((outputs - truth) ** 2).sum(axis=1)
 
-    asked = {"n_repeats": 2, **QUIET}
-    effects = explain_with(model, X, y, loss=brier, **asked)
+    explain_options = {"n_repeats": 2, **QUIET}
+    effects = explain_with(model, X, y, loss=brier, **explain_options)
     np.testing.assert_allclose(
         effects.values,
-        explain_with(model, X, y, loss="brier", **asked).values,
+        explain_with(model, X, y, loss="brier", **explain_options).values,
         atol=1e-9,
     )
 
@@ -214,15 +217,18 @@ def test_quantile_is_scikit_learns(level):
     module, rows = net(1)
     y = np.random.default_rng(0).normal(size=ROWS)
     effects, explanation = values(module, rows, y, loss=("quantile", level))
-    wanted = slow_loop(
+    expected_effects = slow_loop(
         module,
         rows,
         lambda outputs: mean_pinball_loss(y, outputs[:, 0], alpha=level),
         explanation.names,
     )
-    np.testing.assert_allclose(effects, wanted, atol=1e-9)
+    np.testing.assert_allclose(effects, expected_effects, atol=1e-9)
     assert explanation.meta["loss"] == f"quantile {level:g}"
-    best = min(mean_pinball_loss(y, np.full(ROWS, one), alpha=level) for one in y)
+    best = min(
+        mean_pinball_loss(y, np.full(ROWS, constant_guess), alpha=level)
+        for constant_guess in y
+    )
     assert explanation.meta["loss_scale"] == pytest.approx(best)
     if level == 0.5:
         np.testing.assert_allclose(
@@ -232,7 +238,8 @@ def test_quantile_is_scikit_learns(level):
 
 def test_poisson_is_scikit_learns():
     rng = np.random.default_rng(0)
-    mean, y = np.exp(rng.normal(size=50)), rng.poisson(1.0, 50).astype(float)
+    mean = np.exp(rng.normal(size=50))
+    y = rng.poisson(1.0, 50).astype(float)
     assert (y == 0).any()
     rows = poisson(torch.tensor(mean[:, None]), torch.tensor(y))
     assert float(rows.mean()) == pytest.approx(mean_poisson_deviance(y, mean))
@@ -285,10 +292,12 @@ def test_several_labels(softened):
     np.testing.assert_allclose(
         rows_alone.predictions, torch.sigmoid(module(rows)).detach().numpy(), atol=1e-12
     )
-    one = values(explained, rows, y, target=1)[0]
+    single_effects = values(explained, rows, y, target=1)[0]
     column = nn.Sequential(module, Column(1))
     if not softened:
-        np.testing.assert_allclose(one, values(column, rows, y[:, 1])[0], atol=1e-9)
+        np.testing.assert_allclose(
+            single_effects, values(column, rows, y[:, 1])[0], atol=1e-9
+        )
 
 
 class Column(nn.Module):
@@ -329,7 +338,9 @@ def test_a_forest_of_several_labels_and_its_scores():
     model = RandomForestClassifier(5, random_state=0).fit(X, y)
     scores = ["f1_macro", "label_ranking_average_precision", "roc_auc"]
     explanation = pg.explain(model, X, y, scoring=scores, n_repeats=2, **QUIET)
-    chance = np.stack([each[:, 1] for each in model.predict_proba(X)], axis=1)
+    chance = np.stack(
+        [label_chances[:, 1] for label_chances in model.predict_proba(X)], axis=1
+    )
     scores_seen = explanation.meta["scores"]
     assert scores_seen["f1_macro"] == pytest.approx(
         f1_score(y, chance >= 0.5, average="macro")

@@ -92,10 +92,8 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
 
 
 def test_a_table_that_does_not_fit_is_refused(tmp_path):
-    frame, model = (
-        table(),
-        pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx")),
-    )
+    frame = table()
+    model = pg.integrations.read_onnx(MODEL.write(tmp_path / "model.onnx"))
     with pytest.raises(InputError, match="'age'"):
         model.table_for(frame.drop(columns="age"))
     with pytest.raises(InputError, match="'member' must hold numbers for this model"):

@@ -19,17 +19,17 @@ def rows_and_targets(task, count=400, seed=0):
     x = random.normal(size=(count, COLUMNS)).astype(np.float32)
     x[:, 0] = np.round(x[:, 0], 1)
     x[:, 1] = x[:, 1] > 0.4
-    said = (
+    row_signal = (
         x[:, 0] * x[:, 2]
         + np.sin(3 * x[:, 3])
         + x[:, 1]
         + 0.3 * random.normal(size=count)
     )
     if task == "counts":
-        return x, random.poisson(np.exp(0.4 * said)).astype(np.float64)
+        return x, random.poisson(np.exp(0.4 * row_signal)).astype(np.float64)
     if task == "regression":
-        return x, 5 + said
-    return x, np.digitize(said, [0.4] if task == "two classes" else [-0.3, 0.8])
+        return x, 5 + row_signal
+    return x, np.digitize(row_signal, [0.4] if task == "two classes" else [-0.3, 0.8])
 
 
 def fit_histogram_boosting(task, x, y, **options):
@@ -115,10 +115,8 @@ def on_thresholds(trees, x, seed=1):
         limits = trees.threshold[inner & (trees.feature == column)]
         if len(limits):
             near = random.choice(limits, len(rows))
-            above, below = (
-                np.nextafter(near, np.float32(np.inf)),
-                np.nextafter(near, np.float32(-np.inf)),
-            )
+            above = np.nextafter(near, np.float32(np.inf))
+            below = np.nextafter(near, np.float32(-np.inf))
             rows[:, column] = np.choose(
                 random.integers(0, 4, len(rows)), [near, above, below, rows[:, column]]
             )
@@ -131,24 +129,26 @@ def on_thresholds(trees, x, seed=1):
 @pytest.mark.parametrize("library", FITS)
 def test_trees_say_what_their_library_says(library, task):
     x, y = rows_and_targets(task)
-    model, said = FITS[library](task, x, y)
+    model, library_outputs = FITS[library](task, x, y)
     trees = read_trees(model)
     trees.check(COLUMNS)
     assert len(trees.base) == (3 if task == "three classes" else 1)
     rows = on_thresholds(trees, x)
-    expected = np.asarray(said(rows), dtype=np.float64).reshape(len(rows), -1)
+    expected = np.asarray(library_outputs(rows), dtype=np.float64).reshape(
+        len(rows), -1
+    )
     assert np.ptp(expected, axis=0).min() > 0.5, "they say something"
-    found = trees(rows)
+    tree_outputs = trees(rows)
     # XGBoost adds up in float32.
     np.testing.assert_allclose(
-        found, expected, atol=1e-5 if library == "xgboost" else 1e-9, rtol=0
+        tree_outputs, expected, atol=1e-5 if library == "xgboost" else 1e-9, rtol=0
     )
     np.testing.assert_array_equal(
-        found[:7], trees(rows[:7]), err_msg="rows depend on each other"
+        tree_outputs[:7], trees(rows[:7]), err_msg="rows depend on each other"
     )
     again = Trees.from_arrays(trees.arrays(), COLUMNS)
-    np.testing.assert_array_equal(again(rows), found)
-    np.testing.assert_allclose(trees.scaled(0.5)(rows), found / 2, rtol=1e-12)
+    np.testing.assert_array_equal(again(rows), tree_outputs)
+    np.testing.assert_allclose(trees.scaled(0.5)(rows), tree_outputs / 2, rtol=1e-12)
 
 
 @pytest.mark.parametrize("task", ["regression", "three classes"])
@@ -160,15 +160,17 @@ def test_what_changes_with_some_columns_are_the_trees_that_split_on_them(library
     )
     trees = read_trees(FITS[library](task, x, y, **options)[0])
     for columns in ([0], [1, 3], [5], [COLUMNS + 9], range(COLUMNS)):
-        part = trees.splitting_on(columns)
-        other = x.copy()
+        column_trees = trees.splitting_on(columns)
+        changed_rows = x.copy()
         for column in columns:
             if column < COLUMNS:
-                other[:, column] = np.roll(other[:, column], 1)
+                changed_rows[:, column] = np.roll(changed_rows[:, column], 1)
         np.testing.assert_allclose(
-            part(other) - part(x), trees(other) - trees(x), atol=1e-12
+            column_trees(changed_rows) - column_trees(x),
+            trees(changed_rows) - trees(x),
+            atol=1e-12,
         )
-        assert not part.base.any()
+        assert not column_trees.base.any()
     assert len(trees.splitting_on([0]).roots) < len(trees.roots)
     nobody = trees.splitting_on([])
     assert nobody(x).shape == trees(x).shape
@@ -183,7 +185,7 @@ def test_the_first_rounds_are_the_model_of_fewer_rounds(library, task):
     few = trees.first(4)
     few.check(COLUMNS)
     together = len(trees.roots) // 25
-    rest = Trees(
+    remaining_trees = Trees(
         trees.feature,
         trees.threshold,
         trees.left,
@@ -191,49 +193,56 @@ def test_the_first_rounds_are_the_model_of_fewer_rounds(library, task):
         trees.roots[4 * together :],
         trees.base * 0,
     )
-    np.testing.assert_allclose(few(x) + rest(x), trees(x), atol=1e-12)
+    np.testing.assert_allclose(few(x) + remaining_trees(x), trees(x), atol=1e-12)
     assert len(few.feature) < len(trees.feature)
     assert trees.first(25) is trees
 
 
 def test_models_that_stopped_early_have_the_trees_they_predict_by():
     x, y = rows_and_targets("two classes")
-    lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
-    held = rows_and_targets("two classes", seed=5)
+    lightgbm = pytest.importorskip("lightgbm")
+    xgboost = pytest.importorskip("xgboost")
+    validation_rows = rows_and_targets("two classes", seed=5)
     stop = lightgbm.early_stopping(3, verbose=False)
     model = lightgbm.LGBMClassifier(n_estimators=300, verbosity=-1).fit(
-        x, y, eval_set=[held], callbacks=[stop]
+        x, y, eval_set=[validation_rows], callbacks=[stop]
     )
     trees = read_trees(model.booster_)
     assert len(trees.roots) == model.best_iteration_ < 300
     np.testing.assert_allclose(
-        trees(held[0])[:, 0], model.predict(held[0], raw_score=True), atol=1e-9
+        trees(validation_rows[0])[:, 0],
+        model.predict(validation_rows[0], raw_score=True),
+        atol=1e-9,
     )
     model = xgboost.XGBClassifier(n_estimators=300, early_stopping_rounds=3).fit(
-        x, y, eval_set=[held], verbose=False
+        x, y, eval_set=[validation_rows], verbose=False
     )
     trees = read_trees(model)
     assert len(trees.roots) == model.best_iteration + 1 < 300
     np.testing.assert_allclose(
-        trees(held[0])[:, 0], model.predict(held[0], output_margin=True), atol=1e-5
+        trees(validation_rows[0])[:, 0],
+        model.predict(validation_rows[0], output_margin=True),
+        atol=1e-5,
     )
 
 
 def test_catboosts_trees_of_other_shapes_are_read():
     for task in ("regression", "three classes"):
         x, y = rows_and_targets(task)
-        model, said = fit_catboost(task, x, y, grow_policy="Lossguide")
+        model, library_outputs = fit_catboost(task, x, y, grow_policy="Lossguide")
         np.testing.assert_allclose(
-            read_trees(model)(x), said(x).reshape(len(x), -1), atol=1e-9
+            read_trees(model)(x), library_outputs(x).reshape(len(x), -1), atol=1e-9
         )
 
 
 def test_a_constant_target_leaves_trees_of_one_leaf():
     x, _ = rows_and_targets("regression")
     for library in ("histogram_boosting", "lightgbm", "xgboost"):
-        model, said = FITS[library]("regression", x, np.full(len(x), 3.0))
+        model, library_outputs = FITS[library]("regression", x, np.full(len(x), 3.0))
         trees = read_trees(model)
-        np.testing.assert_allclose(trees(x)[:, 0], np.ravel(said(x)), atol=1e-6)
+        np.testing.assert_allclose(
+            trees(x)[:, 0], np.ravel(library_outputs(x)), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -257,7 +266,8 @@ def test_a_constant_target_leaves_trees_of_one_leaf():
 @pytest.mark.filterwarnings("ignore")
 def test_trees_of_other_kinds_are_refused(library, options, words):
     x, y = rows_and_targets("regression")
-    y, x[:, 0] = y - y.min() + 1, np.maximum(x[:, 0], 0)
+    y = y - y.min() + 1
+    x[:, 0] = np.maximum(x[:, 0], 0)
     model, _ = FITS[library]("regression", x, y, **options)
     with pytest.raises(NotImplementedError, match=words):
         read_trees(model)
@@ -333,7 +343,11 @@ DAMAGES = {
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [(name, place) for name, all_ in DAMAGES.items() for place in range(len(all_))],
+    [
+        (name, damage_number)
+        for name, all_ in DAMAGES.items()
+        for damage_number in range(len(all_))
+    ],
 )
 def test_trees_that_do_not_fit_are_refused(name, place):
     arrays = small().arrays()
@@ -344,12 +358,17 @@ def test_trees_that_do_not_fit_are_refused(name, place):
 
 def test_trees_of_another_kind_of_number_or_without_a_part_are_refused():
     arrays = small().arrays()
-    for name, part in arrays.items():
+    for name, tree_array in arrays.items():
         with pytest.raises(ValueError, match="trees"):
-            Trees.from_arrays(arrays | {name: part.astype(np.float16)}, 2)
+            Trees.from_arrays(arrays | {name: tree_array.astype(np.float16)}, 2)
         with pytest.raises((KeyError, ValueError)):
             Trees.from_arrays(
-                {other: arrays[other] for other in arrays if other != name}, 2
+                {
+                    other_name: arrays[other_name]
+                    for other_name in arrays
+                    if other_name != name
+                },
+                2,
             )
     with pytest.raises(ValueError, match="column"):
         Trees.from_arrays(arrays, 1)

@@ -24,11 +24,9 @@ class Merging(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(3, 3), requires_grad=False)
-        self.down, self.up, self.merged = (
-            nn.Parameter(torch.randn(1, 3)),
-            nn.Parameter(torch.randn(3, 1)),
-            False,
-        )
+        self.down = nn.Parameter(torch.randn(1, 3))
+        self.up = nn.Parameter(torch.randn(3, 1))
+        self.merged = False
 
     def train(self, mode: bool = True) -> Merging:
         super().train(mode)
@@ -47,7 +45,9 @@ class Fusing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.fused = nn.Linear(3, 3), nn.Linear(3, 3), False
+        self.one = nn.Linear(3, 3)
+        self.two = nn.Linear(3, 3)
+        self.fused = False
 
     def eval(self) -> Fusing:
         super().eval()
@@ -68,10 +68,8 @@ class Sampling(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mean, self.spread = (
-            nn.Parameter(torch.randn(3, 3)),
-            nn.Parameter(torch.full((3, 3), 0.1)),
-        )
+        self.mean = nn.Parameter(torch.randn(3, 3))
+        self.spread = nn.Parameter(torch.full((3, 3), 0.1))
         self.register_buffer("shift", torch.zeros(3))
         self.draws = True
 
@@ -95,7 +93,7 @@ def stepped(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
     """Return the weights after one step of training."""
     torch.manual_seed(1)
     optimizer = torch.optim.SGD(
-        [one for one in net.parameters() if one.requires_grad], lr=0.1
+        [parameter for parameter in net.parameters() if parameter.requires_grad], lr=0.1
     )
     functional.cross_entropy(net(x), y).backward()
     optimizer.step()
@@ -114,15 +112,14 @@ def without_maps() -> list[str]:
 @pytest.mark.parametrize("kind", [Merging, Fusing, Sampling])
 @pytest.mark.parametrize("method", without_maps())
 def test_a_step_of_training_is_that_of_a_copy_that_nobody_explained(kind, method):
-    x, y = (
-        torch.randn(24, 3, generator=torch.Generator().manual_seed(2)),
-        torch.arange(24) % 2,
+    x = torch.randn(24, 3, generator=torch.Generator().manual_seed(2))
+    y = torch.arange(24) % 2
+    net = network(kind)
+    explain_arguments = {"shapley": {"references": 5}, "lime": {"samples": 40}}.get(
+        method, {}
     )
-    net, given = (
-        network(kind),
-        {"shapley": {"references": 5}, "lime": {"samples": 40}}.get(method, {}),
-    )
-    other, names = copy.deepcopy(net), list(net.state_dict())
+    copied_network = copy.deepcopy(net)
+    names = list(net.state_dict())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         explain_with(
@@ -133,24 +130,26 @@ def test_a_step_of_training_is_that_of_a_copy_that_nobody_explained(kind, method
             random_state=0,
             progress=False,
             returns="logits",
-            **given,
+            **explain_arguments,
         )
     assert list(net.state_dict()) == names
-    assert [part.training for part in net.modules()] == [
-        part.training for part in other.modules()
+    assert [submodule.training for submodule in net.modules()] == [
+        submodule.training for submodule in copied_network.modules()
     ]
     assert all(
-        torch.equal(one, other.state_dict()[name])
-        for name, one in net.state_dict().items()
+        torch.equal(state_tensor, copied_network.state_dict()[name])
+        for name, state_tensor in net.state_dict().items()
     )
-    wanted = stepped(other, x, y)
-    for name, one in stepped(net, x, y).items():
-        torch.testing.assert_close(one, wanted[name], rtol=0, atol=0)
+    expected_state = stepped(copied_network, x, y)
+    for name, stepped_tensor in stepped(net, x, y).items():
+        torch.testing.assert_close(stepped_tensor, expected_state[name], rtol=0, atol=0)
 
 
-def attributes(part: nn.Module) -> dict[str, Any]:
+def attributes(submodule: nn.Module) -> dict[str, Any]:
     return {
-        name: value for name, value in vars(part).items() if not name.startswith("_")
+        name: value
+        for name, value in vars(submodule).items()
+        if not name.startswith("_")
     }
 
 
@@ -197,10 +196,8 @@ def test_what_a_forward_keeps_stays():
 
 
 def test_a_network_and_a_part_of_it_are_explained_by_two_threads():
-    net, x = (
-        network(Merging),
-        torch.randn(8, 3, generator=torch.Generator().manual_seed(2)),
-    )
+    net = network(Merging)
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(2))
     before = copy.deepcopy(net.state_dict())
     failed: list[BaseException] = []
 
@@ -217,11 +214,17 @@ def test_a_network_and_a_part_of_it_are_explained_by_two_threads():
         except BaseException as error:  # noqa: BLE001 — of a thread
             failed.append(error)
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in (net, net[0], net)]
+    threads = [
+        threading.Thread(target=work, args=(explained_network,))
+        for explained_network in (net, net[0], net)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert not failed
     assert not net[0].merged
-    assert all(torch.equal(one, before[name]) for name, one in net.state_dict().items())
+    assert all(
+        torch.equal(state_tensor, before[name])
+        for name, state_tensor in net.state_dict().items()
+    )

@@ -8,18 +8,21 @@ from permgrad.models.vectors import VectorCache, vectors_kept_in
 
 
 def encoded(cells, folder, cache=None, encoder="named", calls=None):
-    def encode(places):
-        calls.extend(cells[place] for place in places.tolist())
+    def encode(cell_positions):
+        calls.extend(cells[position] for position in cell_positions.tolist())
         return np.array(
-            [[len(cells[place]), ord(cells[place][0])] for place in places.tolist()],
+            [
+                [len(cells[position]), ord(cells[position][0])]
+                for position in cell_positions.tolist()
+            ],
             dtype=np.float32,
         )
 
     with vectors_kept_in(folder):
-        found = (cache or VectorCache()).vectors(
-            cells, encode, encoder, lambda place: cells[place].encode()
+        cell_vectors = (cache or VectorCache()).vectors(
+            cells, encode, encoder, lambda position: cells[position].encode()
         )
-    assert found.tolist() == [[len(cell), ord(cell[0])] for cell in cells]
+    assert cell_vectors.tolist() == [[len(cell), ord(cell[0])] for cell in cells]
 
 
 def test_another_process_reads_what_one_has_kept(tmp_path):
@@ -52,7 +55,8 @@ def test_encoders_without_a_name_are_not_kept(tmp_path):
 
 
 def test_many_cells_are_kept_in_pieces(tmp_path):
-    cells, calls = [f"{k} cells" for k in range(600)], []
+    cells = [f"{k} cells" for k in range(600)]
+    calls = []
     encoded(cells, tmp_path, calls=calls)
     assert len(list(tmp_path.iterdir())) == 3
     encoded(cells[::-1], tmp_path, calls=calls)

@@ -161,7 +161,7 @@ def _direction(i, name, outputs, rng):
             "label": label,
             "mean": _normalised(mean),
         }
-    at = np.linspace(0, 90, 9)
+    grid_points = np.linspace(0, 90, 9)
     slope = (-1) ** i * 0.3 / (1 + i)
     mean = np.repeat(
         (0.5 + slope * np.linspace(-1, 1, 9) + 0.01 * rng.normal(size=9))[:, None],
@@ -170,8 +170,8 @@ def _direction(i, name, outputs, rng):
     )
     return {
         "kind": "numeric",
-        "at": at.tolist(),
-        "label": [f"{x:.0f}" for x in at],
+        "at": grid_points.tolist(),
+        "label": [f"{x:.0f}" for x in grid_points],
         "mean": _normalised(mean),
     }
 
@@ -235,16 +235,14 @@ def foreign_figure() -> str:
     return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 20"><rect width="20" height="20"/></svg>'
 
 
-def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
+def constant_of(task: str, truth, predicted_values, classes=(), learned=None) -> dict:
     """What ``metrics.json`` holds of the constant: its scores, and whether a model that says this is ahead of it.
 
     ``learned`` are the shares of the classes, or the mean, of the training rows; None: those of the test rows.
     """
     if task == "regression":
-        codes, guess = (
-            np.asarray(truth, dtype=float),
-            np.full(len(truth), np.mean(truth) if learned is None else learned),
-        )
+        codes = np.asarray(truth, dtype=float)
+        guess = np.full(len(truth), np.mean(truth) if learned is None else learned)
         scores = evaluate(task, codes, predictions=guess)
     else:
         codes = np.array([list(classes).index(label) for label in truth])
@@ -257,7 +255,7 @@ def constant_of(task: str, truth, said, classes=(), learned=None) -> dict:
         scores = evaluate(task, truth, probabilities=guess, classes=list(classes))
     compared = skill(
         task,
-        Predicted(codes, np.asarray(said, dtype=float)),
+        Predicted(codes, np.asarray(predicted_values, dtype=float)),
         Predicted(codes, guess),
         seed=0,
     )
@@ -429,7 +427,8 @@ def with_answers(
     content: Assessment, rows: int = 60, names: Sequence[str] | None = None
 ) -> Assessment:
     """Add what the tabs Features and Rows show: cards of features and listed rows, all of the local explanation."""
-    rng, local = np.random.default_rng(1), content.local
+    rng = np.random.default_rng(1)
+    local = content.local
     names = list(local.names) if names is None else list(names)
     classes = (
         None
@@ -464,11 +463,11 @@ def with_answers(
         numbers={},
     )
 
-    def predict(places, changed):
+    def predict(row_positions, changed):
         numbers = changed.select_dtypes("number").fillna(0).to_numpy()
         return (
             1 / (1 + np.exp(-(numbers - 60) / 20))[:, : len(outputs)]
-            + 0.001 * places[:, None]
+            + 0.001 * row_positions[:, None]
         )
 
     cards, curves = feature_cards(
@@ -501,8 +500,11 @@ def with_answers(
 
 def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
     """Features and their pairs. The first pair works together, the second pair can stand in for each other."""
-    rng, count = np.random.default_rng(seed), len(names)
-    members = [(place,) for place in range(count)] + list(combinations(range(count), 2))
+    rng = np.random.default_rng(seed)
+    count = len(names)
+    members = [(feature_index,) for feature_index in range(count)] + list(
+        combinations(range(count), 2)
+    )
     values = np.concatenate(
         [0.05 - 0.005 * np.arange(count), rng.normal(0, 0.0004, len(members) - count)]
     )[:, None]
@@ -510,7 +512,7 @@ def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
     std = np.full(values.shape, 0.0005)
     pairs = len(members) - count
     return global_explanation(
-        tuple(" × ".join(names[place] for place in each) for each in members), (), task="regression",
+        tuple(" × ".join(names[feature_index] for feature_index in member) for member in members), (), task="regression",
         values=values, std_error=std, low=values - 2 * std, high=values + 2 * std, members=tuple(members),
         p_values=np.where(np.abs(values) > 4 * std, 1e-6, 0.4), parts={}, branches=None, direction=None,
         meta={"quantity": "increase of the loss", "unit": "nats per row", "confidence": 0.95, "interactions": {
@@ -522,7 +524,8 @@ def modalities_explanation() -> Explanation:
     """Two inputs that work together, and one that adds nothing."""
     pairs = pairs_explanation(("image", "table", "note"))
     alone, last = (
-        np.array([[one], [0.02], [0.0], *[[np.nan]] * 3]) for one in (0.06, 0.04)
+        np.array([[interval_end], [0.02], [0.0], *[[np.nan]] * 3])
+        for interval_end in (0.06, 0.04)
     )
     return replace(pairs, parts={"alone": alone, "last": last}, groups="modality")
 

@@ -19,7 +19,8 @@ from permgrad.assess.sections.what_if import rows_of
 from permgrad.pages import whatif
 
 pytestmark = [needs_browser, pytest.mark.usefixtures("undrawn_file")]
-LISTED, ASKED = 60, 3
+LISTED = 60
+ASKED = 3
 
 SEARCH = """
 const model = WhatIf.loaded(Page.data("rows").whatIf);
@@ -86,10 +87,10 @@ return seen;
 def case_of(name: str):
     """Return a model, listed rows, and a page with them."""
     case = what_if_check.CASES[name](1)
-    some = (
+    allowed_rows = (
         case.rows if case.model.na else case.rows[case.rows["n3"] != -9]
     )  # else it is a value
-    listed = some[:LISTED].reset_index(drop=True)
+    listed = allowed_rows[:LISTED].reset_index(drop=True)
     content = whatif.what_if(
         case.model,
         rows_of(case.model, case.model.encode_rows(listed), np.arange(LISTED)),
@@ -104,7 +105,8 @@ def changed_row(model, row: pd.DataFrame, changes) -> pd.DataFrame:
     }
     row = row.reset_index(drop=True)
     for name, cell in changes.items():
-        kind, words = forms[name]["kind"], forms[name].get("words")
+        kind = forms[name]["kind"]
+        words = forms[name].get("words")
         value = pd.Timestamp(cell, unit="s") if kind == "date" else cell
         if kind == "boolean":
             value = words[int(cell)] if words else bool(cell)
@@ -139,20 +141,18 @@ def spreads(listed: pd.DataFrame) -> dict[str, float]:
 )
 def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
     model, listed, page = case_of(name)
-    seen = visit(page, tmp_path, SEARCH.replace("ASKED", str(ASKED))).quiet()
-    classes, units, results, fewest, ratios = (
-        hasattr(model, "classes_"),
-        spreads(listed),
-        0,
-        [],
-        [],
-    )
-    assert {"n0", "member"} <= set(seen["names"])
-    assert "note" not in seen["names"], "texts cannot be set"
-    fixed = [column for column in listed if column not in seen["names"]]
-    for at, asked in enumerate(seen["found"]):
-        row = listed.iloc[[at]]
-        for result in [*asked["first"], *asked["without"]]:
+    search_facts = visit(page, tmp_path, SEARCH.replace("ASKED", str(ASKED))).quiet()
+    classes = hasattr(model, "classes_")
+    units = spreads(listed)
+    results = 0
+    fewest = []
+    ratios = []
+    assert {"n0", "member"} <= set(search_facts["names"])
+    assert "note" not in search_facts["names"], "texts cannot be set"
+    fixed = [column for column in listed if column not in search_facts["names"]]
+    for row_index, search_result in enumerate(search_facts["found"]):
+        row = listed.iloc[[row_index]]
+        for result in [*search_result["first"], *search_result["without"]]:
             results += 1
             new = changed_row(model, row, result["changes"])
             there = model.predict_proba(new)[0] if classes else model.predict(new)
@@ -161,71 +161,82 @@ def test_results_are_those_of_the_model_in_python_few_and_near(name, tmp_path):
                 result["predicted"], there, atol=1e-5 * scale, rtol=0
             )
             if classes:
-                assert model.predict(new)[0] == model.classes_[asked["wish"]]
+                assert model.predict(new)[0] == model.classes_[search_result["wish"]]
             else:
-                assert there[0] >= asked["wish"] - 1e-5 * scale
+                assert there[0] >= search_result["wish"] - 1e-5 * scale
             apart = 0.0
             for column in result["changes"]:
-                before, after = row[column].iloc[0], new[column].iloc[0]
+                before = row[column].iloc[0]
+                after = new[column].iloc[0]
                 far = abs(number(after) - number(before))
                 apart += 1.0 if np.isnan(far) else far / units[column]
-                known = (
+                known_cells = (
                     listed[column].map(number) if column in units else listed[column]
                 )
                 assert (
-                    np.isclose(known, number(after), rtol=1e-6).any()
+                    np.isclose(known_cells, number(after), rtol=1e-6).any()
                     if column in units
-                    else after in set(known)
+                    else after in set(known_cells)
                 )
             assert result["distance"] == pytest.approx(apart, rel=1e-4)
             assert 1 <= len(result["changes"]) <= 3
-        sets = [frozenset(result["changes"]) for result in asked["first"]]
+        sets = [frozenset(result["changes"]) for result in search_result["first"]]
         assert not any(
-            one <= other for one in sets for other in sets if one is not other
+            smaller_set <= larger_set
+            for smaller_set in sets
+            for larger_set in sets
+            if smaller_set is not larger_set
         )
-        assert asked["gone"] not in {
-            column for result in asked["without"] for column in result["changes"]
+        assert search_result["gone"] not in {
+            column
+            for result in search_result["without"]
+            for column in result["changes"]
         }
-        want = model.classes_[asked["wish"]] if classes else (asked["wish"], None)
+        want = (
+            model.classes_[search_result["wish"]]
+            if classes
+            else (search_result["wish"], None)
+        )
         python = pg.counterfactuals(
             model, row, listed, want=want, max_changes=3, fixed=fixed
         )
-        assert bool(len(python)) == bool(asked["first"])
-        if asked["first"]:
+        assert bool(len(python)) == bool(search_result["first"])
+        if search_result["first"]:
             best = python.to_frame().sort_values(["changes", "distance"]).iloc[0]
-            fewest.append(len(asked["first"][0]["changes"]) - best["changes"])
+            fewest.append(len(search_result["first"][0]["changes"]) - best["changes"])
             if not fewest[-1]:
-                ratios.append(asked["first"][0]["distance"] / best["distance"])
+                ratios.append(search_result["first"][0]["distance"] / best["distance"])
     assert results >= ASKED
     assert max(fewest) <= 0, "as few changes as pg.counterfactuals makes"
     assert np.median(ratios) <= 1.1, "as near"
-    assert seen["impossible"] == []
+    assert search_facts["impossible"] == []
 
 
 def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
     _, _, page = case_of("mixed")
-    seen = visit(page, tmp_path, PANEL).quiet()
-    assert seen["button"] == ["What would have to differ?"]
-    assert len(seen["choices"]) == 2, "one of three classes is predicted already"
-    wanted = seen["choices"][0]
-    assert seen["said"].startswith(
-        f"With one of these changes the model predicts {wanted}:"
+    panel_facts = visit(page, tmp_path, PANEL).quiet()
+    assert panel_facts["button"] == ["What would have to differ?"]
+    assert len(panel_facts["choices"]) == 2, "one of three classes is predicted already"
+    wished_class = panel_facts["choices"][0]
+    assert panel_facts["said"].startswith(
+        f"With one of these changes the model predicts {wished_class}:"
     )
-    assert 1 <= len(seen["found"]) <= 4
+    assert 1 <= len(panel_facts["found"]) <= 4
     assert all(
-        f". {wanted}: " in line and " → " in line and line.endswith("Fill in")
-        for line in seen["found"]
+        f". {wished_class}: " in line and " → " in line and line.endswith("Fill in")
+        for line in panel_facts["found"]
     )
-    assert f"Now predicted: {wanted}, was " in seen["after"][0]
-    assert "Now predicted" not in seen["before"][0]
-    assert seen["open"]
+    assert f"Now predicted: {wished_class}, was " in panel_facts["after"][0]
+    assert "Now predicted" not in panel_facts["before"][0]
+    assert panel_facts["open"]
     assert sorted(
-        part.split(":")[0] for part in seen["found"][0].split(". ")[0].split("; ")
-    ) == sorted(seen["changed"])
-    assert seen["none"].startswith(
-        f"No change of up to three columns was found with which the model predicts {wanted}."
+        change_text.split(":")[0]
+        for change_text in panel_facts["found"][0].split(". ")[0].split("; ")
+    ) == sorted(panel_facts["changed"])
+    assert panel_facts["none"].startswith(
+        f"No change of up to three columns was found with which the model predicts {wished_class}."
     )
-    assert seen["kept"], "columns that stay do so in the next row"
+    assert panel_facts["kept"], "columns that stay do so in the next row"
 
 
 def test_a_number_is_typed_by_the_reader(tmp_path):
@@ -241,15 +252,17 @@ def test_a_number_is_typed_by_the_reader(tmp_path):
     )
     rows = model.fit(table, 5000 * table["n0"] + 1e5).encode_rows(table[:LISTED])
     page = page_of_rows(whatif.what_if(model, rows_of(model, rows, np.arange(LISTED))))
-    seen = visit(page, tmp_path, PANEL).quiet()
-    assert seen["choices"] == ["at least", "at most"]
-    assert seen["said"].startswith(
+    panel_facts = visit(page, tmp_path, PANEL).quiet()
+    assert panel_facts["choices"] == ["at least", "at most"]
+    assert panel_facts["said"].startswith(
         "With one of these changes the model predicts at least "
     )
-    assert seen["empty"] == "Type the prediction that is wanted."
-    assert seen["already"] == "The model predicts so already."
-    limit = float(re.search(r"at least ([\d,]+)", seen["said"])[1].replace(",", ""))
-    for line in seen["found"]:
+    assert panel_facts["empty"] == "Type the prediction that is wanted."
+    assert panel_facts["already"] == "The model predicts so already."
+    limit = float(
+        re.search(r"at least ([\d,]+)", panel_facts["said"])[1].replace(",", "")
+    )
+    for line in panel_facts["found"]:
         assert (
             float(re.search(r"Prediction: ([\d,]+)", line)[1].replace(",", ""))
             >= limit - 1

@@ -23,12 +23,14 @@ def test_a_factor_is_found_though_the_error_is_a_few_points(factor):
     assert max(curve.error for curve in curves) < 0.03, "precondition"
     assert sum(how_far_off([curve]) == "clearly" for curve in curves) >= 18
     times = [times_too_many(curve) for curve in curves]
-    assert np.median([one for one in times if one]) == pytest.approx(factor, rel=0.15)
+    assert np.median(
+        [found_factor for found_factor in times if found_factor]
+    ) == pytest.approx(factor, rel=0.15)
 
 
 def test_right_probabilities_and_frequent_classes_have_no_ratio():
-    said = [how_far_off([drawn(seed)]) for seed in range(60)]
-    assert said.count("clearly") <= 1
+    ratio_words = [how_far_off([drawn(seed)]) for seed in range(60)]
+    assert ratio_words.count("clearly") <= 1
     rng = np.random.default_rng(0)
     chance = rng.uniform(0.2, 0.9, 3000)
     assert times_too_many(reliability(rng.random(3000) < chance, chance / 2)) is None
@@ -36,9 +38,9 @@ def test_right_probabilities_and_frequent_classes_have_no_ratio():
 
 def test_the_sentence_says_how_many_times():
     facts = {"form": "ratio", "class": "ill", "all": 4000, "there": 81}
-    said = Writer({**facts, "times": 2.03, "expected": 164}).sentence(CALIBRATION)
-    assert said == (
+    sentence = Writer({**facts, "times": 2.03, "expected": 164}).sentence(CALIBRATION)
+    assert sentence == (
         "It predicts twice as many ill as there are: its probabilities add up to 164 of 4,000 rows, and 81 are."
     )
-    said = Writer({**facts, "times": 3.21, "expected": 260}).sentence(CALIBRATION)
-    assert said.startswith("It predicts 3.2 times as many ill as there are")
+    sentence = Writer({**facts, "times": 3.21, "expected": 260}).sentence(CALIBRATION)
+    assert sentence.startswith("It predicts 3.2 times as many ill as there are")

@@ -27,11 +27,9 @@ def explained(method: str, y=None) -> pg.Explanation:
 
 def test_effects_on_outputs_and_on_the_loss_have_their_own_words():
     y = slope(rows()) + np.random.default_rng(1).normal(size=300)
-    of_loss, of_games, of_curves = (
-        explained("permgrad", y),
-        explained("permgrad"),
-        explained("ale", y),
-    )
+    of_loss = explained("permgrad", y)
+    of_games = explained("permgrad")
+    of_curves = explained("ale", y)
     assert claim_of(of_loss) is OF_LOSS
     assert claim_of(of_games) is OF_DIVERGENCE
     assert claim_of(of_curves) is OF_METHODS
@@ -40,11 +38,11 @@ def test_effects_on_outputs_and_on_the_loss_have_their_own_words():
     assert f"{clear} matters {end}\n" in of_loss.summary()
     changes = f"{clear} changes what the model says {end}"
     assert f"{changes} Whether rightly was not asked: pass y.\n" in of_games.summary()
-    asked = "Whether rightly was not asked: pass y, with method='permgrad'."
-    assert f"{changes} {asked}\n" in of_curves.summary()
-    for other in (of_games, of_curves):
-        assert "matter" not in other.summary()
-        assert "clearly changes what the model says" in other.to_html()
+    advice_text = "Whether rightly was not asked: pass y, with method='permgrad'."
+    assert f"{changes} {advice_text}\n" in of_curves.summary()
+    for curve_or_game in (of_games, of_curves):
+        assert "matter" not in curve_or_game.summary()
+        assert "clearly changes what the model says" in curve_or_game.to_html()
 
 
 def test_scores_need_y_and_pairs_interact():

@@ -17,7 +17,8 @@ from permgrad.pages.charts.errors import calibration
 from permgrad.pages.tabs import decisions
 from permgrad.pages.views import SectionView
 
-PATIENTS, VISITS = 40, 5
+PATIENTS = 40
+VISITS = 5
 WHO = Dependence(np.repeat(np.arange(PATIENTS), VISITS), name="patient")
 
 
@@ -70,10 +71,8 @@ def test_levels_are_compared_by_patients():
     rng = np.random.default_rng(2)
     clear = []
     for _ in range(60):
-        outcome, ward = (
-            visits(rng.normal(size=PATIENTS)),
-            visits(rng.choice(["a", "b"], PATIENTS)),
-        )
+        outcome = visits(rng.normal(size=PATIENTS))
+        ward = visits(rng.choice(["a", "b"], PATIENTS))
         levels = levels_of(pd.Series(ward))
         first, second = level_table(levels, outcome, None, np.arange(len(outcome)), WHO)
         apart = abs(first["outcome"] - second["outcome"]) > 2 * np.hypot(

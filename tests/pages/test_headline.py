@@ -124,13 +124,15 @@ def test_the_page_says_what_the_constant_predicts():
 def test_the_metrics_table_always_has_the_constant(task):
     content = report_content(task=task)
     assert content.metrics["baselines"], "with baselines, and below without"
-    for each in (
+    for assessed_content in (
         content,
         dataclasses.replace(content, metrics={**content.metrics, "baselines": {}}),
     ):
         table = next(
             block
-            for kind, block in tab_view(summary.TAB, each).sections[0].blocks
+            for kind, block in tab_view(summary.TAB, assessed_content)
+            .sections[0]
+            .blocks
             if kind == "table"
         )
         label = (
@@ -151,8 +153,8 @@ def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
         for kind, block in tab_view(summary.TAB, content).sections[0].blocks
         if kind == "table"
     )
-    place = [name for name, _ in table.columns].index("R²\u00a0↑")
-    assert table.rows[-1][place].text == "0"
+    column_index = [name for name, _ in table.columns].index("R²\u00a0↑")
+    assert table.rows[-1][column_index].text == "0"
 
 
 # ------------------------------------------------------------------------------------------------------- the verdict
@@ -186,7 +188,10 @@ def test_few_rows_are_advised_to_be_more_and_else_the_features_are_to_blame(
         explanation=report_content().explanation,
     )
     content.constant["learnt"] = False
-    words = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
+    words = {
+        verdict_entry["facts"]["kind"]: verdict_entry["sentence"]
+        for verdict_entry in verdict(content)
+    }
     assert (
         words["features"]
         == "It is not shown that what it relies on helps to predict outcome."
@@ -247,18 +252,18 @@ def test_shares_outside_0_to_1_become_words(content):
 def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(
     content, share, words
 ):
-    other = None if share is None else 1 - share
+    tabular_share = None if share is None else 1 - share
     shares = {
-        name: {**OUTSIDE[name], "share": own}
-        for name, own in (("tabular", other), ("image", share))
+        name: {**OUTSIDE[name], "share": path_share}
+        for name, path_share in (("tabular", tabular_share), ("image", share))
     }
     assert map_words(shares).startswith(words)
     assert any(row.heat is not None for row in content.rows), "the page shows maps"
-    said = (
+    share_told = (
         "its activation maps show only a small part of the prediction"
         in render_report(dataclasses.replace(content, branches=shares))
     )
-    assert said == bool(words)
+    assert share_told == bool(words)
     if share == 0.03:
         without = [
             dataclasses.replace(row, image=None, heat=None) for row in content.rows
@@ -291,7 +296,11 @@ def test_the_waterfall_of_a_number_names_the_target():
     content = report_content(task="regression", target="height")
     assert content.rows, "there is a row to show"
     figures = data_of(render_report(content))["figures"].values()
-    assert {one["label"] for one in figures if one["kind"] == "steps"} == {"height"}
+    assert {
+        figure_data["label"]
+        for figure_data in figures
+        if figure_data["kind"] == "steps"
+    } == {"height"}
 
 
 @pytest.mark.parametrize(

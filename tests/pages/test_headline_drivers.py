@@ -19,7 +19,7 @@ from permgrad.pages.tabs.trust import methods
 from permgrad.pages.views import SectionView
 from permgrad.runs.run.summary import _feature_lines
 
-NAMES = tuple(f"feature{place}" for place in range(8))
+NAMES = tuple(f"feature{feature_number}" for feature_number in range(8))
 
 
 def told(p_values, values=None):
@@ -48,33 +48,44 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
     )
     assert holm(p_values).min() > 0.05
     content = told(p_values)
-    said = say("features", features(content))
+    sentence = say("features", features(content))
     assert (
-        said
+        sentence
         == "None of 8 features clearly matters (no p-value is below 5\u00a0% after Holm's correction)."
     )
 
 
 def test_only_what_is_certain_is_named_and_larger_estimates_are_called_uncertain():
-    found = features(told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]))
-    assert [one["name"] for one in found["leading"]] == [
+    feature_facts = features(told([1e-6, 0.03, 1e-5, 0.5, 1e-4, 1e-9, 0.9, 0.9]))
+    assert [
+        leading_feature["name"] for leading_feature in feature_facts["leading"]
+    ] == [
         "feature0",
         "feature2",
         "feature4",
     ]
-    assert [(one["name"], one["place"]) for one in found["uncertain"]] == [
+    assert [
+        (uncertain_feature["name"], uncertain_feature["place"])
+        for uncertain_feature in feature_facts["uncertain"]
+    ] == [
         ("feature1", 2),
         ("feature3", 4),
     ]
-    assert found["relies"] == "relies most"
+    assert feature_facts["relies"] == "relies most"
     larger = features(
         told(
             [0.2, 1e-6, 0.3, 1e-5, 0.9, 0.9, 0.9, 0.9],
             [0.61, *np.linspace(0.06, 0.01, 7)],
         )
     )
-    assert [one["name"] for one in larger["leading"]] == ["feature1", "feature3"]
-    assert [one["name"] for one in larger["uncertain"]] == ["feature0", "feature2"]
+    assert [leading_feature["name"] for leading_feature in larger["leading"]] == [
+        "feature1",
+        "feature3",
+    ]
+    assert [uncertain_feature["name"] for uncertain_feature in larger["uncertain"]] == [
+        "feature0",
+        "feature2",
+    ]
     assert larger["relies"] == "clearly relies"
     assert (
         features(told([1e-6, 1e-6, 1e-5, 0.5, 1e-4, 0.2, 0.9, 0.9]))["uncertain"] == []
@@ -82,7 +93,10 @@ def test_only_what_is_certain_is_named_and_larger_estimates_are_called_uncertain
     partly = features(
         told([0.02, 0.02, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan])
     )
-    assert [one["name"] for one in partly["leading"]] == ["feature0", "feature1"]
+    assert [leading_feature["name"] for leading_feature in partly["leading"]] == [
+        "feature0",
+        "feature1",
+    ]
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
@@ -104,10 +118,10 @@ def test_importances_are_said_as_the_loss_without_the_feature(loss):
         explanation=dataclasses.replace(content.explanation, meta=meta),
         metrics=metrics,
     )
-    said = say("features", features(content))
+    sentence = say("features", features(content))
     power = 1 if loss == "cross_entropy" else 0.5
     label = "log loss" if loss == "cross_entropy" else "RMSE"
-    assert said.startswith(
+    assert sentence.startswith(
         f"8 of 8 features clearly matter. It relies most on feature0: without it the {label} rises from "
         f"{number(0.5**power)} to {number(0.7**power)} (a constant has {number(0.9**power)}). Next, feature1: to "
         f"{number((0.5 + content.explanation.values[1, 0]) ** power)}"
@@ -156,8 +170,8 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
 
 
 def test_harm_beyond_doubt_is_no_reliance():
-    found = told([1e-9] + [0.9] * 7, [-0.3, *np.linspace(0.2, 0.01, 7)])
-    assert features(found)["clear"] == 0
+    harmful_content = told([1e-9] + [0.9] * 7, [-0.3, *np.linspace(0.2, 0.01, 7)])
+    assert features(harmful_content)["clear"] == 0
 
 
 def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
@@ -167,11 +181,15 @@ def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
     assert sum(shown["clear"]) == (holm(p_values) < 0.05).sum() > 2
 
 
-def order_of(other, main) -> list[str]:
+def order_of(paper_explanation, main) -> list[str]:
     """The order of the features by another method, from the ranks that the page shows."""
-    other = dataclasses.replace(other, method="permgrad_paper")
+    paper_explanation = dataclasses.replace(paper_explanation, method="permgrad_paper")
     content = Assessment(
-        title="t", target="y", task="classification", explanation=main, paper=other
+        title="t",
+        target="y",
+        task="classification",
+        explanation=main,
+        paper=paper_explanation,
     )
     section = SectionView("methods", "Other methods on the same model")
     methods(section, content, main)
@@ -183,7 +201,7 @@ def test_other_methods_are_ranked_by_what_compares():
     """A method with numbers for each class alone is not ranked by the first class where the others are for all rows."""
     main = global_explanation(names=("a", "b", "c"))
     values = np.array([[0.1, -0.1, 5.0], [3.0, 3.0, 0.0], [-4.0, 4.0, 4.0]])
-    other = dataclasses.replace(
+    other_explanation = dataclasses.replace(
         main,
         values=values,
         outputs=("low", "middle", "high"),
@@ -193,7 +211,7 @@ def test_other_methods_are_ranked_by_what_compares():
         p_values=None,
         parts={},
     )
-    assert other.ranking() == ["b", "a", "c"], "the first class alone"
-    assert order_of(other, main) == ["c", "b", "a"]
+    assert other_explanation.ranking() == ["b", "a", "c"], "the first class alone"
+    assert order_of(other_explanation, main) == ["c", "b", "a"]
     same = dataclasses.replace(main, values=main.values[::-1].copy())
     assert order_of(same, main) == same.ranking("all")

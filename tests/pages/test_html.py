@@ -143,14 +143,14 @@ def test_pictures_have_words_tables_have_captions_and_names_are_unique(page):
     assert sum(tag == "h1" for tag, _ in page.elements) == 1
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    known = {f"#{name}" for name in ids}
+    known_anchors = {f"#{name}" for name in ids}
     used = {
         value
         for _, attributes in page.elements
         for key, value in attributes.items()
         if key.endswith("href")
     }
-    assert {value for value in used if value and value.startswith("#")} <= known
+    assert {value for value in used if value and value.startswith("#")} <= known_anchors
 
 
 def test_nothing_points_outside(page, ordinary):
@@ -301,11 +301,11 @@ def test_importances_without_intervals_and_p_explain_neither(undrawn):
 def test_numbers_that_are_no_loss_are_named(undrawn):
     content = light_content()
     meta = {**content.explanation.meta, "quantity": "decrease of the score"}
-    other = dataclasses.replace(
+    changed_content = dataclasses.replace(
         content, explanation=dataclasses.replace(content.explanation, meta=meta)
     )
     assert "how much the model's loss grows" in Page(render_report(content)).text
-    text = Page(render_report(other)).text
+    text = Page(render_report(changed_content)).text
     assert "how much the model's loss grows" not in text
     assert "The numbers are: decrease of the score" in text
 
@@ -337,27 +337,30 @@ def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(
         "interaction": interaction,
         "total": total,
     }
-    own = dataclasses.replace(
+    branch_content = dataclasses.replace(
         content, explanation=dataclasses.replace(content.explanation, branches=branches)
     )
-    text = Page(render_report(own)).text
+    text = Page(render_report(branch_content)).text
     assert ("Interaction of the paths: " in text) == (words is not None)
     assert words is None or words in text
     if words:
         older = dataclasses.replace(
-            own.explanation, branches={**branches, "total": {"importance": 0.241}}
+            branch_content.explanation,
+            branches={**branches, "total": {"importance": 0.241}},
         )
         assert (
             "Interaction of the paths: "
-            not in Page(render_report(dataclasses.replace(own, explanation=older))).text
+            not in Page(
+                render_report(dataclasses.replace(branch_content, explanation=older))
+            ).text
         )
 
 
 def test_a_training_without_its_network(undrawn):
     full = light_content()
     texts = [
-        Page(render_report(own)).text
-        for own in (full, dataclasses.replace(full, network=None))
+        Page(render_report(training_content)).text
+        for training_content in (full, dataclasses.replace(full, network=None))
     ]
     assert ["trainable parameters" in text for text in texts] == [True, False]
     assert all("Network and training" in text for text in texts)
@@ -366,10 +369,10 @@ def test_a_training_without_its_network(undrawn):
 def test_advice_links_to_the_tab_that_helps(undrawn):
     facts = {"kind": "next", "part": "next", "reason": "use"}
     sentences = [{"sentence": "Look.", "facts": facts}]
-    said = Page(
+    page_of_advice = Page(
         render_report(dataclasses.replace(report_content(), sentences=sentences))
     ).text
-    assert "Look. Rows: Row by row" in said
+    assert "Look. Rows: Row by row" in page_of_advice
 
 
 def test_undefined_metrics_and_importance_without_anything_that_stands_out(undrawn):
@@ -423,11 +426,13 @@ def test_a_browser_opens_it_without_an_error_or_a_request(
 ):
     text = ordinary if which == "ordinary" else hostile
     # If the page's own script runs, a click on the first heading of a table leaves a mark.
-    seen = visit(
+    page_visit = visit(
         text, tmp_path, "document.querySelector('table.sortable button').click();"
     )
-    assert 'aria-sort="' in seen.page, "the page's script must have sorted a table"
-    seen.quiet()
+    assert 'aria-sort="' in page_visit.page, (
+        "the page's script must have sorted a table"
+    )
+    page_visit.quiet()
 
 
 def test_what_is_printed_is_light():
@@ -442,9 +447,9 @@ def test_what_is_printed_is_light():
 def test_what_a_page_says_and_asks_for_would_be_seen(tmp_path):
     """Of the one browser that opens pages with a script, and without what the page before it left."""
     loud = "<img src=http://127.0.0.1:9/img><script>console.log('said'); localStorage.setItem('own', 1)</script>"
-    seen = visit(f"<!doctype html><body>{loud}</body>", tmp_path, "return 1;")
-    assert seen.requests == ["http://127.0.0.1:9/img"]
-    assert any("said" in line for line in seen.said)
+    page_visit = visit(f"<!doctype html><body>{loud}</body>", tmp_path, "return 1;")
+    assert page_visit.requests == ["http://127.0.0.1:9/img"]
+    assert any("said" in line for line in page_visit.said)
     assert (
         visit(
             "<!doctype html><body></body>",

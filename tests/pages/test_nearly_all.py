@@ -69,7 +69,8 @@ def test_a_date_names_the_option_of_a_split_in_time():
 
 def test_a_column_alone_is_looked_up_on_rows_held_out():
     rng = np.random.default_rng(0)
-    days, noise = rng.uniform(0, 1000, 600), rng.normal(size=600)
+    days = rng.uniform(0, 1000, 600)
+    noise = rng.normal(size=600)
     event = (days < 600) ^ (rng.random(600) < 0.05)
     for values, least, most in ((days, 0.9, 0.98), (noise, 0.4, 0.6)):
         series = pd.Series(values)

@@ -25,10 +25,8 @@ def ranked(
     names=("a", "b", "c"),
     **changes,
 ) -> Explanation:
-    values, p_values = (
-        np.array(values)[:, None],
-        None if p_values is None else np.array(p_values)[:, None],
-    )
+    values = np.array(values)[:, None]
+    p_values = None if p_values is None else np.array(p_values)[:, None]
     ends = {"low": values - 0.4, "high": values + 0.4}
     meta = {"quantity": "increase of the loss"}
     fields = {**ends, "p_values": p_values, "meta": meta} | changes
@@ -131,11 +129,11 @@ def test_the_words_say_that_the_correction_is_within_modalities():
 
 
 def test_parts_that_add_up_share_a_bar():
-    parts = {
+    path_parts = {
         "tabular": np.array([[1.5], [1.0], [0.5]]),
         "image": np.array([[0.5], [0.0], [0.0]]),
     }
-    page = ranked(parts=parts).to_html()
+    page = ranked(parts=path_parts).to_html()
     pieces = bars(page)[0][1]
     assert len(pieces) == 2
     assert pieces[0][1] == pytest.approx(3 * pieces[1][1], abs=0.03)
@@ -146,7 +144,11 @@ def test_many_features_are_counted_and_undefined_is_a_dash():
     values = np.linspace(1, 2, 20)
     values[0] = np.nan
     explanation = ranked(
-        values, None, tuple(f"x{place}" for place in range(20)), low=None, high=None
+        values,
+        None,
+        tuple(f"x{feature_number}" for feature_number in range(20)),
+        low=None,
+        high=None,
     )
     rows = bars(explanation.to_html())
     assert rows[-1][0] == "5 more not shown"
@@ -253,7 +255,7 @@ def series(values, count: int = 2, time: int = 40, name: str = "ecg") -> Explana
         np.arange(time) * len(values) // time,
     )
     return Explanation(
-        np.tile(values[:, None], (2, 1, 1)), tuple(f"{name}[{at}]" for at in range(len(values))), (name,) * len(values),
+        np.tile(values[:, None], (2, 1, 1)), tuple(f"{name}[{player_index}]" for player_index in range(len(values))), (name,) * len(values),
         ("all",), "shapley", "local", additive=True,
         maps={f"images:{name}": np.random.default_rng(0).normal(size=(2, count, time)),
               f"segments:{name}": np.broadcast_to(windows, (count, time))},
@@ -264,9 +266,12 @@ def series(values, count: int = 2, time: int = 40, name: str = "ecg") -> Explana
 def test_a_series_is_lines_on_the_colours_of_its_windows_and_one_step():
     page = series((0.4, -0.8, 0.0, 0.2)).to_html(row=1)
     first, second = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    parts = r'<rect x="([\d.]+)" width="([\d.]+)" height="100" fill="rgba\([^)]*,([\d.]+)\)"><title>([^<]*)'
-    assert re.findall(parts, first) == re.findall(parts, second)
-    assert [tuple(map(float, each[:3])) for each in re.findall(parts, first)] == [
+    window_pattern = r'<rect x="([\d.]+)" width="([\d.]+)" height="100" fill="rgba\([^)]*,([\d.]+)\)"><title>([^<]*)'
+    assert re.findall(window_pattern, first) == re.findall(window_pattern, second)
+    assert [
+        tuple(map(float, window_match[:3]))
+        for window_match in re.findall(window_pattern, first)
+    ] == [
         (0, 250, pytest.approx(0.65 / 2, abs=1e-3)),
         (250, 250, pytest.approx(0.65, abs=1e-3)),
         (750, 250, pytest.approx(0.65 / 4, abs=1e-3)),
@@ -314,8 +319,11 @@ def test_a_volume_is_three_slices_through_its_strongest_block():
 
 def test_a_held_input_is_no_step():
     maps = local().maps
-    held = {"images:held": maps["images:scan"], "segments:held": np.full((1, 8, 8), -1)}
-    page = local(maps=maps | held).to_html()
+    held_out_maps = {
+        "images:held": maps["images:scan"],
+        "segments:held": np.full((1, 8, 8), -1),
+    }
+    page = local(maps=maps | held_out_maps).to_html()
     assert page == local().to_html()
     assert "scan, all of it" in page
 
@@ -333,7 +341,7 @@ def test_each_method_of_its_own_has_its_own_bars():
 
 # ---- safety ----------------------------------------------------------------------------------------------------------
 def test_names_are_escaped_and_nothing_runs():
-    names = tuple(f"{place}{name}" for place, name in enumerate(HOSTILE))
+    names = tuple(f"{name_index}{name}" for name_index, name in enumerate(HOSTILE))
     page = ranked(
         np.arange(1.0, len(names) + 1), None, names, low=None, high=None
     ).to_html()
@@ -377,8 +385,11 @@ def test_bad_choices_are_refused(explanation, options):
 @needs_browser
 @pytest.mark.slow
 def test_a_browser_finds_nothing_to_say(tmp_path):
-    views = [each.to_html() for each in (local(), ranked(), series((1.0, -2.0)))]
-    seen = visit(f"<!doctype html><meta charset=utf-8>{''.join(views)}", tmp_path)
-    assert "this row" in seen.page
-    assert not seen.said
-    assert not seen.requests
+    views = [
+        explanation.to_html()
+        for explanation in (local(), ranked(), series((1.0, -2.0)))
+    ]
+    page_visit = visit(f"<!doctype html><meta charset=utf-8>{''.join(views)}", tmp_path)
+    assert "this row" in page_visit.page
+    assert not page_visit.said
+    assert not page_visit.requests

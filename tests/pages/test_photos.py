@@ -56,7 +56,9 @@ def _page(fitted):
 
 def test_listed_rows_have_their_images_small(page, fitted):
     rows = data_of(page)["rows"]
-    (column,) = (one for one in rows["columns"] if "photos" in one)
+    (column,) = (
+        column_entry for column_entry in rows["columns"] if "photos" in column_entry
+    )
     assert column["name"] == "<b>scan"
     assert len(column["photos"]) == len(column["levels"]) == 79  # one row has none
     sizes = {
@@ -77,29 +79,44 @@ def test_patches_of_explained_rows_add_up_and_the_bright_one_leads(page, fitted)
     model, table, _ = fitted
     method = with_settings("shapley", exact=0, tolerance=0, max_permutations=192)
     assert 3 <= len(rows["patches"]) <= 4  # one row has no image
-    for one in rows["patches"]:
-        assert len(one["values"]) == 16
-        row = table.iloc[[rows["numbers"][one["row"]]]]
-        parts = divide(
+    for patch_entry in rows["patches"]:
+        assert len(patch_entry["values"]) == 16
+        row = table.iloc[[rows["numbers"][patch_entry["row"]]]]
+        divided_row = divide(
             Arguments(model, row, scale="probability", progress=False), method
         )
-        at = [place for place, whose in enumerate(parts.modality) if whose == "<b>scan"]
+        scan_players = [
+            player_index
+            for player_index, whose in enumerate(divided_row.modality)
+            if whose == "<b>scan"
+        ]
         np.testing.assert_allclose(
-            one["values"], parts.values[0, at, 0], rtol=1e-4, atol=1e-5
+            patch_entry["values"],
+            divided_row.values[0, scan_players, 0],
+            rtol=1e-4,
+            atol=1e-5,
         )
-    largest = [int(np.argmax(np.abs(one["values"]))) for one in rows["patches"]]
+    largest = [
+        int(np.argmax(np.abs(listed_patch["values"])))
+        for listed_patch in rows["patches"]
+    ]
     assert largest.count(BRIGHT) >= 2
 
 
 def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
     (card,) = (
-        one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan"
+        card_entry
+        for card_entry in data_of(page)["features"]["cards"]
+        if card_entry["name"] == "<b>scan"
     )
     mean = np.asarray(
         Image.open(io.BytesIO(base64.b64decode(card["picture"]))), dtype=float
     )
     assert mean[4:8, 8:12].mean() > 1.5 * mean.mean()
-    effects = {int(one["level"]): one["effect"][0] for one in card["effects"]}
+    effects = {
+        int(patch_effect["level"]): patch_effect["effect"][0]
+        for patch_effect in card["effects"]
+    }
     assert sorted(effects) == list(range(16))
     assert max(effects, key=lambda at: abs(effects[at])) == BRIGHT
 
@@ -107,18 +124,23 @@ def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
 def test_of_images_of_several_sizes_examples_are_shown():
     page = pg.report(*_fitted([16, 24]), progress=False).html
     (card,) = (
-        one for one in data_of(page)["features"]["cards"] if one["name"] == "<b>scan"
+        card_entry
+        for card_entry in data_of(page)["features"]["cards"]
+        if card_entry["name"] == "<b>scan"
     )
     assert "picture" not in card
     ((name, low, high),) = (
-        (one["name"], one["low"], one["high"]) for one in card["examples"]
+        (example_entry["name"], example_entry["low"], example_entry["high"])
+        for example_entry in card["examples"]
     )
     assert name == "a high rent"
     means = [
         np.mean(
             [
-                np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).max()
-                for one in end
+                np.asarray(
+                    Image.open(io.BytesIO(base64.b64decode(encoded_image)))
+                ).max()
+                for encoded_image in end
             ]
         )
         for end in (low, high)
@@ -133,7 +155,9 @@ def test_images_beyond_the_room_and_patches_beyond_the_time_are_left_out(
     monkeypatch.setattr(photos, "_SIGNS", 3000)
     monkeypatch.setattr(photos, "_in_time", lambda work: False)
     rows = data_of(pg.report(*fitted, progress=False).html)["rows"]
-    (column,) = (one for one in rows["columns"] if "photos" in one)
+    (column,) = (
+        column_entry for column_entry in rows["columns"] if "photos" in column_entry
+    )
     shown = [photo for photo in column["photos"] if photo]
     assert 0 < len(shown) < 20
     assert rows["patches"] == []
@@ -182,31 +206,36 @@ def test_the_page_shows_them(page, fitted, tmp_path, width):
         pressed,
         reset,
         still,
-        other,
+        other_rows_text,
         hits,
         caption,
-        places,
+        patch_count,
     ) = visit(page, tmp_path, STEPS, width=width).quiet()
-    assert (tinted, places, pressed, still, hits) == (16, 16, 1, 0, 1)
+    assert (tinted, patch_count, pressed, still, hits) == (16, 16, 1, 0, 1)
     assert thumbs >= 5
     assert note == "Now row 2, column 3 covered."
     rows = data_of(page)["rows"]
     number = rows["numbers"][rows["patches"][0]["row"]]
-    encoded, encoder = model.encode_rows(table.iloc[[number]]), model.preprocessor_
+    encoded = model.encode_rows(table.iloc[[number]])
+    encoder = model.preprocessor_
     before = model.predict(encoded)[0]
-    at = [
-        place
-        for place in encoder.columns_of("<b>scan")
-        if encoder.kinds_[place] == "score"
+    score_columns = [
+        encoded_column
+        for encoded_column in encoder.columns_of("<b>scan")
+        if encoder.kinds_[encoded_column] == "score"
     ]
     cell = encoder.texts_of(encoded.table, "<b>scan")[0][0]
-    encoded.encoded[:, at] = photos.covered_scores(encoder, "<b>scan", cell)[BRIGHT]
+    encoded.encoded[:, score_columns] = photos.covered_scores(encoder, "<b>scan", cell)[
+        BRIGHT
+    ]
     after = model.predict(encoded)[0]
     assert abs(before - after) > 0.05
     assert first.startswith(f"Prediction: {before:.4g}".replace("-", "−"))
     assert covered.startswith(f"Prediction: {after:.4g}".replace("-", "−"))
     assert reset == first
-    assert re.fullmatch(r"Its patches can be covered in (39|40) other rows\.", other)
+    assert re.fullmatch(
+        r"Its patches can be covered in (39|40) other rows\.", other_rows_text
+    )
     assert "The mean image of <b>scan." in caption
     assert "Strongest: row 2, column 3" in caption
 
@@ -249,13 +278,15 @@ def test_examples_are_those_of_the_class_chosen(tmp_path):
     assert third == "The images of scan that speak most for red, among test rows."
     assert count == 6
     (card,) = (
-        one for one in data_of(page)["features"]["cards"] if one["name"] == "scan"
+        card_entry
+        for card_entry in data_of(page)["features"]["cards"]
+        if card_entry["name"] == "scan"
     )
-    for place, name in enumerate(classes):
+    for class_index, name in enumerate(classes):
         pixels = [
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(one))))
-            for one in card["examples"][place]["high"]
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded_image))))
+            for encoded_image in card["examples"][class_index]["high"]
         ]
-        assert [one.mean(axis=(0, 1)).argmax() for one in pixels] == [
-            ["red", "green", "blue"].index(name)
-        ] * 3
+        assert [
+            example_pixels.mean(axis=(0, 1)).argmax() for example_pixels in pixels
+        ] == [["red", "green", "blue"].index(name)] * 3

@@ -12,7 +12,7 @@ from permgrad.pages.words import MOST_ORDERED, order_words, rank_texts, shown_ra
 
 def explained(values, std_error=0.1, **fields):
     values = np.asarray(values, dtype=float)[:, None]
-    names = tuple(f"f{place}" for place in range(len(values)))
+    names = tuple(f"f{feature_number}" for feature_number in range(len(values)))
     fields = {"std_error": np.full(values.shape, std_error), **fields}
     return Explanation(
         values,
@@ -37,8 +37,10 @@ def explained(values, std_error=0.1, **fields):
     ],
 )
 def test_who_can_be_told_apart(sets, most, expected):
-    places = np.arange(1, len(sets) + 1)
-    ranks = Ranks(list("abcdef")[: len(sets)], places, places, np.array(sets))
+    rank_positions = np.arange(1, len(sets) + 1)
+    ranks = Ranks(
+        list("abcdef")[: len(sets)], rank_positions, rank_positions, np.array(sets)
+    )
     assert order_words(ranks, most) == expected
 
 
@@ -59,7 +61,8 @@ def test_bars_of_features_that_do_not_clearly_matter_are_grey():
     for fields, second in ((tests, style.NEUTRAL), ({}, style.NEGATIVE)):
         result = explained([5.0, -2.0], **fields)
         shades = [
-            to_hex(one.get_facecolor()) for one in result.plot.bar().axes[0].patches
+            to_hex(bar_patch.get_facecolor())
+            for bar_patch in result.plot.bar().axes[0].patches
         ]
         assert shades == [style.POSITIVE, second]
         assert f"background:{second}" in result.to_html()

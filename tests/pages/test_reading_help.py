@@ -144,9 +144,9 @@ def test_equal_values_have_no_standard_error():
     )  # as sums in another order differ
     levels = np.repeat([0, 1], [119, 1]), ["a", "b"]
     assert 0 < values[:119].std() < 1e-15
-    first, other = level_table(levels, values, None, np.arange(120))
+    first, other_level = level_table(levels, values, None, np.arange(120))
     assert first["deviation"] == 0
-    assert other["deviation"] is None
+    assert other_level["deviation"] is None
     values[0] += 1e-9
     assert level_table(levels, values, None, np.arange(120))[0]["deviation"] > 1e-12
 
@@ -156,23 +156,24 @@ def test_level_table_against_groupby():
     frame = pd.DataFrame(
         {"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)}
     )
-    places = np.arange(0, 200, 2)
+    row_positions = np.arange(0, 200, 2)
     attribution = rng.normal(size=100)
     table = level_table(
-        levels_of(frame["level"]), frame["y"].to_numpy(), attribution, places
+        levels_of(frame["level"]), frame["y"].to_numpy(), attribution, row_positions
     )
     for row in table:
-        own = frame[frame["level"] == row["level"]]
-        assert row["rows"] == len(own)
-        assert row["outcome"] == pytest.approx(own["y"].mean())
-        assert row["deviation"] == pytest.approx(own["y"].sem())
-        explained = frame["level"].to_numpy()[places] == row["level"]
+        level_rows = frame[frame["level"] == row["level"]]
+        assert row["rows"] == len(level_rows)
+        assert row["outcome"] == pytest.approx(level_rows["y"].mean())
+        assert row["deviation"] == pytest.approx(level_rows["y"].sem())
+        explained = frame["level"].to_numpy()[row_positions] == row["level"]
         assert row["attribution"] == pytest.approx(attribution[explained].mean())
 
 
 def test_explained_share_is_r_squared_of_the_level_means():
     rng = np.random.default_rng(1)
-    codes, y = rng.integers(4, size=300), rng.normal(size=300)
+    codes = rng.integers(4, size=300)
+    y = rng.normal(size=300)
     y = y + codes
     fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
     assert explained_share(codes, y)[0] == pytest.approx(
@@ -232,9 +233,9 @@ def test_a_shift_of_all_attributions_is_no_disagreement():
 
 
 def test_disagreement_in_rank():
-    said = rank_notes("f", 1, (9, 0.001), 9)[0]
-    assert "number 1 for the model, but number 9 of 9" in said
-    assert "(0.1 % of its variance). The model relies on it more" in said
+    rank_note = rank_notes("f", 1, (9, 0.001), 9)[0]
+    assert "number 1 for the model, but number 9 of 9" in rank_note
+    assert "(0.1 % of its variance). The model relies on it more" in rank_note
     assert rank_notes("f", 1, (3, 0.01), 9) == []
     assert "relies on it less" in rank_notes("f", 6, (1, 0.3), 9)[0]
     assert rank_notes("f", 6, (1, 0.04), 9) == [], (
@@ -243,11 +244,11 @@ def test_disagreement_in_rank():
 
 
 def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
-    own = np.array(list(values.values()))[:, None]
+    importance_values = np.array(list(values.values()))[:, None]
     names = tuple(values)
     return Explanation(
-        own, names, ("table",) * len(names), ("all",), "permgrad", "global", low=own / 2, high=own * 2,
-        p_values=np.full(own.shape, p),
+        importance_values, names, ("table",) * len(names), ("all",), "permgrad", "global", low=importance_values / 2, high=importance_values * 2,
+        p_values=np.full(importance_values.shape, p),
     )  # fmt: skip
 
 
@@ -283,21 +284,26 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
     main = many_classes()
     assert main.ranking()[0] == "left", "overall it is another one"
     attributions = rng.normal(size=(300, 3))
-    found = {
+    class_readings = {
         label: reading_of(main, X, y, local_of(attributions, main.names, label))
         for label in ("a", "b", "c", "all")
     }
-    assert [entry["feature"] for entry in found["b"]["features"]] == [
+    assert [entry["feature"] for entry in class_readings["b"]["features"]] == [
         "right",
         "other",
         "left",
     ]
-    assert [entry["feature"] for entry in found["c"]["features"]] == [
+    assert [entry["feature"] for entry in class_readings["c"]["features"]] == [
         "left",
         "other",
         "right",
     ]
-    assert [entry["class"] for entry in found.values()] == ["a", "b", "c", None]
+    assert [entry["class"] for entry in class_readings.values()] == [
+        "a",
+        "b",
+        "c",
+        None,
+    ]
     two = Explanation(
         main.values[:, :3],
         main.names,
@@ -323,9 +329,9 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
         preset="fast", max_epochs=15, random_state=0, progress=False
     ).fit(X, y)
     main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
-    told = told_features(main, 0)
-    assert "x0" in told
-    assert "constant" not in told
+    feature_sentence = told_features(main, 0)
+    assert "x0" in feature_sentence
+    assert "constant" not in feature_sentence
     halves = (X["x0"] > 0).to_numpy().astype(np.int64)
     assert explained_share(halves, y)[1] < CHANCE
     assert explained_share(np.zeros(400, dtype=np.int64), y)[1] == 1
@@ -357,25 +363,34 @@ def test_the_bank_card_speaks_of_duration():
     assert any("known only after the call" in note for note in hint["notes"]), (
         "also below the usual share"
     )
-    said = say("noted", {**hint, "of": 4})
-    assert said.startswith(notes["duration"][0].rstrip("."))
-    assert said.endswith("duration is the feature that it relies on most.")
+    sentence = say("noted", {**hint, "of": 4})
+    assert sentence.startswith(notes["duration"][0].rstrip("."))
+    assert sentence.endswith("duration is the feature that it relies on most.")
 
 
 def test_outcomes():
-    main, X, values = (
-        ranked({"a": 1.0}),
-        pd.DataFrame({"a": [1.0, 2.0]}),
-        np.ones((2, 1)),
-    )
-    found = reading_of(
+    main = ranked({"a": 1.0})
+    X = pd.DataFrame({"a": [1.0, 2.0]})
+    values = np.ones((2, 1))
+    outcome_reading = reading_of(
         main, X, np.array(["yes", "no"], dtype=object), local_of(values, ("a",))
     )
-    assert (found["outcome"], found["overall"]) == ("share of y = yes", 0.5)
-    assert [row["outcome"] for row in found["features"][0]["levels"]] == [1.0, 0.0]
-    found = reading_of(main, X, np.array([2.0, 3.0]), local_of(values, ("a",), "all"))
-    assert (found["outcome"], found["overall"]) == ("mean y", 2.5)
-    assert [row["outcome"] for row in found["features"][0]["levels"]] == [2.0, 3.0]
+    assert (outcome_reading["outcome"], outcome_reading["overall"]) == (
+        "share of y = yes",
+        0.5,
+    )
+    assert [row["outcome"] for row in outcome_reading["features"][0]["levels"]] == [
+        1.0,
+        0.0,
+    ]
+    outcome_reading = reading_of(
+        main, X, np.array([2.0, 3.0]), local_of(values, ("a",), "all")
+    )
+    assert (outcome_reading["outcome"], outcome_reading["overall"]) == ("mean y", 2.5)
+    assert [row["outcome"] for row in outcome_reading["features"][0]["levels"]] == [
+        2.0,
+        3.0,
+    ]
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -405,7 +420,7 @@ def test_cuts_and_gradients_in_the_report(undrawn):
     )
     frame = frame.assign(mean_absolute=1.0, published=[1.0, -1.0])
     facts = {"rows": 3, "output": "yes"}
-    own = {
+    own_baseline = {
         "baseline_name": "zeros",
         "baseline": "all at 0",
         "completeness_gap": 0.0,
@@ -416,7 +431,9 @@ def test_cuts_and_gradients_in_the_report(undrawn):
         target="y",
         task="classification",
         metrics={"cuts": stored},
-        gradients=GradientSection(table=frame, facts={**facts, "baselines": [own]}),
+        gradients=GradientSection(
+            table=frame, facts={**facts, "baselines": [own_baseline]}
+        ),
     )
     text = render_report(content)
     for words in (

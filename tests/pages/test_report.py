@@ -73,26 +73,26 @@ def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(
 
     model, train = forest
     X, y = visits(150, 1)
-    made = assessed(model, X, y, train=train)
+    assessment = assessed(model, X, y, train=train)
     chances = model.predict_proba(X)
-    assert made.test["accuracy"] == accuracy_score(y, model.predict(X))
-    assert made.test["log_loss"] == pytest.approx(log_loss(y, chances))
-    assert made.test["roc_auc"] == pytest.approx(roc_auc_score(y, chances[:, 1]))
-    assert made.learnt
-    assert made.target == "arrival"
+    assert assessment.test["accuracy"] == accuracy_score(y, model.predict(X))
+    assert assessment.test["log_loss"] == pytest.approx(log_loss(y, chances))
+    assert assessment.test["roc_auc"] == pytest.approx(roc_auc_score(y, chances[:, 1]))
+    assert assessment.learnt
+    assert assessment.target == "arrival"
     share = (train[1] == "late").mean()
-    assert made.constant["log_loss"] == pytest.approx(
+    assert assessment.constant["log_loss"] == pytest.approx(
         log_loss(y, np.tile([share, 1 - share], (150, 1)))
     )
-    assert made.explanation is not None
-    assert made.explanation.ranking()[-1] == "noise"
-    assert made.data is not None
-    assert made.data.class_counts is not None
-    assert made.data.class_counts["train"].tolist() == [
+    assert assessment.explanation is not None
+    assert assessment.explanation.ranking()[-1] == "noise"
+    assert assessment.data is not None
+    assert assessment.data.class_counts is not None
+    assert assessment.data.class_counts["train"].tolist() == [
         (train[1] == name).sum() for name in ("late", "on time")
     ]
-    assert made.rows
-    _check_answers(made, model, X, train)
+    assert assessment.rows
+    _check_answers(assessment, model, X, train)
     path = tmp_path / "page.html"
     page = pg.report(model, X, y, path=path, train=train, title="Visits <3", **QUICK)
     assert page.path == path
@@ -108,22 +108,22 @@ def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(
     )
 
 
-def _check_answers(made, model, X, train):
+def _check_answers(assessment, model, X, train):
     """The cards' curves are the model's predictions, and listed rows have their own values and explanations."""
-    assert made.cards is not None
-    card = next(card for card in made.cards.cards if card["feature"] == "region")
-    place = card["label"].index("north")
-    row = int(made.cards.curve_rows[0])
+    assert assessment.cards is not None
+    card = next(card for card in assessment.cards.cards if card["feature"] == "region")
+    level_index = card["label"].index("north")
+    row = int(assessment.cards.curve_rows[0])
     changed = X.iloc[[row]].assign(
         region=pd.Categorical(["north"], X["region"].cat.categories)
     )
-    positive = list(model.classes_).index(made.cards.classes[0])
-    curve = made.cards.curves["region"][0, place, 0]
+    positive = list(model.classes_).index(assessment.cards.classes[0])
+    curve = assessment.cards.curves["region"][0, level_index, 0]
     assert curve == pytest.approx(model.predict_proba(changed)[0, positive])
-    listed = made.listed
+    listed = assessment.listed
     assert listed is not None
     assert listed.table.loc[3, "age"] == X["age"].iloc[listed.numbers[3]]
-    explained = [number for one in listed.local for number in one.numbers]
+    explained = [number for local_rows in listed.local for number in local_rows.numbers]
     assert set(explained) <= set(listed.numbers.tolist())
     wrong = np.flatnonzero(listed.predicted.argmax(axis=1) != listed.truth)
     assert set(listed.numbers[wrong].tolist()) <= set(explained), (
@@ -141,20 +141,20 @@ def test_a_regression_without_training_rows_says_where_the_constant_comes_from()
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 4))
     y = 3 * X[:, 0] + 0.1 * rng.normal(size=200)
-    made = assessed(LinearRegression().fit(X[:100], y[:100]), X[100:], y[100:])
-    assert made.task == "regression"
-    assert made.test["rmse"] < 0.2
-    assert made.predictions is not None
-    assert made.predictions.training_mean == pytest.approx(y[100:].mean())
-    assert made.constant["rmse"] == pytest.approx(y[100:].std())
-    assert made.explanation is not None
-    assert clearly_matter(made.explanation) == ["x0"]
-    assert made.target == "y"
-    assert made.listed is not None
-    assert made.listed.similar is None, "there are no training rows"
-    assert made.cards is not None
-    slope = np.diff(made.cards.curves["x0"].mean(axis=0)[:, 0]) / np.diff(
-        made.cards.cards[0]["at"]
+    assessment = assessed(LinearRegression().fit(X[:100], y[:100]), X[100:], y[100:])
+    assert assessment.task == "regression"
+    assert assessment.test["rmse"] < 0.2
+    assert assessment.predictions is not None
+    assert assessment.predictions.training_mean == pytest.approx(y[100:].mean())
+    assert assessment.constant["rmse"] == pytest.approx(y[100:].std())
+    assert assessment.explanation is not None
+    assert clearly_matter(assessment.explanation) == ["x0"]
+    assert assessment.target == "y"
+    assert assessment.listed is not None
+    assert assessment.listed.similar is None, "there are no training rows"
+    assert assessment.cards is not None
+    slope = np.diff(assessment.cards.curves["x0"].mean(axis=0)[:, 0]) / np.diff(
+        assessment.cards.cards[0]["at"]
     )
     assert slope == pytest.approx(np.full(len(slope), 3.0), abs=0.1)
 
@@ -162,10 +162,10 @@ def test_a_regression_without_training_rows_says_where_the_constant_comes_from()
 def test_functions_and_models_of_labels_alone():
     X, y = visits(120, 2)
     numbers = X[["age", "noise"]]
-    made = assessed(LinearSVC().fit(numbers, y), numbers, y)
-    assert made.test["accuracy"] is not None
-    assert made.test["log_loss"] is None, "labels have no probabilities"
-    assert set(made.constant["ahead"]) == {"accuracy"}
+    assessment = assessed(LinearSVC().fit(numbers, y), numbers, y)
+    assert assessment.test["accuracy"] is not None
+    assert assessment.test["log_loss"] is None, "labels have no probabilities"
+    assert set(assessment.constant["ahead"]) == {"accuracy"}
     model = pg.Model(
         lambda table: (table["age"] > 60).to_numpy(float), returns="probabilities"
     )
@@ -178,11 +178,15 @@ def test_functions_and_models_of_labels_alone():
 @pytest.mark.parametrize("with_train", [False, True])
 def test_rows_of_one_class_are_no_test_of_the_model(with_train):
     X, y = visits(400, 0)
-    numbers, late = X[["age", "noise"]], np.flatnonzero(y == "late")
+    numbers = X[["age", "noise"]]
+    late = np.flatnonzero(y == "late")
     model = LogisticRegression().fit(numbers, y)
     train = (numbers, y) if with_train else None
     spoken = verdict(assessed(model, numbers.iloc[late], y.iloc[late], train=train))
-    kinds = {one["facts"]["kind"]: one["sentence"] for one in spoken}
+    kinds = {
+        verdict_entry["facts"]["kind"]: verdict_entry["sentence"]
+        for verdict_entry in spoken
+    }
     assert kinds["skill"] == "The model LogisticRegression predicts arrival."
     assert not {"constant", "calibration"} & set(kinds)
     assert (
@@ -214,11 +218,15 @@ def test_without_rows_of_a_class_nothing_is_said_of_the_order():
     X, _ = visits(300, 0)
     grade = pd.cut(X["age"], [0, 40, 60, 200], labels=["a", "b", "c"]).astype(str)
     model = LogisticRegression(C=1e-5).fit(X[["age", "noise"]], grade)
-    known = np.flatnonzero(grade != "c")
-    made = assessed(model, X[["age", "noise"]].iloc[known], grade.iloc[known])
-    spoken = " ".join(one["sentence"] for one in verdict(made))
-    assert made.test["roc_auc"] is None
-    assert "roc_auc" not in made.constant["ahead"]
+    known_rows = np.flatnonzero(grade != "c")
+    assessment = assessed(
+        model, X[["age", "noise"]].iloc[known_rows], grade.iloc[known_rows]
+    )
+    spoken = " ".join(
+        verdict_entry["sentence"] for verdict_entry in verdict(assessment)
+    )
+    assert assessment.test["roc_auc"] is None
+    assert "roc_auc" not in assessment.constant["ahead"]
     assert "rank" not in spoken
 
 
@@ -227,15 +235,15 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest, undrawn):
     leak = X.assign(code=np.where(y == "late", 2.0, 5.0))
     model = LogisticRegression(max_iter=500).fit(leak[["age", "code"]][:200], y[:200])
     rows = leak[["age", "code"]]
-    made = assessed(model, rows[200:], y[200:], train=(rows[:200], y[:200]))
-    assert made.data is not None
-    assert [one["column"] for one in made.data.leaks] == ["code"]
-    alarm = verdict(made)[0]["sentence"]
+    assessment = assessed(model, rows[200:], y[200:], train=(rows[:200], y[:200]))
+    assert assessment.data is not None
+    assert [leak_entry["column"] for leak_entry in assessment.data.leaks] == ["code"]
+    alarm = verdict(assessment)[0]["sentence"]
     assert alarm.startswith("Column 'code' alone predicts 'arrival' nearly perfectly")
-    assert verdict(made)[-1]["sentence"].endswith(
+    assert verdict(assessment)[-1]["sentence"].endswith(
         "If only afterwards, train without it."
     )
-    page = words(Report(render_report(made)))
+    page = words(Report(render_report(assessment)))
     assert "Data: Columns that give the target away" in page, (
         "a link to more about the alarm"
     )
@@ -243,14 +251,18 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest, undrawn):
     alone = assessed(model, rows[200:], y[200:])
     assert alone.data is not None
     assert not alone.data.leaks, "without training rows nothing can be learned"
-    said = {one["facts"]["kind"]: one["sentence"] for one in verdict(alone)}
-    assert said["nearly_perfect"].startswith(
+    sentences_by_kind = {
+        verdict_entry["facts"]["kind"]: verdict_entry["sentence"]
+        for verdict_entry in verdict(alone)
+    }
+    assert sentences_by_kind["nearly_perfect"].startswith(
         "It is nearly perfect (balanced accuracy 1.00)"
     )
     assert (
-        "not checked whether a column gives the target away" in said["nearly_perfect"]
+        "not checked whether a column gives the target away"
+        in sentences_by_kind["nearly_perfect"]
     )
-    assert said["next"] == "Pass train=(X_train, y_train) too."
+    assert sentences_by_kind["next"] == "Pass train=(X_train, y_train) too."
     page = words(Report(render_report(alone)))
     assert "reason for doubt" not in page
 
@@ -259,11 +271,11 @@ def test_checks_that_were_not_made_are_named(forest, undrawn):
     model, (X, y) = forest
     rng = np.random.default_rng(0)
     noisy = y.where(rng.random(len(y)) < 0.7, rng.permutation(y))
-    made = assessed(model, X, noisy)
-    assert "nearly_perfect" not in {one["facts"]["kind"] for one in verdict(made)}, (
-        "the model is not perfect"
-    )
-    page = words(Report(render_report(made)))
+    assessment = assessed(model, X, noisy)
+    assert "nearly_perfect" not in {
+        verdict_entry["facts"]["kind"] for verdict_entry in verdict(assessment)
+    }, "the model is not perfect"
+    page = words(Report(render_report(assessment)))
     assert (
         page.count("It was not checked whether a column gives the target away") == 2
     ), "in Trust and in Data"
@@ -301,22 +313,24 @@ def test_a_network_of_an_image_and_a_table(undrawn):
     y = net(**inputs).argmax(dim=1).numpy()
     assert 10 < y.sum() < 50, "both classes occur"
     model = pg.Model(net, segments={"image": ("grid", 2)}, class_names=["well", "ill"])
-    made = assessed(model, inputs, y)
-    assert made.test["accuracy"] == 1.0
-    assert made.explanation is not None
-    assert made.explanation.ranking()[0] == "clinical[0]"
-    assert made.data is not None
-    assert made.data.columns is not None
-    assert made.data.columns["size"].tolist() == ["1 × 8 × 8", "3"]
-    assert made.cards is None, "the image has no column to change"
-    assert [len(row_pictures(row)) for row in made.rows] == [1] * len(made.rows)
-    where(section := SectionView("where", ""), made, made.explanation)
+    assessment = assessed(model, inputs, y)
+    assert assessment.test["accuracy"] == 1.0
+    assert assessment.explanation is not None
+    assert assessment.explanation.ranking()[0] == "clinical[0]"
+    assert assessment.data is not None
+    assert assessment.data.columns is not None
+    assert assessment.data.columns["size"].tolist() == ["1 × 8 × 8", "3"]
+    assert assessment.cards is None, "the image has no column to change"
+    assert [len(row_pictures(row)) for row in assessment.rows] == [1] * len(
+        assessment.rows
+    )
+    where(section := SectionView("where", ""), assessment, assessment.explanation)
     assert section.blocks[0] == ("heading", "Where in the images: image")
-    assert made.together is not None
-    inputs_of = made.together.modalities
+    assert assessment.together is not None
+    inputs_of = assessment.together.modalities
     assert inputs_of.names == ("image", "clinical", "image × clinical")
     assert (inputs_of.low[1] > 0).all(), "the table clearly matters"
-    page = words(Report(render_report(made)))
+    page = words(Report(render_report(assessment)))
     assert "What each modality tells" in page
     assert "image × clinical" in page
 
@@ -326,7 +340,11 @@ def test_pairs_of_features_are_measured_and_shown(undrawn):
         np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd")
     )
     y = X["a"] * X["b"] * 3 + X["c"]
-    model, pages = lambda rows: rows["a"] * rows["b"] * 3 + rows["c"], {}
+
+    def model(rows):
+        return rows["a"] * rows["b"] * 3 + rows["c"]
+
+    pages = {}
     for count in (3, 0):
         pages[count] = words(
             Report(render_report(assessed(model, X, y, interactions=count)))
@@ -370,16 +388,21 @@ def test_results_of_statsmodels_are_called_by_their_model():
 def test_a_network_of_words_and_a_table_and_a_tuple_of_many_rows():
     torch.manual_seed(1)
     net = Bag()
-    ids, table = torch.randint(0, 20, (50, 4)), torch.randn(50, 2)
+    ids = torch.randint(0, 20, (50, 4))
+    table = torch.randn(50, 2)
     y = net(ids, table).detach().numpy()[:, 0]
-    made = assessed(net, (ids, table), y, max_rows=30)
-    assert made.test["rmse"] == pytest.approx(0, abs=1e-5)
-    assert made.explanation is not None
+    assessment = assessed(net, (ids, table), y, max_rows=30)
+    assert assessment.test["rmse"] == pytest.approx(0, abs=1e-5)
+    assert assessment.explanation is not None
     assert (
-        made.explanation.meta["rows"] == 30 if "rows" in made.explanation.meta else True
+        assessment.explanation.meta["rows"] == 30
+        if "rows" in assessment.explanation.meta
+        else True
     )
     assert any(
-        "tokens" in caption for row in made.rows for _, caption in row_pictures(row)
+        "tokens" in caption
+        for row in assessment.rows
+        for _, caption in row_pictures(row)
     )
 
 
@@ -391,10 +414,10 @@ def test_one_of_several_outputs_is_reported():
         InputError, match="A report is of one output, and the model has 2"
     ):
         assessed(model, X, y)
-    made = assessed(model, X, y, target="high")
-    assert made.target == "high"
-    assert made.explanation is not None
-    assert made.explanation.ranking()[0] == "x1"
+    assessment = assessed(model, X, y, target="high")
+    assert assessment.target == "high"
+    assert assessment.explanation is not None
+    assert assessment.explanation.ranking()[0] == "x1"
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -507,8 +530,10 @@ def test_rows_of_a_predictor_are_checked_once(monkeypatch):
     monkeypatch.setattr(
         predictor, "check_row_independence", lambda *_: checks.append(1)
     )
-    made = assessed(pg.Model(age_alone, task="regression"), X[["age"]], y == "late")
-    assert len(made.rows) > 0, "single rows are explained"
+    assessment = assessed(
+        pg.Model(age_alone, task="regression"), X[["age"]], y == "late"
+    )
+    assert len(assessment.rows) > 0, "single rows are explained"
     assert len(checks) == 1
     pg.explain(age_alone, X[["age"]], progress=False)
     assert len(checks) == 2
@@ -519,8 +544,9 @@ def test_test_rows_of_one_class_say_nothing_of_skill(level):
     rng = np.random.default_rng(1)
     X = pd.DataFrame({"size": rng.normal(size=500), "age": rng.normal(size=500)})
     y = np.select([X["size"] > 0.8, X["size"] > -0.5], ["deer", "fox"], "hare")
-    model, held = LogisticRegression().fit(X[:250], y[:250]), y[250:] == level
-    text = pg.report(model, X[250:][held], y[250:][held]).markdown
+    model = LogisticRegression().fit(X[:250], y[:250])
+    level_mask = y[250:] == level
+    text = pg.report(model, X[250:][level_mask], y[250:][level_mask]).markdown
     assert (
         f"have the class {level}, so nothing is known about the other classes" in text
     )

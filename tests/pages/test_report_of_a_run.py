@@ -28,18 +28,19 @@ def table(folder: Path, *, images: bool) -> pd.DataFrame:
         ).round(2)
         return frame
     frame["outcome"] = np.where(frame["age"] + 2 * bright > 1.4, "ill", "well")
-    for place, one in enumerate(bright):
+    for image_number, brightness in enumerate(bright):
         pixels = rng.integers(0, 90, (16, 16)).astype(np.uint8)
-        pixels[4:9, 4:9] += np.uint8(120 * one)
-        Image.fromarray(pixels).save(folder / f"{place}.png")
-    return frame.assign(scan=[f"{place}.png" for place in range(len(frame))])
+        pixels[4:9, 4:9] += np.uint8(120 * brightness)
+        Image.fromarray(pixels).save(folder / f"{image_number}.png")
+    return frame.assign(scan=[f"{row_number}.png" for row_number in range(len(frame))])
 
 
 def headings(page: str) -> list[str]:
     """The headings of a page without its title, rows by what is said of them: a run counts rows as its file does."""
-    found = re.findall(r"<h[1-6][^>]*>(.*?)</h[1-6]>", page, re.DOTALL)[1:]
+    heading_matches = re.findall(r"<h[1-6][^>]*>(.*?)</h[1-6]>", page, re.DOTALL)[1:]
     return [
-        re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", one).strip()) for one in found
+        re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", heading_match).strip())
+        for heading_match in heading_matches
     ]
 
 
@@ -50,7 +51,8 @@ def headings(page: str) -> list[str]:
 )
 def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
     monkeypatch.chdir(tmp_path)
-    frame, target = table(tmp_path, images=images), "outcome" if images else "cost"
+    frame = table(tmp_path, images=images)
+    target = "outcome" if images else "cost"
     frame.to_csv("rows.csv", index=False)
     call(
         "run",
@@ -65,12 +67,13 @@ def test_the_page_of_a_run_in_python(tmp_path, monkeypatch, images):
         "run",
         *(["--kind", "scan=image"] * images),
     )
-    model, split = pg.load("run/model"), np.load("run/split.npz")
+    model = pg.load("run/model")
+    split = np.load("run/split.npz")
     written = pg.read_table("rows.csv")
 
     def rows(part: str) -> tuple[Any, Any]:
-        some = written.iloc[split[part]]
-        return some.drop(columns=target), some[target]
+        part_table = written.iloc[split[part]]
+        return part_table.drop(columns=target), part_table[target]
 
     page = pg.report(model, *rows("test"), train=rows("train"), progress=False).html
     of_run = Path("run/report.html").read_text()

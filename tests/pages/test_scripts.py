@@ -99,37 +99,37 @@ def test_functions_of_the_scripts(tmp_path):
         failed: document.querySelector("[data-live=broken]").textContent };
     """
     # Registered after the page has started: views are drawn when their tab is shown.
-    found = visit(
+    script_results = visit(
         render_page(title="t", kind="test", headline="h", tabs=tabs), tmp_path, script
     ).answer
-    assert [_trimmed(one) for one in found["numbers"]] == [
-        _trimmed(number(value)) for value in NUMBERS
-    ]
-    assert found["shares"] == [percent(value) for value in SHARES]
-    assert len(set(found["narrow"])) == len(found["narrow"]) > 1, (
+    assert [
+        _trimmed(written_number) for written_number in script_results["numbers"]
+    ] == [_trimmed(number(value)) for value in NUMBERS]
+    assert script_results["shares"] == [percent(value) for value in SHARES]
+    assert len(set(script_results["narrow"])) == len(script_results["narrow"]) > 1, (
         "the marks of an axis differ"
     )
-    assert np.allclose(found["array"], array.ravel())
-    assert [line.partition(",")[0] for line in found["csv"].splitlines()[1:2]] == [
-        quoted(HOSTILE[0])
-    ]
-    assert found["scale"] == 150
-    assert found["back"] == 5
-    assert found["band"] == [12.5, 62.5, 25]
-    assert found["ticks"] == [[0, 0.2, 0.4, 0.6, 0.8, 1], [0, 5, 10, 15], [5]]
-    assert found["extent"] == [[-1, 3], [1, 3], [0, 1]]
-    assert found["path"] == "M0.0 0.0M2.0 1.0"
-    assert found["short"] == 26
-    assert found["fall"] == 2
-    assert found["unsure"] == 0, "a step without an error has no whisker"
-    (low, high), (left, width) = found["ends"], found["bar"]
+    assert np.allclose(script_results["array"], array.ravel())
+    assert [
+        line.partition(",")[0] for line in script_results["csv"].splitlines()[1:2]
+    ] == [quoted(HOSTILE[0])]
+    assert script_results["scale"] == 150
+    assert script_results["back"] == 5
+    assert script_results["band"] == [12.5, 62.5, 25]
+    assert script_results["ticks"] == [[0, 0.2, 0.4, 0.6, 0.8, 1], [0, 5, 10, 15], [5]]
+    assert script_results["extent"] == [[-1, 3], [1, 3], [0, 1]]
+    assert script_results["path"] == "M0.0 0.0M2.0 1.0"
+    assert script_results["short"] == 26
+    assert script_results["fall"] == 2
+    assert script_results["unsure"] == 0, "a step without an error has no whisker"
+    (low, high), (left, width) = script_results["ends"], script_results["bar"]
     assert np.allclose([low, high], [left + 0.75 * width, left + 1.25 * width]), (
         "half of a bar of 2, around its end"
     )
-    assert found["elements"] == 0
-    assert found["children"] == 0, "names are text"
-    assert HOSTILE[1] in found["drawn"]
-    assert found["failed"].endswith("This browser cannot draw this part.")
+    assert script_results["elements"] == 0
+    assert script_results["children"] == 0, "names are text"
+    assert HOSTILE[1] in script_results["drawn"]
+    assert script_results["failed"].endswith("This browser cannot draw this part.")
 
 
 LONG = [
@@ -157,11 +157,15 @@ def test_long_names_stay_different_where_they_stand_together(tmp_path):
         options: [...Panels.choice([...names.map((name) => "x".repeat(40) + name)], () => {{}}).options].map((one) => one.text) }};
     """
     content = with_together(report_content(NAMES[:6]))
-    found = visit(render_report(content), tmp_path, script).answer
-    assert len(set(found["alone"])) < len(LONG), "cut alone, two of them look alike"
-    assert found["labels"] == [labels_of(LONG, width) for width in (18, 26, 40)]
-    assert found["equal"] == ["a", "a"]
-    for place, count in (
+    script_results = visit(render_report(content), tmp_path, script).answer
+    assert len(set(script_results["alone"])) < len(LONG), (
+        "cut alone, two of them look alike"
+    )
+    assert script_results["labels"] == [
+        labels_of(LONG, width) for width in (18, 26, 40)
+    ]
+    assert script_results["equal"] == ["a", "a"]
+    for result_name, count in (
         ("steps", 4),
         ("fall", 4),
         ("heat", 8),
@@ -170,12 +174,15 @@ def test_long_names_stay_different_where_they_stand_together(tmp_path):
     ):
         cut = [
             text.split(" = ")[0]
-            for text in found[place]
+            for text in script_results[result_name]
             if text.startswith(("ave", "age"))
         ]
-        assert len(cut) == count, (place, found[place])
-        assert all(len(set(half)) == 4 for half in (cut[:4], cut[-4:])), (place, cut)
-    assert len(set(found["options"])) == 4
+        assert len(cut) == count, (result_name, script_results[result_name])
+        assert all(len(set(half)) == 4 for half in (cut[:4], cut[-4:])), (
+            result_name,
+            cut,
+        )
+    assert len(set(script_results["options"])) == 4
 
 
 @pytest.mark.parametrize(
@@ -207,16 +214,16 @@ def test_the_texts_of_a_narrow_waterfall_have_room(tmp_path, start, end):
       return {{ names: boxes("text[text-anchor=end]").map((box) => box.x),
         ticks: boxes(".axis text").filter((box) => box.width).map((box) => [box.x, box.x + box.width]) }};
     """
-    found = visit(
+    script_results = visit(
         render_page(
             title="t", kind="test", headline="h", tabs=[TabView("one", "One", [], None)]
         ),
         tmp_path,
         script,
     ).answer
-    assert len(found["names"]) == 4
-    assert min(found["names"]) >= 0, "no name is cut at the left"
-    ticks = found["ticks"]
+    assert len(script_results["names"]) == 4
+    assert min(script_results["names"]) >= 0, "no name is cut at the left"
+    ticks = script_results["ticks"]
     assert ticks, "an axis has a number"
     assert all(left[1] + 4 < right[0] for left, right in pairwise(ticks)), (
         "the texts of ticks stand apart"
@@ -255,10 +262,10 @@ def test_tabs_links_and_files(page, tmp_path):
       out.link = location.hash;
       return out;
     """
-    found = visit(page, tmp_path, script, hash_="#data").answer
-    assert found["start"] == "data", "a link opens its tab"
-    assert found["roles"] == 8
-    assert found["keys"] == [
+    script_results = visit(page, tmp_path, script, hash_="#data").answer
+    assert script_results["start"] == "data", "a link opens its tab"
+    assert script_results["roles"] == 8
+    assert script_results["keys"] == [
         "details",
         "summary",
         "details",
@@ -266,21 +273,21 @@ def test_tabs_links_and_files(page, tmp_path):
         "details",
         "summary",
     ]
-    assert found["hash"] == "#summary"
-    assert found["figure"] == "details"
-    assert found["path"] == "rows"
-    assert found["unknown"] == "rows", "an unknown address changes nothing"
-    assert found["back"] == [["#trust", "trust"], ["", "summary"]], (
+    assert script_results["hash"] == "#summary"
+    assert script_results["figure"] == "details"
+    assert script_results["path"] == "rows"
+    assert script_results["unknown"] == "rows", "an unknown address changes nothing"
+    assert script_results["back"] == [["#trust", "trust"], ["", "summary"]], (
         "the reader can go back"
     )
-    assert found["tools"] == ["Link", "PNG", "SVG", "CSV"]
-    assert not found["variables"]
+    assert script_results["tools"] == ["Link", "PNG", "SVG", "CSV"]
+    assert not script_results["variables"]
     assert (
-        found["csv"].splitlines()[0]
+        script_results["csv"].splitlines()[0]
         == "name,increase of the loss (nats per row),interval from,interval to,tabular path,image path"
     )
-    assert found["link"].lstrip("#") in page
-    picture = base64.b64decode(found["png"].partition(",")[2])
+    assert script_results["link"].lstrip("#") in page
+    picture = base64.b64decode(script_results["png"].partition(",")[2])
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture)).convert("RGB")
     assert image.width > 1000
     assert len(set(image.resize((200, 200)).getdata())) > 10, "the picture is not empty"
@@ -290,7 +297,8 @@ def test_everything_stands_without_javascript(page):
     assert "hidden" not in re.findall(r"<div class=\"tab\"[^>]*>", page)[0]
     assert page.count("<figure") >= 5
     assert all(
-        html.escape(one["words"]) in page for one in data_of(page)["figures"].values()
+        html.escape(figure_data["words"]) in page
+        for figure_data in data_of(page)["figures"].values()
     )
     assert page.count("<table") >= 3
     assert page.count("This part needs JavaScript.") == page.count('data-live="')
@@ -318,9 +326,9 @@ _SMALL = """
 
 
 def test_a_phone_shows_all_of_it_in_legible_letters(page, tmp_path):
-    found = visit(page, tmp_path, _SMALL, width=390).answer
-    assert found["width"] <= 390
-    assert found["out"] == []
+    small_screen = visit(page, tmp_path, _SMALL, width=390).answer
+    assert small_screen["width"] <= 390
+    assert small_screen["out"] == []
 
 
 @pytest.mark.slow
@@ -344,7 +352,9 @@ def test_no_barrier_in_any_tab(page, tmp_path, dark, width):
       }
       return { dark: matchMedia("(prefers-color-scheme: dark)").matches, out, looked };
     """
-    found = visit(page, tmp_path, script, axe=True, width=width, dark=dark).answer
-    assert found["looked"] >= 5, "tabs whose colours were looked at"
-    assert found["dark"] == dark
-    assert found["out"] == []
+    barrier_facts = visit(
+        page, tmp_path, script, axe=True, width=width, dark=dark
+    ).answer
+    assert barrier_facts["looked"] >= 5, "tabs whose colours were looked at"
+    assert barrier_facts["dark"] == dark
+    assert barrier_facts["out"] == []

@@ -40,8 +40,10 @@ def test_summary_says_what_was_explained_with_intervals():
 
 def test_a_small_value_is_written_within_its_interval():
     values = np.array([[2.0], [0.0002], [-0.0001]])
-    said = ranked((2.0, 0.0002, -0.0001), low=0.8 * values, high=1.2 * values).summary()
-    assert "b  0.000200  (0.000160 to 0.000240)" in said
+    summary_text = ranked(
+        (2.0, 0.0002, -0.0001), low=0.8 * values, high=1.2 * values
+    ).summary()
+    assert "b  0.000200  (0.000160 to 0.000240)" in summary_text
     assert "b  0.00  (−0.400 to 0.400)" in ranked((2.0, 0.0002, 0.0)).summary(), (
         "a wide interval"
     )
@@ -49,8 +51,8 @@ def test_a_small_value_is_written_within_its_interval():
 
 def test_names_that_are_numbers_are_not_read_as_ranks():
     D = pd.DataFrame({7: X["crp"], 12: X["age"]})
-    said = explain_with(model, D, model(D), **OPTIONS).summary()
-    assert "Order at 95 % confidence: 1 “7”; 2 “12”." in said
+    summary_text = explain_with(model, D, model(D), **OPTIONS).summary()
+    assert "Order at 95 % confidence: 1 “7”; 2 “12”." in summary_text
 
 
 # ---- one row, two rows, scores, bad models, shares -------------------------------------------------------------------
@@ -66,14 +68,19 @@ def model(rows):
 
 def test_one_row_keeps_its_signs_and_values():
     row = X.mean().add([20, 10]).to_frame().T.round(1)
-    one = explain_with(model, row, method="shapley", background=X, **OPTIONS)
-    lines = one.summary().splitlines()
+    row_explanation = explain_with(
+        model, row, method="shapley", background=X, **OPTIONS
+    )
+    lines = row_explanation.summary().splitlines()
     crp, age = map(value_text, row.iloc[0])
     assert lines[-2:] == [
         f"  crp = {crp} raises the output by 2.00",
         f"  age = {age} lowers the output by 0.10",
     ]
-    assert repr(one) == "<Explanation: shapley, local, 1 row, 2 features × 1 output>"
+    assert (
+        repr(row_explanation)
+        == "<Explanation: shapley, local, 1 row, 2 features × 1 output>"
+    )
     slopes = explain_with(
         torch.nn.Linear(2, 1), torch.ones(1, 2), method="gradient", **OPTIONS
     )
@@ -85,7 +92,7 @@ def test_what_was_not_tested_is_not_called_unclear():
         np.random.default_rng(0).normal(size=(60, 4)), columns=list("abcd")
     )
     with pytest.warns(pg.PermgradWarning, match="no accumulated local effects: both"):
-        found = pg.explain(
+        explanation = pg.explain(
             lambda rows: rows["c"],
             X,
             method="ale",
@@ -94,7 +101,7 @@ def test_what_was_not_tested_is_not_called_unclear():
         )
     lines = {
         line.split()[0]: line
-        for line in found.summary().splitlines()
+        for line in explanation.summary().splitlines()
         if line.startswith("  ")
     }
     assert "not clearly" in lines["d"]
@@ -102,13 +109,13 @@ def test_what_was_not_tested_is_not_called_unclear():
 
 
 def test_a_few_rows_have_no_intervals():
-    few, many = (
+    few, many_rows = (
         explain_with(model, X[:rows], method="shapley", background=X, **OPTIONS)
         for rows in (2, 50)
     )
     assert " to " not in few.summary()
     assert "Order" not in few.summary()
-    assert " to " in many.summary()
+    assert " to " in many_rows.summary()
 
 
 @pytest.mark.parametrize(
@@ -116,25 +123,30 @@ def test_a_few_rows_have_no_intervals():
     [("r2", "fall of R²"), ("neg_mean_squared_error", "rise of mean squared error")],
 )
 def test_the_scorer_is_named(scorer, words):
-    one = explain_with(model, X, Y, scoring=scorer, n_repeats=2, **OPTIONS)
-    assert one.summary().startswith(f"permgrad measures the {words}.")
-    assert one.plot.bar().axes[0].get_xlabel() == words
-    both = explain_with(
+    scorer_explanation = explain_with(
+        model, X, Y, scoring=scorer, n_repeats=2, **OPTIONS
+    )
+    assert scorer_explanation.summary().startswith(f"permgrad measures the {words}.")
+    assert scorer_explanation.plot.bar().axes[0].get_xlabel() == words
+    both_scorers = explain_with(
         model, X, Y, scoring=["explained_variance", scorer], n_repeats=2, **OPTIONS
     )
-    assert both.summary(target=scorer).startswith(f"permgrad measures the {words}.")
+    assert both_scorers.summary(target=scorer).startswith(
+        f"permgrad measures the {words}."
+    )
 
 
 @pytest.mark.parametrize("method", ["permutation", "shapley"])
 def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     options = {"method": method, "scope": "global", "n_repeats": 2, **OPTIONS}
     good, bad = (
-        explain_with(one, X, Y, **options)
-        for one in (model, lambda rows: -3 * model(rows))
+        explain_with(case_model, X, Y, **options)
+        for case_model in (model, lambda rows: -3 * model(rows))
     )
     assert "no better" not in good.summary()
     assert good.meta["model_loss"] == pytest.approx(((model(X) - Y) ** 2).mean())
-    loss, constant = ((-3 * model(X) - Y) ** 2).mean(), Y.var(ddof=0)
+    loss = ((-3 * model(X) - Y) ** 2).mean()
+    constant = Y.var(ddof=0)
     assert (
         f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best "
         f"constant {number(constant)} (squared error)."
@@ -184,10 +196,8 @@ def test_weights_are_said_with_what_the_rows_are_worth():
             lambda table: table[:, 0], X, X[:, 0], sample_weight=weights, **options
         ).summary()
 
-    even, uneven = (
-        said(np.full(200, 3.0)),
-        said(np.where(np.arange(200) < 9, 100, 1e-6)),
-    )
+    even = said(np.full(200, 3.0))
+    uneven = said(np.where(np.arange(200) < 9, 100, 1e-6))
     assert "200 rows explained, weighted (worth 200 rows of equal weight)." in even
     assert "worth 9 rows of equal weight" in uneven
     assert "rough with so few rows" in uneven

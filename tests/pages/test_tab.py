@@ -28,10 +28,8 @@ def test_tabs_are_named_apart_from_sections_and_their_scripts_exist():
 
 def test_empty_sections_and_tabs_are_left_out_but_for_the_first():
     content = Assessment(title="t", target="y", task="regression")
-    empty, full = (
-        ("a", "A", lambda section, _: None),
-        ("b", "B", lambda section, _: section.text("words")),
-    )
+    empty = ("a", "A", lambda section, _: None)
+    full = ("b", "B", lambda section, _: section.text("words"))
     kinds = {"one": [empty], "two": [empty, full], "three": [empty]}
     views = [
         tab_view(Tab(name=name, title=name, sections=sections), content)
@@ -57,7 +55,8 @@ def test_paths_and_maps_are_in_details_if_the_image_hardly_counts(undrawn):
             name: dict(entry) if isinstance(entry, dict) else entry
             for name, entry in content.paths.items()
         }
-        branches["image"]["share"], branches["tabular"]["share"] = share, 1 - share
+        branches["image"]["share"] = share
+        branches["tabular"]["share"] = 1 - share
         content.branches = branches
         assert content.image_counts == (share > 0.05)
         page = render_report(content)

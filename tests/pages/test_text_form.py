@@ -57,10 +57,10 @@ def unpacked(stored):
 
 def test_a_text_is_words_and_what_is_between_them():
     text = "  One (two)-three\n" + "four " * 200
-    parts = text_parts(text)
-    assert "".join("".join(part) for part in parts) == text
-    assert len(parts) == 2 * MOST_PARTS + 1
-    assert [word for run in parts[1::2] for word in run[::2]] == [
+    text_pieces = text_parts(text)
+    assert "".join("".join(piece_run) for piece_run in text_pieces) == text
+    assert len(text_pieces) == 2 * MOST_PARTS + 1
+    assert [word for run in text_pieces[1::2] for word in run[::2]] == [
         text[low:high] for low, high in words_in(text)
     ]
     assert text_parts("... !") == ["... !"]
@@ -74,13 +74,23 @@ def test_all_that_can_be_left_of_a_text_is_there_with_its_weights(fitted):
     ((_, design, weights),) = encoder.scores_.columns["note"]
     assert set(design.parts) == {"words", "pieces"} <= set(form)
     assert form["rows"] == list(range(20))
-    known = {part: set(form[part]["entries"]) for part in design.parts}
-    for part, (entries, rarity) in design.parts.items():
-        place = {entry: at for at, entry in enumerate(entries)}
-        at = [place[entry] for entry in form[part]["entries"]]
-        start = 0 if part == "words" else len(design.parts["words"][0])
-        wanted = np.column_stack([rarity[at], weights[start:][at]])
-        np.testing.assert_allclose(unpacked(form[part]["numbers"]), wanted, rtol=1e-6)
+    known_entries = {
+        part_name: set(form[part_name]["entries"]) for part_name in design.parts
+    }
+    for design_part, (entries, rarity) in design.parts.items():
+        entry_positions = {
+            entry: entry_index for entry_index, entry in enumerate(entries)
+        }
+        form_positions = [
+            entry_positions[entry] for entry in form[design_part]["entries"]
+        ]
+        start = 0 if design_part == "words" else len(design.parts["words"][0])
+        expected_numbers = np.column_stack(
+            [rarity[form_positions], weights[start:][form_positions]]
+        )
+        np.testing.assert_allclose(
+            unpacked(form[design_part]["numbers"]), expected_numbers, rtol=1e-6
+        )
     count = 0
     for text in table["note"][:20]:
         for _ in range(20):
@@ -88,11 +98,14 @@ def test_all_that_can_be_left_of_a_text_is_there_with_its_weights(fitted):
             left = design.matrix([without(text, spans)]).indices
             words = len(design.parts["words"][0])
             names = [
-                ("words" if at < words else "pieces", design.entries[at])
-                for at in left.tolist()
+                (
+                    "words" if entry_index < words else "pieces",
+                    design.entries[entry_index],
+                )
+                for entry_index in left.tolist()
             ]
             count += len(names)
-            assert all(name in known[part] for part, name in names)
+            assert all(name in known_entries[part_name] for part_name, name in names)
     assert count > 5000
 
 
@@ -100,16 +113,18 @@ def test_texts_without_room_missing_ones_and_those_the_page_cannot_read_are_left
     fitted, monkeypatch
 ):
     encoder, table = fitted
-    some = pd.DataFrame({"note": [None, "red " * 6000, *table["note"][:20]]})
-    assert text_forms(encoder, some)["note"]["rows"] == list(
+    text_table = pd.DataFrame({"note": [None, "red " * 6000, *table["note"][:20]]})
+    assert text_forms(encoder, text_table)["note"]["rows"] == list(
         range(2, 22)
     )  # more than is read of a text
-    everything = sum(map(len, text_forms(encoder, some)["note"]["pieces"]["entries"]))
+    everything = sum(
+        map(len, text_forms(encoder, text_table)["note"]["pieces"]["entries"])
+    )
     monkeypatch.setattr(whatif, "MOST_SIGNS", 2 * everything)
-    few = text_forms(encoder, some)["note"]
+    few = text_forms(encoder, text_table)["note"]
     assert 0 < len(few["rows"]) < 20
     assert len(few["pieces"]["entries"]) < everything
     monkeypatch.setitem(
         encoder.scores_.columns, "note", [("other", object(), np.zeros((1, 1)))]
     )
-    assert text_forms(encoder, some) == {"note": None}
+    assert text_forms(encoder, text_table) == {"note": None}

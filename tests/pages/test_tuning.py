@@ -32,8 +32,10 @@ def table(
         )
         failed = state == "failed"
         values = [
-            rng.uniform(0, 0.4) if place % 2 == 0 else ["tinto", "random"][trial % 2]
-            for place in range(len(names))
+            rng.uniform(0, 0.4)
+            if parameter_index % 2 == 0
+            else ["tinto", "random"][trial % 2]
+            for parameter_index in range(len(names))
         ]
         loss = None if failed else 0.5 - 0.01 * (trial % 7)
         epochs = (None, None) if failed else (5, 3)
@@ -106,9 +108,9 @@ def test_a_study_under_way():
 
 
 def test_no_trial_has_ended_well():
-    own = table(3)
-    own[["state", "validation_loss"]] = ["failed", None]
-    page = tuning_page(own, {"best": None})
+    failed_trials = table(3)
+    failed_trials[["state", "validation_loss"]] = ["failed", None]
+    page = tuning_page(failed_trials, {"best": None})
     assert "None of 3 trials has succeeded yet." in page
     assert '<section id="history"' not in page
 
@@ -141,11 +143,11 @@ def test_wild_losses_do_not_hide_the_others():
 
 
 def test_figures_say_what_they_show():
-    own = table()
-    words = tuning_history(own).words
+    trial_table = table()
+    words = tuning_history(trial_table).words
     assert words.startswith("20 trials: 10 complete, 5 pruned, 5 failed.")
     assert "The best is trial 13" in words
-    assert "network.dropout" in tuning_slices(own, ["network.dropout"]).words
+    assert "network.dropout" in tuning_slices(trial_table, ["network.dropout"]).words
     assert (
         "trial 6 in front"
         in trial_curves({6: [0.5, 0.4], 1: [0.6]}, best=6, pruned=[1]).words

@@ -31,8 +31,11 @@ def test_the_advantage_is_the_loss_below_that_of_a_constant():
 
 def test_the_error_without_a_feature_is_that_of_the_added_loss():
     rng = np.random.default_rng(0)
-    truth, guess, other = rng.normal(size=(3, 500))
-    base, without = (float(np.mean((truth - one) ** 2)) for one in (guess, other))
+    truth, guess, other_guess = rng.normal(size=(3, 500))
+    base, without = (
+        float(np.mean((truth - predictions) ** 2))
+        for predictions in (guess, other_guess)
+    )
     measured = {"test": {"mse": base}, "constant": {"mse": 2 * base, "learnt": True}}
     loss = loss_without(explained("squared_error").meta, measured)
     assert loss.without(without - base) == pytest.approx(math.sqrt(without))

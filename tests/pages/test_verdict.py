@@ -42,8 +42,8 @@ def told() -> str:
         lines += [
             f"# {scenario}",
             *(
-                f"{one['facts']['part']}: {one['sentence']}"
-                for one in verdict(content_of(draw(scenario, 0)))
+                f"{verdict_entry['facts']['part']}: {verdict_entry['sentence']}"
+                for verdict_entry in verdict(content_of(draw(scenario, 0)))
             ),
             "",
         ]
@@ -67,20 +67,31 @@ def test_every_sentence_is_true_in_one_situation_of_each_kind(capsys):
 
 def test_page_and_markdown_have_the_same_sentences_in_the_same_order(undrawn):
     content = report_content(NAMES[:3])
-    sentences = [one for one in verdict(content) if one["facts"]["part"] != "trust"]
-    parts = [one["facts"]["part"] for one in sentences]
-    assert parts == sorted(parts, key=list(PARTS).index)
-    assert {"score", "features", "caution", "next"} <= set(parts), (
+    sentences = [
+        verdict_entry
+        for verdict_entry in verdict(content)
+        if verdict_entry["facts"]["part"] != "trust"
+    ]
+    part_names = [verdict_entry["facts"]["part"] for verdict_entry in sentences]
+    assert part_names == sorted(part_names, key=list(PARTS).index)
+    assert {"score", "features", "caution", "next"} <= set(part_names), (
         "a verdict of several parts"
     )
-    page, text = render_report(content), markdown("heloc", sentences)
-    places = [page.index(one["sentence"].replace("'", "&#39;")) for one in sentences]
-    assert places == sorted(places)
+    page = render_report(content)
+    text = markdown("heloc", sentences)
+    sentence_positions = [
+        page.index(verdict_entry["sentence"].replace("'", "&#39;"))
+        for verdict_entry in sentences
+    ]
+    assert sentence_positions == sorted(sentence_positions)
     assert "<dt>What to do next:</dt><dd>" in page, (
         "a heading and its text do not run together"
     )
     unescaped = text.replace("\\", "")
-    assert all(one["sentence"].replace("\u00a0", " ") in unescaped for one in sentences)
+    assert all(
+        verdict_entry["sentence"].replace("\u00a0", " ") in unescaped
+        for verdict_entry in sentences
+    )
 
 
 def test_a_name_cannot_change_the_markdown():
@@ -93,9 +104,12 @@ def test_a_name_cannot_change_the_markdown():
 
 
 def test_a_report_without_anything_says_what_it_can():
-    said = verdict(Assessment(title="t", target="y", task="regression"))
-    assert [one["facts"]["kind"] for one in said] == ["skill", "next"]
-    assert said[0]["sentence"] == "The network predicts y."
+    verdict_entries = verdict(Assessment(title="t", target="y", task="regression"))
+    assert [verdict_entry["facts"]["kind"] for verdict_entry in verdict_entries] == [
+        "skill",
+        "next",
+    ]
+    assert verdict_entries[0]["sentence"] == "The network predicts y."
 
 
 def doubtful(**data) -> Assessment:
@@ -117,15 +131,21 @@ def doubtful(**data) -> Assessment:
 
 def test_three_cautions_at_most_are_on_the_first_page_in_the_order_of_the_table():
     order = [finding.kind for finding in FINDINGS]
-    said = [one["facts"] for one in verdict(doubtful())]
-    first = [facts["kind"] for facts in said if facts["part"] in ("alarm", "caution")]
+    verdict_facts = [verdict_entry["facts"] for verdict_entry in verdict(doubtful())]
+    first = [
+        facts["kind"]
+        for facts in verdict_facts
+        if facts["part"] in ("alarm", "caution")
+    ]
     assert first == ["duplicates", "in_order", "cut"]
     assert len(first) == MOST_CAUTIONS
-    assert [facts["kind"] for facts in said if facts["part"] == "trust"], (
+    assert [facts["kind"] for facts in verdict_facts if facts["part"] == "trust"], (
         "the others are in the tab Trust"
     )
     assert first == sorted(first, key=order.index)
-    assert said[-1]["reason"] == "duplicates", "what to do follows from the first"
+    assert verdict_facts[-1]["reason"] == "duplicates", (
+        "what to do follows from the first"
+    )
 
 
 TOGETHER = {
@@ -143,22 +163,32 @@ TOGETHER |= {"rows": 225, "tested": 90, "shared": 60}
 def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_command(
     clear,
 ):
-    said = verdict(doubtful(together=TOGETHER | {"clear": clear}))
-    (one,) = [one for one in said if one["facts"]["kind"] == "together"]
-    assert (one is said[0], one["facts"]["part"]) == (
+    verdict_entries = verdict(doubtful(together=TOGETHER | {"clear": clear}))
+    (together_entry,) = [
+        verdict_entry
+        for verdict_entry in verdict_entries
+        if verdict_entry["facts"]["kind"] == "together"
+    ]
+    assert (together_entry is verdict_entries[0], together_entry["facts"]["part"]) == (
         (True, "alarm") if clear else (False, "caution")
     )
     shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have one of the training rows"
-    assert one["sentence"].startswith(shared)
-    assert said[-1]["facts"]["command"] == (
+    assert together_entry["sentence"].startswith(shared)
+    assert verdict_entries[-1]["facts"]["command"] == (
         "permgrad run 'my table.csv' --target y --row-group visit --out runs/old-together"
     )
-    assert said[-1]["sentence"].endswith(said[-1]["facts"]["command"])
-    assert markdown("t", said).rstrip().endswith(f"`{said[-1]['facts']['command']}`")
-    both = verdict(
+    assert verdict_entries[-1]["sentence"].endswith(
+        verdict_entries[-1]["facts"]["command"]
+    )
+    assert (
+        markdown("t", verdict_entries)
+        .rstrip()
+        .endswith(f"`{verdict_entries[-1]['facts']['command']}`")
+    )
+    both_columns = verdict(
         doubtful(together=TOGETHER | {"clear": clear, "columns": ["a", "b"]})
     )
-    assert both[-1]["sentence"].startswith(
+    assert both_columns[-1]["sentence"].startswith(
         "If such rows belong together, add a column of both"
     )
 
@@ -168,22 +198,28 @@ def test_features_that_move_together_are_explained_as_one_by_the_command(grouped
     content = content_of(draw("waves of a spectrum", 0))
     command = "permgrad run t.csv --target y" + " --groups g.json" * grouped
     content.provenance = ProvenanceSection(command=command, folder="runs/old")
-    said = verdict(content)
-    (one,) = [one for one in said if one["facts"]["kind"] == "impossible"]
-    assert one["sentence"].startswith(
+    verdict_entries = verdict(content)
+    (verdict_entry,) = [
+        impossible_entry
+        for impossible_entry in verdict_entries
+        if impossible_entry["facts"]["kind"] == "impossible"
+    ]
+    assert verdict_entry["sentence"].startswith(
         "x0, x1 and x2 move with each other (correlation up to 1.00). Replacing one alone"
     )
-    wanted = (
+    expected_command = (
         None
         if grouped
         else "permgrad run t.csv --target y --groups runs/old/explanations/groups.json --out runs/old-grouped"
     )
-    assert said[-1]["facts"].get("command") == wanted
-    assert said[-1]["sentence"].startswith("Explain features that move together as one")
+    assert verdict_entries[-1]["facts"].get("command") == expected_command
+    assert verdict_entries[-1]["sentence"].startswith(
+        "Explain features that move together as one"
+    )
     content.explanation = dataclasses.replace(
         content.explanation, values=content.explanation.values / 100
     )
-    kinds = {one["facts"]["kind"] for one in verdict(content)}
+    kinds = {kind_entry["facts"]["kind"] for kind_entry in verdict(content)}
     assert ("impossible" in kinds, "related" in kinds) == (False, True), (
         "no loss is above a constant's"
     )
@@ -204,24 +240,26 @@ def of_errors(truth, errors) -> Assessment:
 def test_a_few_large_values_that_make_the_error_are_told():
     rng = np.random.default_rng(0)
     size = np.exp(rng.normal(size=500))
-    (said,) = [
-        one
-        for one in verdict(of_errors(size**2, size**2 * rng.normal(size=500)))
-        if "A few rows" in one["sentence"]
+    (skewed_entry,) = [
+        verdict_entry
+        for verdict_entry in verdict(of_errors(size**2, size**2 * rng.normal(size=500)))
+        if "A few rows" in verdict_entry["sentence"]
     ]
-    facts, errors = said["facts"], size**2
+    facts = skewed_entry["facts"]
+    errors = size**2
     first = np.sort(errors)[-10:]
     assert (facts["rows"], facts["form"], facts["end"]) == (10, "high", first[0])
-    assert said["sentence"].startswith(
+    assert skewed_entry["sentence"].startswith(
         "A few rows make most of the error: the 10 test rows with sales of "
     )
     assert [
-        one["facts"]["form"]
-        for one in verdict(of_errors(-(size**2), size**2 * 1.0))
-        if one["facts"]["kind"] == "skewed"
+        verdict_entry["facts"]["form"]
+        for verdict_entry in verdict(of_errors(-(size**2), size**2 * 1.0))
+        if verdict_entry["facts"]["kind"] == "skewed"
     ] == ["low"]
     even = [
-        one["facts"]["kind"] for one in verdict(of_errors(size, rng.normal(size=500)))
+        verdict_entry["facts"]["kind"]
+        for verdict_entry in verdict(of_errors(size, rng.normal(size=500)))
     ]
     assert "skewed" not in even, "errors that do not grow with the target"
 
@@ -236,9 +274,9 @@ def test_copies_are_a_caution_if_they_are_many_and_have_values(shared, blank, pa
         rows=content.metrics["rows"], shared_rows=shared, blank_rows=blank
     )
     assert [
-        one["facts"]["part"]
-        for one in verdict(content)
-        if one["facts"]["kind"] == "duplicates"
+        verdict_entry["facts"]["part"]
+        for verdict_entry in verdict(content)
+        if verdict_entry["facts"]["kind"] == "duplicates"
     ] == [part] * bool(part)
 
 
@@ -254,7 +292,10 @@ def test_a_score_below_1_is_never_rounded_to_it(value, written):
         task="classification",
         metrics={"test": test, "rows": {"test": 9000}},
     )
-    words = {one["facts"]["kind"]: one["sentence"] for one in verdict(content)}
+    words = {
+        verdict_entry["facts"]["kind"]: verdict_entry["sentence"]
+        for verdict_entry in verdict(content)
+    }
     assert (
         words["skill"]
         == f"The network predicts y with accuracy {written} on 9,000 test rows."

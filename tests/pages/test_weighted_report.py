@@ -19,14 +19,17 @@ QUICK = {"progress": False}
 @pytest.fixture
 def content(monkeypatch):
     """The assessments of the reports of a test."""
-    seen = []
+    seen_contents = []
     render = reporting.render_report
     monkeypatch.setattr(
         reporting,
         "render_report",
-        lambda one, **look: [seen.append(one), render(one, **look)][1],
+        lambda rendered_content, **look: [
+            seen_contents.append(rendered_content),
+            render(rendered_content, **look),
+        ][1],
     )
-    return seen
+    return seen_contents
 
 
 def survey(rows: int = 240) -> tuple[pd.DataFrame, np.ndarray, pd.Series, np.ndarray]:
@@ -50,17 +53,24 @@ def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
     assert (weights == 0).any(), "rows of weight 0 are among them"
     model = LinearRegression()
     if task == "classification":
-        y, model = np.where(y > 0, "high", "low"), LogisticRegression()
+        y = np.where(y > 0, "high", "low")
+        model = LogisticRegression()
     model.fit(X, y)
-    one = {"background": X[:1]}  # a single donor: importances have no chance
-    weighted = assessed(model, X, y, sample_weight=weights, **one)
-    repeated = assessed(model, X.iloc[again].reset_index(drop=True), y[again], **one)
-    plain = assessed(model, X, y, **one)
-    for part in ("test", "constant"):
-        for name, value in repeated.metrics[part].items():
+    background_option = {
+        "background": X[:1]
+    }  # a single donor: importances have no chance
+    weighted = assessed(model, X, y, sample_weight=weights, **background_option)
+    repeated = assessed(
+        model, X.iloc[again].reset_index(drop=True), y[again], **background_option
+    )
+    plain = assessed(model, X, y, **background_option)
+    for metrics_part in ("test", "constant"):
+        for name, value in repeated.metrics[metrics_part].items():
             if isinstance(value, float):
-                assert weighted.metrics[part][name] == pytest.approx(value, rel=1e-9), (
-                    part,
+                assert weighted.metrics[metrics_part][name] == pytest.approx(
+                    value, rel=1e-9
+                ), (
+                    metrics_part,
                     name,
                 )
     first = "log_loss" if task == "classification" else "rmse"
@@ -77,7 +87,9 @@ def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
         moved = error[:, None] + model.coef_ * (X.to_numpy() - X.to_numpy()[0])
         rise = np.average(moved**2 - error[:, None] ** 2, axis=0, weights=weights)
         np.testing.assert_allclose(weighted.explanation.values[:, 0], rise, rtol=1e-9)
-    ahead, copies = (one.constant["ahead"][first] for one in (weighted, repeated))
+    ahead, copies = (
+        assessment.constant["ahead"][first] for assessment in (weighted, repeated)
+    )
     assert ahead["difference"] == pytest.approx(copies["difference"], rel=1e-9)
     assert ahead["ci_high"] - ahead["ci_low"] > copies["ci_high"] - copies["ci_low"], (
         "copies are no further rows"
@@ -89,13 +101,13 @@ def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
     labels = pd.Series(np.where(y > 0, "high", "low"), name="pressure")
     model = LogisticRegression().fit(X, labels)
     train = (X, labels)
-    said = words(
+    page_words = words(
         pg.report(model, X, labels, sample_weight=weights, train=train, **QUICK)
     )
     plain = words(pg.report(model, X, labels, train=train, **QUICK))
-    assert said.count("weigh the test rows by survey weight: they are worth") == 2, (
-        "in the verdict, and among all caveats"
-    )
+    assert (
+        page_words.count("weigh the test rows by survey weight: they are worth") == 2
+    ), "in the verdict, and among all caveats"
     for gone in (
         "Groups of rows",
         "Where to set the threshold",
@@ -106,7 +118,7 @@ def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
         head = {"Groups of rows": "Groups of rows Every", "It finds": "It finds "}.get(
             gone, gone
         )
-        assert head not in said
+        assert head not in page_words
     for there in (
         "Where to set the threshold",
         "Are its probabilities reliable?",

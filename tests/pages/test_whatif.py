@@ -53,8 +53,8 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     fitted,
 ):
     model, table = fitted
-    some = rows_of(model, model.encode_rows(table), np.arange(80))
-    content = whatif.what_if(model, some, ["n7", "n3"])
+    selected_rows = rows_of(model, model.encode_rows(table), np.arange(80))
+    content = whatif.what_if(model, selected_rows, ["n7", "n3"])
     form = json.loads(content["form"])
     names = [name for name, _ in form["players"]]
     assert len(names) == whatif.MOST_PLAYERS  # 40 features: the others share one
@@ -64,7 +64,8 @@ def test_the_page_holds_the_rows_the_orders_and_a_background_with_the_mean_predi
     ) == list(range(40))
     assert len(content["rows"]) == 80
     assert content["orders"]["shape"] == [form["walks"][-1], len(names)]
-    background, spread = some.background, some.spread
+    background = selected_rows.background
+    spread = selected_rows.spread
     assert content["background"]["shape"] == list(background.shape)
     means = [
         model.predict_proba(table)[:, 1],
@@ -78,14 +79,14 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(
     fitted, monkeypatch
 ):
     model, table = fitted
-    some = rows_of(model, model.encode_rows(table), np.arange(80))
-    assert whatif.what_if(object(), some) == {
+    selected_rows = rows_of(model, model.encode_rows(table), np.arange(80))
+    assert whatif.what_if(object(), selected_rows) == {
         "reason": "This model cannot run inside the page: only the networks of permgrad and boosted trees can predict "
         "inside a page."
     }
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
-    assert "take 0.2 MB" in whatif.what_if(model, some)["reason"]
-    assert "form" in whatif.what_if(model, some, large=True)
+    assert "take 0.2 MB" in whatif.what_if(model, selected_rows)["reason"]
+    assert "form" in whatif.what_if(model, selected_rows, large=True)
 
 
 def boosted(classes=None):
@@ -106,7 +107,10 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
 ):
     model, table = boosted()
     rows = rows_of(
-        model, encoded := model.encode_rows(table), np.arange(200), background_rows=encoded.encoded
+        model,
+        encoded := model.encode_rows(table),
+        np.arange(200),
+        background_rows=encoded.encoded,
     )
     content = whatif.what_if(model, rows)
     assert content["background"]["shape"] == [100, 3]
@@ -125,13 +129,17 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
         in whatif.what_if(model, without)["reason"]
     )
     monkeypatch.setattr(trees_form, "MOST_TREE_BYTES", 1000)
-    found = whatif.what_if(model, rows)["reason"]
+    reason_text = whatif.what_if(model, rows)["reason"]
     assert re.match(
         r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 MB\.",
-        found,
+        reason_text,
     )
     assert (
-        len(rows_of(model, encoded, np.arange(200), background_rows=encoded.encoded).background)
+        len(
+            rows_of(
+                model, encoded, np.arange(200), background_rows=encoded.encoded
+            ).background
+        )
         == 0
     )
 
@@ -144,8 +152,8 @@ def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out(
     moved = np.array(
         [3, 1, 2, 1, 4], dtype=np.int32
     )  # the right child of the root is before the left one's
-    other = replace(trees, left=np.array([1, 3, 2, 3, 4], dtype=np.int32))
-    trees_form.trees_form(other)
+    reordered_trees = replace(trees, left=np.array([1, 3, 2, 3, 4], dtype=np.int32))
+    trees_form.trees_form(reordered_trees)
     with pytest.raises(NotImplementedError, match="in another order"):
         trees_form.trees_form(replace(trees, left=moved))
     model, table = boosted(classes=3)
@@ -171,15 +179,18 @@ def test_a_page_divides_a_row_in_one_way(monkeypatch):
         preset="fast", max_epochs=2, random_state=0, progress=False
     )
     model.fit(table[:200], y[:200])
-    kept = []
+    filled_contents = []
     filled = report.with_what_if
     monkeypatch.setattr(
         report,
         "with_what_if",
-        lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1],
+        lambda *args, **more: (
+            filled_contents.append(filled(*args, **more)) or filled_contents[-1]
+        ),
     )
     pg.report(model, table[200:], y[200:], progress=False)
-    content, form = kept[0], json.loads(kept[0].what_if["form"])
+    content = filled_contents[0]
+    form = json.loads(filled_contents[0].what_if["form"])
     assert len(form["players"]) == whatif.MOST_PLAYERS
     # What was explained can be changed, and has no other parts.
     assert set(content.explained.numbers) <= set(content.what_if["rows"].tolist())
@@ -191,42 +202,54 @@ def test_words_of_texts_are_explained_once_and_read_back_with_a_run(
     monkeypatch, tmp_path
 ):
     rng = np.random.default_rng(2)
-    some = ["good", "bad", "late", "soon", "dear", "cheap", "red", "blue"]
+    word_list = ["good", "bad", "late", "soon", "dear", "cheap", "red", "blue"]
     texts = [
-        f"{' '.join(rng.permutation(some)[: 3 + row % 3])} {row}" for row in range(300)
+        f"{' '.join(rng.permutation(word_list)[: 3 + row % 3])} {row}"
+        for row in range(300)
     ]
     table = pd.DataFrame({"note": texts, "n": rng.normal(size=300)})
     y = table["note"].str.contains("good") + 0.1 * table["n"]
     model = pg.HyNNRegressor(
         preset="fast", max_epochs=2, random_state=0, progress=False
     ).fit(table[:200], y[:200])
-    kept, calls = [], []
-    filled, divide = report.with_what_if, section.divide
+    filled_contents = []
+    calls = []
+    filled = report.with_what_if
+    divide = section.divide
     monkeypatch.setattr(
         report,
         "with_what_if",
-        lambda *args, **more: kept.append(filled(*args, **more)) or kept[-1],
+        lambda *args, **more: (
+            filled_contents.append(filled(*args, **more)) or filled_contents[-1]
+        ),
     )
     monkeypatch.setattr(
         section, "divide", lambda *args: calls.append("part") or divide(*args)
     )
     pg.report(model, table[200:], y[200:], progress=False)
-    content = kept[0]
+    content = filled_contents[0]
     assert calls.count("part") == len(content.words.numbers) == section.MOST_TEXTS
-    store, place = Store(tmp_path), PLACES["words"]
-    store.put(place[0], content.words, *place[1:])
+    store = Store(tmp_path)
+    words_path = PLACES["words"]
+    store.put(words_path[0], content.words, *words_path[1:])
     calls.clear()
     again = whatif.with_what_if(
-        replace(content, words=store.get(*place)), model, large=False
+        replace(content, words=store.get(*words_path)), model, large=False
     )
     assert "part" not in calls, "they are read"
-    before, after = (rows.rows_data(one)["texts"] for one in (content, again))
-    assert [one["words"] for one in after] == [one["words"] for one in before]
-    assert {len(one["words"]) for one in after} >= {4, 5}, (
+    before, after = (
+        rows.rows_data(content_version)["texts"] for content_version in (content, again)
+    )
+    assert [text_before["words"] for text_before in after] == [
+        text_after["words"] for text_after in before
+    ]
+    assert {len(text_after["words"]) for text_after in after} >= {4, 5}, (
         "rows may have different numbers of words"
     )
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_allclose(one["values"], other["values"], rtol=1e-6)
+    for first_text, second_text in zip(before, after, strict=True):
+        np.testing.assert_allclose(
+            first_text["values"], second_text["values"], rtol=1e-6
+        )
     assert (
         whatif.with_what_if(content, model, large=False, keep_rows=False).words is None
     )
@@ -244,11 +267,12 @@ def test_rows_with_stored_parts_can_be_changed_before_others(fitted):
     everything = SimpleNamespace(numbers=100 + np.arange(80), take=taken)
     noted = SimpleNamespace(numbers=[171, 109])
     content = SimpleNamespace(explanation=SimpleNamespace(ranking=list), notable=noted)
-    own = SimpleNamespace(model=model, kept_rows=lambda: None)
+    own_model = SimpleNamespace(model=model, kept_rows=lambda: None)
     work = SimpleNamespace(
-        content=content, explained=everything, model=own, put=put.update
+        content=content, explained=everything, model=own_model, put=put.update
     )
-    work.explained_places, work.drawn = np.array([30, 2]), np.array([50, 2, 40])
+    work.explained_places = np.array([30, 2])
+    work.drawn = np.array([50, 2, 40])
     changeable(work)
     assert put["changeable"].numbers.tolist() == [130, 102, 109, 171, 150, 140]
 
@@ -395,10 +419,10 @@ def test_the_page_splits_dates_as_python_does(tmp_path):
       Object.fromEntries(Object.entries(data.cells).map(([name, cells]) => [name, cells[at]])))));
     document.getElementById("out").textContent = JSON.stringify(rows);
     """
-    found = np.array(
+    split_values = np.array(
         what_if_check.browse(what_if_check.scripted(json.dumps(data), script), tmp_path)
     )
-    np.testing.assert_allclose(found, encoder.transform(rows), atol=1e-6)
+    np.testing.assert_allclose(split_values, encoder.transform(rows), atol=1e-6)
 
 
 STEPS = """
@@ -464,22 +488,22 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
         model, rows_of(model, model.encode_rows(table), np.arange(60) + 100)
     )
     assert content["rows"].tolist()[:2] == [100, 101]
-    said = visit(page_of_rows(content), tmp_path, STEPS).quiet()
+    panel_steps = visit(page_of_rows(content), tmp_path, STEPS).quiet()
     (
         first,
         number,
-        both,
+        both_changed,
         after,
         labelled,
         value,
         strange,
-        other,
+        other_changed,
         decisions,
         notes,
         slices,
         few,
         off,
-    ) = said
+    ) = panel_steps
     assert first[0].startswith("Probability of yes: ")
     assert table["<b>n</b>"][1] > -0.5
     for row, words in (
@@ -530,13 +554,13 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     assert number[1:] == [1, 1, False]
     assert "was" in number[0]
     assert number[0] != first[0]
-    assert both[1] == 2
+    assert both_changed[1] == 2
     assert after == first
     assert labelled
     assert float(value) == pytest.approx(table["<b>n</b>"][1], rel=1e-6)
     assert strange == 0  # names and levels are text
     assert (
-        other
+        other_changed
         == "Only 60 of the test rows can be changed here. Choose Show: can be changed."
     )
 
@@ -546,5 +570,5 @@ def test_pg_report_holds_the_network_of_permgrad_and_a_reason_for_other_models(f
     few = table[:30]
     y = np.arange(30) % 2 == 0
     assert "form" in data_of(pg.report(model, few, y).html)["rows"]["whatIf"]
-    other = pg.report(lambda rows: np.full((len(rows), 2), 0.5), few, y)
-    assert "This model cannot run inside the page" in other.html
+    other_report = pg.report(lambda rows: np.full((len(rows), 2), 0.5), few, y)
+    assert "This model cannot run inside the page" in other_report.html

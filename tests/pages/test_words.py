@@ -88,7 +88,7 @@ def test_long_names_differ_in_sentences(say):
         "std_error": values * 0 + 0.1,
         "p_values": np.array([[1e-5], [1e-4], [0.9]]),
     }
-    found = Explanation(
+    explanation = Explanation(
         values,
         (*LONG, "age"),
         ("table",) * 3,
@@ -99,20 +99,20 @@ def test_long_names_differ_in_sentences(say):
     )
     if say == "headline":
         content = Assessment(
-            title="t", target="y", task="regression", explanation=found
+            title="t", target="y", task="regression", explanation=explanation
         )
-        said = said_of("features", features(content))
+        sentence = said_of("features", features(content))
     elif say == "ranks":
-        said = order_words(
-            SimpleNamespace(names=found.names, sets=np.array([1, 1, 2])), 5
+        sentence = order_words(
+            SimpleNamespace(names=explanation.names, sets=np.array([1, 1, 2])), 5
         )
     else:
-        local = Explanation(values[None, :, :] , found.names, ("table",) * 3, ("all",), "shapley", "local",
+        local = Explanation(values[None, :, :] , explanation.names, ("table",) * 3, ("all",), "shapley", "local",
                             meta={"quantity": "output minus the base"})  # fmt: skip
-        said = local.summary()
-    assert "…" in said
-    assert "summ" in said
-    assert "wint" in said
+        sentence = local.summary()
+    assert "…" in sentence
+    assert "summ" in sentence
+    assert "wint" in sentence
 
 
 def pairs():
@@ -149,10 +149,10 @@ RELATED = {"feature": "age", "kind": "correlation", "strength": 0.9}
     ],
 )
 def test_names_said_together_stay_different(say):
-    said = say()
-    assert "…" in said
-    assert "summ" in said
-    assert "wint" in said
+    sentence = say()
+    assert "…" in sentence
+    assert "summ" in sentence
+    assert "wint" in sentence
 
 
 def test_four_levels_are_all_named():

@@ -29,7 +29,7 @@ def _page(tmp_path_factory):
     table = pd.DataFrame(
         {
             "<i>text": text,
-            "person": [f"<u>p{one}" for one in level],
+            "person": [f"<u>p{level_code}" for level_code in level],
             "x": rng.normal(size=900),
         }
     )
@@ -46,7 +46,8 @@ def _page(tmp_path_factory):
 
 def test_cards_have_words_with_their_effects_and_levels_with_their_training_rows(page):
     cards = {card["name"]: card for card in data_of(page)["features"]["cards"]}
-    of_text, of_person = cards["<i>text"], cards["person"]
+    of_text = cards["<i>text"]
+    of_person = cards["person"]
     assert not {"curves", "outcome", "mean"} & set(
         of_text
     )  # texts are no places on an axis
@@ -112,12 +113,14 @@ def test_the_page_shows_them(page, tmp_path):
     said.push(labels, document.querySelectorAll(".card b, .card u, .card i, .what-if u").length);
     return said;
     """
-    of_text, of_person, parts, inputs, strange = visit(page, tmp_path, steps).quiet()
+    of_text, of_person, parts_text, inputs, strange = visit(
+        page, tmp_path, steps
+    ).quiet()
     assert "What a word does to" in of_text
     assert "It is highest for alpha" in of_text
     assert "that with a level never seen" in of_person
     assert "training rows" in of_person
-    assert "another level" not in parts
+    assert "another level" not in parts_text
     assert inputs["<i>text"].startswith("its text")
     assert "a level never seen" in inputs["person"]
     assert "<u>p1" in inputs["person"]
@@ -153,15 +156,15 @@ def test_words_are_taken_out_and_put_back(page, tmp_path):
     return [said, line.querySelector(".what-if-words").textContent, list.selectedIndex,
       line.querySelectorAll("b, script").length];
     """
-    said, text, place, strange = visit(page, tmp_path, steps).quiet()
-    whole, less, both, missing, again, back = said
-    assert whole[1:] == ["", 0]
-    assert less[0] < whole[0] - 0.5  # alpha adds 2
+    step_results, text, selected_index, strange = visit(page, tmp_path, steps).quiet()
+    whole_text, less, both_out, missing, again, back = step_results
+    assert whole_text[1:] == ["", 0]
+    assert less[0] < whole_text[0] - 0.5  # alpha adds 2
     assert less[1:] == ["Now 1 word out.", 1]
-    assert both[1:] == ["Now 2 words out.", 2]
+    assert both_out[1:] == ["Now 2 words out.", 2]
     assert missing[1:] == ["was its text. Now missing.", 0]
     assert again == less
-    assert back == whole
-    assert place == 0
+    assert back == whole_text
+    assert selected_index == 0
     assert strange == 0
     assert "<b>bold</b>" in text or "<script>" in text

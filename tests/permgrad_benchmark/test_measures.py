@@ -53,7 +53,8 @@ def test_the_procedure_controls_false_discoveries():
     """20 irrelevant, 10 relevant features: the mean rate stays at the level times the share of irrelevant ones."""
     rng = np.random.default_rng(0)
     relevant = np.arange(30) < 10
-    rates, powers = [], []
+    rates = []
+    powers = []
     for _ in range(2000):
         z = rng.standard_normal(30) + np.where(relevant, 3.0, 0.0)
         called = discoveries(2 * stats.norm.sf(np.abs(z)))
@@ -69,19 +70,24 @@ def test_rates_by_counting(flags, data):
     called = data.draw(
         st.lists(st.booleans(), min_size=len(flags), max_size=len(flags))
     )
-    wrong = sum(said and not true for said, true in zip(called, flags, strict=True))
-    right = sum(said and true for said, true in zip(called, flags, strict=True))
-    relevant, said = np.array(flags), np.array(called)
-    assert false_discovery_rate(relevant, said) == (
+    wrong = sum(
+        is_called and not true for is_called, true in zip(called, flags, strict=True)
+    )
+    right = sum(
+        is_called and true for is_called, true in zip(called, flags, strict=True)
+    )
+    relevant = np.array(flags)
+    called_flags = np.array(called)
+    assert false_discovery_rate(relevant, called_flags) == (
         wrong / sum(called) if any(called) else 0.0
     )
     if any(flags):
-        assert power(relevant, said) == right / sum(flags)
+        assert power(relevant, called_flags) == right / sum(flags)
         assert power(relevant, relevant) == 1.0
         assert power(relevant, ~relevant) == 0.0
         assert false_discovery_rate(relevant, relevant) == 0.0
     else:
-        assert math.isnan(power(relevant, said))
+        assert math.isnan(power(relevant, called_flags))
     if not all(flags):
         assert false_discovery_rate(relevant, ~relevant) == 1.0
 
@@ -118,29 +124,30 @@ def test_auc_by_pairs_and_its_relations(flags, data):
     )
     pairs = [
         1.0 if a > b else 0.5 if a == b else 0.0
-        for (a, relevant), (b, other) in itertools.product(
+        for (a, relevant), (b, other_relevant) in itertools.product(
             zip(estimate, flags, strict=True), repeat=2
         )
-        if relevant and not other
+        if relevant and not other_relevant
     ]
-    found = relevance_auc(np.array(flags, dtype=float), estimate)
+    auc_value = relevance_auc(np.array(flags, dtype=float), estimate)
     if not pairs:
-        assert math.isnan(found)
+        assert math.isnan(auc_value)
         return
-    assert found == pytest.approx(np.mean(pairs))
+    assert auc_value == pytest.approx(np.mean(pairs))
     assert relevance_auc(
         np.array(flags, dtype=float), [-value for value in estimate]
-    ) == pytest.approx(1 - found)
+    ) == pytest.approx(1 - auc_value)
     # Rising transformations of the estimate, and how important a relevant feature is, do not matter.
     assert relevance_auc(np.array(flags) * 7.5, np.exp(estimate)) == pytest.approx(
-        found
+        auc_value
     )
 
 
 # ---- stability -------------------------------------------------------------------------------------------------------
 def test_stability_by_pairs():
     values = np.random.default_rng(2).random((5, 7))
-    kendall_of, spread = mean_kendall(values), share_spread(values)
+    kendall_of = mean_kendall(values)
+    spread = share_spread(values)
     taus = [
         kendall(values[i], values[j]) for i, j in itertools.combinations(range(5), 2)
     ]
@@ -159,7 +166,8 @@ def test_stability_by_pairs():
 
 def test_mean_square_error_is_bias_squared_plus_variance():
     rng = np.random.default_rng(3)
-    truth, shares = rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4), size=6)
+    truth = rng.dirichlet(np.ones(4))
+    shares = rng.dirichlet(np.ones(4), size=6)
     bias, variance = bias_and_variance(truth, shares)
     np.testing.assert_allclose(
         bias**2 + variance, np.mean((shares - truth) ** 2, axis=0)
@@ -169,7 +177,9 @@ def test_mean_square_error_is_bias_squared_plus_variance():
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
 def curves_of(ranking, loss=lambda x: x @ np.array([3.0, 2.0, 0.0])):
-    columns = {name: np.array([place]) for place, name in enumerate("abc")}
+    columns = {
+        name: np.array([column_index]) for column_index, name in enumerate("abc")
+    }
     return faithfulness_curves(
         loss, np.zeros((4, 3)), np.ones((4, 3)), columns, ranking
     )
@@ -189,7 +199,8 @@ def test_the_true_order_has_the_best_areas_of_all():
 
 
 def test_curves_leave_the_rows_alone():
-    rows, donors = np.zeros((2, 2)), np.ones((2, 2))
+    rows = np.zeros((2, 2))
+    donors = np.ones((2, 2))
     columns = {"a": np.array([0]), "b": np.array([1])}
     faithfulness_curves(lambda x: x.sum(axis=1), rows, donors, columns, ["a", "b"])
     assert not rows.any()
@@ -214,13 +225,16 @@ def test_every_metric_states_direction_and_range(name):
         "nominal",
         "note",
     }
-    one, other = 0.2, 0.6
+    first_value = 0.2
+    second_value = 0.6
     if metric.direction == "none":
-        assert not metric.better(one, other)
-        assert not metric.better(other, one)
+        assert not metric.better(first_value, second_value)
+        assert not metric.better(second_value, first_value)
     else:
-        assert metric.better(one, other) != metric.better(other, one)
-        assert not metric.better(one, one)
+        assert metric.better(first_value, second_value) != metric.better(
+            second_value, first_value
+        )
+        assert not metric.better(first_value, first_value)
 
 
 def test_only_relevance_and_cost_rank_across_estimands():

@@ -40,9 +40,9 @@ def some_records():
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
     write_cell(tmp_path, "tabular", "linear20", 1, some_records())
-    found = read_cell(tmp_path, "tabular", "linear20", 1)
-    assert found[0] == some_records()[0]
-    assert math.isnan(found[1].value)
+    records_read = read_cell(tmp_path, "tabular", "linear20", 1)
+    assert records_read[0] == some_records()[0]
+    assert math.isnan(records_read[1].value)
     assert read_cell(tmp_path, "tabular", "linear20", 2) is None
     path = cell_path(tmp_path, "tabular", "linear20", 1)
     path.write_text(path.read_text()[:-30])
@@ -81,7 +81,7 @@ def test_contestants():
         match=r"one finite number per player, got shape \(2,\) with 1 not finite",
     ):
         Scores(np.array([1.0, math.nan]))
-    one = Contestant(
+    contestant = Contestant(
         "a",
         "A",
         ANY,
@@ -89,8 +89,8 @@ def test_contestants():
         lambda case: Scores(np.ones(2)),
         needs=("surely_not_installed",),
     )
-    assert one.missing() == ["surely_not_installed"]
-    enrol("a suite of the tests", one)
-    assert enrolled("a suite of the tests").get("a") is one
+    assert contestant.missing() == ["surely_not_installed"]
+    enrol("a suite of the tests", contestant)
+    assert enrolled("a suite of the tests").get("a") is contestant
     with pytest.raises(KeyError, match="registered already"):
-        enrol("a suite of the tests", one)
+        enrol("a suite of the tests", contestant)

@@ -57,7 +57,8 @@ class ToySuite:
 
 @pytest.fixture
 def toy(monkeypatch):
-    registry, suite = load_suites(), ToySuite()
+    registry = load_suites()
+    suite = ToySuite()
     monkeypatch.setitem(registry, "toy", suite)
     monkeypatch.setattr(module, "benchmark_page", lambda frame, facts: "the page")
     return suite
@@ -117,12 +118,14 @@ def test_more_seeds_add_to_what_is_there(toy, tmp_path):
 
 def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
     run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1), say=quiet)
-    other = BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, methods=("good",))
+    other_request = BenchmarkRequest(
+        suite="toy", out=tmp_path, seeds=1, methods=("good",)
+    )
     with pytest.raises(
         InputError,
         match=r"differs in methods \(all there, good now\)\. Replace it with --overwrite",
     ):
-        run_benchmark(other, say=quiet)
+        run_benchmark(other_request, say=quiet)
     (tmp_path / "mine.txt").write_text("mine")
     run_benchmark(
         BenchmarkRequest(
@@ -243,18 +246,21 @@ def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
 
     path = tmp_path / "own.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (48, 28, 28), dtype=np.uint8)
-    parts = {"train": slice(0, 32), "val": slice(32, 40), "test": slice(40, 48)}
-    arrays = {f"{name}_images": pixels[part] for name, part in parts.items()}
+    part_slices = {"train": slice(0, 32), "val": slice(32, 40), "test": slice(40, 48)}
+    arrays = {
+        f"{name}_images": pixels[part_slice] for name, part_slice in part_slices.items()
+    }
     labels = {
-        f"{name}_labels": np.zeros((len(pixels[part]), 1), dtype=np.uint8)
-        for name, part in parts.items()
+        f"{name}_labels": np.zeros((len(pixels[part_slice]), 1), dtype=np.uint8)
+        for name, part_slice in part_slices.items()
     }
     np.savez(path, **arrays, **labels)
-    suite, chosen = MultimodalSuite(), Settings(scale="quick", images=(str(path),))
-    suite.check(chosen)
-    assert suite._images(chosen) == (str(path),)
-    assert len(suite.design("F1", 0, chosen).images[0]) == 48
-    assert Settings().to_dict() != chosen.to_dict(), (
+    suite = MultimodalSuite()
+    quick_settings = Settings(scale="quick", images=(str(path),))
+    suite.check(quick_settings)
+    assert suite._images(quick_settings) == (str(path),)
+    assert len(suite.design("F1", 0, quick_settings).images[0]) == 48
+    assert Settings().to_dict() != quick_settings.to_dict(), (
         "other images are another benchmark"
     )
     assert "images" not in Settings().to_dict(), "folders of before are gone on with"
@@ -283,6 +289,9 @@ def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
             "--out",
             str(tmp_path / "out"),
         ]
-        found = CliRunner().invoke(app, words)
-        assert (found.exit_code, message in found.output) == (2, True), found.output
+        command_result = CliRunner().invoke(app, words)
+        assert (command_result.exit_code, message in command_result.output) == (
+            2,
+            True,
+        ), command_result.output
         assert not (tmp_path / "out").exists()

@@ -31,18 +31,22 @@ FIGURES = {
 
 
 def test_first_level_and_behind():
-    found = standings(
+    standing_table = standings(
         frame_of(FIGURES), "share_error", list(FIGURES), "total_effect"
     ).set_index("method")
-    assert set(found.index[:2]) == {"best", "level"}
-    assert found["level"].to_dict() == {"best": True, "level": True, "worse": False}
-    first = found.index[0]
+    assert set(standing_table.index[:2]) == {"best", "level"}
+    assert standing_table["level"].to_dict() == {
+        "best": True,
+        "level": True,
+        "worse": False,
+    }
+    first = standing_table.index[0]
     gaps = FIGURES["worse"].mean(axis=1) - FIGURES[first].mean(axis=1)
-    assert found.loc["worse", "behind"] == pytest.approx(gaps.mean())
-    assert found.loc["worse", "low"] == pytest.approx(
+    assert standing_table.loc["worse", "behind"] == pytest.approx(gaps.mean())
+    assert standing_table.loc["worse", "low"] == pytest.approx(
         gaps.mean() - 2.5706 * gaps.std(ddof=1) / np.sqrt(6), rel=1e-4
     )
-    assert (found["functions"] == 6).all()
+    assert (standing_table["functions"] == 6).all()
 
 
 def test_seeds_are_not_a_larger_sample():
@@ -59,14 +63,14 @@ def test_direction_is_the_metrics():
         "method"
     ].tolist() == ["a", "b"]
     coverage = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 0.94)}
-    found = standings(
+    standing_table = standings(
         frame_of(coverage, "interval_coverage"),
         "interval_coverage",
         ["a", "b"],
         "total_effect",
     )
-    assert found["method"].tolist() == ["b", "a"]
-    assert found["level"].tolist() == [True, False]
+    assert standing_table["method"].tolist() == ["b", "a"]
+    assert standing_table["level"].tolist() == [True, False]
     same = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 1.0)}
     assert standings(frame_of(same, "auc", ANY), "auc", ["b", "a"])[
         "level"
@@ -76,15 +80,17 @@ def test_direction_is_the_metrics():
 def test_only_functions_of_everybody_count():
     partial = dict(FIGURES, best=FIGURES["best"].copy())
     partial["best"][0] = np.nan
-    found = standings(frame_of(partial), "share_error", list(partial), "total_effect")
-    assert (found["functions"] == 5).all()
+    standing_table = standings(
+        frame_of(partial), "share_error", list(partial), "total_effect"
+    )
+    assert (standing_table["functions"] == 5).all()
 
 
 def test_a_method_with_few_functions_is_left_out():
     few = dict(FIGURES, rare=FIGURES["best"][:2] / 2)
-    found = standings(frame_of(few), "share_error", list(few), "total_effect")
-    assert set(found["method"]) == set(FIGURES)
-    assert (found["functions"] == 6).all()
+    standing_table = standings(frame_of(few), "share_error", list(few), "total_effect")
+    assert set(standing_table["method"]) == set(FIGURES)
+    assert (standing_table["functions"] == 6).all()
 
 
 def test_refusals():
@@ -97,13 +103,13 @@ def test_refusals():
 
 
 def test_bias_and_spread_by_hand():
-    found = []
-    for seed, (one, other) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
-        for name, value, true in (("x1", one, 0.5), ("x2", other, 0.5)):
-            found.append(
+    bias_records = []
+    for seed, (first_share, second_share) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
+        for name, value, true in (("x1", first_share, 0.5), ("x2", second_share, 0.5)):
+            bias_records.append(
                 Record.of("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value)
             )
-            found.append(
+            bias_records.append(
                 Record.of(
                     "tabular",
                     "f",
@@ -114,17 +120,18 @@ def test_bias_and_spread_by_hand():
                     true,
                 )
             )
-            found.append(
+            bias_records.append(
                 Record.of("tabular", "f", seed, "other", ANY, f"share:{name}", value)
             )
-    found = share_bias(
-        records.frame_of(found), {"permgrad": "total_effect", "truth": "total_effect"}
+    bias_records = share_bias(
+        records.frame_of(bias_records),
+        {"permgrad": "total_effect", "truth": "total_effect"},
     )
-    assert found[["function", "method", "seeds"]].values.tolist() == [
+    assert bias_records[["function", "method", "seeds"]].values.tolist() == [
         ["f", "permgrad", 2]
     ]
-    assert found.loc[0, "bias"] == pytest.approx(0.2)
-    assert found.loc[0, "spread"] == pytest.approx(0.1)
+    assert bias_records.loc[0, "bias"] == pytest.approx(0.2)
+    assert bias_records.loc[0, "spread"] == pytest.approx(0.1)
 
 
 def test_the_summary_groups_by_estimand_and_survives_gaps():
@@ -145,11 +152,17 @@ def test_the_summary_groups_by_estimand_and_survives_gaps():
         "worse": "total_effect",
         "absent": "sage",
     }
-    found = summarise(
+    benchmark_summary = summarise(
         frame, {name: {"estimand": estimand} for name, estimand in estimands.items()}
     )
-    assert [row["method"] for row in found["own"]["total_effect"]] == ["best", "worse"]
-    assert "sage" not in found["own"]
-    assert list(found["relevance"]) == ["auc"]
-    assert [row["level"] for row in found["relevance"]["auc"]] == [True, False]
-    assert found["bias"] == []
+    assert [row["method"] for row in benchmark_summary["own"]["total_effect"]] == [
+        "best",
+        "worse",
+    ]
+    assert "sage" not in benchmark_summary["own"]
+    assert list(benchmark_summary["relevance"]) == ["auc"]
+    assert [row["level"] for row in benchmark_summary["relevance"]["auc"]] == [
+        True,
+        False,
+    ]
+    assert benchmark_summary["bias"] == []

@@ -58,10 +58,10 @@ def refused(folder: Path, *words: str, code: int = 2) -> str:
 
 
 def test_missing_file(here):
-    said = refused(here, "run", "tabel.csv", "--target", "y")
+    message = refused(here, "run", "tabel.csv", "--target", "y")
     fact = "The table file 'tabel.csv' does not exist. Did you mean 'table.csv'? ["
-    assert said.startswith(fact)
-    assert said.endswith(" [PG010]")
+    assert message.startswith(fact)
+    assert message.endswith(" [PG010]")
 
 
 def test_a_folder_in_the_place_of_the_table(here):
@@ -73,56 +73,64 @@ def test_misspelt_data_set(here):
 
 
 def test_no_target(here):
-    said = refused(here, "run", "table.csv")
-    assert said == (
+    message = refused(here, "run", "table.csv")
+    assert message == (
         "Missing --target. Which column should be predicted? Columns: age, weight, height, town, y. [PG005]"
     )
 
 
 def test_no_such_target(here):
-    said = refused(here, "run", "table.csv", "--target", "heigth")
-    assert said == ("--target heigth: no such column. Did you mean 'height'? [PG012]")
+    message = refused(here, "run", "table.csv", "--target", "heigth")
+    assert message == (
+        "--target heigth: no such column. Did you mean 'height'? [PG012]"
+    )
 
 
 def test_several_targets(here):
-    said = refused(here, "run", "table.csv", "--target", "y", "--target", "age")
+    message = refused(here, "run", "table.csv", "--target", "y", "--target", "age")
     assert (
-        said
+        message
         == "A run predicts one column, got --target y --target age. Run once for each target. [PG006]"
     )
 
 
 def test_target_with_one_class(here):
     table().assign(y="yes").to_csv("one.csv", index=False)
-    said = refused(here, "run", "one.csv", "--target", "y")
-    assert said == (
+    message = refused(here, "run", "one.csv", "--target", "y")
+    assert message == (
         "Column 'y' has only one class: 'yes'. Choose another target. [PG015]"
     )
 
 
 def test_constant_target_of_a_regression(here):
     table().assign(y=1.5).to_csv("one.csv", index=False)
-    said = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")
+    message = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")
     assert (
-        said
+        message
         == "Column 'y' cannot be the target: it is 1.5 in every row. Choose another target. [PG015]"
     )
 
 
 def test_text_target_for_regression(here):
-    said = refused(here, "run", "table.csv", "--target", "town", "--task", "regression")
-    assert said.startswith(
+    message = refused(
+        here, "run", "table.csv", "--target", "town", "--task", "regression"
+    )
+    assert message.startswith(
         "A regression target must be numeric, but column 'town' holds text such as "
     )
-    assert said.endswith(". Choose another target, or --task classification. [PG015]")
+    assert message.endswith(
+        ". Choose another target, or --task classification. [PG015]"
+    )
 
 
 def test_a_text_target_shows_a_cell_that_is_no_number(here):
     frame = table()
     frame["sold"] = np.resize(["12.5", "on request", "7", "later", "ask"], len(frame))
     frame.to_csv("sold.csv", index=False)
-    said = refused(here, "run", "sold.csv", "--target", "sold", "--task", "regression")
-    assert "column 'sold' holds text such as 'on request'" in said
+    message = refused(
+        here, "run", "sold.csv", "--target", "sold", "--task", "regression"
+    )
+    assert "column 'sold' holds text such as 'on request'" in message
 
 
 @pytest.mark.parametrize("task", ["auto", "regression"])
@@ -130,10 +138,10 @@ def test_a_target_of_numbers_with_a_cell_that_is_none(here, task):
     frame = table()
     numbers = [f"{20 + row}" if row % 20 else "Total" for row in range(len(frame))]
     frame.assign(y=numbers).to_csv("total.csv", index=False)
-    said = refused(here, "run", "total.csv", "--target", "y", "--task", task)
-    assert "'Total'" in said
-    assert "Pass --na Total if it means missing, or correct the cell." in said
-    assert ". ." not in said
+    message = refused(here, "run", "total.csv", "--target", "y", "--task", task)
+    assert "'Total'" in message
+    assert "Pass --na Total if it means missing, or correct the cell." in message
+    assert ". ." not in message
     few = ["Total" if row < 20 else f"{row % 5}" for row in range(len(frame))]
     assert choose_task(pd.Series(few), "auto", "y")[0] == "classification", (
         "codes of few classes"
@@ -147,9 +155,9 @@ def test_a_target_of_times_is_to_be_made_a_number(here, task, cell):
     frame.assign(y=[cell.format(1 + row) for row in range(len(frame))]).to_csv(
         "times.csv", index=False
     )
-    said = refused(here, "run", "times.csv", "--target", "y", "--task", task)
-    assert "Column 'y' holds dates or times, and these cannot be predicted" in said
-    assert "make it a number, such as days" in said
+    message = refused(here, "run", "times.csv", "--target", "y", "--task", task)
+    assert "Column 'y' holds dates or times, and these cannot be predicted" in message
+    assert "make it a number, such as days" in message
 
 
 def test_target_missing_in_every_row(here):
@@ -163,8 +171,8 @@ def test_infinite_target(here):
     frame = table()
     frame.loc[3, "age"] = np.inf
     frame.to_csv("infinite.csv", index=False)
-    said = refused(here, "run", "infinite.csv", "--target", "age")
-    assert said == (
+    message = refused(here, "run", "infinite.csv", "--target", "age")
+    assert message == (
         "A regression target must be finite, but column 'age' holds inf in line 5 of 'infinite.csv'. "
         "Correct the cell or leave it empty. [PG014]"
     )
@@ -175,8 +183,8 @@ def test_a_target_too_large_to_be_squared(here):
         frame = table()
         frame.loc[row, "age"] = 1e300
         frame.to_csv("huge.csv", index=False)
-        said = refused(here, "run", "huge.csv", "--target", "age")
-        assert said == (
+        message = refused(here, "run", "huge.csv", "--target", "age")
+        assert message == (
             "y's squares do not fit into float64: its largest value is 1e+300 in size and its values span "
             "1e+300. Give y in another unit. [PG015]"
         )
@@ -187,8 +195,8 @@ def test_infinite_values_in_whichever_part(here, row):
     frame = table()
     frame.loc[row, "weight"] = -np.inf
     frame.to_csv("infinite.csv", index=False)
-    said = refused(here, "run", "infinite.csv", "--target", "y")
-    assert said == (
+    message = refused(here, "run", "infinite.csv", "--target", "y")
+    assert message == (
         f"Column 'weight' holds an infinite value (-inf) in line {row + 2} of "
         "'infinite.csv'. Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
         "--na=-inf, or na=['-inf'] in Python. [PG014]"
@@ -197,16 +205,16 @@ def test_infinite_values_in_whichever_part(here, row):
 
 def test_cells_of_a_test_file_that_are_no_numbers(here):
     table().assign(weight="heavy").to_csv("test.csv", index=False)
-    said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
-    assert said.startswith(
+    message = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
+    assert message.startswith(
         "Column 'weight' must be numeric, but holds 'heavy' in line 2 of 'test.csv'. Correct the ce"
     )
 
 
 def test_one_class_written_in_two_ways(here):
     table().assign(y=np.resize(["001", "1"], 60)).to_csv("one.csv", index=False)
-    said = refused(here, "run", "one.csv", "--target", "y")
-    assert said == (
+    message = refused(here, "run", "one.csv", "--target", "y")
+    assert message == (
         "Column 'y' has only one class: 1 ('001' and '1' are both read as it). Write them as text, for example with "
         "a letter in front, or choose another target. [PG015]"
     )
@@ -224,16 +232,16 @@ def test_empty_table(here, content, fact):
 
 def test_one_row(here):
     table(1).to_csv("one.csv", index=False)
-    said = refused(here, "run", "one.csv", "--target", "age")
-    assert said.startswith(
+    message = refused(here, "run", "one.csv", "--target", "age")
+    assert message.startswith(
         "The table needs at least 10 rows with a target to be split, got 1. Add rows."
     )
 
 
 def test_nine_rows(here):
     table(9).to_csv("nine.csv", index=False)
-    said = refused(here, "run", "nine.csv", "--target", "y")
-    assert said.startswith(
+    message = refused(here, "run", "nine.csv", "--target", "y")
+    assert message.startswith(
         "The table needs at least 10 rows with a target to be split, got 9."
     )
 
@@ -252,8 +260,8 @@ def test_nothing_to_predict_from(here):
 
 def test_the_target_stands_once(here):
     Path("twice.csv").write_text("y,a,y\n" + "x,2,x\nz,3,z\n" * 30)
-    said = refused(here, "run", "twice.csv", "--target", "y")
-    assert said == (
+    message = refused(here, "run", "twice.csv", "--target", "y")
+    assert message == (
         "Column 'y' is in the header of 'twice.csv' 2 times, so the target is unclear. Rename "
         "or delete the others. [PG008]"
     )
@@ -264,9 +272,9 @@ def test_the_target_stands_once(here):
 
 def test_wrong_delimiter(here):
     Path("carets.csv").write_text("a^b^y\n" + "1^2^x\n2^3^z\n" * 30)
-    said = refused(here, "run", "carets.csv", "--target", "y")
-    assert "delimiter" in said
-    assert "'^'" in said
+    message = refused(here, "run", "carets.csv", "--target", "y")
+    assert "delimiter" in message
+    assert "'^'" in message
 
 
 def test_unquoted_delimiter_in_the_data(here):
@@ -284,7 +292,7 @@ def test_binary_file(here):
 
 
 def test_no_place_to_write(here):
-    said = refused(
+    message = refused(
         here,
         "run",
         "table.csv",
@@ -297,9 +305,9 @@ def test_no_place_to_write(here):
         code=3,
     )
     fact = "Cannot write table.csv/run: Not a directory"
-    assert said == f"{fact}. Choose another folder with --out. [PG062]"
+    assert message == f"{fact}. Choose another folder with --out. [PG062]"
     if Path("/proc/self").is_dir():
-        said = refused(
+        message = refused(
             here,
             "run",
             "table.csv",
@@ -311,7 +319,7 @@ def test_no_place_to_write(here):
             "/proc/run",
             code=3,
         )
-        assert "Cannot write" in said
+        assert "Cannot write" in message
 
 
 def test_read_only_folder(here, monkeypatch):
@@ -319,7 +327,7 @@ def test_read_only_folder(here, monkeypatch):
         raise PermissionError(13, "Permission denied", "runs/x")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    said = refused(
+    message = refused(
         here,
         "run",
         "table.csv",
@@ -332,7 +340,7 @@ def test_read_only_folder(here, monkeypatch):
         code=3,
     )
     assert (
-        said
+        message
         == "Cannot write runs/x: Permission denied. Choose another folder with --out. [PG062]"
     )
 
@@ -357,12 +365,12 @@ def test_full_disk_while_writing(here, monkeypatch):
 def test_folder_of_other_files(here):
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").write_text("years of work")
-    said = refused(
+    message = refused(
         here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "thesis"
     )
-    assert "holds other files (chapter.tex)" in said
-    assert "--out" in said
-    assert "--overwrite" in said
+    assert "holds other files (chapter.tex)" in message
+    assert "--out" in message
+    assert "--overwrite" in message
 
 
 @pytest.mark.parametrize(
@@ -438,16 +446,18 @@ def test_options_that_cannot_be_used(here, words, fact):
 
 def test_a_group_of_a_column_that_is_no_feature(here):
     Path("groups.json").write_text('{"body": ["weight", "hieght"]}')
-    said = refused(here, "run", "table.csv", "--target", "y", "--groups", "groups.json")
-    assert said == (
+    message = refused(
+        here, "run", "table.csv", "--target", "y", "--groups", "groups.json"
+    )
+    assert message == (
         "Group 'body' lists 'hieght', which is not a feature. Did you mean 'height'? [PG039]"
     )
 
 
 def test_own_test_file_without_a_column_of_training(here):
     table(20, seed=1).drop(columns="weight").to_csv("test.csv", index=False)
-    said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
-    assert "1 column of training is missing: 'weight'" in said
+    message = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
+    assert "1 column of training is missing: 'weight'" in message
 
 
 def test_usage_errors_name_the_option(here):
@@ -528,9 +538,9 @@ def test_the_model_is_looked_at_before_the_place_to_write(here, command, model):
 def test_named_set_that_is_nowhere(here, monkeypatch):
     monkeypatch.setenv("PERMGRAD_DATA", str(here / "none"))
     monkeypatch.setenv("PERMGRAD_CACHE", str(here / "cache"))
-    said = refused(here, "run", "heloc", code=3)
-    assert "ut the file heloc.csv" in said
-    assert "PERMGRAD_DATA" in said
+    message = refused(here, "run", "heloc", code=3)
+    assert "ut the file heloc.csv" in message
+    assert "PERMGRAD_DATA" in message
 
 
 def test_the_program_itself_in_a_process_of_its_own(here):
@@ -543,13 +553,13 @@ def test_the_program_itself_in_a_process_of_its_own(here):
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: The table file 'tabel.csv' does not exist. ")
-    told = subprocess.run(
+    process_result = subprocess.run(
         [sys.executable, "-m", "permgrad", "--help"],
         check=False,
         capture_output=True,
         text=True,
     )
-    assert told.stdout.startswith("Usage: permgrad [OPTIONS]")
+    assert process_result.stdout.startswith("Usage: permgrad [OPTIONS]")
 
 
 def test_debug_shows_the_traceback(here):
@@ -564,9 +574,9 @@ def test_an_internal_fault_says_so(here, monkeypatch):
         raise RuntimeError("two plus two is five")
 
     monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", broken)
-    said = refused(here, "run", "table.csv", "--target", "y", code=1)
+    message = refused(here, "run", "table.csv", "--target", "y", code=1)
     assert (
-        said
+        message
         == "A fault in permgrad: RuntimeError: two plus two is five. Run again with --debug and report it."
     )
 
@@ -578,22 +588,24 @@ def test_interrupted(here, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", interrupt)
-    said = refused(here, "run", "table.csv", "--target", "y", code=130)
+    message = refused(here, "run", "table.csv", "--target", "y", code=130)
     assert (
-        said
+        message
         == "Interrupted. Run the same command to resume after the last finished stage."
     )
 
 
 def test_costs_need_two_classes(here):
     words = ("run", "table.csv", "--cost", "1", "5", "--target")
-    said = refused(here, *words, "age")
+    message = refused(here, *words, "age")
     fix = "Leave --cost out, or choose another --target. [PG004]"
-    assert said == f"--cost needs a target of two classes, but 'age' is a number. {fix}"
+    assert (
+        message == f"--cost needs a target of two classes, but 'age' is a number. {fix}"
+    )
     table().assign(y=np.arange(60) % 3).to_csv("table.csv", index=False)
-    said = refused(here, *words, "y", "--task", "classification")
+    message = refused(here, *words, "y", "--task", "classification")
     fact = "the training rows of 'y' hold 3 classes"
-    assert said == f"--cost needs a target of two classes, but {fact}. {fix}"
+    assert message == f"--cost needs a target of two classes, but {fact}. {fix}"
 
 
 def test_a_folder_that_is_nearly_named_is_proposed(here):

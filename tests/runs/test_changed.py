@@ -74,9 +74,11 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
     assert facts["sentence"].startswith(loss_first)
     assert facts["sentence"].endswith(" age clearly matters less.")
     loss = lines_of(facts, "score").loc["loss"]
-    told = pd.read_csv(place / "old" / "predictions.csv")
+    old_predictions = pd.read_csv(place / "old" / "predictions.csv")
     right = np.where(
-        told["truth"] == "bad", told["probability_bad"], told["probability_good"]
+        old_predictions["truth"] == "bad",
+        old_predictions["probability_bad"],
+        old_predictions["probability_good"],
     )
     assert loss["old"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     alone = np.log(right).std(ddof=1) / np.sqrt(len(right))
@@ -108,9 +110,9 @@ def test_the_finished_run_says_it_until_its_report_is_written_again(
     again = json.loads(call(*run))
     assert again["already_finished"]
     assert again["changes"]["lines"] == later["changes"]["lines"]
-    other = tmp_path / "elsewhere.html"
-    call("report", tmp_path / "new", "--out", other)
-    assert "What changed" not in other.read_text()
+    other_page = tmp_path / "elsewhere.html"
+    call("report", tmp_path / "new", "--out", other_page)
+    assert "What changed" not in other_page.read_text()
     assert "What changed" in (tmp_path / "new" / "report.html").read_text()
     assert (
         call("report", tmp_path / "new")
@@ -122,19 +124,19 @@ def test_the_finished_run_says_it_until_its_report_is_written_again(
 @needs_browser
 @pytest.mark.parametrize("width", [390, pytest.param(1400, marks=pytest.mark.slow)])
 def test_the_tab_fits_the_screen(later, place, tmp_path, width):
-    found = visit(
+    visit_facts = visit(
         (place / "new" / "report.html").read_text(),
         tmp_path,
         "Page.go('changes'); return [document.documentElement.scrollWidth, "
         "document.querySelectorAll('#changes figure svg').length];",
         width=width,
     ).quiet()
-    assert found[0] <= width
-    assert found[1] == 1
+    assert visit_facts[0] <= width
+    assert visit_facts[1] == 1
 
 
 def test_two_models_on_the_same_rows_are_paired(place):
-    other = (
+    other_words = (
         "--preset",
         "fast",
         "--target",
@@ -144,9 +146,9 @@ def test_two_models_on_the_same_rows_are_paired(place):
         "--out",
         place / "other",
     )
-    call("run", place / "old.csv", *other)
-    said = call("report", place / "other", "--against", place / "old")
-    assert said.startswith("From old to other, the loss (nats) ")
+    call("run", place / "old.csv", *other_words)
+    printed_output = call("report", place / "other", "--against", place / "old")
+    assert printed_output.startswith("From old to other, the loss (nats) ")
     facts = json.loads(
         call("report", place / "other", "--against", place / "old", "--json")
     )["changes"]
@@ -173,25 +175,27 @@ def test_two_models_on_the_same_rows_are_paired(place):
     assert set(lines_of(facts, "importance").index) == {"income", "age", "noise"}
 
 
-def refused(place, name, *options, **changed):
+def refused(base_folder, name, *options, **changed):
     table(1)[: changed.pop("rows", 300)].assign(**changed).to_csv(
-        place / f"{name}.csv", index=False
+        base_folder / f"{name}.csv", index=False
     )
     target = () if "--target" in options else ("--target", "end")
     call(
         "run",
-        place / f"{name}.csv",
+        base_folder / f"{name}.csv",
         "--model",
         "lightgbm",
         *target,
         *options,
         "--out",
-        place / name,
+        base_folder / name,
     )
-    page = (place / name / "report.html").read_bytes()
-    said = call_refused("report", place / name, "--against", place / "old")
-    assert (place / name / "report.html").read_bytes() == page
-    return said
+    page = (base_folder / name / "report.html").read_bytes()
+    message = call_refused(
+        "report", base_folder / name, "--against", base_folder / "old"
+    )
+    assert (base_folder / name / "report.html").read_bytes() == page
+    return message
 
 
 def call_refused(*words):
@@ -227,12 +231,12 @@ def test_runs_of_another_kind_are_refused(place):
 
 
 def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
-    said = refused(place, "short", "--drop", "person", rows=120)
-    assert "changes needs 30 rows in each sample" in said
+    message = refused(place, "short", "--drop", "person", rows=120)
+    assert "changes needs 30 rows in each sample" in message
     call("run", place / "old.csv", *MODEL, "--drop", "person", "--out", place / "apart")
     monkeypatch.setattr("permgrad.runs.commands.report._LEAST_ROWS", 500)
-    said = call_refused("report", place / "apart", "--against", place / "old")
-    assert "common test rows, too few to compare them. Split both alike" in said
+    message = call_refused("report", place / "apart", "--against", place / "old")
+    assert "common test rows, too few to compare them. Split both alike" in message
 
 
 def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was(
@@ -245,7 +249,7 @@ def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was
     grown.to_csv(tmp_path / "old.csv", index=False)
     options = (*MODEL, "--drop", "person", "--out")
     call("run", tmp_path / "old.csv", *options, tmp_path / "grown")
-    found = json.loads(
+    report_facts = json.loads(
         call("report", tmp_path / "grown", "--against", place / "old", "--json")
     )
     tested, new = (
@@ -253,7 +257,7 @@ def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was
         for run in (place / "old", tmp_path / "grown")
     )
     assert (
-        found["changes"]["copies"]
+        report_facts["changes"]["copies"]
         == len({row for row in new if row < ROWS} - tested)
         > 100
     )
@@ -263,5 +267,7 @@ def test_rows_that_the_old_model_may_know_are_told_and_a_table_must_be_as_it_was
     )
     grown.head(100).to_csv(tmp_path / "old.csv", index=False)
     call("run", place / "new.csv", *options, tmp_path / "later")
-    said = call_refused("report", tmp_path / "later", "--against", tmp_path / "grown")
-    assert "has changed since the run. Put the file back" in said
+    message = call_refused(
+        "report", tmp_path / "later", "--against", tmp_path / "grown"
+    )
+    assert "has changed since the run. Put the file back" in message

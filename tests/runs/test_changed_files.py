@@ -23,9 +23,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame["y"] = np.where(frame["a"] + draw.normal(size=120) > 0, "p", "q")
     frame.to_csv(folder / "table.csv", index=False)
     (folder / "parts").mkdir()
-    for part in range(2):
-        frame[60 * part : 60 * part + 60].to_parquet(
-            folder / "parts" / f"{part}.parquet"
+    for file_number in range(2):
+        frame[60 * file_number : 60 * file_number + 60].to_parquet(
+            folder / "parts" / f"{file_number}.parquet"
         )
     model = pg.HyNNClassifier(
         preset="fast", max_epochs=1, progress=False, random_state=0
@@ -34,14 +34,30 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words_of(what: str, place: Path) -> list[Any]:
-    out = ["--out", place / what]
+def words_of(what: str, base_folder: Path) -> list[Any]:
+    out = ["--out", base_folder / what]
     if what == "predict":
-        return ["predict", place / "model", place / "parts", *out]
+        return ["predict", base_folder / "model", base_folder / "parts", *out]
     if what == "explain":
-        return ["explain", place / "model", place / "parts", "--max-rows", 100, *out]
+        return [
+            "explain",
+            base_folder / "model",
+            base_folder / "parts",
+            "--max-rows",
+            100,
+            *out,
+        ]
     models = ["--models", "linear,extra_trees"]
-    return ["compare", place / "table.csv", "--target", "y", *models, "--cv", 2, *out]
+    return [
+        "compare",
+        base_folder / "table.csv",
+        "--target",
+        "y",
+        *models,
+        "--cv",
+        2,
+        *out,
+    ]
 
 
 @pytest.mark.parametrize("what", ["compare", "predict", "explain"])

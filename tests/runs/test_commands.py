@@ -117,9 +117,9 @@ def test_metrics_follow_the_contract(classified, regressed):
     assert metrics["task"] == "classification"
     assert metrics["rows"] == {"train": 144, "validation": 48, "test": 48}
     assert metrics["baselines"] == {}
-    for part in ("validation", "test"):
-        own = metrics[part]
-        wanted = {
+    for part_name in ("validation", "test"):
+        part_metrics = metrics[part_name]
+        expected_names = {
             "accuracy",
             "balanced_accuracy",
             "macro_f1",
@@ -127,9 +127,9 @@ def test_metrics_follow_the_contract(classified, regressed):
             "average_precision",
             "log_loss",
         }
-        assert wanted | {"confusion_matrix", "labels"} <= set(own)
-        assert np.sum(own["confusion_matrix"]) == 48
-        assert own["labels"] == ["ill", "well"]
+        assert expected_names | {"confusion_matrix", "labels"} <= set(part_metrics)
+        assert np.sum(part_metrics["confusion_matrix"]) == 48
+        assert part_metrics["labels"] == ["ill", "well"]
     predictions = pd.read_csv(classified / "predictions.csv")
     assert metrics["test"]["accuracy"] == pytest.approx(
         (predictions["truth"] == predictions["prediction"]).mean()
@@ -181,8 +181,8 @@ def test_importance_and_branches_follow_the_contract(classified, regressed):
     overall = frame[frame["class"] == "all"].set_index("feature")
     assert frame["class"].tolist() == ["all"] * 4 + ["ill"] * 4 + ["well"] * 4
     assert all(
-        (own["importance"].diff().dropna() <= 0).all()
-        for _, own in frame.groupby("class")
+        (class_rows["importance"].diff().dropna() <= 0).all()
+        for _, class_rows in frame.groupby("class")
     )
     loaded = pg.Explanation.load(classified / "explanations" / "permgrad").to_frame()
     assert loaded["feature"].tolist() != frame["feature"].tolist(), (
@@ -223,15 +223,15 @@ def test_what_is_saved_can_be_loaded(classified):
         if folder.is_dir():
             assert pg.Explanation.load(folder).method == folder.name
     with np.load(classified / "split.npz") as split:
-        assert sorted(np.concatenate([split[part] for part in split.files])) == list(
-            range(240)
-        )
+        assert sorted(
+            np.concatenate([split[part_name] for part_name in split.files])
+        ) == list(range(240))
 
 
 def test_the_run_equals_a_fit_in_python(place, classified):
     """A run is no other training than the one a person would do by hand."""
     with np.load(classified / "split.npz") as split:
-        rows = {part: table().iloc[split[part]] for part in split.files}
+        rows = {part_name: table().iloc[split[part_name]] for part_name in split.files}
     names = ["age", "dose", "noise", "town"]
     model = pg.HyNNClassifier(preset="fast", image="always", random_state=0)
     model.fit(
@@ -239,24 +239,24 @@ def test_the_run_equals_a_fit_in_python(place, classified):
         rows["train"]["outcome"],
         eval_set=(rows["validation"][names], rows["validation"]["outcome"]),
     )
-    found = pg.load(classified / "model").predict_proba(rows["test"][names])
+    loaded_chances = pg.load(classified / "model").predict_proba(rows["test"][names])
     np.testing.assert_allclose(
-        model.predict_proba(rows["test"][names]), found, atol=1e-5
+        model.predict_proba(rows["test"][names]), loaded_chances, atol=1e-5
     )
 
 
 def test_a_finished_run_says_so_and_writes_nothing(place, classified):
     before = tree(classified)
-    said = call("run", place / "table.csv", *WORDS, "--out", classified)
-    assert said.startswith("This run is already finished (")
+    printed_output = call("run", place / "table.csv", *WORDS, "--out", classified)
+    assert printed_output.startswith("This run is already finished (")
     assert tree(classified) == before
 
 
 def test_the_summary_and_json(place, classified):
-    said = call("run", place / "table.csv", *WORDS, "--out", classified)
-    assert "accuracy" in said
-    assert "1. age" in said
-    assert said.rstrip().endswith(f"Report: {classified / 'report.html'}")
+    printed_output = call("run", place / "table.csv", *WORDS, "--out", classified)
+    assert "accuracy" in printed_output
+    assert "1. age" in printed_output
+    assert printed_output.rstrip().endswith(f"Report: {classified / 'report.html'}")
     facts = json.loads(
         call("run", place / "table.csv", *WORDS, "--out", classified, "--json")
     )
@@ -394,9 +394,9 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
         "compare": ["--models", "fast,linear", "--cv", "2"],
         "tune": ["--space", str(tmp_path / "space.json"), "--trials", "1"],
     }
-    for command, own in commands.items():
+    for command, command_options in commands.items():
         result = CliRunner().invoke(
-            app, [command, *words, *own, "--out", str(tmp_path / command)]
+            app, [command, *words, *command_options, "--out", str(tmp_path / command)]
         )
         assert result.exit_code == 0, result.stderr
         lines = [
@@ -404,14 +404,14 @@ def test_notes_on_columns_are_said_once(place, tmp_path):
             for line in result.stderr.splitlines()
             if line.startswith(("note:", "warning:"))
         ]
-        for said in (
+        for note_text in (
             "score (score, copied)",
             "left out: code, patient_id",
             "'price' looks like numbers",
         ):
-            assert len([line for line in lines if said in line]) == 1, (
+            assert len([line for line in lines if note_text in line]) == 1, (
                 command,
-                said,
+                note_text,
                 lines,
             )
 
@@ -443,8 +443,10 @@ def test_baselines_by_name(place, tmp_path, monkeypatch):
     )
     again = CliRunner().invoke(app, [*words, *folder, "--baselines", "linear"])
     assert again.exit_code == 0
-    other = CliRunner().invoke(app, [*words, *folder, "--baselines", "bagging"])
-    assert other.exit_code == 2, "another configuration"
+    command_result = CliRunner().invoke(
+        app, [*words, *folder, "--baselines", "bagging"]
+    )
+    assert command_result.exit_code == 2, "another configuration"
     unknown = CliRunner().invoke(app, [*words, *folder, "--baselines", "tabn"])
     assert unknown.exit_code == 2
     assert "Did you mean 'tabm'" in unknown.stderr
@@ -545,18 +547,22 @@ def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
 # --- predict ----------------------------------------------------------------------------------------------------------
 def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = call("predict", classified, place / "new.csv").splitlines()
-    assert told[0] == "40 rows predicted: new-predictions.csv"
-    assert told[1].startswith("2 of 40 rows have age outside the training range of ")
-    assert re.match(r"Scores on 40 rows with outcome: accuracy 0\.\d+, ", told[2])
+    printed_lines = call("predict", classified, place / "new.csv").splitlines()
+    assert printed_lines[0] == "40 rows predicted: new-predictions.csv"
+    assert printed_lines[1].startswith(
+        "2 of 40 rows have age outside the training range of "
+    )
+    assert re.match(
+        r"Scores on 40 rows with outcome: accuracy 0\.\d+, ", printed_lines[2]
+    )
     facts = json.loads(call("predict", classified, place / "new.csv", "--json"))
     assert (
         facts["unlike"]["columns"][0].items()
         >= {"column": "age", "kind": "range", "rows": 2}.items()
     )
     assert (facts["unlike"]["rows"], facts["scores"]["rows"]) == (2, 40)
-    found = pd.read_csv("new-predictions.csv")
-    assert list(found.columns) == [
+    predictions = pd.read_csv("new-predictions.csv")
+    assert list(predictions.columns) == [
         "row",
         "code",
         "prediction",
@@ -566,14 +572,16 @@ def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     model = pg.load(classified / "model")
     rows = table(40, seed=1)
     np.testing.assert_allclose(
-        found["probability_ill"],
+        predictions["probability_ill"],
         model.predict_proba(rows[["age", "dose", "noise", "town"]])[:, 0],
         atol=1e-6,
     )
     rows[["town", "noise", "dose", "age"]].to_parquet("shuffled.parquet")
     call("predict", classified / "model", "shuffled.parquet", "--out", "again.csv")
     np.testing.assert_allclose(
-        pd.read_csv("again.csv")["probability_ill"], found["probability_ill"], atol=1e-6
+        pd.read_csv("again.csv")["probability_ill"],
+        predictions["probability_ill"],
+        atol=1e-6,
     )
 
 
@@ -584,10 +592,10 @@ def test_a_file_is_replaced_without_asking_but_never_a_table_or_a_file_of_the_ru
     out.write_text("mine")
     call("predict", classified, place / "new.csv", "--out", out)
     assert out.read_text().startswith("row,code,prediction")
-    for kept in (place / "new.csv", classified / "importance.csv"):
-        before = kept.read_bytes()
-        call("predict", classified, place / "new.csv", "--out", kept, code=2)
-        assert kept.read_bytes() == before
+    for kept_file in (place / "new.csv", classified / "importance.csv"):
+        before = kept_file.read_bytes()
+        call("predict", classified, place / "new.csv", "--out", kept_file, code=2)
+        assert kept_file.read_bytes() == before
     (tmp_path / "page.html").write_text("mine")
     call("report", classified, "--out", tmp_path / "page.html", "--title", "Ours")
     assert "Ours" in (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -654,7 +662,7 @@ def test_predict_names_what_is_wrong_with_the_columns(place, classified, tmp_pat
 
 # --- explain, report, datasets ----------------------------------------------------------------------------------------
 def test_explain_a_table(place, classified, tmp_path):
-    said = call(
+    printed_output = call(
         "explain",
         classified,
         place / "new.csv",
@@ -663,7 +671,7 @@ def test_explain_a_table(place, classified, tmp_path):
         "--repeats",
         "3",
     )
-    assert said.rstrip().endswith(f"Written: {tmp_path / 'why'}")
+    assert printed_output.rstrip().endswith(f"Written: {tmp_path / 'why'}")
     explanation = pg.Explanation.load(tmp_path / "why")
     assert explanation.scope == "global"
     assert "loss" in explanation.meta["quantity"], "the target stands in the table"
@@ -704,20 +712,20 @@ def test_explain_one_row(place, classified, tmp_path):
         "--out",
         tmp_path / "one",
     )
-    one = pg.Explanation.load(tmp_path / "one")
-    assert one.values.shape == (1, 4, 1)
-    assert one.outputs == ("ill",)
+    row_explanation = pg.Explanation.load(tmp_path / "one")
+    assert row_explanation.values.shape == (1, 4, 1)
+    assert row_explanation.outputs == ("ill",)
     logit = ("--target", "ill", "--option", "scale=logit")
     call(*words, *logit, "--out", tmp_path / "all")
     np.testing.assert_allclose(
-        one.values[0, :, 0],
+        row_explanation.values[0, :, 0],
         pg.Explanation.load(tmp_path / "all").values[7, :, 0],
         atol=1e-5,
     )
     call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "told")
-    told = pg.Explanation.load(tmp_path / "told")
-    assert told.meta["scale"] == "probability", "as on the page"
-    assert np.abs(told.values).max() <= 1
+    probability_explanation = pg.Explanation.load(tmp_path / "told")
+    assert probability_explanation.meta["scale"] == "probability", "as on the page"
+    assert np.abs(probability_explanation.values).max() <= 1
     result = CliRunner().invoke(
         app, [str(word) for word in (*words, "--row", "40", "--out", tmp_path / "none")]
     )
@@ -772,8 +780,8 @@ def test_explain_without_the_target_measures_divergence(place, regressed, tmp_pa
 def test_report_is_made_again_from_the_folder(classified, tmp_path):
     shutil.copytree(classified, tmp_path / "moved")
     (tmp_path / "moved" / "report.html").unlink()
-    said = call("report", tmp_path / "moved")
-    assert said == f"Report: {tmp_path / 'moved' / 'report.html'}\n"
+    printed_output = call("report", tmp_path / "moved")
+    assert printed_output == f"Report: {tmp_path / 'moved' / 'report.html'}\n"
     text = (tmp_path / "moved" / "report.html").read_text(encoding="utf-8")
     assert "outcome" in text
     assert "<script src" not in text
@@ -782,7 +790,7 @@ def test_report_is_made_again_from_the_folder(classified, tmp_path):
 
 def test_datasets(monkeypatch, tmp_path):
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
-    said = call("datasets", "list")
+    printed_output = call("datasets", "list")
     for name in (
         "heloc",
         "dengue",
@@ -792,7 +800,7 @@ def test_datasets(monkeypatch, tmp_path):
         "bank",
         "breast_cancer",
     ):
-        assert name in said
+        assert name in printed_output
     facts = json.loads(call("datasets", "list", "--json"))["datasets"]
     assert next(fact for fact in facts if fact["name"] == "heloc")["na"] == [-9, -8, -7]
     assert call("datasets", "fetch", "breast_cancer") == "breast_cancer: scikit-learn\n"

@@ -53,7 +53,8 @@ def test_page_metrics_predictions_levels_and_python_have_one_threshold(name, tmp
     target, (_, rare), _ = TABLES[name]
     frame = table(name)
     assert frame[target].eq(rare).mean() < 0.3, "uneven"
-    source, run = tmp_path / "table.csv", tmp_path / "run"
+    source = tmp_path / "table.csv"
+    run = tmp_path / "run"
     frame.to_csv(source, index=False)
     request = RunRequest(
         table=source,

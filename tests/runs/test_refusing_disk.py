@@ -93,13 +93,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def words(command: str, place: Path, out: Path) -> list[str]:
+def words(command: str, base_folder: Path, out: Path) -> list[str]:
     """Return a command that writes ``out``."""
-    run, data = place / "run", place / "table.csv"
+    run = base_folder / "run"
+    data = base_folder / "table.csv"
     target = ["--target", "outcome", "--id", "id"]
     listed: dict[str, list[Any]] = {
-        "run": ["run", data, *target, "--preset", place / "preset.json"],
-        "tune": ["tune", data, *target, "--trials", 2, "--space", place / "space.json"],
+        "run": ["run", data, *target, "--preset", base_folder / "preset.json"],
+        "tune": [
+            "tune",
+            data,
+            *target,
+            "--trials",
+            2,
+            "--space",
+            base_folder / "space.json",
+        ],
         "compare": [
             "compare",
             data,
@@ -120,24 +129,33 @@ def words(command: str, place: Path, out: Path) -> list[str]:
             "random",
         ],
         "predict": ["predict", run, data],
-        "predict parts": ["predict", run, place / "parts"],
+        "predict parts": ["predict", run, base_folder / "parts"],
         "explain": ["explain", run, data, "--repeats", 1],
-        "explain parts": ["explain", run, place / "parts", "--method", "gradient"],
+        "explain parts": [
+            "explain",
+            run,
+            base_folder / "parts",
+            "--method",
+            "gradient",
+        ],
         "report": ["report", out],
     }
-    own = listed[command]
+    command_words = listed[command]
     return [
-        str(word) for word in (own if command == "report" else [*own, "--out", out])
+        str(word)
+        for word in (
+            command_words if command == "report" else [*command_words, "--out", out]
+        )
     ]
 
 
-def out_of(command: str, place: Path, folder: Path) -> Path:
+def out_of(command: str, base_folder: Path, folder: Path) -> Path:
     """Return where a command is to write; a report is made again in a copy of the run."""
     out = folder / ("out.csv" if command == "predict" else "out")
     if command == "report":
         import shutil
 
-        shutil.copytree(place / "run", out)
+        shutil.copytree(base_folder / "run", out)
     return out
 
 
@@ -149,15 +167,17 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def refused(command: str, place: Path, out: Path) -> bool:
+def refused(command: str, base_folder: Path, out: Path) -> bool:
     """Do a command on a disk that refuses; return whether it was refused, and see that it was in the right way."""
-    result = CliRunner().invoke(app, words(command, place, out))
+    result = CliRunner().invoke(app, words(command, base_folder, out))
     if result.exit_code == 0:
         return False
     assert result.exit_code == 3, f"{result.stderr}\n{result.exception!r}"
-    said = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1
-    assert any(reason in said[0] for reason in REASONS), said[0]
+    error_lines = [
+        line for line in result.stderr.splitlines() if line.startswith("error: ")
+    ]
+    assert len(error_lines) == 1
+    assert any(reason in error_lines[0] for reason in REASONS), error_lines[0]
     assert "Traceback" not in result.stderr
     return True
 
@@ -182,14 +202,14 @@ def leftovers(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Give what a command writes when nobody refuses; each is done once."""
-    known: dict[str, Path] = {}
+    known_folders: dict[str, Path] = {}
 
     def of(command: str) -> Path:
-        if command not in known:
+        if command not in known_folders:
             folder = tmp_path_factory.mktemp("whole")
-            known[command] = out_of(command, place, folder)
-            call(*words(command, place, known[command]))
-        return known[command]
+            known_folders[command] = out_of(command, place, folder)
+            call(*words(command, place, known_folders[command]))
+        return known_folders[command]
 
     return of
 
@@ -198,7 +218,9 @@ def whole(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
     """From one new file on there is no room: at the first, and later; then there is room again."""
     out = out_of(command, place, tmp_path)
-    before, times, after = files(tmp_path), 0, 0
+    before = files(tmp_path)
+    times = 0
+    after = 0
     for after in (0, 2, 9, 40):
         with refusing_disk(tmp_path, FULL, after) as disk:
             again = refused(command, place, out)
@@ -224,7 +246,8 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
 def test_a_disk_that_is_full_in_the_middle_of_a_file(
     command: str, place: Path, tmp_path: Path, whole: Any
 ) -> None:
-    out, times = out_of(command, place, tmp_path), 0
+    out = out_of(command, place, tmp_path)
+    times = 0
     for most in (0, 5000, 50_000, 2_000_000):
         with small_files(most):
             again = refused(command, place, out)
@@ -249,7 +272,8 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its history could not be written: that says nothing of the trial, which is repeated where there is room again."""
-    out, calls = tmp_path / "out", 0
+    out = tmp_path / "out"
+    calls = 0
     write = tune.write_csv
 
     def full(frame: pd.DataFrame, path: Path) -> None:
@@ -308,10 +332,10 @@ def test_two_at_once_are_noticed(command: str, place: Path, tmp_path: Path) -> N
         out.mkdir(exist_ok=True)
     before = files(tmp_path)
     with hold_folder(out) if command in WORKS_IN else hold_name(out):
-        said = call(*words(command, place, out), code=2)
+        message = call(*words(command, place, out), code=2)
     assert (
         f"process {os.getpid()} is {'at work in' if command in WORKS_IN else 'writing'} {out}. Wait until it ends, or"
-        in said
+        in message
     )
     assert files(tmp_path) == before
     call(*words(command, place, out))

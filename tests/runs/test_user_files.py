@@ -24,7 +24,7 @@ def table(rows: int = 120) -> pd.DataFrame:
         {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)}
     )
     frame["noise"] = rng.normal(size=rows)
-    frame["case"] = [f"case {place}" for place in range(rows)]
+    frame["case"] = [f"case {row_number}" for row_number in range(rows)]
     frame["outcome"] = np.array(["ill", "so", "well"])[
         np.digitize(frame["age"], (45, 55))
     ]
@@ -105,18 +105,18 @@ def test_what_was_deleted_from_a_finished_run_is_made_again(place, gone, kept):
 
 def test_a_report_of_a_run_that_lost_files_says_which(place):
     Path("run", "importance.csv").unlink()
-    said = refused("report", "run")
+    message = refused("report", "run")
     assert (
         "importance.csv of stage 'explanation' is missing. Write it again with `permgrad run "
-        in said
+        in message
     )
 
 
 def test_the_command_that_mends_a_copied_run_names_the_copy(place):
     shutil.copytree("run", "my copy")
     shutil.rmtree("my copy/explanations")
-    said = refused("report", "my copy")
-    command = shlex.split(said.split("`")[1])
+    message = refused("report", "my copy")
+    command = shlex.split(message.split("`")[1])
     assert command[-2:] == ["--out", "my copy"]
     assert command.count("--out") == 1
     assert "Nothing was changed" not in call(*command[1:])
@@ -137,9 +137,9 @@ def test_the_command_that_mends_a_copied_run_names_the_copy(place):
 @pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
 def test_groups_are_refused_before_a_run_is_replaced(place, groups, said, more):
     Path("g4.json").write_text(json.dumps(groups))
-    found = refused("run", "table.csv", *RUN, "--groups", "g4.json", *more)
-    assert said in found
-    assert "in g4.json" in found
+    message = refused("run", "table.csv", *RUN, "--groups", "g4.json", *more)
+    assert said in message
+    assert "in g4.json" in message
     assert "already finished" in call("run", "table.csv", *RUN), "the run is as it was"
 
 
@@ -210,10 +210,10 @@ def test_predictions_never_replace_their_table(place, more):
     Path("link.csv").symlink_to("table.csv")
     Path("folder").symlink_to(".")
     for out in ("table.csv", "./link.csv", "folder/table.csv"):
-        said = refused("predict", "run", "table.csv", "--out", out, *more)
+        message = refused("predict", "run", "table.csv", "--out", out, *more)
         assert (
             f"{Path(out)} is or contains the table table.csv, which the command reads."
-            in said
+            in message
         )
     assert "is or contains the table link.csv" in refused(
         "predict", "run", "link.csv", "--out", "table.csv", *more
@@ -226,7 +226,7 @@ def test_predictions_never_replace_their_table(place, more):
 def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
     link = Path("link.csv")
     link.symlink_to(leads_to)
-    said = refused(
+    message = refused(
         "explain",
         "run",
         "table.csv",
@@ -237,7 +237,9 @@ def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
         "--out",
         link,
     )
-    assert "link.csv is a link that leads nowhere, not a folder. Choose another" in said
+    assert (
+        "link.csv is a link that leads nowhere, not a folder. Choose another" in message
+    )
     with pytest.raises(InputError, match=r"link\.csv already exists. Choose another"):
         Explanation.load("run/explanations/permgrad").save(link)
     assert link.is_symlink()
@@ -249,10 +251,10 @@ def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
     "name", ["p.parquet", "p.xlsx", "p.json", "p.tsv", "p", "p.csv.zip"]
 )
 def test_predictions_are_not_written_under_the_name_of_another_format(place, name):
-    said = refused("predict", "run", "table.csv", "--out", name)
+    message = refused("predict", "run", "table.csv", "--out", name)
     assert (
         f"Predictions are written as CSV, got --out {name}. Use a name that ends in .csv, .csv.gz or .txt"
-        in said
+        in message
     )
 
 
@@ -265,10 +267,10 @@ def test_predictions_are_written_under_each_name_of_csv(place):
 
 def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):
     for out in ("run/predictions.csv", "run/model/model.json", "run/run.json"):
-        said = refused("predict", "run", "table.csv", "--out", out, "--overwrite")
-        assert f"{out} belongs to the run in run" in said
+        message = refused("predict", "run", "table.csv", "--out", out, "--overwrite")
+        assert f"{out} belongs to the run in run" in message
     for model in ("run", "run/model"):
-        said = refused(
+        message = refused(
             "explain",
             model,
             "table.csv",
@@ -276,7 +278,7 @@ def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):
             "run/explanations/permgrad",
             "--overwrite",
         )
-        assert "run/explanations/permgrad belongs to the run in run" in said
+        assert "run/explanations/permgrad belongs to the run in run" in message
     call("predict", "run", "table.csv", "--out", "run/other.csv")
 
 
@@ -293,7 +295,7 @@ def test_an_explanation_never_replaces_its_table(place):
         "why",
     )
     shutil.copy("table.csv", "why/rows.csv")
-    said = refused(
+    message = refused(
         "explain",
         "run",
         "why/rows.csv",
@@ -303,7 +305,7 @@ def test_an_explanation_never_replaces_its_table(place):
         "why",
         "--overwrite",
     )
-    assert "why is or contains the table why/rows.csv" in said
+    assert "why is or contains the table why/rows.csv" in message
 
 
 def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(place):
@@ -321,9 +323,9 @@ def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(
 
 def test_a_run_never_replaces_its_table(place):
     words = ("--target", "truth", "--preset", "fast", "--out", "run", "--overwrite")
-    said = refused("run", "run/predictions.csv", *words)
-    assert "run is or contains the table run/predictions.csv" in said
-    said = refused(
+    message = refused("run", "run/predictions.csv", *words)
+    assert "run is or contains the table run/predictions.csv" in message
+    message = refused(
         "run",
         "table.csv",
         *RUN[:4],
@@ -333,7 +335,7 @@ def test_a_run_never_replaces_its_table(place):
         "run",
         "--overwrite",
     )
-    assert "the test file run/predictions.csv" in said
+    assert "the test file run/predictions.csv" in message
 
 
 # --- files of others --------------------------------------------------------------------------------------------------
@@ -367,12 +369,14 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
         "--out",
         "mine",
     )
-    said = refused(*words)
-    assert f"holds other files ({name}). Choose another folder with --out" in said
-    assert "--overwrite" not in said
-    said = refused(*words, "--overwrite")
-    assert "mine holds no " in said
-    assert f", but other files with its names ({name}). Choose another folder" in said
+    message = refused(*words)
+    assert f"holds other files ({name}). Choose another folder with --out" in message
+    assert "--overwrite" not in message
+    message = refused(*words, "--overwrite")
+    assert "mine holds no " in message
+    assert (
+        f", but other files with its names ({name}). Choose another folder" in message
+    )
 
 
 # --- rows and classes that were asked for -----------------------------------------------------------------------------
@@ -382,8 +386,8 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
 def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
     frame = table()
     frame.to_parquet("table.parquet")
-    given = Path(f"table.{form}")
-    words = ("explain", "run", given, "--method", "integrated_gradients")
+    table_file = Path(f"table.{form}")
+    words = ("explain", "run", table_file, "--method", "integrated_gradients")
     call(*words, "--row", "3", "--out", "one")
     assert (
         set(pd.read_csv("one/rows.csv")["row"])
@@ -391,17 +395,23 @@ def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
         == {3}
     )
     call(*words, "--max-rows", 9, "--out", "some")
-    found = pd.read_csv("some/importance.csv")
-    some = found["row"].drop_duplicates().tolist()
-    assert len(some) == 9
-    assert some == sorted(some) != list(range(9)), (
+    sample_importances = pd.read_csv("some/importance.csv")
+    sample_rows = sample_importances["row"].drop_duplicates().tolist()
+    assert len(sample_rows) == 9
+    assert sample_rows == sorted(sample_rows) != list(range(9)), (
         "the precondition: other numbers than their places"
     )
-    call("explain", "run", given, "--method", "integrated_gradients", "--out", "all")
-    whole = pd.read_csv("all/importance.csv")
-    assert whole["row"].drop_duplicates().tolist() == list(range(len(frame)))
-    joined = found.merge(whole, on=["row", "feature", "class"], suffixes=("", "_whole"))
-    assert len(joined) == len(found)
+    call(
+        "explain", "run", table_file, "--method", "integrated_gradients", "--out", "all"
+    )
+    whole_importances = pd.read_csv("all/importance.csv")
+    assert whole_importances["row"].drop_duplicates().tolist() == list(
+        range(len(frame))
+    )
+    joined = sample_importances.merge(
+        whole_importances, on=["row", "feature", "class"], suffixes=("", "_whole")
+    )
+    assert len(joined) == len(sample_importances)
     np.testing.assert_allclose(
         joined["importance"], joined["importance_whole"], atol=1e-5
     )
@@ -442,8 +452,10 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     text, ill = ranking("--target", "ill", "--out", "ill")
     assert "(nats of cross-entropy) for ill." in text
     frame = pd.read_csv("ill/importance.csv")
-    wanted = frame[frame["class"] == "ill"].set_index("feature")["importance"]
-    assert ill == pytest.approx(wanted.to_dict(), abs=5e-3)
+    expected_importances = frame[frame["class"] == "ill"].set_index("feature")[
+        "importance"
+    ]
+    assert ill == pytest.approx(expected_importances.to_dict(), abs=5e-3)
     assert ill != overall, "the precondition: they differ"
     text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
     assert "(nats of cross-entropy) for ill." in text
@@ -473,7 +485,7 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
         "explanations/listed.json",
         "explanations/cards.npz",
     )
-    before = {own: Path("run", own).read_bytes() for own in same}
+    before = {file_name: Path("run", file_name).read_bytes() for file_name in same}
     path.write_bytes(path.read_bytes()[:200])
     assert f"{name} of stage " in refused("report", "run"), "nor is a report made of it"
     result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
@@ -487,9 +499,9 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     )
     assert name in result.stderr
     assert result.stderr.count("finished before") == kept
-    assert {own: Path("run", own).read_bytes() for own in before} == before, (
-        "the same result as before"
-    )
+    assert {
+        file_name: Path("run", file_name).read_bytes() for file_name in before
+    } == before, "the same result as before"
     assert "Nothing was changed" in call("run", "table.csv", *RUN)
     call("report", "run")
 

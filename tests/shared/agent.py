@@ -66,33 +66,33 @@ class Agent:
             raise
 
     def tools(self) -> dict[str, Any]:
-        found = asyncio.run_coroutine_threadsafe(
+        tool_list = asyncio.run_coroutine_threadsafe(
             self.client.list_tools(), self.loop
         ).result(timeout=60)
-        return {tool.name: tool for tool in found.tools}
+        return {tool.name: tool for tool in tool_list.tools}
 
     def begin(
         self,
         name: str,
         arguments: Any,
-        seen: Callable[[Any, Any, Any], None] | None = None,
+        on_progress: Callable[[Any, Any, Any], None] | None = None,
     ) -> Future[Any]:
         """Begin a call, which ``cancel`` of the result cancels. ``seen`` gets each progress."""
 
         async def heard(progress: Any, total: Any, message: Any) -> None:
-            if seen is not None:
-                seen(progress, total, message)
+            if on_progress is not None:
+                on_progress(progress, total, message)
 
         call = self.client.call_tool(name, arguments, progress_callback=heard)
         return asyncio.run_coroutine_threadsafe(call, self.loop)
 
-    def ask(self, name: str, arguments: Any = None, **given: Any) -> Any:
-        return self.begin(name, given if arguments is None else arguments).result(
-            timeout=300
-        )
+    def ask(self, name: str, arguments: Any = None, **tool_arguments: Any) -> Any:
+        return self.begin(
+            name, tool_arguments if arguments is None else arguments
+        ).result(timeout=300)
 
-    def told(self, name: str, **given: Any) -> dict[str, Any]:
+    def told(self, name: str, **tool_arguments: Any) -> dict[str, Any]:
         """Return what a call that succeeds results in."""
-        result = self.ask(name, given)
+        result = self.ask(name, tool_arguments)
         assert not result.is_error, result.content[0].text
         return dict(result.structured_content)

@@ -34,23 +34,28 @@ def run_script(
         return subprocess.run(
             command, cwd=cwd, env=env, check=False, capture_output=True, text=True
         )
-    said = [cwd / f"{script.stem}.{name}" for name in ("stdout", "stderr")]
+    stream_files = [cwd / f"{script.stem}.{name}" for name in ("stdout", "stderr")]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED)
     process = context.Process(
-        target=_run, args=([str(script), *words], cwd, dict(env or os.environ), said)
+        target=_run,
+        args=([str(script), *words], cwd, dict(env or os.environ), stream_files),
     )
     process.start()
     process.join(500)
     process.kill()  # where it has not ended by itself
     process.join()
     return subprocess.CompletedProcess(
-        words, process.exitcode or 0, *(path.read_text("utf-8") for path in said)
+        words,
+        process.exitcode or 0,
+        *(path.read_text("utf-8") for path in stream_files),
     )
 
 
-def _run(words: list[str], cwd: Path, env: dict[str, str], said: list[Path]) -> None:
-    for stream, path in enumerate(said, 1):
+def _run(
+    words: list[str], cwd: Path, env: dict[str, str], stream_files: list[Path]
+) -> None:
+    for stream, path in enumerate(stream_files, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
     os.environ.clear()
     os.environ.update(env)
@@ -61,7 +66,11 @@ def _run(words: list[str], cwd: Path, env: dict[str, str], said: list[Path]) -> 
     added = {tests.parent, tests / "shared", Path.cwd()}
     sys.path[:] = [
         str(Path(words[0]).parent),
-        *(each for each in sys.path if Path(each).resolve() not in added),
+        *(
+            import_path
+            for import_path in sys.path
+            if Path(import_path).resolve() not in added
+        ),
     ]
     sys.argv[:] = words
     os.chdir(cwd)

@@ -13,14 +13,17 @@ from permgrad.models.trees import Trees
 
 def trees(encoded: int, outputs: int, seed: int = 0, *, count: int = 3) -> TreeBranch:
     """Return trees of two levels: the first asks for the first and the last column, all others for any two."""
-    rng, made = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    tree_nodes = []
     for number in range(count):
         columns = (
             rng.integers(0, encoded, 3) if number else [0, encoded - 1, encoded - 1]
         )
         values = np.concatenate([np.zeros((3, outputs)), rng.normal(size=(4, outputs))])
-        made.append((columns, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
-    return TreeBranch.of(Trees.of(made, base=rng.normal(size=outputs)), encoded)
+        tree_nodes.append(
+            (columns, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values)
+        )
+    return TreeBranch.of(Trees.of(tree_nodes, base=rng.normal(size=outputs)), encoded)
 
 
 def line(encoded: int, outputs: int, seed: int = 1) -> LinearBranch:

@@ -131,7 +131,8 @@ def visit(
         path.write_text(
             f"<body>{inner}<script>{_FRAME}</script></body>", encoding="utf-8"
         )
-        hash_, width = "", 700
+        hash_ = ""
+        width = 700
     if script and hasattr(os, "fork"):
         # 56 pixels: the bar above a page that is opened with the browser.
         return _in_the_one_browser(
@@ -154,15 +155,17 @@ def visit(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    asked = set(
+    console_lines = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    requested_urls = set(
         re.findall(
             r'"url":"(https?://[^"]+)"',
             log.read_text(encoding="utf-8", errors="replace"),
         )
     )
-    requests = sorted(url for url in asked if "google" not in url and "gvt1" not in url)
-    return Visit(done.stdout, said, requests)
+    requests = sorted(
+        url for url in requested_urls if "google" not in url and "gvt1" not in url
+    )
+    return Visit(done.stdout, console_lines, requests)
 
 
 _browsers: list[OneBrowser] = []
@@ -179,20 +182,21 @@ def written(text: str, folder: Path) -> Any:
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
     with _the_browser().page(path.as_uri(), width=800, height=600, dark=False) as page:
-        found = page.awaited("#out:not(:empty)")
-        assert found is not None, page.said()
-    return json.loads(found)
+        written_text = page.awaited("#out:not(:empty)")
+        assert written_text is not None, page.said()
+    return json.loads(written_text)
 
 
 def _in_the_one_browser(address: str, **size: Any) -> Visit:
     with _the_browser().page(address, **size) as page:
         left = page.awaited("#probe-found")
-        whole = page.text("document.documentElement.outerHTML")
-        said, requests = page.said(), page.requests()
-    assert left is not None, f"the script did not finish: {said}"
+        page_text = page.text("document.documentElement.outerHTML")
+        console_lines = page.said()
+        requests = page.requests()
+    assert left is not None, f"the script did not finish: {console_lines}"
     result = json.loads(left)
     assert "problem" not in result, result["problem"]
-    return Visit(str(whole), said, requests, result.get("answer"))
+    return Visit(str(page_text), console_lines, requests, result.get("answer"))
 
 
 def axe_source() -> str:
@@ -214,8 +218,8 @@ def data_of(page: str) -> dict[str, Any]:
 def page_of_rows(what_if: dict[str, Any]) -> str:
     """Return a page without anything but the scripts of the tab of rows, and the data of *What if* for them."""
     views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
-    whole = render_page(title="", kind="", headline="", tabs=views)
-    (script,) = re.findall(r"<script>(.*?)</script>", whole, re.DOTALL)
+    whole_page = render_page(title="", kind="", headline="", tabs=views)
+    (script,) = re.findall(r"<script>(.*?)</script>", whole_page, re.DOTALL)
     data = base64.b64encode(
         zlib.compress(page_data({"rows": {"whatIf": what_if}}).encode())
     ).decode()

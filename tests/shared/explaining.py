@@ -58,40 +58,45 @@ def explain_with(
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the model as options describe it, and the arguments of ``pg.explain`` with the method's own in it."""
     method: Any = options.get("method", "permgrad")
-    chosen = None if isinstance(method, Mapping) else find_method(method)[0]
-    own = (
+    method_object = None if isinstance(method, Mapping) else find_method(method)[0]
+    method_options = (
         set()
-        if not isinstance(chosen, Configured)
-        else {*chosen.options, *chosen.inner}
+        if not isinstance(method_object, Configured)
+        else {*method_object.options, *method_object.inner}
     )
     read = {
         name: value
         for name, value in options.items()
-        if name in READING and name not in own
+        if name in READING and name not in method_options
     }
-    rest = {name: value for name, value in options.items() if name not in read}
+    other_options = {name: value for name, value in options.items() if name not in read}
     of_method = {
         name: value
-        for name, value in rest.items()
-        if name not in ARGUMENTS or name in own
+        for name, value in other_options.items()
+        if name not in ARGUMENTS or name in method_options
     }
-    arguments = {name: value for name, value in rest.items() if name not in of_method}
-    if of_method and isinstance(chosen, CaptumMethod):
-        arguments["method"] = (chosen.attribution, {**chosen.settings(), **of_method})
+    arguments = {
+        name: value for name, value in other_options.items() if name not in of_method
+    }
+    if of_method and isinstance(method_object, CaptumMethod):
+        arguments["method"] = (
+            method_object.attribution,
+            {**method_object.settings(), **of_method},
+        )
     elif of_method:
         arguments["method"] = with_settings(method, **of_method)
     if read:
-        given = model if isinstance(model, pg.Model) else pg.Model(model)
-        said = {name: getattr(given, name) for name in READING}
-        model = pg.Model(given.model, **{**said, **read})
+        given_model = model if isinstance(model, pg.Model) else pg.Model(model)
+        read_options = {name: getattr(given_model, name) for name in READING}
+        model = pg.Model(given_model.model, **{**read_options, **read})
     return model, arguments
 
 
 def with_settings(method: Any, **settings: Any) -> Any:
     """Return a method with further options, or inner settings."""
-    chosen, name = find_method(method)
-    assert isinstance(chosen, Configured)
-    return configured(name, {**chosen.settings(), **settings})
+    method_object, name = find_method(method)
+    assert isinstance(method_object, Configured)
+    return configured(name, {**method_object.settings(), **settings})
 
 
 def stream_with(
@@ -114,11 +119,11 @@ def stream_with(
             model, table, y, out=out, rows_per_part=per_part, engine=engine, **arguments
         )
     size = None if per_part == "auto" else per_part
-    asked = Arguments(None, None, y, **arguments)
+    stream_arguments = Arguments(None, None, y, **arguments)
     return stream(
         model,
         table,
-        asked,
+        stream_arguments,
         out=out,
         engine=LocalEngine(),
         rows_per_part=size,
@@ -150,8 +155,8 @@ def refit_with(
         name: options.pop(name) for name in ("refits", "max_rows") if name in options
     }
     model, arguments = parted(estimator, options)
-    asked = Arguments(model, X, y, row_time=row_time, **arguments)
-    return refit(asked, **{"refits": 10, **sizes})
+    refit_arguments = Arguments(model, X, y, row_time=row_time, **arguments)
+    return refit(refit_arguments, **{"refits": 10, **sizes})
 
 
 def donor_rows(

@@ -81,19 +81,21 @@ def check_argument(
     Returns:
         What became of each value: ``"refused"`` or ``"taken"``.
     """
-    ends, said = {}, {}
+    ends = {}
+    raised_errors = {}
     for name, make in {**NONSENSE, **SUSPECT}.items():
         try:
             call(make())
         except pg.PermgradError as error:
-            ends[name], said[name] = "refused", error
+            ends[name] = "refused"
+            raised_errors[name] = error
         except Exception as error:
             raise AssertionError(
                 f"{name} ended in {type(error).__name__}: {error}"
             ) from error
         else:
             ends[name] = "taken"
-    for name, error in said.items():
+    for name, error in raised_errors.items():
         text = str(error)
         sentences = re.fullmatch(r"\w.*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
         assert error.code in CODES or sentences or ", however" in text, (

@@ -37,12 +37,12 @@ def refusal(error: PermgradError) -> str:
         BrokenError: One of them is missing.
     """
     text = str(error)
-    rule, found, rest = text.partition(", however")
+    rule, fact_separator, remaining_text = text.partition(", however")
     sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
     if (
         error.code not in CODES
         and not sentences
-        and (not found or not rule.strip() or ";" not in rest)
+        and (not fact_separator or not rule.strip() or ";" not in remaining_text)
     ):
         raise BrokenError(f"a refusal states the problem and a hint, but: {text!r}")
     return text
@@ -140,11 +140,11 @@ def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
     if not hasattr(model, "classes_"):
         return (np.asarray(y, dtype=float).reshape(-1) - model.predict(table)) ** 2
     # Both by way of pandas: NumPy itself turns dates in nanoseconds, which pandas before 3 gives, into whole numbers.
-    place = {
+    class_positions = {
         label: number for number, label in enumerate(pd.Series(model.classes_).tolist())
     }
-    chosen = [place[label] for label in pd.Series(y).tolist()]
-    return -np.log(model.predict_proba(table)[np.arange(len(table)), chosen])
+    class_codes = [class_positions[label] for label in pd.Series(y).tolist()]
+    return -np.log(model.predict_proba(table)[np.arange(len(table)), class_codes])
 
 
 def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> None:
@@ -153,34 +153,36 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
     before = _losses(model, table, y)
     for position, name in enumerate(explained.names):
         # The rows are their own background: none is its own donor.
-        chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=True)
+        donor_positions = donor_rows(
+            0, name, 0, np.arange(len(table)), len(donors), shared=True
+        )
         edited = table.copy()
-        parts = model.preprocessor_.date_parts_
+        date_parts = model.preprocessor_.date_parts_
         for column in (
-            [parts[name].column]
-            if name in parts
+            [date_parts[name].column]
+            if name in date_parts
             else model.preprocessor_.raw_columns_of(name)
         ):
-            own = [str(given) for given in table.columns].index(column)
-            cells = donors.iloc[chosen, own].set_axis(edited.index)
-            edited.isetitem(own, cells)
-        if name in parts:  # of the other dates only what they say is taken
-            taken = model.encode_rows(edited).encoded[:, parts[name].places]
+            column_position = [
+                str(column_label) for column_label in table.columns
+            ].index(column)
+            cells = donors.iloc[donor_positions, column_position].set_axis(edited.index)
+            edited.isetitem(column_position, cells)
+        if name in date_parts:  # of the other dates only what they say is taken
+            donor_codes = model.encode_rows(edited).encoded[:, date_parts[name].places]
             edited = model.encode_rows(table.copy())
-            edited.encoded[:, parts[name].places] = taken
+            edited.encoded[:, date_parts[name].places] = donor_codes
         after = _losses(model, edited, y)
-        slow, found = (
-            float(np.mean(after - before)),
-            float(explained.values[position, 0]),
-        )
+        slow = float(np.mean(after - before))
+        explained_effect = float(explained.values[position, 0])
         # What rounding does to a difference is a share of what it is the difference of.
         scale = max(
             float(explained.meta["loss_scale"]),
             float(np.abs(before).mean()),
             float(np.abs(after).mean()),
         )
-        holds(np.isfinite(found), f"the effect of {name!r} is finite")
+        holds(np.isfinite(explained_effect), f"the effect of {name!r} is finite")
         holds(
-            abs(found - slow) <= TOLERANCE * max(scale, 1e-300),
-            f"the effect of {name!r} is {slow!r}, not {found!r}",
+            abs(explained_effect - slow) <= TOLERANCE * max(scale, 1e-300),
+            f"the effect of {name!r} is {slow!r}, not {explained_effect!r}",
         )

@@ -20,7 +20,8 @@ import permgrad as pg
 from permgrad.base.errors import PermgradError
 
 #: Float32 networks against the slow recomputation, and one batch size against another, as a share of the largest value.
-TOLERANCE, HALF_TOLERANCE = 2e-4, 0.1
+TOLERANCE = 2e-4
+HALF_TOLERANCE = 0.1
 #: Said of a network whose rows get other outputs when they are asked again.
 NAMED = ("different outputs each time", "the other rows of the batch")
 
@@ -32,24 +33,24 @@ def check_network(case: Case) -> str:
     size and that of the slow twin; a network whose rows depend on chance or on their neighbours is refused, or said to.
     """
     before = state_of(case.net, [case.inputs, case.background])
-    said: list[str] = []
+    warning_texts: list[str] = []
     try:
-        found = explain(case, said)
+        explanation = explain(case, warning_texts)
     except PermgradError as error:
         _unchanged(case, before)
         return _refused(case, error)
     _unchanged(case, before)
     holds(case.must != "refuse" or _saturated(case), "it must be refused")
-    _whole(case, found)
-    if any(name in words for words in said for name in NAMED):
+    _whole(case, explanation)
+    if any(name in words for words in warning_texts for name in NAMED):
         return "warned of chance or neighbours"
     holds(
         case.rowwise or not _mixes(case),
         "rows that depend on chance or on their neighbours must be refused or named",
     )
-    _other_batches(case, found)
+    _other_batches(case, explanation)
     if case.twins:
-        _twin(case, found, said)
+        _twin(case, explanation, warning_texts)
     return "explained"
 
 
@@ -64,30 +65,38 @@ def _saturated(case: Case) -> bool:
 def _mixes(case: Case) -> bool:
     """Return whether chance or neighbours change any output: a network may be deaf to the part that they get into."""
     twin = Twin(case)
-    seen = [twin.predict(twin.rows), twin.predict(twin.rows)]
+    seen_outputs = [twin.predict(twin.rows), twin.predict(twin.rows)]
     with torch.no_grad():
         orders = [
             torch.roll(torch.arange(twin.count), turn) for turn in range(twin.count)
         ]
         for order in orders:
-            returned = case.net(*(own[order].clone() for own in twin.rows))
-            seen.append(
+            returned = case.net(
+                *(input_tensor[order].clone() for input_tensor in twin.rows)
+            )
+            seen_outputs.append(
                 case.read(returned)
                 .detach()
                 .double()
                 .reshape(twin.count, -1)[order.argsort()]
                 .numpy()
             )
-    rounding = 1e-6 * float(np.nanmax(np.abs(seen[0]), initial=0.0))
+    rounding = 1e-6 * float(np.nanmax(np.abs(seen_outputs[0]), initial=0.0))
     return not all(
-        np.allclose(seen[0], own, rtol=0, atol=rounding, equal_nan=True) for own in seen
+        np.allclose(
+            seen_outputs[0], outputs_again, rtol=0, atol=rounding, equal_nan=True
+        )
+        for outputs_again in seen_outputs
     )
 
 
-def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:
+def explain(
+    case: Case, warning_texts: list[str], **changed_options: Any
+) -> pg.Explanation:
     """Explain, and keep what was warned of."""
-    options = {**case.options, **others}
-    level, scale = options.pop("level"), options.pop("output", "logit")
+    options = {**case.options, **changed_options}
+    level = options.pop("level")
+    scale = options.pop("output", "logit")
     options["groups"] = {"modality": "modality", "column": {}}.get(
         level, options.get("groups")
     )
@@ -103,11 +112,11 @@ def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:
                 **options,
             )
         finally:
-            said += [str(one.message) for one in caught]
+            warning_texts += [str(warning.message) for warning in caught]
             strange = [
-                one
-                for one in caught
-                if not issubclass(one.category, (pg.PermgradWarning, *_THEIRS))
+                warning
+                for warning in caught
+                if not issubclass(warning.category, (pg.PermgradWarning, *_THEIRS))
             ]
             if strange:
                 raise AssertionError(
@@ -136,75 +145,92 @@ def _refused(case: Case, error: PermgradError) -> str:
     return text
 
 
-def _whole(case: Case, found: pg.Explanation) -> None:
+def _whole(case: Case, explanation: pg.Explanation) -> None:
     """Finite numbers of the right shape; NaN only for classes without rows."""
     rows = len(case.tensors[0])
-    shape = (len(found.names), len(found.outputs))
+    shape = (len(explanation.names), len(explanation.outputs))
     holds(
-        found.values.shape == ((rows, *shape) if found.scope == "local" else shape),
+        explanation.values.shape
+        == ((rows, *shape) if explanation.scope == "local" else shape),
         "one value for each player and output",
     )
     holds(
-        len(set(found.names)) == len(found.names) == len(found.modality),
+        len(set(explanation.names))
+        == len(explanation.names)
+        == len(explanation.modality),
         "players have different names",
     )
-    columns = found.values.reshape(-1, shape[1])
-    for place, output in enumerate(found.outputs):
-        own = columns[:, place]
+    columns = explanation.values.reshape(-1, shape[1])
+    for output_index, output in enumerate(explanation.outputs):
+        output_values = columns[:, output_index]
         without = (
-            found.scope == "global" and output != "all" and bool(np.isnan(own).all())
+            explanation.scope == "global"
+            and output != "all"
+            and bool(np.isnan(output_values).all())
         )
         holds(
-            without or np.isfinite(own).all(), f"values of output {output!r} are finite"
+            without or np.isfinite(output_values).all(),
+            f"values of output {output!r} are finite",
         )
         if without and case.twins:
             classes = Twin(case).classes()
             holds(
-                classes is not None and output not in {str(own) for own in classes},
+                classes is not None
+                and output not in {str(class_label) for class_label in classes},
                 f"class {output!r} has rows",
             )
-    if found.low is not None and found.p_values is not None:
-        known = ~np.isnan(found.low)
+    if explanation.low is not None and explanation.p_values is not None:
+        defined_mask = ~np.isnan(explanation.low)
         holds(
-            (found.low[known] <= found.high[known]).all(),
+            (explanation.low[defined_mask] <= explanation.high[defined_mask]).all(),
             "an interval's low end is below its high end",
         )
         holds(
-            ((found.p_values >= 0) & (found.p_values <= 1))[
-                ~np.isnan(found.p_values)
+            ((explanation.p_values >= 0) & (explanation.p_values <= 1))[
+                ~np.isnan(explanation.p_values)
             ].all(),
             "p-values lie in 0 … 1",
         )
-    found.to_frame()
+    explanation.to_frame()
 
 
-def _other_batches(case: Case, found: pg.Explanation) -> None:
+def _other_batches(case: Case, explanation: pg.Explanation) -> None:
     if case.own_error:
         return
     again = explain(case, [], batch_size=3)
-    _same(found.values, again.values, case, "in batches of another size")
+    _same(explanation.values, again.values, case, "in batches of another size")
 
 
 def _same(
-    found: Any, wanted: Any, case: Case, what: str, tolerance: float | None = None
+    computed_values: Any,
+    expected_values: Any,
+    case: Case,
+    what: str,
+    tolerance: float | None = None,
 ) -> None:
-    holds(found.shape == wanted.shape, f"{what} the values have the same shape")
     holds(
-        (np.isnan(found) == np.isnan(wanted)).all(),
+        computed_values.shape == expected_values.shape,
+        f"{what} the values have the same shape",
+    )
+    holds(
+        (np.isnan(computed_values) == np.isnan(expected_values)).all(),
         f"{what} the same values are missing",
     )
-    if not np.isfinite(wanted).any():
+    if not np.isfinite(expected_values).any():
         return
     half = (
-        any("16" in str(own.dtype) for own in [*case.tensors, *case.net.parameters()])
+        any(
+            "16" in str(tensor.dtype)
+            for tensor in [*case.tensors, *case.net.parameters()]
+        )
         or "half" in case.kind
     )
     share = tolerance or (HALF_TOLERANCE if half else TOLERANCE)
-    scale = max(float(np.nanmax(np.abs(wanted))), 1e-300)
+    scale = max(float(np.nanmax(np.abs(expected_values))), 1e-300)
     # Effects are differences: what rounding does to them is a share of what they are differences of.
     small = case.kind == "outputs_of_any_size" and case.last in ("logits", "values")
     size = scale if small else max(scale, _size(case))
-    gap = float(np.nanmax(np.abs(found - wanted)))
+    gap = float(np.nanmax(np.abs(computed_values - expected_values)))
     holds(
         gap <= share * size,
         f"{what} values differ by {gap:.3g} where the largest is {scale:.3g}",
@@ -221,56 +247,63 @@ def _size(case: Case) -> float:
 # ---- slow twins ------------------------------------------------------------------------------------------------------
 
 
-def _twin(case: Case, found: pg.Explanation, said: list[str]) -> None:
+def _twin(case: Case, explanation: pg.Explanation, warning_texts: list[str]) -> None:
     """Compare with the method written again slowly."""
     if case.options.get("layer") is not None:
         return
     twin = Twin(case)
-    case.options["scope"] = found.scope
+    case.options["scope"] = explanation.scope
     names = list(twin.players)
-    if found.method != "gradcam":
+    if explanation.method != "gradcam":
         holds(
-            list(found.names) == names,
-            f"the players are {names}, not {list(found.names)}",
+            list(explanation.names) == names,
+            f"the players are {names}, not {list(explanation.names)}",
         )
-    if found.predictions is not None:
-        _same(found.predictions, twin.readout(twin.base), case, "predictions:")
-    wanted = _slow(case, twin, found)
-    if wanted is not None:
-        _same(found.values, wanted, case, f"beside the slow {found.method}")
+    if explanation.predictions is not None:
+        _same(explanation.predictions, twin.readout(twin.base), case, "predictions:")
+    expected_values = _slow(case, twin, explanation)
+    if expected_values is not None:
+        _same(
+            explanation.values,
+            expected_values,
+            case,
+            f"beside the slow {explanation.method}",
+        )
     if (
-        found.method in ("integrated_gradients", "deeplift", "shapley")
-        and found.predictions is not None
+        explanation.method in ("integrated_gradients", "deeplift", "shapley")
+        and explanation.predictions is not None
     ):
-        _complete(case, found, said)
-    if found.method == "aggregate":
-        for name, shares in found.parts.items():
+        _complete(case, explanation, warning_texts)
+    if explanation.method == "aggregate":
+        for name, shares in explanation.parts.items():
             sums = shares.sum(axis=0)
             holds(
                 (np.isclose(sums, 1) | (sums == 0) | np.isnan(sums)).all(),
                 f"shares of {name} add up to 1",
             )
         _same(
-            found.values,
-            np.mean(list(found.parts.values()), axis=0),
+            explanation.values,
+            np.mean(list(explanation.parts.values()), axis=0),
             case,
             "beside the mean of its members",
         )
 
 
-def _slow(case: Case, twin: Twin, found: pg.Explanation) -> Any:
-    whole = case.options["level"] == "modality" and len(twin.players) > 1
-    if found.method == "permutation" or (found.method == "permgrad" and not whole):
+def _slow(case: Case, twin: Twin, explanation: pg.Explanation) -> Any:
+    is_whole_modality = case.options["level"] == "modality" and len(twin.players) > 1
+    if explanation.method == "permutation" or (
+        explanation.method == "permgrad" and not is_whole_modality
+    ):
         return twin.permutation()
-    if found.method == "permgrad":
+    if explanation.method == "permgrad":
         return twin.modalities()
-    if found.method == "ablation":
+    if explanation.method == "ablation":
         return twin.ablation()
-    if found.method == "gradient":
+    if explanation.method == "gradient":
         return twin.gradient()
     if (
-        found.method == "shapley"
-        and found.scope == "local"
+        explanation.method == "shapley"
+        and explanation.scope == "local"
         and len(twin.players) <= case.options["exact"]
     ):
         return (
@@ -281,19 +314,22 @@ def _slow(case: Case, twin: Twin, found: pg.Explanation) -> Any:
     return None
 
 
-def _complete(case: Case, found: pg.Explanation, said: list[str]) -> None:
+def _complete(
+    case: Case, explanation: pg.Explanation, warning_texts: list[str]
+) -> None:
     """Values add up to the difference from the baseline, unless it is said that they do not."""
     if any(
-        some in words
-        for words in said
-        for some in ("add up", "settle", "not the slopes of its outputs")
+        phrase in words
+        for words in warning_texts
+        for phrase in ("add up", "settle", "not the slopes of its outputs")
     ):
         return
-    missing = found.values.sum(axis=1) - (
-        found.predictions - np.asarray(found.base_values)
+    missing = explanation.values.sum(axis=1) - (
+        explanation.predictions - np.asarray(explanation.base_values)
     )
     spread = np.maximum(
-        np.asarray(found.meta["output_range"]), np.abs(found.predictions).max()
+        np.asarray(explanation.meta["output_range"]),
+        np.abs(explanation.predictions).max(),
     )
     holds(
         (np.abs(missing) <= 0.02 * spread).all(),

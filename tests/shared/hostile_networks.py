@@ -35,7 +35,8 @@ def make(name: str, seed: int, method: str | None = None) -> Case:
 
     def from_rng(rng: np.random.Generator) -> Case:
         case = hand_over(kinds[name](rng), rng)
-        case.kind, case.seed = name, seed
+        case.kind = name
+        case.seed = seed
         return ask(case, rng, method)
 
     return seeded(zlib.crc32(name.encode()) + seed, from_rng)
@@ -111,20 +112,24 @@ def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
 
 def feature_names(case: Case) -> list[list[str]]:
     """Return the names of the features of each input, as the package should call them."""
-    found = []
-    for name, part, tensor in zip(case.names, case.parts, case.tensors, strict=True):
-        if part == "image":
-            found.append(
+    names_by_input = []
+    for name, input_kind, tensor in zip(
+        case.names, case.parts, case.tensors, strict=True
+    ):
+        if input_kind == "image":
+            names_by_input.append(
                 [f"{name}[{row},{column}]" for row in range(2) for column in range(2)]
             )
         else:
-            found.append([f"{name}[{place}]" for place in range(tensor.shape[1])])
-    return found
+            names_by_input.append(
+                [f"{name}[{column_index}]" for column_index in range(tensor.shape[1])]
+            )
+    return names_by_input
 
 
 def _groups(case: Case, rng: np.random.Generator) -> dict[str, list[str]]:
-    every = [name for own in feature_names(case) for name in own]
+    every = [name for input_names in feature_names(case) for name in input_names]
     if len(every) < 2 or isinstance(case.inputs, pd.DataFrame):
         return {}
-    chosen = rng.permutation(every)[: int(rng.integers(1, len(every)))].tolist()
-    return {"joined": chosen}
+    joined_names = rng.permutation(every)[: int(rng.integers(1, len(every)))].tolist()
+    return {"joined": joined_names}

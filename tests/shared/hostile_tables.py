@@ -48,9 +48,11 @@ def kind(maker: Maker) -> Maker:
 
 def _rows(draw: Draw, rows: int, values: st.SearchStrategy[Any]) -> list[Any]:
     """Return one value for each row, out of few, so that values repeat as they do in tables."""
-    some = draw(st.lists(values, min_size=1, max_size=6))
-    picks = draw(st.lists(st.integers(0, len(some) - 1), min_size=rows, max_size=rows))
-    return [some[pick] for pick in picks]
+    distinct_values = draw(st.lists(values, min_size=1, max_size=6))
+    picks = draw(
+        st.lists(st.integers(0, len(distinct_values) - 1), min_size=rows, max_size=rows)
+    )
+    return [distinct_values[pick] for pick in picks]
 
 
 def _noise(draw: Draw, rows: int) -> np.ndarray:
@@ -209,7 +211,11 @@ def dates(draw: Draw, rows: int) -> Any:
     zone = draw(st.sampled_from([None, "UTC", "Europe/Madrid"]))
     return pd.Series(
         pd.to_datetime(_rows(draw, rows, moments), utc=zone is not None)
-    ).pipe(lambda found: found if zone is None else found.dt.tz_convert(zone))
+    ).pipe(
+        lambda date_series: (
+            date_series if zone is None else date_series.dt.tz_convert(zone)
+        )
+    )
 
 
 @kind
@@ -324,7 +330,7 @@ def nearly_constant(draw: Draw, rows: int) -> Any:
 
 @kind
 def mixed_objects(draw: Draw, rows: int) -> Any:
-    some = [
+    mixed_values = [
         1,
         2.5,
         "a",
@@ -338,7 +344,7 @@ def mixed_objects(draw: Draw, rows: int) -> Any:
         (1, 2),
         float("inf"),
     ]
-    return pd.Series(_rows(draw, rows, st.sampled_from(some)), dtype=object)
+    return pd.Series(_rows(draw, rows, st.sampled_from(mixed_values)), dtype=object)
 
 
 @kind
@@ -407,12 +413,15 @@ def frames(draw: Draw, least: int = 1, most: int = 40, widest: int = 5) -> pd.Da
     rows = draw(st.integers(least, most))
     usable = sorted(set(columns) - set(REFUSED))
     kinds = usable if draw(st.integers(0, 3)) else sorted(columns)
-    chosen = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=widest))
-    series = [columns[name](draw, rows) for name in chosen]
+    column_kinds = draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=widest))
+    series = [columns[name](draw, rows) for name in column_kinds]
     if draw(st.integers(0, 4)) == 0:
         series.append(series[0].copy())  # identical columns
     index = draw(st.sampled_from(["range", "reversed", "text", "repeated"]))
-    table = pd.concat([pd.Series(one).reset_index(drop=True) for one in series], axis=1)
+    table = pd.concat(
+        [pd.Series(column_series).reset_index(drop=True) for column_series in series],
+        axis=1,
+    )
     count = len(series)
     named = draw(st.integers(0, 9))
     if named < 5:

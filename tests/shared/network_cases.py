@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 #: Sides of images, values of codes.
-SIDE, CODES = 6, 5
+SIDE = 6
+CODES = 5
 #: How the network's last numbers are handed out.
 LASTS = ("logits", "softmax", "log_softmax", "sigmoid", "values")
 INPUTS = ("table", "image", "codes")
@@ -58,11 +59,12 @@ class Net(nn.Module):
         self.after: Callable[..., Any] | None = None
 
     def work(self, *inputs: Tensor) -> Any:
-        given = inputs
+        layer_inputs = inputs
         if self.before is not None:
-            given = self.before(self, *inputs)
+            layer_inputs = self.before(self, *inputs)
         hidden = [
-            encoder(own) for encoder, own in zip(self.encoders, given, strict=True)
+            encoder(input_tensor)
+            for encoder, input_tensor in zip(self.encoders, layer_inputs, strict=True)
         ]
         out = self.head(self.mix(torch.cat(hidden, dim=1)))
         if self.last == "softmax":
@@ -71,7 +73,7 @@ class Net(nn.Module):
             out = torch.log_softmax(out, dim=1)
         elif self.last == "sigmoid":
             out = torch.sigmoid(out)
-        return out if self.after is None else self.after(self, out, *given)
+        return out if self.after is None else self.after(self, out, *layer_inputs)
 
 
 class One(Net):
@@ -139,14 +141,19 @@ class Case:
 
     def __repr__(self) -> str:
         """Return what is needed to make the case again, and what it looks like."""
-        shapes = ", ".join(f"{tuple(own.shape)} {own.dtype}" for own in self.tensors)
-        given = {
+        shapes = ", ".join(
+            f"{tuple(input_tensor.shape)} {input_tensor.dtype}"
+            for input_tensor in self.tensors
+        )
+        shown_options = {
             key: value
             for key, value in self.options.items()
             if key not in ("segments", "groups")
         }
-        beside = f"y={self.y is not None}, background={self.background is not None}"
-        return f"make({self.kind!r}, {self.seed}): {shapes}; {beside}, {given}"
+        argument_text = (
+            f"y={self.y is not None}, background={self.background is not None}"
+        )
+        return f"make({self.kind!r}, {self.seed}): {shapes}; {argument_text}, {shown_options}"
 
 
 def seeded(seed: int, make: Callable[[np.random.Generator], Any]) -> Any:
@@ -226,28 +233,28 @@ def make_net(
 
 
 def make_case(
-    rng: np.random.Generator, *, rows: int | None = None, **wanted: Any
+    rng: np.random.Generator, *, rows: int | None = None, **network_options: Any
 ) -> Case:
     """Return a case with nothing hostile about it yet; ``wanted`` goes to ``make_net``."""
-    net, parts, widths, last = make_net(rng, **wanted)
+    net, input_kinds, widths, last = make_net(rng, **network_options)
     count = int(rng.integers(2, 9)) if rows is None else rows
     tensors = [
-        rows_of(part, count, rng, width)
-        for part, width in zip(parts, widths, strict=True)
+        rows_of(input_kind, count, rng, width)
+        for input_kind, width in zip(input_kinds, widths, strict=True)
     ]
-    case = Case(net, parts, tensors, last)
+    case = Case(net, input_kinds, tensors, last)
     if rng.random() < 0.5 or count < 2:
-        many = int(rng.integers(2, 7))
+        background_count = int(rng.integers(2, 7))
         case.others = [
-            rows_of(part, many, rng, width)
-            for part, width in zip(parts, widths, strict=True)
+            rows_of(input_kind, background_count, rng, width)
+            for input_kind, width in zip(input_kinds, widths, strict=True)
         ]
     head = net.head if isinstance(net, Net) else net[-1]
     outputs = head.out_features
     case.options = _said(last, outputs)
     if rng.random() < 0.6:
         case.y = _target(rng, count, outputs, last)
-    names = ("input",) if isinstance(net, nn.Sequential) else NAMES[: len(parts)]
+    names = ("input",) if isinstance(net, nn.Sequential) else NAMES[: len(input_kinds)]
     case.names = names
     return case
 

@@ -26,13 +26,13 @@ class WordlessError(Exception):
 
 
 def _error(rng: np.random.Generator) -> Exception:
-    found = [
+    possible_errors = [
         TheirOwnError("of their own"), ValueError("bad\nvalue; in two lines, however"), RuntimeError("shapes"),
         KeyError("key"), IndexError(), AssertionError(), StopIteration("stop"), WordlessError(), NotImplementedError(),
         OSError(2, "file"), ZeroDivisionError("division by zero"), TypeError("type"), RecursionError("deep"),
         AttributeError("none"),
     ]  # fmt: skip
-    return found[int(rng.integers(len(found)))]
+    return possible_errors[int(rng.integers(len(possible_errors)))]
 
 
 class Fuse:
@@ -49,7 +49,8 @@ class Fuse:
 
 
 def _raising(case: Case) -> Case:
-    case.own_error, case.twins = True, False
+    case.own_error = True
+    case.twins = False
     return case
 
 
@@ -70,15 +71,17 @@ def forward_that_raises(rng: np.random.Generator) -> Case:
 def hooks_that_raise(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     fuse = Fuse(_error(rng), int(rng.choice([1, 2, 4, 7, 9, 12, 20])))
-    parts = [part for part in case.net.modules() if not list(part.children())]
-    part = parts[int(rng.integers(len(parts)))]
+    leaf_modules = [
+        submodule for submodule in case.net.modules() if not list(submodule.children())
+    ]
+    leaf_module = leaf_modules[int(rng.integers(len(leaf_modules)))]
     way = int(rng.integers(4))
     if way == 0:
-        part.register_forward_hook(fuse)
+        leaf_module.register_forward_hook(fuse)
     elif way == 1:
-        part.register_forward_pre_hook(fuse)
+        leaf_module.register_forward_pre_hook(fuse)
     elif way == 2:
-        part.register_full_backward_hook(fuse)
+        leaf_module.register_full_backward_hook(fuse)
     else:
         next(case.net.parameters()).register_hook(fuse)
     return _raising(case)
@@ -104,7 +107,8 @@ def a_row_that_raises(rng: np.random.Generator) -> Case:
 def a_batch_that_raises(rng: np.random.Generator) -> Case:
     """One size of batches alone is taken, or one is not."""
     case = make_case(rng, chain=False)
-    count, way = len(case.tensors[0]), int(rng.integers(3))
+    count = len(case.tensors[0])
+    way = int(rng.integers(3))
     error = _error(rng)
 
     def after(_net: Net, out: Tensor, *_: Tensor) -> Tensor:
@@ -173,16 +177,16 @@ def writes_into_its_inputs(rng: np.random.Generator) -> Case:
     way = int(rng.integers(4))
 
     def before(_net: Net, *inputs: Tensor) -> list[Tensor]:
-        for own in inputs:
+        for input_tensor in inputs:
             with torch.no_grad():
                 if way == 0:
-                    own.zero_()
+                    input_tensor.zero_()
                 elif way == 1:
-                    own[0] = 0
+                    input_tensor[0] = 0
                 elif way == 2:
-                    own.clamp_(0, 1)
+                    input_tensor.clamp_(0, 1)
                 else:
-                    own.copy_(own.flip(-1))
+                    input_tensor.copy_(input_tensor.flip(-1))
         return list(inputs)
 
     if way == 1:
@@ -200,8 +204,10 @@ def first_layer_in_place(rng: np.random.Generator) -> Case:
     case = make_case(rng, real=True, chain=False)
     case.must = "explain"
     case.net.before = lambda _, *inputs: [
-        functional.relu(own, inplace=True) if way == 0 else own.mul_(2)
-        for own in inputs
+        functional.relu(input_tensor, inplace=True)
+        if way == 0
+        else input_tensor.mul_(2)
+        for input_tensor in inputs
     ]
     way = int(rng.integers(2))
     return case
@@ -211,7 +217,9 @@ def first_layer_in_place(rng: np.random.Generator) -> Case:
 def returns_its_input(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     case.net.after = lambda _net, out, first, *_: first
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return case
 
 
@@ -220,7 +228,8 @@ def counts_its_calls(rng: np.random.Generator) -> Case:
     """A buffer is changed in place, or replaced; the output does not depend on it, or it does."""
     case = make_case(rng, chain=False)
     case.net.register_buffer("calls", torch.zeros(()))
-    replaced, heard = rng.random() < 0.5, rng.random() < 0.4
+    replaced = rng.random() < 0.5
+    heard = rng.random() < 0.4
 
     def after(net: Net, out: Tensor, *_: Tensor) -> Tensor:
         if replaced:
@@ -231,7 +240,9 @@ def counts_its_calls(rng: np.random.Generator) -> Case:
 
     case.net.after = after
     if heard:
-        case.options, case.last, case.y = {"task": "regression"}, "values", None
+        case.options = {"task": "regression"}
+        case.last = "values"
+        case.y = None
         return together(case)
     return case
 
@@ -308,19 +319,25 @@ def differentiates_inside(rng: np.random.Generator) -> Case:
             second: Tensor | None = None,
             third: Tensor | None = None,
         ) -> Any:
-            given = [own for own in (first, second, third) if own is not None]
+            given_inputs = [
+                input_tensor
+                for input_tensor in (first, second, third)
+                if input_tensor is not None
+            ]
             with torch.enable_grad():
                 leaf = (
-                    given[0]
-                    if given[0].requires_grad
-                    else given[0].clone().requires_grad_()
+                    given_inputs[0]
+                    if given_inputs[0].requires_grad
+                    else given_inputs[0].clone().requires_grad_()
                 )
-                energy = work(self, leaf, *given[1:]).sum()
+                energy = work(self, leaf, *given_inputs[1:]).sum()
                 (slope,) = torch.autograd.grad(energy, leaf, create_graph=True)
             return slope.flatten(1).sum(dim=1)
 
     case.net.__class__ = Forces
     # The sum of probabilities is the same everywhere, and its slope nothing but rounding.
     case.net.last = "values"
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return case

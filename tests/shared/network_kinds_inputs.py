@@ -18,11 +18,11 @@ def _formed(
     case: Case, rng: np.random.Generator, form: Callable[[Tensor], Any]
 ) -> Case:
     """Hand the inputs over in another form, the background in the usual one."""
-    made = [form(own) for own in case.tensors]
+    formed_inputs = [form(input_tensor) for input_tensor in case.tensors]
     case.inputs = (
-        dict(zip(case.names, made, strict=True))
-        if len(made) > 1 or rng.random() < 0.5
-        else made[0]
+        dict(zip(case.names, formed_inputs, strict=True))
+        if len(formed_inputs) > 1 or rng.random() < 0.5
+        else formed_inputs[0]
     )
     if case.others is not None:
         case.background = (
@@ -38,21 +38,23 @@ def not_contiguous(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.must = "explain"
 
-    def form(own: Tensor) -> Any:
+    def form(input_tensor: Tensor) -> Any:
         way = int(rng.integers(5))
         if way == 0:
-            return own.repeat_interleave(2, dim=0)[::2]
+            return input_tensor.repeat_interleave(2, dim=0)[::2]
         if way == 1:
             return (
-                own.flatten(1).T.contiguous().T.reshape(own.shape)
-                if own.ndim == 4
-                else own.T.contiguous().T
+                input_tensor.flatten(1).T.contiguous().T.reshape(input_tensor.shape)
+                if input_tensor.ndim == 4
+                else input_tensor.T.contiguous().T
             )
         if way == 2:
-            return np.asfortranarray(own.numpy())
+            return np.asfortranarray(input_tensor.numpy())
         if way == 3:
-            return np.ascontiguousarray(own.numpy()[::-1])[::-1]
-        return own[:, None].expand(len(own), 3, *own.shape[1:])[:, 1]
+            return np.ascontiguousarray(input_tensor.numpy()[::-1])[::-1]
+        return input_tensor[:, None].expand(
+            len(input_tensor), 3, *input_tensor.shape[1:]
+        )[:, 1]
 
     return _formed(case, rng, form)
 
@@ -62,7 +64,10 @@ def expanded_rows(rng: np.random.Generator) -> Case:
     """All rows lie at the same place in memory."""
     case = make_case(rng)
     count = len(case.tensors[0])
-    case.tensors = [own[:1].expand(count, *own.shape[1:]) for own in case.tensors]
+    case.tensors = [
+        input_tensor[:1].expand(count, *input_tensor.shape[1:])
+        for input_tensor in case.tensors
+    ]
     return case
 
 
@@ -71,9 +76,9 @@ def arrays_of_other_kinds(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.must = "explain"
 
-    def form(own: Tensor) -> Any:
-        array = own.numpy()
-        if own.is_floating_point():
+    def form(input_tensor: Tensor) -> Any:
+        array = input_tensor.numpy()
+        if input_tensor.is_floating_point():
             return array.astype(rng.choice([">f4", "f8", ">f8", "<f4"]))
         return array.astype(rng.choice(["i4", "u1", ">i8", "u2", "i2"]))
 
@@ -85,8 +90,8 @@ def arrays_that_are_locked(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.must = "explain"
 
-    def form(own: Tensor) -> Any:
-        array = own.numpy().copy()
+    def form(input_tensor: Tensor) -> Any:
+        array = input_tensor.numpy().copy()
         array.flags.writeable = False
         return array
 
@@ -98,11 +103,13 @@ def tensors_with_gradients(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.must = "explain"
 
-    def form(own: Tensor) -> Any:
-        if not own.is_floating_point():
-            return own
-        leaf = own.clone().requires_grad_()
-        return [leaf, leaf * 1, nn.Parameter(own.clone())][int(rng.integers(3))]
+    def form(input_tensor: Tensor) -> Any:
+        if not input_tensor.is_floating_point():
+            return input_tensor
+        leaf = input_tensor.clone().requires_grad_()
+        return [leaf, leaf * 1, nn.Parameter(input_tensor.clone())][
+            int(rng.integers(3))
+        ]
 
     return _formed(case, rng, form)
 
@@ -112,9 +119,13 @@ def tensors_of_inference_mode(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.must = "explain"
     with torch.inference_mode():
-        made = [own.clone() for own in case.tensors]
+        inference_tensors = [case_tensor.clone() for case_tensor in case.tensors]
     return _formed(
-        case, rng, lambda own: made[[one is own for one in case.tensors].index(True)]
+        case,
+        rng,
+        lambda input_tensor: inference_tensors[
+            [known_tensor is input_tensor for known_tensor in case.tensors].index(True)
+        ],
     )
 
 
@@ -125,16 +136,24 @@ def whole_numbers_for_real_ones(rng: np.random.Generator) -> Case:
         int(rng.integers(5))
     ]
     case.tensors = [
-        own.abs().mul(2).round() if own.is_floating_point() else own
-        for own in case.tensors
+        input_tensor.abs().mul(2).round()
+        if input_tensor.is_floating_point()
+        else input_tensor
+        for input_tensor in case.tensors
     ]
     if dtype is torch.bool:
         case.tensors = [
-            (own > 0).to(own.dtype) if own.is_floating_point() else own
-            for own in case.tensors
+            (input_tensor > 0).to(input_tensor.dtype)
+            if input_tensor.is_floating_point()
+            else input_tensor
+            for input_tensor in case.tensors
         ]
     return _formed(
-        case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own
+        case,
+        rng,
+        lambda input_tensor: (
+            input_tensor.to(dtype) if input_tensor.is_floating_point() else input_tensor
+        ),
     )
 
 
@@ -143,11 +162,17 @@ def other_precisions(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     dtype = [torch.float64, torch.float16, torch.bfloat16][int(rng.integers(3))]
     case.tensors = [
-        own.to(dtype).float() if own.is_floating_point() else own
-        for own in case.tensors
+        input_tensor.to(dtype).float()
+        if input_tensor.is_floating_point()
+        else input_tensor
+        for input_tensor in case.tensors
     ]
     return _formed(
-        case, rng, lambda own: own.to(dtype) if own.is_floating_point() else own
+        case,
+        rng,
+        lambda input_tensor: (
+            input_tensor.to(dtype) if input_tensor.is_floating_point() else input_tensor
+        ),
     )
 
 
@@ -176,8 +201,12 @@ def frames_of_every_type(rng: np.random.Generator) -> Case:
     else:
         table = table.astype(pd.SparseDtype("float"))
     case.twins = False
-    rest = case.tensors[1:]
-    case.inputs = dict(zip(case.names, [table, *rest], strict=True)) if rest else table
+    other_tensors = case.tensors[1:]
+    case.inputs = (
+        dict(zip(case.names, [table, *other_tensors], strict=True))
+        if other_tensors
+        else table
+    )
     case.others = None
     return case
 
@@ -193,7 +222,9 @@ def what_is_no_table(rng: np.random.Generator) -> Case:
         lambda: first, iter([first]), first.numpy().tolist(), np.ma.masked_array(first.numpy(), first.numpy() > 0),
     ]  # fmt: skip
     case.inputs = odd[int(rng.integers(len(odd)))]
-    case.others, case.twins, case.y = None, False, None
+    case.others = None
+    case.twins = False
+    case.y = None
     return case
 
 
@@ -203,7 +234,9 @@ def lengths_that_differ(rng: np.random.Generator) -> Case:
     case.inputs = dict(
         zip(case.names, [case.tensors[0][:-1], *case.tensors[1:]], strict=True)
     )
-    case.others, case.must, case.twins = None, "refuse", False
+    case.others = None
+    case.must = "refuse"
+    case.twins = False
     return case
 
 
@@ -215,14 +248,17 @@ def shapes_that_do_not_fit(rng: np.random.Generator) -> Case:
         if rng.random() < 0.5
         else case.tensors[0][..., None]
     )
-    case.must, case.twins, case.others = "either", False, None
+    case.must = "either"
+    case.twins = False
+    case.others = None
     return case
 
 
 @kind
 def background_that_does_not_fit(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     first = case.tensors[0]
     odd: list[Any] = [
         first[:0], torch.cat([first, first], dim=1), "text", 3, None, {"strange": first}, [first] * 5,
@@ -230,14 +266,16 @@ def background_that_does_not_fit(rng: np.random.Generator) -> Case:
     ]  # fmt: skip
     case.background = odd[int(rng.integers(len(odd)))]
     if case.background is None:
-        case.others, case.must = None, "either"
+        case.others = None
+        case.must = "either"
     return case
 
 
 @kind
 def signatures_of_every_sort(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    work, way = type(case.net).work, int(rng.integers(6))
+    work = type(case.net).work
+    way = int(rng.integers(6))
     base = type(case.net)
 
     def any_number(self: Any, *inputs: Tensor) -> Any:
@@ -250,10 +288,20 @@ def signatures_of_every_sort(rng: np.random.Generator) -> Case:
         any_number,
         with_a_default,
         lambda self, first, second=None, third=None, *, flag=False: work(
-            self, *[own for own in (first, second, third) if own is not None]
+            self,
+            *[
+                input_tensor
+                for input_tensor in (first, second, third)
+                if input_tensor is not None
+            ],
         ),
         lambda self, first, /, second=None, third=None: work(
-            self, *[own for own in (first, second, third) if own is not None]
+            self,
+            *[
+                input_tensor
+                for input_tensor in (first, second, third)
+                if input_tensor is not None
+            ],
         ),
         lambda self, **named: work(
             self,
@@ -283,20 +331,24 @@ def signatures_of_every_sort(rng: np.random.Generator) -> Case:
 def codes_beyond_the_table(rng: np.random.Generator) -> Case:
     """Codes that the network has no entry for: in a row, in the background, or at zero."""
     case = make_case(rng, chain=False)
-    place = next((k for k, part in enumerate(case.parts) if part == "codes"), None)
-    if place is None:
+    codes_position = next(
+        (k for k, input_kind in enumerate(case.parts) if input_kind == "codes"), None
+    )
+    if codes_position is None:
         return case
-    case.twins, way = False, int(rng.integers(3))
+    case.twins = False
+    way = int(rng.integers(3))
     if way == 0:
-        case.tensors[place][-1] = 99
+        case.tensors[codes_position][-1] = 99
         case.must = "refuse"
     elif way == 1 and case.others is not None:
-        case.others[place][0] = -9
+        case.others[codes_position][0] = -9
     else:
-        case.tensors[place] = case.tensors[place].clamp_min(1)
+        case.tensors[codes_position] = case.tensors[codes_position].clamp_min(1)
         case.others = None
         case.net.before = lambda _, *inputs: [
-            own - 1 if k == place else own for k, own in enumerate(inputs)
+            input_tensor - 1 if k == codes_position else input_tensor
+            for k, input_tensor in enumerate(inputs)
         ]
     return case
 
@@ -313,5 +365,6 @@ def targets_that_do_not_fit(rng: np.random.Generator) -> Case:
         pd.Series(pd.date_range("2020", periods=rows)), pd.Series([pd.NA] * rows, dtype="Int64"),
         np.full(rows, 0.5), [[0], [1, 2]], pd.DataFrame({"a": ["x"] * rows}),
     ]  # fmt: skip
-    case.y, case.twins = odd[int(rng.integers(len(odd)))], False
+    case.y = odd[int(rng.integers(len(odd)))]
+    case.twins = False
     return case

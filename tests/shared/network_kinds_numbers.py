@@ -26,7 +26,8 @@ def plain(rng: np.random.Generator) -> Case:
 def inputs_that_never_vary(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.tensors = [
-        own[:1].repeat(len(own), *[1] * (own.ndim - 1)) for own in case.tensors
+        input_tensor[:1].repeat(len(input_tensor), *[1] * (input_tensor.ndim - 1))
+        for input_tensor in case.tensors
     ]
     case.others = None
     return case
@@ -35,12 +36,10 @@ def inputs_that_never_vary(rng: np.random.Generator) -> Case:
 @kind
 def rows_that_are_none(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    case.tensors, case.y, case.must, case.twins = (
-        [own[:0] for own in case.tensors],
-        None,
-        "refuse",
-        False,
-    )
+    case.tensors = [input_tensor[:0] for input_tensor in case.tensors]
+    case.y = None
+    case.must = "refuse"
+    case.twins = False
     return case
 
 
@@ -62,7 +61,9 @@ def columns_that_are_none(rng: np.random.Generator) -> Case:
         case.tensors[bad] = case.tensors[bad].reshape(
             len(case.tensors[0]), 0, int(rng.integers(4))
         )
-    case.others, case.must, case.twins = None, "either", False
+    case.others = None
+    case.must = "either"
+    case.twins = False
     net = case.net
     if isinstance(net, Net) and rng.random() < 0.7:
         # The network can do without it.
@@ -78,8 +79,10 @@ def columns_that_are_none(rng: np.random.Generator) -> Case:
 
         def fill(_: Net, *inputs: Tensor) -> list[Tensor]:
             return [
-                spare.expand(len(own), *spare.shape[1:]) if place == bad else own
-                for place, own in enumerate(inputs)
+                spare.expand(len(input_tensor), *spare.shape[1:])
+                if input_index == bad
+                else input_tensor
+                for input_index, input_tensor in enumerate(inputs)
             ]
 
         net.before = fill
@@ -102,9 +105,9 @@ def output_without_inputs(rng: np.random.Generator) -> Case:
 @kind
 def an_input_that_is_not_heard(rng: np.random.Generator) -> Case:
     case = make_case(rng, least=2, chain=False)
-    case.net.before = lambda _, first, *rest: [
+    case.net.before = lambda _, first, *other_inputs: [
         first,
-        *[torch.zeros_like(own) for own in rest],
+        *[torch.zeros_like(input_tensor) for input_tensor in other_inputs],
     ]
     return case
 
@@ -126,8 +129,8 @@ def _bad(rng: np.random.Generator) -> float:
     return float(rng.choice([np.nan, np.inf, -np.inf]))
 
 
-def _flat(own: Tensor) -> Tensor:
-    return own.flatten(1).float()
+def _flat(input_tensor: Tensor) -> Tensor:
+    return input_tensor.flatten(1).float()
 
 
 @kind
@@ -137,7 +140,8 @@ def nonsense_everywhere(rng: np.random.Generator) -> Case:
         lambda first, *_: torch.ones(len(first), dtype=torch.bool),
         _bad(rng),
     )
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     return case
 
 
@@ -145,7 +149,8 @@ def nonsense_everywhere(rng: np.random.Generator) -> Case:
 def nonsense_for_some_rows(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     marked = case.tensors[0][int(rng.integers(len(case.tensors[0]))), 0].item()
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     return _spoil(case, lambda first, *_: first[:, 0] == marked, _bad(rng))
 
 
@@ -154,11 +159,14 @@ def nonsense_for_the_background(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     if case.others is None:
         case.others = [
-            own.clone() + (own.is_floating_point() * 1) for own in case.tensors
+            input_tensor.clone() + (input_tensor.is_floating_point() * 1)
+            for input_tensor in case.tensors
         ]
         case.others = [
-            own.clamp(0, CODES - 1) if not own.is_floating_point() else own
-            for own in case.others
+            input_tensor.clamp(0, CODES - 1)
+            if not input_tensor.is_floating_point()
+            else input_tensor
+            for input_tensor in case.others
         ]
     marked = case.others[0][0, 0].item()
     case.twins = False
@@ -179,8 +187,8 @@ def nonsense_between_rows(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
     case.twins = False
 
-    def doubled(own: Tensor) -> Tensor:
-        return torch.cat([own, own], dim=1)
+    def doubled(input_tensor: Tensor) -> Tensor:
+        return torch.cat([input_tensor, input_tensor], dim=1)
 
     first = case.net.encoders[0][0]
     case.net.encoders[0][0] = nn.Linear(2 * first.in_features, first.out_features)
@@ -190,7 +198,11 @@ def nonsense_between_rows(rng: np.random.Generator) -> Case:
     )
     half = first.in_features
     return _spoil(
-        case, lambda own, *_: (own[:, :half] != own[:, half:]).any(dim=1), _bad(rng)
+        case,
+        lambda input_tensor, *_: (input_tensor[:, :half] != input_tensor[:, half:]).any(
+            dim=1
+        ),
+        _bad(rng),
     )
 
 
@@ -207,7 +219,10 @@ def missing_numbers_that_are_read(rng: np.random.Generator) -> Case:
     """The network knows what to do with NaN."""
     case = make_case(rng, table=True, chain=False)
     case.tensors[0][int(rng.integers(len(case.tensors[0]))), 0] = torch.nan
-    case.net.before = lambda _, first, *rest: [torch.nan_to_num(first), *rest]
+    case.net.before = lambda _, first, *other_inputs: [
+        torch.nan_to_num(first),
+        *other_inputs,
+    ]
     case.twins = False
     return case
 
@@ -246,8 +261,12 @@ def outputs_of_any_size(rng: np.random.Generator) -> Case:
 def outputs_whose_squares_are_none(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, real=True)
     case.net.double()
-    case.tensors = [own.double() for own in case.tensors]
-    case.others = None if case.others is None else [own.double() for own in case.others]
+    case.tensors = [input_tensor.double() for input_tensor in case.tensors]
+    case.others = (
+        None
+        if case.others is None
+        else [input_tensor.double() for input_tensor in case.others]
+    )
     if case.last in ("logits", "values"):
         case.net.after = lambda _net, out, *_: out * 1e200
     case.twins = False
@@ -260,23 +279,29 @@ def outputs_whose_squares_are_none(rng: np.random.Generator) -> Case:
 @kind
 def batch_mean(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [first - first.mean(dim=0), *rest]
+    case.net.before = lambda _, first, *other_inputs: [
+        first - first.mean(dim=0),
+        *other_inputs,
+    ]
     return together(case)
 
 
 @kind
 def batch_order(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [first.sort(dim=0).values, *rest]
+    case.net.before = lambda _, first, *other_inputs: [
+        first.sort(dim=0).values,
+        *other_inputs,
+    ]
     return together(case)
 
 
 @kind
 def batch_attention(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [
+    case.net.before = lambda _, first, *other_inputs: [
         torch.softmax(first @ first.T, dim=1) @ first,
-        *rest,
+        *other_inputs,
     ]
     return together(case)
 
@@ -295,7 +320,9 @@ def batch_statistics(rng: np.random.Generator) -> Case:
 def batch_softmax(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.net.after = lambda _net, out, *_: torch.softmax(out, dim=0)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
@@ -305,7 +332,9 @@ def batch_position(rng: np.random.Generator) -> Case:
     case.net.after = lambda _net, out, *_: (
         out + torch.arange(len(out), device=out.device)[:, None]
     )
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
@@ -313,7 +342,9 @@ def batch_position(rng: np.random.Generator) -> Case:
 def batch_sums(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.net.after = lambda _net, out, *_: out.cumsum(dim=0)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
@@ -321,14 +352,19 @@ def batch_sums(rng: np.random.Generator) -> Case:
 def batch_size_in_the_output(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.net.after = lambda _net, out, *_: out * len(out)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
 @kind
 def batch_neighbours(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [first + first.roll(1, dims=0), *rest]
+    case.net.before = lambda _, first, *other_inputs: [
+        first + first.roll(1, dims=0),
+        *other_inputs,
+    ]
     return together(case)
 
 
@@ -338,9 +374,9 @@ def batch_neighbours(rng: np.random.Generator) -> Case:
 @kind
 def chance_dropout(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False, table=True)
-    case.net.before = lambda _, first, *rest: [
+    case.net.before = lambda _, first, *other_inputs: [
         functional.dropout(first + 1, 0.5, training=True),
-        *rest,
+        *other_inputs,
     ]
     return together(case)
 
@@ -350,7 +386,9 @@ def chance_noise(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     size = float(rng.choice([1.0, 0.05]))
     case.net.after = lambda _net, out, *_: out + size * torch.randn_like(out)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
@@ -360,7 +398,9 @@ def chance_of_other_generators(rng: np.random.Generator) -> Case:
     case.net.after = lambda _net, out, *_: (
         out + float(np.random.normal()) + random.random()
     )
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)
 
 
@@ -370,5 +410,7 @@ def chance_of_the_clock(rng: np.random.Generator) -> Case:
     calls = iter(range(10**9))
     case = make_case(rng, chain=False)
     case.net.after = lambda _net, out, *_: out + next(calls)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     return together(case)

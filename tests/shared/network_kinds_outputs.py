@@ -32,12 +32,21 @@ def outputs_in_a_structure(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.must = "explain"
     forms: list[tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = [
-        (lambda out: (out, out * 0), lambda found: found[0]),
-        (lambda out: [out, None], lambda found: found[0]),
-        (lambda out: {"hidden": out * 0, "logits": out}, lambda found: found["logits"]),
-        (lambda out: Pair(out, [out]), lambda found: found[0]),
-        (lambda out: Outputs(out, out[:1]), lambda found: found.logits),
-        (lambda out: {"loss": out.sum(), "a": out}, lambda found: found["a"]),
+        (lambda out: (out, out * 0), lambda returned_outputs: returned_outputs[0]),
+        (lambda out: [out, None], lambda returned_outputs: returned_outputs[0]),
+        (
+            lambda out: {"hidden": out * 0, "logits": out},
+            lambda returned_outputs: returned_outputs["logits"],
+        ),
+        (lambda out: Pair(out, [out]), lambda returned_outputs: returned_outputs[0]),
+        (
+            lambda out: Outputs(out, out[:1]),
+            lambda returned_outputs: returned_outputs.logits,
+        ),
+        (
+            lambda out: {"loss": out.sum(), "a": out},
+            lambda returned_outputs: returned_outputs["a"],
+        ),
     ]
     way, case.read = forms[int(rng.integers(len(forms)))]
     case.net.after = lambda _net, out, *_: way(out)
@@ -54,7 +63,8 @@ def _quantized(out: Tensor) -> Tensor:
 @kind
 def outputs_that_are_none(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     ways: list[Callable[[Tensor], Any]] = [
         lambda _: None, lambda _: "text", lambda _: 3.0, lambda out: out.detach().numpy(), lambda _: {}, lambda _: (),
         lambda out: out.mean(), lambda out: out.mean(dim=0), lambda out: out[:, :0], lambda out: out[:-1],
@@ -72,7 +82,9 @@ def outputs_that_are_none(rng: np.random.Generator) -> Case:
 def outputs_of_other_types(rng: np.random.Generator) -> Case:
     """Whole numbers, truths, other precisions, cut from the graph, overlapping in memory."""
     case = make_case(rng, chain=False)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     ways: list[Callable[[Tensor], Tensor]] = [
         lambda out: (out * 10).long(), lambda out: out > 0, lambda out: out.argmax(dim=1), lambda out: out.detach(),
         lambda out: out.double(), lambda out: out.detach().clone().requires_grad_(),
@@ -82,7 +94,9 @@ def outputs_of_other_types(rng: np.random.Generator) -> Case:
     ]  # fmt: skip
     way = ways[int(rng.integers(len(ways)))]
     case.net.after = lambda _net, out, *_: way(out)
-    case.read = lambda found: found.reshape(len(found), -1).double()
+    case.read = lambda returned_outputs: returned_outputs.reshape(
+        len(returned_outputs), -1
+    ).double()
     return case
 
 
@@ -101,12 +115,16 @@ def networks_of_half_precision(rng: np.random.Generator) -> Case:
     dtype = [torch.float16, torch.bfloat16][int(rng.integers(2))]
     case.net.to(dtype)
     case.tensors = [
-        own.to(dtype) if own.is_floating_point() else own for own in case.tensors
+        input_tensor.to(dtype) if input_tensor.is_floating_point() else input_tensor
+        for input_tensor in case.tensors
     ]
     case.others = (
         None
         if case.others is None
-        else [own.to(dtype) if own.is_floating_point() else own for own in case.others]
+        else [
+            input_tensor.to(dtype) if input_tensor.is_floating_point() else input_tensor
+            for input_tensor in case.others
+        ]
     )
     case.twins = False
     return case
@@ -115,7 +133,8 @@ def networks_of_half_precision(rng: np.random.Generator) -> Case:
 @kind
 def outputs_made_without_a_graph(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
-    work, inference = type(case.net).work, rng.random() < 0.5
+    work = type(case.net).work
+    inference = rng.random() < 0.5
 
     class Closed(type(case.net)):  # type: ignore[misc]
         def work(self, *inputs: Tensor) -> Any:
@@ -132,7 +151,9 @@ def outputs_made_without_a_graph(rng: np.random.Generator) -> Case:
 def outputs_that_change_shape(rng: np.random.Generator) -> Case:
     """Their number depends on the batch, or on the values."""
     case = make_case(rng, chain=False, table=True)
-    case.options, case.last, case.y = {"task": "regression"}, "values", None
+    case.options = {"task": "regression"}
+    case.last = "values"
+    case.y = None
     ways: list[Callable[[Tensor, Tensor], Any]] = [
         lambda out, _: out[:, :1].expand(-1, min(len(out), 3)),
         lambda out, _: out.squeeze(),
@@ -157,14 +178,14 @@ def without_parameters(rng: np.random.Generator) -> Case:
             return torch.stack([first.sum(dim=1), (first**2).sum(dim=1)], dim=1)
 
     case = make_case(rng, chain=False, table=True)
-    case.net, case.parts, case.tensors, case.names = (
-        Sum(),
-        ("table",),
-        case.tensors[:1],
-        ("first",),
-    )
+    case.net = Sum()
+    case.parts = ("table",)
+    case.tensors = case.tensors[:1]
+    case.names = ("first",)
     case.others = None if case.others is None else case.others[:1]
-    case.last, case.y, case.options = "values", None, {"task": "regression"}
+    case.last = "values"
+    case.y = None
+    case.options = {"task": "regression"}
     return case
 
 
@@ -182,8 +203,8 @@ def in_train_mode(rng: np.random.Generator) -> Case:
 @kind
 def frozen(rng: np.random.Generator) -> Case:
     case = make_case(rng)
-    for place, parameter in enumerate(case.net.parameters()):
-        parameter.requires_grad_(place % 3 == 1)
+    for parameter_index, parameter in enumerate(case.net.parameters()):
+        parameter.requires_grad_(parameter_index % 3 == 1)
     case.must = "explain"
     return case
 
@@ -192,7 +213,8 @@ def frozen(rng: np.random.Generator) -> Case:
 def weights_that_are_not_there_yet(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.net.head = nn.LazyLinear(case.net.head.out_features)
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     return case
 
 
@@ -200,7 +222,8 @@ def weights_that_are_not_there_yet(rng: np.random.Generator) -> Case:
 def on_the_meta_device(rng: np.random.Generator) -> Case:
     case = make_case(rng)
     case.net.to("meta")
-    case.must, case.twins = "refuse", False
+    case.must = "refuse"
+    case.twins = False
     return case
 
 
@@ -238,7 +261,7 @@ def hooks_that_change_values(rng: np.random.Generator) -> Case:
     if rng.random() < 0.5:
         layer.register_forward_hook(lambda _, __, out: out * 2)
     else:
-        layer.register_forward_pre_hook(lambda _, given: (given[0] * 2,))
+        layer.register_forward_pre_hook(lambda _, hook_inputs: (hook_inputs[0] * 2,))
     case.must = "explain"
     return case
 
@@ -261,9 +284,13 @@ def scripted(rng: np.random.Generator) -> Case:
         if rng.random() < 0.5
         else torch.jit.script(net)
     )
-    case.parts, case.tensors, case.names = ("table",), case.tensors[:1], ("first",)
+    case.parts = ("table",)
+    case.tensors = case.tensors[:1]
+    case.names = ("first",)
     case.others = None if case.others is None else case.others[:1]
-    case.last, case.y, case.options = "values", None, {"task": "regression"}
+    case.last = "values"
+    case.y = None
+    case.options = {"task": "regression"}
     if not isinstance(case.net, torch.jit.RecursiveScriptModule):
         case.twins = False
     case.inputs = case.tensors[0]

@@ -25,10 +25,10 @@ def _stand(
     output: Tensor,
 ) -> Tensor | None:
     """Let an embedding's output stand for the codes that it looks up."""
-    for place, leaf in enumerate(leaves):
+    for leaf_index, leaf in enumerate(leaves):
         if not leaf.is_floating_point() and torch.equal(args[0], leaf):
-            points[place] = output.detach().requires_grad_()
-            return points[place]
+            points[leaf_index] = output.detach().requires_grad_()
+            return points[leaf_index]
     return None
 
 
@@ -49,32 +49,42 @@ class Twin:
 
     def predict(self, tensors: list[Tensor]) -> Floats:
         """Return the outputs of rows, ``(rows, outputs)``; each goes through the network alone."""
-        net, found = self.case.net, []
-        modes = {part: part.training for part in net.modules()}
+        net = self.case.net
+        row_outputs = []
+        modes = {submodule: submodule.training for submodule in net.modules()}
         net.eval()
         try:
             with torch.no_grad():
                 for row in range(len(tensors[0])):
-                    returned = net(*(own[row : row + 1].clone() for own in tensors))
-                    found.append(
+                    returned = net(
+                        *(
+                            input_tensor[row : row + 1].clone()
+                            for input_tensor in tensors
+                        )
+                    )
+                    row_outputs.append(
                         self.case.read(returned).detach().double().reshape(1, -1)
                     )
         finally:
-            for part, mode in modes.items():
-                part.training = mode
-        return torch.cat(found).numpy()
+            for single_module, mode in modes.items():
+                single_module.training = mode
+        return torch.cat(row_outputs).numpy()
 
     def probabilities(self, outputs: Floats) -> Floats:
         """Return the probability of every class."""
         last = self.case.last
         if last in ("softmax", "sigmoid"):
-            own = outputs
+            class_chances = outputs
         elif outputs.shape[1] == 1:
-            own = 1 / (1 + np.exp(-outputs))
+            class_chances = 1 / (1 + np.exp(-outputs))
         else:
             wide = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            own = wide / wide.sum(axis=1, keepdims=True)
-        return np.concatenate([1 - own, own], axis=1) if own.shape[1] == 1 else own
+            class_chances = wide / wide.sum(axis=1, keepdims=True)
+        return (
+            np.concatenate([1 - class_chances, class_chances], axis=1)
+            if class_chances.shape[1] == 1
+            else class_chances
+        )
 
     def readout(self, outputs: Floats) -> Floats:
         """Return the numbers explained, of the outputs asked for."""
@@ -93,7 +103,7 @@ class Twin:
         """Return each row's loss; without y the divergence from its own prediction."""
         y = self.case.y
         if self.case.last == "values":
-            wanted = (
+            expected_outputs = (
                 self.base[rows]
                 if y is None
                 else np.asarray(y, dtype=float).reshape(self.count, -1)[rows]
@@ -103,7 +113,7 @@ class Twin:
                 if self.options.get("target") is None
                 else [self.options["target"]]
             )
-            changes = outputs - wanted
+            changes = outputs - expected_outputs
             if y is None and changes[:, columns].shape[1] > 1:
                 # Several numbers are measured in units of their own spread.
                 spread = self.predict(self.donors).std(axis=0)
@@ -112,8 +122,10 @@ class Twin:
         shares = self.probabilities(outputs)
         if y is not None:
             return -np.log(shares[np.arange(len(rows)), np.asarray(y)[rows]])
-        own = self.probabilities(self.base[rows])
-        return np.maximum((own * (np.log(own) - np.log(shares))).sum(axis=1), 0)
+        base_chances = self.probabilities(self.base[rows])
+        return np.maximum(
+            (base_chances * (np.log(base_chances) - np.log(shares))).sum(axis=1), 0
+        )
 
     def classes(self) -> npt.NDArray[Any] | None:
         """Return each row's class: the true one, or, without y, the predicted one."""
@@ -128,17 +140,21 @@ class Twin:
     # ---- replacing ---------------------------------------------------------------------------------------------------
 
     def blend(
-        self, rows: npt.NDArray[Any], others: list[Tensor], names: list[str]
+        self, rows: npt.NDArray[Any], donor_tensors: list[Tensor], names: list[str]
     ) -> list[Tensor]:
         """Return rows in which these players' positions come from others."""
-        found = []
-        for place, own in enumerate(self.rows):
-            mine = own[torch.as_tensor(rows)].clone()
+        blended_inputs = []
+        for input_index, row_tensor in enumerate(self.rows):
+            mine = row_tensor[torch.as_tensor(rows)].clone()
             for name in names:
-                mask = self.players[name][place]
-                mine[:, mask] = others[place].expand(mine.shape)[:, mask].to(mine.dtype)
-            found.append(mine)
-        return found
+                mask = self.players[name][input_index]
+                mine[:, mask] = (
+                    donor_tensors[input_index]
+                    .expand(mine.shape)[:, mask]
+                    .to(mine.dtype)
+                )
+            blended_inputs.append(mine)
+        return blended_inputs
 
     def replaced(self, names: list[str], key: str, repeat: int) -> Floats:
         """Return predictions of all rows with players taken from the donors of one repeat."""
@@ -153,7 +169,9 @@ class Twin:
         )
         return self.predict(
             self.blend(
-                rows, [own[torch.as_tensor(donors)] for own in self.donors], names
+                rows,
+                [donor_tensor[torch.as_tensor(donors)] for donor_tensor in self.donors],
+                names,
             )
         )
 
@@ -167,14 +185,21 @@ class Twin:
         if self.base.shape[1] > 1 and self.options.get("target") is not None:
             groups = groups[: self.options["target"] + 1][-1:]
         return np.array(
-            [losses.mean(), *(own.mean() if len(own) else np.nan for own in groups)]
+            [
+                losses.mean(),
+                *(
+                    group_losses.mean() if len(group_losses) else np.nan
+                    for group_losses in groups
+                ),
+            ]
         )
 
     # ---- methods -----------------------------------------------------------------------------------------------------
 
     def permutation(self) -> Floats:
         """Return the effect of replacing each player alone: the loss's change, or, locally, the output's."""
-        repeats, every = self.options["n_repeats"], np.arange(self.count)
+        repeats = self.options["n_repeats"]
+        every = np.arange(self.count)
         values = []
         for name in self.players:
             outputs = [self.replaced([name], name, repeat) for repeat in range(repeats)]
@@ -185,13 +210,13 @@ class Twin:
         """Return the effect of setting each player to what is typical of the background."""
         every = np.arange(self.count)
         typical = []
-        for own in self.donors:
-            if own.is_floating_point():
+        for donor_tensor in self.donors:
+            if donor_tensor.is_floating_point():
                 # Of an even number of rows torch's own median is the lower of the two in the middle.
-                middle = np.median(own.double().numpy(), axis=0, keepdims=True)
-                typical.append(torch.as_tensor(middle).to(own.dtype))
+                middle = np.median(donor_tensor.double().numpy(), axis=0, keepdims=True)
+                typical.append(torch.as_tensor(middle).to(donor_tensor.dtype))
             else:
-                typical.append(own.mode(dim=0, keepdim=True).values)
+                typical.append(donor_tensor.mode(dim=0, keepdim=True).values)
         values = [
             self._effect([self.predict(self.blend(every, typical, [name]))], every)
             for name in self.players
@@ -201,11 +226,17 @@ class Twin:
     def _effect(self, outputs: list[Floats], rows: npt.NDArray[Any]) -> Floats:
         if self.options["scope"] == "local":
             return self.readout(self.base) - np.mean(
-                [self.readout(own) for own in outputs], axis=0
+                [self.readout(repeat_outputs) for repeat_outputs in outputs], axis=0
             )
         before = self.losses(self.base, rows)
         return self.spread(
-            np.mean([self.losses(own, rows) - before for own in outputs], axis=0)
+            np.mean(
+                [
+                    self.losses(repeat_outputs, rows) - before
+                    for repeat_outputs in outputs
+                ],
+                axis=0,
+            )
         )
 
     def _stacked(self, values: list[Floats]) -> Floats:
@@ -213,97 +244,118 @@ class Twin:
 
     def modalities(self) -> Floats:
         """Return the Shapley values of replacing whole inputs."""
-        names, repeats, every = (
-            list(self.players),
-            self.options["n_repeats"],
-            np.arange(self.count),
-        )
+        names = list(self.players)
+        repeats = self.options["n_repeats"]
+        every = np.arange(self.count)
         worth = {
-            some: self._effect(
+            modality_names: self._effect(
                 [
-                    self.replaced(list(some), "modalities", repeat)
+                    self.replaced(list(modality_names), "modalities", repeat)
                     for repeat in range(repeats)
                 ],
                 every,
             )
             for size in range(1, len(names) + 1)
-            for some in itertools.combinations(names, size)
+            for modality_names in itertools.combinations(names, size)
         }
         return self._stacked([_shapley(worth, names, name) for name in names])
 
     def shapley(self) -> Floats:
         """Return the Shapley values of each row's output over all background rows."""
-        names, others = list(self.players), len(self.donors[0])
+        names = list(self.players)
+        donor_count = len(self.donors[0])
         worth: dict[tuple[str, ...], Floats] = {}
         for size in range(len(names) + 1):
-            for kept in itertools.combinations(names, size):
-                gone = [name for name in names if name not in kept]
-                rows = np.repeat(np.arange(self.count), others)
+            for coalition in itertools.combinations(names, size):
+                gone = [name for name in names if name not in coalition]
+                rows = np.repeat(np.arange(self.count), donor_count)
                 donors = [
-                    own.repeat(self.count, *[1] * (own.ndim - 1)) for own in self.donors
+                    donor_tensor.repeat(self.count, *[1] * (donor_tensor.ndim - 1))
+                    for donor_tensor in self.donors
                 ]
                 outputs = self.readout(self.predict(self.blend(rows, donors, gone)))
-                worth[kept] = outputs.reshape(self.count, others, -1).mean(axis=1)
+                worth[coalition] = outputs.reshape(self.count, donor_count, -1).mean(
+                    axis=1
+                )
         nobody = worth.pop(())
-        worth = {kept: value - nobody for kept, value in worth.items()}
+        worth = {
+            player_coalition: value - nobody
+            for player_coalition, value in worth.items()
+        }
         return np.stack([_shapley(worth, names, name) for name in names], axis=1)
 
     def gradient(self) -> Floats:
         """Return the sums of absolute slopes, of codes at their embedding."""
-        case, values = self.case, []
-        modes = {part: part.training for part in case.net.modules()}
+        case = self.case
+        values = []
+        modes = {submodule: submodule.training for submodule in case.net.modules()}
         case.net.eval()
         try:
             for row in range(self.count):
                 leaves = [
-                    own[row : row + 1].clone().requires_grad_(own.is_floating_point())
-                    for own in self.rows
+                    row_tensor[row : row + 1]
+                    .clone()
+                    .requires_grad_(row_tensor.is_floating_point())
+                    for row_tensor in self.rows
                 ]
-                points, given = list(leaves), [own.clone() for own in leaves]
+                points = list(leaves)
+                copied_leaves = [leaf_tensor.clone() for leaf_tensor in leaves]
                 hooks = [
-                    part.register_forward_hook(partial(_stand, given, points))
-                    for part in case.net.modules()
-                    if isinstance(part, nn.Embedding)
+                    submodule.register_forward_hook(
+                        partial(_stand, copied_leaves, points)
+                    )
+                    for submodule in case.net.modules()
+                    if isinstance(submodule, nn.Embedding)
                 ]
-                outputs = case.read(case.net(*given)).reshape(1, -1)
+                outputs = case.read(case.net(*copied_leaves)).reshape(1, -1)
                 for hook in hooks:
                     hook.remove()
                 numbers = [
-                    place for place, point in enumerate(points) if point.requires_grad
+                    point_index
+                    for point_index, point in enumerate(points)
+                    if point.requires_grad
                 ]
                 shown = self._readout_tensor(outputs)
                 columns = []
                 for column in range(shown.shape[1]):
                     slopes: Any = [None] * len(leaves)
                     if shown.requires_grad:
-                        free = [points[place] for place in numbers]
-                        made = torch.autograd.grad(
+                        free = [points[point_index] for point_index in numbers]
+                        gradients = torch.autograd.grad(
                             shown[0, column], free, retain_graph=True, allow_unused=True
                         )
-                        for place, own in zip(numbers, made, strict=True):
-                            codes = own is not None and own.ndim > leaves[place].ndim
-                            slopes[place] = own.abs().sum(dim=-1) if codes else own
+                        for leaf_index, gradient in zip(
+                            numbers, gradients, strict=True
+                        ):
+                            codes = (
+                                gradient is not None
+                                and gradient.ndim > leaves[leaf_index].ndim
+                            )
+                            slopes[leaf_index] = (
+                                gradient.abs().sum(dim=-1) if codes else gradient
+                            )
                     slopes = [
-                        torch.zeros_like(leaf) if own is None else own
-                        for own, leaf in zip(slopes, leaves, strict=True)
+                        torch.zeros_like(leaf) if slope is None else slope
+                        for slope, leaf in zip(slopes, leaves, strict=True)
                     ]
                     columns.append(
                         [
                             sum(
-                                float(own[0][mask].abs().sum())
-                                for own, mask in zip(slopes, masks, strict=True)
+                                float(slope[0][mask].abs().sum())
+                                for slope, mask in zip(slopes, masks, strict=True)
                             )
                             for masks in self.players.values()
                         ]
                     )
                 values.append(np.array(columns).T)
         finally:
-            for part, mode in modes.items():
-                part.training = mode
+            for single_module, mode in modes.items():
+                single_module.training = mode
         return np.stack(values)
 
     def _readout_tensor(self, outputs: Tensor) -> Tensor:
-        last, target = self.case.last, self.options.get("target")
+        last = self.case.last
+        target = self.options.get("target")
         if last != "values":
             if self.options.get("output") == "probability":
                 if last in ("logits", "log_softmax"):
@@ -338,12 +390,16 @@ def _shapley(
             * math.factorial(len(names) - size - 1)
             / math.factorial(len(names))
         )
-        for others in itertools.combinations(
-            [own for own in names if own != name], size
+        for coalition in itertools.combinations(
+            [other_name for other_name in names if other_name != name], size
         ):
-            joined = tuple(own for own in names if own in (*others, name))
+            joined = tuple(
+                player_name
+                for player_name in names
+                if player_name in (*coalition, name)
+            )
             total = total + weight * (
-                worth[joined] - (worth[others] if others else 0.0)
+                worth[joined] - (worth[coalition] if coalition else 0.0)
             )
     return np.asarray(total)
 
@@ -352,12 +408,12 @@ def _players(case: Case) -> dict[str, list[Tensor]]:
     """Return for each player its positions, bool, in each input."""
     features: dict[str, list[Tensor]] = {}
     owner: dict[str, str] = {}
-    for place, (name, part, tensor) in enumerate(
+    for input_index, (name, input_kind, tensor) in enumerate(
         zip(case.names, case.parts, case.tensors, strict=True)
     ):
         shape = tensor.shape[1:]
         pieces: dict[str, Tensor] = {}
-        if part == "image":
+        if input_kind == "image":
             half = torch.arange(shape[-1]) * 2 // shape[-1]
             for row, column in itertools.product(range(2), range(2)):
                 pieces[f"{name}[{row},{column}]"] = (
@@ -368,8 +424,10 @@ def _players(case: Case) -> dict[str, list[Tensor]]:
                 pieces[f"{name}[{column}]"] = torch.arange(shape[0]) == column
         for feature, mask in pieces.items():
             features[feature] = [
-                mask if k == place else torch.zeros(own.shape[1:], dtype=torch.bool)
-                for k, own in enumerate(case.tensors)
+                mask
+                if k == input_index
+                else torch.zeros(input_tensor.shape[1:], dtype=torch.bool)
+                for k, input_tensor in enumerate(case.tensors)
             ]
             owner[feature] = name
     if case.options["level"] == "group":
@@ -382,6 +440,6 @@ def _players(case: Case) -> dict[str, list[Tensor]]:
     for feature, masks in features.items():
         before = joined.get(owner[feature], [torch.zeros_like(mask) for mask in masks])
         joined[owner[feature]] = [
-            one | two for one, two in zip(before, masks, strict=True)
+            earlier_mask | two for earlier_mask, two in zip(before, masks, strict=True)
         ]
     return joined

@@ -65,7 +65,7 @@ def explain(
     model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any
 ) -> np.ndarray:
     # With seed 0, smoothgrad moves one of 24 rows so near to a bend that the rounding of a processor decides its slope.
-    given = {
+    explain_options = {
         "random_state": 1,
         "n_repeats": 2,
         "progress": False,
@@ -75,16 +75,16 @@ def explain(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return explain_with(
-            model, inputs, y, method=method, scope=scope, **given
+            model, inputs, y, method=method, scope=scope, **explain_options
         ).values
 
 
-def difference(own: np.ndarray, reference: np.ndarray) -> float:
-    assert own.shape == reference.shape
-    assert np.array_equal(np.isnan(own), np.isnan(reference))
+def difference(own_values: np.ndarray, reference: np.ndarray) -> float:
+    assert own_values.shape == reference.shape
+    assert np.array_equal(np.isnan(own_values), np.isnan(reference))
     largest = float(np.nanmax(np.abs(reference)))
     assert largest > 0, "nothing to compare"
-    return float(np.nanmax(np.abs(own - reference))) / largest
+    return float(np.nanmax(np.abs(own_values - reference))) / largest
 
 
 def table() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -137,23 +137,28 @@ def hybrid() -> Cases:
             f"{kind} predict",
             difference(twin.predict_encoded(encoded), model.predict_encoded(encoded)),
         )
-        some = (
+        method_names = (
             ("permgrad", "permgrad_paper", "integrated_gradients", "gradcam")
             if kind == "paper"
             else ("permgrad",)
         )
-        for name in USUAL if kind == "default" else some:
+        for name in USUAL if kind == "default" else method_names:
             for scope in methods.get(name).scopes:
-                found = [
-                    explain(one, X[:ROWS], y[:ROWS], name, scope)
-                    for one in (twin, model)
+                both_values = [
+                    explain(network, X[:ROWS], y[:ROWS], name, scope)
+                    for network in (twin, model)
                 ]
-                yield f"{kind} {name} {scope}", difference(*found)
+                yield f"{kind} {name} {scope}", difference(*both_values)
         conditional = [
             explain(
-                one, X[:ROWS], y[:ROWS], "permgrad", "global", sampling="conditional"
+                network,
+                X[:ROWS],
+                y[:ROWS],
+                "permgrad",
+                "global",
+                sampling="conditional",
             )
-            for one in (twin, model)
+            for network in (twin, model)
         ]
         yield f"{kind} conditional", difference(*conditional)
 
@@ -188,18 +193,18 @@ def networks() -> Cases:
                     "gradient",
                     "lime",
                 ):  # rows that are there already
-                    found = explain(twin, there, y, name, scope, **options)
+                    twin_values = explain(twin, there, y, name, scope, **options)
                     yield (
                         f"{stranger} {name} {scope}, rows",
-                        difference(found, reference),
+                        difference(twin_values, reference),
                     )
     net, inputs, y = STRANGERS["images_first"]()
     twin = copy.deepcopy(net).to(DEVICE)
-    found = [
-        explain(one, inputs, y, "shapley", "local", layer="cnn.3")
-        for one in (twin, net)
+    twin_values = [
+        explain(network, inputs, y, "shapley", "local", layer="cnn.3")
+        for network in (twin, net)
     ]
-    yield "layer", difference(*found)
+    yield "layer", difference(*twin_values)
 
 
 def training() -> Cases:
@@ -214,7 +219,7 @@ def training() -> Cases:
         "plain": {},
         "members": {"members": 2, "normalization": "none"},
     }.items():
-        found = []
+        trained_outputs = []
         for device in (DEVICE, torch.device("cpu")):
             torch.manual_seed(0)
             network = HybridNetwork(
@@ -235,10 +240,10 @@ def training() -> Cases:
                 for number, batch in enumerate(learner.start_epoch()):
                     learner.step(batch, number)
                 learner.end_epoch()
-            found.append(
+            trained_outputs.append(
                 np.array([record["validation_loss"] for record in learner.history])
             )
-        yield kind, difference(*found)
+        yield kind, difference(*trained_outputs)
     for block_rows in (40, 200):  # rows read from files, in blocks and at once
         streamed = StreamedRows(
             [Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows
@@ -257,7 +262,7 @@ def training() -> Cases:
 
 def rendering() -> Cases:
     encoded = np.random.default_rng(0).random((60, 7)).astype(np.float32)
-    given = torch.from_numpy(encoded)
+    encoded_rows = torch.from_numpy(encoded)
     cases: dict[str, dict[str, Any]] = {
         "assignment": {},
         "random": {},
@@ -272,14 +277,17 @@ def rendering() -> Cases:
         renderer = Renderer(
             layout, encoded.min(axis=0), encoded.max(axis=0), channels=3
         )
-        found, slopes = [], []
+        rendered_images = []
+        slopes = []
         for device in (DEVICE, torch.device("cpu")):
-            rows = given.to(device).requires_grad_()
+            rows = encoded_rows.to(device).requires_grad_()
             images = renderer(rows)
             (gradient,) = torch.autograd.grad(images.square().sum(), rows)
             slopes.append(gradient.detach().cpu().numpy())
-            found.append(renderer(given.to(device)).detach().cpu().numpy())
-        yield name, difference(*found)
+            rendered_images.append(
+                renderer(encoded_rows.to(device)).detach().cpu().numpy()
+            )
+        yield name, difference(*rendered_images)
         yield f"{name}, slopes", difference(*slopes)
 
 
@@ -299,7 +307,7 @@ def main() -> None:
                 WithoutFloat64()
             ):  # as in training, whose parts some cases call by themselves
                 for name, value in cases():
-                    result[name] = value  # noqa: PERF403 — what was there before an error is kept
+                    result[name] = value
         except Exception as error:  # noqa: BLE001 — the test that reads this shows it
             result["failed"] = (
                 f"after {list(result)[-1:]}: {type(error).__name__}: {str(error)[:800]}"

@@ -36,13 +36,13 @@ class OneBrowser:
             for pair in (os.pipe(), os.pipe())
             for end in pair
         ]
-        theirs, self.commands, self.answers, other = ends
+        theirs, self.commands, self.answers, answer_end = ends
         words = [
             sys.executable,
             "-ISc",
             _START,
             str(theirs),
-            str(other),
+            str(answer_end),
             program,
             *options,
         ]
@@ -54,17 +54,15 @@ class OneBrowser:
         # Ctrl-C, which tests send to their own group, is not for the browser.
         self.process = subprocess.Popen(
             words,
-            pass_fds=(theirs, other),
+            pass_fds=(theirs, answer_end),
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        for end in (theirs, other):
+        for end in (theirs, answer_end):
             os.close(end)
-        self.numbers, self.left, self.events = (
-            itertools.count(1),
-            b"",
-            list[dict[str, Any]](),
-        )
+        self.numbers = itertools.count(1)
+        self.left = b""
+        self.events = list[dict[str, Any]]()
         self.owner = os.getpid()
         atexit.register(self.end)
 
@@ -112,13 +110,15 @@ class OneBrowser:
         """Open a page in a window of its own."""
         self.events.clear()
         context = self.ask("Target.createBrowserContext")["browserContextId"]
-        place = {
+        context_options = {
             "browserContextId": context,
             "newWindow": True,
             "width": width,
             "height": height,
         }
-        target = self.ask("Target.createTarget", url="about:blank", **place)["targetId"]
+        target = self.ask("Target.createTarget", url="about:blank", **context_options)[
+            "targetId"
+        ]
         session = self.ask("Target.attachToTarget", targetId=target, flatten=True)[
             "sessionId"
         ]
@@ -141,30 +141,35 @@ class OnePage:
     """An open page."""
 
     def __init__(self, browser: OneBrowser, session: str) -> None:
-        self.browser, self.session = browser, session
+        self.browser = browser
+        self.session = session
 
     def text(self, expression: str) -> str | None:
         """Return a text that a script finds."""
         result = self.browser.ask(
             "Runtime.evaluate", self.session, expression=expression, returnByValue=True
         )
-        found: str | None = result["result"].get("value")
-        return found
+        expression_value: str | None = result["result"].get("value")
+        return expression_value
 
     def awaited(self, query: str) -> str | None:
         """Return the text of an element as soon as it is there. None: it does not come."""
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end:
             if (
-                found := self.text(f"document.querySelector({query!r})?.textContent")
+                element_text := self.text(
+                    f"document.querySelector({query!r})?.textContent"
+                )
             ) is not None:
-                return found
+                return element_text
             time.sleep(0.01)
         return None
 
     def _told(self, method: str) -> list[dict[str, Any]]:
         return [
-            one["params"] for one in self.browser.events if one.get("method") == method
+            browser_event["params"]
+            for browser_event in self.browser.events
+            if browser_event.get("method") == method
         ]
 
     def said(self) -> list[str]:
@@ -177,9 +182,12 @@ class OnePage:
 
     def requests(self) -> list[str]:
         """Return the addresses that the page asked for."""
-        asked = {
-            one["request"]["url"] for one in self._told("Network.requestWillBeSent")
+        requested_urls = {
+            request_event["request"]["url"]
+            for request_event in self._told("Network.requestWillBeSent")
         }
         return sorted(
-            url for url in asked if url.startswith(("http:", "https:", "ws:", "wss:"))
+            url
+            for url in requested_urls
+            if url.startswith(("http:", "https:", "ws:", "wss:"))
         )

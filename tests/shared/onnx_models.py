@@ -49,8 +49,12 @@ class Linear:
         self, path: Path, *, whole: bool = False, classes: Sequence[str] | None = None
     ) -> Path:
         """Write the file: an input for each column, or one for the ``whole`` table; with a map of named ``classes``."""
-        helper, outputs = onnx.helper, len(self.bias)
-        nodes, fixed, inputs, parts = [], [], [], []
+        helper = onnx.helper
+        outputs = len(self.bias)
+        nodes = []
+        fixed = []
+        inputs = []
+        column_sums = []
 
         def constant(name: str, values: Any) -> str:
             fixed.append(
@@ -58,17 +62,21 @@ class Linear:
             )
             return name
 
-        def node(kind: str, taken: Sequence[str], given: str, **facts: Any) -> str:
-            nodes.append(helper.make_node(kind, list(taken), [given], **facts))
-            return given
+        def node(
+            kind: str, input_names: Sequence[str], output_name: str, **facts: Any
+        ) -> str:
+            nodes.append(
+                helper.make_node(kind, list(input_names), [output_name], **facts)
+            )
+            return output_name
 
         def given(name: str, kind: int, width: int) -> str:
             inputs.append(helper.make_tensor_value_info(name, kind, [None, width]))
             return name
 
-        types, weights = (
-            onnx.TensorProto,
-            np.array(list(self.numbers.values()), dtype=float).reshape(-1, outputs),
+        types = onnx.TensorProto
+        weights = np.array(list(self.numbers.values()), dtype=float).reshape(
+            -1, outputs
         )
         if whole:
             columns = given("X", types.DOUBLE, len(self.numbers))
@@ -81,7 +89,7 @@ class Linear:
             )
         filled = ["missing", constant("zero", 0.0), columns]
         node("IsNaN", [columns], "missing")
-        parts.append(
+        column_sums.append(
             node(
                 "MatMul",
                 [node("Where", filled, "filled"), constant("weights", weights)],
@@ -96,8 +104,10 @@ class Linear:
             added = constant(f"levels of {name}", [*levels.values(), [0.0] * outputs])
             rows = node("Gather", [added, codes], f"rows of {name}")
             fixed.append(onnx.numpy_helper.from_array(np.array([1]), f"axis of {name}"))
-            parts.append(node("Squeeze", [rows, f"axis of {name}"], f"sum of {name}"))
-        total = node("Sum", [*parts, constant("bias", [self.bias])], "total")
+            column_sums.append(
+                node("Squeeze", [rows, f"axis of {name}"], f"sum of {name}")
+            )
+        total = node("Sum", [*column_sums, constant("bias", [self.bias])], "total")
         result, kind = (
             (total, types.DOUBLE)
             if outputs == 1

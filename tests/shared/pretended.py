@@ -79,13 +79,18 @@ class _Mode(TorchDispatchMode):
         return _run(func, args, kwargs or {})
 
 
-def _check(func: Any, args: Any, own: list[Pretended], others: list[Tensor]) -> None:
+def _check(
+    func: Any,
+    args: Any,
+    pretended_tensors: list[Pretended],
+    other_tensors: list[Tensor],
+) -> None:
     name = func.name().partition(".")[0]
-    if not own or name in _COPIES:
+    if not pretended_tensors or name in _COPIES:
         return
     if "mkldnn" in name:
         raise RuntimeError(f"{func.name()} is for the processor alone")
-    strangers = [tensor for tensor in others if tensor.dim() > 0]
+    strangers = [tensor for tensor in other_tensors if tensor.dim() > 0]
     if name in _INDEXED and isinstance(args[0], Pretended):
         values = [args[2]] if len(args) > 2 else []
         strangers = [
@@ -108,9 +113,11 @@ def _inside(value: Any) -> Any:
 def _changed(change: Callable[[Any], Any], value: Any) -> Any:
     """Return arguments or a result with every leaf changed. Torch's ``tree_map`` takes longer than the operations."""
     if isinstance(value, dict):
-        return {name: _changed(change, one) for name, one in value.items()}
+        return {
+            name: _changed(change, inner_value) for name, inner_value in value.items()
+        }
     return (
-        type(value)([_changed(change, one) for one in value])
+        type(value)([_changed(change, inner_value) for inner_value in value])
         if type(value) in (list, tuple)
         else change(value)
     )
@@ -119,11 +126,11 @@ def _changed(change: Callable[[Any], Any], value: Any) -> Any:
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     flat: list[Any] = []
     _changed(flat.append, (args, kwargs))
-    own = [value for value in flat if isinstance(value, Pretended)]
+    pretended_tensors = [value for value in flat if isinstance(value, Pretended)]
     _check(
         func,
         args,
-        own,
+        pretended_tensors,
         [v for v in flat if isinstance(v, Tensor) and not isinstance(v, Pretended)],
     )
     named = [value for value in flat if isinstance(value, torch.device)]
@@ -132,16 +139,20 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     elif func.name() == "aten::copy_":
         there = isinstance(args[0], Pretended)
     else:
-        there = bool(own)
+        there = bool(pretended_tensors)
     args, kwargs = _changed(_inside, (args, kwargs))
     result = func(*args, **kwargs)
     if not there:
         # What comes to the processor must not share memory with the device.
         return _changed(
-            lambda value: value.clone() if isinstance(value, Tensor) and own else value,
+            lambda value: (
+                value.clone()
+                if isinstance(value, Tensor) and pretended_tensors
+                else value
+            ),
             result,
         )
-    known = {id(value.inner): value for value in own}
+    known_tensors = {id(value.inner): value for value in pretended_tensors}
 
     def outside(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -149,20 +160,27 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if value.dtype in LACKING:
             raise TypeError(f"{NAME} has no {value.dtype}, which {func.name()} gives")
         # Operations in place give back the tensor that they were given.
-        return known[id(value)] if id(value) in known else Pretended(value)
+        return (
+            known_tensors[id(value)] if id(value) in known_tensors else Pretended(value)
+        )
 
     return _changed(outside, result)
 
 
 def _empty_strided(
-    size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, **rest: Any
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    **other_options: Any,
 ) -> Pretended:
     return Pretended(torch.empty_strided(size, stride, dtype=dtype))
 
 
-def _copy(own: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
-    _inside(own).copy_(_inside(source))
-    return own
+def _copy(target_tensor: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    _inside(target_tensor).copy_(_inside(source))
+    return target_tensor
 
 
 def install() -> torch.device:

@@ -32,14 +32,14 @@ class Refusal:
     @property
     def pattern(self) -> str:
         """The stem as a regular expression."""
-        return ".*".join(re.escape(part) for part in self.stem.split(VALUE))
+        return ".*".join(re.escape(text_piece) for text_piece in self.stem.split(VALUE))
 
 
 def raises_of(source: Path) -> Iterator[tuple[str, str]]:
     """Yield file and stem of each error that the source makes with one of the codes."""
     for path in sorted(source.rglob("*.py")):
         code = path.read_text(encoding="utf-8")
-        if not any(one in code for one in CODES):
+        if not any(error_name in code for error_name in CODES):
             continue
         tree = ast.parse(code)
         functions = [
@@ -48,9 +48,11 @@ def raises_of(source: Path) -> Iterator[tuple[str, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and _has_code(node):
                 around = [
-                    one
-                    for one in functions
-                    if one.lineno <= node.lineno <= (one.end_lineno or 0)
+                    function_node
+                    for function_node in functions
+                    if function_node.lineno
+                    <= node.lineno
+                    <= (function_node.end_lineno or 0)
                 ]
                 yield path.relative_to(source).as_posix(), _text(node.args[0], around)
 
@@ -67,7 +69,7 @@ def _text(node: ast.expr, functions: list[ast.FunctionDef]) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return "".join(_text(part, functions) for part in node.values)
+        return "".join(_text(string_piece, functions) for string_piece in node.values)
     if isinstance(node, ast.FormattedValue):
         return _text(node.value, functions)
     if isinstance(node, ast.Name):

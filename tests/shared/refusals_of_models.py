@@ -71,8 +71,8 @@ def at_most_30(table: pd.DataFrame) -> Any:
 
 
 def sorted_rows(table: pd.DataFrame) -> pd.DataFrame:
-    made = table.assign(number=LINE.predict(table))
-    return made.sort_values("age", ignore_index=True)[["age", "number"]]
+    numbered_table = table.assign(number=LINE.predict(table))
+    return numbered_table.sort_values("age", ignore_index=True)[["age", "number"]]
 
 
 class Sorting:

@@ -41,7 +41,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-X, MANY = drawn(12, 3), drawn(200, 3)
+X = drawn(12, 3)
+MANY = drawn(200, 3)
 BATCH = {"scan": X, "patient": torch.arange(12), "site": drawn(12, 2)}
 
 
@@ -84,7 +85,8 @@ class Tired(Net):
 
     def __init__(self, last: int) -> None:
         super().__init__(plain)
-        self.calls, self.last = count(1), last
+        self.calls = count(1)
+        self.last = last
 
     def forward(self, x: Tensor) -> Tensor:
         if next(self.calls) > self.last:
@@ -238,7 +240,8 @@ class Alike(nn.Module):
 
 
 def alike(*, linked: bool) -> dict[str, Tensor]:
-    codes, table = drawn(9, 1).expand(9, 3).clone(), drawn(9, 2, seed=2)
+    codes = drawn(9, 1).expand(9, 3).clone()
+    table = drawn(9, 2, seed=2)
     table[:, 0] = codes[:, 0] if linked else table[:, 0]
     return {"codes": codes, "table": table}
 
@@ -277,8 +280,8 @@ def hooked() -> nn.Module:
 
 def unhooked() -> nn.Module:
     net = hooked()
-    for part in net.modules():
-        part._forward_hooks.clear()
+    for submodule in net.modules():
+        submodule._forward_hooks.clear()
     return net
 
 

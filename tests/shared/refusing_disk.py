@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 #: What a full disk refuses: new files. What a disk that may not be written refuses: every change.
-FULL, READ_ONLY = errno.ENOSPC, errno.EROFS
+FULL = errno.ENOSPC
+READ_ONLY = errno.EROFS
 _CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod")
 _active: list[_Refusal] = []
 
@@ -21,8 +22,11 @@ class _Refusal:
     """What is refused at this moment, and how many new files were asked for."""
 
     def __init__(self, folder: Path, code: int, after: int) -> None:
-        self.folder, self.code, self.after = os.fspath(folder.resolve()), code, after
-        self.asked, self.refused = 0, 0
+        self.folder = os.fspath(folder.resolve())
+        self.code = code
+        self.after = after
+        self.asked = 0
+        self.refused = 0
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -31,7 +35,8 @@ class _Refusal:
                 os.O_WRONLY | os.O_RDWR | os.O_CREAT
             )
         elif event in _CHANGES and self.code == READ_ONLY:
-            path, writes = arguments[0], True
+            path = arguments[0]
+            writes = True
         else:
             return
         if not writes or not isinstance(path, (str, os.PathLike)):

@@ -23,7 +23,8 @@ def rounding(
         dtype: in which they are computed.
     """
     largest = max(
-        float(np.abs(np.asarray(own, dtype=np.float64)).max()) for own in computed
+        float(np.abs(np.asarray(computed_values, dtype=np.float64)).max())
+        for computed_values in computed
     )
     return roundings * float(np.finfo(dtype).eps) * largest
 

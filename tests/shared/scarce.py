@@ -32,26 +32,28 @@ class ScarceMemory(TorchDispatchMode):
 
     def __init__(self, most: int | None = None, where: str = "processor") -> None:
         super().__init__()
-        self.most, self.error = most, ERRORS[where]
-        self.largest, self.refused = 0, 0
+        self.most = most
+        self.error = ERRORS[where]
+        self.largest = 0
+        self.refused = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
-        known = {
+        result_tree = func(*args, **(kwargs or {}))
+        known_places = {
             _place(value)
             for value in tree_leaves((args, kwargs))
             if isinstance(value, Tensor)
         }
-        for value in tree_leaves(found):
-            if isinstance(value, Tensor) and _place(value) not in known:
+        for value in tree_leaves(result_tree):
+            if isinstance(value, Tensor) and _place(value) not in known_places:
                 size = value.numel() * value.element_size()
                 self.largest = max(self.largest, size)
                 if self.most is not None and size > self.most:
                     self.refused += 1
                     raise self.error(size)
-        return found
+        return result_tree
 
 
 def _place(value: Tensor) -> int:

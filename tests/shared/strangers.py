@@ -58,11 +58,9 @@ def images_first() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.mlp, self.head = (
-                encoder(3),
-                nn.Linear(4, 8),
-                nn.Linear(16, 3),
-            )
+            self.cnn = encoder(3)
+            self.mlp = nn.Linear(4, 8)
+            self.head = nn.Linear(16, 3)
 
         def forward(self, image: Tensor, clinical: Tensor) -> Tensor:
             return self.head(
@@ -77,7 +75,9 @@ def tables_first_positional() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.mlp, self.cnn, self.head = nn.Linear(4, 8), encoder(), nn.Linear(16, 1)
+            self.mlp = nn.Linear(4, 8)
+            self.cnn = encoder()
+            self.head = nn.Linear(16, 1)
 
         def forward(self, x: Tensor, scan: Tensor) -> Tensor:
             return self.head(
@@ -99,7 +99,8 @@ def keyword_only() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.head = encoder(), nn.Linear(12, 2)
+            self.cnn = encoder()
+            self.head = nn.Linear(12, 2)
 
         def forward(
             self, *, image: Tensor, clinical: Tensor, scale: float = 1.0
@@ -114,7 +115,8 @@ def list_of_images() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.head = encoder(), nn.Linear(8, 2)
+            self.cnn = encoder()
+            self.head = nn.Linear(8, 2)
 
         def forward(self, views: list[Tensor]) -> Tensor:
             return self.head(
@@ -129,11 +131,9 @@ def embedded_codes() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embedding, self.numbers, self.head = (
-                nn.Embedding(5, 3),
-                nn.Linear(4, 8),
-                nn.Linear(14, 2),
-            )
+            self.embedding = nn.Embedding(5, 3)
+            self.numbers = nn.Linear(4, 8)
+            self.head = nn.Linear(14, 2)
 
         def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
             return self.head(
@@ -157,7 +157,8 @@ def shared_encoder() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder, self.fusion = encoder(), nn.Identity()
+            self.encoder = encoder()
+            self.fusion = nn.Identity()
             self.head = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 2))
 
         def forward(self, left: Tensor, right: Tensor, clinical: Tensor) -> Tensor:
@@ -246,7 +247,8 @@ def dict_of_outputs() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.head = encoder(inplace=True), nn.Linear(12, 3)
+            self.cnn = encoder(inplace=True)
+            self.head = nn.Linear(12, 3)
 
         def forward(self, image: Tensor, clinical: Tensor) -> dict[str, Tensor]:
             hidden = torch.cat([self.cnn(image), clinical], dim=1)
@@ -260,7 +262,8 @@ def tuple_of_outputs() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn, self.head = nn.GRU(4, 6, batch_first=True), nn.Linear(6, 2)
+            self.rnn = nn.GRU(4, 6, batch_first=True)
+            self.head = nn.Linear(6, 2)
 
         def forward(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
             _, state = self.rnn(sequence)
@@ -274,7 +277,8 @@ def dict_argument() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cnn, self.head = encoder(), nn.Linear(12, 2)
+            self.cnn = encoder()
+            self.head = nn.Linear(12, 2)
 
         def forward(self, batch: dict[str, Tensor]) -> Tensor:
             return self.head(
@@ -289,10 +293,8 @@ def attention() -> Stranger:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.tokens, self.layer = (
-                nn.Linear(1, 8),
-                nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-            )
+            self.tokens = nn.Linear(1, 8)
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
             self.head = nn.Linear(8, 2)
 
         def forward(self, numbers: Tensor) -> Tensor:
@@ -308,7 +310,8 @@ def branches_on_values() -> Stranger:
 
         def __init__(self) -> None:
             super().__init__()
-            self.fusion, self.head = nn.Identity(), nn.Linear(8, 2)
+            self.fusion = nn.Identity()
+            self.head = nn.Linear(8, 2)
 
         def forward(self, first: Tensor, second: Tensor) -> Tensor:
             if float(first.abs().max()) > 1e9:

@@ -20,8 +20,11 @@ def _texts(artist: Artist) -> Iterator[Text]:
     if isinstance(artist, Text):
         yield artist
     if isinstance(artist, Axis):
-        made = vars(artist).get("majorTicks", ())
-        children = [artist.label, *(made and made[: len(artist.get_majorticklocs())])]
+        major_ticks = vars(artist).get("majorTicks", ())
+        children = [
+            artist.label,
+            *(major_ticks and major_ticks[: len(artist.get_majorticklocs())]),
+        ]
     else:
         children = artist.get_children()
     for child in children:
@@ -46,6 +49,6 @@ def words_alone() -> Iterator[None]:
         patch.setattr(
             PlotFigure,
             "savefig",
-            lambda figure, place, **_: Path(place).write_text(_words(figure)),
+            lambda figure, file_path, **_: Path(file_path).write_text(_words(figure)),
         )
         yield

@@ -61,15 +61,15 @@ def _bytes(leaf: Any) -> bytes:
 
 def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
     """Return a copy of everything that a call could leave behind."""
-    parts = dict(net.named_modules())
+    submodules = dict(net.named_modules())
     tensors = dict(net.named_parameters()) | dict(net.named_buffers())
     return {
         "hooks": {
-            f"{name}.{kind}": len(getattr(part, kind))
-            for name, part in parts.items()
+            f"{name}.{kind}": len(getattr(submodule, kind))
+            for name, submodule in submodules.items()
             for kind in _HOOKS
         },
-        "modes": {name: part.training for name, part in parts.items()},
+        "modes": {name: submodule.training for name, submodule in submodules.items()},
         "requires_grad": {
             name: tensor.requires_grad for name, tensor in tensors.items()
         },

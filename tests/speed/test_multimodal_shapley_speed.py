@@ -30,11 +30,11 @@ def test_times_are_read_between_runs_and_never_below_the_cheapest():
 
 
 def test_the_best_of_the_peers_counts():
-    own = [(1.0, 0.1), (4.0, 0.05)]
-    assert ratio(own, [[(2.0, 0.1), (8.0, 0.05)]]) == pytest.approx(2.0)
+    own_times = [(1.0, 0.1), (4.0, 0.05)]
+    assert ratio(own_times, [[(2.0, 0.1), (8.0, 0.05)]]) == pytest.approx(2.0)
     assert ratio(
-        own, [[(2.0, 0.1), (8.0, 0.05)], [(20.0, 0.1), (80.0, 0.05)]]
+        own_times, [[(2.0, 0.1), (8.0, 0.05)], [(20.0, 0.1), (80.0, 0.05)]]
     ) == pytest.approx(2.0)
     assert ratio(
-        own, [[(2.0, 0.1), (8.0, 0.05)], [(0.5, 0.1), (2.0, 0.05)]]
+        own_times, [[(2.0, 0.1), (8.0, 0.05)], [(0.5, 0.1), (2.0, 0.05)]]
     ) == pytest.approx(0.5)

@@ -32,7 +32,7 @@ def kept_here(monkeypatch, tmp_path):
     return tmp_path / "kept"
 
 
-def arguments(**given: object):
+def arguments(**changed_arguments: object):
     import argparse
 
     usual = {
@@ -41,16 +41,28 @@ def arguments(**given: object):
         "any_commit": False,
         "no_environments": True,
     }
-    return argparse.Namespace(**{**usual, **given})
+    return argparse.Namespace(**{**usual, **changed_arguments})
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_line_holds_medians_and_the_spread_of_the_ratios():
-    own = line("sum", "other", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0], unit="ms", note="why")
-    assert (own["ours"], own["theirs"], own["ratio"]) == (2.0, 4.0, 2.0)
-    assert (own["low"], own["high"], own["rounds"], own["equal"], own["unit"]) == (
+    speed_line = line(
+        "sum", "other", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0], unit="ms", note="why"
+    )
+    assert (speed_line["ours"], speed_line["theirs"], speed_line["ratio"]) == (
+        2.0,
+        4.0,
+        2.0,
+    )
+    assert (
+        speed_line["low"],
+        speed_line["high"],
+        speed_line["rounds"],
+        speed_line["equal"],
+        speed_line["unit"],
+    ) == (
         1.0,
         4.0,
         3,
@@ -60,14 +72,15 @@ def test_a_line_holds_medians_and_the_spread_of_the_ratios():
 
 
 def test_contestants_take_turns_and_the_first_round_does_not_count():
-    calls, clock = [], iter(range(100))
-    taken = take_turns(
+    calls = []
+    clock = iter(range(100))
+    turn_times = take_turns(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
         2,
         lambda: float(next(clock)),
     )
     assert calls == ["a", "b"] * 3
-    assert taken == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
+    assert turn_times == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
 
 # ---- collecting ------------------------------------------------------------------------------------------------------
@@ -76,18 +89,22 @@ def test_contestants_take_turns_and_the_first_round_does_not_count():
 @pytest.mark.slow
 def test_a_section_is_measured_in_a_process_of_its_own_and_kept(kept_here):
     section = speed.SECTIONS["training"]
-    found = speed.measure(section, Path(sys.executable), "", quick=True)
-    assert "failed" not in found
-    assert [own["peer"] for own in found["lines"]] == ["a bare PyTorch loop"] * 2
-    for own in found["lines"]:
-        assert own["ours"] > 0
-        assert own["ratio"] == pytest.approx(own["theirs"] / own["ours"])
-    assert found["versions"]["torch"]
+    measured_section = speed.measure(section, Path(sys.executable), "", quick=True)
+    assert "failed" not in measured_section
+    assert [speed_line["peer"] for speed_line in measured_section["lines"]] == [
+        "a bare PyTorch loop"
+    ] * 2
+    for measured_line in measured_section["lines"]:
+        assert measured_line["ours"] > 0
+        assert measured_line["ratio"] == pytest.approx(
+            measured_line["theirs"] / measured_line["ours"]
+        )
+    assert measured_section["versions"]["torch"]
     assert (
         json.loads((kept_here / "training-quick.json").read_text())["lines"]
-        == found["lines"]
+        == measured_section["lines"]
     )
-    assert speed.kept(section, True, False)["lines"] == found["lines"]
+    assert speed.kept(section, True, False)["lines"] == measured_section["lines"]
     assert speed.kept(section, False, False) is None
 
 
@@ -119,21 +136,23 @@ def test_finished_sections_of_the_same_commit_are_not_measured_again(
 def test_what_cannot_be_measured_is_named(kept_here, monkeypatch):
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
     monkeypatch.setattr(speed, "ENVIRONMENTS", kept_here / "nowhere")
-    found = speed.collect(["cam", "imaging", "keras"], arguments())
-    text = speed.page(found, "command")
+    collected_sections = speed.collect(["cam", "imaging", "keras"], arguments())
+    text = speed.page(collected_sections, "command")
     assert text.count("Not measured: it needs the data sets") == 3
     monkeypatch.setenv("PERMGRAD_DATA", str(kept_here))
-    found = speed.collect(["imaging", "keras"], arguments())
+    collected_sections = speed.collect(["imaging", "keras"], arguments())
     assert (
-        speed.page(found, "command").count("Not measured: its environment is missing")
+        speed.page(collected_sections, "command").count(
+            "Not measured: its environment is missing"
+        )
         == 2
     )
 
 
 def test_a_section_that_fails_is_said_to_have_failed_and_is_not_kept(kept_here):
     section = speed.Section("training", "Training", "no_such_script", 1)
-    found = speed.measure(section, Path("/bin/false"), "", quick=True)
-    assert found["failed"].startswith("the section failed with exit code 1")
+    failed_section = speed.measure(section, Path("/bin/false"), "", quick=True)
+    assert failed_section["failed"].startswith("the section failed with exit code 1")
     assert not list(kept_here.glob("*.json"))
 
 

@@ -26,27 +26,27 @@ def draws(space: Any, count: int = 60, seed: int = 0) -> list[tuple[dict, dict]]
     """Return parameters, with their distributions' ranges, and presets of random trials."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    found = []
+    drawn_trials = []
     for _ in range(count):
         trial = study.ask()
         preset = space.build(trial)
-        found.append((trial, preset))
+        drawn_trials.append((trial, preset))
         study.tell(trial, 0.0)
-    return found
+    return drawn_trials
 
 
 # ---- the published space ---------------------------------------------------------------------------------------------
 def test_the_published_space_has_the_published_ranges():
-    found = draws(get_space("paper"), 200)
+    drawn_trials = draws(get_space("paper"), 200)
     ranges: dict[str, Any] = {}
-    for trial, _ in found:
+    for trial, _ in drawn_trials:
         ranges |= trial.distributions
-    whole = {
-        name: (own.low, own.high, own.log)
-        for name, own in ranges.items()
-        if hasattr(own, "low")
+    written_ranges = {
+        name: (parameter_range.low, parameter_range.high, parameter_range.log)
+        for name, parameter_range in ranges.items()
+        if hasattr(parameter_range, "low")
     }
-    assert whole == {
+    assert written_ranges == {
         "dropout": (0.1, 0.4, False),
         "learning_rate": (1e-5, 1e-2, True),
         "weight_decay": (1e-6, 1e-3, True),
@@ -61,9 +61,10 @@ def test_the_published_space_has_the_published_ranges():
 
 def test_presets_of_the_published_space():
     space = get_space("paper")
-    found = [preset for _, preset in draws(space, 100)]
-    for preset in found:
-        network, training = preset["network"], preset
+    drawn_presets = [preset for _, preset in draws(space, 100)]
+    for preset in drawn_presets:
+        network = preset["network"]
+        training = preset
         filters = network["conv_filters"]
         assert filters == doubled(filters[0], len(filters))
         assert (training["batch_size"], training["patience"]) == (32, 6)
@@ -74,10 +75,20 @@ def test_presets_of_the_published_space():
         assert len(network["fusion_units"]) == len(network["dense_units"])
         assert (training["weight_decay"] > 0) == (training["optimizer"] == "adamw")
         check_preset(preset)
-    assert {len(preset["network"]["conv_filters"]) for preset in found} == {1, 2, 3, 4}
-    assert {len(preset["network"]["dense_units"]) for preset in found} == {1, 2, 3, 4}
-    assert {preset["optimizer"] for preset in found} == {"adam", "adamw"}
-    bases = {preset["network"]["conv_filters"][0] for preset in found}
+    assert {len(preset["network"]["conv_filters"]) for preset in drawn_presets} == {
+        1,
+        2,
+        3,
+        4,
+    }
+    assert {len(preset["network"]["dense_units"]) for preset in drawn_presets} == {
+        1,
+        2,
+        3,
+        4,
+    }
+    assert {preset["optimizer"] for preset in drawn_presets} == {"adam", "adamw"}
+    bases = {preset["network"]["conv_filters"][0] for preset in drawn_presets}
     assert any(base & (base - 1) for base in bases), (
         "any whole number, not powers of two alone"
     )
@@ -168,8 +179,8 @@ def test_a_file_gives_a_space(tmp_path):
         "layout": "assignment",
         "class_weight": None,
     }
-    seen = draws(space, 80)
-    for trial, preset in seen:
+    drawn_trials = draws(space, 80)
+    for trial, preset in drawn_trials:
         units = preset["network"]["dense_units"]
         assert (
             units
@@ -181,7 +192,11 @@ def test_a_file_gives_a_space(tmp_path):
         )
         assert 1e-4 <= preset["learning_rate"] <= 1e-2
         assert preset["max_epochs"] == 20, "what is not searched is the base preset's"
-    assert {len(preset["network"]["dense_units"]) for _, preset in seen} == {1, 2, 3}
+    assert {len(preset["network"]["dense_units"]) for _, preset in drawn_trials} == {
+        1,
+        2,
+        3,
+    }
 
 
 def test_sizes_that_double():
@@ -353,7 +368,7 @@ def test_faults_of_a_space(given, said):
 
 
 def test_all_faults_are_listed_at_once():
-    given = {
+    space_mapping = {
         "parameters": {
             "network.dropuot": {"low": 0.0, "high": 0.1},
             "layout": {"choices": []},
@@ -361,9 +376,9 @@ def test_all_faults_are_listed_at_once():
         "bse": 1,
     }
     with pytest.raises(InputError) as caught:
-        space_from_dict(given)
-    for part in ("'bse'", "'network.dropuot'", "'layout'"):
-        assert part in str(caught.value)
+        space_from_dict(space_mapping)
+    for wrong_word in ("'bse'", "'network.dropuot'", "'layout'"):
+        assert wrong_word in str(caught.value)
 
 
 def test_unknown_spaces_and_files(tmp_path):
@@ -378,8 +393,10 @@ def test_a_step_as_wide_as_the_range_gives_both_ends():
     space = space_from_dict(
         {"parameters": {"network.dropout": {"low": 0.1, "high": 0.3, "step": 0.2}}}
     )
-    found = sorted({trial.params["network.dropout"] for trial, _ in draws(space, 20)})
-    assert found == pytest.approx([0.1, 0.3])
+    drawn_rates = sorted(
+        {trial.params["network.dropout"] for trial, _ in draws(space, 20)}
+    )
+    assert drawn_rates == pytest.approx([0.1, 0.3])
 
 
 RANGE = b'{"low": 0, "high": 0.2}'

@@ -63,8 +63,8 @@ def opened(folder: Path, identity: dict[str, Any] | None = None):
 
 @pytest.fixture
 def study(tmp_path):
-    with opened(tmp_path / "w") as found:
-        yield found
+    with opened(tmp_path / "w") as opened_study:
+        yield opened_study
 
 
 def do(
@@ -74,13 +74,13 @@ def do(
     guard = Path(study.user_attrs["guard"])
 
     def objective(trial: Any) -> float:
-        place = claim(study, trial, total, guard)
-        set_sampler(study, SPACE, seed=seed, place=place)
-        preset = chosen(SPACE, place, trial)
-        assert preset == chosen(SPACE, place, study.trials[trial.number]), (
+        trial_position = claim(study, trial, total, guard)
+        set_sampler(study, SPACE, seed=seed, place=trial_position)
+        preset = chosen(SPACE, trial_position, trial)
+        assert preset == chosen(SPACE, trial_position, study.trials[trial.number]), (
             "a stored trial says the same"
         )
-        if place == stops:
+        if trial_position == stops:
             raise KeyboardInterrupt
         return (preset["network"]["dropout"] - 0.3) ** 2 + abs(
             preset["learning_rate"] - 0.01
@@ -95,12 +95,13 @@ def do(
 
 def done(study: Any) -> list[tuple[int, float, dict]]:
     return [
-        (place, trial.value, trial.params) for place, trial in finished(study).items()
+        (trial_position, trial.value, trial.params)
+        for trial_position, trial in finished(study).items()
     ]
 
 
 def test_what_is_tried_depends_on_seed_and_place(tmp_path):
-    found = {}
+    tried_trials = {}
     for name, seed, pieces in (
         ("whole", 0, [12]),
         ("pieces", 0, [3, 11, 12]),
@@ -109,18 +110,18 @@ def test_what_is_tried_depends_on_seed_and_place(tmp_path):
         for total in pieces:
             with opened(tmp_path / name) as study:
                 do(study, total, seed)
-                found[name] = done(study)
-    assert len(found["whole"]) == 12
-    assert found["pieces"] == found["whole"], (
+                tried_trials[name] = done(study)
+    assert len(tried_trials["whole"]) == 12
+    assert tried_trials["pieces"] == tried_trials["whole"], (
         "also the trials after the random ones, which learn from those before"
     )
-    assert found["other"][1] != found["whole"][1]
+    assert tried_trials["other"][1] != tried_trials["whole"][1]
 
 
 def test_an_interrupted_trial_is_tried_again(tmp_path):
     with opened(tmp_path / "whole") as study:
         do(study, 14)
-        whole = done(study)
+        whole_study = done(study)
     for stops in (0, 5, 12):
         with opened(tmp_path / "again") as study, pytest.raises(KeyboardInterrupt):
             do(study, 14, stops=stops)
@@ -128,10 +129,14 @@ def test_an_interrupted_trial_is_tried_again(tmp_path):
         # A process that was killed leaves a trial that runs, with some of its parameters.
         study.ask().suggest_float("network.dropout", 0.0, 0.5)
         do(study, 14)
-        assert done(study) == whole
+        assert done(study) == whole_study
         assert len(study.trials) == 14 + 4
-        places = [trial.user_attrs.get("place") for trial in study.trials]
-        assert {place for place in places if places.count(place) == 2} == {0, 5, 12}
+        trial_positions = [trial.user_attrs.get("place") for trial in study.trials]
+        assert {
+            trial_position
+            for trial_position in trial_positions
+            if trial_positions.count(trial_position) == 2
+        } == {0, 5, 12}
 
 
 def test_trial_0_is_the_base_and_has_the_studys_seed(study):
@@ -172,25 +177,26 @@ def test_the_trial_of_another_process_is_repeated_when_it_is_silent(tmp_path):
                 [f"-{seconds} seconds"],
             )
 
-    with opened(tmp_path / "w") as one, opened(tmp_path / "w") as two:
+    with opened(tmp_path / "w") as first_study, opened(tmp_path / "w") as two:
 
         def objective(trial: Any) -> float:
-            claim(one, trial, 2, tmp_path / "w" / "guard")
+            claim(first_study, trial, 2, tmp_path / "w" / "guard")
             time.sleep(0.2)  # for its first heartbeat
-            for seconds, places in ((SILENT_SECONDS - 30, [1]), (40, [0, 1])):
+            for seconds, trial_positions in ((SILENT_SECONDS - 30, [1]), (40, [0, 1])):
                 pass_(seconds)
                 do(two, 2, alone=False)
-                assert list(finished(two)) == places
+                assert list(finished(two)) == trial_positions
             trial.set_user_attr("loss", 5.0)  # as a training does
             return 5.0
 
         with pytest.raises(ValueError, match="Cannot tell a FAIL trial"):
-            one.optimize(objective, n_trials=1)
+            first_study.optimize(objective, n_trials=1)
         assert finished(two)[0].value != 5.0, "who comes too late changes nothing"
 
 
 def test_many_processes_share_the_trials(tmp_path):
-    folder, total = tmp_path / "w", 12
+    folder = tmp_path / "w"
+    total = 12
     with opened(folder):
         pass  # the tables are there before the processes are
     children = []
@@ -221,13 +227,13 @@ def test_many_processes_share_the_trials(tmp_path):
 
 
 def test_processes_at_work_are_counted(tmp_path):
-    with at_work(tmp_path) as others:
-        assert others() == 0
+    with at_work(tmp_path) as processes_at_work:
+        assert processes_at_work() == 0
         (tmp_path / "7-killed.lock").touch()
-        assert others() == 0, "what a process left that was killed"
+        assert processes_at_work() == 0, "what a process left that was killed"
         with at_work(tmp_path) as theirs:
-            assert (others(), theirs()) == (1, 1)
-        assert others() == 0
+            assert (processes_at_work(), theirs()) == (1, 1)
+        assert processes_at_work() == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -305,9 +311,9 @@ def test_importances_need_trials():
         )
         for n in range(30)
     ]
-    found = importances(trials)
-    assert next(iter(found)) == "x", "the one that decides the value"
-    assert sum(found.values()) == pytest.approx(1)
+    found_importances = importances(trials)
+    assert next(iter(found_importances)) == "x", "the one that decides the value"
+    assert sum(found_importances.values()) == pytest.approx(1)
 
 
 def test_spaces_by_name_are_studies_of_their_own():

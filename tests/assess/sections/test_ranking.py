@@ -44,13 +44,13 @@ def test_values_of_the_strongest_features_come_back_by_row(tmp_path):
     work = Work(model, rows, content, store=Store(tmp_path))
     work.__dict__["places"] = np.arange(3)  # all rows are explained
     rank(work, None, {})
-    for found in (
+    for features_frame in (
         work.content.residual_features,
         Store(tmp_path).get("explanations/residual_features"),
     ):
-        assert list(found.columns) == ["row", "town", "c"]
-        assert found["row"].tolist() == [7, 8, 9]
-        assert found["town"].tolist() == ["a,b", "x\ny", None]
-        assert found["c"].tolist()[::2] == [0.5, 1.5]
-        assert np.isnan(found["c"][1])
+        assert list(features_frame.columns) == ["row", "town", "c"]
+        assert features_frame["row"].tolist() == [7, 8, 9]
+        assert features_frame["town"].tolist() == ["a,b", "x\ny", None]
+        assert features_frame["c"].tolist()[::2] == [0.5, 1.5]
+        assert np.isnan(features_frame["c"][1])
     assert Store(tmp_path / "elsewhere").get("explanations/residual_features") is None

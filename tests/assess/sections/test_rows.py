@@ -43,9 +43,10 @@ def test_the_parts_of_a_row_are_its_own(rows):
     X = pd.DataFrame(rng.normal(size=(rows + 200, 4)), columns=list("abcd"))
     y = 3 * X["a"] - 2 * X["b"] + X["c"] + rng.normal(0, 0.1, len(X))
     model = Ridge(0.1).fit(X[rows:], y[rows:])
-    X, y = X[:rows], y[:rows]
-    made = content(model, X, y)
-    local = made.listed.local[0]
+    X = X[:rows]
+    y = y[:rows]
+    report_content = content(model, X, y)
+    local = report_content.listed.local[0]
     numbers = np.asarray(local.numbers)
     assert sorted(numbers) != numbers.tolist(), (
         "the rows shown first are not the first ones"
@@ -56,11 +57,14 @@ def test_the_parts_of_a_row_are_its_own(rows):
     if rows <= 200:
         expected = model.coef_ * (X - X.mean()).iloc[numbers]
         assert values == pytest.approx(expected.to_numpy(), abs=1e-6)
-    for row in made.rows:
+    for row in report_content.rows:
         assert row.title.startswith(f"Row {numbers[row.row]}:")
-    data = rows_data(made)
-    place = {name: at for at, name in enumerate(data["parts"][0]["features"])}
-    assert set(place) == set("abcd")
+    data = rows_data(report_content)
+    feature_positions = {
+        name: feature_position
+        for feature_position, name in enumerate(data["parts"][0]["features"])
+    }
+    assert set(feature_positions) == set("abcd")
 
 
 class Sum(nn.Module):
@@ -72,13 +76,13 @@ class Sum(nn.Module):
 
 def test_the_picture_of_a_row_is_its_own():
     images = torch.randn(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    made = content(
+    report_content = content(
         pg.Model(Sum(), segments={"image": ("grid", 2)}),
         images,
         images.sum(dim=(1, 2, 3)).numpy(),
     )
-    assert made.rows
-    for row in made.rows:
+    assert report_content.rows
+    for row in report_content.rows:
         number = int(row.title.partition(":")[0].removeprefix("Row "))
         assert row.explanation.maps["images:image"][row.row].reshape(
             4, 4
@@ -101,8 +105,8 @@ def test_a_card_of_dates_is_in_their_order(form):
             pd.to_datetime(table["opened"], dayfirst=True) - pd.Timestamp("2015-01-01")
         ).dt.days.to_numpy() / 365
 
-    made = content(model, X, model(X))
-    (card,) = made.cards.cards
+    report_content = content(model, X, model(X))
+    (card,) = report_content.cards.cards
     assert card["numeric"]
     assert card["dates"]
     assert card["at"] == sorted(card["at"])
@@ -117,7 +121,8 @@ class Scores(nn.Module):
 
     def __init__(self, columns: int, *, mirrored: bool = False) -> None:
         super().__init__()
-        self.columns, self.mirrored = columns, mirrored
+        self.columns = columns
+        self.mirrored = mirrored
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         score = x[:, :1] + 0.5 * x[:, 1:2] ** 2 - 1
@@ -153,23 +158,26 @@ def test_the_parts_of_two_classes_add_up_to_the_probability(kind):
     )
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
-    made = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
-    data = rows_data(made)
-    for parts in data["parts"]:
-        assert parts["unit"] == "probability"
-        rows, value, rest, base = (
-            unpacked(parts[name]) for name in ("row", "value", "rest", "base")
+    report_content = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
+    data = rows_data(report_content)
+    for class_parts in data["parts"]:
+        assert class_parts["unit"] == "probability"
+        rows, value, remaining_sum, base = (
+            unpacked(class_parts[name]) for name in ("row", "value", "rest", "base")
         )
-        assert base + value.sum(axis=1) + rest == pytest.approx(
+        assert base + value.sum(axis=1) + remaining_sum == pytest.approx(
             chance[rows.astype(int)], abs=0.01
         )
-        assert {parts["outputs"][int(at)] for at in unpacked(parts["output"])} == {"1"}
-    second = made.listed.local[0].explanation.outputs.index("1")
-    for row in made.rows:
+        assert {
+            class_parts["outputs"][int(output_position)]
+            for output_position in unpacked(class_parts["output"])
+        } == {"1"}
+    second = report_content.listed.local[0].explanation.outputs.index("1")
+    for row in report_content.rows:
         # The same class on paper, or as on the page of a run the predicted one.
         predicted = int(row.title.partition("predicted ")[2][0])
         assert row.output == (predicted if kind == "own" else second)
-    text = words(Report(render_report(made)))
+    text = words(Report(render_report(report_content)))
     assert "probability of 1" in text
     assert "Each point is one of the 60 test rows." in text
 
@@ -193,12 +201,16 @@ def test_rows_are_found_by_their_index(index, names):
     X = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
     model = Ridge().fit(X, X["a"])
     X.index = index
-    made = content(model, X, X["a"].to_numpy())
-    shown = made.listed.identifiers
+    report_content = content(model, X, X["a"].to_numpy())
+    shown = report_content.listed.identifiers
     assert list(shown if shown is not None else ()) == names
     for name in names:
         assert (
             shown[name].tolist()
-            == index.get_level_values(0)[made.listed.numbers].astype(str).tolist()
+            == index.get_level_values(0)[report_content.listed.numbers]
+            .astype(str)
+            .tolist()
         )
-    assert [column["name"] for column in rows_data(made)["identifiers"]] == names
+    assert [
+        column["name"] for column in rows_data(report_content)["identifiers"]
+    ] == names

@@ -23,23 +23,24 @@ from permgrad.attribution.explanation.pairs import pairs_of
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A finished run on a product of two features."""
-    place, rng = tmp_path_factory.mktemp("together"), np.random.default_rng(0)
+    base_folder = tmp_path_factory.mktemp("together")
+    rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(700, 5)), columns=list("abcde"))
     table["y"] = 2 * table["a"] * table["b"] + table["c"] + 0.1 * rng.normal(size=700)
-    table.to_csv(place / "table.csv", index=False)
+    table.to_csv(base_folder / "table.csv", index=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(together, "FEATURES", 3)
         call(
             "run",
-            place / "table.csv",
+            base_folder / "table.csv",
             "--target",
             "y",
             "--preset",
             "fast",
             "--out",
-            place / "run",
+            base_folder / "run",
         )
-    return place / "run"
+    return base_folder / "run"
 
 
 def test_the_most_important_features_and_all_others_are_measured_and_read_again(folder):
@@ -93,10 +94,8 @@ def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(
         work = SimpleNamespace(
             content=SimpleNamespace(explanation=main), drawn=np.arange(400)
         )
-        work.budget, work.test = (
-            Budget(clock=clock),
-            SimpleNamespace(table=pd.DataFrame()),
-        )
+        work.budget = Budget(clock=clock)
+        work.test = SimpleNamespace(table=pd.DataFrame())
         work.model = SimpleNamespace(encoder=object(), explain=None)
         work.explained = SimpleNamespace(take=lambda _: None)
         with (

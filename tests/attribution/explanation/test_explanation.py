@@ -14,7 +14,7 @@ from permgrad import Explanation, InputError
 def make_local(rows=4, names=("a", "b", "c"), outputs=("no", "yes"), **fields):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(rows, len(names), len(outputs)))
-    parts = {"tabular": values * 0.25, "image": values * 0.75}
+    component_values = {"tabular": values * 0.25, "image": values * 0.75}
     frame = pd.DataFrame(
         {
             "a": np.arange(rows) / 3,
@@ -29,7 +29,7 @@ def make_local(rows=4, names=("a", "b", "c"), outputs=("no", "yes"), **fields):
         outputs,
         "integrated_gradients",
         "local",
-        parts=parts,
+        parts=component_values,
         additive=True,
         feature_values=frame,
         base_values=np.array([0.5, -0.5]),
@@ -68,10 +68,10 @@ def test_local_frame_starts_with_row_and_has_no_invented_errors():
     assert frame.columns[0] == "row"
     assert len(frame) == explanation.values.size
     assert frame["std_error"].isna().all()
-    chosen = frame[
+    selected_rows = frame[
         (frame["row"] == 2) & (frame["feature"] == "b") & (frame["class"] == "yes")
     ]
-    assert chosen["importance"].item() == explanation.values[2, 1, 1]
+    assert selected_rows["importance"].item() == explanation.values[2, 1, 1]
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -60,7 +60,8 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
     make_local().save(tmp_path / "why")
     header = tmp_path / "why" / "explanation.json"
     arrays = tmp_path / "why" / "values.npz"
-    whole_header, whole_arrays = header.read_text(), arrays.read_bytes()
+    whole_header = header.read_text()
+    whole_arrays = arrays.read_bytes()
 
     arrays.write_bytes(whole_arrays[: len(whole_arrays) // 2])
     with pytest.raises(InputError, match="damaged"):
@@ -92,20 +93,24 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
 def test_two_files_of_the_same_numbers_are_equal_and_times_are_in_one_of_their_own(
     tmp_path,
 ):
-    found = []
+    saved_paths = []
     for name, seconds in (("first", 1.25), ("second", 3.5)):
-        one = make_local()
-        one.meta.update(
+        explanation = make_local()
+        explanation.meta.update(
             seconds=seconds, by_input={"scan": {"seed": 4, "seconds": 2 * seconds}}
         )
-        found.append(one.save(tmp_path / name))
+        saved_paths.append(explanation.save(tmp_path / name))
     for file in ("explanation.json", "values.npz"):
-        assert (found[0] / file).read_bytes() == (found[1] / file).read_bytes()
-    assert (found[0] / "times.json").read_bytes() != (
-        found[1] / "times.json"
+        assert (saved_paths[0] / file).read_bytes() == (
+            saved_paths[1] / file
+        ).read_bytes()
+    assert (saved_paths[0] / "times.json").read_bytes() != (
+        saved_paths[1] / "times.json"
     ).read_bytes()
-    again = Explanation.load(found[1])
+    again = Explanation.load(saved_paths[1])
     assert again.meta["seconds"] == 3.5
     assert again.meta["by_input"] == {"scan": {"seed": 4}}
-    (found[1] / "times.json").unlink()
-    assert "seconds" not in Explanation.load(found[1]).meta, "all else can be read"
+    (saved_paths[1] / "times.json").unlink()
+    assert "seconds" not in Explanation.load(saved_paths[1]).meta, (
+        "all else can be read"
+    )

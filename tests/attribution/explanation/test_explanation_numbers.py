@@ -13,7 +13,9 @@ import permgrad as pg
 from permgrad import Explanation
 from permgrad.attribution.explanation.statistics import interval
 
-ROWS, NAMES, OUTPUTS = 5, ("a", "b", "c"), ("no", "yes")
+ROWS = 5
+NAMES = ("a", "b", "c")
+OUTPUTS = ("no", "yes")
 WHERE = ("table", "picture", "table")
 
 
@@ -35,10 +37,8 @@ def local(
 
 
 def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
-    values, std = (
-        drawn(len(NAMES), len(outputs)),
-        np.abs(drawn(len(NAMES), len(outputs), seed=3)),
-    )
+    values = drawn(len(NAMES), len(outputs))
+    std = np.abs(drawn(len(NAMES), len(outputs), seed=3))
     low, high, p_values = interval(values, std, 50, 0.9)
     return Explanation(
         values, NAMES, WHERE, outputs, "permgrad", "global", std_error=std, low=low, high=high, p_values=p_values,
@@ -54,10 +54,13 @@ def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
 def test_the_interval_holds_its_share_of_a_t_distribution_and_agrees_with_p(
     confidence, rows
 ):
-    values, std = np.array([[-1.0, 0.3, 2.0, 4.0]]), np.array([[0.5, 1.0, 1.0, 2.0]])
+    values = np.array([[-1.0, 0.3, 2.0, 4.0]])
+    std = np.array([[0.5, 1.0, 1.0, 2.0]])
     low, high, p_values = interval(values, std, rows, confidence)
-    known = stats.t(rows - 1, values, std)
-    np.testing.assert_allclose(known.cdf(high) - known.cdf(low), confidence, rtol=1e-9)
+    t_distribution = stats.t(rows - 1, values, std)
+    np.testing.assert_allclose(
+        t_distribution.cdf(high) - t_distribution.cdf(low), confidence, rtol=1e-9
+    )
     np.testing.assert_allclose((low + high) / 2, values, rtol=1e-12)
     np.testing.assert_allclose(
         p_values, 2 * (1 - stats.t(rows - 1).cdf(np.abs(values / std))), rtol=1e-7
@@ -91,38 +94,40 @@ def test_a_summary_has_the_standard_error_of_a_mean_and_its_interval(how, confid
     single = local()
     if confidence:
         single.meta["confidence"] = confidence
-    found = single.to_global(how)
+    summary = single.to_global(how)
     rows = np.abs(single.values) if how == "mean_abs" else single.values
     error = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=0) / (ROWS - 1) / ROWS)
-    np.testing.assert_allclose(found.std_error, error, rtol=1e-12)
-    known = stats.t(ROWS - 1)
-    width = known.ppf(1 - (1 - (confidence or 0.95)) / 2) * error
+    np.testing.assert_allclose(summary.std_error, error, rtol=1e-12)
+    t_distribution = stats.t(ROWS - 1)
+    width = t_distribution.ppf(1 - (1 - (confidence or 0.95)) / 2) * error
     low = rows.mean(axis=0) - width
     if how == "mean_abs":
         low = np.maximum(low, 0.0)  # a mean of absolute values is never below 0
-    np.testing.assert_allclose(found.low, low, rtol=1e-9)
-    np.testing.assert_allclose(found.high, rows.mean(axis=0) + width, rtol=1e-9)
+    np.testing.assert_allclose(summary.low, low, rtol=1e-9)
+    np.testing.assert_allclose(summary.high, rows.mean(axis=0) + width, rtol=1e-9)
     np.testing.assert_allclose(
-        found.p_values, 2 * known.sf(np.abs(rows.mean(axis=0)) / error), rtol=1e-9
+        summary.p_values,
+        2 * t_distribution.sf(np.abs(rows.mean(axis=0)) / error),
+        rtol=1e-9,
     )
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
 def test_a_summary_of_one_row_knows_no_error(how):
-    found = local(rows=1).to_global(how)
+    summary = local(rows=1).to_global(how)
     for name in ("std_error", "low", "high", "p_values"):
-        assert np.isnan(getattr(found, name)).all()
-    assert np.isfinite(found.values).all()
+        assert np.isnan(getattr(summary, name)).all()
+    assert np.isfinite(summary.values).all()
 
 
 def test_shares_of_nothing_are_nothing():
     """Where no player has any part of an output, all shares are 0, not 0/0."""
     single = local()
     single.values[:, :, 1] = 0
-    found = single.to_global("sum_l1").values
-    np.testing.assert_array_equal(found[:, 1], 0)
-    assert np.abs(found[:, 0]).sum() == pytest.approx(1)
+    shares = single.to_global("sum_l1").values
+    np.testing.assert_array_equal(shares[:, 1], 0)
+    assert np.abs(shares[:, 0]).sum() == pytest.approx(1)
 
 
 def test_a_summary_keeps_what_is_still_true_of_it():
@@ -133,7 +138,8 @@ def test_a_summary_keeps_what_is_still_true_of_it():
             "other": drawn(ROWS, 2),
         }
     )
-    signed, absolute = single.to_global("mean"), single.to_global()
+    signed = single.to_global("mean")
+    absolute = single.to_global()
     assert (signed.additive, absolute.additive) == (True, False)
     assert absolute.parts == {}
     assert set(signed.parts) == {"one", "other"}
@@ -144,17 +150,17 @@ def test_a_summary_keeps_what_is_still_true_of_it():
     assert absolute.meta["rows_summarised"] == ROWS
     assert absolute.meta["unit"] == "logit"
     assert "rows" not in absolute.meta
-    for found in (signed, absolute):
+    for summary in (signed, absolute):
         assert (
-            found.scope,
-            found.base_values,
-            found.predictions,
-            found.feature_values,
+            summary.scope,
+            summary.base_values,
+            summary.predictions,
+            summary.feature_values,
         ) == ("global", None, None, None)
-        assert set(found.maps) == {"segments:picture", "images:picture"}
-        np.testing.assert_array_equal(found.maps["segments:picture"], np.eye(2))
+        assert set(summary.maps) == {"segments:picture", "images:picture"}
+        np.testing.assert_array_equal(summary.maps["segments:picture"], np.eye(2))
         np.testing.assert_allclose(
-            found.maps["images:picture"], [single.maps["images:picture"].mean(axis=0)]
+            summary.maps["images:picture"], [single.maps["images:picture"].mean(axis=0)]
         )
     nobody = local(maps={"images:picture": np.zeros((0, 2, 2))})
     assert nobody.to_global().maps == {}
@@ -171,7 +177,7 @@ def test_the_ranking_of_an_output(output):
         zip(NAMES, np.abs(single.values[:, :, column]).mean(axis=0), strict=True)
     )
     assert single.ranking(output) == sorted(NAMES, key=lambda name: -scores[name])
-    assert len({tuple(single.ranking(own)) for own in OUTPUTS}) == 2, (
+    assert len({tuple(single.ranking(output_name)) for output_name in OUTPUTS}) == 2, (
         "the outputs must rank differently"
     )
     assert single.output_index(output) == column
@@ -199,19 +205,19 @@ def test_the_frame_says_every_number_where_it_belongs():
     frame = single.to_frame().set_index(["row", "feature", "class"])
     assert len(frame) == ROWS * 3 * 2
     for row, label in enumerate(single.meta["rows"]):
-        for place, name in enumerate(NAMES):
+        for feature_index, name in enumerate(NAMES):
             for column, output in enumerate(OUTPUTS):
                 line = frame.loc[(label, name, output)]
-                at = (row, place, column)
-                assert line["modality"] == WHERE[place]
-                assert line["importance"] == single.values[at]
+                cell_index = (row, feature_index, column)
+                assert line["modality"] == WHERE[feature_index]
+                assert line["importance"] == single.values[cell_index]
                 assert (line["std_error"], line["p_value"], line["ci_low"]) == (
-                    single.std_error[at], single.p_values[at], single.low[at]
+                    single.std_error[cell_index], single.p_values[cell_index], single.low[cell_index]
                 )  # fmt: skip
                 assert np.isnan(line["ci_high"])
                 assert (line["one"], line["other"]) == (
-                    single.parts["one"][at],
-                    single.parts["other"][at],
+                    single.parts["one"][cell_index],
+                    single.parts["other"][cell_index],
                 )
     numbered = local(meta={}).to_frame()
     assert numbered["row"].tolist() == np.repeat(range(ROWS), 6).tolist()
@@ -249,27 +255,34 @@ def test_modalities_are_sums_of_their_players():
         maps={"segments:picture": np.eye(2), "images:picture": np.eye(2)},
         direction={"a": {}},
     )
-    found = single.by_modality()
-    assert found.names == found.modality == ("table", "picture")
-    assert found.level == "modality"
+    modality_explanation = single.by_modality()
+    assert (
+        modality_explanation.names
+        == modality_explanation.modality
+        == ("table", "picture")
+    )
+    assert modality_explanation.level == "modality"
     for array, expected in (
-        (found.values, single.values),
-        (found.parts["one"], single.parts["one"]),
+        (modality_explanation.values, single.values),
+        (modality_explanation.parts["one"], single.parts["one"]),
     ):
         np.testing.assert_allclose(
             array[:, 0], expected[:, 0] + expected[:, 2], rtol=1e-12
         )
         np.testing.assert_allclose(array[:, 1], expected[:, 1], rtol=1e-12)
     assert (
-        found.std_error,
-        found.low,
-        found.high,
-        found.p_values,
-        found.direction,
-        found.feature_values,
+        modality_explanation.std_error,
+        modality_explanation.low,
+        modality_explanation.high,
+        modality_explanation.p_values,
+        modality_explanation.direction,
+        modality_explanation.feature_values,
     ) == (None,) * 6
-    assert (found.part_std, set(found.maps)) == ({}, {"images:picture"})
-    np.testing.assert_array_equal(found.base_values, single.base_values)
+    assert (modality_explanation.part_std, set(modality_explanation.maps)) == (
+        {},
+        {"images:picture"},
+    )
+    np.testing.assert_array_equal(modality_explanation.base_values, single.base_values)
 
 
 # ---- other packages --------------------------------------------------------------------------------------------------
@@ -280,22 +293,29 @@ def test_shap_gets_the_same_numbers_for_every_form():
     single = local(
         feature_values=pd.DataFrame({"c": range(ROWS), "a": range(10, 10 + ROWS)})
     )
-    found = single.to_shap()
-    np.testing.assert_array_equal(found.values, single.values)
+    shap_explanation = single.to_shap()
+    np.testing.assert_array_equal(shap_explanation.values, single.values)
     np.testing.assert_array_equal(
-        found.base_values, np.tile(single.base_values, (ROWS, 1))
+        shap_explanation.base_values, np.tile(single.base_values, (ROWS, 1))
     )
-    np.testing.assert_array_equal(found.data[:, 0].astype(float), range(10, 10 + ROWS))
-    assert np.isnan(found.data[:, 1].astype(float)).all(), "b has no raw value"
-    assert (found.feature_names, found.output_names) == (list(NAMES), list(OUTPUTS))
+    np.testing.assert_array_equal(
+        shap_explanation.data[:, 0].astype(float), range(10, 10 + ROWS)
+    )
+    assert np.isnan(shap_explanation.data[:, 1].astype(float)).all(), (
+        "b has no raw value"
+    )
+    assert (shap_explanation.feature_names, shap_explanation.output_names) == (
+        list(NAMES),
+        list(OUTPUTS),
+    )
     alone = local(outputs=("y",), base_values=drawn(ROWS, 1, seed=8))
-    found = alone.to_shap()
-    np.testing.assert_array_equal(found.values, alone.values[:, :, 0])
-    np.testing.assert_array_equal(found.base_values, alone.base_values[:, 0])
-    assert found.output_names is None
-    whole = overall().to_shap()
-    np.testing.assert_array_equal(whole.values, overall().values[None])
-    np.testing.assert_array_equal(whole.base_values, np.zeros((1, 2)))
+    shap_explanation = alone.to_shap()
+    np.testing.assert_array_equal(shap_explanation.values, alone.values[:, :, 0])
+    np.testing.assert_array_equal(shap_explanation.base_values, alone.base_values[:, 0])
+    assert shap_explanation.output_names is None
+    global_shap = overall().to_shap()
+    np.testing.assert_array_equal(global_shap.values, overall().values[None])
+    np.testing.assert_array_equal(global_shap.base_values, np.zeros((1, 2)))
 
 
 @pytest.mark.parametrize("base", [drawn(2, seed=8), drawn(ROWS, 2, seed=9), None])
@@ -304,7 +324,7 @@ def test_shapiq_gets_the_same_numbers(base):
     single = local(base_values=base)
     for row in (0, 3, -1):
         for column, output in enumerate(OUTPUTS):
-            found = single.to_shapiq(row=row, target=output)
+            interaction_values = single.to_shapiq(row=row, target=output)
             expected = (
                 0.0
                 if base is None
@@ -312,23 +332,30 @@ def test_shapiq_gets_the_same_numbers(base):
                 if base.ndim == 1
                 else base[row, column]
             )
-            assert found.baseline_value == expected
+            assert interaction_values.baseline_value == expected
             np.testing.assert_array_equal(
-                [found[(player,)] for player in range(3)], single.values[row, :, column]
+                [interaction_values[(player,)] for player in range(3)],
+                single.values[row, :, column],
             )
-            assert found[()] == expected
-    assert (found.n_players, found.max_order, found.index, found.estimated) == (
+            assert interaction_values[()] == expected
+    assert (
+        interaction_values.n_players,
+        interaction_values.max_order,
+        interaction_values.index,
+        interaction_values.estimated,
+    ) == (
         3,
         1,
         "SV",
         False,
     )
-    whole = overall()
-    found = whole.to_shapiq(target=1)
+    global_explanation = overall()
+    interaction_values = global_explanation.to_shapiq(target=1)
     np.testing.assert_array_equal(
-        [found[(player,)] for player in range(3)], whole.values[:, 1]
+        [interaction_values[(player,)] for player in range(3)],
+        global_explanation.values[:, 1],
     )
-    assert found.estimated is True
+    assert interaction_values.estimated is True
     for row in (ROWS, -ROWS - 1, True, 0.0):
         with pytest.raises(pg.InputError, match="row must be a position from 0 to 4"):
             single.to_shapiq(row=row)
@@ -345,7 +372,7 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         groups={"both": ["a", "b"]}, branches={"one": {"share": 0.5}}, direction={"a": {"at": [1.0]}}, level="group",
         feature_values=pd.DataFrame({"a": [1.5, None, 2.0, 3.0, 4.0], "b": list("vwxyz"), "c": [True] * 5}),
     )  # fmt: skip
-    found = Explanation.load(single.save(tmp_path / "why"))
+    loaded_explanation = Explanation.load(single.save(tmp_path / "why"))
     for name in (
         "values",
         "std_error",
@@ -355,11 +382,13 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         "base_values",
         "predictions",
     ):
-        np.testing.assert_array_equal(getattr(found, name), getattr(single, name))
+        np.testing.assert_array_equal(
+            getattr(loaded_explanation, name), getattr(single, name)
+        )
     for name in ("parts", "part_std", "maps"):
-        assert set(getattr(found, name)) == set(getattr(single, name))
+        assert set(getattr(loaded_explanation, name)) == set(getattr(single, name))
         for key, array in getattr(single, name).items():
-            np.testing.assert_array_equal(getattr(found, name)[key], array)
+            np.testing.assert_array_equal(getattr(loaded_explanation, name)[key], array)
     for name in (
         "method",
         "scope",
@@ -372,10 +401,15 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         "branches",
         "meta",
     ):
-        assert getattr(found, name) == getattr(single, name)
-    assert found.direction == single.direction
-    pd.testing.assert_frame_equal(found.feature_values, single.feature_values)
-    assert found.feature_values.dtypes.map(str).tolist()[::2] == ["float64", "bool"]
+        assert getattr(loaded_explanation, name) == getattr(single, name)
+    assert loaded_explanation.direction == single.direction
+    pd.testing.assert_frame_equal(
+        loaded_explanation.feature_values, single.feature_values
+    )
+    assert loaded_explanation.feature_values.dtypes.map(str).tolist()[::2] == [
+        "float64",
+        "bool",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -410,15 +444,16 @@ def test_files_whose_parts_are_of_another_kind_are_refused(tmp_path, wrong, said
 def test_an_interval_of_a_mean_of_absolute_values_does_not_pass_zero():
     # One large value among small ones: the plain interval would end at −1.2.
     values = np.array([[0.01, 3.0], [-0.02, 3.1], [4.0, -3.2], [0.0, 2.9]])[:, :, None]
-    found = Explanation(
+    summary = Explanation(
         values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local"
     ).to_global("mean_abs")
-    mean, low = found.values[:, 0], found.ci()[0][:, 0]
-    assert mean[0] - 1.96 * found.std_error[0, 0] < -0.5
+    mean = summary.values[:, 0]
+    low = summary.ci()[0][:, 0]
+    assert mean[0] - 1.96 * summary.std_error[0, 0] < -0.5
     assert low[0] == 0.0
-    assert found.p_values[0, 0] >= 0.05, "the interval holds 0, as the p-value says"
+    assert summary.p_values[0, 0] >= 0.05, "the interval holds 0, as the p-value says"
     assert 2 < low[1] < mean[1]
-    assert found.p_values[1, 0] < 0.05
+    assert summary.p_values[1, 0] < 0.05
     signed = Explanation(
         values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local"
     ).to_global("mean")

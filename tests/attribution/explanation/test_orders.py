@@ -30,10 +30,8 @@ def make(scope="global", **fields) -> Explanation:
         "parts": {"k-SII": values / 2},
     }
     if scope == "local":
-        values, arrays = (
-            np.stack([values, -2 * values]),
-            dict.fromkeys(("std_error", "p_values")),
-        )
+        values = np.stack([values, -2 * values])
+        arrays = dict.fromkeys(("std_error", "p_values"))
     return Explanation(
         values, ("a", "b", "c", "a × b", "b × c"), ("t", "t", "u", "t", "t+u"), ("all",), "shapley", scope,
         **arrays, additive=True, members=MEMBERS, meta=META, **fields,
@@ -54,16 +52,12 @@ def test_p_values_are_adjusted_within_an_order_and_for_pairs_left_out():
 
 
 def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
-    values, names = (
-        np.array([[2.0], [1.0], [0.0], [0.0]]),
-        ("a", "b", "empty", "unused text"),
-    )
-    std, p_values = (
-        np.array([[0.5], [0.5], [0.0], [0.0]]),
-        np.array([[0.01], [0.03], [1.0], [1.0]]),
-    )
+    values = np.array([[2.0], [1.0], [0.0], [0.0]])
+    names = ("a", "b", "empty", "unused text")
+    std = np.array([[0.5], [0.5], [0.0], [0.0]])
+    p_values = np.array([[0.01], [0.03], [1.0], [1.0]])
     modality = ("table", "table", "table", "text")
-    made = Explanation(
+    explanation = Explanation(
         values,
         names,
         modality,
@@ -73,8 +67,8 @@ def test_features_that_cannot_change_the_output_take_no_part_of_the_level():
         std_error=std,
         p_values=p_values,
     )
-    assert made.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
-    assert clearly_matter(made) == ["a", "b"]
+    assert explanation.p_adjusted[:, 0] == pytest.approx([0.02, 0.03, 1, 1])
+    assert clearly_matter(explanation) == ["a", "b"]
     seldom = Explanation(
         values,
         names,
@@ -139,13 +133,17 @@ def test_sums_and_other_views_use_the_features():
 
 def test_the_terminal_lists_pairs_behind_features():
     lines = [line for line, _ in told(make(), None, 5)]
-    place = lines.index("Only together:")
+    heading_index = lines.index("Only together:")
     assert any(
-        line.startswith("2 of 3 features clearly matter") for line in lines[:place]
+        line.startswith("2 of 3 features clearly matter")
+        for line in lines[:heading_index]
     )
-    assert "×" not in "".join(lines[:place])
-    assert lines[place + 1].startswith("1 of 2 pairs clearly interacts")
-    assert [line.split("  ")[1] for line in lines[place + 2 :]] == ["b × c", "a × b"]
+    assert "×" not in "".join(lines[:heading_index])
+    assert lines[heading_index + 1].startswith("1 of 2 pairs clearly interacts")
+    assert [line.split("  ")[1] for line in lines[heading_index + 2 :]] == [
+        "b × c",
+        "a × b",
+    ]
 
 
 def test_files_keep_the_members(tmp_path):
@@ -175,8 +173,13 @@ def test_members_must_fit():
 
 def test_to_shapiq_takes_the_index_of_single_players():
     pytest.importorskip("shapiq")
-    one, two = make().to_shapiq(), make().to_shapiq(2)
-    assert (one.index, one.max_order, one[(0,)]) == ("SV", 1, 2.0)
+    first_order = make().to_shapiq()
+    two = make().to_shapiq(2)
+    assert (first_order.index, first_order.max_order, first_order[(0,)]) == (
+        "SV",
+        1,
+        2.0,
+    )
     assert (two.index, two.max_order, two[(0,)], two[(1, 2)], two.n_players) == (
         "k-SII",
         2,

@@ -24,21 +24,26 @@ def drawn(truth, correlation, std, rng):
 def test_no_statement_is_false_at_the_wanted_rate(shared):
     """Ties and close values, errors that move together or against each other."""
     truth = np.array([3.0, 2.0, 2.0, 2.0, 1.0, 0.9, 0.0])
-    count, rng, std = len(truth), RNG(1), np.full(7, 0.3)
+    count = len(truth)
+    rng = RNG(1)
+    std = np.full(7, 0.3)
     correlation = np.full((count, count), shared) + (1 - shared) * np.eye(count)
-    false = made = 0
+    false = statement_count = 0
     for _ in range(200):
         values, order = drawn(truth, correlation, std, rng)
         above = compared(values, std, correlation, np.inf, 0.95).above
         wrong = above & ~(truth[order][:, None] > truth[order][None, :])
         false += bool(wrong.any())
-        made += above.sum()
-    assert made / 200 > 5, "the case is not trivial: some pairs can be told apart"
+        statement_count += above.sum()
+    assert statement_count / 200 > 5, (
+        "the case is not trivial: some pairs can be told apart"
+    )
     assert false <= 18  # 10 expected at most, 18 is above the 99 % quantile
 
 
 def test_without_a_correlation_any_is_allowed_for():
-    values, std = np.array([2.0, 1.0]), np.array([0.2, 0.2])
+    values = np.array([2.0, 1.0])
+    std = np.array([0.2, 0.2])
     related = np.array([[1.0, -1.0], [-1.0, 1.0]])
     # The error of the difference is the sum of both where errors are opposite.
     assert compared(values, std, related, np.inf, 0.95).above[0, 1]
@@ -49,10 +54,8 @@ def test_without_a_correlation_any_is_allowed_for():
 
 
 def test_ranks_and_sets_by_hand():
-    values, std = (
-        np.array([9.0, 5.0, 4.9, 1.0, np.nan]),
-        np.array([0.1, 0.1, 0.1, 0.1, np.nan]),
-    )
+    values = np.array([9.0, 5.0, 4.9, 1.0, np.nan])
+    std = np.array([0.1, 0.1, 0.1, 0.1, np.nan])
     low, high, sets = ranks_of(compared(values, std, np.eye(5), np.inf, 0.95).above)
     assert low.tolist() == [1, 2, 2, 4, 1]
     assert high.tolist() == [2, 4, 4, 5, 5]
@@ -77,8 +80,8 @@ def test_degrees_of_freedom_come_back_from_intervals():
     from scipy import stats
 
     std = np.array([0.5, 2.0])
-    found = freedoms_of(stats.t([7, 3]).ppf(0.975) * std, std, 0.95)
-    np.testing.assert_allclose(found, [7, 3], rtol=1e-6)
+    freedoms = freedoms_of(stats.t([7, 3]).ppf(0.975) * std, std, 0.95)
+    np.testing.assert_allclose(freedoms, [7, 3], rtol=1e-6)
     assert np.isinf(freedoms_of(np.full(2, np.nan), std, 0.95)).all()
 
 
@@ -129,7 +132,9 @@ def test_a_call_a_file_and_a_wrong_number(tmp_path):
 
 
 def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
-    values, std, related = np.array([9.0, 5.0, 4.9]), np.full(3, 0.1), np.eye(3)
+    values = np.array([9.0, 5.0, 4.9])
+    std = np.full(3, 0.1)
+    related = np.eye(3)
     for certain in (0.9999, 0.9999999, 1 - 2**-53):
         low, high, _ = ranks_of(compared(values, std, related, np.inf, certain).above)
         assert (low.tolist(), high.tolist()) == ([1, 2, 2], [1, 3, 3])
@@ -147,7 +152,8 @@ def test_a_certainty_near_1_takes_no_memory_and_is_written_in_full():
 
 
 def test_what_has_no_importance_takes_nobodys_place():
-    values, std = np.array([[1.0], [9.0], [np.nan], [5.0]]), np.full((4, 1), 0.1)
+    values = np.array([[1.0], [9.0], [np.nan], [5.0]])
+    std = np.full((4, 1), 0.1)
     names = ("low", "high", "none", "middle")
     explanation = pg.Explanation(
         values, names, ("table",) * 4, ("all",), "ale", "global", std_error=std

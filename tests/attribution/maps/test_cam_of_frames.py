@@ -18,12 +18,12 @@ class _Net(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.flat, self.head, self.run = nn.Conv2d(2, 4, 3), nn.Linear(4, 3), run
+        self.flat = nn.Conv2d(2, 4, 3)
+        self.head = nn.Linear(4, 3)
+        self.run = run
         self.deep = nn.Conv3d(2, 4, (1, 3, 3))
-        self.deep.weight.data, self.deep.bias.data = (
-            self.flat.weight.data[:, :, None],
-            self.flat.bias.data,
-        )
+        self.deep.weight.data = self.flat.weight.data[:, :, None]
+        self.deep.bias.data = self.flat.bias.data
 
     def forward(self, film: Tensor) -> Tensor:
         return self.run(self, film)
@@ -62,12 +62,13 @@ def test_frames_have_the_maps_of_a_volume_with_its_own_frames(
     run: Callable[[Any, Tensor], Tensor], count: int
 ) -> None:
     film = _film(5, 4, 2, 9, 9)[:count]
-    wanted, got = _cam(_as_volume, film), _cam(run, film, batch_size=2)
-    maps = wanted.maps["maps:film"]
+    expected_explanation = _cam(_as_volume, film)
+    got = _cam(run, film, batch_size=2)
+    maps = expected_explanation.maps["maps:film"]
     assert maps.shape == (count, 3, 4, 9, 9)
     assert float(np.ptp(maps, axis=2).max()) > 1e-3  # frames differ
     np.testing.assert_allclose(got.maps["maps:film"], maps, atol=1e-6)
-    np.testing.assert_allclose(got.values, wanted.values, atol=1e-6)
+    np.testing.assert_allclose(got.values, expected_explanation.values, atol=1e-6)
 
 
 def test_the_channels_of_a_pixel_of_a_frame_are_one_feature() -> None:
@@ -85,7 +86,8 @@ def test_slices_of_a_volume_are_apart() -> None:
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(3)
-            self.flat, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+            self.flat = nn.Conv2d(1, 4, 3)
+            self.head = nn.Linear(4, 2)
 
         def forward(self, scan: Tensor) -> Tensor:
             maps = torch.relu(self.flat(scan.reshape(-1, 1, *scan.shape[2:])))
@@ -94,13 +96,13 @@ def test_slices_of_a_volume_are_apart() -> None:
             )
 
     scan = _film(5, 6, 9, 9)
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Slices().eval(), returns="logits"),
         {"scan": scan},
         method="gradcam",
         progress=False,
     )
-    maps = found.maps["maps:scan"]
+    maps = explanation.maps["maps:scan"]
     assert maps.shape == (5, 2, 6, 9, 9)
     assert float(np.ptp(maps, axis=2).max()) > 1e-3
 
@@ -108,7 +110,9 @@ def test_slices_of_a_volume_are_apart() -> None:
 @pytest.mark.parametrize(
     "run",
     [
-        lambda net, film: torch.cat([_rows_first(net, part) for part in film.split(3)]),
+        lambda net, film: torch.cat(
+            [_rows_first(net, frame_chunk) for frame_chunk in film.split(3)]
+        ),
         lambda net, film: torch.stack(
             [_rows_first(net, film[k : k + 1])[0] for k in range(len(film))]
         ),
@@ -136,10 +140,8 @@ class _Views(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor], channels: int = 1) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.encode, self.head = (
-            nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU()),
-            nn.Linear(4, 2),
-        )
+        self.encode = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU())
+        self.head = nn.Linear(4, 2)
         self.run = run
 
     def forward(self, views: Tensor) -> Tensor:
@@ -182,36 +184,44 @@ def test_maps_of_views_are_those_of_all_at_once(options: dict[str, Any]) -> None
             encode(film.flatten(0, 1)).unflatten(0, film.shape[:2]).mean(dim=(1, 3, 4))
         )
 
-    for one, whole, views, channels in (
+    for stepwise_run, joint_run, views, channels in (
         (each, at_once, _film(5, 3, 9, 9), 1),
         (backwards, all_frames, _film(5, 4, 2, 9, 9), 2),
     ):
-        found, wanted = (
-            _of_views(run, views, channels, **options) for run in (one, whole)
+        explanation, expected_explanation = (
+            _of_views(run, views, channels, **options)
+            for run in (stepwise_run, joint_run)
         )
-        assert wanted.maps["maps:views"].any()
+        assert expected_explanation.maps["maps:views"].any()
         np.testing.assert_allclose(
-            found.maps["maps:views"], wanted.maps["maps:views"], atol=1e-7
+            explanation.maps["maps:views"],
+            expected_explanation.maps["maps:views"],
+            atol=1e-7,
         )
-        np.testing.assert_allclose(found.values, wanted.values, atol=1e-7)
-        assert found.meta["layer"]["views"].endswith(f"({views.shape[1]} calls)")
+        np.testing.assert_allclose(
+            explanation.values, expected_explanation.values, atol=1e-7
+        )
+        assert explanation.meta["layer"]["views"].endswith(f"({views.shape[1]} calls)")
 
 
 def test_a_flipped_view_is_flipped_back() -> None:
     def both(encode: nn.Module, image: Tensor) -> Tensor:
         return encode(image).mean(dim=(2, 3)) + encode(image.flip(-1)).mean(dim=(2, 3))
 
-    image, net = _film(4, 1, 8, 8), _Views(both).eval()
-    found = _of_views(
+    image = _film(4, 1, 8, 8)
+    net = _Views(both).eval()
+    image_maps = _of_views(
         both, image, variant="hirescam", relu=False, upsample="none"
     ).maps["maps:views"]
-    for row, maps in zip(image, found, strict=True):
-        wanted = torch.zeros(6, 6)
+    for row, maps in zip(image, image_maps, strict=True):
+        expected_map = torch.zeros(6, 6)
         for view in (False, True):
             cells = net.encode(row.flip(-1) if view else row).detach()
-            own = torch.einsum("c,chw->hw", net.head.weight[1].detach(), cells) / 36
-            wanted += own.flip(-1) if view else own
-        np.testing.assert_allclose(maps[1], wanted, atol=1e-6)
+            view_map = (
+                torch.einsum("c,chw->hw", net.head.weight[1].detach(), cells) / 36
+            )
+            expected_map += view_map.flip(-1) if view else view_map
+        np.testing.assert_allclose(maps[1], expected_map, atol=1e-6)
 
 
 def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing() -> (
@@ -230,10 +240,10 @@ def test_views_that_the_output_does_not_use_or_that_have_no_slopes_add_nothing()
         return encode(image).mean(dim=(2, 3))
 
     image = _film(4, 1, 8, 8)
-    wanted = _of_views(alone, image).maps["maps:views"]
+    expected_maps = _of_views(alone, image).maps["maps:views"]
     for run in (teacher, unused):
         np.testing.assert_allclose(
-            _of_views(run, image).maps["maps:views"], wanted, atol=1e-6
+            _of_views(run, image).maps["maps:views"], expected_maps, atol=1e-6
         )
 
 
@@ -247,9 +257,9 @@ def test_parts_that_overlap_or_lie_in_two_directions_are_refused_and_the_hint_wo
 
     def tiles(encode: nn.Module, image: Tensor) -> Tensor:
         return sum(
-            encode(part).mean(dim=(2, 3))
+            encode(quarter).mean(dim=(2, 3))
             for half in image.split(6, 2)
-            for part in half.split(6, 3)
+            for quarter in half.split(6, 3)
         )
 
     for run in (overlapping, tiles):
@@ -271,17 +281,18 @@ def test_a_layer_that_reads_its_own_result_again_keeps_its_last_map() -> None:
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(3)
-            self.mix, self.head = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(1, 2)
+            self.mix = nn.Conv2d(1, 1, 3, padding=1)
+            self.head = nn.Linear(1, 2)
 
         def forward(self, image: Tensor) -> Tensor:
             for _ in range(3):
                 image = torch.relu(self.mix(image)) + image
             return self.head(image.mean(dim=(2, 3)))
 
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Again().eval(), returns="logits"),
         _film(4, 1, 7, 7),
         method="gradcam",
         progress=False,
     )
-    assert found.values.shape[0] == 4
+    assert explanation.values.shape[0] == 4

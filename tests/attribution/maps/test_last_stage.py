@@ -70,21 +70,21 @@ def test_a_map_whose_cells_all_see_the_whole_image_lies_evenly_over_it(
     assert cells.shape == (2, 32, 2, 3)
     for line in range(2):
         for column in range(3):
-            seen = torch.autograd.grad(
+            pixel_gradients = torch.autograd.grad(
                 cells[0, :, line, column].sum(), rows, retain_graph=True
             )[0]
-            assert bool(seen[0, 0].any(1).all()), "each cell sees every line"
-            assert bool(seen[0, 0].any(0).all()), "and every column"
+            assert bool(pixel_gradients[0, 0].any(1).all()), "each cell sees every line"
+            assert bool(pixel_gradients[0, 0].any(0).all()), "and every column"
     slopes = torch.autograd.grad(net.head(cells.mean((2, 3)))[:, 1].sum(), cells)[0]
     maps = (slopes.mean((2, 3), keepdim=True) * cells).sum(1, keepdim=True).relu()
-    wanted = functional.interpolate(maps, (32, 48), mode="bilinear").detach()
-    assert wanted.amax() > 0
+    expected_maps = functional.interpolate(maps, (32, 48), mode="bilinear").detach()
+    assert expected_maps.amax() > 0
     explanation = gradcam(net, rows.detach(), "stages")
     np.testing.assert_allclose(
         explanation.maps["maps:scan"][:, 0],
-        wanted[:, 0],
+        expected_maps[:, 0],
         rtol=1e-4,
-        atol=1e-6 * float(wanted.amax()),
+        atol=1e-6 * float(expected_maps.amax()),
     )
 
 
@@ -92,7 +92,9 @@ def test_the_layer_that_is_read_is_the_same_for_all_rows_and_is_said(net: Deep) 
     smooth = functional.interpolate(scans(7)[..., :4, :4], (32, 48))
     images = [scans(0), smooth, scans(8) * 1e-2]
     explained = [gradcam(net, rows) for rows in images]
-    assert {one.meta["layer"]["scan"] for one in explained} == {"stages.3"}
+    assert {explanation.meta["layer"]["scan"] for explanation in explained} == {
+        "stages.3"
+    }
     assert "Map read at layer 'stages.3' (2 × 3 cells)." in explained[0].summary()
 
 
@@ -137,7 +139,8 @@ class Folded(nn.Module):
 
 
 def test_cells_that_no_convolution_places_are_not_placed() -> None:
-    net, rows = Folded().eval(), torch.randn(3, 1, 12, 12)
+    net = Folded().eval()
+    rows = torch.randn(3, 1, 12, 12)
     with pytest.raises(pg.InputError, match="Cannot tell where in 'scan'"):
         gradcam(net, rows, "last")
     assert gradcam(net, rows).meta["layer_shape"] == {"scan": [4, 12, 12]}

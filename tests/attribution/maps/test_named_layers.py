@@ -122,5 +122,7 @@ def test_scripted_layers_send_nobody_in_a_circle(whole: bool) -> None:
         assert "layer= with" not in str(caught.value)
     with pytest.raises(pg.InputError, match="'0' is compiled by TorchScript"):
         pg.explain(pg.Model(scripted, layer="0"), scans(), method="permutation")
-    other = pg.explain(scripted, scans(), method="integrated_gradients", target=1)
-    assert other.values.shape[0] == plain.values.shape[0] == 3
+    integrated_explanation = pg.explain(
+        scripted, scans(), method="integrated_gradients", target=1
+    )
+    assert integrated_explanation.values.shape[0] == plain.values.shape[0] == 3

@@ -92,9 +92,10 @@ def map_by_hand(values: Tensor, slopes: Tensor, variant: str) -> np.ndarray:
 @pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("variant", ["gradcam", "hirescam", "layercam"])
 def test_equals_the_formula(variant, output):
-    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
-    found = explain(net, images, variant=variant, scale=output, upsample="none")
-    assert found.meta["layer"] == {"input": "4"}
+    net = seeded(chain)
+    images = drawn(ROWS, 1, 14, 14)
+    explanation = explain(net, images, variant=variant, scale=output, upsample="none")
+    assert explanation.meta["layer"] == {"input": "4"}
     slow = np.zeros((ROWS, 3, 4, 4))
     for row in range(ROWS):
         for target in range(3):
@@ -107,7 +108,9 @@ def test_equals_the_formula(variant, output):
             slow[row, target] = map_by_hand(values[0].detach(), slopes[0], variant)
     assert np.abs(slow).max() > 1e-4
     assert np.abs(slow[:, 0] - slow[:, 1]).max() > 1e-5
-    np.testing.assert_allclose(found.maps["maps:input"], slow, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        explanation.maps["maps:input"], slow, rtol=1e-5, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,28 +118,32 @@ def test_equals_the_formula(variant, output):
 )
 def test_equals_captum(layer, before):
     captum = pytest.importorskip("captum.attr")
-    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
-    found = explain(net, images, layer=layer, before_activation=before, upsample="none")
-    place = {(None, True): 3, (None, False): 4, ("0", False): 1, ("2", False): 2}[
+    net = seeded(chain)
+    images = drawn(ROWS, 1, 14, 14)
+    explanation = explain(
+        net, images, layer=layer, before_activation=before, upsample="none"
+    )
+    layer_index = {(None, True): 3, (None, False): 4, ("0", False): 1, ("2", False): 2}[
         layer, before
     ]
     for target in range(3):
-        theirs = captum.LayerGradCam(net, net[place]).attribute(
+        theirs = captum.LayerGradCam(net, net[layer_index]).attribute(
             images, target=target, relu_attributions=True
         )
         theirs = theirs[:, 0].detach().numpy()
         assert np.abs(theirs).max() > 1e-4
         np.testing.assert_allclose(
-            found.maps["maps:input"][:, target], theirs, rtol=1e-5, atol=1e-8
+            explanation.maps["maps:input"][:, target], theirs, rtol=1e-5, atol=1e-8
         )
 
 
 def test_values_are_means_over_the_players_pixels():
-    net, images = seeded(lambda: chain(2)), drawn(ROWS, 2, 14, 14)
-    found = explain(net, images, segments={"input": ("grid", 2)})
-    maps = found.maps["maps:input"]
+    net = seeded(lambda: chain(2))
+    images = drawn(ROWS, 2, 14, 14)
+    explanation = explain(net, images, segments={"input": ("grid", 2)})
+    maps = explanation.maps["maps:input"]
     assert maps.shape == (ROWS, 3, 14, 14)
-    assert found.maps["images:input"].shape == (ROWS, 2, 14, 14)
+    assert explanation.maps["images:input"].shape == (ROWS, 2, 14, 14)
     slow = (
         maps.reshape(ROWS, 3, 2, 7, 2, 7)
         .mean(axis=(3, 5))
@@ -144,19 +151,20 @@ def test_values_are_means_over_the_players_pixels():
         .transpose(0, 2, 1)
     )
     assert np.abs(slow).max() > 1e-4
-    np.testing.assert_allclose(found.values, slow, rtol=1e-5, atol=1e-8)
-    whole = explain(net, images, groups="modality")
+    np.testing.assert_allclose(explanation.values, slow, rtol=1e-5, atol=1e-8)
+    modality_explanation = explain(net, images, groups="modality")
     np.testing.assert_allclose(
-        whole.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8
+        modality_explanation.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8
     )
 
 
 def test_maps_of_pixels_are_the_values():
-    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
-    found = explain(net, images, segments={"input": "pixels"})
+    net = seeded(chain)
+    images = drawn(ROWS, 1, 14, 14)
+    explanation = explain(net, images, segments={"input": "pixels"})
     np.testing.assert_allclose(
-        found.values.transpose(0, 2, 1).reshape(ROWS, 3, 14, 14),
-        found.maps["maps:input"],
+        explanation.values.transpose(0, 2, 1).reshape(ROWS, 3, 14, 14),
+        explanation.maps["maps:input"],
         rtol=1e-6,
         atol=1e-9,
     )
@@ -166,41 +174,51 @@ def test_maps_of_pixels_are_the_values():
 
 
 def test_a_shared_encoder_has_a_map_for_each_image():
-    net, rows = seeded(Shared), shared_inputs()
-    found = explain(net, rows, upsample="none")
+    net = seeded(Shared)
+    rows = shared_inputs()
+    explanation = explain(net, rows, upsample="none")
     # The activation behind the normalisation, and the second call for the image that comes first.
-    assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
-    assert found.meta["without_map"] == ["table"]
-    assert set(found.modality) == {"left", "right"}
+    assert explanation.meta["layer"] == {
+        "left": "encoder.2 (call 2)",
+        "right": "encoder.2",
+    }
+    assert explanation.meta["without_map"] == ["table"]
+    assert set(explanation.modality) == {"left", "right"}
     values = {
         name: net.encoder[:3](rows[name]).detach().requires_grad_()
         for name in ("left", "right")
     }
-    encoded = {name: net.encoder[3:](own) for name, own in values.items()}
+    encoded = {
+        name: net.encoder[3:](layer_output) for name, layer_output in values.items()
+    }
     outputs = net.head(
         torch.cat([encoded["left"], encoded["right"], rows["table"]], dim=1)
     )
     for target in (0, 1):
-        for name, own in values.items():
+        for name, activations in values.items():
             (slopes,) = torch.autograd.grad(
-                outputs[:, target].sum(), own, retain_graph=True
+                outputs[:, target].sum(), activations, retain_graph=True
             )
             slow = (
-                (slopes.mean(dim=(2, 3), keepdim=True) * own)
+                (slopes.mean(dim=(2, 3), keepdim=True) * activations)
                 .sum(dim=1)
                 .clamp_min(0)
                 .detach()
                 .numpy()
             )
             np.testing.assert_allclose(
-                found.maps[f"maps:{name}"][:, target], slow, rtol=1e-5, atol=1e-8
+                explanation.maps[f"maps:{name}"][:, target], slow, rtol=1e-5, atol=1e-8
             )
-    assert np.abs(found.maps["maps:left"] - found.maps["maps:right"]).max() > 1e-4
+    assert (
+        np.abs(explanation.maps["maps:left"] - explanation.maps["maps:right"]).max()
+        > 1e-4
+    )
 
 
 @pytest.mark.parametrize("layer", ["encoder", "encoder.0", "encoder.1"])
 def test_named_layers_of_a_shared_encoder(layer):
-    net, rows = seeded(Shared), shared_inputs()
+    net = seeded(Shared)
+    rows = shared_inputs()
     if layer == "encoder":
         with pytest.raises(
             pg.InputError,
@@ -208,8 +226,8 @@ def test_named_layers_of_a_shared_encoder(layer):
         ):
             explain(net, rows, layer=layer)
         return
-    found = explain(net, rows, layer=layer, before_activation=True)
-    assert found.meta["layer"] == {"left": f"{layer} (call 2)", "right": layer}
+    explanation = explain(net, rows, layer=layer, before_activation=True)
+    assert explanation.meta["layer"] == {"left": f"{layer} (call 2)", "right": layer}
 
 
 def test_images_of_whole_numbers_are_told_apart_by_changing_them():
@@ -225,27 +243,28 @@ def test_images_of_whole_numbers_are_told_apart_by_changing_them():
         for name in ("left", "right")
     }
     net = seeded(Bytes)
-    found = explain(net, rows)
-    assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
+    explanation = explain(net, rows)
+    assert explanation.meta["layer"] == {
+        "left": "encoder.2 (call 2)",
+        "right": "encoder.2",
+    }
     same = explain(
         seeded(Shared),
         {
-            name: own.double() / (255 if name != "table" else 1)
-            for name, own in rows.items()
+            name: image_values.double() / (255 if name != "table" else 1)
+            for name, image_values in rows.items()
         },
     )
-    np.testing.assert_allclose(found.values, same.values, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(explanation.values, same.values, rtol=1e-6, atol=1e-9)
 
 
 def test_an_image_without_a_convolution_has_no_map():
     class Half(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.dense, self.head = (
-                nn.Conv2d(1, 2, 3),
-                nn.Linear(64, 5),
-                nn.Linear(77, 2),
-            )
+            self.convolution = nn.Conv2d(1, 2, 3)
+            self.dense = nn.Linear(64, 5)
+            self.head = nn.Linear(77, 2)
 
         def forward(self, seen: Tensor, flat: Tensor) -> Tensor:
             return self.head(
@@ -256,30 +275,28 @@ def test_an_image_without_a_convolution_has_no_map():
             )
 
     rows = {"seen": drawn(ROWS, 1, 8, 8), "flat": drawn(ROWS, 8, 8, seed=1)}
-    found = explain(seeded(Half), rows)
-    assert found.meta["without_map"] == ["flat"]
-    assert set(found.modality) == {"seen"}
+    explanation = explain(seeded(Half), rows)
+    assert explanation.meta["without_map"] == ["flat"]
+    assert set(explanation.modality) == {"seen"}
 
 
 def test_series_and_images_without_channels():
     class Series(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.head = (
-                nn.Conv1d(3, 4, 3, stride=2),
-                nn.Linear(4 * 7, 2),
-            )
+            self.convolution = nn.Conv1d(3, 4, 3, stride=2)
+            self.head = nn.Linear(4 * 7, 2)
 
         def forward(self, series: Tensor) -> Tensor:
             return self.head(torch.relu(self.convolution(series)).flatten(1))
 
-    found = explain(
+    explanation = explain(
         seeded(Series),
         drawn(ROWS, 3, 16),
         upsample="nearest",
         segments={"series": "pixels"},
     )
-    maps = found.maps["maps:series"]
+    maps = explanation.maps["maps:series"]
     assert maps.shape == (ROWS, 2, 3, 16)
     assert np.abs(maps).max() > 1e-4
     np.testing.assert_array_equal(maps[:, :, 0], maps[:, :, 2])
@@ -292,10 +309,11 @@ def test_series_and_images_without_channels():
         def forward(self, scan: Tensor) -> Tensor:
             return self.net(scan.unsqueeze(1))
 
-    flat, images = seeded(Flat), drawn(ROWS, 14, 14)
-    found = explain(flat, images)
+    flat = seeded(Flat)
+    images = drawn(ROWS, 14, 14)
+    explanation = explain(flat, images)
     np.testing.assert_allclose(
-        found.maps["maps:scan"],
+        explanation.maps["maps:scan"],
         explain(flat.net, images[:, None]).maps["maps:input"],
         atol=1e-8,
     )
@@ -305,17 +323,22 @@ def test_series_and_images_without_channels():
 
 
 def test_batches_change_nothing():
-    net, rows = seeded(Shared), shared_inputs()
-    whole = explain(net, rows)
+    net = seeded(Shared)
+    rows = shared_inputs()
+    full_explanation = explain(net, rows)
     for size in (1, 4):
         np.testing.assert_allclose(
             explain(net, rows, batch_size=size).values,
-            whole.values,
+            full_explanation.values,
             rtol=1e-6,
             atol=1e-9,
         )
-    one = explain(net, {name: own[3:4] for name, own in rows.items()})
-    np.testing.assert_allclose(one.values[0], whole.values[3], rtol=1e-6, atol=1e-9)
+    row_explanation = explain(
+        net, {name: input_rows[3:4] for name, input_rows in rows.items()}
+    )
+    np.testing.assert_allclose(
+        row_explanation.values[0], full_explanation.values[3], rtol=1e-6, atol=1e-9
+    )
 
 
 class Activated(nn.Module):
@@ -323,10 +346,8 @@ class Activated(nn.Module):
 
     def __init__(self, activation, *, normalised: bool = False) -> None:
         super().__init__()
-        self.conv, self.norm = (
-            nn.Conv2d(1, 4, 3),
-            nn.BatchNorm2d(4) if normalised else nn.Identity(),
-        )
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.norm = nn.BatchNorm2d(4) if normalised else nn.Identity()
         self.act = activation
         self.head = nn.Linear(2 * 144, 3)
 
@@ -334,8 +355,8 @@ class Activated(nn.Module):
         return self.head(
             torch.cat(
                 [
-                    self.act(self.norm(self.conv(own))).flatten(1)
-                    for own in (right, left)
+                    self.act(self.norm(self.conv(image))).flatten(1)
+                    for image in (right, left)
                 ],
                 dim=1,
             )
@@ -367,8 +388,8 @@ def in_place(values: Tensor) -> Tensor:
 )
 def test_functions_are_activations_as_modules_are(called, module, requires, normalised):
     nets = [
-        seeded(lambda own=own: Activated(own, normalised=normalised))
-        for own in (called, module)
+        seeded(lambda own=activation: Activated(own, normalised=normalised))
+        for activation in (called, module)
     ]
     rows = {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1)}
     behind, twin = (
@@ -388,14 +409,17 @@ def test_functions_are_activations_as_modules_are(called, module, requires, norm
 
 @pytest.mark.parametrize("requires", [True, False])
 def test_hooks_are_gone_and_users_hooks_stay(requires):
-    net, rows = seeded(Shared).requires_grad_(requires), shared_inputs()
+    net = seeded(Shared).requires_grad_(requires)
+    rows = shared_inputs()
     heard = []
     handle = net.encoder[0].register_forward_hook(lambda *_: heard.append(1))
-    before = {name: len(part._forward_hooks) for name, part in net.named_modules()}
+    before = {
+        name: len(submodule._forward_hooks) for name, submodule in net.named_modules()
+    }
     explain(net, rows)
     assert heard
     assert {
-        name: len(part._forward_hooks) for name, part in net.named_modules()
+        name: len(submodule._forward_hooks) for name, submodule in net.named_modules()
     } == before
     handle.remove()
 
@@ -421,13 +445,14 @@ def test_empty_maps_are_zero_and_told():
         pg.PermgradWarning,
         match=r"18 of 18 class activation maps of 'input' at layer '4' are all zero",
     ):
-        found = explain(net, drawn(ROWS, 1, 14, 14))
-    assert (found.values == 0).all()
-    assert not np.isnan(found.maps["maps:input"]).any()
+        explanation = explain(net, drawn(ROWS, 1, 14, 14))
+    assert (explanation.values == 0).all()
+    assert not np.isnan(explanation.maps["maps:input"]).any()
 
 
 def test_maps_can_be_left_out():
-    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
+    net = seeded(chain)
+    images = drawn(ROWS, 1, 14, 14)
     without = explain(net, images, maps=False)
     assert not without.maps
     np.testing.assert_array_equal(without.values, explain(net, images).values)
@@ -486,13 +511,16 @@ def test_a_layer_that_sees_no_image_is_refused():
 
 
 def test_the_result_can_be_saved_and_drawn(tmp_path):
-    net, rows = seeded(Shared), shared_inputs()
-    found = explain(net, rows)
+    net = seeded(Shared)
+    rows = shared_inputs()
+    explanation = explain(net, rows)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found.save(tmp_path / "maps")
+        explanation.save(tmp_path / "maps")
         again = pg.Explanation.load(tmp_path / "maps")
-        np.testing.assert_array_equal(again.maps["maps:left"], found.maps["maps:left"])
+        np.testing.assert_array_equal(
+            again.maps["maps:left"], explanation.maps["maps:left"]
+        )
         again.plot.image(row=1, input="right", target=1)
 
 
@@ -510,7 +538,8 @@ def test_what_keeps_the_padding_of_a_row_is_no_picture():
     class Text(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.words, self.head = nn.Embedding(9, 4, padding_idx=0), nn.Linear(4, 2)
+            self.words = nn.Embedding(9, 4, padding_idx=0)
+            self.head = nn.Linear(4, 2)
 
         def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
             return self.head((self.words(ids) * attention_mask[..., None]).sum(dim=1))

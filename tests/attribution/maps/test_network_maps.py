@@ -45,7 +45,8 @@ class Joined(nn.Module):
 
     def join(self, image: Tensor) -> Tensor:
         before = torch.relu(self.stem(image))
-        main, short = torch.relu(self.main(before)), self.short(before)
+        main = torch.relu(self.main(before))
+        short = self.short(before)
         if self.kind == "cat":
             return torch.cat([main, short], dim=1) * 0.5
         if self.kind == "in place":
@@ -61,11 +62,12 @@ class Joined(nn.Module):
     ("kind", "last"), [("cat", "mul"), ("in place", "add"), ("gelu", "gelu")]
 )
 def test_a_join_is_read_and_not_what_is_joined(kind, last):
-    net, images = seeded(lambda: Joined(kind)), drawn(ROWS, 1, 6, 6)
-    found = explain(net, images)
-    assert found.meta["layer"] == {"image": f"short, {last}"}
+    net = seeded(lambda: Joined(kind))
+    images = drawn(ROWS, 1, 6, 6)
+    explanation = explain(net, images)
+    assert explanation.meta["layer"] == {"image": f"short, {last}"}
     joined = net.join(images).detach().requires_grad_()
-    assert found.meta["layer_shape"] == {"image": list(joined.shape[1:])}
+    assert explanation.meta["layer_shape"] == {"image": list(joined.shape[1:])}
     outputs = net.head(functional.max_pool2d(joined, 2).mean(dim=(2, 3)))
     for target in (0, 1):
         (slopes,) = torch.autograd.grad(
@@ -80,7 +82,7 @@ def test_a_join_is_read_and_not_what_is_joined(kind, last):
         )
         assert np.abs(slow).max() > 1e-4
         np.testing.assert_allclose(
-            found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
+            explanation.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
         )
 
 
@@ -92,7 +94,8 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(1 + 2 * k, 2, 3, padding=1) for k in range(3)
         )
-        self.norm, self.head = nn.BatchNorm2d(7), nn.Linear(7, 2)
+        self.norm = nn.BatchNorm2d(7)
+        self.head = nn.Linear(7, 2)
 
     def forward(self, scan: Tensor) -> Tensor:
         maps = scan
@@ -106,15 +109,16 @@ class Dense(nn.Module):
 
 
 def test_all_channels_of_a_dense_block_are_read():
-    net, images = seeded(Dense), drawn(ROWS, 1, 5, 5)
-    found = explain(net, images)
-    assert (found.meta["layer"], found.meta["layer_shape"]) == (
+    net = seeded(Dense)
+    images = drawn(ROWS, 1, 5, 5)
+    explanation = explain(net, images)
+    assert (explanation.meta["layer"], explanation.meta["layer_shape"]) == (
         {"scan": "norm, relu"},
         {"scan": [7, 5, 5]},
     )
     before = explain(net, images, before_activation=True)
     assert (before.meta["layer"], before.meta["layer_shape"]["scan"]) != (
-        found.meta["layer"],
+        explanation.meta["layer"],
         [2, 5, 5],
     )
     again = explain(net, images, layer="layers.2", before_activation=True)
@@ -124,7 +128,8 @@ def test_all_channels_of_a_dense_block_are_read():
 class Block(nn.Module):
     def __init__(self, width: int, *, whole: bool) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.attention = (
             nn.MultiheadAttention(width, 2, batch_first=True)
             if whole
@@ -133,13 +138,15 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 16), nn.GELU(), nn.Linear(16, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        own = self.norm1(tokens)
+        normalised_tokens = self.norm1(tokens)
         mixed = (
-            self.attention(own, own, own)[0]
+            self.attention(normalised_tokens, normalised_tokens, normalised_tokens)[0]
             if isinstance(self.attention, nn.MultiheadAttention)
             else None
         )
-        tokens = tokens + (self.attention(own) if mixed is None else mixed)
+        tokens = tokens + (
+            self.attention(normalised_tokens) if mixed is None else mixed
+        )
         return tokens + self.mlp(self.norm2(tokens))
 
 
@@ -148,7 +155,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, own: Tensor) -> Tensor:
         q, k, v = (
@@ -167,21 +175,27 @@ class Tokens(nn.Module):
     def __init__(self, *, extra: int = 1, read: str = "class", patches: str = "conv", behind: bool = False,
                  whole: bool = False) -> None:  # fmt: skip
         super().__init__()
-        self.read, self.patches, self.behind = read, patches, behind
+        self.read = read
+        self.patches = patches
+        self.behind = behind
         self.embed = nn.Conv2d(1, 8, 4, 4) if patches == "conv" else nn.Linear(16, 8)
         self.extra = nn.Parameter(torch.randn(1, extra, 8))
         self.blocks = nn.ModuleList(Block(8, whole=whole) for _ in range(2))
-        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 2)
 
     def tokens(self, image: Tensor) -> Tensor:
         if self.patches == "conv":
-            own = self.embed(image).flatten(2).transpose(1, 2)
+            patch_tokens = self.embed(image).flatten(2).transpose(1, 2)
         else:
-            down, across = image.shape[2] // 4, image.shape[3] // 4
+            down = image.shape[2] // 4
+            across = image.shape[3] // 4
             cut = image.reshape(-1, 1, down, 4, across, 4).permute(0, 2, 4, 3, 5, 1)
-            own = self.embed(cut.reshape(len(image), down * across, 16))
-        extra = self.extra.expand(len(own), -1, -1)
-        return torch.cat([own, extra] if self.behind else [extra, own], dim=1)
+            patch_tokens = self.embed(cut.reshape(len(image), down * across, 16))
+        extra = self.extra.expand(len(patch_tokens), -1, -1)
+        return torch.cat(
+            [patch_tokens, extra] if self.behind else [extra, patch_tokens], dim=1
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         tokens = self.tokens(image)
@@ -212,10 +226,11 @@ class Tokens(nn.Module):
     ],
 )
 def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, layer):
-    net, images = seeded(lambda: Tokens(**options)), drawn(ROWS, 1, 12, 16)
-    found = explain(net, images, relu=False)
-    assert found.meta["layer"] == {"image": layer}
-    assert found.meta["layer_shape"] == {"image": [8, 3, 4]}
+    net = seeded(lambda: Tokens(**options))
+    images = drawn(ROWS, 1, 12, 16)
+    explanation = explain(net, images, relu=False)
+    assert explanation.meta["layer"] == {"image": layer}
+    assert explanation.meta["layer_shape"] == {"image": [8, 3, 4]}
     heard = {}
     handle = net.get_submodule(layer).register_forward_hook(
         lambda _m, _a, value: heard.update(value=value)
@@ -228,9 +243,10 @@ def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, laye
             outputs[:, target].sum(), heard["value"], retain_graph=True
         )
         patches = slice(0, -extra) if options.get("behind") else slice(extra, None)
-        own, slope = heard["value"][:, patches], slopes[:, patches]
+        patch_tokens = heard["value"][:, patches]
+        slope = slopes[:, patches]
         slow = (
-            (own * slope.mean(dim=1, keepdim=True))
+            (patch_tokens * slope.mean(dim=1, keepdim=True))
             .sum(dim=2)
             .reshape(ROWS, 3, 4)
             .detach()
@@ -238,7 +254,7 @@ def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, laye
         )
         assert np.abs(slow).max() > 1e-5
         np.testing.assert_allclose(
-            found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
+            explanation.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9
         )
 
 
@@ -247,12 +263,12 @@ class Windows(nn.Module):
 
     def __init__(self, *, merged: bool) -> None:
         super().__init__()
-        self.embed, self.mix, self.merge = (
-            nn.Conv2d(1, 8, 2, 2),
-            nn.Linear(8, 8),
-            nn.Linear(32, 8),
-        )
-        self.attend, self.head, self.merged = Attention(8), nn.Linear(8, 2), merged
+        self.embed = nn.Conv2d(1, 8, 2, 2)
+        self.mix = nn.Linear(8, 8)
+        self.merge = nn.Linear(32, 8)
+        self.attend = Attention(8)
+        self.head = nn.Linear(8, 2)
+        self.merged = merged
 
     def forward(self, image: Tensor) -> Tensor:
         last = self.embed(image).permute(0, 2, 3, 1)
@@ -288,7 +304,7 @@ def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
     """As in networks that attend within shifted windows, channels last; and merged four to one."""
     image = drawn(ROWS, 1, 24, 16) * 0.1
     image[:, :, 14:16, 2:4] += 5
-    found = explain_with(
+    explanation = explain_with(
         seeded(lambda: Windows(merged=merged)),
         image,
         method="gradcam",
@@ -296,8 +312,8 @@ def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
         relu=False,
         progress=False,
     )
-    assert found.meta["layer_shape"] == {"image": [8, *size]}
-    maps = np.abs(found.maps["maps:image"]).sum(axis=(0, 1))
+    assert explanation.meta["layer_shape"] == {"image": [8, *size]}
+    maps = np.abs(explanation.maps["maps:image"]).sum(axis=(0, 1))
     row, column = np.unravel_index(maps.argmax(), maps.shape)
     assert 12 <= row <= 17
     assert 0 <= column <= 5
@@ -306,7 +322,8 @@ def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
 class Volume(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.head = nn.Conv3d(1, 3, 3), nn.Linear(3, 2)
+        self.conv = nn.Conv3d(1, 3, 3)
+        self.head = nn.Linear(3, 2)
 
     def forward(self, scan: Tensor) -> Tensor:
         scan = scan if scan.ndim == 5 else scan.unsqueeze(1)
@@ -314,20 +331,21 @@ class Volume(nn.Module):
 
 
 def test_volumes_have_maps():
-    net, scans = seeded(Volume), drawn(ROWS, 1, 6, 8, 10)
-    found = explain(net, scans)
-    assert (found.meta["layer"], found.meta["layer_shape"]) == (
+    net = seeded(Volume)
+    scans = drawn(ROWS, 1, 6, 8, 10)
+    explanation = explain(net, scans)
+    assert (explanation.meta["layer"], explanation.meta["layer_shape"]) == (
         {"scan": "conv, relu"},
         {"scan": [3, 4, 6, 8]},
     )
-    assert found.maps["maps:scan"].shape == (ROWS, 2, 4, 6, 8)
-    whole = pg.explain(
+    assert explanation.maps["maps:scan"].shape == (ROWS, 2, 4, 6, 8)
+    pixel_explanation = pg.explain(
         pg.Model(net, segments="pixels"), scans[:, 0], method="gradcam", progress=False
     )
-    assert whole.maps["maps:scan"].shape == (ROWS, 2, 6, 8, 10)
+    assert pixel_explanation.maps["maps:scan"].shape == (ROWS, 2, 6, 8, 10)
     np.testing.assert_allclose(
-        whole.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10),
-        whole.maps["maps:scan"],
+        pixel_explanation.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10),
+        pixel_explanation.maps["maps:scan"],
         rtol=1e-6,
         atol=1e-9,
     )

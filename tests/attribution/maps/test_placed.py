@@ -26,7 +26,8 @@ class _Net(nn.Module):
         super().__init__()
         torch.manual_seed(5)
         self.encode = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), *between)
-        self.head, self.move = nn.Linear(6, 2), move
+        self.head = nn.Linear(6, 2)
+        self.move = move
 
     def forward(self, scan: Tensor) -> Tensor:
         return self.head(self.encode(self.move(scan)).mean(dim=(2, 3)))
@@ -91,7 +92,8 @@ def test_a_map_lies_on_the_part_that_the_network_looks_at(
     if (
         move is _zoom
     ):  # the grid's places lie between pixels, of which it sees those on both sides
-        outside[11], outside[:, [4, 15]] = False, False
+        outside[11] = False
+        outside[:, [4, 15]] = False
         off = np.abs(maps[..., rows, columns] - cells).max()
         assert off < 0.6 * np.abs(cells).max()
         assert np.corrcoef(maps[..., rows, columns].ravel(), cells.ravel())[0, 1] > 0.8
@@ -114,16 +116,18 @@ def test_a_turned_map_is_turned_back() -> None:
 def test_pooled_cells_of_a_crop_lie_evenly_on_it_and_outside_is_nothing() -> None:
     scan = _scan()
     net = _Net(lambda image: image[:, :, 8:20, 4:16], nn.AvgPool2d(2))
-    found = _cam(net, scan, layer="encode.2", upsample="nearest", segments="pixels")
+    explanation = _cam(
+        net, scan, layer="encode.2", upsample="nearest", segments="pixels"
+    )
     cells = _cam(net, scan, layer="encode.2", upsample="none").maps["maps:scan"]
-    maps = found.maps["maps:scan"]
+    maps = explanation.maps["maps:scan"]
     np.testing.assert_allclose(
         maps[..., 8:20, 4:16], cells.repeat(2, axis=-1).repeat(2, axis=-2), atol=1e-6
     )
     outside = np.ones((24, 20), dtype=bool)
     outside[8:20, 4:16] = False
     assert not maps[..., outside].any()
-    assert not found.values[:, outside.flatten()].any()
+    assert not explanation.values[:, outside.flatten()].any()
 
 
 def test_bytes_are_placed_as_numbers_are() -> None:
@@ -156,8 +160,10 @@ def test_windows_that_do_not_reach_the_edge_leave_the_cells_where_they_are() -> 
     # Without padding, cells lie a pixel inside, and the pixels beside them that they see are theirs.
     bare = _Net(lambda image: image, nn.Conv2d(6, 6, 3))
     cells = _cam(bare, scan, upsample="none").maps["maps:scan"]
-    wanted = np.pad(cells, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    np.testing.assert_allclose(_cam(bare, scan).maps["maps:scan"], wanted, atol=1e-6)
+    expected_maps = np.pad(cells, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    np.testing.assert_allclose(
+        _cam(bare, scan).maps["maps:scan"], expected_maps, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,7 +179,8 @@ def test_windows_that_do_not_reach_the_edge_leave_the_cells_where_they_are() -> 
 def test_what_lies_on_no_grid_or_elsewhere_is_refused_and_the_hint_works(
     move: Callable[[Tensor], Tensor],
 ) -> None:
-    net, scan = _Net(move), _scan()
+    net = _Net(move)
+    scan = _scan()
     for layer in (None, "encode.0"):
         with pytest.raises(
             pg.InputError, match="Cannot tell where in 'scan' a class activation map"
@@ -185,7 +192,8 @@ def test_what_lies_on_no_grid_or_elsewhere_is_refused_and_the_hint_works(
 
 
 def test_a_map_of_frequencies_is_refused_and_another_method_works() -> None:
-    net, scan = _Net(lambda image: torch.fft.fft2(image).abs()), _scan()
+    net = _Net(lambda image: torch.fft.fft2(image).abs())
+    scan = _scan()
     for layer in (None, "encode.0"):
         with pytest.raises(
             pg.InputError, match="The network makes another image of 'scan'"
@@ -199,6 +207,6 @@ def test_a_map_of_frequencies_is_refused_and_another_method_works() -> None:
     "scan", [_scan() > 0.5, torch.zeros(3, 1, 24, 20), torch.full((3, 1, 24, 20), 0.5)]
 )
 def test_masks_and_images_of_one_colour_are_placed_too(scan: Tensor) -> None:
-    found = _cam(_Net(lambda image: image[:, :, 3:9].float()), scan)
-    assert found.meta["layer_shape"] == {"scan": [6, 6, 20]}
-    assert not found.maps["maps:scan"][:, :, 9:].any()
+    explanation = _cam(_Net(lambda image: image[:, :, 3:9].float()), scan)
+    assert explanation.meta["layer_shape"] == {"scan": [6, 6, 20]}
+    assert not explanation.maps["maps:scan"][:, :, 9:].any()

@@ -16,7 +16,9 @@ from torch.nn import functional
 import permgrad as pg
 
 #: The bright spot, and by how many pixels the largest value of a map may lie beside its middle.
-_SPOT, _MIDDLE, _BESIDE = (slice(14, 18), slice(9, 13)), (15.5, 10.5), 4.5
+_SPOT = (slice(14, 18), slice(9, 13))
+_MIDDLE = (15.5, 10.5)
+_BESIDE = 4.5
 
 
 def _conv(*sizes: int, stride: int = 1, padding: int = 1) -> nn.Sequential:
@@ -24,7 +26,7 @@ def _conv(*sizes: int, stride: int = 1, padding: int = 1) -> nn.Sequential:
         (nn.Conv2d(a, b, 3, stride, padding), nn.BatchNorm2d(b), nn.ReLU())
         for a, b in itertools.pairwise(sizes)
     ]
-    return nn.Sequential(*(layer for each in layers for layer in each))
+    return nn.Sequential(*(layer for block in layers for layer in block))
 
 
 class _Net(nn.Module):
@@ -33,41 +35,37 @@ class _Net(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(4)
-        self.body, self.second, self.head, self.run = (
-            _conv(1, 8),
-            _conv(8, 8, stride=2),
-            nn.Linear(8, 2),
-            run,
-        )
-        self.bare, self.deep = _conv(1, 8, 8, 8, padding=0), _conv(1, 8, 8, 8, 8, 8)
+        self.body = _conv(1, 8)
+        self.second = _conv(8, 8, stride=2)
+        self.head = nn.Linear(8, 2)
+        self.run = run
+        self.bare = _conv(1, 8, 8, 8, padding=0)
+        self.deep = _conv(1, 8, 8, 8, 8, 8)
         self.dilated = nn.Sequential(
             nn.Conv2d(1, 8, 3, padding=4, dilation=4), nn.ReLU()
         )
-        self.patches, self.places = (
-            nn.Conv2d(1, 8, 4, 4),
-            nn.Parameter(torch.randn(1, 48, 8)),
-        )
+        self.patches = nn.Conv2d(1, 8, 4, 4)
+        self.places = nn.Parameter(torch.randn(1, 48, 8))
         self.own = nn.Parameter(torch.randn(1, 1, 8))
         self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
-        self.mix, self.norm, self.up = (
-            nn.Linear(8, 8),
-            nn.LayerNorm(8),
-            nn.ConvTranspose2d(8, 8, 2, 2),
-        )
-        self.gate, self.group = nn.Linear(8, 8), nn.GroupNorm(2, 8)
-        self.wide, self.channels_last = (
-            nn.Conv2d(8, 8, (1, 5), padding=(0, 2)),
-            nn.Linear(8, 8),
-        )
+        self.mix = nn.Linear(8, 8)
+        self.norm = nn.LayerNorm(8)
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
+        self.gate = nn.Linear(8, 8)
+        self.group = nn.GroupNorm(2, 8)
+        self.wide = nn.Conv2d(8, 8, (1, 5), padding=(0, 2))
+        self.channels_last = nn.Linear(8, 8)
 
     def forward(self, scan: Tensor) -> Tensor:
         values = self.run(self, scan)
         return self.head(values.mean(dim=(2, 3)) if values.ndim == 4 else values)
 
 
-def _attended(net: Any, scan: Tensor, own: int) -> Tensor:
+def _attended(net: Any, scan: Tensor, token_count: int) -> Tensor:
     tokens = net.patches(scan).flatten(2).transpose(1, 2)
-    tokens = torch.cat([net.own.expand(len(scan), own, -1), tokens + net.places], dim=1)
+    tokens = torch.cat(
+        [net.own.expand(len(scan), token_count, -1), tokens + net.places], dim=1
+    )
     for _ in range(2):
         inside = net.norm(tokens)
         tokens = tokens + net.attend(inside, inside, inside)[0]
@@ -161,18 +159,16 @@ def test_a_map_lies_where_the_image_is_bright_or_is_refused(name: str) -> None:
     scan = 0.05 * torch.rand(2, 1, 24, 32, generator=torch.Generator().manual_seed(1))
     scan = torch.cat([scan, scan])  # the same rows without the spot
     scan[:2, :, *_SPOT] += 1
-    net, options = (
-        _Net(_RUNS[name]).eval(),
-        {"returns": "logits", "progress": False, "segments": "pixels"},
-    )
+    net = _Net(_RUNS[name]).eval()
+    options = {"returns": "logits", "progress": False, "segments": "pixels"}
     if name in _REFUSED:
         with pytest.raises(pg.InputError, match="Cannot tell where in 'scan'"):
             explain_with(net, {"scan": scan}, method="gradcam", **options)
         return
-    found = explain_with(
+    explanation = explain_with(
         net, {"scan": scan}, method="gradcam", variant="hirescam", relu=False, **options
     )
-    maps = found.maps["maps:scan"]
+    maps = explanation.maps["maps:scan"]
     more = np.abs(maps[:2] - maps[2:]).sum(axis=(0, 1))
     bright = np.clip(more - 0.5 * more.max(), 0, None)
     assert bright.sum() > 0

@@ -22,7 +22,8 @@ class Tokens(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.convolves = convolves
-        self.conv, self.line = nn.Conv2d(1, 8, 4, 4), nn.Linear(16, 8)
+        self.conv = nn.Conv2d(1, 8, 4, 4)
+        self.line = nn.Linear(16, 8)
         self.own = nn.Parameter(torch.randn(1, own, 8))
         self.where = nn.Parameter(torch.randn(1, own + cells[0] * cells[1], 8))
         self.blocks = nn.ModuleList(
@@ -97,7 +98,8 @@ def explained(model: Any, images: Tensor) -> pg.Explanation:
 
 def test_where_a_layer_lies_takes_few_calls_and_none_later():
     images = torch.randn(6, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    net, other = Strided().eval(), Strided().eval()
+    net = Strided().eval()
+    other = Strided().eval()
     pg.explain(other, images, method="gradient", target=1, progress=False)
     model = pg.Model(net, returns="values")
     explained(model, images)

@@ -51,73 +51,86 @@ CODED = {
 
 
 def explain(net=None, rows=ROWS, y=Y, **options) -> pg.Explanation:
-    given = {"members": MEMBERS, "random_state": 0, "progress": False, **options}
-    return explain_with(net or make_net(), rows, y, method="aggregate", **given)
+    call_options = {"members": MEMBERS, "random_state": 0, "progress": False, **options}
+    return explain_with(net or make_net(), rows, y, method="aggregate", **call_options)
 
 
 def test_is_the_mean_of_shares():
-    found = explain()
-    assert found.outputs == ("all", "0", "1", "2")
-    assert list(found.parts) == list(NAMES) == found.meta["members"]
-    for part in found.parts.values():
-        np.testing.assert_allclose(part.sum(axis=0), 1)
+    explanation = explain()
+    assert explanation.outputs == ("all", "0", "1", "2")
+    assert list(explanation.parts) == list(NAMES) == explanation.meta["members"]
+    for member_shares in explanation.parts.values():
+        np.testing.assert_allclose(member_shares.sum(axis=0), 1)
     np.testing.assert_allclose(
-        found.values, np.mean(list(found.parts.values()), axis=0)
+        explanation.values, np.mean(list(explanation.parts.values()), axis=0)
     )
-    assert len({tuple(part[:, 0].round(3)) for part in found.parts.values()}) == 4
+    assert (
+        len(
+            {
+                tuple(method_shares[:, 0].round(3))
+                for method_shares in explanation.parts.values()
+            }
+        )
+        == 4
+    )
 
 
 def test_shares_of_values_that_are_shares_already():
-    found = SimpleNamespace(
+    member = SimpleNamespace(
         values=np.array([[0.25, 0.0], [-0.75, 0.0]]), outputs=("all", "0")
     )
     np.testing.assert_array_equal(
-        _shares(found, ("all", "0")), [[0.25, 0.0], [0.75, 0.0]]
+        _shares(member, ("all", "0")), [[0.25, 0.0], [0.75, 0.0]]
     )
 
 
 def test_shares_are_those_of_each_method_called_alone():
-    found = explain()
+    explanation = explain()
     net = make_net()
-    given = {"random_state": 0, "progress": False, "scope": "local", "scale": "logit"}
+    call_options = {
+        "random_state": 0,
+        "progress": False,
+        "scope": "local",
+        "scale": "logit",
+    }
     lime = (
-        explain_with(net, ROWS, Y, method="lime", samples=100, **given)
+        explain_with(net, ROWS, Y, method="lime", samples=100, **call_options)
         .to_global("mean_abs")
         .values
     )
     np.testing.assert_allclose(
-        found.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6
+        explanation.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6
     )
     np.testing.assert_allclose(
-        found.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6
+        explanation.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6
     )
     permutation = pg.explain(
         net, ROWS, Y, method="permutation", random_state=0, progress=False
     ).values
     absolute = np.abs(permutation)
     np.testing.assert_allclose(
-        found.parts["permutation"], absolute / absolute.sum(axis=0), atol=1e-6
+        explanation.parts["permutation"], absolute / absolute.sum(axis=0), atol=1e-6
     )
 
 
 def test_modalities_sum():
-    found = explain(
+    explanation = explain(
         Coded(), CODED, members=("permutation", "shapley", "lime")
     ).by_modality()
-    assert found.names == ("table", "codes")
-    np.testing.assert_allclose(found.values.sum(axis=0), 1)
+    assert explanation.names == ("table", "codes")
+    np.testing.assert_allclose(explanation.values.sum(axis=0), 1)
 
 
 @pytest.mark.parametrize(
     ("net", "y", "outputs"), [(1, Y / 2.0, ("all",)), (1, Y % 2, ("all", "0", "1"))]
 )
 def test_single_outputs(net, y, outputs):
-    found = explain(make_net(net), y=y)
-    assert found.outputs == outputs
-    np.testing.assert_allclose(found.values.sum(axis=0), 1)
+    explanation = explain(make_net(net), y=y)
+    assert explanation.outputs == outputs
+    np.testing.assert_allclose(explanation.values.sum(axis=0), 1)
     if len(outputs) == 3:
         np.testing.assert_array_equal(
-            found.parts["lime"][:, 1], found.parts["lime"][:, 2]
+            explanation.parts["lime"][:, 1], explanation.parts["lime"][:, 2]
         )
 
 
@@ -125,8 +138,8 @@ def test_a_network_that_uses_nothing_gets_zeros():
     net = make_net()
     net[2].weight.data.zero_()
     with pytest.warns(pg.PermgradWarning, match="exactly 0"):
-        found = explain(net)
-    np.testing.assert_array_equal(found.values, 0)
+        explanation = explain(net)
+    np.testing.assert_array_equal(explanation.values, 0)
 
 
 def test_members_that_refuse_are_named():
@@ -134,9 +147,9 @@ def test_members_that_refuse_are_named():
         pg.PermgradWarning,
         match=r"aggregate leaves out members that cannot explain the model",
     ):
-        found = explain(Coded(), CODED)
-    assert list(found.parts) == ["permutation", "lime", "shapley"]
-    assert set(found.meta["left_out"]) == {"gradient"}
+        explanation = explain(Coded(), CODED)
+    assert list(explanation.parts) == ["permutation", "lime", "shapley"]
+    assert set(explanation.meta["left_out"]) == {"gradient"}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explain(Coded(), CODED, members=("permutation", "shapley"))

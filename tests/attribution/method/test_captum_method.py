@@ -26,7 +26,7 @@ def case():
 
 def test_gradient_methods_are_added_up_over_players(case):
     net, inputs = case
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, segments=("grid", 3)),
         inputs,
         method=(attr.IntegratedGradients(net), {"n_steps": 20}),
@@ -36,28 +36,30 @@ def test_gradient_methods_are_added_up_over_players(case):
         tuple(inputs.values()), target=1, n_steps=20
     )
     np.testing.assert_allclose(
-        found.values[:, -4:, 0], table.detach().numpy(), atol=1e-6
+        explanation.values[:, -4:, 0], table.detach().numpy(), atol=1e-6
     )
     patch = (
         image.detach().sum(dim=1).reshape(5, 3, 4, 3, 4).sum(dim=(2, 4)).reshape(5, 9)
     )
-    np.testing.assert_allclose(found.values[:, :9, 0], patch.numpy(), atol=1e-5)
-    assert np.abs(found.values).max() > 1e-3
-    assert found.method == "captum.IntegratedGradients"
-    assert found.outputs == ("1",)
+    np.testing.assert_allclose(explanation.values[:, :9, 0], patch.numpy(), atol=1e-5)
+    assert np.abs(explanation.values).max() > 1e-3
+    assert explanation.method == "captum.IntegratedGradients"
+    assert explanation.outputs == ("1",)
 
 
 def test_perturbation_methods_move_players_as_one(case):
     net, inputs = case
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, segments=("grid", 2)), inputs, method=attr.FeatureAblation(net)
     )
     with torch.no_grad():
         base = net(**inputs)
         edited = inputs["image"].clone()
         edited[:, :, :6, :6] = 0
-        wanted = base - net(edited, inputs["clinical"])
-    np.testing.assert_allclose(found.values[:, 0], wanted.numpy(), atol=1e-6)
+        expected_change = base - net(edited, inputs["clinical"])
+    np.testing.assert_allclose(
+        explanation.values[:, 0], expected_change.numpy(), atol=1e-6
+    )
 
 
 def test_baselines_are_given_like_the_inputs(case):
@@ -66,7 +68,7 @@ def test_baselines_are_given_like_the_inputs(case):
         "clinical": inputs["clinical"][:1] + 1,
         "image": inputs["image"][:1] * 0,
     }
-    found = pg.explain(
+    explanation = pg.explain(
         net,
         inputs,
         method=(attr.IntegratedGradients(net), {"baselines": baselines}),
@@ -74,7 +76,9 @@ def test_baselines_are_given_like_the_inputs(case):
     )
     with torch.no_grad():
         difference = (net(**inputs) - net(**baselines))[:, 0].numpy()
-    np.testing.assert_allclose(found.values[:, :, 0].sum(axis=1), difference, atol=0.02)
+    np.testing.assert_allclose(
+        explanation.values[:, :, 0].sum(axis=1), difference, atol=0.02
+    )
 
 
 def test_options_with_an_entry_for_each_row_go_with_their_rows():
@@ -89,19 +93,20 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.layers(x)
 
-    net, rows = Net(), torch.randn(300, 3)
+    net = Net()
+    rows = torch.randn(300, 3)
     baselines = torch.randn(300, 3)
-    found = pg.explain(
+    explanation = pg.explain(
         net,
         rows,
         method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}),
         target=0,
     )
-    wanted = attr.IntegratedGradients(net).attribute(
+    expected_values = attr.IntegratedGradients(net).attribute(
         rows, baselines=baselines, target=0, n_steps=8
     )
     np.testing.assert_allclose(
-        found.values[:, :, 0], wanted.detach().numpy(), atol=1e-6
+        explanation.values[:, :, 0], expected_values.detach().numpy(), atol=1e-6
     )
     small = pg.explain(
         pg.Model(net, batch_size=7),
@@ -109,11 +114,12 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
         method=(attr.IntegratedGradients(net), {"baselines": baselines, "n_steps": 8}),
         target=0,
     )
-    np.testing.assert_allclose(small.values, found.values, atol=1e-6)
-    assert not np.allclose(found.values[256:, :, 0], attr.IntegratedGradients(net).attribute(
+    np.testing.assert_allclose(small.values, explanation.values, atol=1e-6)
+    assert not np.allclose(explanation.values[256:, :, 0], attr.IntegratedGradients(net).attribute(
         rows[256:], baselines=baselines[:44], target=0, n_steps=8).detach().numpy(), atol=1e-2)  # fmt: skip
     # A sample of baselines is whole for every row, also where it has as many rows.
-    rows, baselines = rows[:40], baselines[:40]
+    rows = rows[:40]
+    baselines = baselines[:40]
     sample = pg.explain(
         pg.Model(net, batch_size=15),
         rows,
@@ -130,26 +136,30 @@ def test_a_layers_map_is_spread_over_the_one_image():
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4 * 64, 2)
+            self.convolution = nn.Conv2d(1, 4, 3)
+            self.head = nn.Linear(4 * 64, 2)
 
         def forward(self, picture: torch.Tensor) -> torch.Tensor:
             return self.head(torch.relu(self.convolution(picture)).flatten(1))
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, images = Net(), torch.randn(3, 1, 10, 10)
-    found = pg.explain(
+        net = Net()
+        images = torch.randn(3, 1, 10, 10)
+    explanation = pg.explain(
         pg.Model(net, segments="pixels"),
         images,
         method=attr.LayerGradCam(net, net.convolution),
     )
-    assert found.values.shape == (3, 100, 2)
+    assert explanation.values.shape == (3, 100, 2)
     heat = attr.LayerGradCam(net, net.convolution).attribute(images, target=0)
-    wanted = attr.LayerAttribution.interpolate(
+    expected_map = attr.LayerAttribution.interpolate(
         heat, (10, 10), interpolate_mode="bilinear"
     )
     np.testing.assert_allclose(
-        found.values[:, :, 0], wanted.detach().reshape(3, 100).numpy(), atol=1e-5
+        explanation.values[:, :, 0],
+        expected_map.detach().reshape(3, 100).numpy(),
+        atol=1e-5,
     )
 
 
@@ -171,11 +181,11 @@ def test_the_usual_ones_run(name, case):
         net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         inputs = inputs["clinical"]
     segments = {"segments": ("grid", 2)} if isinstance(inputs, dict) else {}
-    found = explain_with(
+    explanation = explain_with(
         net, inputs, method=getattr(attr, name)(net), target=2, **segments
     )
-    assert np.isfinite(found.values).all()
-    assert np.abs(found.values).max() > 0
+    assert np.isfinite(explanation.values).all()
+    assert np.abs(explanation.values).max() > 0
 
 
 def test_what_cannot_be_used_is_said(case):
@@ -218,7 +228,7 @@ def test_keyword_only_networks_are_refused_by_captum_in_a_sentence():
 
 def test_a_captum_object_beside_a_method_of_ours(case):
     net, inputs = case
-    found = pg.explain(
+    explanation = pg.explain(
         net,
         inputs,
         method={"image": attr.Saliency(net), "clinical": "permutation"},
@@ -226,7 +236,7 @@ def test_a_captum_object_beside_a_method_of_ours(case):
         n_repeats=2,
         progress=False,
     )
-    assert found.meta["methods"] == {
+    assert explanation.meta["methods"] == {
         "image": "captum.Saliency",
         "clinical": "permutation",
     }
@@ -234,9 +244,9 @@ def test_a_captum_object_beside_a_method_of_ours(case):
 
 def test_an_object_made_for_another_network_is_refused(case):
     net, inputs = case
-    other, _, _ = STRANGERS["images_first"]()
+    stranger, _, _ = STRANGERS["images_first"]()
     with pytest.raises(pg.InputError, match=r"created for another network \(a Net\)"):
-        pg.explain(net, inputs, method=attr.Saliency(other))
+        pg.explain(net, inputs, method=attr.Saliency(stranger))
     # The network inside data parallelism is the same network.
     assert (
         pg.explain(
@@ -250,7 +260,8 @@ def test_zeros_of_captum_are_not_blamed_on_the_network():
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.convolution, self.head = nn.Conv2d(1, 2, 3), nn.Linear(2 * 16 + 3, 2)
+            self.convolution = nn.Conv2d(1, 2, 3)
+            self.head = nn.Linear(2 * 16 + 3, 2)
 
         def forward(self, image: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
             return self.head(
@@ -276,11 +287,9 @@ class Sentences(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.dense, self.head = (
-            nn.Embedding(9, 3),
-            nn.Linear(3, 4),
-            nn.Linear(4, 1),
-        )
+        self.words = nn.Embedding(9, 3)
+        self.dense = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 1)
 
     def forward(self, ids: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
         return self.head(torch.tanh(self.dense(self.words(ids)).sum(dim=1)) * age)
@@ -296,54 +305,62 @@ def sentences() -> tuple[Sentences, dict[str, torch.Tensor]]:
 def test_a_sample_of_baselines_is_the_background(kind, given):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 1))
-    rows, other = 3 * torch.randn(7, 4), torch.randn(5, 4)
-    options = {} if given == "rows" else {given: other}
-    found = explain_with(net, rows, method=kind(net), **options)
-    sample = rows if given == "rows" else other
-    wanted = (net(rows) - net(sample).mean(dim=0)).detach().numpy()[:, 0]
-    assert np.abs(wanted).max() > 0.1
-    tolerance = 1e-5 if kind is attr.DeepLiftShap else 3 * np.abs(wanted).max()
-    np.testing.assert_allclose(found.values.sum(axis=(1, 2)), wanted, atol=tolerance)
+    rows = 3 * torch.randn(7, 4)
+    baseline_rows = torch.randn(5, 4)
+    options = {} if given == "rows" else {given: baseline_rows}
+    explanation = explain_with(net, rows, method=kind(net), **options)
+    sample = rows if given == "rows" else baseline_rows
+    expected_sums = (net(rows) - net(sample).mean(dim=0)).detach().numpy()[:, 0]
+    assert np.abs(expected_sums).max() > 0.1
+    tolerance = 1e-5 if kind is attr.DeepLiftShap else 3 * np.abs(expected_sums).max()
+    np.testing.assert_allclose(
+        explanation.values.sum(axis=(1, 2)), expected_sums, atol=tolerance
+    )
 
 
 def test_what_an_embedding_gives_each_token_is_added_up():
     net, inputs = sentences()
     inputs = {"ids": inputs["ids"], "age": torch.ones(6, 1)}
     net.forward = lambda ids: Sentences.forward(net, ids, torch.ones(len(ids), 1))  # type: ignore[method-assign]
-    made = attr.LayerIntegratedGradients(net, net.words)
-    found = explain_with(net, inputs["ids"], method=made, baselines=0, n_steps=200)
-    assert found.names[0] == "ids[0]"
+    layer_method = attr.LayerIntegratedGradients(net, net.words)
+    explanation = explain_with(
+        net, inputs["ids"], method=layer_method, baselines=0, n_steps=200
+    )
+    assert explanation.names[0] == "ids[0]"
     zeros = torch.zeros(6, 5, dtype=torch.int64)
-    wanted = (net(inputs["ids"]) - net(zeros)).detach().numpy()[:, 0]
-    assert np.abs(wanted).max() > 0.05
-    np.testing.assert_allclose(found.values.sum(axis=(1, 2)), wanted, atol=1e-3)
+    expected_sums = (net(inputs["ids"]) - net(zeros)).detach().numpy()[:, 0]
+    assert np.abs(expected_sums).max() > 0.05
+    np.testing.assert_allclose(
+        explanation.values.sum(axis=(1, 2)), expected_sums, atol=1e-3
+    )
 
 
 def test_a_layers_attributions_are_its_units():
     net, inputs = sentences()
-    made, zeros = (
-        attr.LayerIntegratedGradients(net, net.dense),
-        torch.zeros(1, 5, dtype=torch.int64),
-    )
+    layer_method = attr.LayerIntegratedGradients(net, net.dense)
+    zeros = torch.zeros(1, 5, dtype=torch.int64)
     # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
     with pytest.raises(
         pg.InputError,
         match=r"To explain the units of a layer, also pass layer= with its name",
     ):
         explain_with(
-            net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)}
+            net,
+            inputs,
+            method=layer_method,
+            baselines={"ids": zeros, "age": torch.ones(1, 1)},
         )
     with pytest.raises(
         pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"
     ):
-        pg.explain(pg.Model(net, layer="head"), inputs, method=made)
+        pg.explain(pg.Model(net, layer="head"), inputs, method=layer_method)
     with pytest.raises(
         pg.InputError, match=r"layer='dense' is not the layer .*\. Leave layer= out"
     ):
         pg.explain(pg.Model(net, layer="dense"), inputs, method=attr.Saliency(net))
     plain = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
     rows = torch.randn(7, 4)
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(plain, layer="0"),
         rows,
         method=(attr.LayerIntegratedGradients(plain, plain[0]), {"n_steps": 200}),
@@ -354,9 +371,9 @@ def test_a_layers_attributions_are_its_units():
         .detach()
         .numpy()
     )
-    assert found.names == ("0[0]", "0[1]", "0[2]")
+    assert explanation.names == ("0[0]", "0[1]", "0[2]")
     assert np.abs(direct).max() > 0.01
-    np.testing.assert_allclose(found.values[:, :, 0], direct, atol=1e-6)
+    np.testing.assert_allclose(explanation.values[:, :, 0], direct, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["halves", "both inputs", "each position", "none"])
@@ -370,7 +387,8 @@ def test_the_values_of_a_mask_of_the_users_own_add_up(form):
         torch.cat([picture.flatten(1), table], 1)
     ).tanh()
     inputs = {"picture": torch.rand(3, 1, 4, 4), "table": torch.randn(3, 3)}
-    pixels, columns = torch.arange(16).reshape(1, 1, 4, 4), torch.arange(3)[None]
+    pixels = torch.arange(16).reshape(1, 1, 4, 4)
+    columns = torch.arange(3)[None]
     mask = {
         "halves": (pixels // 8, columns + 2),
         "both inputs": (
@@ -386,30 +404,30 @@ def test_the_values_of_a_mask_of_the_users_own_add_up(form):
         else ShapleyValues(net)
     )
     torch.manual_seed(0)
-    found = explain_with(
+    explanation = explain_with(
         net, inputs, method=method, progress=False, returns="values", feature_mask=mask
     )
     torch.manual_seed(0)
     theirs = type(method)(net).attribute(
         tuple(inputs.values()), feature_mask=mask, target=1
     )
-    flat = torch.cat([each.flatten(1) for each in theirs], 1)
+    flat = torch.cat([tensor.flatten(1) for tensor in theirs], 1)
     ids = (
         torch.arange(19)
         if mask is None
-        else torch.cat([each.flatten() for each in mask])
+        else torch.cat([input_mask.flatten() for input_mask in mask])
     )
     groups = torch.stack(
-        [flat[:, torch.nonzero(ids == one)[0, 0]] for one in ids.unique()], 1
+        [flat[:, torch.nonzero(ids == group_id)[0, 0]] for group_id in ids.unique()], 1
     )
     assert groups.abs().sum() > 0.5
     np.testing.assert_allclose(
-        found.values[:, :, 1].sum(axis=1), groups.sum(1).numpy(), atol=1e-5
+        explanation.values[:, :, 1].sum(axis=1), groups.sum(1).numpy(), atol=1e-5
     )
     if form == "halves":
         with torch.no_grad():
-            zeros = net.forward(*(0 * each for each in inputs.values()))
-            whole = (net.forward(*inputs.values()) - zeros)[:, 1]
+            zeros = net.forward(*(0 * tensor for tensor in inputs.values()))
+            total_change = (net.forward(*inputs.values()) - zeros)[:, 1]
         np.testing.assert_allclose(
-            found.values[:, :, 1].sum(axis=1), whole.numpy(), atol=1e-5
+            explanation.values[:, :, 1].sum(axis=1), total_change.numpy(), atol=1e-5
         )

@@ -138,19 +138,27 @@ def step(
     walk = SecantWalk(forward)
     before = walk.stand(start)
     after, slopes = walk.step(stop, range(before.shape[1]), last=True)
-    parts = zip(slopes, start, stop, strict=True)
-    total = sum((own * (end - begin)).flatten(2).sum(2) for own, begin, end in parts).T
+    triples = zip(slopes, start, stop, strict=True)
+    total = sum(
+        (slope * (end - begin)).flatten(2).sum(2) for slope, begin, end in triples
+    ).T
     return total, after - before, after, walk.matched
 
 
 def assert_adds_up(function, *shapes: tuple[int, ...]) -> None:
-    start = [drawn(ROWS, *shape, seed=place) for place, shape in enumerate(shapes)]
-    stop = [drawn(ROWS, *shape, seed=100 + place) for place, shape in enumerate(shapes)]
+    start = [
+        drawn(ROWS, *shape, seed=input_index)
+        for input_index, shape in enumerate(shapes)
+    ]
+    stop = [
+        drawn(ROWS, *shape, seed=100 + input_index)
+        for input_index, shape in enumerate(shapes)
+    ]
     total, change, after, matched = step(function, start, stop)
     assert matched
     assert change.abs().max() > 1e-3
     with torch.no_grad():
-        plain = function(*[own.clone() for own in stop]).flatten(1)
+        plain = function(*[tensor.clone() for tensor in stop]).flatten(1)
     torch.testing.assert_close(after, plain, rtol=0, atol=1e-13)
     torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
 
@@ -171,12 +179,17 @@ def test_functions_add_up(name):
 @pytest.mark.parametrize("name", WITHOUT_RULE)
 def test_functions_without_a_rule_keep_their_gradient_at_the_stop(name):
     function, *shapes = WITHOUT_RULE[name]
-    start = [drawn(ROWS, *shape, seed=place) for place, shape in enumerate(shapes)]
-    stop = [
-        drawn(ROWS, *shape, seed=100 + place).requires_grad_()
-        for place, shape in enumerate(shapes)
+    start = [
+        drawn(ROWS, *shape, seed=input_index)
+        for input_index, shape in enumerate(shapes)
     ]
-    total, change, after, _ = step(function, start, [own.detach() for own in stop])
+    stop = [
+        drawn(ROWS, *shape, seed=100 + input_index).requires_grad_()
+        for input_index, shape in enumerate(shapes)
+    ]
+    total, change, after, _ = step(
+        function, start, [tensor.detach() for tensor in stop]
+    )
     plain = function(*stop).flatten(1)
     torch.testing.assert_close(after, plain.detach(), rtol=0, atol=1e-13)
     assert (total - change).abs().max() > 1e-2, (
@@ -184,10 +197,10 @@ def test_functions_without_a_rule_keep_their_gradient_at_the_stop(name):
     )
     for output in range(plain.shape[1]):
         gradients = torch.autograd.grad(plain[:, output].sum(), stop, retain_graph=True)
-        parts = zip(gradients, start, stop, strict=True)
+        triples = zip(gradients, start, stop, strict=True)
         expected = sum(
-            (own * (end.detach() - begin)).flatten(1).sum(1)
-            for own, begin, end in parts
+            (gradient * (end.detach() - begin)).flatten(1).sum(1)
+            for gradient, begin, end in triples
         )
         torch.testing.assert_close(total[:, output], expected, rtol=0, atol=1e-12)
 
@@ -196,7 +209,8 @@ def test_a_choice_of_two_precisions_has_the_wider_one():
     def function(x: Tensor) -> Tensor:
         return torch.where(x > 0, x.float(), x * 2)
 
-    start, stop = [drawn(ROWS, 3)], [drawn(ROWS, 3, seed=100)]
+    start = [drawn(ROWS, 3)]
+    stop = [drawn(ROWS, 3, seed=100)]
     total, change, after, matched = step(function, start, stop)
     assert matched
     assert after.dtype == torch.float64
@@ -232,8 +246,9 @@ def random_network(seed: int):
         dense, gate, heads = (build.double().eval() for build in (
             nn.Linear(8, 8), nn.Linear(8, 8), nn.MultiheadAttention(2, 1, batch_first=True)
         ))  # fmt: skip
-        norm, rectifier = nn.LayerNorm(8).double(), nn.ReLU(inplace=True)
-    parts = [
+        norm = nn.LayerNorm(8).double()
+        rectifier = nn.ReLU(inplace=True)
+    layer_functions = [
         lambda x: rectifier(dense(x)),
         lambda x: x + functional.gelu(dense(x)),
         lambda x: dense(x) * torch.sigmoid(gate(x)),
@@ -245,14 +260,16 @@ def random_network(seed: int):
         lambda x: functional.normalize(x, dim=1) * 3,
         lambda x: torch.where(x > 0, x, 0.2 * x) + x.std(1, keepdim=True),
     ]
-    chosen = [
-        parts[place]
-        for place in chooser.integers(0, len(parts), chooser.integers(2, 7))
+    selected_functions = [
+        layer_functions[function_index]
+        for function_index in chooser.integers(
+            0, len(layer_functions), chooser.integers(2, 7)
+        )
     ]
 
     def network(x: Tensor) -> Tensor:
-        for part in chosen:
-            x = part(x)
+        for layer_function in selected_functions:
+            x = layer_function(x)
         return gate(dense(x))
 
     return network
@@ -290,17 +307,13 @@ def test_recorded_inputs_survive_later_writes():
 
 def test_maxima_share_by_the_way_on_which_each_leads():
     """Two numbers on straight lines: the maximum's integrated gradient, found by a fine sum."""
-    start, stop = (
-        torch.tensor([[0.0, 1.0]], dtype=torch.float64),
-        torch.tensor([[4.0, 2.0]], dtype=torch.float64),
-    )
+    start = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    stop = torch.tensor([[4.0, 2.0]], dtype=torch.float64)
     times = torch.linspace(0, 1, 300_001, dtype=torch.float64)[:, None]
     points = torch.lerp(start, stop, times)
     share = (points[:, 0] > points[:, 1]).double().mean()
-    first, last = (
-        start.max(dim=1, keepdim=True).indices,
-        stop.max(dim=1, keepdim=True).indices,
-    )
+    first = start.max(dim=1, keepdim=True).indices
+    last = stop.max(dim=1, keepdim=True).indices
     to_first, to_last = leaders(start, stop, first, last)
     assert (first, last) == (torch.tensor([[1]]), torch.tensor([[0]]))
     assert float(to_last) == pytest.approx(float(share), abs=1e-5)
@@ -312,20 +325,26 @@ def test_maxima_share_by_the_way_on_which_each_leads():
 
 def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor:
     """Return Σ over the chain rule of equation 3, with Δoutput / Δinput for every unit, one row in float64."""
-    before, after = [baseline], [row]
+    before = [baseline]
+    after = [row]
     for layer in net:
         before.append(layer(before[-1]))
         after.append(layer(after[-1]))
     multipliers = torch.ones_like(after[-1])
-    for place in range(len(net) - 1, -1, -1):
-        layer, u, v = net[place], before[place], after[place]
+    for layer_index in range(len(net) - 1, -1, -1):
+        layer = net[layer_index]
+        u = before[layer_index]
+        v = after[layer_index]
         if isinstance(layer, nn.Linear):
             multipliers = multipliers @ layer.weight
             continue
         out = multipliers.clone()
         for unit in range(len(u)):
             change = float(v[unit] - u[unit])
-            slope = float(after[place + 1][unit] - before[place + 1][unit]) / change
+            slope = (
+                float(after[layer_index + 1][unit] - before[layer_index + 1][unit])
+                / change
+            )
             out[unit] = multipliers[unit] * slope
         multipliers = out
     return multipliers * (row - baseline)
@@ -342,8 +361,9 @@ def test_equals_the_papers_rule(activation):
             nn.Linear(4, 1),
         )
     )
-    rows, baseline = drawn(ROWS, 5), drawn(1, 5, seed=1)
-    found = pg.explain(
+    rows = drawn(ROWS, 5)
+    baseline = drawn(1, 5, seed=1)
+    explanation = pg.explain(
         net, rows, method=pg.methods.DeepLift(baseline=baseline), progress=False
     )
     with torch.no_grad():
@@ -354,11 +374,11 @@ def test_equals_the_papers_rule(activation):
     (gradient,) = torch.autograd.grad(net(leaf).sum(), leaf)
     # The rule is not the gradient times the change.
     assert np.abs(slow - (gradient * (rows - baseline)).numpy()).max() > 0.01
-    np.testing.assert_allclose(found.values[:, :, 0], slow, rtol=0, atol=1e-13)
-    assert found.meta["completeness_gap"] < 1e-12
+    np.testing.assert_allclose(explanation.values[:, :, 0], slow, rtol=0, atol=1e-13)
+    assert explanation.meta["completeness_gap"] < 1e-12
     np.testing.assert_allclose(
-        found.base_values + found.values.sum(axis=1),
-        found.predictions,
+        explanation.base_values + explanation.values.sum(axis=1),
+        explanation.predictions,
         rtol=0,
         atol=1e-12,
     )
@@ -377,11 +397,9 @@ def test_equals_captum():
             nn.Linear(10, 3),
         )
     ).float()
-    images, baseline = (
-        drawn(ROWS, 1, 12, 12, dtype=torch.float32),
-        drawn(1, 1, 12, 12, seed=1, dtype=torch.float32),
-    )
-    found = pg.explain(
+    images = drawn(ROWS, 1, 12, 12, dtype=torch.float32)
+    baseline = drawn(1, 1, 12, 12, seed=1, dtype=torch.float32)
+    explanation = pg.explain(
         pg.Model(net, segments={"input": "pixels"}),
         images,
         method=pg.methods.DeepLift(baseline=baseline),
@@ -397,7 +415,7 @@ def test_equals_captum():
         theirs = theirs.flatten(1).detach().numpy()
         assert np.abs(theirs).max() > 0.01
         np.testing.assert_allclose(
-            found.values[:, :, target], theirs, rtol=0, atol=1e-6
+            explanation.values[:, :, target], theirs, rtol=0, atol=1e-6
         )
 
 
@@ -410,8 +428,10 @@ class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.rectifier = nn.ReLU(inplace=True)
-        self.convolution, self.dense = nn.Conv2d(1, 3, 3), nn.Linear(27, 6)
-        self.head, self.last = nn.Linear(16, 8), nn.Linear(8, 2)
+        self.convolution = nn.Conv2d(1, 3, 3)
+        self.dense = nn.Linear(27, 6)
+        self.head = nn.Linear(16, 8)
+        self.last = nn.Linear(8, 2)
 
     def encode(self, image: Tensor) -> Tensor:
         hidden = functional.max_pool2d(self.rectifier(self.convolution(image)), 2)
@@ -432,10 +452,13 @@ def shared_inputs() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
 def test_shared_modules_in_place_and_functional_calls(output):
-    net, inputs = seeded(Shared), shared_inputs()
-    found = pg.explain(net, inputs, method="deeplift", scale=output, progress=False)
-    assert found.meta["completeness_gap"] < 1e-10
-    assert np.abs(found.by_modality().values).max(axis=(0, 2)).min() > 1e-4
+    net = seeded(Shared)
+    inputs = shared_inputs()
+    explanation = pg.explain(
+        net, inputs, method="deeplift", scale=output, progress=False
+    )
+    assert explanation.meta["completeness_gap"] < 1e-10
+    assert np.abs(explanation.by_modality().values).max(axis=(0, 2)).min() > 1e-4
     # The two images are not exchangeable: their parts differ as their pixels do.
     swapped = pg.explain(
         net,
@@ -444,39 +467,51 @@ def test_shared_modules_in_place_and_functional_calls(output):
         scale=output,
         progress=False,
     )
-    assert np.abs(swapped.values - found.values).max() > 1e-4
+    assert np.abs(swapped.values - explanation.values).max() > 1e-4
 
 
 def test_a_baseline_of_many_rows_is_their_mean():
-    net, inputs = seeded(Shared), shared_inputs()
-    background = {name: own.flip(0) * 0.5 for name, own in inputs.items()}
+    net = seeded(Shared)
+    inputs = shared_inputs()
+    background = {name: tensor.flip(0) * 0.5 for name, tensor in inputs.items()}
     options = {"method": "deeplift", "random_state": 0, "progress": False}
-    many = explain_with(
+    averaged_explanation = explain_with(
         net, inputs, background=background, baseline="background", **options
     )
-    each = [
+    row_explanations = [
         explain_with(
             net,
             inputs,
-            baseline={name: own[k : k + 1] for name, own in background.items()},
+            baseline={name: tensor[k : k + 1] for name, tensor in background.items()},
             **options,
         )
         for k in range(ROWS)
     ]
     np.testing.assert_allclose(
-        many.values, np.mean([own.values for own in each], axis=0), rtol=0, atol=1e-12
+        averaged_explanation.values,
+        np.mean(
+            [row_explanation.values for row_explanation in row_explanations], axis=0
+        ),
+        rtol=0,
+        atol=1e-12,
     )
     np.testing.assert_allclose(
-        many.base_values, np.mean([own.base_values for own in each], axis=0), atol=1e-12
+        averaged_explanation.base_values,
+        np.mean(
+            [row_explanation.base_values for row_explanation in row_explanations],
+            axis=0,
+        ),
+        atol=1e-12,
     )
-    assert many.meta["baseline_rows"] == ROWS
+    assert averaged_explanation.meta["baseline_rows"] == ROWS
 
 
 def test_fifty_background_rows_are_the_baseline_unless_told_otherwise():
-    net, inputs = seeded(Shared), shared_inputs()
+    net = seeded(Shared)
+    inputs = shared_inputs()
     background = {
-        name: own.repeat(60 // ROWS + 1, *[1] * (own.ndim - 1))
-        for name, own in inputs.items()
+        name: tensor.repeat(60 // ROWS + 1, *[1] * (tensor.ndim - 1))
+        for name, tensor in inputs.items()
     }
     options = {
         "method": "deeplift",
@@ -499,15 +534,18 @@ def test_fifty_background_rows_are_the_baseline_unless_told_otherwise():
 
 
 def test_a_row_does_not_depend_on_the_others():
-    net, inputs = seeded(Shared), shared_inputs()
-    whole = pg.explain(net, inputs, method="deeplift", progress=False)
-    one = pg.explain(
+    net = seeded(Shared)
+    inputs = shared_inputs()
+    full_explanation = pg.explain(net, inputs, method="deeplift", progress=False)
+    row_explanation = pg.explain(
         net,
-        {name: own[3:4] for name, own in inputs.items()},
+        {name: tensor[3:4] for name, tensor in inputs.items()},
         method="deeplift",
         progress=False,
     )
-    np.testing.assert_allclose(one.values[0], whole.values[3], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        row_explanation.values[0], full_explanation.values[3], rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("method", ["deeplift", "integrated_gradients"])
@@ -518,22 +556,23 @@ def test_a_background_of_one_row_has_no_range_to_measure_by(
 ):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(kind)
-    rows, one = torch.randn(40, 3).to(kind), torch.randn(1, 3).to(kind)
-    given = one.repeat(count, 1)
-    found = explain_with(
+    rows = torch.randn(40, 3).to(kind)
+    baseline_row = torch.randn(1, 3).to(kind)
+    repeated_rows = baseline_row.repeat(count, 1)
+    explanation = explain_with(
         net,
         rows,
         method=method,
-        background=given,
+        background=repeated_rows,
         progress=False,
         returns="logits",
-        baseline=given,
+        baseline=repeated_rows,
     )
     with torch.no_grad():
-        difference = (net(rows) - net(one)).numpy()
+        difference = (net(rows) - net(baseline_row)).numpy()
     assert np.abs(difference).max() > 0.5
-    np.testing.assert_allclose(found.values.sum(axis=1), difference, atol=1e-3)
-    assert found.meta["completeness_gap"] < 1e-3
+    np.testing.assert_allclose(explanation.values.sum(axis=1), difference, atol=1e-3)
+    assert explanation.meta["completeness_gap"] < 1e-3
     assert not recwarn.list
 
 
@@ -541,7 +580,8 @@ def test_a_function_without_a_rule_is_told():
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.lstm, self.head = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 1)
+            self.lstm = nn.LSTM(3, 8, batch_first=True)
+            self.head = nn.Linear(8, 1)
 
         def forward(self, series: Tensor) -> Tensor:
             return self.head(self.lstm(series)[0][:, -1])
@@ -551,17 +591,18 @@ def test_a_function_without_a_rule_is_told():
         pg.PermgradWarning,
         match=r"functions without a rule.*Choose method='integrated_gradients'",
     ):
-        found = pg.explain(
+        explanation = pg.explain(
             net, 3 * drawn(ROWS, 5, 3), method="deeplift", progress=False
         )
-    assert found.meta["completeness_gap"] > 0.01
+    assert explanation.meta["completeness_gap"] > 0.01
 
 
 def test_calls_that_differ_between_row_and_baseline_are_told():
     class Branching(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer, self.head = nn.Linear(3, 8), nn.Linear(8, 1)
+            self.layer = nn.Linear(3, 8)
+            self.head = nn.Linear(8, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.layer(x)
@@ -577,7 +618,8 @@ def test_calls_that_differ_between_row_and_baseline_are_told():
 
 
 def test_parts_that_are_compiled_run_as_written():
-    net, inputs = seeded(Shared), shared_inputs()
+    net = seeded(Shared)
+    inputs = shared_inputs()
     expected = pg.explain(net, inputs, method="deeplift", progress=False)
     compiled = []
 
@@ -586,31 +628,37 @@ def test_parts_that_are_compiled_run_as_written():
         return graph.forward
 
     net.head = torch.compile(net.head, backend=backend)
-    found = pg.explain(net, inputs, method="deeplift", progress=False)
-    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-12)
+    explanation = pg.explain(net, inputs, method="deeplift", progress=False)
+    np.testing.assert_allclose(explanation.values, expected.values, rtol=0, atol=1e-12)
     assert not compiled
 
 
 def test_hybrid_paths_add_up():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
+    X = rng.normal(size=(200, 3))
+    y = rng.normal(size=200)
     model = pg.HyNNRegressor(
         preset="fast", image="always", max_epochs=2, random_state=0, progress=False
     ).fit(X, y)
-    found = pg.explain(model, X[:9], method="deeplift", progress=False)
-    assert set(found.parts) == {"tabular", "image"}
+    explanation = pg.explain(model, X[:9], method="deeplift", progress=False)
+    assert set(explanation.parts) == {"tabular", "image"}
     np.testing.assert_allclose(
-        found.parts["tabular"] + found.parts["image"], found.values, atol=1e-12
+        explanation.parts["tabular"] + explanation.parts["image"],
+        explanation.values,
+        atol=1e-12,
     )
-    assert found.meta["completeness_gap"] < 1e-4
-    assert min(np.abs(part).max() for part in found.parts.values()) > 0
+    assert explanation.meta["completeness_gap"] < 1e-4
+    assert (
+        min(np.abs(path_values).max() for path_values in explanation.parts.values()) > 0
+    )
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
 
 
 def test_refusals():
-    net, inputs = seeded(Shared), shared_inputs()
+    net = seeded(Shared)
+    inputs = shared_inputs()
     with pytest.raises(
         pg.InputError, match=r"references must be an integer of at least 1, got 0"
     ):

@@ -85,19 +85,19 @@ def twin(
     """One row, one class, loops over channels and cells; returns the map at the layer's size."""
     net = model.module_
     chain = list(net.image_branch)
-    place = (
+    last_convolution = (
         max(i for i, layer in enumerate(chain) if isinstance(layer, torch.nn.Conv2d))
         + activation
     )
-    one = torch.as_tensor(row, dtype=torch.float64)[None]
-    values = net.renderer(one)
-    for step in chain[: place + 1]:
+    row_tensor = torch.as_tensor(row, dtype=torch.float64)[None]
+    values = net.renderer(row_tensor)
+    for step in chain[: last_convolution + 1]:
         values = step(values)
     layer_output = values
     layer_output.retain_grad()
-    for step in chain[place + 1 :]:
+    for step in chain[last_convolution + 1 :]:
         values = step(values)
-    logits = net.head(torch.cat([net.table_branch(one), values], dim=1))
+    logits = net.head(torch.cat([net.table_branch(row_tensor), values], dim=1))
     score = (
         torch.softmax(logits, dim=1)[0, target]
         if output == "probability"
@@ -105,7 +105,8 @@ def twin(
     )
     score.backward()
     net.zero_grad()
-    A, g = layer_output.detach().numpy()[0], layer_output.grad.numpy()[0]
+    A = layer_output.detach().numpy()[0]
+    g = layer_output.grad.numpy()[0]
     channels, height, width = A.shape
     result = np.zeros((height, width))
     for k in range(channels):
@@ -212,12 +213,12 @@ def test_values_are_the_maps_mass_on_the_features_pixels(model, rows):
     for row in range(4):
         for output in range(3):
             grid = explanation.maps["cam"][row, output].astype(float)
-            for place, columns in enumerate(features.values()):
+            for feature_index, columns in enumerate(features.values()):
                 want = 0.0
                 for column in columns:
                     for i, j in np.argwhere(influence[column] > 0):
                         want += grid[i, j] * influence[column, i, j] / total[i, j]
-                assert explanation.values[row, place, output] == pytest.approx(
+                assert explanation.values[row, feature_index, output] == pytest.approx(
                     want, rel=1e-5, abs=1e-7
                 )
 
@@ -225,10 +226,11 @@ def test_values_are_the_maps_mass_on_the_features_pixels(model, rows):
 def test_mass_on_background_is_reported(model, rows):
     explanation = explained(model, rows)
     mass = explanation.maps["cam"].astype(float).sum(axis=(0, 2, 3))
-    for place, name in enumerate(explanation.outputs):
+    for class_index, name in enumerate(explanation.outputs):
         share = explanation.meta["background_share"][name]
         assert share == pytest.approx(
-            1 - explanation.values[:, :, place].sum() / mass[place], abs=1e-5
+            1 - explanation.values[:, :, class_index].sum() / mass[class_index],
+            abs=1e-5,
         )
         assert 0 < share < 1
 
@@ -306,9 +308,9 @@ def test_an_ignored_image_gives_zeros_and_a_warning(model, rows):
 
 def test_foreign_pictures_have_maps_but_no_feature_values(model, rows):
     foreign = copy.deepcopy(model)
-    own = foreign.module_.renderer
+    model_renderer = foreign.module_.renderer
     foreign.module_.renderer = ForeignRenderer(
-        lambda X: own(torch.as_tensor(X)).numpy(), channels_last=False
+        lambda X: model_renderer(torch.as_tensor(X)).numpy(), channels_last=False
     )
     with pytest.warns(
         PermgradWarning,
@@ -369,15 +371,16 @@ def state(module: torch.nn.Module) -> list[object]:
         "_backward_hooks",
         "_backward_pre_hooks",
     )
-    kept: list[object] = [
-        [len(getattr(part, name)) for name in hooks] for part in module.modules()
+    module_state: list[object] = [
+        [len(getattr(submodule, name)) for name in hooks]
+        for submodule in module.modules()
     ]
-    kept += [part.training for part in module.modules()]
-    kept += [
+    module_state += [submodule.training for submodule in module.modules()]
+    module_state += [
         (p.requires_grad, p.grad is None, p.detach().clone().numpy().tobytes())
         for p in module.parameters()
     ]
-    return kept
+    return module_state
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -395,37 +398,46 @@ def test_no_hook_no_mode_no_gradient_is_left(model, rows, fails, monkeypatch):
 
 
 def test_batches_do_not_matter(model, rows):
-    whole = explained(model, rows, batch_size=1000)
+    full_explanation = explained(model, rows, batch_size=1000)
     for size in (1, 5):
-        part = explained(model, rows, batch_size=size)
-        np.testing.assert_allclose(part.values, whole.values, atol=1e-10)
-        np.testing.assert_allclose(part.maps["cam"], whole.maps["cam"], atol=1e-6)
+        batched_explanation = explained(model, rows, batch_size=size)
+        np.testing.assert_allclose(
+            batched_explanation.values, full_explanation.values, atol=1e-10
+        )
+        np.testing.assert_allclose(
+            batched_explanation.maps["cam"], full_explanation.maps["cam"], atol=1e-6
+        )
 
 
 def test_memory_that_does_not_suffice_halves_the_batch(model, rows, monkeypatch):
-    real, seen = type(model.module_).fuse, []
+    real = type(model.module_).fuse
+    batch_sizes = []
 
     def scarce(self, embeddings):
-        seen.append(len(embeddings["image"]))
-        if seen[-1] > 4:
+        batch_sizes.append(len(embeddings["image"]))
+        if batch_sizes[-1] > 4:
             raise torch.OutOfMemoryError
         return real(self, embeddings)
 
-    whole = explained(model, rows)
+    full_explanation = explained(model, rows)
     monkeypatch.setattr(type(model.module_), "fuse", scarce)
-    part = explained(model, rows, batch_size=16)
-    assert seen[:3] == [16, 8, 4]
-    np.testing.assert_allclose(part.values, whole.values, atol=1e-10)
-    assert part.meta["empty_maps"] == whole.meta["empty_maps"]
+    batched_explanation = explained(model, rows, batch_size=16)
+    assert batch_sizes[:3] == [16, 8, 4]
+    np.testing.assert_allclose(
+        batched_explanation.values, full_explanation.values, atol=1e-10
+    )
+    assert batched_explanation.meta["empty_maps"] == full_explanation.meta["empty_maps"]
 
 
 def test_targets_and_surroundings(model, rows):
     every = explained(model, rows, scale="probability")
-    some = explained(model, rows, scale="probability", target=[2, "blue"])
-    assert some.outputs == ("red", "blue")
+    selected_explanation = explained(
+        model, rows, scale="probability", target=[2, "blue"]
+    )
+    assert selected_explanation.outputs == ("red", "blue")
     # The last of all classes is computed as minus the sum of the others; asked for alone, it is computed itself.
     np.testing.assert_allclose(
-        some.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10
+        selected_explanation.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10
     )
     with torch.inference_mode():
         inside = explained(model, rows, scale="probability")
@@ -439,10 +451,8 @@ def test_targets_and_surroundings(model, rows):
 
 
 def test_any_layer(model, rows):
-    first, last = (
-        explained(model, rows, layer="conv1"),
-        explained(model, rows, layer="conv2"),
-    )
+    first = explained(model, rows, layer="conv1")
+    last = explained(model, rows, layer="conv2")
     assert explained(model, rows).meta["layer"] == "conv2"
     assert explained(model, rows, layer="conv1", upsample="none").maps["cam"].shape[
         2:

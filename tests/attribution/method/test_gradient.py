@@ -57,11 +57,13 @@ def explain(net: nn.Module, rows, **options) -> pg.Explanation:
 @pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_equals_finite_differences(output, signed):
-    net, rows = network(), inputs()
-    found = explain(
+    net = network()
+    rows = inputs()
+    explanation = explain(
         net, rows, scale=output, signed=signed, segments={"image": "pixels"}
     )
-    step, slow = 1e-6, []
+    step = 1e-6
+    slow = []
 
     def outputs(image: Tensor, table: Tensor) -> Tensor:
         with torch.no_grad():
@@ -69,38 +71,42 @@ def test_equals_finite_differences(output, signed):
             return torch.softmax(raw, dim=1) if output == "probability" else raw
 
     for name in ("image", "table"):
-        for place in range(rows[name][0].numel()):
+        for position in range(rows[name][0].numel()):
             ends = []
             for sign in (1, -1):
-                moved = {key: own.clone() for key, own in rows.items()}
-                moved[name].flatten(1)[:, place] += sign * step
+                moved = {key: tensor.clone() for key, tensor in rows.items()}
+                moved[name].flatten(1)[:, position] += sign * step
                 ends.append(outputs(**moved))
             slow.append((ends[0] - ends[1]) / (2 * step))
     slow = torch.stack(slow, dim=1).numpy()
     assert np.abs(slow).max() > 0.01
     np.testing.assert_allclose(
-        found.values, slow if signed else np.abs(slow), rtol=0, atol=1e-8
+        explanation.values, slow if signed else np.abs(slow), rtol=0, atol=1e-8
     )
 
 
 def test_a_linear_model_has_its_weights():
     net = nn.Linear(4, 2).double()
-    found = explain(net, drawn(ROWS, 4), task="regression")
+    explanation = explain(net, drawn(ROWS, 4), task="regression")
     weights = net.weight.detach().numpy().T
     np.testing.assert_allclose(
-        found.values, np.broadcast_to(np.abs(weights), (ROWS, 4, 2)), rtol=0, atol=1e-15
+        explanation.values,
+        np.broadcast_to(np.abs(weights), (ROWS, 4, 2)),
+        rtol=0,
+        atol=1e-15,
     )
-    assert found.additive
+    assert explanation.additive
     # Published: mean over rows, summed by modality, divided by the sum.
     np.testing.assert_allclose(
-        found.by_modality().to_global().values[0],
+        explanation.by_modality().to_global().values[0],
         np.abs(weights).sum(axis=0),
         atol=1e-14,
     )
 
 
 def test_players_are_sums_over_their_positions():
-    net, rows = network(), inputs()
+    net = network()
+    rows = inputs()
     fine = explain(net, rows, segments={"image": "pixels"})
     coarse = explain(net, rows, segments={"image": ("grid", 2)})
     pixels = (
@@ -118,20 +124,20 @@ def test_players_are_sums_over_their_positions():
 
 
 def test_some_targets_are_columns_of_all():
-    net, rows = network(), inputs()
-    every, some = (
-        explain(net, rows, scale="probability"),
-        explain(net, rows, scale="probability", target=[2, 0]),
-    )
+    net = network()
+    rows = inputs()
+    every = explain(net, rows, scale="probability")
+    selected_explanation = explain(net, rows, scale="probability", target=[2, 0])
     np.testing.assert_allclose(
-        some.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15
+        selected_explanation.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15
     )
 
 
 def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
     """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give what the others leave."""
-    net, rows = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double(), drawn(ROWS, 4)
-    found = explain(
+    net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double()
+    rows = drawn(ROWS, 4)
+    explanation = explain(
         net,
         rows,
         task="classification",
@@ -143,7 +149,7 @@ def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
         shares = net(rows)
         slopes = (shares * (1 - shares))[:, None] * net[0].weight.T
     assert (shares.sum(dim=1) - 1).abs().max() > 0.1
-    np.testing.assert_allclose(found.values, slopes.numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(explanation.values, slopes.numpy(), rtol=0, atol=1e-12)
 
 
 def test_one_forward_pass_for_all_outputs():
@@ -156,29 +162,33 @@ def test_one_forward_pass_for_all_outputs():
             return super().forward(image, table)
 
     net = Counting().double()
-    found = explain(net, inputs(), batch_size=ROWS)
+    explanation = explain(net, inputs(), batch_size=ROWS)
     assert calls == [min(4, ROWS), ROWS]  # whether gradients are slopes, and the slopes
-    assert found.meta["gradient_evaluations"] == found.meta["model_rows"] == ROWS
+    assert (
+        explanation.meta["gradient_evaluations"]
+        == explanation.meta["model_rows"]
+        == ROWS
+    )
 
 
 def test_hybrid_network_through_both_paths():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(200, 3)).astype(np.float32), rng.normal(size=200)
+    X = rng.normal(size=(200, 3)).astype(np.float32)
+    y = rng.normal(size=200)
     model = pg.HyNNRegressor(
         preset="fast", max_epochs=2, random_state=0, progress=False
     ).fit(X, y)
-    found = explain(model, X[:5], signed=True)
+    explanation = explain(model, X[:5], signed=True)
     step = 1e-2
-    module, encoded = (
-        copy.deepcopy(model.module_).double(),
-        torch.from_numpy(model.encode_rows(X[:5]).encoded).double(),
-    )
-    for column, name in enumerate(found.names):
+    module = copy.deepcopy(model.module_).double()
+    encoded = torch.from_numpy(model.encode_rows(X[:5]).encoded).double()
+    for column, name in enumerate(explanation.names):
         slow = 0.0
-        for own in model.preprocessor_.columns_of(name):
-            up, down = encoded.clone(), encoded.clone()
-            up[:, own] += step * 1e-4
-            down[:, own] -= step * 1e-4
+        for encoded_column in model.preprocessor_.columns_of(name):
+            up = encoded.clone()
+            down = encoded.clone()
+            up[:, encoded_column] += step * 1e-4
+            down[:, encoded_column] -= step * 1e-4
             with torch.no_grad():
                 slow = (
                     slow
@@ -187,7 +197,7 @@ def test_hybrid_network_through_both_paths():
                     * model.target_scale_
                 )
         np.testing.assert_allclose(
-            found.values[:, column, 0], slow, rtol=1e-3, atol=1e-5
+            explanation.values[:, column, 0], slow, rtol=1e-3, atol=1e-5
         )
 
 
@@ -202,26 +212,28 @@ def test_hybrid_network_through_both_paths():
     ["inference_mode", "no_grad", "frozen", "inputs that want gradients", "float32"],
 )
 def test_works_whatever_the_caller_does(method, caller):
-    net, rows = network(), inputs()
+    net = network()
+    rows = inputs()
     expected = pg.explain(net, rows, method=method, progress=False).values
     if caller == "frozen":
         net.requires_grad_(False)
     if caller == "inputs that want gradients":
-        rows = {name: own.requires_grad_() for name, own in rows.items()}
+        rows = {name: tensor.requires_grad_() for name, tensor in rows.items()}
     if caller == "float32":
-        net, rows = net.float(), {name: own.float() for name, own in rows.items()}
+        net = net.float()
+        rows = {name: tensor.float() for name, tensor in rows.items()}
     context = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}.get(
         caller, torch.enable_grad
     )
     with context():
         if caller == "inference_mode":
-            rows = {name: own + 0 for name, own in rows.items()}
+            rows = {name: tensor + 0 for name, tensor in rows.items()}
             assert rows["image"].is_inference()
-        found = pg.explain(net, rows, method=method, progress=False).values
+        gradient_values = pg.explain(net, rows, method=method, progress=False).values
     atol = 1e-12 if caller != "float32" else 2e-3
-    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+    np.testing.assert_allclose(gradient_values, expected, rtol=0, atol=atol)
     assert all(parameter.grad is None for parameter in net.parameters())
-    assert all(own.grad is None for own in rows.values())
+    assert all(tensor.grad is None for tensor in rows.values())
 
 
 @pytest.mark.parametrize(
@@ -231,17 +243,17 @@ def test_works_whatever_the_caller_does(method, caller):
 def test_half_precision(method, dtype):
     rows = inputs()
     expected = pg.explain(network(), rows, method=method, progress=False).values
-    half = {name: own.to(dtype) for name, own in rows.items()}
-    found = (
+    half = {name: tensor.to(dtype) for name, tensor in rows.items()}
+    half_values = (
         explain_with(
             network().to(dtype), half, method=method, progress=False, max_steps=16
         ).values
         if (method == "integrated_gradients")
         else pg.explain(network().to(dtype), half, method=method, progress=False).values
     )
-    assert np.isfinite(found).all()
+    assert np.isfinite(half_values).all()
     error = 0.02 if dtype is torch.float16 else 0.15
-    assert np.abs(found - expected).max() < error * np.abs(expected).max()
+    assert np.abs(half_values - expected).max() < error * np.abs(expected).max()
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------
@@ -290,9 +302,11 @@ def test_a_network_that_cannot_be_differentiated_is_refused(method):
 )
 @pytest.mark.parametrize("method", ["gradient", "deeplift", "gradcam"])
 def test_too_little_memory_halves_the_batch(method, error, monkeypatch):
-    net, rows = network(), inputs()
-    whole = pg.explain(net, rows, method=method, progress=False)
-    plain, refused = nn.Conv2d.forward, [0]
+    net = network()
+    rows = inputs()
+    full_explanation = pg.explain(net, rows, method=method, progress=False)
+    plain = nn.Conv2d.forward
+    refused = [0]
 
     def forward(self: nn.Conv2d, images: Tensor) -> Tensor:
         if len(images) > 3 and torch.is_grad_enabled():
@@ -303,7 +317,7 @@ def test_too_little_memory_halves_the_batch(method, error, monkeypatch):
     monkeypatch.setattr(nn.Conv2d, "forward", forward)
     cut = pg.explain(net, rows, method=method, progress=False)
     assert refused[0] > 0
-    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(cut.values, full_explanation.values, rtol=0, atol=1e-12)
 
 
 def test_signed_is_checked():

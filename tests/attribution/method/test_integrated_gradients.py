@@ -129,39 +129,37 @@ def twin(
 
 def test_equals_the_papers_formula(smooth, rows):
     explanation = explained(smooth, rows[:3], tolerance=1e-5)
-    encoded, baseline = (
-        smooth.encode_rows(rows[:3]).encoded.astype(np.float64),
-        median_of(smooth),
-    )
+    encoded = smooth.encode_rows(rows[:3]).encoded.astype(np.float64)
+    baseline = median_of(smooth)
     features = smooth.preprocessor_.features("feature")
     for row in range(3):
         for target in range(3):
             want = twin(smooth, encoded[row], baseline, target, 150)
             for path, columns_sum in want.items():
-                own = np.array(
+                feature_sums = np.array(
                     [columns_sum[columns].sum() for columns in features.values()]
                 )
-                assert np.abs(own).max() > 0.01  # precondition: the path matters
+                assert (
+                    np.abs(feature_sums).max() > 0.01
+                )  # precondition: the path matters
                 np.testing.assert_allclose(
-                    explanation.parts[path][row, :, target], own, atol=2e-4
+                    explanation.parts[path][row, :, target], feature_sums, atol=2e-4
                 )
 
 
 def test_kinks_are_integrated_too(model, rows):
     """Rectifiers and max pooling: slopes jump, every rule converges like 1/n."""
     explanation = explained(model, rows[:1], tolerance=0.001)
-    encoded, baseline = (
-        model.encode_rows(rows[:1]).encoded.astype(np.float64),
-        median_of(model),
-    )
+    encoded = model.encode_rows(rows[:1]).encoded.astype(np.float64)
+    baseline = median_of(model)
     columns = list(model.preprocessor_.features("feature").values())
     want = twin(model, encoded[0], baseline, 1, 1000)
-    own = np.array(
+    feature_sums = np.array(
         [(want["tabular"] + want["image"])[block].sum() for block in columns]
     )
     np.testing.assert_allclose(
         explanation.values[0, :, 1],
-        own,
+        feature_sums,
         atol=0.004 * explanation.meta["output_range"][1],
     )
 
@@ -183,12 +181,17 @@ def test_equals_captum(smooth, rows):
     explanation = explained(smooth, rows, tolerance=1e-6, groups={})
     columns = list(smooth.preprocessor_.features("column").values())
     for target in range(3):
-        parts = captum.IntegratedGradients(both).attribute(
+        path_attributions = captum.IntegratedGradients(both).attribute(
             (encoded, encoded), (baseline, baseline), target=target, n_steps=64
         )
-        for part, path in zip(parts, ("tabular", "image"), strict=True):
+        for path_attribution, path in zip(
+            path_attributions, ("tabular", "image"), strict=True
+        ):
             want = np.stack(
-                [part.detach().numpy()[:, block].sum(axis=1) for block in columns],
+                [
+                    path_attribution.detach().numpy()[:, block].sum(axis=1)
+                    for block in columns
+                ],
                 axis=1,
             )
             assert np.abs(want).max() > 0.05
@@ -266,14 +269,16 @@ def test_linear_closed_form():
 def test_completeness(model, rows, baseline, output):
     explanation = explained(model, rows, baseline=baseline, scale=output)
     # The truth is recomputed here from the network alone.
-    own = outputs(model, model.encode_rows(rows).encoded)
+    network_outputs = outputs(model, model.encode_rows(rows).encoded)
     bases = {
-        "zeros": np.zeros((1, own.shape[1] + 4)),
+        "zeros": np.zeros((1, network_outputs.shape[1] + 4)),
         "mean": model.background_.mean(axis=0, dtype=np.float64)[None],
         "median": median_of(model)[None],
     }
     if output == "probability":
-        own = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+        network_outputs = np.exp(network_outputs) / np.exp(network_outputs).sum(
+            axis=1, keepdims=True
+        )
     if baseline != "background":
         base = outputs(model, bases[baseline][:, : model.background_.shape[1]])
         base = (
@@ -282,13 +287,15 @@ def test_completeness(model, rows, baseline, output):
             else np.exp(base) / np.exp(base).sum(axis=1, keepdims=True)
         )
         np.testing.assert_allclose(explanation.base_values, base[0], atol=1e-6)
-    np.testing.assert_allclose(explanation.predictions, own, atol=1e-9)
+    np.testing.assert_allclose(explanation.predictions, network_outputs, atol=1e-9)
     gap = (
-        np.abs(explanation.values.sum(axis=1) + explanation.base_values - own)
+        np.abs(
+            explanation.values.sum(axis=1) + explanation.base_values - network_outputs
+        )
         / explanation.meta["output_range"]
     )
     assert (
-        np.abs(own - explanation.base_values).max() > 0.05
+        np.abs(network_outputs - explanation.base_values).max() > 0.05
     )  # precondition: there is something to explain
     assert gap.max() == pytest.approx(explanation.meta["completeness_gap"], abs=1e-9)
     assert gap.max() <= 0.002
@@ -318,20 +325,21 @@ def test_an_unused_column_gets_exactly_zero(model, rows):
 
 def test_equal_functions_have_equal_attributions(model, rows):
     """Implementation invariance: hidden units swapped and scaled, the function is the same."""
-    other = copy.deepcopy(model)
-    net = other.module_
+    swapped_model = copy.deepcopy(model)
+    net = swapped_model.module_
     with torch.no_grad():
-        first, second = net.table_branch.layers[0], net.head[0]
+        first = net.table_branch.layers[0]
+        second = net.head[0]
         order = torch.arange(7, -1, -1)
         first.weight.copy_(first.weight[order] * 4)
         first.bias.copy_(first.bias[order] * 4)
         second.weight[:, :8] = second.weight[:, :8][:, order] / 4
     encoded = model.encode_rows(rows).encoded
     np.testing.assert_allclose(
-        outputs(other, encoded), outputs(model, encoded), atol=1e-12
+        outputs(swapped_model, encoded), outputs(model, encoded), atol=1e-12
     )
     np.testing.assert_allclose(
-        explained(other, rows).values, explained(model, rows).values, atol=1e-10
+        explained(swapped_model, rows).values, explained(model, rows).values, atol=1e-10
     )
 
 
@@ -370,17 +378,21 @@ def test_the_median_row_keeps_levels_whole(rows, levels, seed):
 
 
 def test_given_rows_are_baselines(model, rows):
-    one = explained(model, rows, baseline=rows.iloc[[3]])
-    assert one.meta["baseline"] == "a row given by the user"
-    np.testing.assert_allclose(one.base_values, one.predictions[3], atol=1e-9)
+    row_explanation = explained(model, rows, baseline=rows.iloc[[3]])
+    assert row_explanation.meta["baseline"] == "a row given by the user"
+    np.testing.assert_allclose(
+        row_explanation.base_values, row_explanation.predictions[3], atol=1e-9
+    )
     series = explained(model, rows, baseline=rows.iloc[3])
-    np.testing.assert_allclose(series.values, one.values)
+    np.testing.assert_allclose(series.values, row_explanation.values)
     # Several rows are averaged: the mean of the single results.
     two = explained(model, rows, baseline=rows.iloc[[3, 4]], tolerance=1e-3)
-    other = explained(model, rows, baseline=rows.iloc[[4]], tolerance=1e-3)
+    second_explanation = explained(model, rows, baseline=rows.iloc[[4]], tolerance=1e-3)
     assert two.meta["baseline"] == "average over 2 rows given by the user"
     bound = 0.004 * max(two.meta["output_range"])
-    np.testing.assert_allclose(two.values, (one.values + other.values) / 2, atol=bound)
+    np.testing.assert_allclose(
+        two.values, (row_explanation.values + second_explanation.values) / 2, atol=bound
+    )
 
 
 def test_the_background_is_the_users_where_given(model, rows):
@@ -398,14 +410,20 @@ def test_the_background_is_the_users_where_given(model, rows):
 
 def test_errors_are_parts_of_the_range_over_the_background_that_is_given(model, rows):
     background = table(12, seed=5)[0]
-    given = explained(model, rows, baseline="zeros", background=background).meta[
+    given_range = explained(model, rows, baseline="zeros", background=background).meta[
         "output_range"
     ]
-    own = explained(model, rows, baseline="zeros").meta["output_range"]
+    training_range = explained(model, rows, baseline="zeros").meta["output_range"]
     encoded = model.encode_rows(background).encoded
-    seen = outputs(model, np.concatenate([encoded, np.zeros_like(encoded[:1])]))
-    np.testing.assert_allclose(given, np.ptp(seen, axis=0), rtol=1e-9)
-    assert np.min(np.array(own) / given) > 1.05, "the training rows reach further"
+    background_outputs = outputs(
+        model, np.concatenate([encoded, np.zeros_like(encoded[:1])])
+    )
+    np.testing.assert_allclose(
+        given_range, np.ptp(background_outputs, axis=0), rtol=1e-9
+    )
+    assert np.min(np.array(training_range) / given_range) > 1.05, (
+        "the training rows reach further"
+    )
 
 
 def test_bad_options(model, rows):
@@ -441,20 +459,20 @@ def test_foreign_pictures_are_refused(model, rows):
 
 
 def test_a_row_does_not_depend_on_its_neighbours_or_on_batches(model, rows):
-    whole = explained(model, rows, batch_size=1000)
+    full_explanation = explained(model, rows, batch_size=1000)
     for options in ({"batch_size": 1}, {"batch_size": 7}):
         np.testing.assert_allclose(
-            explained(model, rows, **options).values, whole.values, atol=1e-10
+            explained(model, rows, **options).values,
+            full_explanation.values,
+            atol=1e-10,
         )
     alone = explained(model, rows[4:5])
-    np.testing.assert_allclose(alone.values[0], whole.values[4], atol=1e-10)
+    np.testing.assert_allclose(alone.values[0], full_explanation.values[4], atol=1e-10)
 
 
 def test_steps_follow_the_need(model, rows):
-    rough, fine = (
-        explained(model, rows, tolerance=0.05),
-        explained(model, rows, tolerance=0.0005),
-    )
+    rough = explained(model, rows, tolerance=0.05)
+    fine = explained(model, rows, tolerance=0.0005)
     assert rough.meta["mean_steps"] < fine.meta["mean_steps"]
     assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
     assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 1024
@@ -481,10 +499,12 @@ def test_one_path_alone(path, rows):
 
 def test_targets_and_complement(model, rows):
     every = explained(model, rows, scale="probability", tolerance=0, max_steps=16)
-    some = explained(
+    selected_explanation = explained(
         model, rows, scale="probability", target=["red"], tolerance=0, max_steps=16
     )
-    np.testing.assert_allclose(some.values[:, :, 0], every.values[:, :, 2], atol=1e-10)
+    np.testing.assert_allclose(
+        selected_explanation.values[:, :, 0], every.values[:, :, 2], atol=1e-10
+    )
     with torch.inference_mode():
         inside = explained(model, rows, scale="probability", tolerance=0, max_steps=16)
     np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
@@ -494,23 +514,23 @@ def test_an_output_without_any_graph_has_zero_gradients():
     leaf = torch.ones(2, 3, requires_grad=True)
     assert not output_gradients(torch.ones(2, 2), [0, 1], [leaf])[0].any()
     unused = torch.ones(2, 3, requires_grad=True)
-    found = output_gradients(leaf.sum(dim=1, keepdim=True), [0], [leaf, unused])
-    assert bool((found[0] == 1).all())
-    assert not found[1].any()
+    gradients = output_gradients(leaf.sum(dim=1, keepdim=True), [0], [leaf, unused])
+    assert bool((gradients[0] == 1).all())
+    assert not gradients[1].any()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 50))
 def test_batches_cover_everything_once(count, size, enough):
-    seen: list[int] = []
+    covered_rows: list[int] = []
 
     def work(part: slice) -> None:
         if part.stop - part.start > enough:
             raise MemoryError
-        seen.extend(range(part.start, part.stop))
+        covered_rows.extend(range(part.start, part.stop))
 
     used = in_batches(count, size, work)
-    assert seen == list(range(count))
+    assert covered_rows == list(range(count))
     assert used <= max(size, 1)
 
 

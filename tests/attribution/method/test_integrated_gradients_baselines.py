@@ -35,7 +35,7 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 @pytest.fixture(scope="module")
 def model() -> pg.HyNNClassifier:
     X, y = table(300)
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         preset={"base": "fast", "background_size": 120},
         image="always",
         network=NETWORK,
@@ -44,8 +44,8 @@ def model() -> pg.HyNNClassifier:
         random_state=0,
         progress=False,
     ).fit(X, y)
-    found.module_.double()
-    return found
+    estimator.module_.double()
+    return estimator
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_the_mean_and_the_median_of_a_class(model, rows):
 
 def test_classes_that_are_numbers():
     X, y = table(120)
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         preset="fast",
         image="always",
         network=NETWORK,
@@ -135,8 +135,8 @@ def test_classes_that_are_numbers():
         random_state=0,
         progress=False,
     ).fit(X, np.where(y == "green", 7, 3))
-    by_name = explained(found, X[:3], baseline="class:7")
-    by_value = explained(found, X[:3], baseline="background", reference_class=7)
+    by_name = explained(estimator, X[:3], baseline="class:7")
+    by_value = explained(estimator, X[:3], baseline="background", reference_class=7)
     np.testing.assert_array_equal(by_name.values, by_value.values)
 
 
@@ -184,7 +184,7 @@ def test_bad_choices(model, rows, options, message):
 
 def test_a_regression_has_no_classes():
     X, _ = table(80)
-    found = pg.HyNNRegressor(
+    estimator = pg.HyNNRegressor(
         preset="fast",
         image="always",
         network=NETWORK,
@@ -197,7 +197,7 @@ def test_a_regression_has_no_classes():
         InputError,
         match="A reference class needs a classifier, and the model is a regression",
     ):
-        explained(found.fit(X, X["a"]), X[:3], baseline="class:x")
+        explained(estimator.fit(X, X["a"]), X[:3], baseline="class:x")
 
 
 # ---- inputs and summaries --------------------------------------------------------------------------------------------
@@ -215,17 +215,18 @@ def check_sums(model, inputs: pg.Explanation, features: pg.Explanation) -> None:
             rtol=1e-9,
             atol=1e-12,
         )
-        for path, part in features.parts.items():
+        for path, path_values in features.parts.items():
             np.testing.assert_allclose(
                 inputs.parts[path][:, columns].sum(axis=1),
-                part[:, position],
+                path_values[:, position],
                 rtol=1e-9,
                 atol=1e-12,
             )
 
 
 def test_encoded_inputs_sum_to_features(model, rows, tmp_path):
-    inputs, features = explained(model, rows, players="encoded"), explained(model, rows)
+    inputs = explained(model, rows, players="encoded")
+    features = explained(model, rows)
     assert len(inputs.names) == 5
     check_sums(model, inputs, features)
     np.testing.assert_array_equal(
@@ -295,12 +296,12 @@ def test_the_example_on_bank(script):
     check_sums(model, inputs, features)
     # Gaps close by construction; single values are compared with many plain gradients, and with Captum's errors.
     pytest.importorskip("captum")
-    some = rows[:150]
-    truth = module.reference(model, some, target, 2000)
-    own = np.abs(inputs.values[:150, :, 0] - truth).max(axis=1)
-    peer = np.abs(module.captum(model, some, target) - truth).max(axis=1)
-    assert own.mean() < peer.mean()
-    assert own.max() < 0.005 * spread
+    example_rows = rows[:150]
+    truth = module.reference(model, example_rows, target, 2000)
+    permgrad_errors = np.abs(inputs.values[:150, :, 0] - truth).max(axis=1)
+    peer = np.abs(module.captum(model, example_rows, target) - truth).max(axis=1)
+    assert permgrad_errors.mean() < peer.mean()
+    assert permgrad_errors.max() < 0.005 * spread
 
 
 @pytest.mark.slow
@@ -330,8 +331,9 @@ def test_both_paths_on_bank(hybrid_on_bank, baseline):
 def hybrid_on_bank():
     data = pg.load_dataset("bank")
     frame = data.frame.sample(2500, random_state=0).reset_index(drop=True)
-    X, y = frame.drop(columns=data.target), frame[data.target].to_numpy()
-    found = pg.HyNNClassifier(
+    X = frame.drop(columns=data.target)
+    y = frame[data.target].to_numpy()
+    estimator = pg.HyNNClassifier(
         preset="fast", image="always", max_epochs=4, random_state=0, progress=False
     )
-    return found.fit(X[:2300], y[:2300]), X[2300:].reset_index(drop=True)
+    return estimator.fit(X[:2300], y[:2300]), X[2300:].reset_index(drop=True)

@@ -32,32 +32,44 @@ def test_pairs_are_what_two_replacements_do_beyond_each():
     plain = explain_with(
         model, ROWS, TARGETS, method="permutation", **{**CALL, "order": 1}
     )
-    both = explain_with(model, ROWS, TARGETS, method="permutation", **CALL)
-    assert both.names[:5] == plain.names
-    assert both.values[:5].tolist() == plain.values.tolist()
-    for place, (one, other) in enumerate(both.members[5:], 5):
+    pair_explanation = explain_with(model, ROWS, TARGETS, method="permutation", **CALL)
+    assert pair_explanation.names[:5] == plain.names
+    assert pair_explanation.values[:5].tolist() == plain.values.tolist()
+    for pair_index, (first_player, second_player) in enumerate(
+        pair_explanation.members[5:], 5
+    ):
         beyond = [
-            growth((one, other), repeat)
-            - growth((one,), repeat)
-            - growth((other,), repeat)
+            growth((first_player, second_player), repeat)
+            - growth((first_player,), repeat)
+            - growth((second_player,), repeat)
             for repeat in range(4)
         ]
-        assert both.values[place, 0] == pytest.approx(np.mean(beyond), abs=1e-12)
-    assert both.ranking(order=2)[0] == "x0 × x1"
-    assert both.values[5, 0] < 0, "without one of them, the other is worth less"
-    assert both.p_adjusted[5, 0] < 0.1
-    unused = [place for place, each in enumerate(both.members) if 4 in each]
-    assert (both.values[unused] == 0).all()
-    assert (both.p_values[unused] == 1).all()
-    assert both.meta["interactions"] == {
+        assert pair_explanation.values[pair_index, 0] == pytest.approx(
+            np.mean(beyond), abs=1e-12
+        )
+    assert pair_explanation.ranking(order=2)[0] == "x0 × x1"
+    assert pair_explanation.values[5, 0] < 0, (
+        "without one of them, the other is worth less"
+    )
+    assert pair_explanation.p_adjusted[5, 0] < 0.1
+    unused = [
+        interaction_index
+        for interaction_index, players in enumerate(pair_explanation.members)
+        if 4 in players
+    ]
+    assert (pair_explanation.values[unused] == 0).all()
+    assert (pair_explanation.p_values[unused] == 1).all()
+    assert pair_explanation.meta["interactions"] == {
         "order": 2, "kind": "loss", "index": "Moebius", "candidates": 10, "looked_at": 10, "share": 1.0,
         "left_out": 0, "bound": 0.0,
     }  # fmt: skip
 
 
 def test_three_players_are_the_transform_of_their_effects():
-    both = explain_with(model, ROWS, TARGETS, method="permgrad", **{**CALL, "order": 3})
-    place = both.names.index("x0 × x1 × x2")
+    interaction_explanation = explain_with(
+        model, ROWS, TARGETS, method="permgrad", **{**CALL, "order": 3}
+    )
+    interaction_index = interaction_explanation.names.index("x0 × x1 × x2")
     signs = {
         (0, 1, 2): 1,
         (0, 1): -1,
@@ -67,15 +79,17 @@ def test_three_players_are_the_transform_of_their_effects():
         (1,): 1,
         (2,): 1,
     }
-    wanted = np.mean(
+    expected_effect = np.mean(
         [
-            sum(sign * growth(some, repeat) for some, sign in signs.items())
+            sum(sign * growth(subset, repeat) for subset, sign in signs.items())
             for repeat in range(4)
         ]
     )
-    assert both.values[place, 0] == pytest.approx(wanted, abs=1e-12)
-    assert abs(wanted) > 0.01
-    assert both.to_frame()["order"].max() == 3
+    assert interaction_explanation.values[interaction_index, 0] == pytest.approx(
+        expected_effect, abs=1e-12
+    )
+    assert abs(expected_effect) > 0.01
+    assert interaction_explanation.to_frame()["order"].max() == 3
 
 
 def test_inputs_of_a_network_and_a_hybrid_network_interact():
@@ -89,10 +103,10 @@ def test_inputs_of_a_network_and_a_hybrid_network_interact():
         "table": rng.normal(size=(80, 2)).astype("float32"),
     }
     y = Pair()(*map(torch.as_tensor, inputs.values())).numpy()[:, 0]
-    both = explain_with(Pair(), inputs, y, groups="modality", **CALL)
-    assert both.names == ("picture", "table", "picture × table")
-    assert both.modality[2] == "picture+table"
-    assert both.p_values[2, 0] < 0.01
+    pair_explanation = explain_with(Pair(), inputs, y, groups="modality", **CALL)
+    assert pair_explanation.names == ("picture", "table", "picture × table")
+    assert pair_explanation.modality[2] == "picture+table"
+    assert pair_explanation.p_values[2, 0] < 0.01
     mixed = explain_with(Pair(), inputs, y, segments=("grid", 2), **CALL)
     assert mixed.ranking(order=2)[0].startswith("picture[")
     frame = rng.normal(size=(80, 3))
@@ -120,29 +134,31 @@ def test_screening_finds_the_largest_pair_and_bounds_the_rest():
         pairs="all",
         **options,
     )
-    some = explain_with(
+    screened = explain_with(
         lambda table: model(table) + table[:, 5:].sum(axis=1),
         rows,
         y,
         pairs=8,
         **options,
     )
-    facts = some.meta["interactions"]
+    facts = screened.meta["interactions"]
     assert (
         facts["candidates"],
         facts["looked_at"],
         facts["left_out"],
         facts["pilot_rows"],
     ) == (66, 8, 58, 150)
-    assert some.ranking(order=2)[0] == every.ranking(order=2)[0] == "x0 × x1"
-    for name in some.ranking(order=2):
-        places = some.names.index(name), every.names.index(name)
-        assert some.values[places[0]] == every.values[places[1]]
+    assert screened.ranking(order=2)[0] == every.ranking(order=2)[0] == "x0 × x1"
+    for name in screened.ranking(order=2):
+        pair_indices = screened.names.index(name), every.names.index(name)
+        assert screened.values[pair_indices[0]] == every.values[pair_indices[1]]
     left_out = [
-        place for place, name in enumerate(every.names) if name not in some.names
+        pair_index
+        for pair_index, name in enumerate(every.names)
+        if name not in screened.names
     ]
     assert np.abs(every.values[left_out]).max() < facts["bound"]
-    assert some.p_adjusted[some.names.index("x0 × x1"), 0] == pytest.approx(
+    assert screened.p_adjusted[screened.names.index("x0 × x1"), 0] == pytest.approx(
         every.p_adjusted[every.names.index("x0 × x1"), 0]
     )
 

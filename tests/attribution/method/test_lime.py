@@ -29,18 +29,20 @@ def draw(rows: int, players: int = 6, seed: int = 1) -> Tensor:
     )
 
 
-NET, ROWS, BACKGROUND = make_net(), draw(9), draw(30, seed=2)
+NET = make_net()
+ROWS = draw(9)
+BACKGROUND = draw(30, seed=2)
 
 
 def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanation:
-    given = {
+    call_options = {
         "background": BACKGROUND,
         "random_state": 0,
         "progress": False,
         "samples": 200,
     }
-    given |= {"neighbourhood": "coalition", **options}
-    return explain_with(net, rows, method="lime", **given)
+    call_options |= {"neighbourhood": "coalition", **options}
+    return explain_with(net, rows, method="lime", **call_options)
 
 
 # ---- the regression --------------------------------------------------------------------------------------------------
@@ -60,14 +62,14 @@ def design(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_coefficients_equal_scikit_learn(ridge):
     coordinates, weights, outputs = design()
     coefficients, _, explained = Surrogate(coordinates, weights, ridge).solve(outputs)
-    other = Ridge(alpha=ridge).fit(coordinates, outputs, sample_weight=weights)
-    np.testing.assert_allclose(coefficients.T, other.coef_, atol=1e-10)
+    ridge_model = Ridge(alpha=ridge).fit(coordinates, outputs, sample_weight=weights)
+    np.testing.assert_allclose(coefficients.T, ridge_model.coef_, atol=1e-10)
     for column in range(3):
-        one = Ridge(alpha=ridge).fit(
+        column_model = Ridge(alpha=ridge).fit(
             coordinates, outputs[:, column], sample_weight=weights
         )
         assert explained[column] == pytest.approx(
-            one.score(coordinates, outputs[:, column], sample_weight=weights)
+            column_model.score(coordinates, outputs[:, column], sample_weight=weights)
         )
 
 
@@ -87,10 +89,14 @@ def test_errors_equal_the_sandwich_written_out():
 
 def test_errors_tell_the_spread_over_designs():
     """The coefficients of many designs scatter as much as each says of itself."""
-    found = [explain(random_state=seed, samples=300) for seed in range(40)]
-    scatter = np.std([one.values for one in found], axis=0, ddof=1)
-    told = np.sqrt(np.mean([one.std_error**2 for one in found], axis=0))
-    assert 0.85 < np.median(scatter / told) < 1.15
+    explanations = [explain(random_state=seed, samples=300) for seed in range(40)]
+    scatter = np.std(
+        [explanation.values for explanation in explanations], axis=0, ddof=1
+    )
+    reported_errors = np.sqrt(
+        np.mean([explanation.std_error**2 for explanation in explanations], axis=0)
+    )
+    assert 0.85 < np.median(scatter / reported_errors) < 1.15
 
 
 # ---- the method ------------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ def test_errors_tell_the_spread_over_designs():
 
 def test_equals_the_twin_of_one_row():
     """Everything but the draws is written again, slowly: neighbours, distances, kernel, regression."""
-    found = explain(target=1, samples=80)
+    explanation = explain(target=1, samples=80)
 
     class Asked:
         donors, seed, space = (BACKGROUND,), 0, type("P", (), {"names": range(6)})
@@ -108,37 +114,45 @@ def test_equals_the_twin_of_one_row():
     assert set(coordinates[1:].sum(axis=1)) > {2.0, 3.0, 4.0}
     assert (coordinates[1::2][:39] + coordinates[2::2] == 1).all()
     for row in (0, 5):
-        neighbours, weights, outputs = [], [], []
-        for kept, donor in zip(coordinates, donors, strict=True):
+        neighbours = []
+        weights = []
+        outputs = []
+        for kept_mask, donor in zip(coordinates, donors, strict=True):
             neighbour = [
-                ROWS[row, j].item() if kept[j] else BACKGROUND[donor, j].item()
+                ROWS[row, j].item() if kept_mask[j] else BACKGROUND[donor, j].item()
                 for j in range(6)
             ]
-            distance = sum((1 - own) ** 2 for own in kept) ** 0.5
+            distance = sum((1 - is_kept) ** 2 for is_kept in kept_mask) ** 0.5
             weights.append(np.sqrt(np.exp(-(distance**2) / (0.75 * 6**0.5) ** 2)))
-            neighbours.append(kept)
+            neighbours.append(kept_mask)
             outputs.append(
                 NET(torch.tensor([neighbour], dtype=torch.float64))[0, 1].item()
             )
         twin = Ridge(alpha=1.0).fit(
             np.array(neighbours), np.array(outputs), sample_weight=np.array(weights)
         )
-        np.testing.assert_allclose(found.values[row, :, 0], twin.coef_, atol=1e-10)
+        np.testing.assert_allclose(
+            explanation.values[row, :, 0], twin.coef_, atol=1e-10
+        )
         score = twin.score(
             np.array(neighbours), np.array(outputs), sample_weight=np.array(weights)
         )
-        assert found.meta["local_r2"][row][0] == pytest.approx(score)
+        assert explanation.meta["local_r2"][row][0] == pytest.approx(score)
 
 
 def test_linear_networks_have_closed_forms():
     net = nn.Linear(6, 1).double()
     weight = net.weight[0].detach()
     single = BACKGROUND[:1]
-    kept = explain(net=net, background=single, ridge=0.0, task="regression")
-    np.testing.assert_allclose(
-        kept.values[:, :, 0], (weight * (ROWS - single)).numpy(), atol=1e-10
+    coalition_explanation = explain(
+        net=net, background=single, ridge=0.0, task="regression"
     )
-    np.testing.assert_allclose(kept.meta["local_r2_mean"], 1)
+    np.testing.assert_allclose(
+        coalition_explanation.values[:, :, 0],
+        (weight * (ROWS - single)).numpy(),
+        atol=1e-10,
+    )
+    np.testing.assert_allclose(coalition_explanation.meta["local_r2_mean"], 1)
     moved = explain(net=net, ridge=0.0, neighbourhood="gaussian", task="regression")
     want = (weight * BACKGROUND.std(dim=0, correction=0)).numpy()
     np.testing.assert_allclose(moved.values[:, :, 0], np.tile(want, (9, 1)), atol=1e-10)
@@ -148,20 +162,26 @@ def test_linear_networks_have_closed_forms():
 def test_unused_players_get_exactly_zero(neighbourhood):
     net = make_net().float()
     net[0].weight.data[:, 4] = 0
-    found = explain(
+    explanation = explain(
         ROWS.float(), net, background=BACKGROUND.float(), neighbourhood=neighbourhood
     )
-    for array, number in ((found.values, 0), (found.std_error, 0), (found.p_values, 1)):
+    for array, number in (
+        (explanation.values, 0),
+        (explanation.std_error, 0),
+        (explanation.p_values, 1),
+    ):
         np.testing.assert_array_equal(array[:, 4], number)
-    assert (np.delete(found.values, 4, axis=1) != 0).all()
+    assert (np.delete(explanation.values, 4, axis=1) != 0).all()
 
 
 @pytest.mark.parametrize("neighbourhood", ["coalition", "gaussian"])
 def test_a_row_is_explained_alike_whoever_stands_beside_it(neighbourhood):
-    whole = explain(neighbourhood=neighbourhood)
+    full_explanation = explain(neighbourhood=neighbourhood)
     alone = explain(ROWS[[3]], neighbourhood=neighbourhood)
-    np.testing.assert_allclose(alone.values[0], whole.values[3], atol=1e-12)
-    np.testing.assert_allclose(alone.std_error[0], whole.std_error[3], atol=1e-12)
+    np.testing.assert_allclose(alone.values[0], full_explanation.values[3], atol=1e-12)
+    np.testing.assert_allclose(
+        alone.std_error[0], full_explanation.std_error[3], atol=1e-12
+    )
 
 
 def test_pictures_and_codes():
@@ -169,7 +189,8 @@ def test_pictures_and_codes():
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)
-            self.embedding, self.head = nn.Embedding(3, 2), nn.Linear(2 + 16, 2)
+            self.embedding = nn.Embedding(3, 2)
+            self.head = nn.Linear(2 + 16, 2)
 
         def forward(self, codes: Tensor, picture: Tensor) -> Tensor:
             return self.head(
@@ -177,14 +198,14 @@ def test_pictures_and_codes():
             )
 
     rows = {"codes": torch.randint(0, 3, (8, 1)), "picture": torch.randn(8, 1, 4, 4)}
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Both(), segments={"picture": ("grid", 2)}),
         rows,
         method=pg.methods.Lime(samples=100),
         progress=False,
     )
-    assert len(found.names) == 1 + 4
-    assert np.abs(found.values).max() > 0.1
+    assert len(explanation.names) == 1 + 4
+    assert np.abs(explanation.values).max() > 0.1
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------
@@ -200,19 +221,19 @@ def test_costs_are_counted(monkeypatch):
         return plain(self, tensor)
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    found = explain()
-    probes = evaluated - found.meta["model_rows"]
+    explanation = explain()
+    probes = evaluated - explanation.meta["model_rows"]
     # 18 rows show the rounding. Reading the form takes one look at the rows, and five at eight of them, which tell
     # whether they depend on chance or on each other, and the same of four rows mixed of them; all players are used, so
     # that one trial each is enough. One and two rows tell what memory a row takes,
     # and eight asked thrice whether the network remembers. Two rows are a call as its user makes it, before all others.
     assert 0 <= probes <= len(ROWS) + 5 * 8 + (8 + 4) + 4 + 3 + 3 * 8 + 2
-    assert found.meta["model_rows"] == 9 + 30 + 18 + 9 * 200 + 9 * 6
+    assert explanation.meta["model_rows"] == 9 + 30 + 18 + 9 * 200 + 9 * 6
 
 
 @pytest.mark.parametrize("largest", [1, 50])
 def test_out_of_memory_is_lived_with(monkeypatch, largest):
-    whole = explain()
+    full_explanation = explain()
     plain = nn.Linear.forward
 
     def forward(self, tensor):
@@ -222,7 +243,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
     monkeypatch.setattr("permgrad.attribution.subject.network._PROBE_ROWS", 1)
-    np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
+    np.testing.assert_allclose(explain().values, full_explanation.values, atol=1e-12)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -262,61 +283,61 @@ def test_the_neighbourhood_fits_the_players():
     net = nn.Linear(4, 1)
 
     def chosen(rows: Tensor, **options) -> tuple[str, int]:
-        found = explain_with(
+        explanation = explain_with(
             net, rows, method="lime", random_state=0, progress=False, **options
         )
-        return found.meta["neighbourhood"], found.meta["samples"]
+        return explanation.meta["neighbourhood"], explanation.meta["samples"]
 
     assert chosen(numbers) == ("gaussian", 1000)
     assert chosen(levels) == ("coalition", 1000)
     assert chosen(numbers, groups={"pair": ["input[0]", "input[1]"]})[0] == "coalition"
     wide = nn.Linear(40, 1)
-    found = pg.explain(
+    wide_explanation = pg.explain(
         wide, torch.randn(30, 40), method="lime", random_state=0, progress=False
     )
-    assert found.meta["samples"] == 2000
+    assert wide_explanation.meta["samples"] == 2000
 
 
 def test_a_constant_column_changes_nothing():
     """It is no level: the other players keep their neighbourhood, and it gets exactly 0."""
     numbers = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
-    three, four = nn.Linear(3, 1), nn.Linear(4, 1)
+    three = nn.Linear(3, 1)
+    four = nn.Linear(4, 1)
     with torch.no_grad():
-        four.weight[:, :3], four.weight[:, 3], four.bias[:] = (
-            three.weight,
-            5.0,
-            three.bias,
-        )
+        four.weight[:, :3] = three.weight
+        four.weight[:, 3] = 5.0
+        four.bias[:] = three.bias
     seven = torch.cat([numbers, torch.full((40, 1), 7.0)], dim=1)
 
     def found(net: nn.Module, rows: Tensor, background: Tensor) -> pg.Explanation:
-        given = {
+        call_options = {
             "method": "lime",
             "random_state": 0,
             "progress": False,
             "task": "regression",
             "ridge": 0.0,
         }
-        return explain_with(net, rows, background=background, **given)
+        return explain_with(net, rows, background=background, **call_options)
 
-    without, beside = found(three, numbers[:5], numbers), found(four, seven[:5], seven)
-    assert without.meta["neighbourhood"] == beside.meta["neighbourhood"] == "gaussian"
+    without = found(three, numbers[:5], numbers)
+    widened = found(four, seven[:5], seven)
+    assert without.meta["neighbourhood"] == widened.meta["neighbourhood"] == "gaussian"
     assert (
         without.meta["quantity"]
         == "change per standard deviation in a linear model around the row"
     )
     assert np.abs(without.values).max() > 0.1, "the precondition"
-    np.testing.assert_allclose(beside.values[:, :3], without.values, rtol=1e-4)
-    assert (beside.values[:, 3] == 0).all()
+    np.testing.assert_allclose(widened.values[:, :3], without.values, rtol=1e-4)
+    assert (widened.values[:, 3] == 0).all()
     for background in (
         seven[:1],
         torch.cat([numbers, torch.full((40, 1), 6.0)], dim=1),
     ):
-        kept = found(four, seven[:5], background)
-        assert kept.meta["neighbourhood"] == "coalition", (
+        coalition_explanation = found(four, seven[:5], background)
+        assert coalition_explanation.meta["neighbourhood"] == "coalition", (
             "another constant than the rows' own is a baseline"
         )
         assert (
-            kept.meta["quantity"]
+            coalition_explanation.meta["quantity"]
             == "effect of keeping the feature in a linear model around the row"
         )

@@ -107,11 +107,11 @@ def predict(model, as_table, as_image, zeroed=None) -> torch.Tensor:
 
 def row_losses(model, probabilities: torch.Tensor, y: np.ndarray) -> np.ndarray:
     if hasattr(model, "classes_"):
-        place = [list(model.classes_).index(label) for label in y]
+        class_indices = [list(model.classes_).index(label) for label in y]
         return np.array(
             [
                 -math.log(float(row[k]))
-                for row, k in zip(probabilities, place, strict=True)
+                for row, k in zip(probabilities, class_indices, strict=True)
             ]
         )
     return np.array(
@@ -127,7 +127,7 @@ def slow_permutation(
         test = torch.as_tensor(model.encode_rows(X).encoded).double()
         before = row_losses(model, predict(model, test, test), y)
         classes = list(model.classes_) if hasattr(model, "classes_") else ["all"]
-        found: dict[str, dict[str, float]] = {label: {} for label in classes}
+        mean_deltas: dict[str, dict[str, float]] = {label: {} for label in classes}
         for column, feature in enumerate(X.columns):
             deltas: dict[str, list[float]] = {label: [] for label in classes}
             for repeat in range(repeats):
@@ -145,8 +145,8 @@ def slow_permutation(
                     )
                     deltas[label].append(np.mean(after[index]) - np.mean(before[index]))
             for label in classes:
-                found[label][feature] = float(np.mean(deltas[label]))
-    return found
+                mean_deltas[label][feature] = float(np.mean(deltas[label]))
+    return mean_deltas
 
 
 def slow_heatmap(
@@ -183,24 +183,25 @@ def slow_gradcam(
 ) -> dict[str, dict[str, float]]:
     """Notebook section 6.2, ``get_normalized_heatmap_metrics``: mean over all rows for each class."""
     classes = list(model.classes_) if hasattr(model, "classes_") else ["all"]
-    pixels, positions = model.module_.renderer.height, model.module_.renderer.positions
-    found: dict[str, dict[str, list[float]]] = {
+    pixels = model.module_.renderer.height
+    positions = model.module_.renderer.positions
+    cell_values: dict[str, dict[str, list[float]]] = {
         label: {feature: [] for feature in X.columns} for label in classes
     }
     for row in torch.as_tensor(model.encode_rows(X).encoded).double():
         for index, label in enumerate(classes):
             heat = slow_heatmap(model, row, index, overwritten=overwritten)
             height, width = heat.shape
-            for feature, place in zip(X.columns, positions, strict=True):
-                i, j = place[::-1] if transposed else place
+            for feature, pixel_position in zip(X.columns, positions, strict=True):
+                i, j = pixel_position[::-1] if transposed else pixel_position
                 cell = (
                     min(i * height // pixels, height - 1),
                     min(j * width // pixels, width - 1),
                 )
-                found[label][feature].append(heat[cell])
+                cell_values[label][feature].append(heat[cell])
     return {
-        label: {f: float(np.mean(v)) for f, v in own.items()}
-        for label, own in found.items()
+        label: {f: float(np.mean(v)) for f, v in feature_values.items()}
+        for label, feature_values in cell_values.items()
     }
 
 
@@ -219,29 +220,33 @@ def slow_weights(model, X, y) -> dict[str, float]:
 
 
 def min_max(lists: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    every = [value for own in lists.values() for value in own.values()]
-    low, high = min(every), max(every)
+    every = [
+        value for feature_values in lists.values() for value in feature_values.values()
+    ]
+    low = min(every)
+    high = max(every)
     return {
-        label: {f: (v - low) / (high - low) for f, v in own.items()}
-        for label, own in lists.items()
+        label: {f: (v - low) / (high - low) for f, v in feature_values.items()}
+        for label, feature_values in lists.items()
     }
 
 
 def array(lists: dict[str, dict[str, float]]) -> np.ndarray:
-    return np.array([list(own.values()) for own in lists.values()]).T
+    return np.array(
+        [list(feature_values.values()) for feature_values in lists.values()]
+    ).T
 
 
 @pytest.mark.parametrize("kind", ["classes", "regression"])
 def test_every_published_step(kind, model, regressor, rows):
     X, y = rows
     if kind == "regression":
-        model, y = regressor, amount(X)
+        model = regressor
+        y = amount(X)
     explanation = explained(model, X, y)
-    permutation, cam, weights = (
-        slow_permutation(model, X, y, 7),
-        slow_gradcam(model, X),
-        slow_weights(model, X, y),
-    )
+    permutation = slow_permutation(model, X, y, 7)
+    cam = slow_gradcam(model, X)
+    weights = slow_weights(model, X, y)
     # Preconditions: something to compare, and no weight is decided already.
     assert np.ptp(array(permutation)) > 0.05
     assert np.ptp(array(cam)) > 0.05
@@ -311,10 +316,8 @@ def test_weights_saturate_with_the_units_of_y(regressor, rows):
     shares = {}
     for unit in (0.01, 1.0, 1000.0):
         scaled = copy.deepcopy(regressor)
-        scaled.target_mean_, scaled.target_scale_ = (
-            unit * regressor.target_mean_,
-            unit * regressor.target_scale_,
-        )
+        scaled.target_mean_ = unit * regressor.target_mean_
+        scaled.target_scale_ = unit * regressor.target_scale_
         explanation = explained(scaled, X, unit * amount(X))
         shares[unit] = explanation.meta["branch_weights"]
         assert np.isfinite(explanation.values).all()
@@ -350,14 +353,14 @@ def test_constant_lists_become_zeros(model, rows):
 
 def test_a_class_without_rows_is_undefined(model, rows):
     X, y = rows
-    kept = y != "green"
-    explanation = explained(model, X[kept], y[kept])
+    kept_mask = y != "green"
+    explanation = explained(model, X[kept_mask], y[kept_mask])
     assert np.isnan(explanation.values[:, explanation.outputs.index("green")]).all()
-    rest = explanation.values[
+    class_values = explanation.values[
         :, [explanation.outputs.index("blue"), explanation.outputs.index("red")]
     ]
-    assert np.isfinite(rest).all()
-    np.testing.assert_allclose(explanation.values[:, 0], rest.mean(axis=1))
+    assert np.isfinite(class_values).all()
+    np.testing.assert_allclose(explanation.values[:, 0], class_values.mean(axis=1))
 
 
 def test_a_constant_column_gets_exactly_zero():
@@ -388,20 +391,20 @@ def test_a_constant_column_gets_exactly_zero():
 def test_scaling_stays_in_the_unit_interval(values):
     given_values = np.array(values)
     scaled = scale_to_unit(given_values)
-    known = np.isfinite(given_values)
-    assert np.isnan(scaled[~known]).all()
-    assert ((scaled[known] >= 0) & (scaled[known] <= 1)).all()
-    if known.any() and np.ptp(given_values[known]) > 0:
-        assert scaled[known].max() == 1
-        assert scaled[known].min() == 0
+    is_finite = np.isfinite(given_values)
+    assert np.isnan(scaled[~is_finite]).all()
+    assert ((scaled[is_finite] >= 0) & (scaled[is_finite] <= 1)).all()
+    if is_finite.any() and np.ptp(given_values[is_finite]) > 0:
+        assert scaled[is_finite].max() == 1
+        assert scaled[is_finite].min() == 0
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 10_000))
 def test_nearest_cells_are_those_that_cover_the_pixel(pixels, cells, seed):
-    place = np.random.default_rng(seed).integers(0, pixels, (1, 2))
-    found = nearest_cells(place, (pixels, pixels), (cells, cells))[0]
-    for position, cell in zip(place[0], found, strict=True):
+    pixel_positions = np.random.default_rng(seed).integers(0, pixels, (1, 2))
+    nearest = nearest_cells(pixel_positions, (pixels, pixels), (cells, cells))[0]
+    for position, cell in zip(pixel_positions[0], nearest, strict=True):
         assert cell <= position * cells / pixels < cell + 1
 
 
@@ -410,31 +413,35 @@ def test_nearest_cells_are_those_that_cover_the_pixel(pixels, cells, seed):
 
 def test_batches_and_order_do_not_matter(model, rows):
     X, y = rows
-    whole = explained(model, X, y, batch_size=1000)
+    full_explanation = explained(model, X, y, batch_size=1000)
     for size in (1, 7):
         np.testing.assert_allclose(
-            explained(model, X, y, batch_size=size).values, whole.values, atol=1e-10
+            explained(model, X, y, batch_size=size).values,
+            full_explanation.values,
+            atol=1e-10,
         )
 
 
 def test_seeds(model, rows):
     X, y = rows
-    first, again = explained(model, X, y), explained(model, X, y)
+    first = explained(model, X, y)
+    again = explained(model, X, y)
     np.testing.assert_array_equal(first.values, again.values)
-    other = explain(
+    reseeded = explain(
         model, X, y, method="permgrad_paper", progress=False, random_state=8
     )
-    assert np.abs(other.parts["tabular"] - first.parts["tabular"]).max() > 1e-6
+    assert np.abs(reseeded.parts["tabular"] - first.parts["tabular"]).max() > 1e-6
     np.testing.assert_allclose(
-        array(other.meta["gradcam"]), array(first.meta["gradcam"])
+        array(reseeded.meta["gradcam"]), array(first.meta["gradcam"])
     )
 
 
 def test_targets_pick_classes_and_change_no_number(model, rows):
     X, y = rows
-    every, one = explained(model, X, y), explained(model, X, y, target="red")
-    assert one.outputs == ("all", "red")
-    np.testing.assert_array_equal(one.values, every.values[:, [0, 3]])
+    every = explained(model, X, y)
+    red_explanation = explained(model, X, y, target="red")
+    assert red_explanation.outputs == ("all", "red")
+    np.testing.assert_array_equal(red_explanation.values, every.values[:, [0, 3]])
 
 
 def test_more_shuffles(model, rows):

@@ -39,7 +39,8 @@ class Seen(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mix, self.head = nn.Conv2d(2, 3, 3), nn.Linear(30, 2)
+        self.mix = nn.Conv2d(2, 3, 3)
+        self.head = nn.Linear(30, 2)
 
     def forward(self, image: Tensor, table: Tensor) -> Tensor:
         return self.head(
@@ -71,7 +72,9 @@ def noise(name: str, rows: Tensor, samples: int) -> Tensor:
 @pytest.mark.parametrize("variant", ["smoothgrad", "smoothgrad_sq", "vargrad"])
 def test_cubes_have_closed_forms(variant):
     """With z normal, E 3w(x + σz)² = 3w(x² + σ²), and its second moments follow from E z⁴ = 3."""
-    rows, samples, share = drawn(ROWS, 3) * 2, 4000, 0.4
+    rows = drawn(ROWS, 3) * 2
+    samples = 4000
+    share = 0.4
     explanation = explain_with(
         Cubes(),
         rows,
@@ -85,7 +88,7 @@ def test_cubes_have_closed_forms(variant):
     weight = Cubes().weight.detach()
     mean = 3 * weight * (rows**2 + sigma**2)
     variance = 9 * weight**2 * (4 * rows**2 * sigma**2 + 2 * sigma**4)
-    wanted = {
+    expected_values = {
         "smoothgrad": mean.abs(),
         "smoothgrad_sq": mean**2 + variance,
         "vargrad": variance,
@@ -94,7 +97,9 @@ def test_cubes_have_closed_forms(variant):
     assert ((mean - plain).abs() / plain.abs())[:, :2].median() > 0.05, (
         "a precondition: smoothing matters"
     )
-    np.testing.assert_allclose(explanation.values[:, :2, 0], wanted[:, :2], rtol=0.2)
+    np.testing.assert_allclose(
+        explanation.values[:, :2, 0], expected_values[:, :2], rtol=0.2
+    )
     assert (explanation.values[:, 2] == 0).all()
 
 
@@ -102,7 +107,8 @@ def test_cubes_have_closed_forms(variant):
 def test_equals_captum_with_the_same_noise(variant, monkeypatch):
     captum = pytest.importorskip("captum.attr")
     net, rows = both()
-    samples, share = 5, 0.3
+    samples = 5
+    share = 0.3
     explanation = explain_with(
         net,
         rows,
@@ -129,7 +135,8 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
         tuple(rows.values()), nt_type=variant, nt_samples=samples, target=1, abs=False
     )  # fmt: skip
     if variant == "smoothgrad":
-        image, table = image.abs(), table.abs()
+        image = image.abs()
+        table = table.abs()
     assert float(table.detach().abs().max()) > 1e-4
     np.testing.assert_allclose(
         explanation.values[:, 2:, 0], table.detach().numpy(), rtol=0, atol=1e-12
@@ -142,14 +149,15 @@ def test_equals_captum_with_the_same_noise(variant, monkeypatch):
 
 def test_signs_are_kept_where_they_are_asked_for():
     net, rows = both()
-    asked = {
+    call_options = {
         "method": "smoothgrad",
         "samples": 7,
         "segments": {"image": "pixels"},
         **QUIET,
     }
     signed, plain = (
-        explain_with(net, rows, signed=each, **asked).values for each in (True, False)
+        explain_with(net, rows, signed=is_signed, **call_options).values
+        for is_signed in (True, False)
     )
     assert (signed < 0).any()
     np.testing.assert_allclose(
@@ -168,20 +176,21 @@ def test_without_noise_it_is_the_gradient():
 
 def test_a_row_has_its_noise_whatever_goes_in_with_it():
     net, rows = both()
-    asked = {"method": "smoothgrad", "samples": 9, "background": rows, **QUIET}
-    together = explain_with(net, rows, **asked).values
+    call_options = {"method": "smoothgrad", "samples": 9, "background": rows, **QUIET}
+    together = explain_with(net, rows, **call_options).values
     for size in (1, 4, 100):
         np.testing.assert_allclose(
-            explain_with(net, rows, batch_size=size, **asked).values,
+            explain_with(net, rows, batch_size=size, **call_options).values,
             together,
             rtol=0,
             atol=1e-13,
         )
     last = {name: tensor[4:] for name, tensor in rows.items()}
-    alone = explain_with(net, last, row_offset=4, **asked).values
+    alone = explain_with(net, last, row_offset=4, **call_options).values
     np.testing.assert_allclose(alone, together[4:], rtol=0, atol=1e-13)
     assert (
-        np.abs(explain_with(net, last, **asked).values - together[4:]).max() > 1e-4
+        np.abs(explain_with(net, last, **call_options).values - together[4:]).max()
+        > 1e-4
     ), "other rows have other noise"
 
 

@@ -13,7 +13,8 @@ from permgrad import HyNNRegressor
 from permgrad.attribution.parts.plan import read_targets
 from permgrad.base.errors import InputError
 
-REGRESSOR, CLASSIFIER = HyNNRegressor(), SimpleNamespace(classes_=np.array([0, 1]))
+REGRESSOR = HyNNRegressor()
+CLASSIFIER = SimpleNamespace(classes_=np.array([0, 1]))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def effect(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
 def classifier() -> pg.HyNNClassifier:
     frame = features()
     y = np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
-    made = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         preset={"base": "fast", "background_size": 60},
         image="always",
         network=SMALL,
@@ -66,21 +66,21 @@ def classifier() -> pg.HyNNClassifier:
         random_state=0,
         progress=False,
     )
-    return made.fit(frame, y)
+    return estimator.fit(frame, y)
 
 
 @pytest.fixture(scope="module")
 def regressor() -> pg.HyNNRegressor:
     frame = features()
     preset = {"base": "fast", "background_size": 60}
-    made = pg.HyNNRegressor(
+    estimator = pg.HyNNRegressor(
         preset=preset,
         branches=("tabular",),
         max_epochs=3,
         random_state=0,
         progress=False,
     )
-    return made.fit(frame, effect(frame))
+    return estimator.fit(frame, effect(frame))
 
 
 def target_of(model: Any, frame: pd.DataFrame) -> np.ndarray:
@@ -100,33 +100,43 @@ def write(
     """Write rows as files of these sizes, the last taking the rest."""
     folder.mkdir(exist_ok=True)
     start = 0
-    for place, size in enumerate((*sizes, len(frame))):
-        own = frame.iloc[start : start + size]
-        own.to_parquet(
-            folder / f"{place:03d}.parquet", row_group_size=rows_per_group, index=False
+    for file_index, size in enumerate((*sizes, len(frame))):
+        file_rows = frame.iloc[start : start + size]
+        file_rows.to_parquet(
+            folder / f"{file_index:03d}.parquet",
+            row_group_size=rows_per_group,
+            index=False,
         )
         start += size
     return folder
 
 
-def assert_equal(found: pg.Explanation, expected: pg.Explanation) -> None:
+def assert_equal(explanation: pg.Explanation, expected: pg.Explanation) -> None:
     """Compare every number; the tolerance is 1e-5 of the loss scale."""
     scale = expected.meta["loss_scale"]
     scale = 1.0 if np.isnan(scale) else scale
-    assert found.names == expected.names
-    assert found.outputs == expected.outputs
+    assert explanation.names == expected.names
+    assert explanation.outputs == expected.outputs
     assert np.abs(expected.values).max() > 0.01 * scale, "the case must not be trivial"
     arrays = ("values", "std_error", "low", "high")
     for name in arrays:
         np.testing.assert_allclose(
-            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * scale
+            getattr(explanation, name),
+            getattr(expected, name),
+            rtol=0,
+            atol=1e-5 * scale,
         )
-    np.testing.assert_allclose(found.p_values, expected.p_values, atol=1e-5)
-    assert found.parts.keys() == expected.parts.keys()
-    for name, part in expected.parts.items():
-        np.testing.assert_allclose(found.parts[name], part, rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(explanation.p_values, expected.p_values, atol=1e-5)
+    assert explanation.parts.keys() == expected.parts.keys()
+    for name, part_values in expected.parts.items():
         np.testing.assert_allclose(
-            found.part_std[name], expected.part_std[name], rtol=0, atol=1e-5 * scale
+            explanation.parts[name], part_values, rtol=0, atol=1e-5 * scale
+        )
+        np.testing.assert_allclose(
+            explanation.part_std[name],
+            expected.part_std[name],
+            rtol=0,
+            atol=1e-5 * scale,
         )
     for name in (
         "rows_explained",
@@ -138,14 +148,16 @@ def assert_equal(found: pg.Explanation, expected: pg.Explanation) -> None:
         "repeats",
         "model_rows",
     ):
-        assert found.meta[name] == expected.meta[name], name
+        assert explanation.meta[name] == expected.meta[name], name
     np.testing.assert_allclose(
-        found.meta["loss_scale"], expected.meta["loss_scale"], rtol=1e-9
+        explanation.meta["loss_scale"], expected.meta["loss_scale"], rtol=1e-9
     )
-    assert (found.branches is None) == (expected.branches is None)
-    for path, own in (expected.branches or {}).items():
-        if isinstance(own, dict):
-            assert (found.branches or {})[path] == pytest.approx(own, abs=1e-5 * scale)
+    assert (explanation.branches is None) == (expected.branches is None)
+    for path, branch_facts in (expected.branches or {}).items():
+        if isinstance(branch_facts, dict):
+            assert (explanation.branches or {})[path] == pytest.approx(
+                branch_facts, abs=1e-5 * scale
+            )
 
 
 # ---- equality --------------------------------------------------------------------------------------------------------
@@ -158,7 +170,8 @@ def test_a_folder_is_explained_as_the_table_in_memory(
     frame = features()
     y = target_of(classifier, frame)
     order = np.argsort(y != "low", kind="stable")
-    frame, y = frame.iloc[order].reset_index(drop=True), y[order]
+    frame = frame.iloc[order].reset_index(drop=True)
+    y = y[order]
     folder = write(tmp_path / "t", frame.assign(y=y), (13, 0, 200, 1, 330))
     background = features(40, seed=9)
     options: dict[str, Any] = {
@@ -167,12 +180,12 @@ def test_a_folder_is_explained_as_the_table_in_memory(
         "random_state": 4,
         "n_repeats": 3,
     }
-    found = stream_with(
+    explanation = stream_with(
         classifier, folder, "y" if known else None, rows_per_part=150, **options
     )
-    assert found.meta["streamed"]["parts"] > 5
+    assert explanation.meta["streamed"]["parts"] > 5
     assert_equal(
-        found, explain_with(classifier, frame, y if known else None, **options)
+        explanation, explain_with(classifier, frame, y if known else None, **options)
     )
 
 
@@ -189,16 +202,16 @@ def test_regression_with_weights_and_one_branch(
         "random_state": 4,
         "n_repeats": 2,
     }
-    found = stream_with(regressor, folder, "y", sample_weight="w", **options)
+    explanation = stream_with(regressor, folder, "y", sample_weight="w", **options)
     # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
-    kept = weights > 0
+    kept_mask = weights > 0
     expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
-    assert found.meta["rows_explained"] == kept.sum() < ROWS
+    assert explanation.meta["rows_explained"] == kept_mask.sum() < ROWS
     for name in ("values", "std_error", "low", "high", "p_values"):
         np.testing.assert_allclose(
-            getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6
+            getattr(explanation, name), getattr(expected, name), rtol=1e-5, atol=1e-6
         )
-    assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"])
+    assert explanation.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"])
 
 
 def test_donors_default_to_the_models_own_background(
@@ -206,8 +219,8 @@ def test_donors_default_to_the_models_own_background(
 ) -> None:
     """Never to the rows explained: they are not all in memory."""
     folder = write(tmp_path / "t", features())
-    found = stream_with(regressor, folder, random_state=0, n_repeats=1)
-    assert found.meta["background"] == {"kind": "training rows", "rows": 60}
+    explanation = stream_with(regressor, folder, random_state=0, n_repeats=1)
+    assert explanation.meta["background"] == {"kind": "training rows", "rows": 60}
 
 
 def test_groups_levels_and_classes(
@@ -224,10 +237,10 @@ def test_groups_levels_and_classes(
         "n_repeats": 2,
         "branches": False,
     }
-    found = stream_with(classifier, folder, "y", rows_per_part=100, **options)
-    assert found.outputs == ("all", "middle")
-    assert found.groups == {"numbers": ["a", "b"]}
-    assert_equal(found, explain_with(classifier, frame, y, **options))
+    explanation = stream_with(classifier, folder, "y", rows_per_part=100, **options)
+    assert explanation.outputs == ("all", "middle")
+    assert explanation.groups == {"numbers": ["a", "b"]}
+    assert_equal(explanation, explain_with(classifier, frame, y, **options))
 
 
 def test_rows_are_written_while_they_are_made(
@@ -240,22 +253,26 @@ def test_rows_are_written_while_they_are_made(
         "random_state": 2,
         "scale": "auto",
     }
-    found = stream_with(
+    explanation = stream_with(
         classifier, folder, out=tmp_path / "out", rows_per_part=100, **options
     )
     expected = explain_with(classifier, frame, background=None, **options)
     lines = pd.read_parquet(tmp_path / "out" / "local")
-    own = expected.to_frame()
-    assert lines.columns.tolist() == own.columns.tolist()
-    assert lines["row"].tolist() == own["row"].tolist()
-    assert lines["feature"].astype(str).tolist() == own["feature"].tolist()
-    assert lines["class"].astype(str).tolist() == own["class"].tolist()
-    np.testing.assert_allclose(lines["importance"], own["importance"], atol=1e-5)
+    expected_frame = expected.to_frame()
+    assert lines.columns.tolist() == expected_frame.columns.tolist()
+    assert lines["row"].tolist() == expected_frame["row"].tolist()
+    assert lines["feature"].astype(str).tolist() == expected_frame["feature"].tolist()
+    assert lines["class"].astype(str).tolist() == expected_frame["class"].tolist()
+    np.testing.assert_allclose(
+        lines["importance"], expected_frame["importance"], atol=1e-5
+    )
     summary = expected.to_global("mean_abs")
-    np.testing.assert_allclose(found.values, summary.values, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(found.std_error, summary.std_error, rtol=1e-5, atol=1e-7)
-    assert found.meta["summary"] == "mean_abs"
-    assert found.meta["completeness_gap"] < 0.01
+    np.testing.assert_allclose(explanation.values, summary.values, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        explanation.std_error, summary.std_error, rtol=1e-5, atol=1e-7
+    )
+    assert explanation.meta["summary"] == "mean_abs"
+    assert explanation.meta["completeness_gap"] < 0.01
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -271,12 +288,12 @@ def test_the_largest_gap_of_all_parts_is_told(
         "background": features(40, seed=5),
     }
     options |= {"exact": 0, "max_permutations": 40, "tolerance": 1.0, "random_state": 3}
-    found = stream_with(
+    explanation = stream_with(
         regressor, folder, rows_per_part=25, out=tmp_path / "out", **options
     )
     expected = explain_with(regressor, frame, **options).meta["completeness_gap"]
     assert expected > 1e-3
-    assert found.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
+    assert explanation.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -299,14 +316,14 @@ def test_every_local_method(
         model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options
     )
     expected = explain_with(model, frame, n_repeats=2, **options)
-    found = (
+    importances = (
         pd.read_parquet(tmp_path / "out" / "local")["importance"]
         .to_numpy()
         .reshape(expected.values.shape)
     )
     scale = np.abs(expected.values).max()
     assert scale > 0
-    np.testing.assert_allclose(found, expected.values, rtol=0, atol=1e-4 * scale)
+    np.testing.assert_allclose(importances, expected.values, rtol=0, atol=1e-4 * scale)
 
 
 # ---- samples ---------------------------------------------------------------------------------------------------------
@@ -324,12 +341,12 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(
         "background": background,
     }
     lots = uniform(6, ("receivers",), np.arange(ROWS))
-    chosen = np.sort(np.argsort(lots)[:30])
+    sampled_rows = np.sort(np.argsort(lots)[:30])
     folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
-    found = stream_with(
+    explanation = stream_with(
         regressor, folder, "y", max_rows=30, rows_per_part=100, **options
     )
-    assert found.meta["rows_explained"] == 30
+    assert explanation.meta["rows_explained"] == 30
     # The slow way: every chosen row alone, at its own number.
     effects = [
         explain_with(
@@ -340,15 +357,15 @@ def test_a_sample_is_the_rows_with_the_smallest_lots(
             row_offset=int(row),
             **options,
         ).values[:, 0]
-        for row in chosen.tolist()
+        for row in sampled_rows.tolist()
     ]
     np.testing.assert_allclose(
-        found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7
+        explanation.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7
     )
     more = stream_with(
         regressor, folder, "y", max_rows=30, rows_per_part=5000, **options
     )
-    np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(more.values, explanation.values, rtol=1e-5, atol=1e-7)
     everything = stream_with(regressor, folder, "y", max_rows=10_000, **options)
     assert everything.meta["rows_explained"] == ROWS
 
@@ -361,9 +378,9 @@ def test_the_sample_is_uniform_and_of_the_size_wanted(
     counts = np.zeros(ROWS)
     for seed in range(60):
         plan = plan_with(regressor, table, max_rows=90, random_state=seed)
-        chosen = np.flatnonzero(plan.is_chosen(np.arange(ROWS)))
-        assert len(chosen) == 90
-        counts[chosen] += 1
+        sampled_rows = np.flatnonzero(plan.is_chosen(np.arange(ROWS)))
+        assert len(sampled_rows) == 90
+        counts[sampled_rows] += 1
     # Each row is drawn about 6 times of 60, by chance more or less.
     assert 4.5 < ((counts - 6) ** 2).mean() < 6.5
 
@@ -381,7 +398,9 @@ def test_any_process_gives_the_same_and_any_order_merges(
     sent: StreamPlan = pickle.loads(pickle.dumps(plan))
     assert sent.key == plan.key
     read = plan.described(classifier)
-    results = [explain_part(read, plan, table, part) for part in table.parts]
+    results = [
+        explain_part(read, plan, table, table_part) for table_part in table.parts
+    ]
     again = explain_part(
         sent.described(classifier),
         sent,
@@ -391,9 +410,14 @@ def test_any_process_gives_the_same_and_any_order_merges(
     for name, array in pack(results[2].sums).items():
         np.testing.assert_array_equal(pack(again.sums)[name], array)
     assert sum(result.rows for result in results) == 400
-    one, other = merge(plan, Merged.of(results)), merge(plan, Merged.of(results[::-1]))
-    np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-9)
+    forward_merge = merge(plan, Merged.of(results))
+    reversed_merge = merge(plan, Merged.of(results[::-1]))
+    np.testing.assert_allclose(
+        forward_merge.values, reversed_merge.values, rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        forward_merge.std_error, reversed_merge.std_error, rtol=1e-9
+    )
 
 
 def test_sums_do_not_grow_with_rows(
@@ -416,8 +440,10 @@ def test_donors_are_those_of_the_whole_table() -> None:
 
     numbers = np.array([3, 70, 71, 500])
     everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)
-    found = donor_rows(0, "a", 1, np.arange(4) + RowNumbers(numbers), 40, shared=False)
-    np.testing.assert_array_equal(found, everything[numbers])
+    part_donors = donor_rows(
+        0, "a", 1, np.arange(4) + RowNumbers(numbers), 40, shared=False
+    )
+    np.testing.assert_array_equal(part_donors, everything[numbers])
 
 
 # ---- going on --------------------------------------------------------------------------------------------------------
@@ -431,7 +457,8 @@ class Stopping:
     facts: dict[str, Any] = {"engine": "stopping"}  # noqa: RUF012 — a constant of the test
 
     def __init__(self, after: int) -> None:
-        self.after, self.done = after, list[int]()
+        self.after = after
+        self.done = list[int]()
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
         for task in tasks:
@@ -468,16 +495,16 @@ def test_stopped_half_way_and_gone_on_with(
         tmp_path / "out" / "local" / f".part-00002.parquet{_UNDER_WAY}abc.parquet"
     ).write_bytes(b"half")
     going_on = Stopping(99)
-    found = stream_with(classifier, folder, "y", engine=going_on, **options)
+    explanation = stream_with(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]
     at_once = stream_with(
         classifier, folder, "y", **{**options, "out": tmp_path / "other"}
     )
-    np.testing.assert_array_equal(found.values, at_once.values)
-    np.testing.assert_array_equal(found.std_error, at_once.std_error)
+    np.testing.assert_array_equal(explanation.values, at_once.values)
+    np.testing.assert_array_equal(explanation.std_error, at_once.std_error)
     nothing = Stopping(0)
     third = stream_with(classifier, folder, "y", engine=nothing, **options)
-    np.testing.assert_array_equal(third.values, found.values)
+    np.testing.assert_array_equal(third.values, explanation.values)
     assert not (tmp_path / "out" / "parts").exists()
     assert not list((tmp_path / "out" / "local").glob(".*"))
     if scope == "local":
@@ -537,9 +564,9 @@ def test_a_damaged_finished_explanation_is_made_again(
     assert unchanged.done == [], "it is finished"
     damage(tmp_path / "out")
     again = Stopping(99)
-    found = stream_with(regressor, folder, engine=again, **options)
+    explanation = stream_with(regressor, folder, engine=again, **options)
     assert again.done
-    np.testing.assert_array_equal(found.values, first.values)
+    np.testing.assert_array_equal(explanation.values, first.values)
 
 
 def _replace(path: Path, old: bytes, new: bytes) -> None:
@@ -562,13 +589,15 @@ def test_sums_of_another_part_are_not_taken(
     options["out"] = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         stream_with(regressor, folder, engine=Stopping(3), **options)
-    parts = tmp_path / "out" / "parts"
-    (parts / "part-00001.npz").write_bytes((parts / "part-00002.npz").read_bytes())
+    parts_folder = tmp_path / "out" / "parts"
+    (parts_folder / "part-00001.npz").write_bytes(
+        (parts_folder / "part-00002.npz").read_bytes()
+    )
     going_on = Stopping(99)
-    found = stream_with(regressor, folder, engine=going_on, **options)
+    explanation = stream_with(regressor, folder, engine=going_on, **options)
     assert going_on.done == [1, 3, 4]
     at_once = stream_with(regressor, folder, **{**options, "out": tmp_path / "other"})
-    np.testing.assert_array_equal(found.values, at_once.values)
+    np.testing.assert_array_equal(explanation.values, at_once.values)
 
 
 def test_a_changed_table_option_or_version_is_not_gone_on_with(
@@ -582,9 +611,9 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
         "out": tmp_path / "out",
     }
     stream_with(regressor, folder, **options)
-    with pytest.raises(pg.InputError) as found:
+    with pytest.raises(pg.InputError) as caught:
         stream_with(regressor, folder, **{**options, "random_state": 2})
-    assert found.value.message == (
+    assert caught.value.message == (
         f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace it with --overwrite, "
         "remove it, or name another folder with --out (out=)."
     )
@@ -618,15 +647,18 @@ def test_tables_among_the_options_are_told_by_all_their_cells(
     table = open_partitioned(write(tmp_path / "t", features(300)))
     plan = plan_with(regressor, table, method="integrated_gradients", random_state=0)
     rows = features(1100)
-    other = rows.assign(a=rows["a"].where(rows.index != 400, 0.5))
-    tables = [kind(rows), kind(rows.copy()), kind(other)]
+    changed_rows = rows.assign(a=rows["a"].where(rows.index != 400, 0.5))
+    tables = [kind(rows), kind(rows.copy()), kind(changed_rows)]
     # As text, which leaves most cells out, they are the same.
-    assert len({str(own) for own in tables}) == 1
-    asked = [
-        replace(plan.arguments, method=pg.methods.IntegratedGradients(baseline=own))
-        for own in tables
+    assert len({str(baseline_table) for baseline_table in tables}) == 1
+    changed_arguments = [
+        replace(
+            plan.arguments,
+            method=pg.methods.IntegratedGradients(baseline=baseline_table),
+        )
+        for baseline_table in tables
     ]
-    keys = [replace(plan, arguments=arguments).key for arguments in asked]
+    keys = [replace(plan, arguments=arguments).key for arguments in changed_arguments]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -771,28 +803,36 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         folder = tmp_path / f"{id(model)}{codes}"
         folder.mkdir()
         for number, start in enumerate(range(0, 300, 75)):
-            own = pa.Table.from_pandas(frame[start : start + 75], preserve_index=False)
+            file_table = pa.Table.from_pandas(
+                frame[start : start + 75], preserve_index=False
+            )
             # Not through pandas: NaN stays NaN, which no footer counts.
-            own = own.append_column(
+            file_table = file_table.append_column(
                 "y",
                 pa.array(
                     y[start : start + 75].to_numpy(), from_pandas=model is classifier
                 ),
             )
-            pq.write_table(own, folder / f"{number}.parquet", row_group_size=30)
+            pq.write_table(file_table, folder / f"{number}.parquet", row_group_size=30)
         background = features(60, seed=9)
         same = {"n_repeats": 2, "random_state": 3, "background": background}
-        said = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
-        with pytest.warns(pg.PermgradWarning) as told:
-            found = stream_with(model, folder, "y", na=codes, rows_per_part=60, **same)
-        assert [str(one.message).partition(";")[0] for one in told] == [said]
-        known = frame[~gone].reset_index(drop=True)
-        assert_equal(found, explain_with(model, known, y[~gone].to_numpy(), **same))
+        expected_message = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
+        with pytest.warns(pg.PermgradWarning) as caught_warnings:
+            explanation = stream_with(
+                model, folder, "y", na=codes, rows_per_part=60, **same
+            )
+        assert [
+            str(warning.message).partition(";")[0] for warning in caught_warnings
+        ] == [expected_message]
+        labelled_rows = frame[~gone].reset_index(drop=True)
+        assert_equal(
+            explanation, explain_with(model, labelled_rows, y[~gone].to_numpy(), **same)
+        )
         with pytest.warns(pg.PermgradWarning, match="are left out"):
             sampled = stream_with(
                 model, folder, "y", na=codes, max_rows=50, rows_per_part=60, **same
             )
-        known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
+        labelled_rows.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
         expected = stream_with(
             model, folder / "whole.parquet", "y", max_rows=50, **same
         )
@@ -821,7 +861,7 @@ def test_conditional_models_are_fitted_once(
         "method": "permutation",
     }
     same["groups"] = {"both": ["b", "steps"]}
-    found = stream_with(
+    explanation = stream_with(
         regressor,
         folder,
         "y",
@@ -829,16 +869,22 @@ def test_conditional_models_are_fitted_once(
         background=features(60, seed=9),
         **same,
     )
-    assert found.meta["streamed"]["parts"] == 3
+    assert explanation.meta["streamed"]["parts"] == 3
     dates = [
-        f"when: {part}"
-        for part in ("day of the month", "season", "time of day", "trend", "weekday")
+        f"when: {date_feature}"
+        for date_feature in (
+            "day of the month",
+            "season",
+            "time of day",
+            "trend",
+            "weekday",
+        )
     ]
     assert sorted(fitted) == ["a", "both", "colour", *dates]
     expected = explain_with(
         regressor, frame, effect(frame), background=features(60, seed=9), **same
     )
-    assert_equal(found, expected)
+    assert_equal(explanation, expected)
 
 
 def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
@@ -847,12 +893,12 @@ def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> 
     frame = features(80)
     y = [Decimal(f"{value:.3f}") for value in effect(frame)]
     same: dict[str, Any] = {"n_repeats": 1, "random_state": 0}
-    found = stream_with(
+    explanation = stream_with(
         regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same
     )
     plain = frame.assign(y=[float(value) for value in y])
     assert_equal(
-        found, stream_with(regressor, write(tmp_path / "b", plain), "y", **same)
+        explanation, stream_with(regressor, write(tmp_path / "b", plain), "y", **same)
     )
     for bad, what in ((frame["when"], "dates"), (["1"] * 80, "text")):
         folder = write(tmp_path / what, frame.assign(y=bad))
@@ -880,11 +926,11 @@ def test_a_bad_cell_is_named_by_file_column_and_row(
     folder = write(tmp_path / "t", frame, sizes=(60, 60), rows_per_group=25)
     same: dict[str, Any] = {"n_repeats": 1, "rows_per_part": 25}
     row = f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all). Replace inf by NaN"
-    said = f"Column 'b' holds an infinite value (inf) {row}"
+    expected_message = f"Column 'b' holds an infinite value (inf) {row}"
     for options in ({}, {"method": "gradient", "out": tmp_path / "out"}):
         with pytest.raises(pg.InputError) as caught:
             stream_with(regressor, folder, **same, **options)
-        assert str(caught.value).startswith(said)
+        assert str(caught.value).startswith(expected_message)
     frame["b"] = 0.0
     frame.to_parquet(folder / "one.parquet", index=False)
     with pytest.raises(
@@ -934,14 +980,14 @@ def test_notes_of_many_parts_are_said_once(
 ) -> None:
     frame = features(200).assign(colour="mauve")
     folder = write(tmp_path / "t", frame, rows_per_group=20)
-    with pytest.warns(pg.PermgradWarning) as said:
+    with pytest.warns(pg.PermgradWarning) as caught_warnings:
         stream_with(
             regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine()
         )
-    assert len(said) == 1
+    assert len(caught_warnings) == 1
     assert (
         "In part 0 of the table: 20 of 20 values of 'colour' are unseen categories"
-        in str(said[0].message)
+        in str(caught_warnings[0].message)
     )
 
 
@@ -996,22 +1042,30 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
         random_state=0,
         progress=False,
     ).fit(frame.iloc[:2000], y[:2000])
-    chosen = slice(2000, 2600)
-    folder = write(tmp_path / "t", frame.iloc[chosen].assign(y=y[chosen]), (250, 0, 17))
+    explained_rows = slice(2000, 2600)
+    folder = write(
+        tmp_path / "t",
+        frame.iloc[explained_rows].assign(y=y[explained_rows]),
+        (250, 0, 17),
+    )
     options: dict[str, Any] = {
         "background": frame.iloc[:100],
         "random_state": 1,
         "n_repeats": 2,
     }
-    for known in (True, False):
-        found = stream_with(
-            model, folder, "y" if known else None, rows_per_part=100, **options
+    for with_target in (True, False):
+        explanation = stream_with(
+            model, folder, "y" if with_target else None, rows_per_part=100, **options
         )
-        rows = frame.iloc[chosen].reset_index(drop=True)
+        rows = frame.iloc[explained_rows].reset_index(drop=True)
         assert_equal(
-            found,
+            explanation,
             explain_with(
-                model, rows, y[chosen] if known else None, direction=False, **options
+                model,
+                rows,
+                y[explained_rows] if with_target else None,
+                direction=False,
+                **options,
             ),
         )
 
@@ -1024,7 +1078,14 @@ def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
     ]:  # fmt: skip
         assert difference(old, old | {name: 0}) == words
         assert (
-            difference(old, {own: value for own, value in old.items() if own != name})
+            difference(
+                old,
+                {
+                    field_name: value
+                    for field_name, value in old.items()
+                    if field_name != name
+                },
+            )
             == words
         )
     four = "the version of permgrad, the table's files, which have changed since, the model, the target"
@@ -1037,20 +1098,23 @@ def test_models_are_told_apart_by_all_that_they_compute_with(
     tmp_path: Path, classifier: pg.HyNNClassifier, part: str
 ) -> None:
     """Weights alone do not: the same ones with another activation, picture or calibration give other logits."""
-    own = model_digest(classifier)
+    digest = model_digest(classifier)
     classifier.save(tmp_path / "model")
-    assert model_digest(pg.load(tmp_path / "model")) == own
-    other = copy.deepcopy(classifier)
-    assert model_digest(other) == own
+    assert model_digest(pg.load(tmp_path / "model")) == digest
+    altered_model = copy.deepcopy(classifier)
+    assert model_digest(altered_model) == digest
     if part == "activation":
-        other.module_.options = replace(other.module_.options, activation="tanh")
+        altered_model.module_.options = replace(
+            altered_model.module_.options, activation="tanh"
+        )
         assert classifier.module_.options.activation != "tanh"
     elif part == "layout":
-        other.renderer_.clip = not other.renderer_.clip
+        altered_model.renderer_.clip = not altered_model.renderer_.clip
     elif part == "classes":
-        other.classes_ = other.classes_[::-1]
+        altered_model.classes_ = altered_model.classes_[::-1]
     else:
-        other.calibration_ = replace(
-            other.calibration_, temperature=2 * other.calibration_.temperature
+        altered_model.calibration_ = replace(
+            altered_model.calibration_,
+            temperature=2 * altered_model.calibration_.temperature,
         )
-    assert model_digest(other) != own
+    assert model_digest(altered_model) != digest

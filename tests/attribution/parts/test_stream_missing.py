@@ -37,34 +37,38 @@ def case():
 def stream(model, frame: pd.DataFrame, folder: Path, **options) -> pg.Explanation:
     path = folder / "table.parquet"
     frame.to_parquet(path, index=False, row_group_size=40)
-    given = {
+    call_options = {
         "n_repeats": 2,
         "random_state": 3,
         "rows_per_part": 40,
         "progress": False,
     } | options
-    return pg.explain_stream(model, path, "y", **given)
+    return pg.explain_stream(model, path, "y", **call_options)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_weighted_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_path):
     model, frame = case
-    known = frame[frame["y"].notna()].reset_index(drop=True)
-    found = stream(model, frame, tmp_path, sample_weight="weight")
+    labelled_rows = frame[frame["y"].notna()].reset_index(drop=True)
+    explanation = stream(model, frame, tmp_path, sample_weight="weight")
     options = {"background": None, "n_repeats": 2, "random_state": 3, "progress": False}
     expected = explain_with(
-        model, known[list("abc")], known["y"], sample_weight=known["weight"], **options
+        model,
+        labelled_rows[list("abc")],
+        labelled_rows["y"],
+        sample_weight=labelled_rows["weight"],
+        **options,
     )
-    assert found.meta["rows_explained"] == len(known)
-    dropped = stream(model, known, tmp_path, sample_weight="weight")
+    assert explanation.meta["rows_explained"] == len(labelled_rows)
+    dropped = stream(model, labelled_rows, tmp_path, sample_weight="weight")
     for name in ("values", "std_error", "low", "high"):
         np.testing.assert_allclose(
-            getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6
+            getattr(explanation, name), getattr(dropped, name), rtol=0, atol=1e-6
         )
-    assert found.meta["loss_scale"] == pytest.approx(
+    assert explanation.meta["loss_scale"] == pytest.approx(
         expected.meta["loss_scale"], rel=1e-9
     )
-    assert np.abs(found.values).max() > 0.01
+    assert np.abs(explanation.values).max() > 0.01
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -83,22 +87,22 @@ def test_a_cell_is_named_by_its_row_in_the_table(case, tmp_path, row, column, wr
 @pytest.mark.parametrize("drawn", [50, 1000, 10_000])
 def test_the_threshold_leaves_as_many_rows_as_are_wanted(monkeypatch, rows, drawn):
     monkeypatch.setattr("permgrad.attribution.parts.plan._DRAWN", drawn)
-    for wanted in {1, min(3, rows), rows}:
-        bound = _threshold(5, wanted, rows)
+    for row_count in {1, min(3, rows), rows}:
+        bound = _threshold(5, row_count, rows)
         lots = uniform(5, ("receivers",), np.arange(rows))
-        assert (lots <= bound).sum() == wanted
+        assert (lots <= bound).sum() == row_count
         assert bound in lots
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
     model, frame = case
-    found = stream(model, frame, tmp_path, max_rows=25)
-    assert found.meta["rows_explained"] == 25
+    explanation = stream(model, frame, tmp_path, max_rows=25)
+    assert explanation.meta["rows_explained"] == 25
     every = stream(model, frame, tmp_path, max_rows=ROWS)
     assert every.meta["rows_explained"] == frame["y"].notna().sum()
-    other = stream(model, frame, tmp_path, max_rows=25, random_state=4)
-    assert not np.array_equal(found.values, other.values)
+    reseeded = stream(model, frame, tmp_path, max_rows=25, random_state=4)
+    assert not np.array_equal(explanation.values, reseeded.values)
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -118,11 +122,9 @@ def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
 )
 def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed, said):
     model, frame = case
-    out, first, given = (
-        tmp_path / "out",
-        frame.drop(columns=["y", "weight"]),
-        {"n_repeats": 2, "random_state": 3},
-    )
+    out = tmp_path / "out"
+    first = frame.drop(columns=["y", "weight"])
+    call_options = {"n_repeats": 2, "random_state": 3}
 
     def run(model, frame, **options):
         path = tmp_path / "table.parquet"
@@ -138,9 +140,11 @@ def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed
         )
 
     np.testing.assert_array_equal(
-        run(model, first, **given).values, run(model, first, **given).values
+        run(model, first, **call_options).values,
+        run(model, first, **call_options).values,
     )
-    options, table = given | changed, first
+    options = call_options | changed
+    table = first
     if options.get("background"):
         options["background"] = first[:30]
     if options.pop("frame", None):

@@ -26,30 +26,36 @@ def filled(
     """Return pairs: rows, donors, effects of three quantities, classes, weights; one entry for each repeat."""
     group = rng.integers(0, classes, rows)
     weights = rng.choice([0.0, 0.5, 2.0], rows) if weighted else np.ones(rows)
-    own, given_ = rng.normal(size=(rows, 3)), rng.normal(size=(donors, 3))
-    found: list[tuple[np.ndarray, ...]] = []
+    receiver_effects = rng.normal(size=(rows, 3))
+    given_ = rng.normal(size=(donors, 3))
+    pair_effects: list[tuple[np.ndarray, ...]] = []
     for _ in range(repeats):
         drawn = rng.integers(0, donors, rows)
-        effects = offset + own + given_[drawn] + 0.1 * rng.normal(size=(rows, 3))
+        effects = (
+            offset + receiver_effects + given_[drawn] + 0.1 * rng.normal(size=(rows, 3))
+        )
         effects[:, 2] = 0.0 if offset == 0 else offset
-        found.append((np.arange(rows), drawn, effects, group, weights))
-    return found
+        pair_effects.append((np.arange(rows), drawn, effects, group, weights))
+    return pair_effects
 
 
 def moments_of(
-    pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: int, classes: int
+    pairs: list[tuple[np.ndarray, ...]],
+    receivers: np.ndarray,
+    donors: int,
+    classes: int,
 ) -> PairMoments:
     """Return the moments of the chosen receivers, numbered anew."""
     moments = PairMoments(
-        len(chosen), donors, shared=False, classes=classes, quantities=3
+        len(receivers), donors, shared=False, classes=classes, quantities=3
     )
     for _, drawn, effects, group, weights in pairs:
         moments.add(
-            np.arange(len(chosen)),
-            drawn[chosen],
-            effects[chosen],
-            classes=group[chosen],
-            weights=weights[chosen],
+            np.arange(len(receivers)),
+            drawn[receivers],
+            effects[receivers],
+            classes=group[receivers],
+            weights=weights[receivers],
         )
     return moments
 
@@ -88,27 +94,30 @@ def test_merged_parts_estimate_what_the_whole_estimates(
     pairs = filled(
         rng, rows, donors, classes, repeats, offset=offset, weighted=weighted
     )
-    whole = moments_of(pairs, np.arange(rows), donors, classes)
+    full_moments = moments_of(pairs, np.arange(rows), donors, classes)
     # Parts of any rows: of one class alone, of a class that is missing elsewhere.
     order = (
         np.argsort(pairs[0][3], kind="stable") if seed % 2 else rng.permutation(rows)
     )
-    parts = np.split(order, np.cumsum(sizes)[:-1])
-    merged = SummedMoments.of([moments_of(pairs, parts[0], donors, classes)])
-    for part in parts[1:]:
+    row_parts = np.split(order, np.cumsum(sizes)[:-1])
+    merged = SummedMoments.of([moments_of(pairs, row_parts[0], donors, classes)])
+    for row_part in row_parts[1:]:
         merged = merged.merge(
-            SummedMoments.of([moments_of(pairs, part, donors, classes)])
+            SummedMoments.of([moments_of(pairs, row_part, donors, classes)])
         )
     scale = max(1.0, abs(offset))
     for group in (None, *range(classes)):
-        expected, found = whole.estimate(group), merged.player(0).estimate(group)
+        expected = full_moments.estimate(group)
+        estimated = merged.player(0).estimate(group)
         np.testing.assert_allclose(
-            found[0], expected[0], rtol=1e-12, atol=1e-12 * scale
+            estimated[0], expected[0], rtol=1e-12, atol=1e-12 * scale
         )
         # The whole's own sums over donors round at the size of the effects: a spread cannot be known better.
-        np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=2e-9 * scale)
+        np.testing.assert_allclose(
+            estimated[1], expected[1], rtol=1e-7, atol=2e-9 * scale
+        )
         if offset == 0:
-            np.testing.assert_allclose(found[2], expected[2], rtol=1e-7)
+            np.testing.assert_allclose(estimated[2], expected[2], rtol=1e-7)
 
 
 def test_a_small_spread_of_large_effects_is_kept() -> None:
@@ -116,13 +125,15 @@ def test_a_small_spread_of_large_effects_is_kept() -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(size=4000)
     summed = None
-    for part in np.split(noise, 8):
-        moments = PairMoments(len(part), 1, shared=False, classes=1, quantities=1)
+    for noise_part in np.split(noise, 8):
+        moments = PairMoments(len(noise_part), 1, shared=False, classes=1, quantities=1)
         moments.add(
-            np.arange(len(part)), np.full(len(part), NO_DONOR), 1e8 + part[:, None]
+            np.arange(len(noise_part)),
+            np.full(len(noise_part), NO_DONOR),
+            1e8 + noise_part[:, None],
         )
-        own = SummedMoments.of([moments])
-        summed = own if summed is None else summed.merge(own)
+        part_moments = SummedMoments.of([moments])
+        summed = part_moments if summed is None else summed.merge(part_moments)
     assert summed is not None
     mean, std, count = summed.player(0).estimate()
     assert mean[0] == pytest.approx(1e8 + noise.mean(), rel=1e-15)
@@ -138,8 +149,8 @@ def test_fixed_values_have_no_donors() -> None:
     moments.add(np.arange(50), np.full(50, NO_DONOR), effects)
     summed = SummedMoments.of([moments]).player(0)
     assert summed.donor_sum.shape == (1, 1, 0)
-    for found, expected in zip(summed.estimate(), moments.estimate(), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for estimated, expected in zip(summed.estimate(), moments.estimate(), strict=True):
+        np.testing.assert_allclose(estimated, expected, rtol=1e-12)
 
 
 def test_rows_that_are_their_own_background_are_refused() -> None:
@@ -178,14 +189,16 @@ def test_packing_keeps_every_number() -> None:
         "effects": SummedMoments.of(players),
         "values": RowSums.of(np.arange(6.0).reshape(2, 3)),
     }
-    found = unpack(pack(sums))
-    for place, player in enumerate(players):
+    unpacked_sums = unpack(pack(sums))
+    for player_index, player in enumerate(players):
         expected = SummedMoments.of([player]).player(0).estimate()
-        for own, other in zip(
-            found["effects"].player(place).estimate(), expected, strict=True
+        for estimated, expected_estimate in zip(
+            unpacked_sums["effects"].player(player_index).estimate(),
+            expected,
+            strict=True,
         ):
-            np.testing.assert_array_equal(own, other)
-    np.testing.assert_array_equal(found["values"].mean, [1.5, 2.5, 3.5])
+            np.testing.assert_array_equal(estimated, expected_estimate)
+    np.testing.assert_array_equal(unpacked_sums["values"].mean, [1.5, 2.5, 3.5])
     assert unpack(pack({})) == {}
 
 
@@ -193,12 +206,13 @@ class _Request:
     """What ``loss_scale`` reads of a request."""
 
     def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
-        self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
+        self.y = y
+        self.sample_weight = weights
+        self.loss = loss
+        self.subject = self
         self.outputs = self
-        self.loss_columns, self.task = (
-            (),
-            "regression" if loss == "squared_error" else "classification",
-        )
+        self.loss_columns = ()
+        self.task = "regression" if loss == "squared_error" else "classification"
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -213,10 +227,10 @@ def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
     expected = loss_scale(_Request(y, weights, loss))  # type: ignore[arg-type]
     merged = None
     for rows in np.split(np.arange(90), [20, 21, 60]):
-        own = RowSums.of_targets(
+        part_sums = RowSums.of_targets(
             y[rows], classes, None if weights is None else weights[rows]
         )
-        merged = own if merged is None else merged.merge(own)
+        merged = part_sums if merged is None else merged.merge(part_sums)
     assert merged is not None
     assert expected > 0
     assert merged.scale(loss) == pytest.approx(expected, rel=1e-10)
@@ -226,9 +240,9 @@ def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
 def test_absolute_values_merge(sizes: list[int]) -> None:
     values = np.random.default_rng(7).normal(size=(sum(sizes), 3, 2))
     merged = None
-    for part in np.split(values, np.cumsum(sizes)[:-1]):
-        own = RowSums.of(np.abs(part))
-        merged = own if merged is None else merged.merge(own)
+    for values_part in np.split(values, np.cumsum(sizes)[:-1]):
+        part_sums = RowSums.of(np.abs(values_part))
+        merged = part_sums if merged is None else merged.merge(part_sums)
     assert merged is not None
     np.testing.assert_allclose(merged.mean, np.abs(values).mean(axis=0), rtol=1e-12)
     if len(values) > 1:

@@ -28,28 +28,33 @@ def _case():
 @pytest.mark.parametrize("method", ["integrated_gradients", "shapley"])
 def test_the_rest_of_a_variable_is_a_player_of_its_own(case, method):
     model, rows = case
-    given = {
+    call_options = {
         "method": method,
         "background": rows[100:140],
         "random_state": 0,
         "progress": False,
     }
-    found = explain_with(model, rows[:6], groups={"some": ["S0", "x"]}, **given)
-    assert found.names == ("some", "Soil")
-    sums = found.values.sum(axis=1) + found.base_values
-    np.testing.assert_allclose(sums, found.predictions, atol=1e-4)
+    explanation = explain_with(
+        model, rows[:6], groups={"some": ["S0", "x"]}, **call_options
+    )
+    assert explanation.names == ("some", "Soil")
+    sums = explanation.values.sum(axis=1) + explanation.base_values
+    np.testing.assert_allclose(sums, explanation.predictions, atol=1e-4)
     # The group's own column is in it.
     columns = explain_with(
-        model, rows[:6], groups={"some": ["S0", "x"], "rest": ["S1", "S2"]}, **given
+        model,
+        rows[:6],
+        groups={"some": ["S0", "x"], "rest": ["S1", "S2"]},
+        **call_options,
     )
     assert columns.names == ("some", "rest")
-    np.testing.assert_allclose(found.values, columns.values, atol=1e-6)
+    np.testing.assert_allclose(explanation.values, columns.values, atol=1e-6)
     assert (
         np.abs(
-            found.values[:, 0]
-            - explain_with(model, rows[:6], groups={"some": ["x"]}, **given).values[
-                :, 0
-            ]
+            explanation.values[:, 0]
+            - explain_with(
+                model, rows[:6], groups={"some": ["x"]}, **call_options
+            ).values[:, 0]
         ).max()
         > 0.1
     )

@@ -17,7 +17,9 @@ import permgrad as pg
 class _Net(nn.Module):
     def __init__(self, layer: nn.Module, run: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
-        self.layer, self.head, self.run = layer, nn.Linear(4, 2), run
+        self.layer = layer
+        self.head = nn.Linear(4, 2)
+        self.run = run
 
     def maps(self, images: Tensor) -> Tensor:
         return torch.relu(self.layer(images)).flatten(2).mean(dim=2)
@@ -62,10 +64,10 @@ _CASES: dict[str, tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple[int, .
 def test_channels_of_a_pixel_are_together_and_all_else_is_apart(name: str) -> None:
     layer, run, shape, together = _CASES[name]
     x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(1))
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(_Net(layer, run).eval(), returns="logits"), {"x": x}, method="gradient"
     )
-    segments = np.asarray(found.maps["segments:x"])
+    segments = np.asarray(explanation.maps["segments:x"])
     same = [
         bool((segments == segments.take([0], dim)).all()) for dim in range(len(shape))
     ]
@@ -77,10 +79,10 @@ def test_chance_and_zeros_do_not_change_how_an_image_is_read() -> None:
     x = torch.rand(4, 12, 6, 10, generator=torch.Generator().manual_seed(1))
     x[:, :, 2:] = 0
     with pytest.warns(pg.PermgradWarning, match="different outputs each time"):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(_Net(_FLAT(6, 4, 3), noisy).eval(), returns="logits"),
             {"x": x},
             method="gradient",
         )
-    segments = np.asarray(found.maps["segments:x"])
+    segments = np.asarray(explanation.maps["segments:x"])
     assert (segments == segments[:, :1]).all()

@@ -44,7 +44,11 @@ def names(net: nn.Module, X: Any, y: Any = None, **described: Any) -> tuple[str,
 
 
 def line(model: pg.Model, X: Any, begins: str) -> str:
-    return next(one for one in model.describe(X).splitlines() if one.startswith(begins))
+    return next(
+        text_line
+        for text_line in model.describe(X).splitlines()
+        if text_line.startswith(begins)
+    )
 
 
 # ---- whole numbers, looked up column by column -------------------------------------------
@@ -56,7 +60,8 @@ class Calendar(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.start, self.span = nn.Embedding(40, 3), nn.Embedding(40, 3)
+        self.start = nn.Embedding(40, 3)
+        self.span = nn.Embedding(40, 3)
         self.head = nn.Linear(3 * 5, 1)
 
     def forward(self, days: Tensor) -> Tensor:
@@ -78,19 +83,21 @@ def test_a_place_of_several_codes_is_one_feature(kind):
     mixed[..., 1] = days.flip(0)[..., 1]
     assert bool((mixed[..., 1] < mixed[..., 0]).any())
     net = Calendar()
-    found = pg.explain(net, days, method="permutation", n_repeats=30, progress=False)
-    assert found.names == tuple(f"days[{place}]" for place in range(5))
+    explanation = pg.explain(
+        net, days, method="permutation", n_repeats=30, progress=False
+    )
+    assert explanation.names == tuple(f"days[{position}]" for position in range(5))
     assert line(pg.Model(net), days, "inputs") == (
         f"inputs: days ({ROWS} rows, 5 places of 2 numbers)"
     )
     with torch.no_grad():
         before = net(days)
         changes = []
-        for other in range(1, ROWS):
+        for shift in range(1, ROWS):
             edited = days.clone()
-            edited[:, 3] = days.roll(other, 0)[:, 3]
+            edited[:, 3] = days.roll(shift, 0)[:, 3]
             changes.append((net(edited) - before).square().mean())
-    assert found.values[3, 0] == pytest.approx(
+    assert explanation.values[3, 0] == pytest.approx(
         float(torch.stack(changes).mean()), rel=0.2
     )
 
@@ -103,7 +110,8 @@ class Forecaster(nn.Module):
         torch.manual_seed(2)
         self.codes = nn.ModuleList(nn.Embedding(6, 4) for _ in range(3))
         self.numbers = nn.ModuleList(nn.Linear(1, 4) for _ in range(2))
-        self.read, self.head = nn.GRU(4, 5, batch_first=True), nn.Linear(5, 1)
+        self.read = nn.GRU(4, 5, batch_first=True)
+        self.head = nn.Linear(5, 1)
 
     def forward(
         self, decoder_cat: Tensor, decoder_cont: Tensor, decoder_lengths: Tensor
@@ -141,7 +149,9 @@ class Pieces:
     all_special_ids: tuple[int, ...] = ()
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        return [f"##{one}" if one >= 10 else f"word{one}" for one in ids]
+        return [
+            f"##{token_id}" if token_id >= 10 else f"word{token_id}" for token_id in ids
+        ]
 
 
 class Page(nn.Module):
@@ -150,7 +160,8 @@ class Page(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(4)
-        self.words, self.left = nn.Embedding(20, 3), nn.Embedding(50, 3)
+        self.words = nn.Embedding(20, 3)
+        self.left = nn.Embedding(50, 3)
         self.head = nn.Linear(3 * 5, 1)
 
     def forward(self, ids: Tensor, box: Tensor) -> Tensor:
@@ -159,21 +170,22 @@ class Page(nn.Module):
 
 
 def test_words_never_move_away_from_what_stands_at_their_place():
-    ids, left = whole(20, ROWS, 5), whole(40, ROWS, 5, seed=1)
+    ids = whole(20, ROWS, 5)
+    left = whole(40, ROWS, 5, seed=1)
     ids[:, 0] %= 10
     X = {"ids": ids, "box": torch.stack([left, left + 4], dim=-1)}
     options = {"method": "permutation", "n_repeats": 4, "progress": False}
-    found = pg.explain(pg.Model(Page(), tokenizer=Pieces()), X, **options)
-    assert found.meta["tokens"] == {
+    explanation = pg.explain(pg.Model(Page(), tokenizer=Pieces()), X, **options)
+    assert explanation.meta["tokens"] == {
         "input": "ids",
         "players": "tokens",
         "boxes": ["box"],
     }
     plain = pg.explain(Page(), X, **options)
     assert plain.values.max() > 0.01
-    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(explanation.values, plain.values)
     both = tuple(f"box[{place}]+ids[{place}]" for place in range(5))
-    assert found.names == plain.names == both
+    assert explanation.names == plain.names == both
 
 
 class Board(nn.Module):
@@ -181,7 +193,8 @@ class Board(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pieces, self.read = nn.Embedding(5, 3), nn.Conv2d(3, 4, 3)
+        self.pieces = nn.Embedding(5, 3)
+        self.read = nn.Conv2d(3, 4, 3)
         self.head = nn.Linear(4 * 16, 1)
 
     def forward(self, board: Tensor) -> Tensor:
@@ -205,7 +218,7 @@ def test_pictures_are_floats_bytes_with_like_neighbours_or_read_as_such():
     assert names(Flat(48), picture.to(torch.uint8))[-1] == "x[6,5]"
     assert names(Flat(48), noise.float())[-1] == "x[6,5]"
     for rows in (noise.to(torch.uint8), noise, picture.long()):
-        assert names(Flat(48), rows) == tuple(f"x[{place}]" for place in range(8))
+        assert names(Flat(48), rows) == tuple(f"x[{position}]" for position in range(8))
     # What the user says comes first.
     assert names(Flat(48), noise, segments=("grid", 2))[-1] == "x[1,1]"
     assert may_be_picture(noise > 5) is False
@@ -233,7 +246,8 @@ class Sensors(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.read, self.head = nn.Conv1d(4, 3, 5), nn.Linear(3, 1)
+        self.read = nn.Conv1d(4, 3, 5)
+        self.head = nn.Linear(3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.read(x).mean(dim=2))
@@ -241,7 +255,9 @@ class Sensors(nn.Module):
 
 def windows_of(name: str, edges: list[int], channels: list[str]) -> tuple[str, ...]:
     spans = itertools.pairwise(edges)
-    return tuple(f"{name}[{a}:{b}, {one}]" for a, b in spans for one in channels)
+    return tuple(
+        f"{name}[{a}:{b}, {channel}]" for a, b in spans for channel in channels
+    )
 
 
 def test_each_channel_is_cut_along_time():
@@ -264,14 +280,14 @@ def test_each_channel_is_cut_along_time():
 
 def test_a_feature_owns_its_channel_in_its_window_alone():
     rows = smooth(ROWS, 1, 3, 120)
-    found = pg.explain(Temporal(), rows, method="gradient", progress=False)
-    segments = found.maps["segments:eeg"]
+    explanation = pg.explain(Temporal(), rows, method="gradient", progress=False)
+    segments = explanation.maps["segments:eeg"]
     assert segments.shape == (1, 3, 120)
-    place = found.names.index("eeg[12:18, channel 1]")
+    feature_index = explanation.names.index("eeg[12:18, channel 1]")
     expected = np.zeros((1, 3, 120), dtype=bool)
     expected[0, 1, 12:18] = True
-    np.testing.assert_array_equal(segments == place, expected)
-    assert found.meta["read_as"]["eeg"] == {
+    np.testing.assert_array_equal(segments == feature_index, expected)
+    assert explanation.meta["read_as"]["eeg"] == {
         "size": [3, 120], "channels": 0, "series": 1,
     }  # fmt: skip
 
@@ -279,15 +295,17 @@ def test_a_feature_owns_its_channel_in_its_window_alone():
 @pytest.mark.parametrize("named", [True, False])
 def test_channels_have_the_names_that_the_user_says(named):
     titles = ["Fz", "Cz", "Pz"]
-    said = {"eeg": titles if named else pd.DataFrame(columns=titles)}
+    channel_titles = {"eeg": titles if named else pd.DataFrame(columns=titles)}
     rows = smooth(ROWS, 1, 3, 120)
-    found = names(Temporal(), rows, channel_names=said)
-    assert found == windows_of("eeg", list(range(0, 121, 6)), titles)
-    options = {"channel_names": said, "segments": ("windows", 2, "channels")}
+    feature_names = names(Temporal(), rows, channel_names=channel_titles)
+    assert feature_names == windows_of("eeg", list(range(0, 121, 6)), titles)
+    options = {"channel_names": channel_titles, "segments": ("windows", 2, "channels")}
     assert names(Temporal(), drawn(ROWS, 1, 3, 120), **options) == windows_of(
         "eeg", [0, 60, 120], titles
     )
-    by_channel = names(Temporal(), rows, channel_names=said, segments="channels")
+    by_channel = names(
+        Temporal(), rows, channel_names=channel_titles, segments="channels"
+    )
     assert by_channel == ("eeg[Fz]", "eeg[Cz]", "eeg[Pz]")
 
 
@@ -295,7 +313,8 @@ def test_names_say_which_dimension_lists_channels():
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.read, self.head = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 1)
+            self.read = nn.LSTM(2, 3, batch_first=True)
+            self.head = nn.Linear(3, 1)
 
         def forward(self, walk: Tensor) -> Tensor:
             return self.head(self.read(walk)[0][:, -1])
@@ -366,10 +385,10 @@ def test_how_much_neighbours_differ():
 
 def test_a_place_and_a_channel_never_have_one_name():
     rows = smooth(ROWS, 4, 80)
-    places = set(names(Sensors(), rows, segments="tokens"))
+    position_names = set(names(Sensors(), rows, segments="tokens"))
     channels = set(names(Sensors(), rows, segments="channels"))
     assert len(channels) == 4
-    assert not places & channels
+    assert not position_names & channels
 
 
 # ---- lengths -----------------------------------------------------------------------------
@@ -380,7 +399,8 @@ class Counted(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vectors, self.head = nn.Embedding(20, 3), nn.Linear(3, 1)
+        self.vectors = nn.Embedding(20, 3)
+        self.head = nn.Linear(3, 1)
 
     def forward(
         self, ids: Tensor, ids_len: Tensor | None = None, seen: Tensor | None = None
@@ -392,9 +412,11 @@ class Counted(nn.Module):
 
 
 def held(**X: Tensor) -> list[str]:
-    found = pg.explain(Counted(), X, method="permutation", n_repeats=2, progress=False)
-    assert found.names[:6] == tuple(f"ids[{place}]" for place in range(6))
-    return list(found.meta["held"])
+    explanation = pg.explain(
+        Counted(), X, method="permutation", n_repeats=2, progress=False
+    )
+    assert explanation.names[:6] == tuple(f"ids[{position}]" for position in range(6))
+    return list(explanation.meta["held"])
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -417,10 +439,10 @@ def test_lengths_of_any_name_are_held_where_they_count_places():
 def test_places_behind_a_counted_end_belong_to_nobody():
     count = 1 + whole(6, ROWS)
     ids = (1 + whole(19, ROWS, 6, seed=4)) * (torch.arange(6) < count[:, None])
-    found = pg.explain(
+    explanation = pg.explain(
         Counted(), {"ids": ids, "seen": count}, method="shapley", progress=False
     )
     gone = torch.arange(6) >= count[:, None]
     assert bool(gone.any())
-    assert not found.values[gone.numpy()].any()
-    assert np.abs(found.values[~gone.numpy()]).max() > 0.01
+    assert not explanation.values[gone.numpy()].any()
+    assert np.abs(explanation.values[~gone.numpy()]).max() > 0.01

@@ -22,12 +22,17 @@ class Reading(nn.Module):
 
     def __init__(self, layer: nn.Module, before=lambda x: x) -> None:
         super().__init__()
-        self.layer, self.before = layer, before
+        self.layer = layer
+        self.before = before
 
     def forward(self, x: Tensor) -> Tensor:
-        own = self.layer(self.before(x + 1.0))
-        own = own[0] if isinstance(own, tuple) else own
-        return own.flatten(1)[:, :2].tanh() + own.flatten(1).mean(dim=1, keepdim=True)
+        layer_output = self.layer(self.before(x + 1.0))
+        layer_output = (
+            layer_output[0] if isinstance(layer_output, tuple) else layer_output
+        )
+        return layer_output.flatten(1)[:, :2].tanh() + layer_output.flatten(1).mean(
+            dim=1, keepdim=True
+        )
 
 
 class Attending(nn.Module):
@@ -53,7 +58,7 @@ def names(net: nn.Module, rows: Tensor, **options) -> tuple[str, ...]:
     return explain_with(net, rows, method="gradient", progress=False, **options).names
 
 
-SEQUENCE = tuple(f"x[{place}]" for place in range(5))
+SEQUENCE = tuple(f"x[{position}]" for position in range(5))
 PIXELS = tuple(f"x[{row},{column}]" for row in range(5) for column in range(6))
 
 
@@ -74,7 +79,7 @@ PIXELS = tuple(f"x[{row},{column}]" for row in range(5) for column in range(6))
         (lambda: Reading(nn.Conv2d(1, 3, 2), lambda x: x.unsqueeze(1)), PIXELS),
         (
             lambda: Reading(nn.Conv1d(5, 3, 2)),
-            tuple(f"x[{place}]" for place in range(6)),
+            tuple(f"x[{position}]" for position in range(6)),
         ),
         (
             lambda: Reading(
@@ -87,14 +92,16 @@ PIXELS = tuple(f"x[{row},{column}]" for row in range(5) for column in range(6))
 def test_what_the_network_reads_first_says_what_an_input_of_two_dimensions_is(
     build, expected
 ):
-    net, rows = build().eval(), drawn(ROWS, 5, 6)
+    net = build().eval()
+    rows = drawn(ROWS, 5, 6)
     assert names(net, rows) == expected
     assert names(net, rows, segments="tokens") == SEQUENCE
     assert names(net, rows, segments="grid") == PIXELS
 
 
 def test_a_player_is_a_whole_token():
-    net, rows = Reading(nn.Linear(6, 3)).eval(), drawn(ROWS, 5, 6)
+    net = Reading(nn.Linear(6, 3)).eval()
+    rows = drawn(ROWS, 5, 6)
     tokens = pg.explain(net, rows, method="gradient", progress=False)
     fine = pg.explain(
         pg.Model(net, segments="pixels"), rows, method="gradient", progress=False
@@ -110,18 +117,19 @@ def test_embeddings_inside_a_network_are_cut_by_token():
     class Words(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed, self.head = nn.Embedding(9, 6), nn.Linear(30, 2)
+            self.embed = nn.Embedding(9, 6)
+            self.head = nn.Linear(30, 2)
 
         def forward(self, words: Tensor) -> Tensor:
             return self.head(self.embed(words).flatten(1))
 
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Words(), layer="embed"),
         torch.randint(0, 9, (ROWS, 5)),
         method="gradient",
         progress=False,
     )
-    assert found.names == tuple(f"embed[{place}]" for place in range(5))
+    assert explanation.names == tuple(f"embed[{position}]" for position in range(5))
 
 
 @pytest.mark.parametrize("channels", [True, False])
@@ -130,9 +138,9 @@ def test_volumes_are_cut_in_depth_too(channels):
         nn.Conv3d(1, 2, 3), (lambda x: x) if channels else (lambda x: x.unsqueeze(1))
     )
     rows = drawn(ROWS, 1, 8, 9, 10) if channels else drawn(ROWS, 8, 9, 10)
-    found = pg.explain(net, rows, method="gradient", progress=False)
-    assert len(found.names) == 4 * 4 * 4
-    assert found.names[-1] == "x[3,3,3]"
+    explanation = pg.explain(net, rows, method="gradient", progress=False)
+    assert len(explanation.names) == 4 * 4 * 4
+    assert explanation.names[-1] == "x[3,3,3]"
     fine = pg.explain(
         pg.Model(net, segments="pixels"), rows, method="gradient", progress=False
     )
@@ -143,29 +151,29 @@ def test_volumes_are_cut_in_depth_too(channels):
         method="gradient",
         progress=False,
     )
-    whole = (
+    summed_values = (
         fine.values.reshape(ROWS, 2, 4, 3, 3, 5, 2, 2)
         .sum(axis=(2, 4, 6))
         .reshape(ROWS, 30, 2)
     )
-    np.testing.assert_allclose(cut.values, whole, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(cut.values, summed_values, rtol=1e-4, atol=1e-6)
     mask = np.arange(720).reshape(8, 9, 10) // 90
     assert names(net, rows, segments=mask) == tuple(f"x[{depth}]" for depth in range(8))
-    regions = found.maps["segments:x"]
+    regions = explanation.maps["segments:x"]
     assert regions.shape == tuple(rows.shape[1:])
     blobs = rows.clone()
     blobs[..., :4, :, :] += 9
-    some = pg.explain(
+    superpixel_explanation = pg.explain(
         pg.Model(net, segments=("superpixels", 6)),
         blobs,
         method="gradient",
         progress=False,
     )
-    own = some.maps["segments:x"].reshape(8, 9, 10)
-    assert 2 <= len(some.names) <= 12
-    assert not set(np.unique(own[:4])) & set(np.unique(own[4:])), (
-        "the halves differ in colour"
-    )
+    superpixel_map = superpixel_explanation.maps["segments:x"].reshape(8, 9, 10)
+    assert 2 <= len(superpixel_explanation.names) <= 12
+    assert not set(np.unique(superpixel_map[:4])) & set(
+        np.unique(superpixel_map[4:])
+    ), "the halves differ in colour"
 
 
 def test_many_channels_of_an_image_are_no_depth():
@@ -174,12 +182,13 @@ def test_many_channels_of_an_image_are_no_depth():
 
 
 def test_each_channel_can_be_a_player():
-    net, rows = Reading(nn.Conv2d(5, 2, 3)), drawn(ROWS, 5, 6, 7)
-    found = pg.explain(
+    net = Reading(nn.Conv2d(5, 2, 3))
+    rows = drawn(ROWS, 5, 6, 7)
+    explanation = pg.explain(
         pg.Model(net, segments="channels"), rows, method="gradient", progress=False
     )
     channels = tuple(f"x[channel {index}]" for index in range(5))
-    assert found.names == channels, "no place has this name"
+    assert explanation.names == channels, "no place has this name"
     every = pg.explain(
         pg.Model(net, segments=np.arange(5 * 6 * 7).reshape(5, 6, 7)),
         rows,
@@ -187,10 +196,10 @@ def test_each_channel_can_be_a_player():
         progress=False,
     )
     np.testing.assert_allclose(
-        found.values, every.values.reshape(ROWS, 5, 42, 2).sum(axis=2), rtol=1e-5
+        explanation.values, every.values.reshape(ROWS, 5, 42, 2).sum(axis=2), rtol=1e-5
     )
-    assert np.ptp(found.values.mean(axis=0)) > 1e-3
-    found.plot.image(row=1)
+    assert np.ptp(explanation.values.mean(axis=0)) > 1e-3
+    explanation.plot.image(row=1)
     shapley = pg.explain(
         pg.Model(net, segments={"x": "channels"}),
         rows,
@@ -221,33 +230,35 @@ def test_a_number_is_no_way_to_cut_an_image():
 
 
 def test_masks_may_tell_channels_apart():
-    net, rows = Reading(nn.Conv2d(5, 2, 3)), drawn(ROWS, 5, 6, 7)
+    net = Reading(nn.Conv2d(5, 2, 3))
+    rows = drawn(ROWS, 5, 6, 7)
     mask = np.zeros((5, 6, 7), dtype=int)
     mask[:2] = 1
     mask[4] = -1
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, segments=mask), rows, method="gradient", progress=False
     )
-    each = pg.explain(
+    channel_values = pg.explain(
         pg.Model(net, segments="channels"), rows, method="gradient", progress=False
     ).values
-    assert found.names == ("x[0]", "x[1]")
+    assert explanation.names == ("x[0]", "x[1]")
     np.testing.assert_allclose(
-        found.values,
-        np.stack([each[:, 2:4].sum(1), each[:, :2].sum(1)], axis=1),
+        explanation.values,
+        np.stack([channel_values[:, 2:4].sum(1), channel_values[:, :2].sum(1)], axis=1),
         rtol=1e-5,
     )
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift"])
 def test_each_channel_of_each_pixel_can_have_a_value(method, tmp_path):
-    net, rows = Reading(nn.Conv2d(3, 2, 3)), drawn(ROWS, 3, 4, 5)
+    net = Reading(nn.Conv2d(3, 2, 3))
+    rows = drawn(ROWS, 3, 4, 5)
     options = {} if method == "gradient" else {"baseline": "zeros"}
-    found = explain_with(
+    explanation = explain_with(
         net, rows, method=method, progress=False, segments="numbers", **options
     )
-    assert (len(found.names), found.names[-1]) == (60, "x[2,3,4]")
-    image = found.values[:, found.maps["segments:x"]]
+    assert (len(explanation.names), explanation.names[-1]) == (60, "x[2,3,4]")
+    image = explanation.values[:, explanation.maps["segments:x"]]
     assert image.shape == (ROWS, 3, 4, 5, 2)
     leaf = rows.clone().requires_grad_()
     (slopes,) = torch.autograd.grad(net(leaf)[:, 1].sum(), leaf)
@@ -262,5 +273,5 @@ def test_each_channel_of_each_pixel_can_have_a_value(method, tmp_path):
         image.sum(axis=1).reshape(ROWS, 20, 2), pixels.values, rtol=1e-4, atol=1e-6
     )
     assert np.ptp(image.sum(axis=(0, 2, 3)), axis=0).min() > 1e-4, "the channels differ"
-    found.plot.image(row=1).savefig(tmp_path / "numbers.png")
+    explanation.plot.image(row=1).savefig(tmp_path / "numbers.png")
     assert (tmp_path / "numbers.png").stat().st_size > 1000

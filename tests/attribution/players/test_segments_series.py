@@ -32,7 +32,8 @@ class Wave(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.read, self.head = nn.Conv1d(1, 4, 5), nn.Linear(4, 2)
+        self.read = nn.Conv1d(1, 4, 5)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, wave: Tensor) -> Tensor:
         return self.head(self.read(wave.reshape(len(wave), 1, -1)).relu().mean(dim=2))
@@ -41,7 +42,8 @@ class Wave(nn.Module):
 class Convolved(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.read, self.head = nn.Conv1d(3, 4, 5), nn.Linear(4, 2)
+        self.read = nn.Conv1d(3, 4, 5)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, signal: Tensor) -> Tensor:
         return self.head(self.read(signal).relu().mean(dim=2))
@@ -50,7 +52,8 @@ class Convolved(nn.Module):
 class Recurrent(nn.Module):
     def __init__(self, channels: int = 3) -> None:
         super().__init__()
-        self.read, self.head = nn.LSTM(channels, 4, batch_first=True), nn.Linear(4, 2)
+        self.read = nn.LSTM(channels, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, signal: Tensor) -> Tensor:
         return self.head(
@@ -73,7 +76,7 @@ def explain(
 
 
 def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ...]:
-    edges = [-(-place * length // count) for place in range(count + 1)]
+    edges = [-(-window_index * length // count) for window_index in range(count + 1)]
     return tuple(f"{name}[{a}:{b}{suffix}]" for a, b in itertools.pairwise(edges))
 
 
@@ -82,12 +85,12 @@ def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ..
 
 @pytest.mark.parametrize("shape", [(100,), (1, 100)])
 def test_a_wave_that_a_convolution_reads_has_twenty_windows(shape):
-    found = explain(seeded(Wave), drawn(ROWS, *shape))
-    assert found.names == spans("wave", 100, 20)
-    assert found.meta["read_as"] == {
+    explanation = explain(seeded(Wave), drawn(ROWS, *shape))
+    assert explanation.names == spans("wave", 100, 20)
+    assert explanation.meta["read_as"] == {
         "wave": {"size": [100], "channels": 0 if len(shape) == 2 else None}
     }
-    assert found.maps["segments:wave"].shape == shape
+    assert explanation.maps["segments:wave"].shape == shape
 
 
 def test_numbers_one_by_one_in_a_recurrent_layer_are_a_series():
@@ -100,7 +103,7 @@ def test_numbers_one_by_one_in_a_recurrent_layer_are_a_series():
 
 
 def test_a_table_is_no_series():
-    columns = [f"column {place}" for place in range(30)]
+    columns = [f"column {column_index}" for column_index in range(30)]
     frame = pd.DataFrame(drawn(ROWS, 30).numpy(), columns=columns)
     assert explain(seeded(Wave), frame).names == tuple(columns), (
         "its columns have names"
@@ -137,15 +140,14 @@ CUTS = [
 @pytest.mark.parametrize(("segments", "names"), CUTS)
 @pytest.mark.parametrize("build", [Convolved, Recurrent])
 def test_players_are_windows_channels_or_both(build, segments, names):
-    net, first = seeded(build), build is Convolved
+    net = seeded(build)
+    first = build is Convolved
     rows = drawn(ROWS, 3, 12) if first else drawn(ROWS, 12, 3)
-    found, each = (
-        explain(net, rows, segments=segments),
-        explain(net, rows, segments="numbers"),
-    )
-    assert found.names == names
+    explanation = explain(net, rows, segments=segments)
+    number_explanation = explain(net, rows, segments="numbers")
+    assert explanation.names == names
     # Slopes of a player are the sum over its numbers, here by hand with time first.
-    slopes = each.values.reshape(ROWS, *rows.shape[1:], 2)
+    slopes = number_explanation.values.reshape(ROWS, *rows.shape[1:], 2)
     slopes = slopes.swapaxes(1, 2) if first else slopes
     expected = {
         "channels": slopes.sum(axis=1),
@@ -155,55 +157,63 @@ def test_players_are_windows_channels_or_both(build, segments, names):
         .reshape(ROWS, 6, 2),
     }[segments]
     assert np.ptp(expected, axis=1).min() > 1e-4, "players differ"
-    np.testing.assert_allclose(found.values, expected, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(explanation.values, expected, rtol=1e-5, atol=1e-8)
 
 
 def test_shapley_of_a_linear_network_is_known():
     """φ of a window is Σ w (x − mean of the background) over its numbers."""
     net = nn.Linear(40, 1).double()
-    rows, background = drawn(ROWS, 40).double(), drawn(9, 40, seed=1).double()
-    found = explain(
+    rows = drawn(ROWS, 40).double()
+    background = drawn(9, 40, seed=1).double()
+    explanation = explain(
         net, rows, "shapley", segments=("windows", 5), background=background
     )
     weights = net.weight.detach().numpy()[0]
     terms = weights * (rows.numpy() - background.numpy().mean(axis=0))
     expected = terms.reshape(ROWS, 5, 8).sum(axis=2)
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(found.values[..., 0], expected, atol=1e-12)
+    np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
 
 
 def test_a_windows_effect_on_the_loss_is_that_of_a_slow_loop():
-    net, rows = seeded(Convolved).double(), drawn(40, 3, 20).double()
+    net = seeded(Convolved).double()
+    rows = drawn(40, 3, 20).double()
     y = net(rows).detach()[:, 0].numpy() + drawn(40, seed=2).double().numpy() / 10
-    whole = nn.Sequential(net, nn.Linear(2, 1).double())
-    found = explain(whole, rows, "ablation", y=y, segments=("windows", 4, "channels"), baseline="zeros",
+    full_network = nn.Sequential(net, nn.Linear(2, 1).double())
+    explanation = explain(full_network, rows, "ablation", y=y, segments=("windows", 4, "channels"), baseline="zeros",
                     scope="global")  # fmt: skip
     with torch.no_grad():
-        before = (whole(rows)[:, 0].numpy() - y) ** 2
+        before = (full_network(rows)[:, 0].numpy() - y) ** 2
         expected = []
         for window in range(4):
             for channel in range(3):
                 edited = rows.clone()
                 edited[:, channel, 5 * window : 5 * window + 5] = 0
                 expected.append(
-                    (((whole(edited)[:, 0].numpy() - y) ** 2) - before).mean()
+                    (((full_network(edited)[:, 0].numpy() - y) ** 2) - before).mean()
                 )
     assert np.ptp(expected) > 1e-4
-    np.testing.assert_allclose(found.values[:, 0], expected, atol=1e-10)
+    np.testing.assert_allclose(explanation.values[:, 0], expected, atol=1e-10)
 
 
 def test_several_inputs_are_cut_each_in_its_way():
     class Both(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.wave, self.table = Wave(), nn.Linear(3, 2)
+            self.wave = Wave()
+            self.table = nn.Linear(3, 2)
 
         def forward(self, wave: Tensor, table: Tensor) -> Tensor:
             return self.wave(wave) + self.table(table)
 
     rows = {"wave": drawn(ROWS, 1, 60), "table": drawn(ROWS, 3, seed=1)}
-    found = explain(seeded(Both), rows, segments=("windows", 3))
-    assert found.names == (*spans("wave", 60, 3), "table[0]", "table[1]", "table[2]")
+    explanation = explain(seeded(Both), rows, segments=("windows", 3))
+    assert explanation.names == (
+        *spans("wave", 60, 3),
+        "table[0]",
+        "table[1]",
+        "table[2]",
+    )
     assert explain(seeded(Both), rows, segments={"wave": ("windows", 2)}).names[
         :2
     ] == spans("wave", 60, 2)
@@ -211,13 +221,14 @@ def test_several_inputs_are_cut_each_in_its_way():
 
 def test_masks_of_series_and_of_volumes():
     mask = np.repeat([0, 1, -1, 5], 3)
-    net, rows = seeded(Convolved), drawn(ROWS, 3, 12)
-    found, each = (
-        explain(net, rows, segments=mask),
-        explain(net, rows, segments=("windows", 4)).values,
+    net = seeded(Convolved)
+    rows = drawn(ROWS, 3, 12)
+    explanation = explain(net, rows, segments=mask)
+    number_values = explain(net, rows, segments=("windows", 4)).values
+    assert explanation.names == ("signal[0]", "signal[1]", "signal[5]")
+    np.testing.assert_allclose(
+        explanation.values, number_values[:, [0, 1, 3]], rtol=1e-5
     )
-    assert found.names == ("signal[0]", "signal[1]", "signal[5]")
-    np.testing.assert_allclose(found.values, each[:, [0, 1, 3]], rtol=1e-5)
     full = np.broadcast_to(np.arange(3)[:, None], (3, 12))
     by_channel = explain(net, rows, segments=full)
     np.testing.assert_allclose(
@@ -227,21 +238,22 @@ def test_masks_of_series_and_of_volumes():
     class Volume(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.read, self.head = nn.Conv3d(1, 2, 2), nn.Linear(2, 2)
+            self.read = nn.Conv3d(1, 2, 2)
+            self.head = nn.Linear(2, 2)
 
         def forward(self, scan: Tensor) -> Tensor:
             return self.head(self.read(scan).relu().mean(dim=(2, 3, 4)))
 
-    volumes, organs = drawn(ROWS, 1, 4, 5, 6), np.zeros((4, 5, 6), dtype=int)
-    organs[:, :2], organs[2:, 3:, 3:] = 7, -1
-    cut, voxels = (
-        explain(seeded(Volume), volumes, segments=organs),
-        explain(seeded(Volume), volumes, segments="pixels"),
-    )
+    volumes = drawn(ROWS, 1, 4, 5, 6)
+    organs = np.zeros((4, 5, 6), dtype=int)
+    organs[:, :2] = 7
+    organs[2:, 3:, 3:] = -1
+    cut = explain(seeded(Volume), volumes, segments=organs)
+    voxels = explain(seeded(Volume), volumes, segments="pixels")
     assert cut.names == ("scan[0]", "scan[7]")
     values = voxels.values.reshape(ROWS, 120, 2)
     expected = np.stack(
-        [values[:, (organs == each).ravel()].sum(axis=1) for each in (0, 7)], axis=1
+        [values[:, (organs == organ).ravel()].sum(axis=1) for organ in (0, 7)], axis=1
     )
     np.testing.assert_allclose(cut.values, expected, rtol=1e-5)
 

@@ -17,17 +17,15 @@ class _Net(nn.Module):
     def __init__(self, run: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.lstm, self.masked = (
-            nn.LSTM(6, 5, batch_first=True),
-            nn.LSTM(12, 5, batch_first=True),
-        )
+        self.lstm = nn.LSTM(6, 5, batch_first=True)
+        self.masked = nn.LSTM(12, 5, batch_first=True)
         self.head_of_four = nn.LSTM(4, 5, batch_first=True)
-        self.cell, self.rnn, self.mlp = nn.LSTMCell(6, 5), nn.RNN(6, 5), nn.Linear(6, 5)
-        self.alone, self.head, self.run = (
-            nn.LSTM(1, 5, batch_first=True),
-            nn.Linear(5, 2),
-            run,
-        )
+        self.cell = nn.LSTMCell(6, 5)
+        self.rnn = nn.RNN(6, 5)
+        self.mlp = nn.Linear(6, 5)
+        self.alone = nn.LSTM(1, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+        self.run = run
 
     def forward(self, vitals: Tensor) -> Tensor:
         return self.head(self.run(self, vitals))
@@ -70,12 +68,12 @@ _RUNS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", list(_RUNS))
 def test_a_series_has_one_feature_for_each_time(name: str) -> None:
     vitals = torch.randn(6, 20, 6, generator=torch.Generator().manual_seed(1))
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(_Net(_RUNS[name]).eval(), returns="logits"),
         {"vitals": vitals},
         method="gradient",
     )
-    assert list(found.names) == [f"vitals[{time}]" for time in range(20)]
+    assert list(explanation.names) == [f"vitals[{time}]" for time in range(20)]
 
 
 def test_a_line_that_is_packed_is_a_series_and_an_image_stays_one() -> None:
@@ -86,11 +84,11 @@ def test_a_line_that_is_packed_is_a_series_and_an_image_stays_one() -> None:
             pack_padded_sequence(line[..., None], [30] * len(line), batch_first=True)
         )[1][0][-1]
 
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(_Net(packed).eval(), returns="logits"), line, method="gradient"
     )
-    assert len(found.names) == 20  # windows along time
-    assert found.names[0] == "vitals[0:2]"
+    assert len(explanation.names) == 20  # windows along time
+    assert explanation.names[0] == "vitals[0:2]"
 
     class Flat(nn.Module):
         def __init__(self) -> None:

@@ -74,7 +74,7 @@ def test_draws_spread_where_the_number_does():
     )
     new, sampler = draw(frame, "bent")
     size = np.abs(new - np.tile(x[:, 1], 3))
-    low, high = (np.tile(own, 3) for own in (x[:, 0] < -0.8, x[:, 0] > 0.8))
+    low, high = (np.tile(row_mask, 3) for row_mask in (x[:, 0] < -0.8, x[:, 0] > 0.8))
     truth = spread[x[:, 0] > 0.8].mean() / spread[x[:, 0] < -0.8].mean()
     assert truth > 4
     assert 0.5 * truth < size[high].mean() / size[low].mean() < 1.5 * truth
@@ -142,23 +142,25 @@ def leaning(rows: int = ROWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def explain(x, y, network=None, **options):
-    given = {
+    call_options = {
         "method": "permutation",
         "n_repeats": 5,
         "random_state": 0,
         "progress": False,
     } | options
-    return explain_with(network or Leaning(), x, y, sampling="conditional", **given)
+    return explain_with(
+        network or Leaning(), x, y, sampling="conditional", **call_options
+    )
 
 
 def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():
     p_values = []
     for seed in range(12):
-        found = explain(*leaning(seed=seed))
-        assert found.p_values[1, 0] < 1e-6
-        assert found.meta["sampling"] == "conditional"
-        assert found.meta["not_identifiable"] == []
-        p_values.append(found.p_values[2, 0])
+        explanation = explain(*leaning(seed=seed))
+        assert explanation.p_values[1, 0] < 1e-6
+        assert explanation.meta["sampling"] == "conditional"
+        assert explanation.meta["not_identifiable"] == []
+        p_values.append(explanation.p_values[2, 0])
     assert (np.array(p_values) < 0.05).mean() <= 0.25
     marginal = pg.explain(
         Leaning(), *leaning(), method="permutation", random_state=0, progress=False
@@ -169,17 +171,21 @@ def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():
 def test_groups_of_an_own_network_are_drawn_as_one():
     x, y = leaning()
     names = explain(x, y).names
-    found = explain(x, y, groups={"bent": [names[0], names[2]]})
-    assert found.names[:1] == ("bent",)
-    assert found.p_values[0, 0] < 1e-6
-    assert found.values[0, 0] > explain(x, y).values[0, 0]
+    explanation = explain(x, y, groups={"bent": [names[0], names[2]]})
+    assert explanation.names[:1] == ("bent",)
+    assert explanation.p_values[0, 0] < 1e-6
+    assert explanation.values[0, 0] > explain(x, y).values[0, 0]
 
 
 def test_own_networks_draw_the_same_in_any_batch_and_leave_inputs_alone():
     x, y = leaning()
     before = x.copy()
-    whole, parts = (explain(x, y, batch_size=size) for size in ("auto", 37))
-    np.testing.assert_allclose(whole.values, parts.values, rtol=1e-5)
+    full_explanation, batched_explanation = (
+        explain(x, y, batch_size=size) for size in ("auto", 37)
+    )
+    np.testing.assert_allclose(
+        full_explanation.values, batched_explanation.values, rtol=1e-5
+    )
     np.testing.assert_array_equal(x, before)
     separate = explain(x, y, background=leaning(seed=1)[0])
     assert separate.p_values[1, 0] < 1e-6 < separate.p_values[2, 0]
@@ -193,15 +199,13 @@ def test_misfitting_draws_are_said_in_meta_and_in_a_warning():
     upper = rng.random(ROWS) < 1 / (1 + np.exp(-3 * x[:, 1]))
     x[:, 2] = np.where(upper, 2, -2) + 0.3 * rng.normal(size=ROWS)
     with pytest.warns(pg.PermgradWarning, match="do not fit the other columns"):
-        found = explain(x, y)
-    assert found.names[2] in found.meta["residuals_dependent"]
+        explanation = explain(x, y)
+    assert explanation.names[2] in explanation.meta["residuals_dependent"]
 
 
 def test_networks_without_a_table_are_refused():
-    network, rows = (
-        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1)),
-        np.zeros((30, 3, 4)),
-    )
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(1))
+    rows = np.zeros((30, 3, 4))
     network(torch.zeros(rows.shape))
     with pytest.raises(pg.InputError, match="needs a network with one input of floats"):
         explain(rows.astype(np.float32), np.zeros(30), network)

@@ -10,7 +10,8 @@ from explaining import explain_with
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.data.encode.encoding import TableEncoder
 
-ROWS, BACKGROUND = 60, 160
+ROWS = 60
+BACKGROUND = 160
 PLAYERS = {
     "a number": ["number"], "a level": ["kind"], "gaps": ["gaps"], "a date": ["day"],
     "a group": ["number", "kind", "gaps"],
@@ -19,13 +20,14 @@ PLAYERS = {
 
 def table(rows: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    number, other = rng.normal(size=rows), rng.normal(size=rows)
+    number = rng.normal(size=rows)
+    common_cause = rng.normal(size=rows)
     frame = pd.DataFrame({
-        "number": 0.7 * other + number,
-        "kind": np.where(rng.random(rows) < 1 / (1 + np.exp(-3 * other)), "high", np.where(number > 0, "low", "none")),
-        "gaps": other**2 + number,
+        "number": 0.7 * common_cause + number,
+        "kind": np.where(rng.random(rows) < 1 / (1 + np.exp(-3 * common_cause)), "high", np.where(number > 0, "low", "none")),
+        "gaps": common_cause**2 + number,
         "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
-        "other": other,
+        "other": common_cause,
     })  # fmt: skip
     frame.loc[rng.random(rows) < 0.25, "gaps"] = np.nan
     return frame
@@ -49,22 +51,26 @@ def draw(encoder, rows, background, player, *, offset=0, which=None):
     sampler = ConditionalSampler(
         encoder, rows, background, seed=3, shared=False, row_offset=offset
     )
-    chosen = np.arange(len(rows)) if which is None else which
-    return sampler.draw(player, columns_of(encoder, player), chosen, 0)
+    row_indices = np.arange(len(rows)) if which is None else which
+    return sampler.draw(player, columns_of(encoder, player), row_indices, 0)
 
 
 @pytest.mark.parametrize("player", PLAYERS)
 def test_a_row_gets_the_same_wherever_it_stands(encoder, encoded, player):
     rows, background = encoded
-    whole = draw(encoder, rows, background, player)
+    full_draw = draw(encoder, rows, background, player)
     for start, stop in ((20, 60), (59, 60)):
-        part = draw(encoder, rows[start:stop], background, player, offset=start)
-        np.testing.assert_array_equal(part[0], whole[0][start:stop])
-        np.testing.assert_allclose(part[1], whole[1][start:stop], rtol=0, atol=1e-6)
-    some = np.array([5, 31, 7])
-    picked = draw(encoder, rows, background, player, which=some)
-    np.testing.assert_array_equal(picked[0], whole[0][some])
-    np.testing.assert_allclose(picked[1], whole[1][some], rtol=0, atol=1e-6)
+        part_draw = draw(encoder, rows[start:stop], background, player, offset=start)
+        np.testing.assert_array_equal(part_draw[0], full_draw[0][start:stop])
+        np.testing.assert_allclose(
+            part_draw[1], full_draw[1][start:stop], rtol=0, atol=1e-6
+        )
+    selected_rows = np.array([5, 31, 7])
+    picked = draw(encoder, rows, background, player, which=selected_rows)
+    np.testing.assert_array_equal(picked[0], full_draw[0][selected_rows])
+    np.testing.assert_allclose(
+        picked[1], full_draw[1][selected_rows], rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -72,21 +78,22 @@ def test_a_row_gets_the_same_wherever_it_stands(encoder, encoded, player):
 def test_repeats_seeds_and_players_draw_apart(encoder, encoded, player, shared):
     rows, background = encoded
     rows = background if shared else rows
-    columns, every = columns_of(encoder, player), np.arange(len(rows))
-    one, two = (
+    columns = columns_of(encoder, player)
+    every = np.arange(len(rows))
+    first_sampler, two = (
         ConditionalSampler(encoder, rows, background, seed=seed, shared=shared)
         for seed in (3, 4)
     )
-    first = one.draw(player, columns, every, 0)[1]
+    first = first_sampler.draw(player, columns, every, 0)[1]
     assert first.shape == (len(rows), len(columns))
     # The same columns by another name: donors are those of the name.
-    others = [
-        one.draw(player, columns, every, 1),
+    other_draws = [
+        first_sampler.draw(player, columns, every, 1),
         two.draw(player, columns, every, 0),
-        one.draw("x", columns, every, 0),
+        first_sampler.draw("x", columns, every, 0),
     ]
-    for other in (rows[:, columns], *(values for _, values in others)):
-        assert (np.abs(other - first).max(axis=1) > 1e-6).mean() > 0.15
+    for other_values in (rows[:, columns], *(values for _, values in other_draws)):
+        assert (np.abs(other_values - first).max(axis=1) > 1e-6).mean() > 0.15
 
 
 def test_a_date_is_drawn_as_one(encoder, encoded):
@@ -95,9 +102,14 @@ def test_a_date_is_drawn_as_one(encoder, encoded):
     columns = encoder.columns_of("day")
     assert len(columns) > 1
     drawn = draw(encoder, rows, background, "a date")[1]
-    known = {tuple(np.round(own, 5)) for own in background[:, columns].tolist()}
-    assert {tuple(np.round(own, 5)) for own in drawn.tolist()} <= known
-    assert len({tuple(own) for own in drawn.tolist()}) > 20
+    known_dates = {
+        tuple(np.round(date_numbers, 5))
+        for date_numbers in background[:, columns].tolist()
+    }
+    assert {
+        tuple(np.round(date_numbers, 5)) for date_numbers in drawn.tolist()
+    } <= known_dates
+    assert len({tuple(date_numbers) for date_numbers in drawn.tolist()}) > 20
 
 
 @pytest.mark.parametrize("player", ["gaps"])
@@ -109,17 +121,22 @@ def test_a_missing_number_is_missing_in_all_its_columns(encoder, encoded, player
     mine = encoder.columns_of("gaps")
     (indicator,) = (column for column in mine if encoder.kinds_[column] == "missing")
     (number,) = (column for column in mine if encoder.kinds_[column] != "missing")
-    place = {int(column): at for at, column in enumerate(columns)}
-    missing = drawn[:, place[indicator]] == background[:, indicator].max()
+    column_positions = {
+        int(column): position for position, column in enumerate(columns)
+    }
+    missing = drawn[:, column_positions[indicator]] == background[:, indicator].max()
     filled = background[
         background[:, indicator] == background[:, indicator].max(), number
     ]
     assert np.ptp(filled) == 0, "one number stands for all that are missing"
     np.testing.assert_allclose(
-        drawn[missing, place[number]], filled[0], rtol=0, atol=1e-6
+        drawn[missing, column_positions[number]], filled[0], rtol=0, atol=1e-6
     )
     assert 0.1 < missing.mean() < 0.45
-    assert len(np.unique(drawn[~missing, place[number]])) > 0.8 * (~missing).sum()
+    assert (
+        len(np.unique(drawn[~missing, column_positions[number]]))
+        > 0.8 * (~missing).sum()
+    )
 
 
 def test_levels_of_a_group_are_levels_that_there_are(encoder, encoded):
@@ -127,9 +144,14 @@ def test_levels_of_a_group_are_levels_that_there_are(encoder, encoded):
     columns = columns_of(encoder, "a group")
     drawn = draw(encoder, rows, background, "a group")[1]
     levels = encoder.columns_of("kind")
-    place = [int(np.flatnonzero(columns == column)[0]) for column in levels]
-    known = {tuple(own) for own in np.round(background[:, levels], 5).tolist()}
-    assert {tuple(own) for own in np.round(drawn[:, place], 5).tolist()} == known
+    level_positions = [int(np.flatnonzero(columns == column)[0]) for column in levels]
+    known_levels = {
+        tuple(level_code) for level_code in np.round(background[:, levels], 5).tolist()
+    }
+    assert {
+        tuple(level_code)
+        for level_code in np.round(drawn[:, level_positions], 5).tolist()
+    } == known_levels
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -148,9 +170,11 @@ def test_values_drawn_for_repeated_rows_stay_near_the_data():
             "random_state": seed,
             "progress": False,
         }
-        found = explain_with(lambda table: np.asarray(table)[:, 0], rows, y, **options)
+        explanation = explain_with(
+            lambda table: np.asarray(table)[:, 0], rows, y, **options
+        )
         assert (
-            found.values[0, 0] < 4 * y.var()
+            explanation.values[0, 0] < 4 * y.var()
         )  # independent values have twice the variance
 
 

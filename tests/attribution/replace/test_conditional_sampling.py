@@ -20,11 +20,13 @@ ROWS = 1500
 def sampler_for(frame, *, shared=True, background=None):
     encoder = TableEncoder(numeric="standard").fit(frame)
     encoded = encoder.transform(frame)
-    other = encoded if background is None else encoder.transform(background)
+    encoded_background = (
+        encoded if background is None else encoder.transform(background)
+    )
     return (
         encoder,
         encoded,
-        ConditionalSampler(encoder, encoded, other, seed=3, shared=shared),
+        ConditionalSampler(encoder, encoded, encoded_background, seed=3, shared=shared),
     )
 
 
@@ -50,13 +52,11 @@ def test_numbers_keep_their_place_among_the_others_and_forget_themselves(shared)
         frame, shared=shared, background=None if shared else correlated(seed=1)
     )
     new = draw(sampler, encoder, "b")[1][:, 0]
-    old, a = (
-        encoded[:, encoder.columns_of("b")[0]],
-        encoded[:, encoder.columns_of("a")[0]],
-    )
-    known = np.corrcoef(old, a)[0, 1]
-    assert known > 0.7
-    assert np.corrcoef(new, a)[0, 1] == pytest.approx(known, abs=0.05)
+    old = encoded[:, encoder.columns_of("b")[0]]
+    a = encoded[:, encoder.columns_of("a")[0]]
+    correlation = np.corrcoef(old, a)[0, 1]
+    assert correlation > 0.7
+    assert np.corrcoef(new, a)[0, 1] == pytest.approx(correlation, abs=0.05)
     assert new.std() == pytest.approx(old.std(), rel=0.05)
     residual = [
         values - np.polyval(np.polyfit(a, values, 1), a) for values in (new, old)
@@ -93,7 +93,8 @@ def test_a_group_is_drawn_as_one(shared):
         [encoder.columns_of(name) for name in ("b", "twin", "sign")]
     )
     new = draw(sampler, encoder, "family", columns)[1]
-    old, a = encoded[:, columns], encoded[:, encoder.columns_of("a")[0]]
+    old = encoded[:, columns]
+    a = encoded[:, encoder.columns_of("a")[0]]
     assert np.std(new[:, 0] - new[:, 1]) < 0.3 * np.std(new[:, 0] - old[:, 0])
     assert np.corrcoef(new[:, 0], a)[0, 1] == pytest.approx(
         np.corrcoef(old[:, 0], a)[0, 1], abs=0.06
@@ -164,10 +165,10 @@ def test_one_row_gets_the_same_draw_as_among_all():
     encoder, _, sampler = sampler_for(correlated())
     columns = encoder.columns_of("b")
     donors, values = sampler.draw("b", columns, np.arange(ROWS), 2)
-    some = np.array([3, 700, 1200])
-    few_donors, few = sampler.draw("b", columns, some, 2)
-    np.testing.assert_array_equal(few_donors, donors[some])
-    np.testing.assert_allclose(few, values[some], rtol=1e-6)
+    selected_rows = np.array([3, 700, 1200])
+    few_donors, few = sampler.draw("b", columns, selected_rows, 2)
+    np.testing.assert_array_equal(few_donors, donors[selected_rows])
+    np.testing.assert_allclose(few, values[selected_rows], rtol=1e-6)
 
 
 def test_small_backgrounds_leave_no_fold_empty():
@@ -185,9 +186,9 @@ def test_a_background_of_few_rows_is_refused():
     frame = correlated(11)
     with pytest.raises(InputError) as caught:
         sampler_for(frame)
-    said = str(caught.value)
-    assert said.startswith("sampling='conditional' needs at least ")
-    assert "got 11. Pass background= with more rows, or sampling='marginal'" in said
+    message = str(caught.value)
+    assert message.startswith("sampling='conditional' needs at least ")
+    assert "got 11. Pass background= with more rows, or sampling='marginal'" in message
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -210,10 +211,14 @@ def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
     if not shared:
         # The fitted models serve other receivers, which get values from the same distribution.
         moved = sampler.moved_to(np.tile(encoded, (2, 1)), 400)
-        other = draw(moved, encoder, "only")[1]
-        assert other.shape == (800, encoded.shape[1])
-        np.testing.assert_allclose(other.mean(axis=0), encoded.mean(axis=0), atol=0.2)
-        np.testing.assert_allclose(other.std(axis=0), encoded.std(axis=0), atol=0.2)
+        moved_values = draw(moved, encoder, "only")[1]
+        assert moved_values.shape == (800, encoded.shape[1])
+        np.testing.assert_allclose(
+            moved_values.mean(axis=0), encoded.mean(axis=0), atol=0.2
+        )
+        np.testing.assert_allclose(
+            moved_values.std(axis=0), encoded.std(axis=0), atol=0.2
+        )
 
 
 def test_a_fold_with_one_level_has_it_for_certain():
@@ -231,12 +236,13 @@ def test_every_method_that_takes_it_follows_it():
     taking = [
         name for name in sorted(methods) if "sampling" in methods.get(name).options
     ]
-    own = {"random_state": 0, "progress": False, "n_repeats": 2}
+    common_options = {"random_state": 0, "progress": False, "n_repeats": 2}
     for method in taking:
-        found = explain_with(
-            model, X, X["a"], method=method, sampling="conditional", **own
+        explanation = explain_with(
+            model, X, X["a"], method=method, sampling="conditional", **common_options
         )
         assert not np.array_equal(
-            found.values, explain_with(model, X, X["a"], method=method, **own).values
+            explanation.values,
+            explain_with(model, X, X["a"], method=method, **common_options).values,
         ), method
     assert taking == ["permgrad", "permutation", "shapley"]

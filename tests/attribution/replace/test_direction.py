@@ -34,13 +34,13 @@ def test_dates_are_set_in_the_order_of_time(days, form):
         preset="fast", max_epochs=30, random_state=0, progress=False
     ).fit(X, y)
     explained = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
-    own = explained.direction["day: trend"]
-    times = pd.to_datetime(pd.Series(own["label"]), format=form or "ISO8601")
+    day_direction = explained.direction["day: trend"]
+    times = pd.to_datetime(pd.Series(day_direction["label"]), format=form or "ISO8601")
     assert len(times) == 8
     assert times.is_monotonic_increasing
     assert times.iloc[0] <= days.quantile(0.05)
     assert times.iloc[-1] >= days.quantile(0.95)
-    means = np.array(own["mean"])[:, 0]
+    means = np.array(day_direction["mean"])[:, 0]
     assert np.all(np.diff(means) > 0), "the target rises with time"
     assert np.ptp(means) > 0.5
     assert explained.direction["place"]["levels"] == 30

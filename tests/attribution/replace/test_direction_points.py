@@ -58,31 +58,40 @@ def models():
 
 
 def direction_of(model, X, **options):
-    given = {
+    call_options = {
         "method": "permgrad",
         "n_repeats": 1,
         "random_state": 0,
         "progress": False,
     } | options
-    return explain_with(model, X, **given).direction
+    return explain_with(model, X, **call_options).direction
 
 
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
     X, regressor, classifier = models
     model = regressor if task == "regression" else classifier
-    some = X[:90]
-    found = direction_of(model, some)
-    assert set(found) == {"number", "count", "flag", "kind", "some"}, (
+    selected_rows = X[:90]
+    directions = direction_of(model, selected_rows)
+    assert set(directions) == {"number", "count", "flag", "kind", "some"}, (
         "a constant pushes nowhere"
     )
-    for name, own in found.items():
-        assert len(own["at"]) == len(own["label"]) == len(own["mean"]) >= 2
-        assert len({tuple(np.round(mean, 9)) for mean in own["mean"]}) > 1
-        cells = {str(cell): cell for cell in some[name].dropna()} | {"missing": np.nan}
-        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
-            edited = some.copy()
-            edited[name] = at if own["kind"] == "numeric" else cells[label]
+    for name, direction in directions.items():
+        assert (
+            len(direction["at"])
+            == len(direction["label"])
+            == len(direction["mean"])
+            >= 2
+        )
+        assert len({tuple(np.round(mean, 9)) for mean in direction["mean"]}) > 1
+        cells = {str(cell): cell for cell in selected_rows[name].dropna()} | {
+            "missing": np.nan
+        }
+        for set_value, label, mean in zip(
+            direction["at"], direction["label"], direction["mean"], strict=True
+        ):
+            edited = selected_rows.copy()
+            edited[name] = set_value if direction["kind"] == "numeric" else cells[label]
             if name == "flag":
                 edited[name] = edited[name].astype(bool)
             expected = (
@@ -95,22 +104,22 @@ def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
 
 def test_numbers_are_set_at_quantiles_and_few_numbers_at_each(models):
     X, regressor, _ = models
-    found = direction_of(regressor, X)
-    numeric = found["number"]
+    directions = direction_of(regressor, X)
+    numeric = directions["number"]
     assert numeric["kind"] == "numeric"
-    at = np.array(numeric["at"])
-    assert at[0] == X["number"].min()
-    assert at[-1] == X["number"].max()
-    ranks = np.searchsorted(np.sort(X["number"]), at)
+    set_values = np.array(numeric["at"])
+    assert set_values[0] == X["number"].min()
+    assert set_values[-1] == X["number"].max()
+    ranks = np.searchsorted(np.sort(X["number"]), set_values)
     assert np.ptp(np.diff(ranks)) <= 1, "as many rows between every two"
-    assert numeric["label"] == [f"{value:.4g}" for value in at]
-    counted = found["count"]
+    assert numeric["label"] == [f"{value:.4g}" for value in set_values]
+    counted = directions["count"]
     assert (counted["kind"], counted["label"], counted["at"]) == (
         "levels",
         ["0", "1", "2", "3"],
         [0, 1, 2, 3],
     )
-    gaps = found["some"]
+    gaps = directions["some"]
     assert gaps["kind"] == "numeric"
     assert np.isfinite(gaps["at"]).all()
     assert (gaps["at"][0], gaps["at"][-1]) == (X["some"].min(), X["some"].max())
@@ -118,11 +127,11 @@ def test_numbers_are_set_at_quantiles_and_few_numbers_at_each(models):
 
 def test_levels_are_the_most_frequent_first(models):
     X, regressor, _ = models
-    found = direction_of(regressor, X)["kind"]
+    kind_direction = direction_of(regressor, X)["kind"]
     counts = X["kind"].value_counts()
-    shown = [counts[label] for label in found["label"]]
+    shown = [counts[label] for label in kind_direction["label"]]
     assert shown == sorted(counts, reverse=True)[: len(shown)]
-    assert len(shown) == 10 < found["levels"] == len(counts)
+    assert len(shown) == 10 < kind_direction["levels"] == len(counts)
     assert direction_of(regressor, X)["flag"]["label"] == ["False", "True"]
 
 
@@ -130,41 +139,60 @@ def test_a_long_table_is_seen_from_end_to_end(models):
     """Of sorted rows some stand for all: the means are near those over every row."""
     X, regressor, _ = models
     ordered = X.sort_values("count", ignore_index=True)
-    found = direction_of(regressor, ordered)["number"]
+    number_direction = direction_of(regressor, ordered)["number"]
     expected = [
-        regressor.predict(ordered.assign(number=at)).mean() for at in found["at"]
+        regressor.predict(ordered.assign(number=set_value)).mean()
+        for set_value in number_direction["at"]
     ]
     first = [
-        regressor.predict(ordered[:200].assign(number=at)).mean() for at in found["at"]
+        regressor.predict(ordered[:200].assign(number=set_value)).mean()
+        for set_value in number_direction["at"]
     ]
     assert np.abs(np.subtract(first, expected)).max() > 0.1
     np.testing.assert_allclose(
-        np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05
+        np.array(number_direction["mean"])[:, 0], expected, rtol=0, atol=0.05
     )
 
 
 def test_rows_count_as_much_as_their_weight(models):
     X, regressor, _ = models
-    some = X[:90].reset_index(drop=True)
-    kept = some["kind"].isin(["u", "v"]).to_numpy() & (some["number"] < 1).to_numpy()
+    selected_rows = X[:90].reset_index(drop=True)
+    kept_mask = (
+        selected_rows["kind"].isin(["u", "v"]).to_numpy()
+        & (selected_rows["number"] < 1).to_numpy()
+    )
     background = X[200:]
     left_out = direction_of(
-        regressor, some, sample_weight=kept.astype(float), background=background
+        regressor,
+        selected_rows,
+        sample_weight=kept_mask.astype(float),
+        background=background,
     )
-    alone = direction_of(regressor, some[kept], background=background)
-    assert alone == left_out != direction_of(regressor, some, background=background)
+    alone = direction_of(regressor, selected_rows[kept_mask], background=background)
+    assert (
+        alone
+        == left_out
+        != direction_of(regressor, selected_rows, background=background)
+    )
 
-    times = np.random.default_rng(0).integers(1, 4, len(some))
-    repeated = some.loc[np.repeat(np.arange(len(some)), times)].reset_index(drop=True)
+    times = np.random.default_rng(0).integers(1, 4, len(selected_rows))
+    repeated = selected_rows.loc[
+        np.repeat(np.arange(len(selected_rows)), times)
+    ].reset_index(drop=True)
     assert len(repeated) > 100, "some rows stand for all of these"
     weighted = direction_of(
-        regressor, some, sample_weight=times.astype(float), background=background
+        regressor,
+        selected_rows,
+        sample_weight=times.astype(float),
+        background=background,
     )
-    for name, own in weighted.items():
-        edited = some.copy()
-        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
-            if own["kind"] == "numeric":
-                edited[name] = at
+    for name, direction in weighted.items():
+        edited = selected_rows.copy()
+        for set_value, label, mean in zip(
+            direction["at"], direction["label"], direction["mean"], strict=True
+        ):
+            if direction["kind"] == "numeric":
+                edited[name] = set_value
                 expected = np.average(regressor.predict(edited), weights=times)
                 np.testing.assert_allclose(mean[0], expected, rtol=0, atol=2e-4)
             else:
@@ -182,14 +210,14 @@ def test_rows_count_as_much_as_their_weight(models):
 
 def test_batches_and_groups(models):
     X, regressor, _ = models
-    whole, cut = (
-        direction_of(regressor, X[:150]),
-        direction_of(regressor, X[:150], batch_size=7),
-    )
-    for name, own in whole.items():
-        np.testing.assert_allclose(cut[name]["mean"], own["mean"], rtol=0, atol=1e-5)
+    full_directions = direction_of(regressor, X[:150])
+    cut = direction_of(regressor, X[:150], batch_size=7)
+    for name, direction in full_directions.items():
+        np.testing.assert_allclose(
+            cut[name]["mean"], direction["mean"], rtol=0, atol=1e-5
+        )
     grouped = direction_of(regressor, X[:150], groups={"pair": ["number", "kind"]})
-    assert set(grouped) == set(whole) - {"number", "kind"}, (
+    assert set(grouped) == set(full_directions) - {"number", "kind"}, (
         "several columns have no one way"
     )
 
@@ -198,21 +226,21 @@ def test_batches_and_groups(models):
 
 
 def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
-    whole = {
+    summary_record = {
         "schema_version": 1,
         "kind": "explanation",
         "key": "abc",
         "facts": {"rows": 3},
         "finished": True,
     }
-    whole["files"] = ["part-0.parquet"]
+    summary_record["files"] = ["part-0.parquet"]
 
     def read(record) -> dict | None:
         (tmp_path / "_stream.json").write_text(json.dumps(record), encoding="utf-8")
         return EXPLAINED.read(tmp_path)
 
     assert EXPLAINED.read(tmp_path / "nowhere") is None
-    assert read(whole) == whole
+    assert read(summary_record) == summary_record
     assert read({"kind": "explanation"}) is None
     wrong = {
         "kind": "prediction",
@@ -222,9 +250,9 @@ def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
         "files": "part-0.parquet",
     }
     for name, value in wrong.items():
-        assert read(whole | {name: value}) is None, name
-    for other in ([], "text", 3, None):
-        assert read(other) is None
+        assert read(summary_record | {name: value}) is None, name
+    for unreadable in ([], "text", 3, None):
+        assert read(unreadable) is None
     (tmp_path / "_stream.json").write_text("{", encoding="utf-8")
     assert EXPLAINED.read(tmp_path) is None
 
@@ -237,10 +265,12 @@ def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
     request = SimpleNamespace(
         raw=frame, shown=frame, subject=subject, encoded=encoder.transform(frame)
     )
-    found = _points(request, "day", np.ones(60))
-    assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
-    assert [str(days[row].date()) for row in found["rows"]] == found["label"]
+    points = _points(request, "day", np.ones(60))
+    assert (points["label"][0], points["label"][-1]) == ("2020-01-01", "2020-02-29")
+    assert [str(days[row].date()) for row in points["rows"]] == points["label"]
     assert (
-        found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))
+        points["at"]
+        == list(range(points["levels"]))
+        == list(range(len(points["label"])))
     )
-    assert 2 < found["levels"] < 60
+    assert 2 < points["levels"] < 60

@@ -26,26 +26,28 @@ def test_every_draw_finds_its_value_and_nothing_is_asked_twice(
     seed, rows, repeats, columns, levels
 ):
     rng = np.random.default_rng(seed)
-    own = rng.integers(0, levels, (rows, columns)).astype(np.float32)
+    row_values = rng.integers(0, levels, (rows, columns)).astype(np.float32)
     drawn = [
         rng.integers(0, levels, (rows, columns)).astype(np.float32)
         for _ in range(repeats)
     ]
-    pair_rows, pair_values, pair_places = engine.distinct_pairs(own, drawn)
-    for values, places in zip(drawn, pair_places, strict=True):
+    pair_rows, pair_values, pair_places = engine.distinct_pairs(row_values, drawn)
+    for values, pair_index in zip(drawn, pair_places, strict=True):
         for row in range(rows):
-            if places[row] < 0:
-                assert (values[row] == own[row]).all()
+            if pair_index[row] < 0:
+                assert (values[row] == row_values[row]).all()
             else:
-                assert pair_rows[places[row]] == row
-                assert (pair_values[places[row]] == values[row]).all()
-    asked = [
+                assert pair_rows[pair_index[row]] == row
+                assert (pair_values[pair_index[row]] == values[row]).all()
+    requested_pairs = [
         (int(row), *values)
         for row, values in zip(pair_rows, pair_values.tolist(), strict=True)
     ]
-    assert len(set(asked)) == len(asked)
+    assert len(set(requested_pairs)) == len(requested_pairs)
     assert all(
-        tuple(own[row]) != values for row, *rest in asked for values in [tuple(rest)]
+        tuple(row_values[row]) != values
+        for row, *pair_numbers in requested_pairs
+        for values in [tuple(pair_numbers)]
     )
     assert (np.diff(pair_rows) >= 0).all()
 
@@ -84,33 +86,33 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
         model = pg.HyNNClassifier(
             preset="fast", branches=paths, max_epochs=3, random_state=0
         ).fit(frame, y)
-    asked = []
+    replaced_counts = []
     plain = ReplacementEngine.replace
 
     def counted(self, block, start, stop, columns, values, *rest):
-        asked.append(len(values))
+        replaced_counts.append(len(values))
         return plain(self, block, start, stop, columns, values, *rest)
 
     def all_of_them(own, drawn):
         values = np.stack(drawn, axis=1)
         count, repeats, columns = values.shape
-        places = np.arange(count * repeats).reshape(count, repeats)
+        pair_index = np.arange(count * repeats).reshape(count, repeats)
         return (
             np.arange(count).repeat(repeats),
             values.reshape(-1, columns),
-            tuple(places.T),
+            tuple(pair_index.T),
         )
 
     monkeypatch.setattr(ReplacementEngine, "replace", counted)
     options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}
     once = explain_with(model, frame, y, **options)
-    few = sum(asked)
-    asked.clear()
+    few = sum(replaced_counts)
+    replaced_counts.clear()
     monkeypatch.setattr(engine, "distinct_pairs", all_of_them)
     every = explain_with(model, frame, y, **options)
     # Precondition: there is something to save, and the plain way asks for every pair.
-    assert sum(asked) == 4 * 6 * 240
-    assert few < 0.75 * sum(asked)
+    assert sum(replaced_counts) == 4 * 6 * 240
+    assert few < 0.75 * sum(replaced_counts)
     scale = np.log(2)
     np.testing.assert_allclose(once.values, every.values, rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(
@@ -120,8 +122,10 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
 
 def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
     model, frame, y = fitted
-    rounds, prepared = [], []
-    play, prepare = game.Game.play, ReplacementEngine.prepare
+    rounds = []
+    prepared = []
+    play = game.Game.play
+    prepare = ReplacementEngine.prepare
 
     def played(self, plays, repeats, *rest):
         rounds.append(repeats)

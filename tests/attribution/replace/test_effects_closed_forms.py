@@ -52,7 +52,8 @@ def worth_of(
 def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
     """Orders share out each pair in halves."""
     rng = np.random.default_rng(count)
-    single, pairs = rng.normal(size=count), np.triu(rng.normal(size=(count, count)), 1)
+    single = rng.normal(size=count)
+    pairs = np.triu(rng.normal(size=(count, count)), 1)
     players = tuple("abcdefghijkl"[:count])
     space = PlayerSpace(players, players, ("input",), (torch.arange(count),))
     plays = shapley_plays(space)
@@ -61,27 +62,38 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
     assert plays.names == ("total", "alone", "last")
     worth = worth_of(coalitions.astype(float), single, pairs)
     total, alone, last = (play.combine[:, quantity] @ worth for quantity in range(3))
-    both = pairs + pairs.T
-    np.testing.assert_allclose(total, single + both.sum(axis=1) / 2, rtol=0, atol=1e-10)
+    pair_sums = pairs + pairs.T
+    np.testing.assert_allclose(
+        total, single + pair_sums.sum(axis=1) / 2, rtol=0, atol=1e-10
+    )
     np.testing.assert_allclose(alone, single, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(last, single + both.sum(axis=1), rtol=0, atol=1e-10)
-    assert len({own.tobytes() for own in coalitions}) == len(coalitions)
+    np.testing.assert_allclose(last, single + pair_sums.sum(axis=1), rtol=0, atol=1e-10)
+    assert len({coalition.tobytes() for coalition in coalitions}) == len(coalitions)
     assert not (~coalitions).all(axis=1).any()
     # Steps: all pairs of coalitions that are there and differ in the player alone; −1 is nobody.
-    known = {tuple(own): place for place, own in enumerate(coalitions.tolist())}
+    coalition_indices = {
+        tuple(coalition): row_index
+        for row_index, coalition in enumerate(coalitions.tolist())
+    }
     for player in range(count):
         expected = set()
-        for own, place in known.items():
-            without = tuple(one and at != player for at, one in enumerate(own))
-            if own[player] and (without in known or not any(without)):
-                expected.add((place, known.get(without, -1)))
+        for present_players, coalition_index in coalition_indices.items():
+            without = tuple(
+                is_present and player_index != player
+                for player_index, is_present in enumerate(present_players)
+            )
+            if present_players[player] and (
+                without in coalition_indices or not any(without)
+            ):
+                expected.add((coalition_index, coalition_indices.get(without, -1)))
         assert {tuple(pair) for pair in play.steps[player].tolist()} == expected
 
 
 class Weighted(nn.Module):
     def __init__(self, first: float, second: float) -> None:
         super().__init__()
-        self.first, self.second = first, second
+        self.first = first
+        self.second = second
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return self.first * first.sum(dim=1, keepdim=True) + self.second * second.sum(
@@ -96,53 +108,58 @@ class Weighted(nn.Module):
 )
 def test_shares_are_given_where_the_total_is_certain(sign, shares):
     """y = ± the prediction: replacing all costs loss, which is shared out, or saves it; where y is chance, neither."""
-    first, second = standard(300, 1, 0), standard(300, 1, 1)
+    first = standard(300, 1, 0)
+    second = standard(300, 1, 1)
     y = sign * (first + 0.5 * second)[:, 0].numpy() + 0.02 * np.random.default_rng(
         0
     ).normal(size=300)
     net = Weighted(0.05, 0.025) if not sign else Weighted(1.0, 0.5)
     if not sign:
         y = np.random.default_rng(4).normal(size=300)
-    whole = explain(net, (first, second), y, groups="modality", n_repeats=10)
-    found, told = (
-        whole.branches,
-        {
-            "importance": "values",
-            "std_error": "std_error",
-            "ci_low": "low",
-            "ci_high": "high",
-        },
-    )
-    for place, name in enumerate(whole.names):
-        for key, array in (told | {"p_value": "p_values"}).items():
-            assert found[name][key] == pytest.approx(
-                getattr(whole, array)[place, 0], rel=1e-9
+    explanation = explain(net, (first, second), y, groups="modality", n_repeats=10)
+    branch_facts = explanation.branches
+    field_arrays = {
+        "importance": "values",
+        "std_error": "std_error",
+        "ci_low": "low",
+        "ci_high": "high",
+    }
+    for branch_index, name in enumerate(explanation.names):
+        for key, array in (field_arrays | {"p_value": "p_values"}).items():
+            assert branch_facts[name][key] == pytest.approx(
+                getattr(explanation, array)[branch_index, 0], rel=1e-9
             )
-        assert found[name]["alone"] == pytest.approx(
-            whole.parts["alone"][place, 0], rel=1e-9
+        assert branch_facts[name]["alone"] == pytest.approx(
+            explanation.parts["alone"][branch_index, 0], rel=1e-9
         )
-        assert found[name]["last"] == pytest.approx(
-            whole.parts["last"][place, 0], rel=1e-9
+        assert branch_facts[name]["last"] == pytest.approx(
+            explanation.parts["last"][branch_index, 0], rel=1e-9
         )
-    total = found["total"]
-    assert set(total) == set(told)
+    total = branch_facts["total"]
+    assert set(total) == set(field_arrays)
     assert total["std_error"] > 0
     assert (total["ci_low"] > 0) == shares
     assert (total["ci_high"] < 0) == (sign < 0)
     assert total["ci_low"] < total["importance"] < total["ci_high"]
     assert total["ci_high"] < 1 or sign > 0
-    parts = [own for name, own in found.items() if name not in ("total", "quantity")]
-    assert len(parts) == 2
-    for own in parts:
+    branch_entries = [
+        entry
+        for name, entry in branch_facts.items()
+        if name not in ("total", "quantity")
+    ]
+    assert len(branch_entries) == 2
+    for branch in branch_entries:
         if shares:
-            assert own["share"] == pytest.approx(
-                own["importance"] / total["importance"]
+            assert branch["share"] == pytest.approx(
+                branch["importance"] / total["importance"]
             )
         else:
-            assert own["share"] is None
-        assert own["ci_low"] < own["importance"] < own["ci_high"]
-    assert sum(own["importance"] for own in parts) == pytest.approx(total["importance"])
-    assert found["quantity"] == "loss"
+            assert branch["share"] is None
+        assert branch["ci_low"] < branch["importance"] < branch["ci_high"]
+    assert sum(entry["importance"] for entry in branch_entries) == pytest.approx(
+        total["importance"]
+    )
+    assert branch_facts["quantity"] == "loss"
 
 
 # ---- effects on rows -------------------------------------------------------------------------------------------------
@@ -150,18 +167,19 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
 
 def test_effects_on_rows_are_means_over_donors_with_their_error():
     """f = a x + b z: what a row's own x adds is a (x − x of the donor), for every repeat."""
-    first, second = standard(40, 1, 0), standard(40, 1, 1)
+    first = standard(40, 1, 0)
+    second = standard(40, 1, 1)
     rows = {"first": first, "second": second}
     net = Weighted(2.0, 0.5)
     begun = time.perf_counter()
-    found = explain(
+    explanation = explain(
         net, rows, method="permutation", scope="local", n_repeats=6, task="regression"
     )
-    assert 0 < found.meta["seconds"] < time.perf_counter() - begun
-    assert 6 * 2 * 40 <= found.meta["model_rows"] < 2 * 6 * 2 * 40, (
+    assert 0 < explanation.meta["seconds"] < time.perf_counter() - begun
+    assert 6 * 2 * 40 <= explanation.meta["model_rows"] < 2 * 6 * 2 * 40, (
         "every repeat predicts every row for each player"
     )
-    for place, (name, own, weight) in enumerate(
+    for column_index, (name, column_values, weight) in enumerate(
         (("first[0]", first, 2.0), ("second[0]", second, 0.5))
     ):
         donors = [
@@ -169,13 +187,21 @@ def test_effects_on_rows_are_means_over_donors_with_their_error():
             for repeat in range(6)
         ]
         effects = weight * np.stack(
-            [(own - own[torch.as_tensor(one)])[:, 0].numpy() for one in donors]
+            [
+                (column_values - column_values[torch.as_tensor(donor_indices)])[
+                    :, 0
+                ].numpy()
+                for donor_indices in donors
+            ]
         )
         np.testing.assert_allclose(
-            found.values[:, place, 0], effects.mean(axis=0), rtol=0, atol=1e-6
+            explanation.values[:, column_index, 0],
+            effects.mean(axis=0),
+            rtol=0,
+            atol=1e-6,
         )
         np.testing.assert_allclose(
-            found.std_error[:, place, 0],
+            explanation.std_error[:, column_index, 0],
             effects.std(axis=0, ddof=1) / np.sqrt(6),
             rtol=0,
             atol=1e-6,
@@ -186,7 +212,7 @@ def test_effects_on_rows_are_means_over_donors_with_their_error():
     assert np.isnan(once.std_error).all()
     with torch.no_grad():
         np.testing.assert_allclose(
-            found.predictions, net(first, second).numpy(), rtol=0, atol=1e-12
+            explanation.predictions, net(first, second).numpy(), rtol=0, atol=1e-12
         )
 
 
@@ -195,22 +221,24 @@ def test_repeats_go_on_until_intervals_are_narrow(tolerance):
     rows = standard(200, 2, 0)
     y = rows.sum(dim=1).numpy()
     net = nn.Linear(2, 1).double()
-    found = explain(
+    explanation = explain(
         net, rows, y, method="permutation", n_repeats=16, tolerance=tolerance
     )
-    wide = (found.high - found.low).max() / 2
+    wide = (explanation.high - explanation.low).max() / 2
     if tolerance == 0.5:
-        assert wide <= 0.5 * found.meta["loss_scale"]
+        assert wide <= 0.5 * explanation.meta["loss_scale"]
         assert (
-            found.meta["model_rows"]
+            explanation.meta["model_rows"]
             < explain(net, rows, y, method="permutation", n_repeats=16).meta[
                 "model_rows"
             ]
         )
     else:
-        whole = explain(net, rows, y, method="permutation", n_repeats=16)
-        np.testing.assert_allclose(found.values, whole.values, rtol=0, atol=1e-12)
-        assert found.meta["model_rows"] == whole.meta["model_rows"]
+        full_explanation = explain(net, rows, y, method="permutation", n_repeats=16)
+        np.testing.assert_allclose(
+            explanation.values, full_explanation.values, rtol=0, atol=1e-12
+        )
+        assert explanation.meta["model_rows"] == full_explanation.meta["model_rows"]
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
@@ -229,10 +257,10 @@ def test_channels_stand_first_unless_only_the_end_can_be_channels(shape):
         expected = 0
     else:
         expected = 2 if first == middle != last else 0
-    found = image_shape(shape)
-    assert found.channels == expected
+    image_form = image_shape(shape)
+    assert image_form.channels == expected
     size = (first, middle) if expected == 2 else (middle, last)
-    assert found.size == size
+    assert image_form.size == size
 
 
 def test_what_is_no_image_has_no_shape():
@@ -253,23 +281,28 @@ def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
     from scipy import ndimage
 
     rows = torch.zeros(3, 1, 20, 24)
-    rows[:, :, :10, :12], rows[:, :, 10:, 12:] = 1.0, 2.0
+    rows[:, :, :10, :12] = 1.0
+    rows[:, :, 10:, 12:] = 2.0
     rows += 0.05 * torch.randn(3, 1, 20, 24, generator=torch.Generator().manual_seed(0))
     labels, names = superpixels(rows, (20, 24), count)
     assert labels.shape == (20, 24)
-    assert names == [f"[superpixel {place}]" for place in range(len(names))]
+    assert names == [
+        f"[superpixel {region_index}]" for region_index in range(len(names))
+    ]
     assert np.array_equal(np.unique(labels), np.arange(len(names)))
     assert count / 2 <= len(names) <= 2 * count
     least = int(20 * 24 / count / 4)
-    for place in range(len(names)):
-        assert ndimage.label(labels == place)[1] == 1
-        assert (labels == place).sum() >= least
+    for region in range(len(names)):
+        assert ndimage.label(labels == region)[1] == 1
+        assert (labels == region).sum() >= least
     # The quarters differ in colour, and a superpixel lies in one of them but for its edge.
     quarters = np.zeros((20, 24), dtype=int)
-    quarters[:10, :12], quarters[10:, 12:] = 1, 2
+    quarters[:10, :12] = 1
+    quarters[10:, 12:] = 2
     pure = [
-        np.bincount(quarters[labels == place]).max() / (labels == place).sum()
-        for place in range(len(names))
+        np.bincount(quarters[labels == region_index]).max()
+        / (labels == region_index).sum()
+        for region_index in range(len(names))
     ]
     assert min(pure) > 0.9
 
@@ -281,15 +314,16 @@ def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
 
     labels = np.full((16, 12), 4)
     labels[:4] = 5
-    labels[4:, :4], labels[4:, 8:] = 1, 2
+    labels[4:, :4] = 1
+    labels[4:, 8:] = 2
     labels[6:, 6:8] = 3
     labels[4:6, 4:8] = 0
     small = np.rot90(labels == 0, turns)
-    found = _connected(np.rot90(labels, turns), ndimage.label, 9)
-    assert len(np.unique(found)) == 5
+    merged_labels = _connected(np.rot90(labels, turns), ndimage.label, 9)
+    assert len(np.unique(merged_labels)) == 5
     assert (
-        np.unique(found[small]).tolist()
-        == np.unique(found[np.rot90(labels == 5, turns)]).tolist()
+        np.unique(merged_labels[small]).tolist()
+        == np.unique(merged_labels[np.rot90(labels == 5, turns)]).tolist()
     )
     untouched = _connected(np.rot90(labels, turns), ndimage.label, 8)
     assert len(np.unique(untouched)) == 6
@@ -344,10 +378,10 @@ def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(
     """Always guessing the commonest level is right 99 times in 100 too, where nothing determines the rare one."""
     rng = np.random.default_rng(0)
     rare = rng.random(800) < share
-    told = np.where(rng.random(800) < noise, rng.permutation(rare), rare)
+    reported_flag = np.where(rng.random(800) < noise, rng.permutation(rare), rare)
     frame = pd.DataFrame(
         {
-            "told": told * 1.0,
+            "told": reported_flag * 1.0,
             "kind": np.where(rare, "rare", "common"),
             "c": rng.normal(size=800),
         }
@@ -356,8 +390,8 @@ def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(
     encoded = encoder.transform(frame)
     sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
     _, drawn = sampler.draw("kind", encoder.columns_of("kind"), np.arange(800), 0)
-    own = encoded[:, encoder.columns_of("kind")]
+    level_codes = encoded[:, encoder.columns_of("kind")]
     assert ("kind" in sampler.not_identifiable) == known
     if known:
-        assert (drawn == own).all(axis=1).mean() > 0.98
-    assert drawn.mean(axis=0) == pytest.approx(own.mean(axis=0), abs=0.05)
+        assert (drawn == level_codes).all(axis=1).mean() > 0.98
+    assert drawn.mean(axis=0) == pytest.approx(level_codes.mean(axis=0), abs=0.05)

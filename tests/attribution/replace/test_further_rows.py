@@ -36,13 +36,13 @@ class Plain(nn.Module):
 def explain(
     net: nn.Module, inputs: object, y: object = None, **options: object
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "method": "shapley",
         "scope": "local",
         "random_state": 0,
         "progress": False,
     }
-    return explain_with(net, inputs, y, **{**given, **options})
+    return explain_with(net, inputs, y, **{**call_options, **options})
 
 
 def squares(x: Tensor) -> Tensor:
@@ -55,25 +55,24 @@ def squares(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("as_frame", [False, True])
 def test_a_mean_is_no_background_of_whole_numbers(as_frame):
-    rows, background = COUNTS, COUNTS.mean(axis=0, keepdims=True)
+    rows = COUNTS
+    background = COUNTS.mean(axis=0, keepdims=True)
     assert (background != np.floor(background)).any()
     if as_frame:
-        rows, background = (
-            pd.DataFrame(rows, columns=list("abc")),
-            pd.DataFrame(background, columns=list("abc")),
-        )
+        rows = pd.DataFrame(rows, columns=list("abc"))
+        background = pd.DataFrame(background, columns=list("abc"))
     with pytest.raises(
         pg.InputError,
         match=r"does not fit the type of the rows explained \(int64\)\. Pass the rows",
     ):
         explain(Plain(squares), rows, background=background)
-    found = explain(
+    explanation = explain(
         Plain(squares),
         COUNTS.astype(np.float32),
         background=COUNTS.mean(axis=0, keepdims=True),
     )
     np.testing.assert_allclose(
-        found.values[:, :, 0],
+        explanation.values[:, :, 0],
         (COUNTS**2 - COUNTS.mean(axis=0) ** 2) / 10,
         rtol=1e-4,
         atol=1e-5,
@@ -88,28 +87,33 @@ def test_a_baseline_is_read_like_a_background(method):
 
     inputs = {"counts": COUNTS, "numbers": NUMBERS}
     half = {"counts": COUNTS[:1] + 0.5, "numbers": NUMBERS[:1]}
-    chosen = {"numbers": with_settings(method, baseline=half), "counts": "permutation"}
+    method_by_input = {
+        "numbers": with_settings(method, baseline=half),
+        "counts": "permutation",
+    }
     with pytest.raises(pg.InputError, match=rf"'counts' hold {COUNTS[0, 0]}.5, which"):
-        pg.explain(Both(), inputs, method=chosen, progress=False)
+        pg.explain(Both(), inputs, method=method_by_input, progress=False)
 
 
 def test_whole_floats_are_the_same_background():
-    one = explain(Plain(squares), COUNTS, background=COUNTS[:3])
-    other = explain(Plain(squares), COUNTS, background=COUNTS[:3].astype(np.float64))
-    assert np.abs(one.values).max() > 1
-    np.testing.assert_array_equal(one.values, other.values)
+    integer_explanation = explain(Plain(squares), COUNTS, background=COUNTS[:3])
+    float_explanation = explain(
+        Plain(squares), COUNTS, background=COUNTS[:3].astype(np.float64)
+    )
+    assert np.abs(integer_explanation.values).max() > 1
+    np.testing.assert_array_equal(integer_explanation.values, float_explanation.values)
 
 
 def test_large_codes_are_not_rounded():
     codes = LARGE + np.array([[0, 4], [2, 8]])
     net = nn.Sequential(Plain(lambda x: (x - LARGE).float()), nn.Linear(2, 1))
-    one = explain(net, codes, background=codes + 1)
-    other = explain(net, codes, background=(codes + 1).astype(np.float64))
+    integer_explanation = explain(net, codes, background=codes + 1)
+    float_explanation = explain(net, codes, background=(codes + 1).astype(np.float64))
     rounded = explain(
         net, codes, background=(codes + 1).astype(np.float32).astype(np.int64)
     )
-    assert not np.allclose(one.values, rounded.values)
-    np.testing.assert_array_equal(one.values, other.values)
+    assert not np.allclose(integer_explanation.values, rounded.values)
+    np.testing.assert_array_equal(integer_explanation.values, float_explanation.values)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +145,9 @@ def test_numbers_that_a_type_cannot_hold(own, other, said):
 def test_numbers_that_a_type_holds(own, other):
     last = 1 if own == torch.bool else min(torch.iinfo(own).max, 200)
     rows = torch.tensor([0, 1, last // 8 * 8 or 1])
-    found = in_type_of("x", torch.zeros(1).to(own), rows.to(other))
-    assert found.dtype == own
-    assert found.tolist() == rows.to(own).tolist()
+    converted = in_type_of("x", torch.zeros(1).to(own), rows.to(other))
+    assert converted.dtype == own
+    assert converted.tolist() == rows.to(own).tolist()
     assert in_type_of(
         "x", torch.zeros(1), torch.tensor([0.5], dtype=torch.float64)
     ).tolist() == [0.5]
@@ -169,13 +173,13 @@ def test_a_background_takes_part_in_telling_the_kind():
         {"method": "integrated_gradients"},
         {"scale": "probability"},
     ):
-        found = explain(LOGIT, INSIDE, Y, background=OUTSIDE, **options)
-        said = explain(
+        explanation = explain(LOGIT, INSIDE, Y, background=OUTSIDE, **options)
+        declared_explanation = explain(
             LOGIT, INSIDE, Y, background=OUTSIDE, returns="logits", **options
         )
-        assert found.meta["returns"] == "logits"
-        assert np.nanmax(np.abs(said.values)) > 0
-        np.testing.assert_array_equal(found.values, said.values)
+        assert explanation.meta["returns"] == "logits"
+        assert np.nanmax(np.abs(declared_explanation.values)) > 0
+        np.testing.assert_array_equal(explanation.values, declared_explanation.values)
     probable = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
     assert (
         explain(probable, INSIDE, Y, background=OUTSIDE).meta["returns"]
@@ -216,10 +220,8 @@ def test_outputs_of_later_rows_that_are_no_probabilities_are_refused(method):
 
 
 def test_mixed_rows_that_are_no_probabilities_are_refused():
-    net, rows = (
-        Plain(lambda x: 5 * (x[:, 0] - x[:, 1])),
-        np.repeat(np.linspace(0.1, 0.9, 6, dtype=np.float32), 2),
-    )
+    net = Plain(lambda x: 5 * (x[:, 0] - x[:, 1]))
+    rows = np.repeat(np.linspace(0.1, 0.9, 6, dtype=np.float32), 2)
     rows = rows.reshape(6, 2) + np.float32([0.1, 0])
     with pytest.raises(
         pg.InputError, match="Probabilities must lie within 0 … 1, got outputs from -"
@@ -245,7 +247,11 @@ def said_of(net: nn.Module, rows: int, y: object, **options: object) -> list[str
             method="gradient",
             **options,
         )  # type: ignore[index]
-    return [str(one.message) for one in caught if one.category is pg.PermgradWarning]
+    return [
+        str(warning.message)
+        for warning in caught
+        if warning.category is pg.PermgradWarning
+    ]
 
 
 def test_few_rows_that_tell_task_or_kind_are_warned_of():

@@ -29,7 +29,7 @@ def skewed():
 
 
 def scale_of(net, rows, y, **options):
-    found = explain_with(
+    explanation = explain_with(
         net,
         rows,
         y,
@@ -39,7 +39,7 @@ def scale_of(net, rows, y, **options):
         progress=False,
         **options,
     )
-    return found.meta["loss_scale"]
+    return explanation.meta["loss_scale"]
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed
         expected
         < np.average(np.abs(skewed - np.median(skewed)), weights=weights) - 0.01
     )
-    others = np.linspace(skewed.min(), skewed.max(), 2000)
-    reached = np.average(np.abs(skewed[:, None] - others), weights=weights, axis=0)
+    reference_values = np.linspace(skewed.min(), skewed.max(), 2000)
+    reached = np.average(
+        np.abs(skewed[:, None] - reference_values), weights=weights, axis=0
+    )
     assert expected <= reached.min() + 1e-12
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_weighted_median_is_the_median_of_repeated_values(seed):
     rng = np.random.default_rng(seed)
-    values, weights = (
-        rng.integers(0, 5, 9).astype(float),
-        rng.integers(0, 3, 9).astype(float),
-    )
+    values = rng.integers(0, 5, 9).astype(float)
+    weights = rng.integers(0, 3, 9).astype(float)
     weights[seed] = 2
     often = np.repeat(values, weights.astype(int))
     assert (
@@ -112,7 +112,7 @@ def test_a_local_explanation_says_how_long_it_took(rows):
     X = pd.DataFrame(rows.numpy(), columns=list("abc"))
     model.fit(X, X["a"].to_numpy())
     begun = time.perf_counter()
-    found = pg.explain(
+    explanation = pg.explain(
         model,
         X[:20],
         method="permutation",
@@ -121,7 +121,7 @@ def test_a_local_explanation_says_how_long_it_took(rows):
         random_state=0,
         progress=False,
     )
-    assert 0 < found.meta["seconds"] < time.perf_counter() - begun
+    assert 0 < explanation.meta["seconds"] < time.perf_counter() - begun
 
 
 @pytest.mark.parametrize("task_loss", ["squared_error", "absolute_error"])
@@ -131,7 +131,8 @@ def test_of_weighted_rows_it_is_that_of_rows_that_stand_there_more_often(
     """The best constant for an absolute error is then the weighted median."""
     weight = np.arange(60) % 4 * (skewed > np.median(skewed)) + 1
     again = np.repeat(np.arange(60), weight)
-    net, options = nn.Linear(3, 1), {"loss": task_loss, "task": "regression"}
+    net = nn.Linear(3, 1)
+    options = {"loss": task_loss, "task": "regression"}
     weighted = scale_of(net, rows, skewed, sample_weight=weight, **options)
     assert weighted == pytest.approx(
         scale_of(net, rows[again], skewed[again], **options)
@@ -161,10 +162,11 @@ def test_of_classes_it_is_the_loss_of_their_shares(loss, expected):
 
 
 def test_of_weighted_classes_it_is_that_of_their_weights(rows):
-    y, weight = np.repeat([0, 2], [30, 30]), np.repeat([1.0, 3.0], [30, 30])
+    y = np.repeat([0, 2], [30, 30])
+    weight = np.repeat([1.0, 3.0], [30, 30])
     net = nn.Linear(3, 3)
-    found = scale_of(net, rows, y, returns="logits", sample_weight=weight)
-    assert found == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+    loss_scale = scale_of(net, rows, y, returns="logits", sample_weight=weight)
+    assert loss_scale == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
 
 
 def test_without_y_there_is_no_such_size(rows):

@@ -21,19 +21,23 @@ def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):
     ``members`` are the rows of the class asked for; pairs of other receivers do not count.
     """
     pairs = [k for k in range(len(rows)) if rows[k] in members and weights[rows[k]] > 0]
-    own = sorted({rows[k] for k in pairs})
+    receivers = sorted({rows[k] for k in pairs})
     total = sum(weights[rows[k]] for k in pairs)
     mean = sum(weights[rows[k]] * effects[k] for k in pairs) / total
     residual = {k: weights[rows[k]] * (effects[k] - mean) for k in pairs}
-    by_receiver = {i: sum(residual[k] for k in pairs if rows[k] == i) for i in own}
+    by_receiver = {
+        i: sum(residual[k] for k in pairs if rows[k] == i) for i in receivers
+    }
     by_donor = {
         d: sum(residual[k] for k in pairs if donors[k] == d) for d in range(donor_count)
     }
     noise = sum(residual[k] ** 2 for k in pairs if donors[k] != NO_DONOR)
-    per_row = {i: sum(weights[rows[k]] for k in pairs if rows[k] == i) for i in own}
+    per_row = {
+        i: sum(weights[rows[k]] for k in pairs if rows[k] == i) for i in receivers
+    }
     size = total**2 / sum(w**2 for w in per_row.values())
     if shared:
-        everyone = set(own) | set(range(donor_count))
+        everyone = set(receivers) | set(range(donor_count))
         score = sum(
             (by_receiver.get(i, 0.0) + by_donor.get(i, 0.0)) ** 2 for i in everyone
         )
@@ -127,7 +131,8 @@ def test_equals_the_slow_two_way_formula(shared, group, equal_weights):
 def test_donors_count_as_in_the_textbook_two_sample_u_statistic():
     # All pairs of two samples, h = a_i + b_d: the variance of the mean is known from either sample alone.
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=40), rng.normal(size=25)
+    a = rng.normal(size=40)
+    b = rng.normal(size=25)
     rows, donors = (
         grid.ravel()
         for grid in np.meshgrid(np.arange(40), np.arange(25), indexing="ij")
@@ -136,10 +141,10 @@ def test_donors_count_as_in_the_textbook_two_sample_u_statistic():
     moments.add(rows, donors, (a[rows] + b[donors])[:, None])
     mean, std, _ = moments.estimate()
     assert mean[0] == pytest.approx(a.mean() + b.mean())
-    known = a.var(ddof=1) / 40 + b.var(ddof=1) / 25
+    expected_variance = a.var(ddof=1) / 40 + b.var(ddof=1) / 25
     # The pairs' noise, taken off, is Σ (h − θ)²/(nm)²: of order 1/(nm).
     noise = (a.var() + b.var()) / (40 * 25)
-    assert std[0] ** 2 == pytest.approx(known - noise, rel=1e-9)
+    assert std[0] ** 2 == pytest.approx(expected_variance - noise, rel=1e-9)
 
 
 def test_one_sided_pairs_give_the_standard_error_of_a_mean():
@@ -160,18 +165,18 @@ def test_partitions_merge_to_one_pass(cut, seed, shared):
     rng = np.random.default_rng(seed)
     donors = 30 if shared else 11
     pairs = random_pairs(rng, donors=donors, shared=shared)
-    whole = filled(pairs, shared=shared, donors=donors, receivers=30)
+    full_moments = filled(pairs, shared=shared, donors=donors, receivers=30)
     order = rng.permutation(90)
-    parts = [
+    piece_moments = [
         filled(pairs, shared=shared, donors=donors, receivers=30, chosen=piece)
         for piece in (order[:cut], order[cut:])
     ]
-    merged = parts[1].merge(parts[0])
+    merged = piece_moments[1].merge(piece_moments[0])
     again = PairMoments.from_arrays(merged.to_arrays())
-    assert merged.pairs == whole.pairs == again.pairs == 90
+    assert merged.pairs == full_moments.pairs == again.pairs == 90
     for group in (None, 0, 1, 2):
         for expected, got, stored in zip(
-            whole.estimate(group),
+            full_moments.estimate(group),
             merged.estimate(group),
             again.estimate(group),
             strict=True,
@@ -218,15 +223,21 @@ def simulated(
 ):
     """Return the spread of the mean over samples and the root mean square of its standard error."""
     rng = np.random.default_rng(seed)
-    means, errors = [], []
+    means = []
+    errors = []
     for draw in range(draws):
         z = rng.normal(size=(rows, 2))
-        other = z if donors is None else rng.normal(size=(donors, 2))
+        donor_values = z if donors is None else rng.normal(size=(donors, 2))
         index = np.tile(np.arange(rows), repeats)
-        chosen = np.concatenate(
+        donor_indices = np.concatenate(
             [
                 donor_rows(
-                    draw, "x", r, np.arange(rows), len(other), shared=donors is None
+                    draw,
+                    "x",
+                    r,
+                    np.arange(rows),
+                    len(donor_values),
+                    shared=donors is None,
                 )
                 for r in range(repeats)
             ]
@@ -236,11 +247,11 @@ def simulated(
             if rare is None
             else (rng.random(rows) < rare).astype(int)
         )
-        moments = PairMoments(rows, len(other), donors is None, 2, 1)
+        moments = PairMoments(rows, len(donor_values), donors is None, 2, 1)
         moments.add(
             index,
-            chosen,
-            kernel(z[index], other[chosen])[:, None],
+            donor_indices,
+            kernel(z[index], donor_values[donor_indices])[:, None],
             classes=classes[index],
         )
         mean, std, _ = moments.estimate(None if rare is None else 1)
@@ -293,7 +304,8 @@ def test_a_single_background_row_is_a_fixed_reference():
 
 def test_few_donors_leave_few_degrees_of_freedom():
     rng = np.random.default_rng(4)
-    rows, donors = np.tile(np.arange(500), 4), rng.integers(0, 6, size=2000)
+    rows = np.tile(np.arange(500), 4)
+    donors = rng.integers(0, 6, size=2000)
     moments = PairMoments(500, 6, False, 1, 2)
     moments.add(
         rows,
@@ -361,12 +373,17 @@ def test_a_single_receiver_or_donor_adds_no_variance_and_no_freedom():
 def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers() -> (
     None
 ):
-    rng, rows, classes = np.random.default_rng(8), 3000, 500
-    label, effects = rng.integers(0, classes, rows), rng.normal(size=(rows, 1))
-    parts = []
-    for some in (np.arange(rows), np.arange(rows)[::-1]):
+    rng = np.random.default_rng(8)
+    rows = 3000
+    classes = 500
+    label = rng.integers(0, classes, rows)
+    effects = rng.normal(size=(rows, 1))
+    round_pairs = []
+    for row_order in (np.arange(rows), np.arange(rows)[::-1]):
         lent = rng.integers(0, rows, rows)
-        parts.append((some, lent, effects + rng.normal(size=(rows, 1)), label[some]))
+        round_pairs.append(
+            (row_order, lent, effects + rng.normal(size=(rows, 1)), label[row_order])
+        )
 
     def filled(pairs: list[tuple[np.ndarray, ...]], classes: int) -> PairMoments:
         moments = PairMoments(rows, rows, shared=True, classes=classes, quantities=1)
@@ -376,23 +393,28 @@ def test_many_classes_take_the_memory_of_their_pairs_and_give_the_same_numbers()
             )
         return moments
 
-    many = filled(parts, classes)
+    class_moments = filled(round_pairs, classes)
     assert (
-        sum(array.nbytes for array in many.to_arrays().values()) < 500_000
+        sum(array.nbytes for array in class_moments.to_arrays().values()) < 500_000
     )  # all donors of all classes: 24 MB
     for group in (0, 7, 499):
-        own = [tuple(each[part[3] == group] for each in part) for part in parts]
-        for found, expected in zip(
-            many.estimate(group), filled(own, 1).estimate(), strict=True
+        class_pairs = [
+            tuple(pair_array[round_arrays[3] == group] for pair_array in round_arrays)
+            for round_arrays in round_pairs
+        ]
+        for estimated, expected in zip(
+            class_moments.estimate(group),
+            filled(class_pairs, 1).estimate(),
+            strict=True,
         ):
-            np.testing.assert_allclose(found, expected, rtol=1e-12)
-    for found, expected in zip(
-        many.estimate(), filled(parts, 1).estimate(), strict=True
+            np.testing.assert_allclose(estimated, expected, rtol=1e-12)
+    for estimated, expected in zip(
+        class_moments.estimate(), filled(round_pairs, 1).estimate(), strict=True
     ):
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-    for order in (parts, parts[::-1]):
+        np.testing.assert_allclose(estimated, expected, rtol=1e-12)
+    for order in (round_pairs, round_pairs[::-1]):
         merged = filled(order[:1], classes).merge(filled(order[1:], classes))
         again = PairMoments.from_arrays(merged.to_arrays())
         np.testing.assert_allclose(
-            again.estimate(7)[1], many.estimate(7)[1], rtol=1e-12
+            again.estimate(7)[1], class_moments.estimate(7)[1], rtol=1e-12
         )

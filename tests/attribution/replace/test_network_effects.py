@@ -23,7 +23,9 @@ class Sum(nn.Module):
 
     def __init__(self, a: float, b: float, c: float = 0.0) -> None:
         super().__init__()
-        self.a, self.b, self.c = a, b, c
+        self.a = a
+        self.b = b
+        self.c = c
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return self.a * x + self.b * z + self.c * x * z
@@ -44,14 +46,14 @@ def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
         net.weight.copy_(torch.as_tensor(weights)[None])
         net.bias.zero_()
     y = x.numpy() @ weights
-    found = pg.explain(
+    explanation = pg.explain(
         net, x, y, method="permutation", n_repeats=20, random_state=0, progress=False
     )
-    low, high = found.ci()
+    low, high = explanation.ci()
     truth = 2 * weights**2
     assert ((low[:, 0] <= truth) & (truth <= high[:, 0])).all()
-    assert np.abs(found.values[:, 0] - truth).max() < 0.25
-    frame = found.to_frame().iloc[2]
+    assert np.abs(explanation.values[:, 0] - truth).max() < 0.25
+    frame = explanation.to_frame().iloc[2]
     assert (frame["importance"], frame["std_error"], frame["p_value"]) == (0, 0, 1)
 
 
@@ -60,7 +62,7 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
     x = standard(4000, 1, 1)
     y = (a + b) * x.numpy()[:, 0]
-    found = pg.explain(
+    explanation = pg.explain(
         Sum(a, b),
         {"x": x, "z": x},
         y,
@@ -71,21 +73,26 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     )
     truth = np.array([2 * a * (a + b), 2 * b * (a + b)])
     np.testing.assert_allclose(
-        found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max())
+        explanation.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max())
     )
-    assert found.branches is not None
-    total = found.branches["total"]["importance"]
-    np.testing.assert_allclose(found.values[:, 0].sum(), total, rtol=1e-12)
+    assert explanation.branches is not None
+    total = explanation.branches["total"]["importance"]
+    np.testing.assert_allclose(explanation.values[:, 0].sum(), total, rtol=1e-12)
     # alone and last bracket the value: the interaction is shared out in halves.
-    alone, last = found.parts["alone"][:, 0], found.parts["last"][:, 0]
+    alone = explanation.parts["alone"][:, 0]
+    last = explanation.parts["last"][:, 0]
     np.testing.assert_allclose(
-        (alone + last) / 2, found.values[:, 0], rtol=1e-10, atol=1e-12
+        (alone + last) / 2, explanation.values[:, 0], rtol=1e-10, atol=1e-12
     )
     np.testing.assert_allclose(
         alone, [2 * a * a, 2 * b * b], atol=0.15 * max(1.0, a * a, b * b)
     )
     if b == 0:
-        assert (found.values[1, 0], found.std_error[1, 0], found.p_values[1, 0]) == (
+        assert (
+            explanation.values[1, 0],
+            explanation.std_error[1, 0],
+            explanation.p_values[1, 0],
+        ) == (
             0,
             0,
             1,
@@ -113,7 +120,8 @@ def slow_shapley(
     net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int
 ) -> np.ndarray:
     """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by coalition, row by row."""
-    rows, count = len(y), len(inputs)
+    rows = len(y)
+    count = len(inputs)
     total = np.zeros(count)
     for repeat in range(repeats):
         donors = donor_rows(
@@ -129,16 +137,16 @@ def slow_shapley(
                 return (net(*edited)[:, 0].numpy() - y) ** 2
 
         for player in range(count):
-            others = [k for k in range(count) if k != player]
+            other_players = [k for k in range(count) if k != player]
             for size in range(count):
-                for rest in itertools.combinations(others, size):
+                for subset in itertools.combinations(other_players, size):
                     weight = (
                         math.factorial(size)
                         * math.factorial(count - size - 1)
                         / math.factorial(count)
                     )
                     total[player] += (
-                        weight * (loss((*rest, player)) - loss(rest)).mean()
+                        weight * (loss((*subset, player)) - loss(subset)).mean()
                     )
     return total / repeats
 
@@ -151,7 +159,7 @@ class Mixed(nn.Module):
 def test_the_modality_game_is_the_definition():
     inputs = [standard(60, columns, seed) for seed, columns in enumerate((2, 3, 1))]
     y = Mixed()(*inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=60)
-    found = pg.explain(
+    explanation = pg.explain(
         Mixed(),
         dict(zip("abc", inputs, strict=True)),
         y,
@@ -160,9 +168,9 @@ def test_the_modality_game_is_the_definition():
         random_state=7,
         progress=False,
     )
-    wanted = slow_shapley(Mixed(), inputs, y, 7, 3)
-    assert np.abs(wanted).min() > 0.1
-    np.testing.assert_allclose(found.values[:, 0], wanted, rtol=1e-10)
+    expected_values = slow_shapley(Mixed(), inputs, y, 7, 3)
+    assert np.abs(expected_values).min() > 0.1
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, rtol=1e-10)
 
 
 def test_an_unused_modality_among_several_is_exactly_zero():
@@ -175,7 +183,7 @@ def test_an_unused_modality_among_several_is_exactly_zero():
     inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
     y = np.random.default_rng(0).normal(size=300)
     with pytest.warns(pg.PermgradWarning, match=r"exactly 0: c\. They"):
-        found = pg.explain(
+        explanation = pg.explain(
             Deaf(),
             inputs,
             y,
@@ -184,13 +192,17 @@ def test_an_unused_modality_among_several_is_exactly_zero():
             random_state=0,
             progress=False,
         )
-    assert (found.values[2, 0], found.std_error[2, 0], found.p_values[2, 0]) == (
+    assert (
+        explanation.values[2, 0],
+        explanation.std_error[2, 0],
+        explanation.p_values[2, 0],
+    ) == (
         0,
         0,
         1,
     )
-    assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)
-    assert np.abs(found.values[[0, 1, 3], 0]).min() > 0
+    assert (explanation.parts["alone"][2, 0], explanation.parts["last"][2, 0]) == (0, 0)
+    assert np.abs(explanation.values[[0, 1, 3], 0]).min() > 0
 
 
 class Many(nn.Module):
@@ -205,21 +217,22 @@ class Many(nn.Module):
 def test_too_many_modalities_are_refused_as_players_and_not_weighed():
     inputs = [standard(100, 1, seed) for seed in range(EXACT_PLAYERS + 2)]
     y = Many()(*inputs)[:, 0].numpy()
-    given = {"n_repeats": 1, "random_state": 0, "progress": False}
+    call_options = {"n_repeats": 1, "random_state": 0, "progress": False}
     with pytest.raises(
         pg.InputError, match="all subsets of up to 12 modalities, got 14"
     ):
-        pg.explain(Many(), tuple(inputs), y, groups="modality", **given)
-    found = pg.explain(Many(), tuple(inputs), y, **given)
-    assert found.branches is None
-    assert len(found.names) == EXACT_PLAYERS + 2
+        pg.explain(Many(), tuple(inputs), y, groups="modality", **call_options)
+    explanation = pg.explain(Many(), tuple(inputs), y, **call_options)
+    assert explanation.branches is None
+    assert len(explanation.names) == EXACT_PLAYERS + 2
 
 
 def test_the_effect_while_the_others_are_replaced():
     """With f = x · z replaced together, x adds what the product of two donors' values loses: by definition."""
     inputs = {"x": standard(50, 1, 0), "z": standard(50, 1, 1)}
-    net, y = Sum(1.0, 0.5, 2.0), standard(50, 1, 2).numpy()[:, 0]
-    found = pg.explain(
+    net = Sum(1.0, 0.5, 2.0)
+    y = standard(50, 1, 2).numpy()[:, 0]
+    explanation = pg.explain(
         net,
         inputs,
         y,
@@ -229,19 +242,24 @@ def test_the_effect_while_the_others_are_replaced():
         progress=False,
     )
     for index, name in enumerate(("x[0]", "z[0]")):
-        assert found.names[index] == name
+        assert explanation.names[index] == name
         gains = []
         for repeat in range(4):
             donors = donor_rows(3, name, repeat, np.arange(50), 50, shared=True)
-            own, other = (
-                list(inputs.values()),
-                [tensor[donors] for tensor in inputs.values()],
+            input_values = list(inputs.values())
+            donor_values = [tensor[donors] for tensor in inputs.values()]
+            mixed_inputs = [
+                input_values[k] if k == index else donor_values[k] for k in range(2)
+            ]
+            all_replaced = net(*donor_values)[:, 0].numpy()
+            gains.append(
+                (
+                    (all_replaced - y) ** 2
+                    - (net(*mixed_inputs)[:, 0].numpy() - y) ** 2
+                ).mean()
             )
-            rest = [own[k] if k == index else other[k] for k in range(2)]
-            both = net(*other)[:, 0].numpy()
-            gains.append(((both - y) ** 2 - (net(*rest)[:, 0].numpy() - y) ** 2).mean())
         np.testing.assert_allclose(
-            found.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10
+            explanation.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10
         )
 
 
@@ -250,51 +268,59 @@ def test_ablation_is_the_median_row(rows):
     x = standard(rows, 2, 0)
     net = nn.Linear(2, 1).double()
     y = np.linspace(-1, 1, rows)
-    found = pg.explain(net, x, y, method="ablation", random_state=0, progress=False)
+    explanation = pg.explain(
+        net, x, y, method="ablation", random_state=0, progress=False
+    )
     for index in range(2):
         edited = x.clone()
         edited[:, index] = float(np.median(x[:, index].numpy()))
         with torch.no_grad():
-            wanted = (
+            expected_effect = (
                 (net(edited)[:, 0].numpy() - y) ** 2 - (net(x)[:, 0].numpy() - y) ** 2
             ).mean()
-        np.testing.assert_allclose(found.values[index, 0], wanted, rtol=1e-10)
+        np.testing.assert_allclose(
+            explanation.values[index, 0], expected_effect, rtol=1e-10
+        )
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation"])
 def test_rows_do_not_depend_on_their_neighbours(method):
-    net, background = (
-        Sum(1.0, 2.0, 0.5),
-        {"x": standard(30, 1, 5), "z": standard(30, 1, 6)},
-    )
+    net = Sum(1.0, 2.0, 0.5)
+    background = {"x": standard(30, 1, 5), "z": standard(30, 1, 6)}
     inputs = {"x": standard(20, 1, 0), "z": standard(20, 1, 1)}
-    given = {
+    call_options = {
         "method": method,
         "scope": "local",
         "background": background,
         "random_state": 0,
         "progress": False,
     }
-    whole = explain_with(net, inputs, **given)
-    some = explain_with(
-        net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given
+    full_explanation = explain_with(net, inputs, **call_options)
+    part_explanation = explain_with(
+        net,
+        {name: rows[4:9] for name, rows in inputs.items()},
+        row_offset=4,
+        **call_options,
     )
-    np.testing.assert_allclose(some.values, whole.values[4:9], rtol=1e-12)
+    np.testing.assert_allclose(
+        part_explanation.values, full_explanation.values[4:9], rtol=1e-12
+    )
     for batch in (1, 7):
-        again = explain_with(net, inputs, batch_size=batch, **given)
-        np.testing.assert_allclose(again.values, whole.values, rtol=1e-12)
+        again = explain_with(net, inputs, batch_size=batch, **call_options)
+        np.testing.assert_allclose(again.values, full_explanation.values, rtol=1e-12)
 
 
 def test_intervals_cover():
     """95 % intervals of a linear model's effects hold the closed form about as often as they say."""
-    hits, tries = 0, 0
+    hits = 0
+    tries = 0
     net = nn.Linear(2, 1, bias=False).double()
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.5]]))
     for seed in range(60):
         x = torch.as_tensor(np.random.default_rng(seed).normal(size=(150, 2)))
         y = x.numpy() @ [1.0, 0.5]
-        found = pg.explain(
+        explanation = pg.explain(
             net,
             x,
             y,
@@ -303,7 +329,7 @@ def test_intervals_cover():
             random_state=seed,
             progress=False,
         )
-        low, high = found.ci()
+        low, high = explanation.ci()
         hits += int(((low[:, 0] <= [2.0, 0.5]) & (high[:, 0] >= [2.0, 0.5])).sum())
         tries += 2
     assert 0.88 <= hits / tries <= 0.99
@@ -314,8 +340,9 @@ def test_groups_and_segments_are_players():
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
     images = torch.randn(30, 6, 6)
     mask = np.full((6, 6), -1)
-    mask[:2], mask[4:] = 3, 8
-    found = pg.explain(
+    mask[:2] = 3
+    mask[4:] = 8
+    explanation = pg.explain(
         pg.Model(net, segments=mask),
         images,
         np.zeros(30),
@@ -323,7 +350,7 @@ def test_groups_and_segments_are_players():
         random_state=0,
         progress=False,
     )
-    assert found.names == ("input[3]", "input[8]")
+    assert explanation.names == ("input[3]", "input[8]")
     pixels = pg.explain(
         pg.Model(net, segments="pixels"),
         images,
@@ -374,21 +401,22 @@ def test_scores_of_a_network(method):
     y = (outputs[:, 1] + np.random.default_rng(0).normal(size=200) * 0.1 > 0.5).astype(
         int
     )
-    given = {
+    call_options = {
         "scoring": ["roc_auc", "accuracy"],
         "n_repeats": 3,
         "random_state": 0,
         "progress": False,
     }
-    found = explain_with(net, x, y, method=method, **given)
-    assert found.outputs == ("roc_auc", "accuracy")
+    explanation = explain_with(net, x, y, method=method, **call_options)
+    assert explanation.outputs == ("roc_auc", "accuracy")
     np.testing.assert_allclose(
-        found.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1])
+        explanation.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1])
     )
-    assert found.values[0, 0] > 0.01
-    assert (found.values[2] == 0).all()
+    assert explanation.values[0, 0] > 0.01
+    assert (explanation.values[2] == 0).all()
     if method == "permutation":
-        pooled, labels = [], []
+        pooled = []
+        labels = []
         for repeat in range(3):
             donors = donor_rows(0, "input[0]", repeat, np.arange(200), 200, shared=True)
             edited = x.clone()
@@ -398,7 +426,9 @@ def test_scores_of_a_network(method):
             labels.append(y)
         after = roc_auc_score(np.concatenate(labels), np.concatenate(pooled))
         np.testing.assert_allclose(
-            found.values[0, 0], found.meta["scores"]["roc_auc"] - after, atol=1e-6
+            explanation.values[0, 0],
+            explanation.meta["scores"]["roc_auc"] - after,
+            atol=1e-6,
         )
 
 
@@ -407,18 +437,20 @@ def test_scores_of_modalities_add_up():
     y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(
         size=120
     )
-    given = {
+    call_options = {
         "groups": "modality",
         "n_repeats": 2,
         "random_state": 0,
         "progress": False,
         "scoring": "r2",
     }
-    found = explain_with(Sum(1.0, 2.0), inputs, y, **given)
+    explanation = explain_with(Sum(1.0, 2.0), inputs, y, **call_options)
     np.testing.assert_allclose(
-        (found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9
+        (explanation.parts["alone"] + explanation.parts["last"]) / 2,
+        explanation.values,
+        rtol=1e-9,
     )
-    assert found.values[1, 0] > found.values[0, 0] > 0
+    assert explanation.values[1, 0] > explanation.values[0, 0] > 0
 
 
 class Added(nn.Module):
@@ -437,29 +469,30 @@ def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
         pytest.skip("options of shapley")
     inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}
     background = {"a": standard(30, 3, 2), "b": standard(30, 2, 3)}
-    given = {"background": background, "random_state": 0, "progress": False}
-    found = explain_with(
-        Added(), inputs, method={"b": with_settings(method, **options)}, **given
+    call_options = {"background": background, "random_state": 0, "progress": False}
+    explanation = explain_with(
+        Added(), inputs, method={"b": with_settings(method, **options)}, **call_options
     )
-    assert found.names == ("b[0]", "b[1]")
-    assert np.abs(found.values[:, 0]).max() > 0.5
-    assert (found.values[:, 1] == 0).all()
+    assert explanation.names == ("b[0]", "b[1]")
+    assert np.abs(explanation.values[:, 0]).max() > 0.5
+    assert (explanation.values[:, 1] == 0).all()
     if method == "shapley":
-        wanted = 2 * (inputs["b"][:, 0] - background["b"][:, 0].mean()).numpy()
-        np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)
+        expected_values = 2 * (inputs["b"][:, 0] - background["b"][:, 0].mean()).numpy()
+        np.testing.assert_allclose(
+            explanation.values[:, 0, 0], expected_values, atol=1e-12
+        )
 
 
 def test_shapley_of_a_mask_that_leaves_pixels_out():
-    images, background = (
-        standard(6, 16, 0).reshape(6, 4, 4),
-        standard(9, 16, 1).reshape(9, 4, 4),
-    )
+    images = standard(6, 16, 0).reshape(6, 4, 4)
+    background = standard(9, 16, 1).reshape(9, 4, 4)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).double()
     mask = np.full((4, 4), -1)
-    mask[0], mask[1] = 0, 1
+    mask[0] = 0
+    mask[1] = 1
     with torch.no_grad():
         net[1].weight.reshape(4, 4)[1] = 0
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, segments=mask),
         images,
         method="shapley",
@@ -467,9 +500,11 @@ def test_shapley_of_a_mask_that_leaves_pixels_out():
         progress=False,
     )
     weights = net[1].weight.detach().reshape(4, 4)
-    wanted = ((images - background.mean(dim=0))[:, 0] * weights[0]).sum(dim=1).numpy()
-    np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)
-    assert (found.values[:, 1] == 0).all()
+    expected_values = (
+        ((images - background.mean(dim=0))[:, 0] * weights[0]).sum(dim=1).numpy()
+    )
+    np.testing.assert_allclose(explanation.values[:, 0, 0], expected_values, atol=1e-12)
+    assert (explanation.values[:, 1] == 0).all()
     # base value and values add up to the prediction, row by row.
-    total = found.base_values + found.values.sum(axis=1)
-    np.testing.assert_allclose(total, found.predictions, atol=1e-12)
+    total = explanation.base_values + explanation.values.sum(axis=1)
+    np.testing.assert_allclose(total, explanation.predictions, atol=1e-12)

@@ -44,7 +44,7 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
     for seed in range(8):
         rows, y = table(seed)
         assert rows["visits"].max() < 4, "no row shows the effect"
-        found = explain_with(
+        explanation = explain_with(
             calls,
             rows,
             y,
@@ -55,7 +55,7 @@ def test_what_moves_no_drawn_pair_is_0_to_0(method):
             returns="probabilities",
             **options,
         )
-        frame = found.to_frame().query("`class` == 'all'").set_index("feature")
+        frame = explanation.to_frame().query("`class` == 'all'").set_index("feature")
         for name in ("unused", "same", "visits"):
             assert frame.loc[
                 name, ["importance", "std_error", "ci_low", "ci_high", "p_value"]
@@ -79,7 +79,7 @@ def test_a_score_of_few_counts_has_an_upper_end():
 
     y = (rare(rows)[:, 1] > np.quantile(rare(rows)[:, 1], 0.96)).astype(int)
     assert rare(rows)[:, 1].max() < 0.5, "no row is predicted as the rare class"
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(rare, returns="probabilities"),
         rows,
         y,
@@ -88,10 +88,10 @@ def test_a_score_of_few_counts_has_an_upper_end():
         n_repeats=2,
         progress=False,
     )
-    assert found.values[0].tolist() == [0, 0]
-    assert found.high[0, 0] > 0.2, "three of eight rows of the class decide F1"
-    assert 0.01 < found.high[0, 1] < 0.03, "three of 200 rows decide the accuracy"
-    assert found.high[1].tolist() == [0, 0], "the second column is not used"
+    assert explanation.values[0].tolist() == [0, 0]
+    assert explanation.high[0, 0] > 0.2, "three of eight rows of the class decide F1"
+    assert 0.01 < explanation.high[0, 1] < 0.03, "three of 200 rows decide the accuracy"
+    assert explanation.high[1].tolist() == [0, 0], "the second column is not used"
 
 
 class Threshold(nn.Module):
@@ -109,12 +109,14 @@ class Threshold(nn.Module):
 
 def test_an_input_that_moves_no_output_is_named():
     generator = torch.Generator().manual_seed(0)
-    one, other = (torch.randn(80, 3, generator=generator) for _ in range(2))
-    y = one.sum(dim=1).numpy()
+    first_input, second_input = (
+        torch.randn(80, 3, generator=generator) for _ in range(2)
+    )
+    y = first_input.sum(dim=1).numpy()
     with pytest.warns(pg.PermgradWarning, match="exactly 0: other"):
         unused = pg.explain(
             Threshold(99.0),
-            {"one": one, "other": other},
+            {"one": first_input, "other": second_input},
             y,
             groups="modality",
             random_state=0,

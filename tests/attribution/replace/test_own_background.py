@@ -38,16 +38,18 @@ def _cases():
 
 @pytest.mark.parametrize("name", ["network", "estimator"])
 def test_they_are_their_own_background(cases, name):
-    model, rows, y, other = cases[name]
+    model, rows, y, separate_rows = cases[name]
     left_out = pg.explain(model, rows, y, **GIVEN)
-    given = pg.explain(model, rows, y, background=rows, **GIVEN)
-    np.testing.assert_array_equal(given.values, left_out.values)
-    np.testing.assert_array_equal(given.std_error, left_out.std_error)
-    assert given.meta["background"] == {"kind": "given", "rows": 250}
+    explicit_explanation = pg.explain(model, rows, y, background=rows, **GIVEN)
+    np.testing.assert_array_equal(explicit_explanation.values, left_out.values)
+    np.testing.assert_array_equal(explicit_explanation.std_error, left_out.std_error)
+    assert explicit_explanation.meta["background"] == {"kind": "given", "rows": 250}
     # h(i, d) = (a (x_i − x_d))²: both roles have the same projection, so that its variance counts 4 / n, not 2 / n.
-    apart = pg.explain(model, rows, y, background=other, **GIVEN)
+    apart = pg.explain(model, rows, y, background=separate_rows, **GIVEN)
     np.testing.assert_allclose(
-        given.std_error / given.values / (apart.std_error / apart.values),
+        explicit_explanation.std_error
+        / explicit_explanation.values
+        / (apart.std_error / apart.values),
         np.sqrt(2),
         rtol=0.25,
     )
@@ -57,10 +59,12 @@ def test_they_are_their_own_background(cases, name):
 @pytest.mark.parametrize("name", ["network", "estimator"])
 def test_a_part_of_a_longer_table_and_single_rows_keep_what_is_given(cases, name):
     model, rows, y, _ = cases[name]
-    part = explain_with(model, rows, y, row_offset=0, background=rows, **GIVEN)
-    assert (part.values != pg.explain(model, rows, y, **GIVEN).values).any()
-    one = pg.explain(model, rows[:1], y[:1], background=rows[:1], **GIVEN)
-    assert not one.values.any()
+    part_explanation = explain_with(
+        model, rows, y, row_offset=0, background=rows, **GIVEN
+    )
+    assert (part_explanation.values != pg.explain(model, rows, y, **GIVEN).values).any()
+    row_explanation = pg.explain(model, rows[:1], y[:1], background=rows[:1], **GIVEN)
+    assert not row_explanation.values.any()
 
 
 def test_a_streamed_table_takes_its_background_for_another_sample(cases, tmp_path):

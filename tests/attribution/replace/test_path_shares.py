@@ -17,7 +17,8 @@ TOLERANCE = 1e-5
 
 ROWS = 210
 TABLE, NUMBERS = verify.mixed_table(2 * ROWS, seed=0)
-TRAIN, TEST = TABLE[:ROWS], TABLE[ROWS:].reset_index(drop=True)
+TRAIN = TABLE[:ROWS]
+TEST = TABLE[ROWS:].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,12 @@ CASES = [(name, "classification") for name in KINDS] + [("paper", "regression")]
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_every_kind_of_network(name, task):
-    model, some = fitted(name, task), slice(80)
-    y = target(task)[ROWS:][some]
+    model = fitted(name, task)
+    row_slice = slice(80)
+    y = target(task)[ROWS:][row_slice]
     check(
         verify.largest_difference(
-            model, TEST[some], y, repeats=1, background=TRAIN[:60], single_rows=1
+            model, TEST[row_slice], y, repeats=1, background=TRAIN[:60], single_rows=1
         )
     )
 
@@ -115,9 +117,9 @@ def test_the_dense_way_is_the_same(classifier):
     np.testing.assert_allclose(
         short.values, dense.values, rtol=0, atol=TOLERANCE * scale
     )
-    for part, values in short.parts.items():
+    for path, values in short.parts.items():
         np.testing.assert_allclose(
-            values, dense.parts[part], rtol=0, atol=TOLERANCE * scale
+            values, dense.parts[path], rtol=0, atol=TOLERANCE * scale
         )
 
 
@@ -125,9 +127,11 @@ def by_weight(chances, weights):
     """Return each row's donor: another row, in proportion to its weight."""
     donors = []
     for row, chance in enumerate(chances):
-        others = np.delete(np.arange(len(weights)), row)
-        along = np.cumsum(weights[others])
-        donors.append(others[np.searchsorted(along, chance * along[-1], side="right")])
+        other_rows = np.delete(np.arange(len(weights)), row)
+        along = np.cumsum(weights[other_rows])
+        donors.append(
+            other_rows[np.searchsorted(along, chance * along[-1], side="right")]
+        )
     return np.array(donors)
 
 
@@ -136,10 +140,8 @@ def by_weight(chances, weights):
 )
 def test_rows_weigh_what_they_are_given(task, classifier, regressor):
     """The importance is the weighted mean of the rows' effects."""
-    model, y = (
-        (classifier if task == "classification" else regressor),
-        target(task)[ROWS:],
-    )
+    model = classifier if task == "classification" else regressor
+    y = target(task)[ROWS:]
     weights = np.random.default_rng(0).exponential(size=ROWS)
     explained = pg.explain(
         model,
@@ -157,11 +159,11 @@ def test_rows_weigh_what_they_are_given(task, classifier, regressor):
             model, TEST, y, verify.players_of(model, name), TEST, donors
         )
         expected = np.average(effects, axis=0, weights=weights)
-        found = [
+        computed = [
             explained.values[position, 0],
-            *(part[position, 0] for part in explained.parts.values()),
+            *(path_values[position, 0] for path_values in explained.parts.values()),
         ]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
+        np.testing.assert_allclose(computed, expected, rtol=0, atol=TOLERANCE * scale)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -170,10 +172,12 @@ def test_local_effects_are_differences_of_public_predictions(
 ):
     """Row i, feature j: the output minus its mean over donors, as ``predict`` and ``predict_proba`` give it."""
     model = classifier if task == "classification" else regressor
-    some, background, repeats = TEST[:7], TRAIN[:50], 3
+    selected_rows = TEST[:7]
+    background = TRAIN[:50]
+    repeats = 3
     explained = pg.explain(
         model,
-        some,
+        selected_rows,
         scope="local",
         background=background,
         n_repeats=repeats,
@@ -181,18 +185,25 @@ def test_local_effects_are_differences_of_public_predictions(
         scale="probability",
         progress=False,
     )
-    before = verify.public_outputs(model, some).reshape(len(some), -1)
+    before = verify.public_outputs(model, selected_rows).reshape(len(selected_rows), -1)
     spread = np.ptp(verify.public_outputs(model, TEST))
     for position, name in enumerate(explained.names):
         after = []
         for repeat in range(repeats):
             donors = donor_rows(
-                9, name, repeat, np.arange(len(some)), len(background), shared=False
+                9,
+                name,
+                repeat,
+                np.arange(len(selected_rows)),
+                len(background),
+                shared=False,
             )
             edited = verify.edited_rows(
-                model, some, verify.players_of(model, name), background, donors
+                model, selected_rows, verify.players_of(model, name), background, donors
             )
-            after.append(verify.public_outputs(model, edited).reshape(len(some), -1))
+            after.append(
+                verify.public_outputs(model, edited).reshape(len(selected_rows), -1)
+            )
         expected = before - np.mean(after, axis=0)
         np.testing.assert_allclose(
             explained.values[:, position], expected, rtol=0, atol=TOLERANCE * spread
@@ -209,11 +220,14 @@ def test_shares_add_up_to_the_total(classifier):
         n_repeats=2,
         progress=False,
     )
-    parts = explained.parts
+    path_values = explained.parts
     np.testing.assert_allclose(
-        parts["tabular"] + parts["image"], explained.values, rtol=1e-12, atol=1e-12
+        path_values["tabular"] + path_values["image"],
+        explained.values,
+        rtol=1e-12,
+        atol=1e-12,
     )
-    assert np.abs(parts["interaction"]).max() > 1e-3
+    assert np.abs(path_values["interaction"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(("a", "b"), verify.CLOSED)
@@ -235,7 +249,8 @@ def test_a_hand_set_network_is_what_it_says():
 
 def test_branch_weights_of_a_hand_set_network():
     """One feature, f = a·x(table) + b·x(image): branches share as it does; alone and last stand beside them."""
-    a, b = 1.0, 2.0
+    a = 1.0
+    b = 2.0
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
     y = model.encode_rows(X).encoded[:, 0].astype(float) * (a + b)
@@ -245,15 +260,15 @@ def test_branch_weights_of_a_hand_set_network():
     variance = 2 * np.var(y) / (a + b) ** 2
     assert branches["tabular"]["share"] == pytest.approx(a / (a + b), abs=1e-6)
     assert branches["image"]["share"] == pytest.approx(b / (a + b), abs=1e-6)
-    for path, own, other in (("tabular", a, b), ("image", b, a)):
+    for path, path_weight, other_weight in (("tabular", a, b), ("image", b, a)):
         unit = branches["total"]["importance"] / (a + b) ** 2
-        assert branches[path]["alone"] == pytest.approx(own**2 * unit, rel=1e-5)
+        assert branches[path]["alone"] == pytest.approx(path_weight**2 * unit, rel=1e-5)
         assert branches[path]["last"] == pytest.approx(
-            (own**2 + 2 * own * other) * unit, rel=1e-5
+            (path_weight**2 + 2 * path_weight * other_weight) * unit, rel=1e-5
         )
         assert (
             branches[path]["ci_low"]
-            < own * (a + b) * variance
+            < path_weight * (a + b) * variance
             < branches[path]["ci_high"]
         )
     assert branches["interaction"] == pytest.approx(2 * a * b * unit, rel=1e-5)
@@ -313,17 +328,19 @@ def test_constants_get_exactly_nothing(classifier):
 
 def test_a_network_that_is_better_off_without_its_paths_has_no_shares():
     """It says s·x of y = −c·x: exchanging both paths makes the loss smaller by 2·s·c·var x, and that is no whole."""
-    a, b, c = 1.0, 2.0, 3.0
+    a = 1.0
+    b = 2.0
+    c = 3.0
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))
     x = model.encode_rows(X).encoded[:, 0].astype(float)
     branches = pg.explain(
         model, X, -c * x, random_state=0, n_repeats=10, progress=False
     ).branches
-    for path, own in (("tabular", a), ("image", b)):
+    for path, path_weight in (("tabular", a), ("image", b)):
         assert (
             branches[path]["ci_low"]
-            < -2 * own * c * np.var(x)
+            < -2 * path_weight * c * np.var(x)
             < branches[path]["ci_high"]
             < 0
         )

@@ -48,17 +48,18 @@ def cells(model, values):
 
 def steps(model, X, column, function, bins=128):
     """Return one tree of equal bins of a column, which says a function at their middle."""
-    low, high = X[:, column].min(), X[:, column].max()
-    edges, row = (
-        np.linspace(low, high, bins + 1),
-        np.tile(X.mean(axis=0), (bins + 1, 1)),
-    )
+    low = X[:, column].min()
+    high = X[:, column].max()
+    edges = np.linspace(low, high, bins + 1)
+    row = np.tile(X.mean(axis=0), (bins + 1, 1))
     row[:, column] = edges
     limits = cells(model, row)[:, column]
-    inner, leaves = bins - 1, function((edges[:-1] + edges[1:]) / 2)
+    inner = bins - 1
+    leaves = function((edges[:-1] + edges[1:]) / 2)
     # Nodes of a complete tree, level by level: node k leads to 2k + 1 and 2k + 2.
     below = np.arange(inner)
-    limit, order = np.zeros(inner), []
+    limit = np.zeros(inner)
+    order = []
 
     def fill(node, first, last):
         if node >= inner:
@@ -77,7 +78,8 @@ def steps(model, X, column, function, bins=128):
 
 def line(model, X, slopes):
     """Return Σ slopes · x as a branch."""
-    start, width = cells(model, X[:1]), X.shape[1]
+    start = cells(model, X[:1])
+    width = X.shape[1]
     moved = np.tile(X[:1], (width, 1)) + np.eye(width)
     scale = np.diag(
         cells(model, moved) - start
@@ -92,11 +94,12 @@ def explained(model, X, y):
     return pg.explain(model, X, y, random_state=0, n_repeats=10, progress=False)
 
 
-def check(found, expected):
+def check(explanation, expected):
     """Compare the shares of branches with those of the truth, and their intervals."""
     total = sum(expected.values())
     for path, variance in expected.items():
-        entry, share = found.branches[path], variance / total
+        entry = explanation.branches[path]
+        share = variance / total
         assert entry["share"] == pytest.approx(share, abs=0.02)
         assert (
             entry["share_low"] - 0.005 < share < entry["share_high"] + 0.005
@@ -111,17 +114,20 @@ def test_a_sum_of_features():
     beside(model, "linear", line(model, X, [0.0, 0.0, 1.0]))
     y = 2 * X[:, 0] + np.sin(3 * X[:, 1]) + X[:, 2]
     assert np.corrcoef(model.predict(X), y)[0, 1] > 0.999
-    found = explained(model, X, y)
-    check(found, {"tabular": 4.0, "linear": 1.0, "trees": (1 - np.exp(-18)) / 2})
+    explanation = explained(model, X, y)
+    check(explanation, {"tabular": 4.0, "linear": 1.0, "trees": (1 - np.exp(-18)) / 2})
     shares = np.stack(
-        [found.parts[path][:, 0] for path in ("tabular", "trees", "linear")], axis=1
+        [explanation.parts[path][:, 0] for path in ("tabular", "trees", "linear")],
+        axis=1,
     )
     halves = [2 * X[:, 0], np.sin(3 * X[:, 1]), X[:, 2]]
     truth = 2 * np.diag(
         np.var(halves, axis=1)
     )  # each feature has its variance twice, in its own path
     np.testing.assert_allclose(shares, truth, atol=0.02 * truth.sum())
-    np.testing.assert_allclose(found.parts["interaction"], 0, atol=0.02 * truth.sum())
+    np.testing.assert_allclose(
+        explanation.parts["interaction"], 0, atol=0.02 * truth.sum()
+    )
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8])
@@ -142,17 +148,24 @@ def test_an_exclusive_or_that_both_know_in_part(share):
     )
     beside(model, "trees", TreeBranch.of(Trees.of([tree], base=[0.0]), 2))
     np.testing.assert_allclose(model.predict(X), product, atol=0.05)
-    found = explained(model, X, product)
-    a, b = share, 1 - share
-    for place in range(2):
-        assert found.values[place, 0] == pytest.approx(2, abs=0.05)
-        assert found.parts["tabular"][place, 0] == pytest.approx(2 * a, abs=0.05)
-        assert found.parts["trees"][place, 0] == pytest.approx(2 * b, abs=0.05)
-        assert found.parts["interaction"][place, 0] == pytest.approx(
+    explanation = explained(model, X, product)
+    a = share
+    b = 1 - share
+    for feature_index in range(2):
+        assert explanation.values[feature_index, 0] == pytest.approx(2, abs=0.05)
+        assert explanation.parts["tabular"][feature_index, 0] == pytest.approx(
+            2 * a, abs=0.05
+        )
+        assert explanation.parts["trees"][feature_index, 0] == pytest.approx(
+            2 * b, abs=0.05
+        )
+        assert explanation.parts["interaction"][feature_index, 0] == pytest.approx(
             4 * a * b, abs=0.05
         )
-    for path, own in (("tabular", a), ("trees", b)):
-        assert found.branches[path]["share"] == pytest.approx(own, abs=0.02)
+    for path, expected_share in (("tabular", a), ("trees", b)):
+        assert explanation.branches[path]["share"] == pytest.approx(
+            expected_share, abs=0.02
+        )
 
 
 def test_friedman_s_function():

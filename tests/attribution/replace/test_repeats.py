@@ -18,7 +18,8 @@ import permgrad as pg
 from permgrad.attribution.parts.sums import SummedMoments
 from permgrad.attribution.replace.moments import PairMoments, further_repeats
 
-ROWS, DONORS = 40, 15
+ROWS = 40
+DONORS = 15
 
 
 class Sending:
@@ -54,7 +55,8 @@ def summed(
     repeats: int, seed: int, effect: Callable[..., Any], *, weights: Any = None
 ) -> PairMoments:
     """The sums of so many draws for each of some rows, in two classes."""
-    moments, rows = PairMoments(ROWS, DONORS, False, 2, 1), np.arange(ROWS)
+    moments = PairMoments(ROWS, DONORS, False, 2, 1)
+    rows = np.arange(ROWS)
     for repeat in range(repeats):
         donors = donor_rows(seed, "x", repeat, rows, DONORS, shared=False)
         weight = None if weights is None else weights
@@ -94,24 +96,24 @@ def test_the_noise_of_draws_is_that_within_rows(
         repeats * weight.sum() ** 2
     )
     assert moments.noise_of_draws(repeats)[0] == pytest.approx(literal, rel=1e-9)
-    parts = SummedMoments.of([moments]).player(0)
-    assert parts.noise_of_draws(repeats)[0] == pytest.approx(literal, rel=1e-9)
+    player_moments = SummedMoments.of([moments]).player(0)
+    assert player_moments.noise_of_draws(repeats)[0] == pytest.approx(literal, rel=1e-9)
 
 
 def test_the_noise_of_draws_is_the_variance_over_seeds() -> None:
     values = (
         np.random.default_rng(0).normal(size=(ROWS, DONORS)) + np.arange(ROWS)[:, None]
     )
-    found = [
+    seed_moments = [
         summed(2, seed, lambda rows, donors: values[rows, donors])
         for seed in range(800)
     ]
-    means = [float(each.estimate()[0][0]) for each in found]
-    noise = np.mean([each.noise_of_draws(2)[0] for each in found])
+    means = [float(moments.estimate()[0][0]) for moments in seed_moments]
+    noise = np.mean([moments.noise_of_draws(2)[0] for moments in seed_moments])
     assert np.var(means, ddof=1) == pytest.approx(
         noise, rel=0.15
     )  # about three standard errors of a variance
-    assert np.var(means) < 0.01 * float(found[0].estimate()[1][0]) ** 2, (
+    assert np.var(means) < 0.01 * float(seed_moments[0].estimate()[1][0]) ** 2, (
         "here the rows vary far more"
     )
 
@@ -120,7 +122,9 @@ class Sums:
     """Sums with a chosen estimate: mean, error and noise by two draws."""
 
     def __init__(self, mean: float, std: float, noise: float) -> None:
-        self.mean, self.std, self.noise = mean, std, noise
+        self.mean = mean
+        self.std = std
+        self.noise = noise
 
     def estimate(self, group: int | None = None) -> Any:
         return np.array([self.mean]), np.array([self.std]), np.full((2, 1), 1e6)
@@ -144,15 +148,15 @@ def test_donors_are_added_where_they_pay() -> None:
         "unknown": (2, Sums(1.0, np.nan, 0.1)),
         "at its end": (10, Sums(1.0, 20 * wide, (20 * wide) ** 2)),
     }
-    found = further_repeats(played, 10, 0.95)
+    planned_repeats = further_repeats(played, 10, 0.95)
     # Half of the variance is noise: a third of the other half is left with three times as many, 6. The interval is as
     # narrow as wanted at a variance of (.5 / 3.92)² = .41 · .2², which the rows alone exceed.
-    assert found == {"of draws": 6, "of draws alone": 10, "unknown": 10}
+    assert planned_repeats == {"of draws": 6, "of draws alone": 10, "unknown": 10}
     assert (
         further_repeats(
             {
-                name: (2, each)
-                for name, (_, each) in played.items()
+                name: (2, played_moments)
+                for name, (_, played_moments) in played.items()
                 if name == "nothing"
             },
             10,
@@ -164,9 +168,9 @@ def test_donors_are_added_where_they_pay() -> None:
 
 def test_an_explanation_says_how_many_donors_there_were() -> None:
     X, y = table(400)
-    found = pg.explain(Additive(), X, y, progress=False)
-    repeats = found.meta["repeats"]
-    assert found.meta["n_repeats"] == "auto"
+    explanation = pg.explain(Additive(), X, y, progress=False)
+    repeats = explanation.meta["repeats"]
+    assert explanation.meta["n_repeats"] == "auto"
     assert repeats["d"] == 3, (
         "what changes nothing is certain; 400 rows have 1,000 pairs at least"
     )
@@ -174,20 +178,26 @@ def test_an_explanation_says_how_many_donors_there_were() -> None:
     assert set(repeats.values()) <= set(range(2, 11))
     for name, count in repeats.items():
         alone = pg.explain(Additive(), X, y, n_repeats=count, progress=False)
-        place = found.names.index(name)
+        feature_index = explanation.names.index(name)
         np.testing.assert_allclose(
-            found.values[place], alone.values[place], rtol=1e-12, atol=1e-15
+            explanation.values[feature_index],
+            alone.values[feature_index],
+            rtol=1e-12,
+            atol=1e-15,
         )
         np.testing.assert_allclose(
-            found.std_error[place], alone.std_error[place], rtol=1e-12, atol=1e-15
+            explanation.std_error[feature_index],
+            alone.std_error[feature_index],
+            rtol=1e-12,
+            atol=1e-15,
         )
 
 
 def test_many_rows_need_two_donors() -> None:
     X, _ = table(20_000)
     y = Additive().predict(X) + np.random.default_rng(1).normal(size=len(X))
-    found = pg.explain(Additive(), X, y, progress=False)
-    assert set(found.meta["repeats"].values()) == {2}
+    explanation = pg.explain(Additive(), X, y, progress=False)
+    assert set(explanation.meta["repeats"].values()) == {2}
     few = pg.explain(Additive(), X[:60], y[:60], progress=False)
     assert set(few.meta["repeats"].values()) == {10}
 
@@ -195,24 +205,28 @@ def test_many_rows_need_two_donors() -> None:
 @pytest.mark.parametrize("batch_size", [7, 100])
 def test_batches_and_order_change_nothing(batch_size: int) -> None:
     X, y = table(300)
-    whole = pg.explain(Additive(), X, y, progress=False)
-    other = explain_with(Additive(), X, y, batch_size=batch_size, progress=False)
-    assert other.meta["repeats"] == whole.meta["repeats"]
-    np.testing.assert_allclose(other.values, whole.values, rtol=1e-9)
+    full_explanation = pg.explain(Additive(), X, y, progress=False)
+    batched_explanation = explain_with(
+        Additive(), X, y, batch_size=batch_size, progress=False
+    )
+    assert batched_explanation.meta["repeats"] == full_explanation.meta["repeats"]
+    np.testing.assert_allclose(
+        batched_explanation.values, full_explanation.values, rtol=1e-9
+    )
 
 
 @pytest.fixture(scope="module")
 def network() -> pg.HyNNRegressor:
     X, y = table(600)
     preset = {"base": "fast", "background_size": 60}
-    made = pg.HyNNRegressor(
+    estimator = pg.HyNNRegressor(
         preset=preset,
         branches=("tabular",),
         max_epochs=5,
         random_state=0,
         progress=False,
     )
-    return made.fit(X, y)
+    return estimator.fit(X, y)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -235,19 +249,21 @@ def test_tables_in_files_find_the_same(
     tmp_path: Path, network: pg.HyNNRegressor, model: str
 ) -> None:
     X, y = table(900, seed=1)
-    chosen = network if model == "network" else Additive()
+    selected_model = network if model == "network" else Additive()
     (tmp_path / "rows").mkdir()
-    for part in range(3):
-        rows = slice(part * 300, part * 300 + 300)
-        X[rows].assign(y=y[rows]).to_parquet(tmp_path / "rows" / f"{part}.parquet")
+    for part_index in range(3):
+        rows = slice(part_index * 300, part_index * 300 + 300)
+        X[rows].assign(y=y[rows]).to_parquet(
+            tmp_path / "rows" / f"{part_index}.parquet"
+        )
     background = X[:50] + 0.1
-    here = pg.explain(chosen, X, y, background=background, progress=False)
+    here = pg.explain(selected_model, X, y, background=background, progress=False)
     arguments: dict[str, Any] = {
         "background": background,
         "out": tmp_path / "out",
         "progress": False,
     }
-    there = pg.explain_stream(chosen, tmp_path / "rows", "y", **arguments)
+    there = pg.explain_stream(selected_model, tmp_path / "rows", "y", **arguments)
     assert model != "network" or len(set(here.meta["repeats"].values())) > 1, (
         "some features have more donors"
     )
@@ -255,7 +271,7 @@ def test_tables_in_files_find_the_same(
     np.testing.assert_allclose(there.values, here.values, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(there.std_error, here.std_error, rtol=1e-6, atol=1e-9)
     again = pg.explain_stream(
-        chosen, tmp_path / "rows", "y", **arguments
+        selected_model, tmp_path / "rows", "y", **arguments
     )  # finished: it is read
     np.testing.assert_array_equal(again.values, there.values)
 
@@ -265,9 +281,11 @@ def test_a_round_goes_on_where_it_was_stopped(
 ) -> None:
     X, y = table(900, seed=1)
     (tmp_path / "rows").mkdir()
-    for part in range(3):
-        rows = slice(part * 300, part * 300 + 300)
-        X[rows].assign(y=y[rows]).to_parquet(tmp_path / "rows" / f"{part}.parquet")
+    for part_index in range(3):
+        rows = slice(part_index * 300, part_index * 300 + 300)
+        X[rows].assign(y=y[rows]).to_parquet(
+            tmp_path / "rows" / f"{part_index}.parquet"
+        )
     done: list[int] = []
 
     class Stopping:
@@ -297,9 +315,11 @@ def test_a_round_goes_on_where_it_was_stopped(
     assert done[4:6] == [1, 2], (
         "neither the first round nor the finished part is done again"
     )
-    whole = pg.explain_stream(network, tmp_path / "rows", "y", progress=False)
-    np.testing.assert_array_equal(there.values, whole.values)
-    assert there.meta["repeats"] == whole.meta["repeats"]
+    full_explanation = pg.explain_stream(
+        network, tmp_path / "rows", "y", progress=False
+    )
+    np.testing.assert_array_equal(there.values, full_explanation.values)
+    assert there.meta["repeats"] == full_explanation.meta["repeats"]
 
 
 def test_progress_does_not_fall_when_donors_are_added(
@@ -307,19 +327,21 @@ def test_progress_does_not_fall_when_donors_are_added(
 ) -> None:
     from permgrad.base.progress import Progress
 
-    seen: dict[Progress, list[float]] = {}
+    progress_shares: dict[Progress, list[float]] = {}
     advance = Progress.advance
 
     def watched(self: Progress, steps: float = 1) -> None:
         advance(self, steps)
-        seen.setdefault(self, []).append(self.done / max(self._total, 1))
+        progress_shares.setdefault(self, []).append(self.done / max(self._total, 1))
 
     monkeypatch.setattr(Progress, "advance", watched)
     X, y = table(900)
-    found = pg.explain(Additive(), X, y, progress=False)
-    assert max(found.meta["repeats"].values()) > 2
-    first, whole = seen.values()  # the predictor's first rows have a bar of their own
-    for shares in (first, whole):
+    explanation = pg.explain(Additive(), X, y, progress=False)
+    assert max(explanation.meta["repeats"].values()) > 2
+    first, main_shares = (
+        progress_shares.values()
+    )  # the predictor's first rows have a bar of their own
+    for shares in (first, main_shares):
         assert shares == sorted(shares)
         assert 0.99 < shares[-1] < 1.01
-    assert len(whole) > 2
+    assert len(main_shares) > 2

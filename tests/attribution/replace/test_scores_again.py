@@ -22,7 +22,9 @@ from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.replace.scoring import deal_groups, resolve_scorers
 from permgrad.base.random import uniform
 
-ROWS, REPEATS, GROUPS = 90, 3, 20
+ROWS = 90
+REPEATS = 3
+GROUPS = 20
 
 
 def drawn(rows: int, seed: int) -> torch.Tensor:
@@ -46,20 +48,26 @@ def case():
     return x, predicted(x) + 0.3 * np.random.default_rng(0).normal(size=ROWS)
 
 
-def freedom_of(parts) -> np.ndarray:
+def freedom_of(group_values) -> np.ndarray:
     """Return the degrees of freedom of the low and the high end: fewer on the side of the long tail."""
-    longer = min(len(parts) / (1 + 3 * max(stats.kurtosis(parts), 0)), len(parts) - 1)
-    ends = [len(parts) - 1.0, max(longer, 1.5)]
-    return np.array(ends if stats.skew(parts) >= 0 else ends[::-1])
+    longer = min(
+        len(group_values) / (1 + 3 * max(stats.kurtosis(group_values), 0)),
+        len(group_values) - 1,
+    )
+    ends = [len(group_values) - 1.0, max(longer, 1.5)]
+    return np.array(ends if stats.skew(group_values) >= 0 else ends[::-1])
 
 
 def drawn_by_weight(column: str, repeat: int, weights) -> np.ndarray:
     """Return donors in proportion to their weights, never the row itself."""
-    chances, donors = uniform(3, ("donor", column, repeat), np.arange(len(weights))), []
+    chances = uniform(3, ("donor", column, repeat), np.arange(len(weights)))
+    donors = []
     for row, chance in enumerate(chances):
-        others = np.delete(np.arange(len(weights)), row)
-        along = np.cumsum(weights[others])
-        donors.append(others[np.searchsorted(along, chance * along[-1], side="right")])
+        other_rows = np.delete(np.arange(len(weights)), row)
+        along = np.cumsum(weights[other_rows])
+        donors.append(
+            other_rows[np.searchsorted(along, chance * along[-1], side="right")]
+        )
     return np.array(donors)
 
 
@@ -81,19 +89,20 @@ def fall_by_hand(
     )
     edited = x[torch.as_tensor(receivers)].clone()
     edited[:, 0] = background[torch.as_tensor(donors), 0]
-    after, before = predicted(edited), predicted(x)
+    after = predicted(edited)
+    before = predicted(x)
     weights = np.ones(ROWS) if weights is None else weights
 
     def fall(stays) -> float:
         rows = receivers[stays]
-        whole = score(y[rows], before[rows], sample_weight=weights[rows])
-        return whole - score(y[rows], after[stays], sample_weight=weights[rows])
+        full_score = score(y[rows], before[rows], sample_weight=weights[rows])
+        return full_score - score(y[rows], after[stays], sample_weight=weights[rows])
 
     def variance(leaves) -> float:
-        kept = np.array([fall(~leaves(group)) for group in range(GROUPS)])
-        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum(), freedom_of(
-            kept.mean() - kept
-        )
+        kept_falls = np.array([fall(~leaves(group)) for group in range(GROUPS)])
+        return (GROUPS - 1) / GROUPS * (
+            (kept_falls - kept_falls.mean()) ** 2
+        ).sum(), freedom_of(kept_falls.mean() - kept_falls)
 
     everything = fall(np.ones(len(receivers), dtype=bool))
     if shared:
@@ -101,19 +110,19 @@ def fall_by_hand(
             lambda group: (groups[receivers] == group) | (groups[donors] == group)
         )
         return everything, total**0.5, freedom
-    background_groups, at_random = (
-        deal_groups(len(background), 3, "background"),
-        deal_groups(len(donors), 3, "pairs"),
-    )
+    background_groups = deal_groups(len(background), 3, "background")
+    at_random = deal_groups(len(donors), 3, "pairs")
     of_rows, first = variance(lambda group: groups[receivers] == group)
     noise, _ = variance(lambda group: at_random == group)
-    of_donors, other = variance(lambda group: background_groups[donors] == group)
+    of_donors, donor_freedom = variance(
+        lambda group: background_groups[donors] == group
+    )
     of_donors = max(of_donors - noise, 0.0)
     total = of_rows + of_donors
     return (
         everything,
         total**0.5,
-        total**2 / (of_rows**2 / first + of_donors**2 / other),
+        total**2 / (of_rows**2 / first + of_donors**2 / donor_freedom),
     )
 
 
@@ -123,7 +132,7 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
     x, y = case
     background = x if shared else drawn(40, 1)
     weights = np.arange(ROWS) % 3 + 1.0 if weighted else None
-    found = pg.explain(
+    explanation = pg.explain(
         Plain(), x, y, method="permutation", scoring=["r2", "neg_mean_absolute_error"], n_repeats=REPEATS,
         background=None if shared else background, sample_weight=weights, random_state=3, progress=False,
         confidence=0.8,
@@ -139,39 +148,50 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
             x, y, background, score, shared=shared, weights=weights
         )
         assert fall > 0.1
-        assert found.values[0, column] == pytest.approx(fall, rel=1e-6)
-        assert found.std_error[0, column] == pytest.approx(error, rel=1e-6)
-        told = found.meta["scores"][("r2", "neg_mean_absolute_error")[column]]
-        assert told == pytest.approx(
+        assert explanation.values[0, column] == pytest.approx(fall, rel=1e-6)
+        assert explanation.std_error[0, column] == pytest.approx(error, rel=1e-6)
+        reported_score = explanation.meta["scores"][
+            ("r2", "neg_mean_absolute_error")[column]
+        ]
+        assert reported_score == pytest.approx(
             score(y, predicted(x), sample_weight=weights), rel=1e-6
         )
         low, high, p_value = interval(
-            found.values[0, column], found.std_error[0, column], freedom + 1, 0.8
+            explanation.values[0, column],
+            explanation.std_error[0, column],
+            freedom + 1,
+            0.8,
         )
-        assert (found.low[0, column], found.high[0, column]) == pytest.approx(
-            (low, high), rel=1e-6
-        )
-        assert found.p_values[0, column] == pytest.approx(p_value, rel=1e-6)
+        assert (
+            explanation.low[0, column],
+            explanation.high[0, column],
+        ) == pytest.approx((low, high), rel=1e-6)
+        assert explanation.p_values[0, column] == pytest.approx(p_value, rel=1e-6)
 
 
 def test_what_is_told_of_scores(case):
     x, y = case
     begun = time.perf_counter()
-    found = pg.explain(
+    explanation = pg.explain(
         Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False
     )
-    assert 0 < found.meta["seconds"] < time.perf_counter() - begun
-    assert (found.meta["quantity"], found.meta["unit"]) == (
+    assert 0 < explanation.meta["seconds"] < time.perf_counter() - begun
+    assert (explanation.meta["quantity"], explanation.meta["unit"]) == (
         "fall of the score",
         "score",
     )
-    assert (found.method, found.scope, found.level, found.outputs) == (
+    assert (
+        explanation.method,
+        explanation.scope,
+        explanation.level,
+        explanation.outputs,
+    ) == (
         "permgrad",
         "global",
         "feature",
         ("r2",),
     )
-    assert found.modality == ("x", "x")
+    assert explanation.modality == ("x", "x")
     groups = {"both": ["x[0]", "x[1]"]}
     grouped = pg.explain(
         Plain(),
@@ -200,7 +220,7 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
     inputs = {"first": drawn(ROWS, 0), "second": drawn(ROWS, 1)}
     with torch.no_grad():
         y = Sum()(**inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=ROWS)
-    found = pg.explain(
+    explanation = pg.explain(
         Sum(),
         inputs,
         y,
@@ -210,20 +230,26 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
         random_state=3,
         progress=False,
     )
-    assert set(found.parts) == set(found.part_std) == {"alone", "last"}
-    for name, part in found.part_std.items():
-        assert part.shape == found.values.shape == found.parts[name].shape
-        assert (part > 0).all()
-        assert not np.allclose(part, found.std_error)
-    assert not np.allclose(found.parts["alone"], found.parts["last"])
+    assert set(explanation.parts) == set(explanation.part_std) == {"alone", "last"}
+    for name, part_errors in explanation.part_std.items():
+        assert (
+            part_errors.shape
+            == explanation.values.shape
+            == explanation.parts[name].shape
+        )
+        assert (part_errors > 0).all()
+        assert not np.allclose(part_errors, explanation.std_error)
+    assert not np.allclose(explanation.parts["alone"], explanation.parts["last"])
     np.testing.assert_allclose(
-        (found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9
+        (explanation.parts["alone"] + explanation.parts["last"]) / 2,
+        explanation.values,
+        rtol=1e-9,
     )
 
 
 def test_ablation_of_a_network_sets_what_the_baseline_says(case):
     x, y = case
-    found = {}
+    effects_by_baseline = {}
     for baseline, value in (("typical", float(np.median(x[:, 0]))), ("zeros", 0.0)):
         for background in (None, drawn(41, 1) + 1):
             set_to = (
@@ -245,8 +271,8 @@ def test_ablation_of_a_network_sets_what_the_baseline_says(case):
             expected = r2_score(y, predicted(x)) - r2_score(y, predicted(edited))
             assert explanation.values[0, 0] == pytest.approx(expected, rel=1e-9)
             assert explanation.std_error[0, 0] > 0
-            found[set_to] = expected
-    assert len(found) == 3, "the baselines must differ"
+            effects_by_baseline[set_to] = expected
+    assert len(effects_by_baseline) == 3, "the baselines must differ"
     call = {"scoring": "r2", "progress": False}
     with pytest.raises(pg.InputError, match="baseline"):
         explain_with(Plain(), x, y, method="ablation", baseline="nothing", **call)

@@ -10,7 +10,9 @@ from torch import nn
 
 import permgrad as pg
 
-RUNS, ROWS, DONORS = 40, 200, 20
+RUNS = 40
+ROWS = 200
+DONORS = 20
 
 
 class Linear(nn.Module):
@@ -45,19 +47,19 @@ def run(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The importance of these inputs")
 def test_errors_hold_the_part_of_a_small_background():
-    found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
-    values, errors = (
-        np.array([f.values[:, 0] for f in found]),
-        np.array([f.std_error[:, 0] for f in found]),
-    )
+    explanations = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
+    values = np.array([f.values[:, 0] for f in explanations])
+    errors = np.array([f.std_error[:, 0] for f in explanations])
     # With donors that are drawn at random from the same law, the fall of the score is 2 · 2² · Var(x) = 8.
-    covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in found]
+    covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in explanations]
     assert np.mean(covered) > 0.8, "without the background's part it is about one half"
     ratio = errors[:, :2].mean(axis=0) / values[:, :2].std(axis=0, ddof=1)
     assert (ratio > 0.7).all(), "without the background's part it is about a third"
     assert (ratio < 1.6).all()
     # Intervals count the groups of the background as far as it matters: t with between 19 and 38 degrees of freedom.
-    half = np.array([(f.high - f.low)[0, 0] / 2 / f.std_error[0, 0] for f in found])
+    half = np.array(
+        [(f.high - f.low)[0, 0] / 2 / f.std_error[0, 0] for f in explanations]
+    )
     assert (half > 2.02).all()
     assert np.median(half) < 2.6, "few rows of the background are behind them"
 

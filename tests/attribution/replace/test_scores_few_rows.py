@@ -59,11 +59,11 @@ def test_a_class_lies_in_one_group_alone_only_if_it_has_one_row():
     met = 0
     for seed in range(200):
         rare = np.zeros(60, dtype=np.int64)
-        rare[:2], rare[2:4], rare[4] = 1, 2, 3
-        plain, spread = (
-            deal_groups(60, seed, "rows"),
-            deal_groups(60, seed, "rows", rare),
-        )
+        rare[:2] = 1
+        rare[2:4] = 2
+        rare[4] = 3
+        plain = deal_groups(60, seed, "rows")
+        spread = deal_groups(60, seed, "rows", rare)
         met += any(len(set(plain[rare == label])) == 1 for label in (1, 2))
         assert all(len(set(spread[rare == label])) == 2 for label in (1, 2))
         assert (np.bincount(spread) == 3).all()
@@ -74,15 +74,15 @@ def test_a_class_lies_in_one_group_alone_only_if_it_has_one_row():
 def test_groups_are_not_stratified_so_that_the_number_of_rows_of_each_class_stays_chance():
     rng = np.random.default_rng(0)
     y = (rng.uniform(size=400) < 0.2).astype(np.int64)
-    effects, found = y * 1.0, []  # all of the spread is between the classes
+    effects, variances = y * 1.0, []  # all of the spread is between the classes
     for seed in range(100):
         groups = deal_groups(400, seed, "rows", y)
-        found.append(
+        variances.append(
             jackknife_variance(
                 np.array([effects[groups != group].mean() for group in range(20)])
             )[0]
         )
-    assert np.mean(found) == pytest.approx(effects.var(ddof=1) / 400, rel=0.1)
+    assert np.mean(variances) == pytest.approx(effects.var(ddof=1) / 400, rel=0.1)
 
 
 @pytest.mark.parametrize("rows", [4, 5, 12, 60])
@@ -91,12 +91,13 @@ def test_degrees_of_freedom_are_those_of_the_groups_there_are(rows):
     y = (np.arange(rows) % 2).astype(np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = explained(x, y, "accuracy" if rows > 5 else "neg_brier_score")
-    assert found.std_error[0, 0] > 0
+        explanation = explained(x, y, "accuracy" if rows > 5 else "neg_brier_score")
+    assert explanation.std_error[0, 0] > 0
     half = min(
-        found.high[0, 0] - found.values[0, 0], found.values[0, 0] - found.low[0, 0]
+        explanation.high[0, 0] - explanation.values[0, 0],
+        explanation.values[0, 0] - explanation.low[0, 0],
     )
-    assert half / found.std_error[0, 0] == pytest.approx(
+    assert half / explanation.std_error[0, 0] == pytest.approx(
         stats.t.ppf(0.975, min(rows, 20) - 1), rel=1e-9
     )
 
@@ -110,30 +111,39 @@ def test_a_class_of_one_row_leaves_the_value_and_makes_the_error_unknown():
     with pytest.warns(
         PermgradWarning,
         match="Standard errors .* are NaN, .* Pass more rows, of every class",
-    ) as said:
-        found = explained(x, y, names, classes=3)
-    assert len(said) == 1, "scikit-learn's warnings of rows left out are not the user's"
-    assert "'roc_auc_ovr'" in str(said[0].message)
-    assert "'accuracy'" not in str(said[0].message)
-    assert np.isfinite(found.values).all()
-    undefined = [name in str(said[0].message) for name in names]
-    for array in (found.std_error, found.low, found.high, found.p_values):
+    ) as caught_warnings:
+        explanation = explained(x, y, names, classes=3)
+    assert len(caught_warnings) == 1, (
+        "scikit-learn's warnings of rows left out are not the user's"
+    )
+    assert "'roc_auc_ovr'" in str(caught_warnings[0].message)
+    assert "'accuracy'" not in str(caught_warnings[0].message)
+    assert np.isfinite(explanation.values).all()
+    undefined = [name in str(caught_warnings[0].message) for name in names]
+    for array in (
+        explanation.std_error,
+        explanation.low,
+        explanation.high,
+        explanation.p_values,
+    ):
         np.testing.assert_array_equal(np.isnan(array[0]), undefined)
     assert not undefined[2]
-    told = found.meta["scores"]["accuracy"]
-    assert told == pytest.approx((predicted == y).mean())
-    assert found.values[0, 2] > 0.05
+    reported_score = explanation.meta["scores"]["accuracy"]
+    assert reported_score == pytest.approx((predicted == y).mean())
+    assert explanation.values[0, 2] > 0.05
 
 
 def test_one_positive_row_gives_a_value_without_an_error_and_one_warning():
     x = rows_of(100)
     y = np.zeros(100, dtype=np.int64)
     y[int(x[:, 0].argmax())] = 1
-    with pytest.warns(PermgradWarning, match="intervals of 'roc_auc' are NaN") as said:
-        found = explained(x, y, "roc_auc")
-    assert len(said) == 1
-    assert found.values[0, 0] > 0.1
-    assert np.isnan(found.std_error[0, 0])
+    with pytest.warns(
+        PermgradWarning, match="intervals of 'roc_auc' are NaN"
+    ) as caught_warnings:
+        explanation = explained(x, y, "roc_auc")
+    assert len(caught_warnings) == 1
+    assert explanation.values[0, 0] > 0.1
+    assert np.isnan(explanation.std_error[0, 0])
     two = y.copy()
     two[int(x[:, 0].argsort()[-2])] = 1
     with warnings.catch_warnings():
@@ -148,12 +158,13 @@ def test_a_scorer_that_fails_on_all_rows_is_refused():
 
 
 def test_one_row_and_a_background_of_one_row():
-    x, more = rows_of(40), rows_of(25)
+    x = rows_of(40)
+    more = rows_of(25)
     y = np.arange(40) % 2
     with pytest.warns(PermgradWarning, match="no row is left"):
-        found = explained(x[:1], y[:1], "neg_brier_score", background=more)
-    assert np.isfinite(found.values).all()
-    assert np.isnan(found.std_error).all()
+        explanation = explained(x[:1], y[:1], "neg_brier_score", background=more)
+    assert np.isfinite(explanation.values).all()
+    assert np.isnan(explanation.std_error).all()
     fixed = explained(x, y, "neg_brier_score", background=more[:1])
     half = (fixed.high - fixed.low)[0, 0] / 2
     assert half / fixed.std_error[0, 0] == pytest.approx(
@@ -170,14 +181,14 @@ def test_what_changes_nothing_is_exactly_zero_also_where_errors_are_unknown():
     y = np.zeros(100, dtype=np.int64)
     y[int(x[:, 0].argmax())] = 1
     with pytest.warns(PermgradWarning, match="intervals of 'roc_auc' are NaN"):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(First(), task="classification"),
             x,
             y,
             scoring=["roc_auc", "neg_brier_score"],
             **DRAWN,
         )
-    assert (found.values[0] != 0).all()
-    assert (found.values[1] == 0).all()
-    assert (found.std_error[1] == 0).all()
-    assert (found.p_values[1] == 1).all()
+    assert (explanation.values[0] != 0).all()
+    assert (explanation.values[1] == 0).all()
+    assert (explanation.std_error[1] == 0).all()
+    assert (explanation.p_values[1] == 1).all()

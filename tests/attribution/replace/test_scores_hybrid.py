@@ -12,7 +12,8 @@ from sklearn.metrics import get_scorer
 import permgrad as pg
 
 # So many rows are their own background; an odd number, so that one of them is in the middle.
-ROWS, REPEATS = 221, 2
+ROWS = 221
+REPEATS = 2
 COLUMNS = ["strong", "weak", "none"]
 
 
@@ -35,7 +36,8 @@ def regression():
     model = pg.HyNNRegressor(
         preset="fast", image="always", max_epochs=8, random_state=0
     ).fit(X[:300], y[:300])
-    test, truth = X[300:].reset_index(drop=True), y[300:]
+    test = X[300:].reset_index(drop=True)
+    truth = y[300:]
     assert model.score(test, truth) > 0.3, "the model must have learned something"
     return model, test, truth, ["r2", "neg_mean_absolute_error"]
 
@@ -58,16 +60,16 @@ def classification():
 def expected(case, edited: pd.DataFrame) -> list[float]:
     """Return how far each score falls on a table of edited rows, one below the other."""
     model, X, y, names = case
-    many = len(edited) // len(X)
+    copy_count = len(edited) // len(X)
     return [
         get_scorer(name)(model, X, y)
-        - get_scorer(name)(model, edited, np.tile(y, many))
+        - get_scorer(name)(model, edited, np.tile(y, copy_count))
         for name in names
     ]
 
 
-def close(found, wanted) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+def close(falls, expected_falls) -> None:
+    np.testing.assert_allclose(falls, expected_falls, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -77,12 +79,14 @@ def test_falls_of_replaced_columns(kind, method, shared, request):
     case = request.getfixturevalue(kind)
     model, X, y, names = case
     background = X if shared else table(30, 7)
-    found = pg.explain(
+    explanation = pg.explain(
         model, X, y, method=method, scoring=names, n_repeats=REPEATS, random_state=5, progress=False,
         background=None if shared else background,
     )  # fmt: skip
-    assert found.meta["background"]["kind"] == ("rows explained" if shared else "given")
-    assert found.outputs == tuple(names)
+    assert explanation.meta["background"]["kind"] == (
+        "rows explained" if shared else "given"
+    )
+    assert explanation.outputs == tuple(names)
     for row, column in enumerate(COLUMNS[:2]):
         donors = [
             donor_rows(5, column, k, np.arange(ROWS), len(background), shared=shared)
@@ -91,17 +95,17 @@ def test_falls_of_replaced_columns(kind, method, shared, request):
         edited = pd.concat(
             [X.assign(**{column: background[column].to_numpy()[d]}) for d in donors]
         )
-        close(found.values[row], expected(case, edited))
-    assert (found.values[0] > 5 * np.abs(found.values[2])).all()
-    assert (found.std_error > 0).all()
+        close(explanation.values[row], expected(case, edited))
+    assert (explanation.values[0] > 5 * np.abs(explanation.values[2])).all()
+    assert (explanation.std_error > 0).all()
     for name, column in zip(names, range(2), strict=True):
-        assert found.meta["scores"][name] == pytest.approx(
+        assert explanation.meta["scores"][name] == pytest.approx(
             get_scorer(name)(model, X, y), rel=1e-4
         )
-        if method == "permgrad" and set(found.parts) >= {"tabular", "image"}:
+        if method == "permgrad" and set(explanation.parts) >= {"tabular", "image"}:
             close(
-                (found.parts["tabular"] + found.parts["image"])[:, column],
-                found.values[:, column],
+                (explanation.parts["tabular"] + explanation.parts["image"])[:, column],
+                explanation.values[:, column],
             )
 
 
@@ -112,22 +116,24 @@ def test_falls_of_columns_set_to_their_median(kind, request):
     case = request.getfixturevalue(kind)
     model, X, y, names = case
     background = table(31, 7)
-    for own in (None, background):
+    for background_rows in (None, background):
         call = {
             "scoring": names,
-            "background": own,
+            "background": background_rows,
             "progress": False,
             "random_state": 0,
         }
-        found = explain_with(model, X, y, method="ablation", **call)
+        explanation = explain_with(model, X, y, method="ablation", **call)
         drawn = explain_with(model, X, y, method="permutation", n_repeats=1, **call)
         for row, column in enumerate(COLUMNS[:2]):
-            middle = float(np.median((X if own is None else own)[column]))
-            close(found.values[row], expected(case, X.assign(**{column: middle})))
-        assert np.abs(found.values[0] / drawn.values[0] - 1).max() > 0.05, (
+            middle = float(
+                np.median((X if background_rows is None else background_rows)[column])
+            )
+            close(explanation.values[row], expected(case, X.assign(**{column: middle})))
+        assert np.abs(explanation.values[0] / drawn.values[0] - 1).max() > 0.05, (
             "donors must give other numbers"
         )
-        assert found.meta["n_repeats"] == 1
+        assert explanation.meta["n_repeats"] == 1
 
 
 def test_options_of_the_method_are_heard(regression):
@@ -136,9 +142,11 @@ def test_options_of_the_method_are_heard(regression):
     typical = explain_with(model, X, y, method="ablation", **call)
     zeros = explain_with(model, X, y, method="ablation", baseline="zeros", **call)
     assert np.abs(typical.values[0] - zeros.values[0]).max() > 1e-3
-    both = explain_with(model, X, y, method="permutation", **call)
-    one = explain_with(model, X, y, method="permutation", paths="tabular", **call)
-    assert np.abs(both.values[0] - one.values[0]).max() > 1e-3
+    both_paths = explain_with(model, X, y, method="permutation", **call)
+    tabular_path = explain_with(
+        model, X, y, method="permutation", paths="tabular", **call
+    )
+    assert np.abs(both_paths.values[0] - tabular_path.values[0]).max() > 1e-3
     with pytest.raises(pg.InputError, match=r"^baseline must be one of"):
         explain_with(model, X, y, method="ablation", baseline="nothing", **call)
 
@@ -167,13 +175,11 @@ def test_effects_of_columns_set_to_encoded_zeros(regression):
         "background": X + 2,
         "progress": False,
     }
-    found, typical = (
-        explain_with(model, X, baseline="zeros", **call),
-        explain_with(model, X, **call),
-    )
+    explanation = explain_with(model, X, baseline="zeros", **call)
+    typical = explain_with(model, X, **call)
     encoded = model.encode_rows(X).encoded
     predicted = model.predict_encoded(encoded) * model.target_scale_
-    for place, column in enumerate(COLUMNS):
+    for column_index, column in enumerate(COLUMNS):
         edited = encoded.copy()
         edited[:, model.preprocessor_.columns_of(column)] = 0
         changed = model.predict_encoded(edited) * model.target_scale_
@@ -181,6 +187,9 @@ def test_effects_of_columns_set_to_encoded_zeros(regression):
             predicted + model.target_mean_, changed + model.target_mean_
         )
         np.testing.assert_allclose(
-            found.values[:, place], predicted - changed, rtol=0, atol=possible
+            explanation.values[:, column_index],
+            predicted - changed,
+            rtol=0,
+            atol=possible,
         )
-    assert np.abs(found.values - typical.values).max() > 0.1
+    assert np.abs(explanation.values - typical.values).max() > 0.1

@@ -48,12 +48,13 @@ def by_scikit_learn(model, scorer, rows, y, donor) -> np.ndarray:
 
 
 def compare(model, scorer, X, y, passed=None, **more) -> np.ndarray:
-    rows, donor = X.iloc[:80], X.iloc[[100]]
+    rows = X.iloc[:80]
+    donor = X.iloc[[100]]
     want = by_scikit_learn(model, scorer, rows, y[:80], donor)
-    found = explain_with(
+    explanation = explain_with(
         model, rows, y[:80], background=donor, scoring=passed or scorer, **QUIET, **more
     )
-    np.testing.assert_allclose(found.values[:, 0], want, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], want, atol=1e-9)
     assert np.abs(want).max() > 0.02, "the model must have learned something"
     return want
 
@@ -62,14 +63,16 @@ def test_grades_and_two_labels_are_those_of_y(table):
     X, score = table
     grades = np.array([10, 20, 50, 70])[np.digitize(score, [-1, 0, 1])]
     forest = RandomForestClassifier(20, random_state=0).fit(X, grades)
-    one = compare(
+    grade_falls = compare(
         forest,
         get_scorer("neg_root_mean_squared_error"),
         X,
         grades,
         "neg_root_mean_squared_error",
     )
-    assert np.abs(one).max() > 3.5, "in units of the grades, not of their positions"
+    assert np.abs(grade_falls).max() > 3.5, (
+        "in units of the grades, not of their positions"
+    )
     switch = np.where(score > 0.4, 3, 1)
     model = LogisticRegression().fit(X, switch)
     recall = compare(model, get_scorer("recall"), X, switch, "recall")
@@ -121,12 +124,12 @@ def test_a_scorer_of_rows_gets_the_edited_rows_and_the_model(table):
         )
 
     compare(model, only_first_site, X, score)
-    given = {
+    call_options = {
         "groups": {"pq": ["p", "q"], "site": ["site"]},
         "scoring": worst_site,
         **QUIET,
     }
-    frame = pg.missing_modalities(model, X, score, **given).to_frame()
+    frame = pg.missing_modalities(model, X, score, **call_options).to_frame()
     errors = pd.Series(np.abs(model.predict(X) - score)).groupby(X["site"]).mean()
     assert frame["worst_site"].iloc[0] == pytest.approx(-errors.max())
 
@@ -134,14 +137,14 @@ def test_a_scorer_of_rows_gets_the_edited_rows_and_the_model(table):
 def test_a_scorer_of_rows_gets_what_was_drawn_conditionally(table):
     X, score = table
     X = X.assign(q=X["p"] + 0.1 * X["q"])
-    seen = []
+    scored_tables = []
 
     def watching(estimator, rows, truth):
-        seen.append(rows)
+        scored_tables.append(rows)
         return -np.abs(estimator.predict(rows) - truth).mean()
 
     model = Ridge().fit(X, score)
-    found = pg.explain(
+    explanation = pg.explain(
         model,
         X,
         score,
@@ -157,14 +160,14 @@ def test_a_scorer_of_rows_gets_what_was_drawn_conditionally(table):
         scoring="neg_mean_absolute_error",
         **QUIET,
     )
-    np.testing.assert_allclose(found.values, plain.values, atol=1e-12)
-    whole = [
+    np.testing.assert_allclose(explanation.values, plain.values, atol=1e-12)
+    full_tables = [
         rows
-        for rows in seen
+        for rows in scored_tables
         if len(rows) == 480 and not np.allclose(rows["q"], np.tile(X["q"], 2))
     ]
-    assert whole
-    assert all((rows["q"] - np.tile(X["p"], 2)).std() < 0.5 for rows in whole), (
+    assert full_tables
+    assert all((rows["q"] - np.tile(X["p"], 2)).std() < 0.5 for rows in full_tables), (
         "drawn near p, not from anywhere"
     )
 
@@ -224,12 +227,12 @@ def test_labels_of_a_network_are_those_of_y():
         "background": x[:1],
         **QUIET,
     }
-    found = explain_with(Net(), x, y, method="permutation", **call)
+    explanation = explain_with(Net(), x, y, method="permutation", **call)
     for column in range(2):
         edited = x.clone()
         edited[:, column] = x[0, column]
         expected = np.abs(names[Net()(edited).argmax(dim=1).numpy()] - y).mean()
-        assert found.values[column, 0] == pytest.approx(expected)
+        assert explanation.values[column, 0] == pytest.approx(expected)
         assert expected > 0.5
 
 
@@ -247,20 +250,22 @@ def test_a_column_that_nothing_reads_is_exactly_zero(table):
         def predict(self, rows):
             return self.classes_[(self.predict_proba(rows)[:, 1] > 0.7).astype(int)]
 
-    own = lambda estimator, rows, truth: (estimator.predict(rows) == truth).mean()  # noqa: E731
-    found = pg.explain(
+    def custom_accuracy(estimator, rows, truth):
+        return (estimator.predict(rows) == truth).mean()  # noqa: E731
+
+    explanation = pg.explain(
         Two(),
         X,
         y,
-        scoring={"own": own, "accuracy": "accuracy", "auc": "roc_auc"},
+        scoring={"own": custom_accuracy, "accuracy": "accuracy", "auc": "roc_auc"},
         **QUIET,
     )
-    assert (found.values[2:, :2] == 0).all()
-    assert (found.std_error[2:, 1] == 0).all()
-    assert (found.values[:2] > 0).all()
+    assert (explanation.values[2:, :2] == 0).all()
+    assert (explanation.std_error[2:, 1] == 0).all()
+    assert (explanation.values[:2] > 0).all()
     assert (
-        found.meta["scores"]["own"]
-        == found.meta["scores"]["accuracy"]
+        explanation.meta["scores"]["own"]
+        == explanation.meta["scores"]["accuracy"]
         == (Two().predict(X) == y).mean()
     )
 
@@ -284,7 +289,8 @@ def test_a_tuned_threshold_decides(table):
     assert scores["roc_auc"] == pytest.approx(
         roc_auc_score(y == model.classes_[1], model.predict_proba(X)[:, 1])
     )
-    rows, donor = X.iloc[:80], X.iloc[[100]]
+    rows = X.iloc[:80]
+    donor = X.iloc[[100]]
     want = -by_scikit_learn(
         model, lambda m, r, t: (m.predict(r) != t).mean(), rows, y[:80], donor
     )
@@ -293,12 +299,12 @@ def test_a_tuned_threshold_decides(table):
         {"method": "permutation"},
         {"method": "shapley", "scope": "global"},
     ):
-        found = explain_with(
+        explanation = explain_with(
             model, rows, y[:80], background=donor, loss="zero_one", **QUIET, **more
         )
         if not more.get("scope"):
-            np.testing.assert_allclose(found.values[:, 0], want, atol=1e-12)
-        assert found.meta["loss"] == "zero_one"
+            np.testing.assert_allclose(explanation.values[:, 0], want, atol=1e-12)
+        assert explanation.meta["loss"] == "zero_one"
     missing = pg.missing_modalities(
         model, X, y, groups={"a": ["p"], "b": ["q"]}, loss="zero_one", **QUIET
     )

@@ -27,7 +27,8 @@ def fitted():
     model = pg.HyNNClassifier(
         preset="fast", image="always", max_epochs=8, random_state=0
     ).fit(X[:500], y[:500])
-    test, truth = X[500:].reset_index(drop=True), y[500:]
+    test = X[500:].reset_index(drop=True)
+    truth = y[500:]
     assert model.score(test, truth) > 0.8, "the model must have learned something"
     return model, test, truth
 
@@ -39,9 +40,9 @@ def test_log_loss_scorer_equals_the_loss_game(fitted):
         model, X, y, n_repeats=3, random_state=1, scoring="neg_log_loss"
     )
     np.testing.assert_allclose(by_score.values[:, 0], by_loss.values[:, 0], atol=1e-6)
-    for part in ("tabular", "image", "interaction"):
+    for path in ("tabular", "image", "interaction"):
         np.testing.assert_allclose(
-            by_score.parts[part][:, 0], by_loss.parts[part][:, 0], atol=1e-6
+            by_score.parts[path][:, 0], by_loss.parts[path][:, 0], atol=1e-6
         )
     ratio = by_score.std_error[0, 0] / by_loss.std_error[0, 0]
     assert 0.5 < ratio < 2, (

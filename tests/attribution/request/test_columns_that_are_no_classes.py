@@ -34,14 +34,14 @@ def columns(*values: Any) -> Tensor:
 def explain(
     function: Callable[[Tensor], Tensor], y: np.ndarray, **options: Any
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "method": "permutation",
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
         **options,
     }
-    return explain_with(Net(function), X, y, **given)
+    return explain_with(Net(function), X, y, **call_options)
 
 
 def quantiles(a: Tensor) -> Tensor:
@@ -70,8 +70,8 @@ def test_columns_in_one_order_in_every_row_are_no_classes(way):
     # What the message names works, and so do methods that measure no loss.
     explain(function, y, returns="values", target=1)
     explain(function, y, loss=("quantile", (0.1, 0.5, 0.9, 0.99)))
-    found = explain(function, y, loss=lambda outputs, y: (outputs[:, 1] - y) ** 2)
-    assert found.ranking()[0] == "x[0]"
+    explanation = explain(function, y, loss=lambda outputs, y: (outputs[:, 1] - y) ** 2)
+    assert explanation.ranking()[0] == "x[0]"
     explain(function, y, method="integrated_gradients")
 
 

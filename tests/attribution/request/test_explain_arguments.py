@@ -192,13 +192,15 @@ def test_levels_groups_and_targets(fitted):
 
 def test_groups_move_together(fitted):
     model, X, y = fitted
-    whole = pg.explain(model, X, y, groups="modality", n_repeats=4, random_state=0)
+    modality_explanation = pg.explain(
+        model, X, y, groups="modality", n_repeats=4, random_state=0
+    )
     grouped = pg.explain(
         model, X, y, groups={"table": ["a", "b", "c"]}, n_repeats=4, random_state=0
     )
     np.testing.assert_allclose(
         grouped.values,
-        whole.values,
+        modality_explanation.values,
         atol=1e-12,
         err_msg="one group of everything is the modality",
     )
@@ -214,19 +216,24 @@ def test_without_y_the_divergence_is_measured_and_is_never_negative(fitted):
 
 def test_weights_of_zero_leave_rows_out(fitted):
     model, X, y = fitted
-    kept = np.arange(300) % 3 > 0
+    kept_mask = np.arange(300) % 3 > 0
     background = X.iloc[:250]
     weighted = pg.explain(
         model,
         X,
         y,
         background=background,
-        sample_weight=kept.astype(float),
+        sample_weight=kept_mask.astype(float),
         n_repeats=300,
         random_state=0,
     )
     subset = pg.explain(
-        model, X[kept], y[kept], background=background, n_repeats=300, random_state=0
+        model,
+        X[kept_mask],
+        y[kept_mask],
+        background=background,
+        n_repeats=300,
+        random_state=0,
     )
     scale = subset.std_error[:, 0].max()
     np.testing.assert_allclose(
@@ -257,11 +264,12 @@ def test_direction_follows_the_function(fitted):
 def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
     model, X, y = fitted
     bars: dict[int, list[float]] = {}
-    made, advance = Progress.__init__, Progress.advance
+    plain_init = Progress.__init__
+    advance = Progress.advance
 
     def begin(self, total, *rest):
         bars[id(self)] = [total, 0, self]
-        made(self, total, *rest)
+        plain_init(self, total, *rest)
 
     def step(self, steps=1):
         bars[id(self)][1] += steps

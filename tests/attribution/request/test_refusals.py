@@ -211,7 +211,10 @@ OF_NETWORKS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(
     ("table", "call", "code", "message"),
-    [*((True, *each) for each in OF_TABLES), *((False, *each) for each in OF_NETWORKS)],
+    [
+        *((True, *refusal) for refusal in OF_TABLES),
+        *((False, *refusal) for refusal in OF_NETWORKS),
+    ],
 )
 def test_what_does_not_go_together_is_refused(table, call, code, message):
     model, rows, y = (LINEAR, X, Y) if table else (NET, ROWS, CLASSES)
@@ -222,8 +225,8 @@ def test_what_does_not_go_together_is_refused(table, call, code, message):
 
 
 def test_estimators_are_fitted_and_have_no_say_in_what_they_return():
-    own = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, Y)
-    for said, message in (
+    estimator = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, Y)
+    for declared, message in (
         (
             {"task": "regression"},
             r"^An estimator of permgrad does not take task=\. Leave it out\. \[PG004\]",
@@ -231,22 +234,22 @@ def test_estimators_are_fitted_and_have_no_say_in_what_they_return():
         ({"hold": ("table",)}, r"^An estimator of permgrad does not take hold=\."),
     ):
         with pytest.raises(pg.InputError, match=message):
-            pg.explain(pg.Model(own, **said), X, Y)
+            pg.explain(pg.Model(estimator, **declared), X, Y)
     with pytest.raises(
         pg.InputError,
         match=r"^An estimator of permgrad does not take a dict of methods\.",
     ):
-        pg.explain(own, X, Y, method={"table": "permutation"})
+        pg.explain(estimator, X, Y, method={"table": "permutation"})
 
 
 def test_methods_declare_keys_that_exist():
     for name in methods:
         assert methods.get(name).takes <= set(OF_METHODS), name
-    said: set[str] = set()
-    for by in ("", *CALLERS):
+    stated_keys: set[str] = set()
+    for caller in ("", *CALLERS):
         for scope in ("global", "local"):
             for groups in ("modality", {"v": ["a"]}):
-                made = pg.attribution.request.arguments.Arguments(
+                call_arguments = pg.attribution.request.arguments.Arguments(
                     pg.Model(
                         NET, head="h", hold=("x",), segments="pixels", layer="0", channel_names={"x": ["a"]}, cache="c",
                     ), X, Y, groups=groups, sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y,
@@ -258,7 +261,7 @@ def test_methods_declare_keys_that_exist():
                     "players": "encoded",
                     "tolerance": 0.1,
                 }
-                said |= set(said_of(made, scope, options, by))
+                stated_keys |= set(said_of(call_arguments, scope, options, caller))
     more = {
         "masks",
         "row target",
@@ -270,7 +273,7 @@ def test_methods_declare_keys_that_exist():
         "class_names",
         "returns",
     }
-    assert {key for pair in APART for key in pair} <= said | more | set(MODELS)
+    assert {key for pair in APART for key in pair} <= stated_keys | more | set(MODELS)
 
 
 def test_every_method_takes_what_is_explained_with_it():

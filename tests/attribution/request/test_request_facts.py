@@ -16,14 +16,16 @@ from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.scales import SCALES
 from permgrad.attribution.subject.subject import Subject
 
-TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
+TABLE = torch.zeros(2, 3)
+IMAGE = torch.zeros(2, 1, 4, 4)
 
 
 class Network(Subject):
     """A subject of which nothing is known but its module and its paths."""
 
     def __init__(self, paths=(), device="cpu"):
-        self.paths, self.device = tuple(paths), torch.device(device)
+        self.paths = tuple(paths)
+        self.device = torch.device(device)
         self.makes_images = "image" in self.paths
 
 
@@ -56,9 +58,9 @@ def test_inputs_that_are_images_are_kept_for_plots():
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
     space = SimpleNamespace(
         inputs=("table", "grey", "colour"),
-        segments=[torch.zeros(own.shape[1:]) for own in inputs],
+        segments=[torch.zeros(tensor.shape[1:]) for tensor in inputs],
     )
-    shapes = tuple(image_shape(tuple(own.shape[1:])) for own in inputs)
+    shapes = tuple(image_shape(tuple(tensor.shape[1:])) for tensor in inputs)
     request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes, scope="local")
     assert set(input_maps(request_)) == {
         "images:grey",

@@ -15,10 +15,12 @@ QUIET = {"n_repeats": 2, "random_state": 0, "progress": False}
 
 def harrell(times, events, risk):
     pairs = hits = 0.0
-    for one in np.flatnonzero(events):
-        later = times > times[one]
+    for event_index in np.flatnonzero(events):
+        later = times > times[event_index]
         pairs += later.sum()
-        hits += (risk[one] > risk[later]).sum() + (risk[one] == risk[later]).sum() / 2
+        hits += (risk[event_index] > risk[later]).sum() + (
+            risk[event_index] == risk[later]
+        ).sum() / 2
     return hits / pairs
 
 
@@ -50,15 +52,20 @@ def own_scorer(model, rows, truth):
 @pytest.mark.parametrize("scorer", [make_scorer(index), own_scorer])
 @pytest.mark.parametrize("form", Y)
 def test_falls_of_a_concordance_index_are_those_of_a_loop(form, scorer):
-    one = X.iloc[[3]]
+    background_row = X.iloc[[3]]
     before = harrell(TIMES, EVENTS, hazard(X))
     assert 0.6 < before < 1
-    wanted = [
-        before - harrell(TIMES, EVENTS, hazard(X.assign(**{name: one[name].iloc[0]})))
+    expected_falls = [
+        before
+        - harrell(
+            TIMES, EVENTS, hazard(X.assign(**{name: background_row[name].iloc[0]}))
+        )
         for name in X
     ]
-    got = pg.explain(hazard, X, Y[form], background=one, scoring=scorer, **QUIET)
-    np.testing.assert_allclose(got.values[:, 0], wanted, atol=1e-12)
+    got = pg.explain(
+        hazard, X, Y[form], background=background_row, scoring=scorer, **QUIET
+    )
+    np.testing.assert_allclose(got.values[:, 0], expected_falls, atol=1e-12)
     assert got.values[0, 0] > 0.05
     assert got.values[2, 0] == 0
     assert np.isfinite(

@@ -21,7 +21,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 #: Weights, shifts and a mask that are neither ones nor zeros, so that to leave one out or to take another is noticed.
-WEIGHTS, SHIFTS = drawn(4, seed=7), drawn(4, seed=8)
+WEIGHTS = drawn(4, seed=7)
+SHIFTS = drawn(4, seed=8)
 MASK = torch.tensor([[True, True, False], [True, True, True], [False, True, True]])
 BIAS = drawn(3, 3, seed=9)
 
@@ -29,8 +30,8 @@ BIAS = drawn(3, 3, seed=9)
 def drawn_weights(module: nn.Module) -> nn.Module:
     """Return a module in float64 with weights that are drawn: those of norms are ones and zeros at first."""
     module = module.double().eval()
-    for place, parameter in enumerate(module.parameters()):
-        parameter.data = drawn(*parameter.shape, seed=20 + place)
+    for parameter_index, parameter in enumerate(module.parameters()):
+        parameter.data = drawn(*parameter.shape, seed=20 + parameter_index)
     return module
 
 
@@ -50,15 +51,21 @@ def walked(function, start: list[Tensor], stop: list[Tensor]) -> tuple[Tensor, T
     for points, outputs in ((start, before), (stop, after)):
         torch.testing.assert_close(outputs, forward(points), rtol=0, atol=1e-13)
     assert len(set(shapes)) == 1
-    parts = zip(slopes, start, stop, strict=True)
+    triples = zip(slopes, start, stop, strict=True)
     return sum(
-        (own * (end - begin)).flatten(2).sum(2) for own, begin, end in parts
+        (slope * (end - begin)).flatten(2).sum(2) for slope, begin, end in triples
     ).T, after - before
 
 
 def assert_adds_up(function, *shapes: tuple[int, ...], rows: int = ROWS) -> None:
-    start = [drawn(rows, *shape, seed=place) for place, shape in enumerate(shapes)]
-    stop = [drawn(rows, *shape, seed=100 + place) for place, shape in enumerate(shapes)]
+    start = [
+        drawn(rows, *shape, seed=input_index)
+        for input_index, shape in enumerate(shapes)
+    ]
+    stop = [
+        drawn(rows, *shape, seed=100 + input_index)
+        for input_index, shape in enumerate(shapes)
+    ]
     total, change = walked(function, start, stop)
     assert change.abs().max() > 1e-3
     torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
@@ -90,9 +97,9 @@ def function_named(name: str):
     """Return a function of torch and what is given beside the values, from where users find it."""
     if name == "__rpow__":
         return lambda x: 2**x
-    places = (torch, functional, torch.special, torch._C._nn)
-    return next(getattr(own, name.removeprefix("special_")) for own in places if hasattr(own, name) or (
-        own is torch.special and name.startswith("special_")
+    namespaces = (torch, functional, torch.special, torch._C._nn)
+    return next(getattr(namespace, name.removeprefix("special_")) for namespace in namespaces if hasattr(namespace, name) or (
+        namespace is torch.special and name.startswith("special_")
     ))  # fmt: skip
 
 
@@ -206,7 +213,7 @@ FORMS = {
     "product with a weight": (lambda x: torch.mul(x, WEIGHTS), (4,)),
     "product of matrices, one known": (lambda x: torch.mm(x, torch.stack([WEIGHTS, SHIFTS], dim=1)), (4,)),
     "products of matrices, one by one": (
-        lambda x, y: torch.stack([torch.mm(one, two) for one, two in zip(x, y, strict=True)]), (3, 4), (4, 2)
+        lambda x, y: torch.stack([torch.mm(left_matrix, two) for left_matrix, two in zip(x, y, strict=True)]), (3, 4), (4, 2)
     ),
     "powers by known numbers": (lambda x: torch.pow(torch.exp(x), WEIGHTS), (3, 4)),
     "cut at known numbers": (lambda x: torch.clamp(x, min=-WEIGHTS.abs(), max=SHIFTS.abs()), (4,)),
@@ -255,7 +262,10 @@ def test_over_all_numbers(name):
 )
 def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function):
     start, stop = (
-        [torch.sigmoid(drawn(ROWS, 3, seed=seed + place)) for place in (0, 1)]
+        [
+            torch.sigmoid(drawn(ROWS, 3, seed=seed + seed_offset))
+            for seed_offset in (0, 1)
+        ]
         for seed in (1, 3)
     )
     walk = SecantWalk(lambda leaves: function(*leaves))
@@ -263,9 +273,9 @@ def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function)
     _, slopes = walk.step(stop, range(3), last=True)
     leaves = [value.clone().requires_grad_() for value in stop]
     expected = torch.autograd.grad(function(*leaves).sum(), leaves)
-    for own, gradient in zip(slopes, expected, strict=True):
+    for slope, gradient in zip(slopes, expected, strict=True):
         assert gradient.abs().max() > 0.1
-        torch.testing.assert_close(own.sum(dim=0), gradient)
+        torch.testing.assert_close(slope.sum(dim=0), gradient)
 
 
 # ---- what comes beside the values ------------------------------------------------------------------------------------
@@ -275,21 +285,23 @@ def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function)
 @pytest.mark.parametrize("dim", [1, -1])
 @pytest.mark.parametrize("name", ["max", "min"])
 def test_the_largest_are_told_with_their_places(name, dim, keepdim):
-    start, stop, seen = drawn(ROWS, 5, 3), drawn(ROWS, 5, 3, seed=100), []
+    start = drawn(ROWS, 5, 3)
+    stop = drawn(ROWS, 5, 3, seed=100)
+    maxima = []
 
     def forward(leaves):
-        seen.append(getattr(torch, name)(leaves[0], dim, keepdim=keepdim))
-        return seen[-1].values.flatten(1)
+        maxima.append(getattr(torch, name)(leaves[0], dim, keepdim=keepdim))
+        return maxima[-1].values.flatten(1)
 
     walk = SecantWalk(forward)
     walk.stand([start])
     walk.step([stop], [0])
-    for found, points in zip(seen, (start, stop), strict=True):
+    for walked_maximum, points in zip(maxima, (start, stop), strict=True):
         expected = getattr(torch, name)(points, dim, keepdim=keepdim)
-        assert type(found) is type(expected)
-        assert torch.equal(found.values, expected.values)
-        assert torch.equal(found.indices, expected.indices)
-    assert not torch.equal(seen[0].indices, seen[1].indices)
+        assert type(walked_maximum) is type(expected)
+        assert torch.equal(walked_maximum.values, expected.values)
+        assert torch.equal(walked_maximum.indices, expected.indices)
+    assert not torch.equal(maxima[0].indices, maxima[1].indices)
 
 
 @pytest.mark.parametrize(
@@ -302,24 +314,27 @@ def test_the_largest_are_told_with_their_places(name, dim, keepdim):
     ],
 )
 def test_windows_are_told_with_their_places(pool):
-    start, stop, seen = drawn(ROWS, 2, 4, 4), drawn(ROWS, 2, 4, 4, seed=100), []
+    start = drawn(ROWS, 2, 4, 4)
+    stop = drawn(ROWS, 2, 4, 4, seed=100)
+    pooled_outputs = []
 
     def forward(leaves):
-        seen.append(pool(leaves[0]))
-        return seen[-1][0].flatten(1)
+        pooled_outputs.append(pool(leaves[0]))
+        return pooled_outputs[-1][0].flatten(1)
 
     walk = SecantWalk(forward)
     walk.stand([start])
     walk.step([stop], [0])
-    for found, points in zip(seen, (start, stop), strict=True):
-        assert torch.equal(found[1], pool(points)[1])
-    assert not torch.equal(seen[0][1], seen[1][1])
+    for pooled_output, points in zip(pooled_outputs, (start, stop), strict=True):
+        assert torch.equal(pooled_output[1], pool(points)[1])
+    assert not torch.equal(pooled_outputs[0][1], pooled_outputs[1][1])
 
 
 @pytest.mark.parametrize("output", [torch.softmax, torch.log_softmax])
 def test_a_softmax_asked_for_in_another_precision(output):
     """In float32 the values change by what float32 holds; what is made of them is float64."""
-    start, stop = drawn(ROWS, 4), drawn(ROWS, 4, seed=100)
+    start = drawn(ROWS, 4)
+    stop = drawn(ROWS, 4, seed=100)
     total, change = walked(
         lambda x: output(x.float(), 1, dtype=torch.float64), [start], [stop]
     )
@@ -331,7 +346,8 @@ def test_a_softmax_asked_for_in_another_precision(output):
 def test_a_sum_of_infinities_is_left_to_torch():
     """log Σ exp of nothing but −∞ is −∞: no slope, and the other columns are as they would be alone."""
     lost = torch.tensor([0.0, 0.0, -torch.inf], dtype=torch.float64)
-    start, stop = drawn(ROWS, 3), drawn(ROWS, 3, seed=100)
+    start = drawn(ROWS, 3)
+    stop = drawn(ROWS, 3, seed=100)
     walk = SecantWalk(lambda leaves: (leaves[0] + lost).logsumexp(1, keepdim=True))
     before = walk.stand([start])
     after, slopes = walk.step([stop], [0])

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-ROWS, LENGTH, WORDS = 6, 7, 30
+ROWS = 6
+LENGTH = 7
+WORDS = 30
 SLOPES = ("gradient", "integrated_gradients", "deeplift")
 
 
@@ -19,17 +21,16 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.word, self.position = (
-            nn.Embedding(WORDS, 8, padding_idx=0),
-            nn.Embedding(16, 8),
-        )
+        self.word = nn.Embedding(WORDS, 8, padding_idx=0)
+        self.position = nn.Embedding(16, 8)
         self.encoder = nn.TransformerEncoderLayer(
             8, 2, 16, dropout=0.0, batch_first=True
         )
         self.image = nn.Sequential(
             nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 6)
         )
-        self.head, self.tied = nn.Linear(8 + 6 + 3, 8), nn.Linear(8, WORDS, bias=False)
+        self.head = nn.Linear(8 + 6 + 3, 8)
+        self.tied = nn.Linear(8, WORDS, bias=False)
         self.tied.weight = self.word.weight
 
     def after(
@@ -89,7 +90,7 @@ def by_hand(
             base["image"],
             base["table"],
         ]
-    total = [torch.zeros_like(each) for each in stop]
+    total = [torch.zeros_like(tensor) for tensor in stop]
     net.eval()
     for step in range(steps):
         points = [
@@ -99,8 +100,8 @@ def by_hand(
         output = net.after(points[0], rows["attention_mask"], *points[1:])[
             :, target
         ].sum()
-        for place, slope in enumerate(torch.autograd.grad(output, points)):
-            total[place] += slope / steps
+        for input_index, slope in enumerate(torch.autograd.grad(output, points)):
+            total[input_index] += slope / steps
     net.train()
     return [mean * (b - a) for mean, a, b in zip(total, start, stop, strict=True)]
 
@@ -135,8 +136,9 @@ def test_integrated_gradients_walk_all_inputs_along_one_line(net):
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
 @pytest.mark.parametrize("baseline", ["auto", "background", "rows"])
 def test_parts_add_up_over_all_inputs(net, method, baseline):
-    rows, background = drawn(), drawn(5, seed=2)
-    chosen = (
+    rows = drawn()
+    background = drawn(5, seed=2)
+    baseline_rows = (
         {name: tensor[:1] for name, tensor in background.items()}
         if baseline == "rows"
         else baseline
@@ -148,7 +150,7 @@ def test_parts_add_up_over_all_inputs(net, method, baseline):
         background=background,
         progress=False,
         returns="logits",
-        baseline=chosen,
+        baseline=baseline_rows,
     )
     assert explanation.meta["completeness_gap"] < 1e-6
     # The base of each row is the mean output at the baselines with the row's own mask.
@@ -159,16 +161,16 @@ def test_parts_add_up_over_all_inputs(net, method, baseline):
     }[baseline]
     if words is None:
         words = background["input_ids"].mode(dim=0).values[None]
-        others = [
+        other_inputs = [
             background[name].median(dim=0, keepdim=True).values
             for name in ("image", "table")
         ]
     else:
-        others = [background[name][: len(words)] for name in ("image", "table")]
+        other_inputs = [background[name][: len(words)] for name in ("image", "table")]
     net.eval()
     with torch.no_grad():
         base = [
-            net(words, rows["attention_mask"][[row] * len(words)], *others)
+            net(words, rows["attention_mask"][[row] * len(words)], *other_inputs)
             .mean(dim=0)
             .numpy()
             for row in range(ROWS)
@@ -218,12 +220,13 @@ def test_nothing_of_the_network_changes(net, method):
         torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items()
     )
     assert not any(
-        part._forward_hooks or part._forward_pre_hooks for part in net.modules()
+        submodule._forward_hooks or submodule._forward_pre_hooks
+        for submodule in net.modules()
     )
     assert all(parameter.grad is None for parameter in net.parameters())
     assert all(
-        torch.equal(tensor, other)
-        for tensor, other in zip(rows.values(), drawn().values(), strict=True)
+        torch.equal(tensor, drawn_tensor)
+        for tensor, drawn_tensor in zip(rows.values(), drawn().values(), strict=True)
     )
 
 
@@ -243,13 +246,16 @@ def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     rows = drawn()
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}
     apart = explain_with(net, rows, **options)
-    place = {name: index for index, name in enumerate(apart.names)}
+    feature_indices = {name: index for index, name in enumerate(apart.names)}
     joint = explain_with(
         net, rows, groups={"joint": ["input_ids[2]", "table[0]"]}, **options
     )
-    wanted = apart.values[:, place["input_ids[2]"]] + apart.values[:, place["table[0]"]]
+    expected_values = (
+        apart.values[:, feature_indices["input_ids[2]"]]
+        + apart.values[:, feature_indices["table[0]"]]
+    )
     np.testing.assert_allclose(
-        joint.values[:, joint.names.index("joint")], wanted, atol=1e-4
+        joint.values[:, joint.names.index("joint")], expected_values, atol=1e-4
     )
     joined = explain_with(net, rows, groups="modality", **options)
     assert joined.names == ("input_ids", "image", "table")
@@ -272,10 +278,8 @@ class Bag(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.others = (
-            nn.Embedding(12, 4),
-            nn.ModuleList(nn.Embedding(12, 4) for _ in range(3)),
-        )
+        self.table = nn.Embedding(12, 4)
+        self.others = nn.ModuleList(nn.Embedding(12, 4) for _ in range(3))
         self.register_buffer("offsets", torch.tensor([0, 4, 8]))
         self.head = nn.Linear(4, 2)
 
@@ -294,7 +298,11 @@ class Offset(Bag):
 class Columns(Bag):
     def vectors(self, codes: Tensor) -> Tensor:
         return torch.stack(
-            [part(codes[:, place]) for place, part in enumerate(self.others)], dim=1
+            [
+                embedding(codes[:, column_index])
+                for column_index, embedding in enumerate(self.others)
+            ],
+            dim=1,
         )
 
 
@@ -348,27 +356,29 @@ def test_ways_of_looking_up(kind):
         change = net.vectors(rows) - net.vectors(zeros)
         if kind is Ranked:
             change = net.table(codes) - net.table(codes * 0)
-        vectors, slopes = net.vectors(rows), []
+        vectors = net.vectors(rows)
+        slopes = []
         steps = 400
         for step in range(steps):
-            at = (vectors - change * (1 - (step + 0.5) / steps)).sum(dim=1)
-            output = torch.tanh(net.head(at))
+            summed_vectors = (vectors - change * (1 - (step + 0.5) / steps)).sum(dim=1)
+            output = torch.tanh(net.head(summed_vectors))
             slopes.append((1 - output**2)[..., None] * net.head.weight)
         mean = torch.stack(slopes).mean(dim=0)
-        wanted = torch.einsum("rkd,rtd->rtk", mean, change)
+        expected_values = torch.einsum("rkd,rtd->rtk", mean, change)
     if kind is Twice:
-        wanted = wanted[:, :3] + wanted[:, 3:].flip(1)
+        expected_values = expected_values[:, :3] + expected_values[:, 3:].flip(1)
     if kind is Prefixed:
-        wanted = wanted[:, 1:]
-    assert wanted.abs().max() > 0.05
-    np.testing.assert_allclose(explanation.values, wanted.numpy(), atol=1e-5)
+        expected_values = expected_values[:, 1:]
+    assert expected_values.abs().max() > 0.05
+    np.testing.assert_allclose(explanation.values, expected_values.numpy(), atol=1e-5)
 
 
 def test_whole_numbers_without_an_embedding_are_held_or_refused():
     class Counts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight, self.head = nn.Parameter(torch.randn(5, 3)), nn.Linear(3, 1)
+            self.weight = nn.Parameter(torch.randn(5, 3))
+            self.head = nn.Linear(3, 1)
 
         def forward(self, codes: Tensor, table: Tensor) -> Tensor:
             return self.head(
@@ -393,11 +403,9 @@ def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
     class Packed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.word, self.rnn, self.head = (
-                nn.Embedding(9, 4),
-                nn.GRU(4, 5, batch_first=True),
-                nn.Linear(5, 1),
-            )
+            self.word = nn.Embedding(9, 4)
+            self.rnn = nn.GRU(4, 5, batch_first=True)
+            self.head = nn.Linear(5, 1)
 
         def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
             packed = nn.utils.rnn.pack_padded_sequence(
@@ -420,14 +428,17 @@ def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
 
 @pytest.mark.parametrize("method", SLOPES)
 def test_ids_are_explained_where_each_row_has_an_output_of_its_own(net, method):
-    rows, options = drawn(), {"method": method, "returns": "logits", "progress": False}
+    rows = drawn()
+    options = {"method": method, "returns": "logits", "progress": False}
     every = explain_with(net, rows, **options)
     classes = every.predictions.argmax(axis=1)
     assert len(set(classes.tolist())) == 2
     explanation = explain_with(net, rows, target="predicted", **options)
     assert explanation.names == every.names
-    wanted = every.values[np.arange(ROWS), :, classes]
+    expected_values = every.values[np.arange(ROWS), :, classes]
     np.testing.assert_allclose(
-        explanation.values[..., 0], wanted, atol=1e-3 * np.abs(wanted).max()
+        explanation.values[..., 0],
+        expected_values,
+        atol=1e-3 * np.abs(expected_values).max(),
     )
     assert explanation.meta["embeddings"] == {"input_ids": ["word"]}

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-PAD, LENGTHS = 2, (4, 1, 6, 3)
+PAD = 2
+LENGTHS = (4, 1, 6, 3)
 
 
 class Counting(nn.Module):
@@ -21,12 +22,11 @@ class Counting(nn.Module):
     def __init__(self, empty: str, shift: int = 0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.words, self.layer, self.head = (
-            nn.Embedding(15, 4, padding_idx=PAD),
-            nn.Linear(4, 4),
-            nn.Linear(4, 2),
-        )
-        self.empty, self.shift = empty, shift
+        self.words = nn.Embedding(15, 4, padding_idx=PAD)
+        self.layer = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+        self.empty = empty
+        self.shift = shift
         with torch.no_grad():
             self.words.weight[PAD] = 0.3
 
@@ -56,7 +56,8 @@ def texts() -> Tensor:
 
 
 def by_hand(net: Counting, ids: Tensor, steps: int = 400) -> np.ndarray:
-    lengths, stop = (ids != PAD).sum(1), net.words(ids).detach()
+    lengths = (ids != PAD).sum(1)
+    stop = net.words(ids).detach()
     start = net.words(torch.full_like(ids, PAD)).detach()
     values = torch.zeros(*ids.shape, 2, dtype=torch.float64)
     for step in range(steps):
@@ -75,45 +76,54 @@ def by_hand(net: Counting, ids: Tensor, steps: int = 400) -> np.ndarray:
 def test_a_reference_is_read_from_the_layer_where_the_network_does_not_run_on_it(
     empty, baseline
 ):
-    net, ids = Counting(empty).double().eval(), texts()
-    given: Any = "auto" if baseline == "auto" else torch.full((1, 6), PAD)
-    found = pg.explain(
+    net = Counting(empty).double().eval()
+    ids = texts()
+    baseline_argument: Any = "auto" if baseline == "auto" else torch.full((1, 6), PAD)
+    explanation = pg.explain(
         pg.Model(net, returns="logits"),
         ids,
-        method=pg.methods.IntegratedGradients(baseline=given),
+        method=pg.methods.IntegratedGradients(baseline=baseline_argument),
         progress=False,
         scale="raw",
     )
-    wanted = by_hand(net, ids)
+    expected_values = by_hand(net, ids)
     np.testing.assert_allclose(
-        found.values, wanted, rtol=0, atol=2e-3 * np.abs(wanted).max()
+        explanation.values,
+        expected_values,
+        rtol=0,
+        atol=2e-3 * np.abs(expected_values).max(),
     )
-    assert found.meta["completeness_gap"] < 1e-3
+    assert explanation.meta["completeness_gap"] < 1e-3
 
 
 def test_deeplift_compares_with_it_too():
-    net, ids = Counting("raises").double().eval(), texts()
+    net = Counting("raises").double().eval()
+    ids = texts()
     with torch.no_grad():
-        lengths, padding = (ids != PAD).sum(1), net.words(torch.full_like(ids, PAD))
-        wanted = net.after(padding, lengths)
-    found = pg.explain(
+        lengths = (ids != PAD).sum(1)
+        padding = net.words(torch.full_like(ids, PAD))
+        expected_base = net.after(padding, lengths)
+    explanation = pg.explain(
         pg.Model(net, returns="logits"),
         ids,
         method="deeplift",
         progress=False,
         scale="raw",
     )
-    np.testing.assert_allclose(found.base_values, wanted, rtol=0, atol=1e-9)
     np.testing.assert_allclose(
-        found.base_values + found.values.sum(axis=1),
-        found.predictions,
+        explanation.base_values, expected_base, rtol=0, atol=1e-9
+    )
+    np.testing.assert_allclose(
+        explanation.base_values + explanation.values.sum(axis=1),
+        explanation.predictions,
         rtol=0,
         atol=1e-9,
     )
 
 
 def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
-    net, ids = Counting("raises", shift=3).double().eval(), texts()
+    net = Counting("raises", shift=3).double().eval()
+    ids = texts()
     with pytest.raises(
         pg.InputError,
         match=r"rows compared with: ValueError: a text without a word.*Pass baseline=",
@@ -124,9 +134,9 @@ def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
             method="integrated_gradients",
             progress=False,
         )
-    given = {"baseline": ids[:1], "returns": "logits", "progress": False}
+    call_options = {"baseline": ids[:1], "returns": "logits", "progress": False}
     assert (
-        explain_with(net, ids, method="integrated_gradients", **given).meta[
+        explain_with(net, ids, method="integrated_gradients", **call_options).meta[
             "completeness_gap"
         ]
         < 1e-3
@@ -139,15 +149,18 @@ def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
 def test_a_reference_is_read_from_the_layer_for_an_output_of_each_row(
     empty, method, target
 ):
-    net, ids = Counting(empty).double().eval(), texts()
-    own = np.array([1, 0, 1, 1])
+    net = Counting(empty).double().eval()
+    ids = texts()
+    row_classes = np.array([1, 0, 1, 1])
     if target == "predicted":
-        own = net(ids).argmax(dim=1).numpy()
+        row_classes = net(ids).argmax(dim=1).numpy()
     options = {"method": method, "returns": "logits", "progress": False}
     every = explain_with(net, ids, **options)
-    y = own if target == "true" else None
-    found = explain_with(net, ids, y, target=target, **options)
-    values = found.values[:, :, 0]
-    wanted = every.values[np.arange(len(ids)), :, own]
-    assert np.abs(wanted).max() > 0.01
-    np.testing.assert_allclose(values, wanted, atol=2e-3 * np.abs(wanted).max())
+    y = row_classes if target == "true" else None
+    explanation = explain_with(net, ids, y, target=target, **options)
+    values = explanation.values[:, :, 0]
+    expected_values = every.values[np.arange(len(ids)), :, row_classes]
+    assert np.abs(expected_values).max() > 0.01
+    np.testing.assert_allclose(
+        values, expected_values, atol=2e-3 * np.abs(expected_values).max()
+    )

@@ -21,9 +21,9 @@ def network(activation: type[nn.Module]) -> nn.Module:
             activation(),
             nn.Linear(12, 2),
         ).double()
-        for part in net:
-            if isinstance(part, nn.Linear):
-                part.weight.data.mul_(2)
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                layer.weight.data.mul_(2)
     return net
 
 
@@ -44,10 +44,8 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
 )
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
-    net, rows = (
-        network(activation),
-        torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double(),
-    )
+    net = network(activation)
+    rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
     explanation = pg.explain(
         pg.Model(net, returns="values"),
         rows,
@@ -65,10 +63,8 @@ def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
 class Text(nn.Module):
     def __init__(self, *, recurrent: bool = False) -> None:
         super().__init__()
-        self.words, self.rnn = (
-            nn.Embedding(20, 6),
-            nn.GRU(6, 6, batch_first=True) if recurrent else None,
-        )
+        self.words = nn.Embedding(20, 6)
+        self.rnn = nn.GRU(6, 6, batch_first=True) if recurrent else None
         self.head = nn.Sequential(nn.Linear(6 + 3, 16), nn.ReLU(), nn.Linear(16, 2))
 
     def forward(self, ids: Tensor, table: Tensor) -> Tensor:
@@ -86,7 +82,8 @@ def test_ids_settle_further_and_the_user_has_the_last_word():
     options = {"method": "integrated_gradients", "returns": "values", "progress": False}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, recurrent = Text(), Text(recurrent=True)
+        net = Text()
+        recurrent = Text(recurrent=True)
     explanation = explain_with(net, rows, **options)
     assert explanation.meta["tolerance"] == 1e-4
     assert explanation.meta["quadrature_error"] <= 1e-4

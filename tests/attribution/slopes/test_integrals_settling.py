@@ -28,12 +28,12 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def explain(model, rows, **options) -> pg.Explanation:
-    given = {
+    call_options = {
         "method": "integrated_gradients",
         "progress": False,
         "random_state": 0,
     } | options
-    return explain_with(model, rows, **given)
+    return explain_with(model, rows, **call_options)
 
 
 # ---- a function that no rule knows -----------------------------------------------------------------------------------
@@ -63,15 +63,16 @@ class Difference(nn.Module):
 
 def test_one_line_is_not_settled_by_luck():
     """With 1 and with 3 intervals both values are 3, and the sum is right; their integral is 2."""
-    rows, background = torch.ones(4, 2, dtype=torch.float64), drawn(30, 2)
-    found = explain(
+    rows = torch.ones(4, 2, dtype=torch.float64)
+    background = drawn(30, 2)
+    explanation = explain(
         Difference(), rows, background=background, baseline="zeros", task="regression"
     )
-    assert found.meta["rule"] == "midpoint rule over gradients"
+    assert explanation.meta["rule"] == "midpoint rule over gradients"
     np.testing.assert_allclose(
-        found.values[:, :, 0], np.tile([2.0, -2.0], (4, 1)), rtol=0, atol=1e-9
+        explanation.values[:, :, 0], np.tile([2.0, -2.0], (4, 1)), rtol=0, atol=1e-9
     )
-    assert found.meta["completeness_gap"] < 1e-12
+    assert explanation.meta["completeness_gap"] < 1e-12
     coarse = explain(
         Difference(),
         rows,
@@ -87,23 +88,34 @@ def test_one_line_is_not_settled_by_luck():
 
 
 def test_the_gap_is_each_rows_own_where_nothing_is_refined():
-    rows, background = drawn(5, 2), drawn(30, 2, seed=1)
+    rows = drawn(5, 2)
+    background = drawn(30, 2, seed=1)
     options = {
         "baseline": "zeros",
         "task": "regression",
         "max_steps": 2,
         "tolerance": 9.0,
     }
-    with pytest.warns(pg.PermgradWarning, match="5 of 5 rows did not settle") as said:
-        found = explain(Difference(), rows, background=background, **options)
-    assert found.meta["rule"] == "midpoint rule over gradients", "1 interval, then 3"
-    outputs, known = (Difference()(own)[:, 0] for own in (rows, background))
-    gaps = np.abs(found.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(
-        known.max() - known.min()
+    with pytest.warns(
+        pg.PermgradWarning, match="5 of 5 rows did not settle"
+    ) as caught_warnings:
+        explanation = explain(Difference(), rows, background=background, **options)
+    assert explanation.meta["rule"] == "midpoint rule over gradients", (
+        "1 interval, then 3"
+    )
+    outputs, background_outputs = (
+        Difference()(tensor)[:, 0] for tensor in (rows, background)
+    )
+    gaps = np.abs(explanation.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(
+        background_outputs.max() - background_outputs.min()
     )
     assert np.ptp(gaps) > 1e-2
-    np.testing.assert_allclose(found.meta["completeness_gap"], gaps.max(), rtol=1e-6)
-    assert f"(largest gap {gaps.max():.2g}, largest change inf)" in str(said[0].message)
+    np.testing.assert_allclose(
+        explanation.meta["completeness_gap"], gaps.max(), rtol=1e-6
+    )
+    assert f"(largest gap {gaps.max():.2g}, largest change inf)" in str(
+        caught_warnings[0].message
+    )
 
 
 def test_half_precision_settles_as_far_as_it_can_tell_numbers_apart():
@@ -136,10 +148,11 @@ def test_many_lines_settle_sooner_than_one():
         def forward(self, x: Tensor) -> Tensor:
             return Straight.apply(x).sum(dim=1, keepdim=True)
 
-    rows, background = drawn(5, 2), drawn(40, 2, seed=1)
+    rows = drawn(5, 2)
+    background = drawn(40, 2, seed=1)
     steps = {}
     for baseline in ("mean", "background"):
-        found = explain(
+        explanation = explain(
             Net(), rows, background=background, baseline=baseline, task="regression"
         )
         start = (
@@ -147,9 +160,9 @@ def test_many_lines_settle_sooner_than_one():
         )
         expected = (rows[:, None] ** 2 - start[None] ** 2).mean(dim=1)
         np.testing.assert_allclose(
-            found.values[:, :, 0], expected.numpy(), rtol=0, atol=1e-12
+            explanation.values[:, :, 0], expected.numpy(), rtol=0, atol=1e-12
         )
-        steps[baseline] = found.meta["steps"]
+        steps[baseline] = explanation.meta["steps"]
     assert steps["background"] < steps["mean"]
 
 
@@ -161,7 +174,7 @@ def model() -> pg.HyNNClassifier:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(200, 4)), columns=list("abcd"))
     y = np.digitize(X["a"] + X["b"] * X["c"], [-0.5, 0.5])
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         preset="fast",
         pixels=6,
         network=NETWORK,
@@ -169,8 +182,8 @@ def model() -> pg.HyNNClassifier:
         random_state=0,
         progress=False,
     )
-    found.fit(X, y).module_.double()
-    return found
+    estimator.fit(X, y).module_.double()
+    return estimator
 
 
 def slow_midpoints(
@@ -184,11 +197,11 @@ def slow_midpoints(
             for step in range(steps):
                 point = (baseline + (step + 0.5) / steps * (rows[row] - baseline))[None]
                 leaves = [point.clone().requires_grad_() for _ in module.paths]
-                parts = {
+                embeddings = {
                     path: module.embed(path, leaf)
                     for path, leaf in zip(module.paths, leaves, strict=True)
                 }
-                outputs = read(module.fuse(parts))
+                outputs = read(module.fuse(embeddings))
                 for column, target in enumerate(targets):
                     gradients = torch.autograd.grad(
                         outputs[0, target], leaves, retain_graph=True
@@ -226,32 +239,37 @@ def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, o
         slow = slow_midpoints(model.module_, rows, baselines, steps, [2, 0], read)
         assert np.abs(slow).max() > 1e-3
         for batch in (1, 2, 5, 1000):
-            found = explain(model, X, steps=steps, batch_size=batch, **options)
-            parts = np.stack(
-                [found.parts[path] for path in model.module_.paths], axis=1
+            explanation = explain(model, X, steps=steps, batch_size=batch, **options)
+            path_values = np.stack(
+                [explanation.parts[path] for path in model.module_.paths], axis=1
             )
-            np.testing.assert_allclose(parts, slow, rtol=0, atol=1e-12)
-            assert found.meta["steps"] == steps
+            np.testing.assert_allclose(path_values, slow, rtol=0, atol=1e-12)
+            assert explanation.meta["steps"] == steps
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     monkeypatch.setattr(integrals.SecantIntegral, "complete", lambda *_: False)
     slow = slow_midpoints(model.module_, rows, baselines, 9, [2, 0], read)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        found = explain(model, X, max_steps=9, tolerance=0, **options)
-    parts = np.stack([found.parts[path] for path in model.module_.paths], axis=1)
-    np.testing.assert_allclose(parts, slow, rtol=0, atol=1e-12)
+        explanation = explain(model, X, max_steps=9, tolerance=0, **options)
+    path_values = np.stack(
+        [explanation.parts[path] for path in model.module_.paths], axis=1
+    )
+    np.testing.assert_allclose(path_values, slow, rtol=0, atol=1e-12)
 
 
 def test_without_a_rule_one_line_takes_more_steps_than_many(model, monkeypatch):
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     monkeypatch.setattr(integrals.SecantIntegral, "complete", lambda *_: False)
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(4, 4)), columns=list("abcd"))
-    one, many = (
+    median_explanation, background_explanation = (
         explain(model, X, baseline=name, tolerance=10.0)
         for name in ("median", "background")
     )
-    assert one.meta["rule"] == "midpoint rule over gradients"
-    assert (one.meta["steps"], many.meta["steps"]) == (9, 3)
+    assert median_explanation.meta["rule"] == "midpoint rule over gradients"
+    assert (median_explanation.meta["steps"], background_explanation.meta["steps"]) == (
+        9,
+        3,
+    )
 
 
 # ---- secants ---------------------------------------------------------------------------------------------------------
@@ -272,26 +290,26 @@ def test_a_network_without_a_bend_has_one_slope(baseline):
     ).fit(X, X["a"].to_numpy())
     module = model.module_
     for layers in (module.table_branch.layers, module.head):
-        for place, layer in enumerate(layers):
+        for layer_index, layer in enumerate(layers):
             if isinstance(layer, nn.ReLU):
-                layers[place] = nn.Identity()
+                layers[layer_index] = nn.Identity()
     module.double()
     rows = X[:7] + 1.0
-    found = explain(model, rows, baseline=baseline, references=5)
-    assert found.meta["rule"] == "secants of each layer"
+    explanation = explain(model, rows, baseline=baseline, references=5)
+    assert explanation.meta["rule"] == "secants of each layer"
     with torch.no_grad():
         zero = torch.zeros(1, 3, dtype=torch.float64)
         slope = (module(torch.eye(3, dtype=torch.float64)) - module(zero)).numpy()[
             :, 0
         ] * model.target_scale_
     encoded = model.encode_rows(rows).encoded.astype(np.float64)
-    values = found.values[:, :, 0]
+    values = explanation.values[:, :, 0]
     # Whatever the baseline is, rows differ by their slopes times how they differ.
     np.testing.assert_allclose(
         values - values[:1], (encoded - encoded[:1]) * slope, rtol=0, atol=1e-6
     )
-    total = found.base_values + found.values.sum(axis=1)
-    np.testing.assert_allclose(total, found.predictions, rtol=0, atol=1e-6)
+    total = explanation.base_values + explanation.values.sum(axis=1)
+    np.testing.assert_allclose(total, explanation.predictions, rtol=0, atol=1e-6)
     assert np.abs(slope).min() > 1e-4
     if baseline == "mean":
         mean = model.background_.astype(np.float64).mean(axis=0)
@@ -301,25 +319,29 @@ def test_a_network_without_a_bend_has_one_slope(baseline):
 @pytest.mark.parametrize("budget", [50, 2000])
 def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
     monkeypatch.setattr(secants, "_NUMBERS_CPU", budget)
-    held, plain = [], SecantLines._walk
+    walk_sizes = []
+    plain = SecantLines._walk
 
     def noted(self, entered):
-        seen = plain(self, entered)
+        walked_layers = plain(self, entered)
         points, lines = next(iter(entered.values())).shape[:2]
-        held.append(
-            (points * lines, sum(value.numel() for layers in seen for value in layers))
+        walk_sizes.append(
+            (
+                points * lines,
+                sum(value.numel() for layers in walked_layers for value in layers),
+            )
         )
-        return seen
+        return walked_layers
 
     monkeypatch.setattr(SecantLines, "_walk", noted)
     X = pd.DataFrame(
         np.random.default_rng(1).normal(size=(40, 4)), columns=list("abcd")
     )
     cut = explain(model, X, baseline="median")
-    point = held[-1][1] // held[-1][0]
-    assert max(points for points, _ in held[1:]) > 1
+    point = walk_sizes[-1][1] // walk_sizes[-1][0]
+    assert max(points for points, _ in walk_sizes[1:]) > 1
     # The smallest stretch has two ends, however little may be held.
-    assert max(numbers for _, numbers in held[1:]) <= max(budget, 2 * point)
+    assert max(numbers for _, numbers in walk_sizes[1:]) <= max(budget, 2 * point)
     monkeypatch.undo()
     np.testing.assert_allclose(
         cut.values, explain(model, X, baseline="median").values, rtol=0, atol=1e-9
@@ -349,31 +371,32 @@ def test_rows_at_once_fill_the_budget_and_no_more(device):
         budget + 1,
         10 * budget,
     ):
-        found = gradients.batch_size(request, numbers)
-        assert 1 <= found <= most
-        assert found == 1 or found * numbers <= budget
-        assert found == most or (found + 1) * numbers > budget
+        row_count = gradients.batch_size(request, numbers)
+        assert 1 <= row_count <= most
+        assert row_count == 1 or row_count * numbers <= budget
+        assert row_count == most or (row_count + 1) * numbers > budget
     request.batch_size = 7
     assert gradients.batch_size(request, 10**9) == 7
 
 
 def test_wider_networks_take_fewer_rows_at_once(monkeypatch):
-    seen, plain = [], network_slopes.Slopes.gradients
+    largest_batches = []
+    plain = network_slopes.Slopes.gradients
 
     def noted(self, points):
-        seen[-1] = max(seen[-1], len(points[0]))
+        largest_batches[-1] = max(largest_batches[-1], len(points[0]))
         return plain(self, points)
 
     monkeypatch.setattr(network_slopes.Slopes, "gradients", noted)
     monkeypatch.setattr(gradients, "_NUMBERS_CPU", 4000)
     for width in (10, 100, 5000):
-        seen.append(0)
+        largest_batches.append(0)
         net = nn.Sequential(
             nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 1)
         ).double()
         explain(net, drawn(50, 3), baseline="zeros", task="regression", steps=4)
-        assert seen[-1] == 1 or seen[-1] * width <= 4000
-    assert seen[0] > seen[1] > seen[2] == 1
+        assert largest_batches[-1] == 1 or largest_batches[-1] * width <= 4000
+    assert largest_batches[0] > largest_batches[1] > largest_batches[2] == 1
 
 
 def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeypatch):
@@ -381,16 +404,17 @@ def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeyp
     with torch.no_grad():
         net.weight.fill_(2.0)
     background = torch.linspace(-1, 1, 2501, dtype=torch.float64)[:, None]
-    counts, plain = [], network_slopes.Slopes.outputs
+    counts = []
+    plain = network_slopes.Slopes.outputs
     monkeypatch.setattr(
         network_slopes.Slopes,
         "outputs",
         lambda self, p: counts.append(len(p[0])) or plain(self, p),
     )
-    found = explain(
+    explanation = explain(
         net, drawn(3, 1), background=background, baseline="zeros", task="regression"
     )
-    assert found.meta["output_range"][0] == pytest.approx(4.0, rel=0.005)
+    assert explanation.meta["output_range"][0] == pytest.approx(4.0, rel=0.005)
     assert 500 < max(counts) <= 1000
     few = explain(
         net,
@@ -422,7 +446,7 @@ def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
             nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)
         ).double()
     rows = drawn(9, 3) * torch.linspace(0.1, 6, 9, dtype=torch.float64)[:, None]
-    taken = []
+    mean_steps = []
     for tolerance in (1e-2, 1e-4, 1e-6):
         meta = explain(
             net,
@@ -436,5 +460,5 @@ def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
         assert meta["quadrature_error"] <= tolerance
         assert np.log2(meta["steps"]).is_integer()
         assert 8 < meta["mean_steps"] <= meta["steps"] <= 2**16
-        taken.append(meta["mean_steps"])
-    assert taken[0] <= taken[1] < taken[2], taken
+        mean_steps.append(meta["mean_steps"])
+    assert mean_steps[0] <= mean_steps[1] < mean_steps[2], mean_steps

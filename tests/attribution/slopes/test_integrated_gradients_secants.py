@@ -286,21 +286,21 @@ CASES = {
 @pytest.fixture(scope="module", params=list(CASES))
 def model(request) -> pg.HyNNClassifier:
     X, y = table(300)
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         network={**NETWORK, **CASES[request.param]}, max_epochs=8, **SMALL
     ).fit(X, y)
-    found.module_.double()
-    kernels = found.module_.kernels
+    estimator.module_.double()
+    kernels = estimator.module_.kernels
     assert (kernels is not None) == (request.param == "random kernels")
     if (
         kernels is not None
     ):  # the columns have no order: what kernels say of them is next to nothing
-        found.module_.divide_outputs(0.04)
+        estimator.module_.divide_outputs(0.04)
         torch.nn.init.zeros_(kernels.readout.bias)
         torch.nn.init.normal_(
             kernels.readout.weight, std=0.05, generator=torch.Generator().manual_seed(0)
         )
-    return found
+    return estimator
 
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
@@ -308,24 +308,26 @@ def model(request) -> pg.HyNNClassifier:
 def test_equals_the_general_way(model, monkeypatch, output, baseline):
     rows = table(2, seed=1)[0]
     options = {"scale": output, "baseline": baseline, "references": 3, "tolerance": 0}
-    own = explained(model, rows, **options, max_steps=128)
-    assert own.meta["rule"] == "secants of each layer"
+    secant_explanation = explained(model, rows, **options, max_steps=128)
+    assert secant_explanation.meta["rule"] == "secants of each layer"
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     by_function = explained(model, rows, **options, max_steps=128)
     assert by_function.meta["rule"] == "secants of each function"
     monkeypatch.setattr(SecantIntegral, "complete", lambda *_: False)
     plain = explained(model, rows, **options, max_steps=512)
     assert plain.meta["rule"] == "midpoint rule over gradients"
-    scale = max(own.meta["output_range"])
+    scale = max(secant_explanation.meta["output_range"])
     for path in ("tabular", "image"):
         assert (
-            np.abs(own.parts[path]).max() > 0.02 * scale
+            np.abs(secant_explanation.parts[path]).max() > 0.02 * scale
         )  # precondition: the path matters
         for general in (by_function, plain):
             np.testing.assert_allclose(
-                own.parts[path], general.parts[path], atol=0.004 * scale
+                secant_explanation.parts[path], general.parts[path], atol=0.004 * scale
             )
-    assert own.meta["completeness_gap"] < (1e-9 if output == "raw" else 1e-4)
+    assert secant_explanation.meta["completeness_gap"] < (
+        1e-9 if output == "raw" else 1e-4
+    )
 
 
 def test_the_sum_is_right_from_the_first_step_on(model):
@@ -358,23 +360,25 @@ def test_errors_fall_with_the_square_of_the_steps(model):
 def test_one_logit():
     """A binary classifier with one output: the other side is its mirror image, and costs nothing."""
     X, y = table(200)
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         branches=("tabular",), network=NETWORK, max_epochs=1, **SMALL
     ).fit(X, y == "blue")
     torch.manual_seed(0)
-    found.module_ = (
+    estimator.module_ = (
         HybridNetwork(
-            len(found.preprocessor_.encoded_names_), 1, NETWORK, paths=("tabular",)
+            len(estimator.preprocessor_.encoded_names_), 1, NETWORK, paths=("tabular",)
         )
         .double()
         .eval()
     )
-    both = explained(found, X[:5], scale="logit", target=[0, 1])
-    assert both.meta["rule"] == "secants of each layer"
-    np.testing.assert_array_equal(both.values[:, :, 0], -both.values[:, :, 1])
-    one = explained(found, X[:5], scale="logit", target=1)
-    np.testing.assert_allclose(one.values[:, :, 0], both.values[:, :, 1], atol=1e-12)
-    chance = explained(found, X[:5], scale="probability", tolerance=1e-5)
+    two_sided = explained(estimator, X[:5], scale="logit", target=[0, 1])
+    assert two_sided.meta["rule"] == "secants of each layer"
+    np.testing.assert_array_equal(two_sided.values[:, :, 0], -two_sided.values[:, :, 1])
+    one_sided = explained(estimator, X[:5], scale="logit", target=1)
+    np.testing.assert_allclose(
+        one_sided.values[:, :, 0], two_sided.values[:, :, 1], atol=1e-12
+    )
+    chance = explained(estimator, X[:5], scale="probability", tolerance=1e-5)
     total = chance.base_values + chance.values.sum(axis=1)
     np.testing.assert_allclose(total, chance.predictions, atol=1e-4)
     np.testing.assert_allclose(chance.predictions.sum(axis=1), 1)
@@ -385,20 +389,22 @@ def test_other_networks_fall_back(change):
     X, y = table(120)
     # Of several members, each is normalised by its own rows.
     further = {"members": 2, "normalization": "layer"} if change == "members" else {}
-    found = pg.HyNNClassifier(
+    estimator = pg.HyNNClassifier(
         network={**NETWORK, **further}, max_epochs=1, **SMALL
     ).fit(X, y)
     if change == "overlap":
         # The largest of several columns on one pixel is not affine in the row.
-        found.module_.renderer = found.renderer_ = Renderer(
-            StoredLayout(found.renderer_.positions // 4, pixels=8, overlap="maximum"),
-            found.preprocessor_.minimum_,
-            found.preprocessor_.maximum_,
+        estimator.module_.renderer = estimator.renderer_ = Renderer(
+            StoredLayout(
+                estimator.renderer_.positions // 4, pixels=8, overlap="maximum"
+            ),
+            estimator.preprocessor_.minimum_,
+            estimator.preprocessor_.maximum_,
         )
     elif change == "layer":
-        found.module_.head[1] = nn.PReLU()
-    found.module_.double()
-    explanation = explained(found, X[:5])
+        estimator.module_.head[1] = nn.PReLU()
+    estimator.module_.double()
+    explanation = explained(estimator, X[:5])
     rule = (
         "midpoint rule over gradients"
         if change == "overlap"
@@ -414,9 +420,9 @@ def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
             return 2 * super().fuse(embeddings)
 
     rows = table(3, seed=4)[0]
-    other = copy.deepcopy(model)
-    other.module_.__class__ = Doubled
-    explanation = explained(other, rows)
+    doubled_model = copy.deepcopy(model)
+    doubled_model.module_.__class__ = Doubled
+    explanation = explained(doubled_model, rows)
     assert explanation.meta["rule"] == "secants of each function"
     np.testing.assert_allclose(
         explanation.values, 2 * explained(model, rows).values, atol=0.02
@@ -430,35 +436,37 @@ def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
 
 def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
     rows = table(8, seed=5)[0]
-    whole = explained(model, rows)
-    seen = []
+    full_explanation = explained(model, rows)
+    batch_sizes = []
     plain = SecantLines.line_values
 
     def small(self, rows, line, intervals):
-        seen.append(len(line))
+        batch_sizes.append(len(line))
         if len(line) > 2:
             raise MemoryError
         return plain(self, rows, line, intervals)
 
     monkeypatch.setattr(SecantLines, "line_values", small)
-    np.testing.assert_allclose(explained(model, rows).values, whole.values, atol=1e-12)
-    assert max(seen) > 2
+    np.testing.assert_allclose(
+        explained(model, rows).values, full_explanation.values, atol=1e-12
+    )
+    assert max(batch_sizes) > 2
     # A batch smaller than one line cuts the line.
     monkeypatch.setattr(SecantLines, "line_values", plain)
     np.testing.assert_allclose(
-        explained(model, rows, batch_size=3).values, whole.values, atol=1e-10
+        explained(model, rows, batch_size=3).values, full_explanation.values, atol=1e-10
     )
 
 
 def test_a_rectifier_that_writes_in_place_is_left_alone():
     X, y = table(120)
-    found = pg.HyNNClassifier(network=NETWORK, max_epochs=1, **SMALL).fit(X, y)
-    twin = copy.deepcopy(found)
+    estimator = pg.HyNNClassifier(network=NETWORK, max_epochs=1, **SMALL).fit(X, y)
+    twin = copy.deepcopy(estimator)
     layers = [layer for layer in twin.module_.modules() if isinstance(layer, nn.ReLU)]
     for layer in layers:
         layer.inplace = True
     np.testing.assert_allclose(
-        explained(twin, X[:4]).values, explained(found, X[:4]).values, atol=1e-6
+        explained(twin, X[:4]).values, explained(estimator, X[:4]).values, atol=1e-6
     )
     assert layers
     assert all(layer.inplace for layer in layers)

@@ -50,7 +50,8 @@ class Recurrent(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lstm, self.head = nn.LSTM(3, 6, batch_first=True), nn.Linear(6, 2)
+        self.lstm = nn.LSTM(3, 6, batch_first=True)
+        self.head = nn.Linear(6, 2)
 
     def forward(self, series: Tensor) -> Tensor:
         return self.head(self.lstm(series)[0][:, -1])
@@ -83,14 +84,12 @@ def twin(
     output: str = "raw",
 ) -> np.ndarray:
     """Return the mean over baselines of (x − b) ∫ ∇f, by a midpoint sum, one row and baseline at a time."""
-    found = []
+    row_integrals = []
     for number in range(len(rows[0])):
         total = 0.0
         for base in range(len(baselines[0])):
-            stop, start = (
-                [own[number : number + 1] for own in rows],
-                [own[base : base + 1] for own in baselines],
-            )
+            stop = [tensor[number : number + 1] for tensor in rows]
+            start = [tensor[base : base + 1] for tensor in baselines]
             times = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
             points = [
                 (a + times.reshape(-1, *[1] * (a.ndim - 1)) * (b - a)).requires_grad_()
@@ -103,18 +102,18 @@ def twin(
                 slopes = torch.autograd.grad(
                     out[:, target].sum(), points, retain_graph=True
                 )
-                parts = zip(slopes, start, stop, strict=True)
+                triples = zip(slopes, start, stop, strict=True)
                 columns.append(
                     torch.cat(
                         [
-                            (own.mean(dim=0) * (b - a)[0]).flatten()
-                            for own, a, b in parts
+                            (slope.mean(dim=0) * (b - a)[0]).flatten()
+                            for slope, a, b in triples
                         ]
                     )
                 )
             total = total + torch.stack(columns, dim=1)
-        found.append(total / len(baselines[0]))
-    return torch.stack(found).detach().numpy()
+        row_integrals.append(total / len(baselines[0]))
+    return torch.stack(row_integrals).detach().numpy()
 
 
 # ---- what it computes ------------------------------------------------------------------------------------------------
@@ -122,17 +121,18 @@ def twin(
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
 def test_equals_the_twin(output):
-    net, rows = seeded(TwoModalities), inputs()
+    net = seeded(TwoModalities)
+    rows = inputs()
     baseline = {"image": drawn(1, 1, 8, 8, seed=5), "table": drawn(1, 4, seed=6)}
-    found = explain(
+    explanation = explain(
         net, rows, baseline=baseline, scale=output, segments={"image": "pixels"}
     )
     slow = twin(net, list(rows.values()), list(baseline.values()), 4000, output)
-    scale = max(found.meta["output_range"])
+    scale = max(explanation.meta["output_range"])
     assert np.abs(slow).max() > 0.02 * scale
-    assert np.abs(found.values - slow).max() < 2e-3 * scale
-    assert found.meta["rule"] == "secants of each function"
-    assert found.meta["completeness_gap"] < 1e-12
+    assert np.abs(explanation.values - slow).max() < 2e-3 * scale
+    assert explanation.meta["rule"] == "secants of each function"
+    assert explanation.meta["completeness_gap"] < 1e-12
     finer = explain(
         net,
         rows,
@@ -146,9 +146,10 @@ def test_equals_the_twin(output):
 
 @pytest.mark.parametrize("references", [1, 3])
 def test_plain_gradients_where_there_are_no_secants(references):
-    net, rows = seeded(Recurrent), 2 * drawn(ROWS, 5, 3)
+    net = seeded(Recurrent)
+    rows = 2 * drawn(ROWS, 5, 3)
     baseline = drawn(references, 5, 3, seed=5)
-    found = explain(
+    explanation = explain(
         net,
         rows,
         baseline=baseline,
@@ -157,10 +158,12 @@ def test_plain_gradients_where_there_are_no_secants(references):
         tolerance=1e-4,
     )
     slow = twin(net, [rows], [baseline], 2000)
-    assert found.meta["rule"] == "midpoint rule over gradients"
+    assert explanation.meta["rule"] == "midpoint rule over gradients"
     assert np.abs(slow).max() > 0.05
-    assert np.abs(found.values - slow).max() < 1e-4 * max(found.meta["output_range"])
-    assert found.meta["completeness_gap"] < 1e-4
+    assert np.abs(explanation.values - slow).max() < 1e-4 * max(
+        explanation.meta["output_range"]
+    )
+    assert explanation.meta["completeness_gap"] < 1e-4
 
 
 def test_a_product_has_its_closed_form():
@@ -172,15 +175,22 @@ def test_a_product_has_its_closed_form():
 
     rows = drawn(ROWS, 2)
     for base in (torch.zeros(1, 2, dtype=torch.float64), drawn(1, 2, seed=3)):
-        found = explain(Product(), rows, baseline=base, task="regression").values[
-            :, :, 0
-        ]
-        change, sums = rows - base, rows + base
+        attributions = explain(
+            Product(), rows, baseline=base, task="regression"
+        ).values[:, :, 0]
+        change = rows - base
+        sums = rows + base
         np.testing.assert_allclose(
-            found[:, 0], (change[:, 0] * sums[:, 1] / 2).numpy(), rtol=0, atol=1e-13
+            attributions[:, 0],
+            (change[:, 0] * sums[:, 1] / 2).numpy(),
+            rtol=0,
+            atol=1e-13,
         )
         np.testing.assert_allclose(
-            found[:, 1], (change[:, 1] * sums[:, 0] / 2).numpy(), rtol=0, atol=1e-13
+            attributions[:, 1],
+            (change[:, 1] * sums[:, 0] / 2).numpy(),
+            rtol=0,
+            atol=1e-13,
         )
 
 
@@ -192,12 +202,13 @@ def test_linear_networks_and_unused_columns(seed):
     net = nn.Linear(4, 2).double()
     with torch.no_grad():
         net.weight.copy_(weight)
-    rows, base = drawn(ROWS, 4, seed=seed + 1), drawn(1, 4, seed=seed + 2)
-    found = explain(net, rows, baseline=base, task="regression").values
+    rows = drawn(ROWS, 4, seed=seed + 1)
+    base = drawn(1, 4, seed=seed + 2)
+    attributions = explain(net, rows, baseline=base, task="regression").values
     np.testing.assert_allclose(
-        found, ((rows - base)[:, :, None] * weight.T).numpy(), rtol=0, atol=1e-12
+        attributions, ((rows - base)[:, :, None] * weight.T).numpy(), rtol=0, atol=1e-12
     )
-    assert (found[:, 1] == 0).all()
+    assert (attributions[:, 1] == 0).all()
 
 
 def test_two_networks_for_one_function_agree():
@@ -214,25 +225,30 @@ def test_two_networks_for_one_function_agree():
 
     net = seeded(lambda: nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 1)))
     rows = drawn(ROWS, 3)
-    one, other = (
-        explain(own, rows, tolerance=1e-6).values for own in (net, Twice(net))
+    plain_values, twice_values = (
+        explain(module, rows, tolerance=1e-6).values for module in (net, Twice(net))
     )
-    np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(plain_values, twice_values, rtol=0, atol=1e-10)
 
 
 def test_steps_equal_captums():
     captum = pytest.importorskip("captum.attr")
-    net, rows = seeded(TwoModalities), inputs()
-    found = explain(net, rows, steps=20, segments={"image": "pixels"}, baseline="zeros")
-    assert found.meta["gradient_evaluations"] == 20 * ROWS
+    net = seeded(TwoModalities)
+    rows = inputs()
+    explanation = explain(
+        net, rows, steps=20, segments={"image": "pixels"}, baseline="zeros"
+    )
+    assert explanation.meta["gradient_evaluations"] == 20 * ROWS
     for target in (0, 1):
         theirs = captum.IntegratedGradients(net).attribute(
             tuple(rows.values()), target=target, n_steps=20, method="riemann_middle"
         )
-        theirs = torch.cat([own.flatten(1) for own in theirs], dim=1).detach().numpy()
+        theirs = (
+            torch.cat([tensor.flatten(1) for tensor in theirs], dim=1).detach().numpy()
+        )
         assert np.abs(theirs).max() > 0.05
         np.testing.assert_allclose(
-            found.values[:, :, target], theirs, rtol=1e-7, atol=1e-12
+            explanation.values[:, :, target], theirs, rtol=1e-7, atol=1e-12
         )
 
 
@@ -244,24 +260,27 @@ def test_fewer_gradients_than_captum_for_as_small_a_gap(script):
     assert module.meets_floor(lines)
     assert lines[0]["gradients per row"] < lines[-1]["gradients per row"]
     # The network, and with it how far Captum gets with many more, is another on each processor.
-    own, *others = [
+    permgrad_line, *captum_lines = [
         (line["gradients per row"], line["largest error of a value, % of range"])
         for line in lines
     ]
     as_costly = [
-        error for gradients, error in others[1:] if own[0] <= gradients <= 1.5 * own[0]
+        error
+        for gradients, error in captum_lines[1:]
+        if permgrad_line[0] <= gradients <= 1.5 * permgrad_line[0]
     ]
     assert as_costly
-    assert own[1] < min(as_costly)
+    assert permgrad_line[1] < min(as_costly)
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------
 
 
 def test_expected_gradients_are_the_mean_over_background_rows():
-    net, rows = seeded(TwoModalities), inputs()
+    net = seeded(TwoModalities)
+    rows = inputs()
     background = {"image": drawn(3, 1, 8, 8, seed=7), "table": drawn(3, 4, seed=8)}
-    found = explain(
+    explanation = explain(
         net,
         rows,
         background=background,
@@ -270,10 +289,14 @@ def test_expected_gradients_are_the_mean_over_background_rows():
         tolerance=1e-4,
     )
     slow = twin(net, list(rows.values()), list(background.values()), 1000)
-    assert np.abs(found.values - slow).max() < 1e-3 * max(found.meta["output_range"])
+    assert np.abs(explanation.values - slow).max() < 1e-3 * max(
+        explanation.meta["output_range"]
+    )
     with torch.no_grad():
         np.testing.assert_allclose(
-            found.base_values, net(*background.values()).mean(dim=0).numpy(), atol=1e-12
+            explanation.base_values,
+            net(*background.values()).mean(dim=0).numpy(),
+            atol=1e-12,
         )
     few = explain(net, rows, background=background, baseline="background", references=2)
     assert (
@@ -283,33 +306,47 @@ def test_expected_gradients_are_the_mean_over_background_rows():
 
 
 def test_named_baselines():
-    net, rows = seeded(TwoModalities), inputs()
-    background = {name: own.flip(0) + 1 for name, own in inputs(5).items()}
-    wanted = {
-        "zeros": {name: torch.zeros_like(own[:1]) for name, own in background.items()},
+    net = seeded(TwoModalities)
+    rows = inputs()
+    background = {name: tensor.flip(0) + 1 for name, tensor in inputs(5).items()}
+    baselines = {
+        "zeros": {
+            name: torch.zeros_like(tensor[:1]) for name, tensor in background.items()
+        },
         "mean": {
-            name: own.mean(dim=0, keepdim=True) for name, own in background.items()
+            name: tensor.mean(dim=0, keepdim=True)
+            for name, tensor in background.items()
         },
         "median": {
-            name: own.median(dim=0, keepdim=True).values
-            for name, own in background.items()
+            name: tensor.median(dim=0, keepdim=True).values
+            for name, tensor in background.items()
         },
     }
-    seen = []
-    for name, base in wanted.items():
+    value_sets = []
+    for name, base in baselines.items():
         named = explain(net, rows, background=background, baseline=name)
-        own = explain(net, rows, background=background, baseline=base)
-        np.testing.assert_allclose(named.values, own.values, rtol=0, atol=1e-12)
+        explicit_explanation = explain(net, rows, background=background, baseline=base)
+        np.testing.assert_allclose(
+            named.values, explicit_explanation.values, rtol=0, atol=1e-12
+        )
         assert named.meta["baseline_name"] == name
-        seen.append(named.values)
-    assert min(np.abs(seen[0] - seen[1]).max(), np.abs(seen[1] - seen[2]).max()) > 1e-3
+        value_sets.append(named.values)
+    assert (
+        min(
+            np.abs(value_sets[0] - value_sets[1]).max(),
+            np.abs(value_sets[1] - value_sets[2]).max(),
+        )
+        > 1e-3
+    )
     assert explain(net, rows, background=background).meta["baseline_name"] == "median"
     assert explain(net, rows).meta["baseline_name"] == "zeros"
 
 
 def test_a_baseline_of_wide_rows_is_made_of_fewer(monkeypatch):
-    net, rows, background = seeded(TwoModalities), inputs(), inputs(80)
-    widest = max(own[:1].numel() for own in rows.values())
+    net = seeded(TwoModalities)
+    rows = inputs()
+    background = inputs(80)
+    widest = max(tensor[:1].numel() for tensor in rows.values())
     assert (
         explain(net, rows, background=background)
         .meta["baseline"]
@@ -330,33 +367,32 @@ def test_a_baseline_of_wide_rows_is_made_of_fewer(monkeypatch):
 
 
 def test_the_median_of_an_even_count_lies_in_the_middle():
-    net, background = (
-        nn.Linear(1, 1).double(),
-        torch.tensor([[1.0], [9.0], [4.0], [2.0]], dtype=torch.float64),
-    )
-    found = explain(
+    net = nn.Linear(1, 1).double()
+    background = torch.tensor([[1.0], [9.0], [4.0], [2.0]], dtype=torch.float64)
+    explanation = explain(
         net, drawn(3, 1), background=background, baseline="median", task="regression"
     )
     np.testing.assert_allclose(
-        found.base_values[0], net(torch.full((1, 1), 3.0).double()).item()
+        explanation.base_values[0], net(torch.full((1, 1), 3.0).double()).item()
     )
 
 
 def test_positions_that_nobody_owns_keep_the_rows_value():
     """A mask of −1 outside: the line changes the inside alone, and the baseline's output is the row's own."""
-    net, rows = seeded(TwoModalities), inputs()
+    net = seeded(TwoModalities)
+    rows = inputs()
     mask = np.full((8, 8), -1)
     mask[2:6, 2:6] = 0
-    found = explain(net, rows, segments={"image": mask}, baseline="zeros")
+    explanation = explain(net, rows, segments={"image": mask}, baseline="zeros")
     hollow = rows["image"].clone()
     hollow[:, :, 2:6, 2:6] = 0
     with torch.no_grad():
         base = net(hollow, torch.zeros_like(rows["table"])).numpy()
-    assert found.base_values.shape == base.shape
-    np.testing.assert_allclose(found.base_values, base, rtol=0, atol=1e-12)
+    assert explanation.base_values.shape == base.shape
+    np.testing.assert_allclose(explanation.base_values, base, rtol=0, atol=1e-12)
     np.testing.assert_allclose(
-        found.base_values + found.values.sum(axis=1),
-        found.predictions,
+        explanation.base_values + explanation.values.sum(axis=1),
+        explanation.predictions,
         rtol=0,
         atol=1e-11,
     )
@@ -370,31 +406,38 @@ def test_positions_that_nobody_owns_keep_the_rows_value():
 def test_batches_and_neighbours_change_nothing(build):
     net = seeded(build)
     rows = inputs() if build is TwoModalities else {"series": 2 * drawn(ROWS, 5, 3)}
-    given = {name: own[:2] * 0.5 for name, own in rows.items()}
+    reference_rows = {name: tensor[:2] * 0.5 for name, tensor in rows.items()}
     for options in (
-        {"baseline": given, "background": given},
-        {"baseline": "zeros", "background": given},
+        {"baseline": reference_rows, "background": reference_rows},
+        {"baseline": "zeros", "background": reference_rows},
     ):
-        whole = explain(net, rows, **options)
+        full_explanation = explain(net, rows, **options)
         for size in (1, 3, 100):
             cut = explain(net, rows, batch_size=size, **options)
-            np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=1e-12)
-            assert cut.meta["mean_steps"] == whole.meta["mean_steps"]
-        one = explain(net, {name: own[5:6] for name, own in rows.items()}, **options)
-        np.testing.assert_allclose(one.values[0], whole.values[5], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(
+                cut.values, full_explanation.values, rtol=0, atol=1e-12
+            )
+            assert cut.meta["mean_steps"] == full_explanation.meta["mean_steps"]
+        row_explanation = explain(
+            net, {name: tensor[5:6] for name, tensor in rows.items()}, **options
+        )
+        np.testing.assert_allclose(
+            row_explanation.values[0], full_explanation.values[5], rtol=0, atol=1e-12
+        )
 
 
 def test_settled_rows_take_no_further_part():
-    net, rows = seeded(TwoModalities), inputs(64)
+    net = seeded(TwoModalities)
+    rows = inputs(64)
     rows = {
-        name: own
-        * torch.linspace(0.01, 2, 64).double().reshape(-1, *[1] * (own.ndim - 1))
-        for name, own in rows.items()
+        name: tensor
+        * torch.linspace(0.01, 2, 64).double().reshape(-1, *[1] * (tensor.ndim - 1))
+        for name, tensor in rows.items()
     }
-    found = explain(net, rows, tolerance=1e-3)
-    assert found.meta["mean_steps"] < found.meta["steps"]
-    assert found.meta["gradient_evaluations"] < 2 * 64 * found.meta["steps"]
-    assert found.meta["quadrature_error"] <= 1e-3
+    explanation = explain(net, rows, tolerance=1e-3)
+    assert explanation.meta["mean_steps"] < explanation.meta["steps"]
+    assert explanation.meta["gradient_evaluations"] < 2 * 64 * explanation.meta["steps"]
+    assert explanation.meta["quadrature_error"] <= 1e-3
 
 
 def test_rows_that_do_not_settle_are_told():
@@ -406,9 +449,12 @@ def test_rows_that_do_not_settle_are_told():
 
 
 def test_out_of_memory_halves_the_batch(monkeypatch):
-    net, rows = seeded(TwoModalities), inputs()
-    whole = explain(net, rows)
-    plain, largest, refused = nn.Conv2d.forward, [0], [0]
+    net = seeded(TwoModalities)
+    rows = inputs()
+    full_explanation = explain(net, rows)
+    plain = nn.Conv2d.forward
+    largest = [0]
+    refused = [0]
 
     def forward(self: nn.Conv2d, images: Tensor) -> Tensor:
         if len(images) > ROWS:
@@ -421,7 +467,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
     cut = explain(net, rows)
     assert refused[0] > 0
     assert largest[0] <= ROWS
-    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(cut.values, full_explanation.values, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"steps": 50}, {}])
@@ -434,36 +480,38 @@ def test_memory_grows_with_rows_and_not_with_steps(options):
     result = rows.numel() * 8
     tracemalloc.start()
     try:
-        found = explain(net, rows, task="regression", baseline="zeros", **options)
+        explanation = explain(net, rows, task="regression", baseline="zeros", **options)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert found.values.nbytes == result
+    assert explanation.values.nbytes == result
     assert peak < 3.5 * result
 
 
 def test_hybrid_networks_count_steps_as_well():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
+    X = rng.normal(size=(200, 3))
+    y = rng.normal(size=200)
     model = pg.HyNNRegressor(
         preset="fast", image="always", max_epochs=2, random_state=0, progress=False
     ).fit(X, y)
-    found, fine = (
-        explain(model, X[:5], steps=2000),
-        explain(model, X[:5], tolerance=1e-5),
-    )
-    assert found.meta["gradient_evaluations"] == 5 * 2000
-    assert set(found.parts) == {"tabular", "image"}
+    explanation = explain(model, X[:5], steps=2000)
+    fine = explain(model, X[:5], tolerance=1e-5)
+    assert explanation.meta["gradient_evaluations"] == 5 * 2000
+    assert set(explanation.parts) == {"tabular", "image"}
     scale = fine.meta["output_range"][0]
     assert np.abs(fine.values).max() > 0.01 * scale
-    np.testing.assert_allclose(found.values, fine.values, rtol=0, atol=1e-3 * scale)
     np.testing.assert_allclose(
-        found.parts["image"], fine.parts["image"], rtol=0, atol=1e-3 * scale
+        explanation.values, fine.values, rtol=0, atol=1e-3 * scale
+    )
+    np.testing.assert_allclose(
+        explanation.parts["image"], fine.parts["image"], rtol=0, atol=1e-3 * scale
     )
 
 
 def test_refusals():
-    net, rows = seeded(TwoModalities), inputs()
+    net = seeded(TwoModalities)
+    rows = inputs()
     with pytest.raises(
         pg.InputError, match="steps must be an integer of at least 1, got 0"
     ):
@@ -492,22 +540,22 @@ class Swinging(nn.Module):
 def _advised(pace):
     x = 2 * torch.rand(30, 3, dtype=torch.float64, generator=torch.manual_seed(0))
     net = Swinging(pace)
-    with pytest.warns(pg.PermgradWarning, match="did not settle") as seen:
-        found = pg.explain(net, x, method="integrated_gradients")
-    return net, x, found, str(seen[0].message)
+    with pytest.warns(pg.PermgradWarning, match="did not settle") as caught_warnings:
+        explanation = pg.explain(net, x, method="integrated_gradients")
+    return net, x, explanation, str(caught_warnings[0].message)
 
 
 def test_steps_that_are_advised_close_the_gap():
-    net, x, found, message = _advised(200.0)
-    assert found.meta["completeness_gap"] > 0.05
+    net, x, explanation, message = _advised(200.0)
+    assert explanation.meta["completeness_gap"] > 0.05
     steps = int(message.partition("IntegratedGradients(steps=")[2].partition(")")[0])
     more = pg.explain(net, x, method=pg.methods.IntegratedGradients(steps=steps))
-    assert more.meta["completeness_gap"] < found.meta["completeness_gap"] / 20
+    assert more.meta["completeness_gap"] < explanation.meta["completeness_gap"] / 20
 
 
 def test_where_steps_would_not_help_no_tolerance_is_advised():
-    net, x, found, message = _advised(3000.0)
-    assert found.meta["completeness_gap"] > 1
+    net, x, explanation, message = _advised(3000.0)
+    assert explanation.meta["completeness_gap"] > 1
     assert "Choose method='shapley'" in message
     assert "tolerance" not in message
     explained = pg.explain(net, x[:4], method="shapley")

@@ -49,22 +49,22 @@ def model(request):
     }
     settings |= {"progress": False}
     if request.param == "classes":
-        found = pg.HyNNClassifier(network=network, **settings).fit(X, y)
+        estimator = pg.HyNNClassifier(network=network, **settings).fit(X, y)
     elif request.param == "members":
         network |= {"members": 2, "normalization": "none"}
-        found = pg.HyNNRegressor(network=network, **settings).fit(X, y + X["b"])
+        estimator = pg.HyNNRegressor(network=network, **settings).fit(X, y + X["b"])
     else:
-        found = pg.HyNNRegressor(network=network, loss="poisson", **settings).fit(
+        estimator = pg.HyNNRegressor(network=network, loss="poisson", **settings).fit(
             X, np.exp(X["a"]).round()
         )
-    found.module_.double()
-    return with_branches(found, "linear", "trees")
+    estimator.module_.double()
+    return with_branches(estimator, "linear", "trees")
 
 
 def without_trees(model):
-    part = copy.copy(model)
-    part.module_ = model.module_.without("trees")
-    return part
+    reduced_model = copy.copy(model)
+    reduced_model.module_ = model.module_.without("trees")
+    return reduced_model
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -73,60 +73,77 @@ def test_slopes_explain_the_model_without_its_trees(model, name, monkeypatch):
     if name == "secants of functions":
         monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     common = {"method": METHODS[name], "random_state": 0, "progress": False}
-    whole, part = (
-        pg.explain(each, rows, **common) for each in (model, without_trees(model))
+    full_explanation, reduced_explanation = (
+        pg.explain(explained_model, rows, **common)
+        for explained_model in (model, without_trees(model))
     )
-    np.testing.assert_array_equal(whole.values, part.values)
-    np.testing.assert_array_equal(whole.predictions, part.predictions)
+    np.testing.assert_array_equal(full_explanation.values, reduced_explanation.values)
+    np.testing.assert_array_equal(
+        full_explanation.predictions, reduced_explanation.predictions
+    )
     assert "trees" in model.module_.paths, "the model stays as it is"
-    assert np.abs(whole.values).max() > 1e-4
-    assert list(whole.parts) == (
-        ["tabular", "image", "linear"] if "completeness_gap" in whole.meta else []
+    assert np.abs(full_explanation.values).max() > 1e-4
+    assert list(full_explanation.parts) == (
+        ["tabular", "image", "linear"]
+        if "completeness_gap" in full_explanation.meta
+        else []
     )
     encoded = torch.from_numpy(model.encode_rows(rows).encoded).double()
     with torch.no_grad():
-        said = [
+        raw_outputs = [
             module(encoded).numpy()
             for module in (model.module_, model.module_.without("trees"))
         ]
     if model.module_.outputs > 1:
-        said = [each - each.mean(axis=1, keepdims=True) for each in said]
-    of_all, of_part = (each - each.mean(axis=0) for each in said)
+        raw_outputs = [
+            module_outputs - module_outputs.mean(axis=1, keepdims=True)
+            for module_outputs in raw_outputs
+        ]
+    of_all, of_part = (
+        module_outputs - module_outputs.mean(axis=0) for module_outputs in raw_outputs
+    )
     share = (of_all * of_part).sum() / (of_all**2).sum()
-    assert whole.meta["part"] == {
+    assert full_explanation.meta["part"] == {
         "paths": ["tabular", "image", "linear"],
         "without": "trees",
         "share": pytest.approx(share, abs=1e-5),
     }
-    assert "part" not in part.meta
-    assert "without its trees, which have no slopes" in whole._repr_html_()
+    assert "part" not in reduced_explanation.meta
+    assert "without its trees, which have no slopes" in full_explanation._repr_html_()
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "deeplift"])
 def test_sums_are_complete(model, name):
     rows = table(5, seed=2)[0]
-    found = pg.explain(
+    explanation = pg.explain(
         model, rows, method=METHODS[name], random_state=0, progress=False
     )
-    assert found.meta["completeness_gap"] < 1e-6
+    assert explanation.meta["completeness_gap"] < 1e-6
     if name == "integrated_gradients" and not model.module_.rates:
-        assert found.meta["rule"] == "secants of each layer"
-    whole = found.predictions - found.base_values
+        assert explanation.meta["rule"] == "secants of each layer"
+    total_change = explanation.predictions - explanation.base_values
     np.testing.assert_allclose(
-        found.values.sum(axis=1), whole, atol=1e-5 * np.abs(whole).max()
+        explanation.values.sum(axis=1),
+        total_change,
+        atol=1e-5 * np.abs(total_change).max(),
     )
-    np.testing.assert_allclose(sum(found.parts.values()), found.values, atol=1e-9)
+    np.testing.assert_allclose(
+        sum(explanation.parts.values()), explanation.values, atol=1e-9
+    )
 
 
 def test_a_line_has_its_weights_as_slopes(model):
     if model.module_.rates:
         pytest.skip("an exponential follows")
-    rows, line = table(5, seed=2)[0], model.module_.additive["linear"]
+    rows = table(5, seed=2)[0]
+    line = model.module_.additive["linear"]
     method = pg.methods.IntegratedGradients(baseline="zeros", players="encoded")
-    found = pg.explain(
+    line_values = pg.explain(
         model, rows, method=method, scale="raw", random_state=0, progress=False
     ).parts["linear"]
     numbers = torch.from_numpy(model.encode_rows(rows).encoded).double()
     weight = line.weight.T * getattr(model, "target_scale_", 1.0)
-    np.testing.assert_allclose(found, (numbers[:, :, None] * weight).numpy(), atol=1e-6)
-    assert np.abs(found).max() > 0.1
+    np.testing.assert_allclose(
+        line_values, (numbers[:, :, None] * weight).numpy(), atol=1e-6
+    )
+    assert np.abs(line_values).max() > 0.1

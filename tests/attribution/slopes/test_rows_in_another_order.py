@@ -37,11 +37,14 @@ class _Reader(nn.Module):
     def __init__(self, way: str) -> None:
         super().__init__()
         torch.manual_seed(5)
-        self.codes, self.mix = nn.Embedding(15, 4), nn.Linear(4, 4)
-        self.head, self.way = nn.Linear(4, 2), way
+        self.codes = nn.Embedding(15, 4)
+        self.mix = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+        self.way = way
 
     def forward(self, codes: Tensor, count: Tensor) -> Tensor:
-        rows, order = len(codes), torch.arange(len(codes))
+        rows = len(codes)
+        order = torch.arange(len(codes))
         if self.way == "ascending":
             order = count.argsort(stable=True)
         moved = codes.index_select(0, order)
@@ -62,8 +65,10 @@ class _Reader(nn.Module):
         else:
             vectors = self.codes(moved)
         vectors = vectors[:, 1:] if self.way == "filled up" else vectors
-        kept = (torch.arange(vectors.shape[1]) < count[order][:, None])[..., None]
-        sums = (torch.tanh(self.mix(vectors)) * kept).sum(dim=1) / count[order][:, None]
+        is_inside = (torch.arange(vectors.shape[1]) < count[order][:, None])[..., None]
+        sums = (torch.tanh(self.mix(vectors)) * is_inside).sum(dim=1) / count[order][
+            :, None
+        ]
         return self.head(sums).index_select(0, order.argsort())
 
 
@@ -92,10 +97,10 @@ def _codes() -> dict[str, Tensor]:
 def test_slopes_of_codes_follow_their_rows_and_places(way: str, method: str) -> None:
     rows = _codes()
     torch.testing.assert_close(_Reader(way)(**rows), _Reader("plain")(**rows))
-    wanted = _explained(_Reader("plain"), rows, method, batch_size=3)
-    assert np.ptp(wanted, axis=0).max() > 0.01  # rows differ
+    expected_values = _explained(_Reader("plain"), rows, method, batch_size=3)
+    assert np.ptp(expected_values, axis=0).max() > 0.01  # rows differ
     np.testing.assert_allclose(
-        _explained(_Reader(way), rows, method, batch_size=3), wanted, atol=2e-5
+        _explained(_Reader(way), rows, method, batch_size=3), expected_values, atol=2e-5
     )
 
 
@@ -107,7 +112,9 @@ def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(2)
-            self.body, self.head, self.sorts = nn.Linear(5, 8), nn.Linear(8, 2), True
+            self.body = nn.Linear(5, 8)
+            self.head = nn.Linear(8, 2)
+            self.sorts = True
 
         def forward(self, rows: Tensor) -> Tensor:
             order = (
@@ -115,15 +122,17 @@ def test_secants_do_not_mix_rows_that_are_sorted_inside_by_what_is_explained(
             )
             return self.head(torch.tanh(self.body(rows[order])))[order.argsort()]
 
-    net, rows = (
-        Sorted(),
-        torch.randn(7, 5, generator=torch.Generator().manual_seed(4)) * 2,
+    net = Sorted()
+    rows = torch.randn(7, 5, generator=torch.Generator().manual_seed(4)) * 2
+    sorted_values = _explained(
+        net, rows, "integrated_gradients", tolerance=1e-5, **options
     )
-    found = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
     net.sorts = False
-    wanted = _explained(net, rows, "integrated_gradients", tolerance=1e-5, **options)
-    assert np.ptp(wanted, axis=0).max() > 0.1  # rows differ
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    expected_values = _explained(
+        net, rows, "integrated_gradients", tolerance=1e-5, **options
+    )
+    assert np.ptp(expected_values, axis=0).max() > 0.1  # rows differ
+    np.testing.assert_allclose(sorted_values, expected_values, atol=1e-4)
 
 
 def test_codes_that_are_changed_and_cut_off_are_refused() -> None:
@@ -132,9 +141,9 @@ def test_codes_that_are_changed_and_cut_off_are_refused() -> None:
             return super().forward((codes + 2) % 15, count)
 
     rows = _codes()
-    wanted = _explained(Shifted("plain"), rows, "gradient")
+    expected_values = _explained(Shifted("plain"), rows, "gradient")
     np.testing.assert_allclose(
-        _explained(Shifted("ascending"), rows, "gradient"), wanted, atol=1e-6
+        _explained(Shifted("ascending"), rows, "gradient"), expected_values, atol=1e-6
     )
     with pytest.raises(
         InputError, match="with other rows or places in some batches"
@@ -156,11 +165,9 @@ class _Ranked(nn.Module):
     def __init__(self, *, ranks: bool) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.encode, self.head, self.ranks = (
-            nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU()),
-            nn.Linear(3, 2),
-            ranks,
-        )
+        self.encode = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU())
+        self.head = nn.Linear(3, 2)
+        self.ranks = ranks
 
     def forward(self, image: Tensor) -> Tensor:
         order = (

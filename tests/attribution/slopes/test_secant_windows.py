@@ -30,11 +30,11 @@ POSITIONS = [[0, 0], [3, 7], [3, 8], [11, 4]]
 def renderer(
     pixels: int = 12, blur: Blur | None = None, positions: list | None = None
 ) -> Renderer:
-    own = POSITIONS if positions is None else positions
+    layout_positions = POSITIONS if positions is None else positions
     return Renderer(
-        StoredLayout(own, pixels, "mean", blur),
-        [0.0] * len(own),
-        [1.0] * len(own),
+        StoredLayout(layout_positions, pixels, "mean", blur),
+        [0.0] * len(layout_positions),
+        [1.0] * len(layout_positions),
         channels=3,
         clip=False,
     )
@@ -81,18 +81,19 @@ BLOCKS = {
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_maps_are_the_layers(name):
-    layers, own = BLOCKS[name], renderer().double()
-    packed = only_seen_windows(own, layers, rules(layers))
+    layers = BLOCKS[name]
+    map_renderer = renderer().double()
+    packed = only_seen_windows(map_renderer, layers, rules(layers))
     assert len(packed) == len(layers) + 2
     with torch.no_grad():
-        found = wanted = own(rows())
+        packed_maps = expected_maps = map_renderer(rows())
         for rule in packed:
-            found = rule.forward(found)
+            packed_maps = rule.forward(packed_maps)
         for layer in layers:
-            wanted = layer(wanted)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+            expected_maps = layer(expected_maps)
+    torch.testing.assert_close(packed_maps, expected_maps, rtol=0, atol=1e-12)
     # Precondition: rows differ, and what no window sees is not all there is.
-    assert (wanted[0] != wanted[1]).any()
+    assert (expected_maps[0] != expected_maps[1]).any()
 
 
 def small_maps(windows: torch.Tensor, size: int) -> tuple[Rule, Rule]:
@@ -109,15 +110,17 @@ def test_slopes_are_the_adjoint():
     pack, unpack = small_maps(windows, 2)
     drawn = torch.Generator().manual_seed(0)
     for rule, shape in ((pack, (2, 6, 8)), (unpack, (2, 4, 1))):
-        one, other = torch.randn(2, 3, *shape, generator=drawn, dtype=torch.float64)
-        change = rule.forward(one) - rule.forward(other)
+        first_maps, second_maps = torch.randn(
+            2, 3, *shape, generator=drawn, dtype=torch.float64
+        )
+        change = rule.forward(first_maps) - rule.forward(second_maps)
         slopes = torch.randn(
             3, 5, *change.shape[1:], generator=drawn, dtype=torch.float64
         )
         back = rule.back(slopes)
         assert back.shape == (3, 5, *shape)
         left = (change[:, None] * slopes).flatten(2).sum(2)
-        right = ((one - other)[:, None] * back).flatten(2).sum(2)
+        right = ((first_maps - second_maps)[:, None] * back).flatten(2).sum(2)
         torch.testing.assert_close(left, right)
         assert (left != 0).all()
 
@@ -154,13 +157,13 @@ def test_windows_are_packed_in_reading_order():
     ],
 )
 def test_other_branches_stay_as_they_are(case):
-    own, layers = case
+    map_renderer, layers = case
     before = (
         rules(layers)
         if not isinstance(layers[1], nn.GroupNorm)
         else [object()] * len(layers)
     )
-    assert only_seen_windows(own, layers, before) == before
+    assert only_seen_windows(map_renderer, layers, before) == before
 
 
 def test_seen_windows_are_few_here():
@@ -179,21 +182,22 @@ def test_attributions_are_those_of_whole_maps(monkeypatch):
     options = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}
     network = HybridNetwork(4, 3, options, renderer=renderer()).double().eval()
     chains = []
-    for kept in (True, False):
-        if not kept:
+    for is_packed in (True, False):
+        if not is_packed:
             monkeypatch.setattr(
                 secants, "only_seen_windows", lambda _, __, own: list(own)
             )
         chains.append(_read(network)[0]["image"])
-    packed, whole = chains
+    packed, full_chain = chains
     assert (len(packed.front), len(packed.rest)) == (
-        len(whole.front) + 1,
-        len(whole.rest) + 1,
+        len(full_chain.front) + 1,
+        len(full_chain.rest) + 1,
     )
-    begin, end = rows(3), 2 * rows(3) + 1
+    begin = rows(3)
+    end = 2 * rows(3) + 1
     times = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None, None]
-    found = []
-    for chain in (packed, whole):
+    chain_results = []
+    for chain in (packed, full_chain):
         with torch.no_grad():
             ends = [begin, end]
             for rule in chain.front:
@@ -201,18 +205,23 @@ def test_attributions_are_those_of_whole_maps(monkeypatch):
             entered = torch.lerp(
                 ends[0], ends[1], times.reshape(-1, *[1] * ends[0].ndim)
             )
-            seen = [entered]
+            layer_maps = [entered]
             for rule in chain.rest:
-                seen.append(
-                    rule.forward(seen[-1].flatten(0, 1)).unflatten(0, entered.shape[:2])
+                layer_maps.append(
+                    rule.forward(layer_maps[-1].flatten(0, 1)).unflatten(
+                        0, entered.shape[:2]
+                    )
                 )
             slopes = torch.randn(
-                12, 2, *seen[-1].shape[2:], generator=torch.Generator().manual_seed(3)
+                12,
+                2,
+                *layer_maps[-1].shape[2:],
+                generator=torch.Generator().manual_seed(3),
             ).double()
-            slopes = chain.back(slopes, seen)
+            slopes = chain.back(slopes, layer_maps)
             for rule in chain.front[::-1]:
                 slopes = rule.back(slopes)
-            found.append((seen[-1], slopes))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
-        assert (one != 0).any()
+            chain_results.append((layer_maps[-1], slopes))
+    for packed_tensor, full_tensor in zip(*chain_results, strict=True):
+        torch.testing.assert_close(packed_tensor, full_tensor, rtol=1e-10, atol=1e-12)
+        assert (packed_tensor != 0).any()

@@ -14,7 +14,10 @@ from torch.nn import functional
 
 import permgrad as pg
 
-WORDS, PLACES, START, PAD = 40, 7, 3, 1
+WORDS = 40
+PLACES = 7
+START = 3
+PAD = 1
 WAYS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
 
 
@@ -51,14 +54,14 @@ def copied_by_index(out: Tensor, ids: Tensor) -> None:
 
 @way
 def scattered(out: Tensor, ids: Tensor) -> None:
-    places = torch.arange(1, PLACES).expand(len(ids), -1)
-    out.scatter_(1, places, ids[:, :-1])
+    target_positions = torch.arange(1, PLACES).expand(len(ids), -1)
+    out.scatter_(1, target_positions, ids[:, :-1])
 
 
 @way
 def scattered_by_name(out: Tensor, ids: Tensor) -> Tensor:
-    places = torch.arange(1, PLACES).expand(len(ids), -1)
-    return out.scatter(dim=1, index=places, src=ids[:, :-1])
+    target_positions = torch.arange(1, PLACES).expand(len(ids), -1)
+    return out.scatter(dim=1, index=target_positions, src=ids[:, :-1])
 
 
 @way
@@ -119,40 +122,43 @@ def ids_of(rows: int) -> Tensor:
 def explained(net: nn.Module, ids: Tensor, method: str) -> tuple[pg.Explanation, list]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = explain_with(net, ids, method=method, progress=False)
-    return found, [str(one.message) for one in caught]
+        explanation = explain_with(net, ids, method=method, progress=False)
+    return explanation, [str(warning.message) for warning in caught]
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
 @pytest.mark.parametrize("name", WAYS)
 def test_both_look_ups_count(name, method):
     torch.manual_seed(0)
-    net, ids = Twice(WAYS[name]), ids_of(5)
+    net = Twice(WAYS[name])
+    ids = ids_of(5)
     first, second = (
-        part.weight.detach().sum(dim=1).numpy() for part in (net.first, net.second)
+        embedding.weight.detach().sum(dim=1).numpy()
+        for embedding in (net.first, net.second)
     )
-    wanted = first[ids]
+    expected_values = first[ids]
     shifted = -2 * second[ids][:, :-1]
     assert np.abs(shifted).max() > 1, "the precondition"
-    wanted[:, :-1] += shifted
-    found, said = explained(net, ids, method)
-    np.testing.assert_allclose(found.values[:, :, 0], wanted, atol=1e-5)
-    assert list(found.meta["embeddings"].values()) == [["first", "second"]]
-    assert np.ptp(found.base_values) < 1e-5
-    assert not said
+    expected_values[:, :-1] += shifted
+    explanation, messages = explained(net, ids, method)
+    np.testing.assert_allclose(explanation.values[:, :, 0], expected_values, atol=1e-5)
+    assert list(explanation.meta["embeddings"].values()) == [["first", "second"]]
+    assert np.ptp(explanation.base_values) < 1e-5
+    assert not messages
 
 
 def test_what_is_overwritten_is_followed_no_more():
     def overwritten(out: Tensor, ids: Tensor) -> Tensor:
-        other = ids.clone()
-        other.fill_(START)
+        other_ids = ids.clone()
+        other_ids.fill_(START)
         out[:, 1:] = ids[:, :-1]
         out.zero_()
-        return out + other
+        return out + other_ids
 
-    net, ids = Twice(overwritten), ids_of(4)
-    found, _ = explained(net, ids, "integrated_gradients")
-    assert list(found.meta["embeddings"].values()) == [["first"]]
+    net = Twice(overwritten)
+    ids = ids_of(4)
+    explanation, _ = explained(net, ids, "integrated_gradients")
+    assert list(explanation.meta["embeddings"].values()) == [["first"]]
 
 
 # ---- look-ups that are not followed ----
@@ -193,13 +199,13 @@ def as_switches(table: nn.Embedding, ids: Tensor) -> Tensor:
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "gradient"])
 def test_a_look_up_that_is_not_followed_is_said(read, rows, method):
     torch.manual_seed(0)
-    _, said = explained(Beside(read), ids_of(rows), method)
-    wanted = (
+    _, messages = explained(Beside(read), ids_of(rows), method)
+    expected_message = (
         f"{method} misses a part of what ids does: its numbers change the output also "
         "where the vectors of first stay. Choose method='permutation', 'shapley' or "
         "'lime'."
     )
-    assert said.count(wanted) == 1
+    assert messages.count(expected_message) == 1
 
 
 def positions(table: nn.Embedding, ids: Tensor) -> Tensor:
@@ -207,14 +213,15 @@ def positions(table: nn.Embedding, ids: Tensor) -> Tensor:
 
 
 def at_the_end(table: nn.Embedding, ids: Tensor) -> Tensor:
-    places = (ids == START).long().argmax(1)
-    return table(ids)[torch.arange(len(ids)), places]
+    start_positions = (ids == START).long().argmax(1)
+    return table(ids)[torch.arange(len(ids)), start_positions]
 
 
 @pytest.mark.parametrize("read", [positions, at_the_end])
 def test_padding_and_tokens_of_every_row_are_no_such_look_up(read):
     torch.manual_seed(0)
     ids = ids_of(6)
-    ids[:, 4], ids[2:4, 5:] = START, PAD
-    _, said = explained(Beside(read), ids, "integrated_gradients")
-    assert not [text for text in said if "misses a part" in text]
+    ids[:, 4] = START
+    ids[2:4, 5:] = PAD
+    _, messages = explained(Beside(read), ids, "integrated_gradients")
+    assert not [text for text in messages if "misses a part" in text]

@@ -28,14 +28,15 @@ class Tokenizer:
         return {"input_ids": ids_of(text)}
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        return [WORDS[one] for one in ids]
+        return [WORDS[token_id] for token_id in ids]
 
 
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.words, self.head = nn.Embedding(8, 4, padding_idx=0), nn.Linear(4, 2)
+        self.words = nn.Embedding(8, 4, padding_idx=0)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         vectors = self.words(input_ids) * attention_mask[..., None]
@@ -55,26 +56,31 @@ def as_ids(texts: list[str], width: int = 6) -> dict[str, Tensor]:
 )
 def test_texts_are_explained_as_their_ids(tokenizer, method):
     net = Net().double()
-    found = explain_with(net, TEXTS, method=method, tokenizer=tokenizer, **OPTIONS)
-    wanted = explain_with(net, as_ids(TEXTS), method=method, **OPTIONS)
-    assert np.abs(wanted.values).max() > 0.01
-    np.testing.assert_array_equal(found.values, wanted.values)
-    assert found.names == wanted.names
-    assert found.names[5] == "input_ids[5]"
+    explanation = explain_with(
+        net, TEXTS, method=method, tokenizer=tokenizer, **OPTIONS
+    )
+    expected_explanation = explain_with(net, as_ids(TEXTS), method=method, **OPTIONS)
+    assert np.abs(expected_explanation.values).max() > 0.01
+    np.testing.assert_array_equal(explanation.values, expected_explanation.values)
+    assert explanation.names == expected_explanation.names
+    assert explanation.names[5] == "input_ids[5]"
 
 
 def test_a_background_of_texts_is_one_of_ids():
-    net, others = Net().double(), ["new car", "blue"]
+    net = Net().double()
+    background_texts = ["new car", "blue"]
     options = {"method": "integrated_gradients", "baseline": "background", **OPTIONS}
-    found = explain_with(
-        net, TEXTS, tokenizer=Tokenizer(), background=others, **options
+    explanation = explain_with(
+        net, TEXTS, tokenizer=Tokenizer(), background=background_texts, **options
     )
-    wanted = explain_with(net, as_ids(TEXTS), background=as_ids(others), **options)
-    np.testing.assert_array_equal(found.values, wanted.values)
+    expected_explanation = explain_with(
+        net, as_ids(TEXTS), background=as_ids(background_texts), **options
+    )
+    np.testing.assert_array_equal(explanation.values, expected_explanation.values)
 
 
 def test_words_are_the_features_of_methods_that_replace():
-    found = explain_with(
+    explanation = explain_with(
         Net(), TEXTS, method="shapley", tokenizer=Tokenizer(), references=3, **OPTIONS
     )
-    assert len(found.names) == 5, "the longest text has five words"
+    assert len(explanation.names) == 5, "the longest text has five words"

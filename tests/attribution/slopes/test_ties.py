@@ -19,7 +19,8 @@ class _Join(nn.Module):
     def __init__(self, join: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(4)
-        self.encode, self.join = nn.Linear(3, 4), join
+        self.encode = nn.Linear(3, 4)
+        self.join = join
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         return self.join(self.encode(left), self.encode(right)).sum(dim=-1)
@@ -45,18 +46,18 @@ def test_ties_of_maxima_are_shared_alike(name: str, method: str) -> None:
     same = torch.tensor([[2.0, -1.0, 0.5], [0.3, 0.2, -2.0]])
     rows = {"left": same, "right": same.clone()}
     net = _Join(_MAXIMA[name]).eval()
-    zeros = tuple(torch.zeros_like(one) for one in rows.values())
-    parts = captum.attr.IntegratedGradients(net).attribute(
+    zeros = tuple(torch.zeros_like(tensor) for tensor in rows.values())
+    attributions = captum.attr.IntegratedGradients(net).attribute(
         tuple(rows.values()), zeros, n_steps=400
     )
-    wanted = torch.cat(parts, dim=1).detach().numpy()
+    expected_values = torch.cat(attributions, dim=1).detach().numpy()
     if name == "fmin":  # torch itself gives ties of this one to the first
-        wanted = (wanted + np.roll(wanted, 3, axis=1)) / 2
-    assert np.abs(wanted).max() > 0.1
+        expected_values = (expected_values + np.roll(expected_values, 3, axis=1)) / 2
+    assert np.abs(expected_values).max() > 0.1
     values = pg.explain(
         pg.Model(net, task="regression"), rows, method=method, progress=False
     ).values[..., 0]
-    np.testing.assert_allclose(values, wanted, atol=1e-4)
+    np.testing.assert_allclose(values, expected_values, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["fmin", "max of two", "amin of three"])
@@ -67,21 +68,21 @@ def test_without_ties_who_leads_has_all(name: str) -> None:
         "right": torch.randn(4, 3, generator=drawn),
     }
     net = _Join(_MAXIMA[name]).eval()
-    ends = {key: one[:1] + 3 for key, one in rows.items()}
-    parts = captum.attr.IntegratedGradients(net).attribute(
+    ends = {key: tensor[:1] + 3 for key, tensor in rows.items()}
+    attributions = captum.attr.IntegratedGradients(net).attribute(
         tuple(rows.values()),
         tuple(ends.values()),
         n_steps=3000,
         method="riemann_middle",
     )
-    wanted = torch.cat(parts, dim=1).detach().numpy()
+    expected_values = torch.cat(attributions, dim=1).detach().numpy()
     values = pg.explain(
         pg.Model(net, task="regression"),
         rows,
         method=pg.methods.IntegratedGradients(baseline=ends),
         progress=False,
     )
-    np.testing.assert_allclose(values.values[..., 0], wanted, atol=5e-3)
+    np.testing.assert_allclose(values.values[..., 0], expected_values, atol=5e-3)
 
 
 _LENGTHS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -100,14 +101,14 @@ def test_a_length_of_zero_has_no_slope(name: str) -> None:
     }
     net = _Join(_LENGTHS[name]).eval()
     for method in ("deeplift", "integrated_gradients"):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(net, task="regression"), rows, method=method, progress=False
         )
-        assert not found.values[
+        assert not explanation.values[
             :2
         ].any()  # equal at both ends, and all the way between them
-        assert np.abs(found.values[2:]).max() > 0.1
-        assert found.meta["completeness_gap"] < 1e-3
+        assert np.abs(explanation.values[2:]).max() > 0.1
+        assert explanation.meta["completeness_gap"] < 1e-3
 
 
 def test_slopes_that_are_no_numbers_name_what_may_be_the_cause() -> None:

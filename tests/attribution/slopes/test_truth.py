@@ -55,7 +55,9 @@ def half_detached(x: Tensor) -> Tensor:
 class Net(nn.Module):
     def __init__(self, inside: Callable[[Tensor], Tensor], first: nn.Module) -> None:
         super().__init__()
-        self.first, self.inside, self.last = first, inside, nn.Linear(6, 2)
+        self.first = first
+        self.inside = inside
+        self.last = nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.inside(self.first(x))
@@ -85,9 +87,9 @@ def said(net: nn.Module, rows: Tensor, method: str) -> list[str]:
             progress=False,
         )
     return [
-        str(one.message)
-        for one in caught
-        if issubclass(one.category, pg.PermgradWarning)
+        str(warning.message)
+        for warning in caught
+        if issubclass(warning.category, pg.PermgradWarning)
     ]
 
 
@@ -152,8 +154,8 @@ def test_edges_jumps_and_coarse_numbers_are_no_untrue_slopes(kind, rows, precisi
     if kind == "fractions" and spacing > 0.5:
         pytest.skip("such numbers have no fraction: it is rounding, by the processor")
     assert not any(
-        "not the slopes" in one
-        for one in said(
+        "not the slopes" in message
+        for message in said(
             network(TRUE[kind]).to(precision), rows.to(precision), "gradient"
         )
     )
@@ -172,7 +174,9 @@ def test_black_parts_of_images_are_edges_that_say_nothing():
     images = torch.zeros(4, 1, 12, 12)
     images[:, :, 4:8, 5:8] = drawn(4, 1, 4, 3).abs()
     for method in ("gradient", "gradcam"):
-        assert not any("not the slopes" in one for one in said(net, images, method))
+        assert not any(
+            "not the slopes" in message for message in said(net, images, method)
+        )
 
 
 def test_a_gap_that_more_steps_do_not_close_is_advised_otherwise():
@@ -187,11 +191,13 @@ def test_a_gap_that_more_steps_do_not_close_is_advised_otherwise():
 
 
 def test_counts_of_gradients_are_those_of_the_method():
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(network(torch.tanh), returns="logits"),
         drawn(9, 3),
         method="gradient",
         progress=False,
     )
-    assert found.meta["gradient_evaluations"] == found.meta["model_rows"] == 9
-    assert np.isfinite(found.values).all()
+    assert (
+        explanation.meta["gradient_evaluations"] == explanation.meta["model_rows"] == 9
+    )
+    assert np.isfinite(explanation.values).all()

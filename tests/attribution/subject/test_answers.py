@@ -46,8 +46,10 @@ class Service:
     """A function that counts the rows it is asked for, and fails after some."""
 
     def __init__(self, function=chance, fails_after=None):
-        self.function, self.fails_after = function, fails_after
-        self.asked, self.different = 0, set()
+        self.function = function
+        self.fails_after = fails_after
+        self.asked = 0
+        self.different = set()
 
     def __call__(self, table):
         if self.fails_after is not None and self.asked >= self.fails_after:
@@ -73,10 +75,11 @@ def test_equal_rows_are_asked_once():
 
 
 def test_how_many_rows_are_asked_is_said_before():
-    said = pg.Model(chance, task="regression").describe(TABLE)
-    assert "rows that an explanation asks for: up to 48" in said  # 3 × 4 × 2 × 2
+    description = pg.Model(chance, task="regression").describe(TABLE)
+    assert "rows that an explanation asks for: up to 48" in description  # 3 × 4 × 2 × 2
     assert most_asked(NUMBERS.to_numpy(), 30) == 31 * ROWS
-    bar, stderr = StringIO(), sys.stderr
+    bar = StringIO()
+    stderr = sys.stderr
     try:
         sys.stderr = bar
         model = pg.Model(Service(), class_names=["leaves", "stays"])
@@ -88,12 +91,14 @@ def test_how_many_rows_are_asked_is_said_before():
 
 
 def test_the_bar_moves_by_batch():
-    seen, bar, stderr = [], StringIO(), sys.stderr
+    bar_states = []
+    bar = StringIO()
+    stderr = sys.stderr
 
     def slow(table):
         time.sleep(0.002 * len(table))
         shown = re.findall(r"(\d+)%\|", bar.getvalue())
-        seen.append((len(table), int(shown[-1]) if shown else 0))
+        bar_states.append((len(table), int(shown[-1]) if shown else 0))
         return of_numbers(table)
 
     try:
@@ -102,27 +107,32 @@ def test_the_bar_moves_by_batch():
         pg.explain(model, NUMBERS[:60], YES[:60], n_repeats=2, progress=True)
     finally:
         sys.stderr = stderr
-    rows = np.cumsum([count for count, _ in seen]) / sum(count for count, _ in seen)
-    late = [shown for share, (_, shown) in zip(rows, seen, strict=True) if share > 0.8]
+    rows = np.cumsum([count for count, _ in bar_states]) / sum(
+        count for count, _ in bar_states
+    )
+    late = [
+        shown for share, (_, shown) in zip(rows, bar_states, strict=True) if share > 0.8
+    ]
     assert min(late) > 30
 
 
 def test_rows_that_hardly_repeat_are_not_held():
     rows = np.arange(3 * 2**15, dtype=float).reshape(-1, 1)
-    held, asked = Answers(), []
+    answers = Answers()
+    asked_counts = []
 
     def ask_of(part):
         def ask(places):
-            asked.append(len(places))
+            asked_counts.append(len(places))
             return part[places] * 2
 
         return ask
 
-    for part in (rows[: 2**15], rows[2**15 :], rows[:5]):
+    for row_block in (rows[: 2**15], rows[2**15 :], rows[:5]):
         np.testing.assert_array_equal(
-            held.of(part, ask_of(part), pd.DataFrame), part * 2
+            answers.of(row_block, ask_of(row_block), pd.DataFrame), row_block * 2
         )
-    assert asked == [2**15, 2**16, 5]
+    assert asked_counts == [2**15, 2**16, 5]
 
 
 # ---- failures and kept answers -------------------------------------------------------------
@@ -151,12 +161,12 @@ def test_a_folder_keeps_answers_between_calls(tmp_path):
     with (folder / "answers.jsonl").open("a") as file:
         file.write('{"row": "abc", "answer": [0.1')
     again = Service(of_numbers)
-    found = explained(pg.Model(again, **read), NUMBERS, YES)
-    np.testing.assert_array_equal(found.values, expected.values)
+    explanation = explained(pg.Model(again, **read), NUMBERS, YES)
+    np.testing.assert_array_equal(explanation.values, expected.values)
     third = Service(of_numbers)
-    found = explained(pg.Model(third, **read), NUMBERS, YES)
+    explanation = explained(pg.Model(third, **read), NUMBERS, YES)
     assert third.asked == 0
-    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(explanation.values, expected.values)
     for line in (folder / "answers.jsonl").read_text().splitlines()[:5]:
         assert not line or json.loads(line)
     with pytest.warns(pg.PermgradWarning, match="were given by another model"):
@@ -181,8 +191,10 @@ def test_fewer_rows_than_were_asked_are_named(frame):
 
     def answer(table):
         share = of_numbers(table)
-        both = np.c_[1 - share, share]
-        return pd.DataFrame(both, columns=["no", "yes"]) if frame else both
+        class_shares = np.c_[1 - share, share]
+        return (
+            pd.DataFrame(class_shares, columns=["no", "yes"]) if frame else class_shares
+        )
 
     words = r"for each of the \d+ rows, got the shape \(\d+, 2\)\. "
     leaves = r"It leaves \d+ rows with missing cells out, as dropna"
@@ -216,26 +228,28 @@ def test_per_cent_is_read_and_said(digits):
     with pytest.warns(
         pg.PermgradWarning, match="add up to 100 and are read as per cent"
     ):
-        found = explained(pg.Model(per_cent, **NAMED), NUMBERS, YES)
+        explanation = explained(pg.Model(per_cent, **NAMED), NUMBERS, YES)
     tolerance = 1e-9 if digits is None else 0.02
-    np.testing.assert_allclose(found.values, EXPECTED.values, atol=tolerance)
+    np.testing.assert_allclose(explanation.values, EXPECTED.values, atol=tolerance)
 
 
 def test_one_column_of_per_cent_gets_the_call_that_works():
-    one = lambda table: 100 * of_numbers(table)  # noqa: E731 — as users write it
+    per_cent = lambda table: 100 * of_numbers(table)  # noqa: E731 — as users write it
     with pytest.warns(
         pg.PermgradWarning, match="If they are per cent, pass returns='prob"
     ):
-        explained(pg.Model(one, **NAMED), NUMBERS, YES)
+        explained(pg.Model(per_cent, **NAMED), NUMBERS, YES)
     with pytest.warns(pg.PermgradWarning, match="are read as per cent"):
-        found = explained(pg.Model(one, returns="probabilities", **NAMED), NUMBERS, YES)
-    np.testing.assert_allclose(found.values, EXPECTED.values, atol=1e-9)
+        explanation = explained(
+            pg.Model(per_cent, returns="probabilities", **NAMED), NUMBERS, YES
+        )
+    np.testing.assert_allclose(explanation.values, EXPECTED.values, atol=1e-9)
 
 
 def test_targets_that_add_up_to_100_stay_numbers():
     shares = pd.DataFrame(100 * both(NUMBERS), columns=["sand", "clay"])
-    found = explained(lambda table: 100 * both(table), NUMBERS, shares)
-    assert found.meta["loss"] == "squared_error"
+    explanation = explained(lambda table: 100 * both(table), NUMBERS, shares)
+    assert explanation.meta["loss"] == "squared_error"
 
 
 def test_the_probability_of_the_first_class_gets_the_call_that_works():
@@ -246,8 +260,10 @@ def test_the_probability_of_the_first_class_gets_the_call_that_works():
     )
     with pytest.warns(pg.PermgradWarning, match=words):
         explained(pg.Model(first, **NAMED), NUMBERS, YES)
-    found = explained(pg.Model(first, class_names=["yes", "no"]), NUMBERS, YES)
-    np.testing.assert_allclose(found.values[:, 0], EXPECTED.values[:, 0], atol=1e-9)
+    explanation = explained(pg.Model(first, class_names=["yes", "no"]), NUMBERS, YES)
+    np.testing.assert_allclose(
+        explanation.values[:, 0], EXPECTED.values[:, 0], atol=1e-9
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         explained(pg.Model(of_numbers, **NAMED), NUMBERS, YES)
@@ -257,11 +273,11 @@ def test_the_probability_of_the_first_class_gets_the_call_that_works():
 def test_labels_beside_probabilities_are_left_out(label):
     def frame(table):
         share = of_numbers(table)
-        decided = [label(each) for each in (share > 0.5).astype(int)]
+        decided = [label(class_code) for class_code in (share > 0.5).astype(int)]
         return pd.DataFrame({"decided": decided, "no": 1 - share, "yes": share})
 
-    found = explained(frame, NUMBERS, YES)
-    np.testing.assert_allclose(found.values, EXPECTED.values, atol=1e-9)
+    explanation = explained(frame, NUMBERS, YES)
+    np.testing.assert_allclose(explanation.values, EXPECTED.values, atol=1e-9)
 
 
 def test_a_forecast_is_read_by_the_name_of_its_column():
@@ -272,10 +288,10 @@ def test_a_forecast_is_read_by_the_name_of_its_column():
         return pd.DataFrame({"ds": dates, "trend": low, "low": low, "yhat": value})
 
     y = np.round(5 * NUMBERS["u"].to_numpy())  # whole numbers, which are no classes
-    found = explained(forecast, NUMBERS, y, target="yhat")
+    explanation = explained(forecast, NUMBERS, y, target="yhat")
     alone = pg.Model(lambda table: 5 * table["u"], task="regression")
     expected = explained(alone, NUMBERS, y)
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-9)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-9)
 
 
 def test_rows_that_come_back_sorted_are_refused_with_the_call_that_works():
@@ -284,10 +300,13 @@ def test_rows_that_come_back_sorted_are_refused_with_the_call_that_works():
 
     class Sorts:
         def predict(self, table):
-            made = table.sort_values("ds").reset_index(drop=True)
-            return pd.DataFrame({"ds": made["ds"], "yhat": made["ds"].dt.day * 1.0})
+            sorted_table = table.sort_values("ds").reset_index(drop=True)
+            return pd.DataFrame(
+                {"ds": sorted_table["ds"], "yhat": sorted_table["ds"].dt.day * 1.0}
+            )
 
-    model, y = Sorts(), X["ds"].dt.day.to_numpy() + 0.5
+    model = Sorts()
+    y = X["ds"].dt.day.to_numpy() + 0.5
     with pytest.raises(pg.InputError, match="'ds' is sorted") as refused:
         explained(model, X, y, target="yhat")
     call = re.search(r"lambda table: .*\]\]", str(refused.value))

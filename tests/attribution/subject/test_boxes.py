@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-ROWS, PLACES = 14, 4
+ROWS = 14
+PLACES = 4
 
 
 class Page(nn.Module):
@@ -20,8 +21,10 @@ class Page(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.word, self.page = nn.Embedding(20, 1), nn.Embedding(6, 1)
-        self.left, self.width = nn.Embedding(90, 1), nn.Embedding(12, 1)
+        self.word = nn.Embedding(20, 1)
+        self.page = nn.Embedding(6, 1)
+        self.left = nn.Embedding(90, 1)
+        self.width = nn.Embedding(12, 1)
         self.weight = nn.Parameter(torch.tensor([1.0, -2.0, 0.5, 3.0]))
 
     def of_places(self, words: Tensor, spans: Tensor) -> Tensor:
@@ -56,7 +59,8 @@ JOINED = [f"spans[{place}]+words[{place}]" for place in range(PLACES)]
 
 @pytest.mark.parametrize("method", ["shapley", "ablation", "permutation"])
 def test_a_word_goes_with_its_codes(method: str) -> None:
-    net, X = Page().eval(), rows()
+    net = Page().eval()
+    X = rows()
     mixed = torch.cat([X["spans"][..., :1], X["spans"].roll(1, 0)[..., 1:]], -1)
     with pytest.raises(IndexError):
         net(X["words"], mixed)
@@ -74,7 +78,8 @@ def test_a_word_goes_with_its_codes(method: str) -> None:
 
 
 def test_slopes_of_a_word_and_its_codes_are_added() -> None:
-    net, X = Page().eval(), rows()
+    net = Page().eval()
+    X = rows()
     model = pg.Model(net, returns="values")
     found = explained(model, X, "integrated_gradients", scope="local")
     assert list(found.names) == JOINED
@@ -91,7 +96,8 @@ def test_slopes_of_a_word_and_its_codes_are_added() -> None:
 
 
 def test_describe_and_meta_say_what_goes_together() -> None:
-    net, X = Page().eval(), rows()
+    net = Page().eval()
+    X = rows()
     said = pg.Model(net, returns="values").describe(X)
     assert (
         "inputs: words (14 rows, tokens, 4 places), "
@@ -104,7 +110,8 @@ def test_describe_and_meta_say_what_goes_together() -> None:
 
 @pytest.mark.parametrize("member", ["spans[2]", "words[2]"])
 def test_a_group_that_names_a_part_is_told_what_parts_it(member: str) -> None:
-    net, X = Page().eval(), rows()
+    net = Page().eval()
+    X = rows()
     groups = {"third": [member], "first": [JOINED[0], JOINED[1]]}
     with pytest.raises(pg.InputError) as caught:
         explained(pg.Model(net, returns="values"), X, "shapley", groups=groups)
@@ -139,7 +146,8 @@ def test_codes_of_padding_stay_with_their_row() -> None:
 
 
 def test_the_words_of_a_row_are_shown_beside_their_values() -> None:
-    net, X = Page().eval(), rows()
+    net = Page().eval()
+    X = rows()
     found = explained(pg.Model(net, returns="values"), X, "shapley", scope="local")
     assert list(found.feature_values) == JOINED
     drawn = found.plot.text(row=1).to_html()
@@ -152,7 +160,8 @@ def test_what_is_no_box_is_a_feature_of_its_own() -> None:
     class Beside(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
-            self.word, self.code = nn.Embedding(20, 3), nn.Embedding(9, 3)
+            self.word = nn.Embedding(20, 3)
+            self.code = nn.Embedding(9, 3)
             self.wide = nn.Linear(width, 3)
             self.head = nn.Linear(3, 2)
 

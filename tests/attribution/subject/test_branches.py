@@ -15,7 +15,9 @@ from permgrad.attribution.subject import branches
 from permgrad.attribution.subject.branches import Store, cut_into_branches
 from permgrad.attribution.subject.network import NetworkSubject
 
-TOKENS, ROWS, DONORS = 4, 3, 2
+TOKENS = 4
+ROWS = 3
+DONORS = 2
 
 
 class Words(nn.Module):
@@ -23,7 +25,8 @@ class Words(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.last = nn.Embedding(30, 8), nn.Linear(8, 6)
+        self.embedding = nn.Embedding(30, 8)
+        self.last = nn.Linear(8, 6)
         self.seen = 0
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -31,10 +34,10 @@ class Words(nn.Module):
         if bool((mask < 0).any()):
             raise ValueError
         state = torch.zeros(len(ids), 8, dtype=self.last.weight.dtype)
-        for place in range(ids.shape[1]):
+        for position in range(ids.shape[1]):
             state = torch.where(
-                mask[:, place, None] > 0,
-                torch.tanh(state + self.embedding(ids[:, place])),
+                mask[:, position, None] > 0,
+                torch.tanh(state + self.embedding(ids[:, position])),
                 state,
             )
         return self.last(state)
@@ -49,10 +52,8 @@ class Both(nn.Module):
         self.image = nn.Sequential(
             nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 6)
         )
-        self.table, self.head = (
-            nn.Linear(5, 6),
-            nn.Sequential(nn.Linear(18, 12), nn.Tanh(), nn.Linear(12, 1)),
-        )
+        self.table = nn.Linear(5, 6)
+        self.head = nn.Sequential(nn.Linear(18, 12), nn.Tanh(), nn.Linear(12, 1))
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, image: Tensor, table: Tensor
@@ -115,7 +116,7 @@ def test_a_mask_is_in_the_branch_of_its_words_which_is_not_traced():
 def test_each_set_of_words_is_encoded_once(monkeypatch, rows, donors):
     net = network()
     quick = explained(net, rows, donors)
-    seen = net.words.seen
+    quick_count = net.words.seen
     monkeypatch.setattr(NetworkSubject, "branches", lambda *_: None)
     net.words.seen = 0
     plain = explained(net, rows, donors)
@@ -124,7 +125,7 @@ def test_each_set_of_words_is_encoded_once(monkeypatch, rows, donors):
     assert quick.meta["model_rows"] == plain.meta["model_rows"]
     assert np.abs(plain.values).max() > 0.05
     # Checks and pilots are in both.
-    assert seen < 0.35 * net.words.seen
+    assert quick_count < 0.35 * net.words.seen
 
 
 def test_row_targets_are_taken_behind_the_branches():
@@ -143,7 +144,7 @@ def test_row_targets_are_taken_behind_the_branches():
         "task": "classification",
     }
     every = explain_with(net, inputs, random_state=0, progress=False, **options)
-    chosen = explain_with(
+    target_explanation = explain_with(
         net,
         inputs,
         target=np.array([2, 0, 1]),
@@ -153,7 +154,9 @@ def test_row_targets_are_taken_behind_the_branches():
     )
     expected = every.values[np.arange(ROWS), :, [2, 0, 1]]
     assert np.abs(expected).max() > 0.01
-    np.testing.assert_allclose(chosen.values[:, :, 0], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        target_explanation.values[:, :, 0], expected, rtol=0, atol=1e-9
+    )
 
 
 def test_followers_join_the_only_input_that_they_meet():
@@ -173,7 +176,8 @@ def test_followers_join_the_only_input_that_they_meet():
 def test_a_store_gives_what_was_asked_for(monkeypatch, most):
     """Whatever it forgets: the number itself, and a vector made of it."""
     monkeypatch.setattr(branches, "_STORED_BYTES", most)
-    store, asked = Store(), 0
+    store = Store()
+    asked = 0
     rng = np.random.default_rng(0)
     for size in (1, 5, 3, 40, 7, 60):
         numbers = torch.from_numpy(rng.integers(0, 50, size))
@@ -192,7 +196,8 @@ def test_a_store_gives_what_was_asked_for(monkeypatch, most):
 
 
 def test_pairs_that_come_once_are_not_stored():
-    store, one_by_one = Store(), 0
+    store = Store()
+    one_by_one = 0
 
     def embed(places: Tensor) -> tuple[Tensor, ...]:
         nonlocal one_by_one

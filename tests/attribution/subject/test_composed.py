@@ -23,7 +23,8 @@ class Spans(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.length, self.word = nn.Embedding(40, 4), nn.Embedding(30, 4)
+        self.length = nn.Embedding(40, 4)
+        self.word = nn.Embedding(30, 4)
         self.head = nn.Linear(4, 2)
 
     def forward(self, words: Tensor, spans: Tensor) -> Tensor:
@@ -103,19 +104,22 @@ def test_rows_that_were_mixed_are_named_and_the_remedy_works(
     name: str, method: str
 ) -> None:
     make, rows, words, reading, arguments = CASES[name]
-    net, X = make().eval(), rows()
+    net = make().eval()
+    X = rows()
     assert net(**X).shape == (9, 2), "the user's rows are taken"
     cut = {"spans": "numbers"} if name == "places" else None
     with pytest.raises(pg.InputError) as caught:
         pg.explain(pg.Model(net, segments=cut), X, method=method, progress=False)
-    said = str(caught.value)
+    message = str(caught.value)
     assert re.match(
-        r"permgrad mixed '\w+'( and '\w+')? of row \d with row \d, and", said
+        r"permgrad mixed '\w+'( and '\w+')? of row \d with row \d, and", message
     )
-    assert words in said
-    assert said.endswith("[PG032]")
-    assert "its forward" not in said
-    for mapping in [one for one in arguments.values() if isinstance(one, dict)]:
+    assert words in message
+    assert message.endswith("[PG032]")
+    assert "its forward" not in message
+    for mapping in [
+        argument for argument in arguments.values() if isinstance(argument, dict)
+    ]:
         features = pg.explain(net, X, method="gradient", progress=False).names
         mapping["pair"] = list(features)
     model = pg.Model(net, **reading)
@@ -137,7 +141,8 @@ def test_inputs_that_must_agree_are_named() -> None:
 
 
 def test_rows_that_are_taken_one_by_one_alone() -> None:
-    net, X = Few().eval(), drawn(12, 3)
+    net = Few().eval()
+    X = drawn(12, 3)
     with pytest.raises(
         pg.InputError, match="takes rows one by one, and refused"
     ) as caught:
@@ -148,7 +153,8 @@ def test_rows_that_are_taken_one_by_one_alone() -> None:
 
 
 def test_a_check_between_rows_leaves_the_gradient_alone() -> None:
-    net, X = Ordered().eval(), ordered()
+    net = Ordered().eval()
+    X = ordered()
     values = pg.explain(
         pg.Model(net, returns="values"),
         X,

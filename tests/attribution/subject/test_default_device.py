@@ -38,7 +38,8 @@ class Told(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self.inner, self.met = inner, set[str]()
+        self.inner = inner
+        self.met = set[str]()
 
     def forward(self, x: Tensor) -> Tensor:
         self.met.add(torch.get_default_device().type)
@@ -48,7 +49,8 @@ class Told(nn.Module):
 class Words(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.layer = nn.Embedding(9, 4), nn.Linear(4, 2)
+        self.words = nn.Embedding(9, 4)
+        self.layer = nn.Linear(4, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.layer(torch.tanh(self.words(ids)).mean(1))
@@ -72,16 +74,14 @@ KINDS = {
 def test_values_are_those_of_the_usual_device(kind, method, request):
     make, rows = KINDS[kind]
     torch.manual_seed(0)
-    net, given = (
-        Told(make()).eval(),
-        {"returns": "logits", "random_state": 0, "progress": False},
-    )
-    wanted = explain_with(net, rows, method=method, **given).values
+    net = Told(make()).eval()
+    call_options = {"returns": "logits", "random_state": 0, "progress": False}
+    expected_values = explain_with(net, rows, method=method, **call_options).values
     net.met.clear()
     now = request.getfixturevalue("elsewhere")
-    found = explain_with(net, rows, method=method, **given).values
+    device_values = explain_with(net, rows, method=method, **call_options).values
     assert now().type == "meta"
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(device_values, expected_values, rtol=0, atol=1e-6)
     assert net.met <= {"meta", "cpu"}
     assert "meta" in net.met, "the user's code counts on its own device"
 

@@ -55,21 +55,23 @@ def test_cells_come_back_from_the_design_as_they_were():
     expanded = design.expand(cells)
     assert np.isfinite(expanded).all()
     assert expanded.shape[1] == len(design.kinds_) > frame.shape[1]
-    places = np.arange(frame.shape[1])
+    column_indices = np.arange(frame.shape[1])
     np.testing.assert_array_equal(
-        design.collapse(places, expanded[:, design.columns_of(places)]), cells
+        design.collapse(column_indices, expanded[:, design.columns_of(column_indices)]),
+        cells,
     )
 
 
 @pytest.mark.parametrize("given", [None, "background"])
 def test_only_cells_that_can_stand_there_are_drawn(given):
     # A column without effect is tried on further values, which are not drawn.
-    frame, seen = table(160).drop(columns=["always", "member"]), []
+    frame = table(160).drop(columns=["always", "member"])
+    drawn_tables = []
     rows = frame if given is None else frame[:60].assign(age=frame["age"][:60] + 100)
     rows = rows.reset_index(drop=True)
 
     def score(edited):
-        seen.append(edited)
+        drawn_tables.append(edited)
         missing = edited[["income", "job", "since", "visits"]].isna().sum(axis=1)
         return (
             edited["age"] / 10
@@ -90,7 +92,7 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
         **QUIET,
     )
     assert explanation.meta["sampling"] == "conditional"
-    drawn = pd.concat(seen, ignore_index=True)
+    drawn = pd.concat(drawn_tables, ignore_index=True)
     assert list(drawn.dtypes) == list(frame.dtypes)
     for name in frame.columns.drop(["income", "age"]):
         assert set(drawn[name].dropna()) <= set(frame[name].dropna()), (
@@ -105,10 +107,11 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
 
 
 def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named():
-    frame, seen = table(400)[["age", "dose", "region"]], []
+    frame = table(400)[["age", "dose", "region"]]
+    drawn_tables = []
 
     def score(edited):
-        seen.append(edited)
+        drawn_tables.append(edited)
         return edited["age"] / 10 + (edited["region"] == "north")
 
     with pytest.warns(UserWarning, match="The other features determine these"):
@@ -121,15 +124,17 @@ def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named(
         )
     assert "dose" in explanation.meta["not_identifiable"]
     marginal = pg.explain(score, frame, score(frame), **QUIET)
-    place = explanation.names.index("region")
+    feature_index = explanation.names.index("region")
     assert (
-        marginal.values[place, 0] > 0.3
+        marginal.values[feature_index, 0] > 0.3
     )  # half of the rows move where nothing else is looked at
-    assert explanation.values[place, 0] < 0.05
+    assert explanation.values[feature_index, 0] < 0.05
 
 
 def test_gaussian_columns_have_the_effects_of_the_closed_form():
-    rng, rho, slopes = np.random.default_rng(1), 0.8, np.array([1.0, -2.0, 0.0])
+    rng = np.random.default_rng(1)
+    rho = 0.8
+    slopes = np.array([1.0, -2.0, 0.0])
     x = rng.normal(size=(3000, 3))
     x[:, 1] = rho * x[:, 0] + np.sqrt(1 - rho**2) * x[:, 1]
     y = x @ slopes + rng.normal(0, 0.1, len(x))
@@ -150,8 +155,8 @@ def test_gaussian_columns_have_the_effects_of_the_closed_form():
         groups={"both": ["x0", "x1"], "other": ["x2"]},
         **QUIET,
     )
-    both = slopes[:2] @ np.array([[1, rho], [rho, 1]]) @ slopes[:2] * 2
-    assert grouped.values[0, 0] == pytest.approx(both, rel=0.1)
+    joint_effect = slopes[:2] @ np.array([[1, rho], [rho, 1]]) @ slopes[:2] * 2
+    assert grouped.values[0, 0] == pytest.approx(joint_effect, rel=0.1)
 
 
 def test_draws_do_not_depend_on_batches():
@@ -164,9 +169,9 @@ def test_draws_do_not_depend_on_batches():
             + edited["income"].fillna(0) / 9
         )
 
-    asked = {"sampling": "conditional", "n_repeats": 2, **QUIET}
-    first = explain_with(score, frame, score(frame), batch_size=7, **asked)
-    again = explain_with(score, frame, score(frame), **asked)
+    call_options = {"sampling": "conditional", "n_repeats": 2, **QUIET}
+    first = explain_with(score, frame, score(frame), batch_size=7, **call_options)
+    again = explain_with(score, frame, score(frame), **call_options)
     np.testing.assert_allclose(first.values, again.values, rtol=1e-12)
     assert (first.values != 0).all()
 

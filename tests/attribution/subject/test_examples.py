@@ -42,9 +42,13 @@ class Records(Dataset):
     def __len__(self):
         return ROWS
 
-    def __getitem__(self, place):
-        label = int(CLASSES[place])
-        return {"table": TABLE[place], "name": f"row {place}", self.target: label}
+    def __getitem__(self, row_index):
+        label = int(CLASSES[row_index])
+        return {
+            "table": TABLE[row_index],
+            "name": f"row {row_index}",
+            self.target: label,
+        }
 
 
 class Endless(IterableDataset):
@@ -82,67 +86,74 @@ def test_a_set_is_explained_as_its_rows(name):
     expected = explained(TABLE, CLASSES)
     assert expected.meta["loss"] == "cross_entropy"
     assert expected.values.max() > 0
-    found = explained(SETS[name])
-    np.testing.assert_array_equal(found.values, expected.values)
-    assert found.meta["rows_drawn"] == {"rows": ROWS, "of": ROWS}
+    explanation = explained(SETS[name])
+    np.testing.assert_array_equal(explanation.values, expected.values)
+    assert explanation.meta["rows_drawn"] == {"rows": ROWS, "of": ROWS}
 
 
 @pytest.mark.parametrize("name", ["loader", "shuffled", "dicts"])
 def test_rows_are_drawn_over_the_whole_set_as_over_a_tensor(name):
     expected = explained(TABLE, CLASSES, max_rows=20)
-    found = explained(SETS[name], max_rows=20)
-    np.testing.assert_array_equal(found.values, expected.values)
-    assert found.meta["rows_drawn"] == {"rows": 20, "of": ROWS}
+    explanation = explained(SETS[name], max_rows=20)
+    np.testing.assert_array_equal(explanation.values, expected.values)
+    assert explanation.meta["rows_drawn"] == {"rows": 20, "of": ROWS}
     local = explained(SETS[name], max_rows=20, scope="local")
     assert local.meta["rows"] == sorted(local.meta["rows"])
     assert max(local.meta["rows"]) > 20, "the first rows alone"
 
 
 def test_a_sampler_says_which_rows_there_are():
-    some = list(range(0, ROWS, 2))
+    row_indices = list(range(0, ROWS, 2))
     loader = DataLoader(
-        TensorDataset(TABLE, CLASSES), sampler=SubsetRandomSampler(some), batch_size=4
+        TensorDataset(TABLE, CLASSES),
+        sampler=SubsetRandomSampler(row_indices),
+        batch_size=4,
     )
-    expected = explained(TABLE[some], CLASSES[some])
+    expected = explained(TABLE[row_indices], CLASSES[row_indices])
     np.testing.assert_array_equal(explained(loader).values, expected.values)
 
 
 def test_y_of_the_call_counts_before_that_of_the_examples():
-    others = 1 - CLASSES
-    expected = explained(TABLE, others, max_rows=30)
-    found = explained(SETS["loader"], others, max_rows=30)
-    np.testing.assert_array_equal(found.values, expected.values)
+    swapped_classes = 1 - CLASSES
+    expected = explained(TABLE, swapped_classes, max_rows=30)
+    explanation = explained(SETS["loader"], swapped_classes, max_rows=30)
+    np.testing.assert_array_equal(explanation.values, expected.values)
 
 
 def test_a_set_without_a_length_gives_its_first_rows():
     loader = DataLoader(Endless(), batch_size=16)
-    found = explained(loader, max_rows=50)
+    explanation = explained(loader, max_rows=50)
     expected = explained(TABLE[:50], CLASSES[:50])
-    np.testing.assert_array_equal(found.values, expected.values)
-    assert found.meta["rows_drawn"] == {"rows": 50}
+    np.testing.assert_array_equal(explanation.values, expected.values)
+    assert explanation.meta["rows_drawn"] == {"rows": 50}
     words = "Explained are the first 2,000 examples of a set without a length. Pass max"
     with pytest.warns(pg.PermgradWarning, match=words):
         pg.explain(Scores(), loader, progress=False, n_repeats=1)
 
 
 def test_generators_stay_as_they_were():
-    own = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(5)
     examples = TensorDataset(TABLE, CLASSES)
-    sampler = RandomSampler(examples, num_samples=40, replacement=True, generator=own)
+    sampler = RandomSampler(
+        examples, num_samples=40, replacement=True, generator=generator
+    )
     loader = DataLoader(examples, sampler=sampler, batch_size=8)
-    before, of_torch = own.get_state(), torch.get_rng_state()
-    first, second = explained(loader), explained(loader)
+    before = generator.get_state()
+    of_torch = torch.get_rng_state()
+    first = explained(loader)
+    second = explained(loader)
     np.testing.assert_array_equal(first.values, second.values)
     assert first.meta["rows_drawn"] == {"rows": 40, "of": 40}
-    assert torch.equal(before, own.get_state())
+    assert torch.equal(before, generator.get_state())
     assert torch.equal(of_torch, torch.get_rng_state())
 
 
 def test_wherever_x_is():
-    loader, net = SETS["shuffled"], Scores()
-    said = pg.Model(net).describe(loader)
-    assert "rows: all 60 examples" in said
-    assert "classes 0, 1" in said
+    loader = SETS["shuffled"]
+    net = Scores()
+    description = pg.Model(net).describe(loader)
+    assert "rows: all 60 examples" in description
+    assert "classes 0, 1" in description
     assert pg.Model(net).predict(loader).shape == (ROWS, 2)
     explanation = explained(loader, max_rows=25)
     evaluation = explanation.evaluate(
@@ -169,12 +180,12 @@ class Both(nn.Module):
 
 def test_a_pair_is_two_inputs_where_the_network_needs_both():
     pair = DataLoader(TensorDataset(TABLE[:, :2], TABLE[:, 2:]), batch_size=9)
-    found = pg.explain(Both(), pair, progress=False, n_repeats=1)
-    assert found.meta["loss"] == "divergence"
-    assert set(found.modality) == {"one", "two"}
+    explanation = pg.explain(Both(), pair, progress=False, n_repeats=1)
+    assert explanation.meta["loss"] == "divergence"
+    assert set(explanation.modality) == {"one", "two"}
     listed = [TABLE[:, :2], TABLE[:, 2:]]
     again = pg.explain(Both(), listed, progress=False, n_repeats=1)
-    np.testing.assert_array_equal(again.values, found.values)
+    np.testing.assert_array_equal(again.values, explanation.values)
     four = TensorDataset(TABLE, TABLE, CLASSES, CLASSES)
     with pytest.raises(pg.InputError, match="has 4 parts, and the forward takes one"):
         pg.explain(Both(), four, progress=False)
@@ -184,8 +195,8 @@ def test_a_table_model_takes_examples_too():
     model = LogisticRegression().fit(TABLE.numpy(), CLASSES.numpy())
     expected = pg.explain(model, TABLE.numpy(), CLASSES.numpy(), progress=False)
     pairs = [(row.numpy(), int(k)) for row, k in zip(TABLE, CLASSES, strict=True)]
-    found = pg.explain(model, pairs, progress=False)
-    np.testing.assert_array_equal(found.values, expected.values)
+    explanation = pg.explain(model, pairs, progress=False)
+    np.testing.assert_array_equal(explanation.values, expected.values)
     frame = pd.DataFrame(TABLE.numpy(), columns=list("abcd"))
     records = frame.assign(labels=CLASSES.numpy()).to_dict("records")
     ask = pg.Model(lambda table: table["b"] - table["c"], returns="logits")
@@ -240,9 +251,9 @@ def test_examples_of_several_lengths_are_padded(make):
             name = {Mean: "attention_mask", OfLengths: "lengths"}.get(make)
             alone.append(net(ids[None], rows[name or "padding_mask"]))
     model = pg.Model(net)
-    found = model.predict(IDS)
+    predictions = model.predict(IDS)
     expected = torch.cat(alone).double().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(predictions, expected, atol=1e-6)
     assert np.ptp(expected) > 0.1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,9 +16,10 @@ ROWS = 20
 class Inside(nn.Module):
     """A network with an exported part, and a layer of its own that has two modes."""
 
-    def __init__(self, part: nn.Module) -> None:
+    def __init__(self, inner_module: nn.Module) -> None:
         super().__init__()
-        self.part, self.drop = part, nn.Dropout(0.5)
+        self.part = inner_module
+        self.drop = nn.Dropout(0.5)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 — donors are drawn by the inputs' names
         return self.drop(self.part(input))
@@ -46,20 +47,18 @@ def explain(net: nn.Module, rows: Tensor, method: str) -> pg.Explanation:
     "method", ["shapley", "permutation", "integrated_gradients", "lime"]
 )
 def test_an_exported_network_is_explained_like_its_original(method):
-    net, rows = (
-        network(),
-        torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1)),
-    )
+    net = network()
+    rows = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(1))
     twin = explain(net, rows, method)
     assert np.abs(twin.values).max() > 0.01
-    part = exported(net, rows, dynamic=True)
-    outer = Inside(part)
-    for made in (part, outer):
-        modes = [own.training for own in made.modules()]
+    exported_part = exported(net, rows, dynamic=True)
+    outer = Inside(exported_part)
+    for module in (exported_part, outer):
+        modes = [submodule.training for submodule in module.modules()]
         np.testing.assert_allclose(
-            explain(made, rows, method).values, twin.values, rtol=0, atol=1e-3
+            explain(module, rows, method).values, twin.values, rtol=0, atol=1e-3
         )
-        assert [own.training for own in made.modules()] == modes
+        assert [submodule.training for submodule in module.modules()] == modes
     assert outer.drop.training, "it was in training mode, and is again"
 
 
@@ -77,21 +76,21 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.image, self.table = (
-            nn.Embedding(9, 4, padding_idx=0),
-            nn.Conv2d(1, 2, 3),
-            nn.Linear(3, 6),
-        )
-        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 2)
+        self.words = nn.Embedding(9, 4, padding_idx=0)
+        self.image = nn.Conv2d(1, 2, 3)
+        self.table = nn.Linear(3, 6)
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 2)
 
     def forward(self, ids: Tensor, image: Tensor, table: Tensor) -> Tensor:
-        seen = [
+        encoded_inputs = [
             self.words(ids).sigmoid().mean(dim=1),
             self.image(image).relu().mean(dim=(2, 3)),
         ]
         return self.head(
             torch.tanh(
-                self.norm(torch.cat(seen, dim=1)) * self.table(table).softmax(dim=1)
+                self.norm(torch.cat(encoded_inputs, dim=1))
+                * self.table(table).softmax(dim=1)
             )
         )
 
@@ -110,7 +109,7 @@ def mixed() -> tuple[nn.Module, dict[str, Tensor]]:
 @pytest.mark.parametrize("row_target", [None, "predicted"])
 def test_ids_of_an_exported_network_have_slopes(method, row_target):
     net, rows = mixed()
-    made = torch.export.export(
+    exported_program = torch.export.export(
         net,
         (),
         rows,
@@ -122,13 +121,16 @@ def test_ids_of_an_exported_network_have_slopes(method, row_target):
         "returns": "logits",
         "progress": False,
     }
-    twin, found = (explain_with(one, rows, **options) for one in (net, made.module()))
+    twin, explanation = (
+        explain_with(network, rows, **options)
+        for network in (net, exported_program.module())
+    )
     ids = [modality == "ids" for modality in twin.modality]
     assert sum(ids) == 5
     assert (np.abs(twin.values[:, ids]) > 1e-3).any()
-    assert found.names == twin.names
-    assert found.meta["embeddings"] == {"ids": ["words_rows"]}
-    np.testing.assert_allclose(found.values, twin.values, rtol=0, atol=1e-6)
+    assert explanation.names == twin.names
+    assert explanation.meta["embeddings"] == {"ids": ["words_rows"]}
+    np.testing.assert_allclose(explanation.values, twin.values, rtol=0, atol=1e-6)
 
 
 def test_whole_numbers_without_slopes_are_named():

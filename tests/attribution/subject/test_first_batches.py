@@ -20,7 +20,9 @@ class Small(nn.Module):
     def __init__(self, room: int) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.room, self.first, self.last = room, nn.Conv2d(1, 3, 3), nn.Linear(3, 2)
+        self.room = room
+        self.first = nn.Conv2d(1, 3, 3)
+        self.last = nn.Linear(3, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert len(x) <= self.room, f"{len(x)} rows do not fit"
@@ -49,14 +51,14 @@ def test_networks(method):
 def test_predictors(size, more):
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(24, 3)), columns=list("abc"))
-    seen = []
+    batch_sizes = []
 
     def service(table):
-        seen.append(len(table))
+        batch_sizes.append(len(table))
         return (2 * table["a"] + table["b"]).to_numpy()
 
     y = service(X) + rng.normal(0, 0.1, len(X))
-    seen.clear()
+    batch_sizes.clear()
     call = {
         "task": "regression",
         **({} if "scope" in more else {"n_repeats": 2}),
@@ -64,11 +66,11 @@ def test_predictors(size, more):
         **more,
     }
     small = explain_with(service, X, y, batch_size=size, **call)
-    assert max(seen) == size
+    assert max(batch_sizes) == size
     np.testing.assert_allclose(
         small.values, explain_with(service, X, y, **call).values, atol=1e-9
     )
-    seen.clear()
+    batch_sizes.clear()
     pg.missing_modalities(
         pg.Model(service, batch_size=size, task="regression"),
         X,
@@ -76,4 +78,4 @@ def test_predictors(size, more):
         groups={"one": ["a"]},
         **QUIET,
     )
-    assert max(seen) == size
+    assert max(batch_sizes) == size

@@ -24,7 +24,8 @@ class First(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.layer = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 2)
         self.begun = False
 
     def begin(self, x: Tensor) -> None:
@@ -151,34 +152,41 @@ def stepped(net: nn.Module) -> dict[str, Tensor]:
 def shape_of(net: nn.Module) -> list[Any]:
     """Return what parts there are, with their attributes and how many hooks they have."""
     return [
-        (name, type(part).__name__, sorted(vars(part)), len(part._forward_hooks))
-        for name, part in net.named_modules()
+        (
+            name,
+            type(submodule).__name__,
+            sorted(vars(submodule)),
+            len(submodule._forward_hooks),
+        )
+        for name, submodule in net.named_modules()
     ]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, WithSlopes])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_network_explained_before_its_first_call_works_as_a_copy(kind, method):
-    net, other = fresh(kind), fresh(kind)
-    found = explain(net, method)
-    assert abs(found.values).max() > 0.01
+    net = fresh(kind)
+    fresh_copy = fresh(kind)
+    explanation = explain(net, method)
+    assert abs(explanation.values).max() > 0.01
     torch.manual_seed(0)
-    wanted = other(ROWS)
+    expected_outputs = fresh_copy(ROWS)
     if kind is Building:  # a layer of random weights
-        other.load_state_dict(net.state_dict())
-        wanted = other(ROWS)
-    torch.testing.assert_close(net(ROWS), wanted, rtol=0, atol=0)
-    assert shape_of(net) == shape_of(other)
-    one, two = stepped(net), stepped(other)
-    assert list(one) == list(two)
-    for name, weight in one.items():
+        fresh_copy.load_state_dict(net.state_dict())
+        expected_outputs = fresh_copy(ROWS)
+    torch.testing.assert_close(net(ROWS), expected_outputs, rtol=0, atol=0)
+    assert shape_of(net) == shape_of(fresh_copy)
+    first_weights = stepped(net)
+    two = stepped(fresh_copy)
+    assert list(first_weights) == list(two)
+    for name, weight in first_weights.items():
         torch.testing.assert_close(weight, two[name], rtol=0, atol=0)
     called = fresh(kind)
     torch.manual_seed(0)
     called(ROWS)
     if kind is not Building:
         torch.testing.assert_close(
-            explain(called, method).values, found.values, rtol=0, atol=0
+            explain(called, method).values, explanation.values, rtol=0, atol=0
         )
 
 
@@ -187,7 +195,8 @@ class Merging(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.merged = nn.Linear(4, 2), False
+        self.layer = nn.Linear(4, 2)
+        self.merged = False
         self.update = nn.Parameter(torch.ones(2, 4))
 
     def train(self, mode: bool = True) -> Merging:
@@ -205,8 +214,10 @@ class Merging(nn.Module):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("training", [True, False])
 def test_a_network_stays_in_its_mode_after_its_first_call(kind, training):
-    net, other = fresh(kind), fresh(kind)
-    net.head, other.head = Merging(), Merging()
+    net = fresh(kind)
+    other = fresh(kind)
+    net.head = Merging()
+    other.head = Merging()
     other.load_state_dict(net.state_dict())
     net.train(training)
     other.train(training)
@@ -228,7 +239,7 @@ def test_what_moved_is_said_and_only_once():
         "The network changes itself at its first call (scale). permgrad made that "
         "call, and the change stays."
     )
-    assert [str(one.message) for one in caught].count(text) == 1
+    assert [str(warning.message) for warning in caught].count(text) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pg.explain(net, ROWS, method="permutation", n_repeats=2)
@@ -249,11 +260,12 @@ def test_what_every_call_does_is_put_back():
 
 def test_a_first_call_that_is_refused_leaves_nothing():
     """Whole numbers are tried as they are, which a layer refuses after the change."""
-    net, other = fresh(Capturing), fresh(Capturing)
+    net = fresh(Capturing)
+    fresh_copy = fresh(Capturing)
     rows = (ROWS * 5).long()
     explain(net, "permutation", rows.numpy())
-    torch.testing.assert_close(net(ROWS), other(ROWS), rtol=0, atol=0)
-    assert shape_of(net) == shape_of(other)
+    torch.testing.assert_close(net(ROWS), fresh_copy(ROWS), rtol=0, atol=0)
+    assert shape_of(net) == shape_of(fresh_copy)
 
     net = fresh(Capturing)
     before = shape_of(net)
@@ -267,8 +279,10 @@ class Lazy(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.norm = nn.LazyLinear(4), nn.LazyBatchNorm1d()
-        self.drop, self.head = nn.Dropout(0.5), nn.LazyLinear(2)
+        self.layer = nn.LazyLinear(4)
+        self.norm = nn.LazyBatchNorm1d()
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.LazyLinear(2)
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -281,7 +295,8 @@ class LazyPictures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen, self.head = nn.LazyConv1d(3, 2), nn.LazyLinear(2)
+        self.seen = nn.LazyConv1d(3, 2)
+        self.head = nn.LazyLinear(2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.tanh(self.seen(x[:, None])).flatten(1))
@@ -291,7 +306,8 @@ class LazyPictures(nn.Module):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 def test_lazy_layers_are_filled_as_by_the_first_call(kind, training, method):
-    net, other = kind().train(training), kind().train(training)
+    net = kind().train(training)
+    other = kind().train(training)
     torch.manual_seed(7)
     chance = torch.get_rng_state()
     assert explain(net, method).values.any()
@@ -304,7 +320,8 @@ def test_lazy_layers_are_filled_as_by_the_first_call(kind, training, method):
     assert [part.training for part in net.modules()] == [
         part.training for part in other.modules()
     ]
-    mine, theirs = net.state_dict(), other.state_dict()
+    mine = net.state_dict()
+    theirs = other.state_dict()
     assert list(mine) == list(theirs)
     for name, weight in mine.items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0)

@@ -23,11 +23,9 @@ class _Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(6)
-        self.gru, self.norm, self.head = (
-            nn.GRU(3, 4, batch_first=True),
-            nn.BatchNorm1d(4),
-            nn.Linear(4, 2),
-        )
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.norm = nn.BatchNorm1d(4)
+        self.head = nn.Linear(4, 2)
         self.again = self.head
 
     def forward(self, series: Tensor, table: Tensor) -> Tensor:
@@ -53,7 +51,8 @@ def _values(net: Any, rows: Any, method: str, **options: Any) -> np.ndarray[Any,
 def test_weights_made_in_inference_mode_are_explained_and_kept(method: str) -> None:
     with torch.inference_mode():
         net = _Two().eval()
-    weights, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+    weights = dict(net.named_parameters())
+    buffers = dict(net.named_buffers())
     assert net.head.weight.is_inference()
     random.seed(3)
     np.random.seed(3)
@@ -62,15 +61,15 @@ def test_weights_made_in_inference_mode_are_explained_and_kept(method: str) -> N
     assert torch.equal(torch.get_rng_state(), before[2])
     assert random.getstate() == before[0]
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
-    wanted = _values(_Two().eval(), _rows(), method)
-    assert float(np.abs(wanted).max()) > 1e-3
-    np.testing.assert_array_equal(got, wanted)
-    for name, one in (*net.named_parameters(), *net.named_buffers()):
-        assert one is {**weights, **buffers}[name]
+    expected_values = _values(_Two().eval(), _rows(), method)
+    assert float(np.abs(expected_values).max()) > 1e-3
+    np.testing.assert_array_equal(got, expected_values)
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        assert tensor is {**weights, **buffers}[name]
     assert net.again.weight is net.head.weight
     assert all(
-        any(one is weight for weight in weights.values())
-        for one in net.gru._flat_weights
+        any(flat_weight is weight for weight in weights.values())
+        for flat_weight in net.gru._flat_weights
     )
 
 
@@ -101,7 +100,8 @@ class _Scripted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.dense, self.other = nn.Linear(4, 2), nn.Linear(4, 2)
+        self.dense = nn.Linear(4, 2)
+        self.other = nn.Linear(4, 2)
 
     def forward(self, clinical: Tensor, genes: Tensor) -> Tensor:
         return self.dense(clinical) + torch.relu(self.other(genes))
@@ -119,7 +119,8 @@ def test_frozen_torchscript_is_explained_as_it_was_before(
     torch.jit.save(frozen, tmp_path / "net.pt")
     plain: nn.Module = _Scripted().eval()
     for model in (frozen, torch.jit.load(tmp_path / "net.pt")):
-        net, other = model, plain
+        net = model
+        reference_network = plain
         if inside:
 
             class Wrapped(nn.Module):
@@ -130,13 +131,16 @@ def test_frozen_torchscript_is_explained_as_it_was_before(
                 def forward(self, clinical: Tensor, genes: Tensor) -> Tensor:
                     return 2 * self.part(clinical, genes)
 
-            net, other = Wrapped(model), Wrapped(plain)
-        before = [set(vars(part)) for part in net.modules()]
+            net = Wrapped(model)
+            reference_network = Wrapped(plain)
+        before = [set(vars(submodule)) for submodule in net.modules()]
         for method in ("permutation", "gradient"):
-            got, wanted = (_values(each, rows, method) for each in (net, other))
-            assert float(np.abs(wanted).max()) > 1e-3
-            np.testing.assert_allclose(got, wanted, atol=1e-6)
-        assert [set(vars(part)) for part in net.modules()] == before
+            got, expected_values = (
+                _values(network, rows, method) for network in (net, reference_network)
+            )
+            assert float(np.abs(expected_values).max()) > 1e-3
+            np.testing.assert_allclose(got, expected_values, atol=1e-6)
+        assert [set(vars(submodule)) for submodule in net.modules()] == before
 
 
 class _Batch(NamedTuple):
@@ -151,24 +155,27 @@ def test_named_tuples_reach_the_forward_by_their_names() -> None:
 
     drawn = torch.Generator().manual_seed(4)
     genes, clinical = torch.randn(2, 15, 4, generator=drawn)
-    wanted = _values(
+    expected_values = _values(
         _Scripted().eval(),
         {"genes": genes, "clinical": clinical},
         "integrated_gradients",
     )
-    assert not np.allclose(wanted[:, :4], wanted[:, 4:])
+    assert not np.allclose(expected_values[:, :4], expected_values[:, 4:])
     np.testing.assert_array_equal(
         _values(_Scripted().eval(), _Batch(genes, clinical), "integrated_gradients"),
-        wanted,
+        expected_values,
     )
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(OfBatch().eval(), returns="logits"),
         _Batch(genes, clinical),
         method="integrated_gradients",
         scale="raw",
     )
-    np.testing.assert_array_equal(found.values, wanted)
-    assert list(dict.fromkeys(found.modality)) == ["batch.genes", "batch.clinical"]
+    np.testing.assert_array_equal(explanation.values, expected_values)
+    assert list(dict.fromkeys(explanation.modality)) == [
+        "batch.genes",
+        "batch.clinical",
+    ]
 
 
 def test_nested_tensors_are_refused_and_the_hint_helps() -> None:
@@ -235,16 +242,18 @@ def test_a_dataclass_of_tensors_is_an_input() -> None:
         "returns": "logits",
         "progress": False,
     }
-    wanted = explain_with(
+    expected_explanation = explain_with(
         _OfFields(), {"clinical": rows.clinical, "genes": rows.genes}, **options
     )
-    assert np.abs(wanted.values).max() > 0.1
+    assert np.abs(expected_explanation.values).max() > 0.1
     for net, names in (
         (_OfRows(), ("batch.clinical", "batch.genes")),
         (_OfFields(), ("clinical", "genes")),
     ):
-        found = explain_with(
+        explanation = explain_with(
             net, rows, background=_Rows(rows.clinical, rows.genes), **options
         )  # read by names, too
-        assert found.names == names
-        np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)
+        assert explanation.names == names
+        np.testing.assert_allclose(
+            explanation.values, expected_explanation.values, atol=1e-6
+        )

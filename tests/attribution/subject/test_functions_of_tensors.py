@@ -46,8 +46,10 @@ def net():
 
 def _explained(model, X, y, method="permgrad"):
     read = model if isinstance(model, pg.Model) else pg.Model(model)
-    asked = {"n_repeats": 2} if method in ("permgrad", "permutation") else {"target": 1}
-    return pg.explain(read, X, y, method=method, **asked)
+    call_options = (
+        {"n_repeats": 2} if method in ("permgrad", "permutation") else {"target": 1}
+    )
+    return pg.explain(read, X, y, method=method, **call_options)
 
 
 @pytest.mark.parametrize(
@@ -121,15 +123,15 @@ def test_an_estimator_of_images_keeps_its_classes(photos, net):
 def test_float64_arrays_stay_what_they_are(photos):
     """What the user passes in double precision is not rounded on its way."""
     photo, _, _ = photos
-    seen = set()
+    seen_types = set()
 
     def function(rows):
-        seen.add(rows.dtype)
+        seen_types.add(rows.dtype)
         return rows.reshape(len(rows), -1)[:, :1]
 
     exact = photo.numpy().astype(np.float64) + 1e-12
     predicted = pg.Model(function).predict(exact)
-    assert seen == {np.dtype("float64")}
+    assert seen_types == {np.dtype("float64")}
     np.testing.assert_array_equal(predicted[:, 0], exact[:, 0, 0, 0])
 
 

@@ -16,7 +16,9 @@ class Net(nn.Module):
 
     def __init__(self, inside: bool) -> None:
         super().__init__()
-        self.inside, self.large, self.small = inside, nn.Linear(3, 6), nn.Linear(2, 6)
+        self.inside = inside
+        self.large = nn.Linear(3, 6)
+        self.small = nn.Linear(2, 6)
         self.head = nn.Linear(6, 2)
 
     def forward(self, large: Tensor, small: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ class Net(nn.Module):
 def explained(net: nn.Module, kind: torch.dtype, method: str) -> list[str]:
     rows = {name: torch.randn(8, width, generator=torch.Generator().manual_seed(width)).to(kind)
             for name, width in (("large", 3), ("small", 2))}  # fmt: skip
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         pg.explain(
             pg.Model(net, returns="logits"),
@@ -36,7 +38,7 @@ def explained(net: nn.Module, kind: torch.dtype, method: str) -> list[str]:
             random_state=0,
             progress=False,
         )
-    return [str(one.message) for one in told]
+    return [str(warning.message) for warning in caught_warnings]
 
 
 def net(inside: bool) -> nn.Module:

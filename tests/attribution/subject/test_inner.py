@@ -71,7 +71,7 @@ def by_hand(
 
 def test_permuting_a_layer_is_permuting_its_columns(case):
     net, inputs, y = case
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, layer="fusion"),
         inputs,
         y,
@@ -80,15 +80,17 @@ def test_permuting_a_layer_is_permuting_its_columns(case):
         random_state=5,
         progress=False,
     )
-    wanted = by_hand(net, inputs, y, 5, 3)
-    assert np.abs(wanted).max() > 1e-3
-    np.testing.assert_allclose(found.values[:, 0], wanted, rtol=1e-9, atol=1e-14)
-    assert found.modality == ("image",) * 4 + ("table",) * 3
+    expected_effects = by_hand(net, inputs, y, 5, 3)
+    assert np.abs(expected_effects).max() > 1e-3
+    np.testing.assert_allclose(
+        explanation.values[:, 0], expected_effects, rtol=1e-9, atol=1e-14
+    )
+    assert explanation.modality == ("image",) * 4 + ("table",) * 3
 
 
 def test_gradients_at_a_layer_are_those_of_the_head(case):
     net, inputs, _ = case
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, layer="fusion"),
         inputs,
         method=pg.methods.Gradient(signed=True),
@@ -99,9 +101,9 @@ def test_gradients_at_a_layer_are_those_of_the_head(case):
         .detach()
         .requires_grad_()
     )
-    (wanted,) = torch.autograd.grad(net.head(fused).sum(), fused)
+    (expected_gradients,) = torch.autograd.grad(net.head(fused).sum(), fused)
     np.testing.assert_allclose(
-        found.values[:, :, 0], wanted.numpy(), rtol=1e-9, atol=1e-14
+        explanation.values[:, :, 0], expected_gradients.numpy(), rtol=1e-9, atol=1e-14
     )
 
 
@@ -149,15 +151,16 @@ def test_whole_and_cut_networks_agree(case):
     with torch.no_grad(), subject.open():
         edited = lifted[0].flip(0)
         cut = inner.forward((edited,))
-        inner._suffix, inner.needed = None, (0, 1)
-        whole = inner.forward((edited, *subject.inputs))
-    np.testing.assert_allclose(cut.numpy(), whole.numpy(), rtol=1e-12)
+        inner._suffix = None
+        inner.needed = (0, 1)
+        full_outputs = inner.forward((edited, *subject.inputs))
+    np.testing.assert_allclose(cut.numpy(), full_outputs.numpy(), rtol=1e-12)
 
 
 def test_inputs_behind_the_layer_stay_their_rows(case):
     """At the image branch the table is still read from the row itself."""
     net, inputs, y = case
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, layer="image_branch"),
         inputs,
         y,
@@ -166,9 +169,9 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
         random_state=0,
         progress=False,
     )
-    assert found.names == tuple(f"image_branch[{k}]" for k in range(4))
-    assert set(found.modality) == {"image"}
-    whole = pg.explain(
+    assert explanation.names == tuple(f"image_branch[{k}]" for k in range(4))
+    assert set(explanation.modality) == {"image"}
+    modality_explanation = pg.explain(
         pg.Model(net, layer="image_branch"),
         inputs,
         y,
@@ -184,7 +187,7 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
     ]
     with torch.no_grad():
         base = (net(**inputs)[:, 0].numpy() - y) ** 2
-        wanted = np.mean(
+        expected_effect = np.mean(
             [
                 (
                     (net(inputs["image"][d], inputs["table"])[:, 0].numpy() - y) ** 2
@@ -193,7 +196,9 @@ def test_inputs_behind_the_layer_stay_their_rows(case):
                 for d in donors
             ]
         )
-    np.testing.assert_allclose(whole.values[0, 0], wanted, rtol=1e-9)
+    np.testing.assert_allclose(
+        modality_explanation.values[0, 0], expected_effect, rtol=1e-9
+    )
 
 
 def test_layers_that_cannot_be_explained(case):
@@ -211,7 +216,8 @@ def test_layers_that_cannot_be_explained(case):
     class Lazy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.used, self.spare = nn.Linear(3, 1), nn.Linear(3, 1)
+            self.used = nn.Linear(3, 1)
+            self.spare = nn.Linear(3, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
@@ -223,7 +229,8 @@ def test_layers_that_cannot_be_explained(case):
 
 
 def test_a_network_without_parts_has_no_layer():
-    net, rows = torch.nn.Linear(3, 1), torch.zeros(5, 3)
+    net = torch.nn.Linear(3, 1)
+    rows = torch.zeros(5, 3)
     with pytest.raises(
         pg.InputError,
         match=r"layer='zz' names .*, but Linear has no parts\. Leave layer out\.",
@@ -246,18 +253,19 @@ def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.joined, self.head = nn.Identity(), nn.Linear(3, 1)
+            self.joined = nn.Identity()
+            self.head = nn.Linear(3, 1)
 
         def forward(self, one: Tensor, other: Tensor) -> Tensor:
             return self.head(self.joined(torch.cat([one, other], dim=1)))
 
     def table(income: float, says: float) -> dict[str, Tensor]:
-        one = torch.stack(
+        input_columns = torch.stack(
             [income * (1 + torch.arange(8.0)), torch.full((8,), says)], dim=1
         )
-        return {"one": one, "other": torch.full((8, 1), says)}
+        return {"one": input_columns, "other": torch.full((8, 1), says)}
 
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Net(), layer="joined", task="regression"),
         table(rows, 1.0),
         method="permutation",
@@ -267,21 +275,22 @@ def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(
         random_state=0,
         progress=False,
     )
-    assert found.modality == ("one", "one", "other")
+    assert explanation.modality == ("one", "one", "other")
 
 
 def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
     class Same(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
+            self.layer = nn.Linear(3, 2)
+            self.head = nn.Linear(2, 1)
             self.last = None
 
         def forward(self, x: Tensor) -> Tensor:
-            seen = self.layer(x)
-            if self.last is not None and seen is not self.last:
+            layer_output = self.layer(x)
+            if self.last is not None and layer_output is not self.last:
                 raise ValueError("this is not what the layer gave")
-            return self.head(seen)
+            return self.head(layer_output)
 
     net = Same()
     net.layer.register_forward_hook(
@@ -304,11 +313,9 @@ class Bounded(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.left, self.right, self.head = (
-            nn.Linear(3, 4),
-            nn.Linear(2, 4),
-            nn.Linear(8, 1),
-        )
+        self.left = nn.Linear(3, 4)
+        self.right = nn.Linear(2, 4)
+        self.head = nn.Linear(8, 1)
         self.head.weight.data *= 20
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
@@ -326,21 +333,22 @@ class Bounded(nn.Module):
 @pytest.mark.parametrize("method", ["gradient", "shapley", "permutation"])
 def test_weights_that_the_forward_writes_are_those_it_computes_with(method, options):
     inputs = (torch.randn(20, 3), torch.randn(20, 2))
-    fresh, settled = Bounded(), Bounded()
+    fresh = Bounded()
+    settled = Bounded()
     settled(*inputs)
     assert not torch.equal(fresh.head.weight, settled.head.weight)
-    own = {
+    call_options = {
         "method": method,
         "task": "regression",
         "random_state": 0,
         "progress": False,
         **options,
     }
-    found, wanted = (
-        explain_with(net, inputs, **own).values for net in (fresh, settled)
+    fresh_values, expected_values = (
+        explain_with(net, inputs, **call_options).values for net in (fresh, settled)
     )
-    assert np.abs(wanted).max() > 1e-4
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    assert np.abs(expected_values).max() > 1e-4
+    np.testing.assert_allclose(fresh_values, expected_values, rtol=1e-4, atol=1e-6)
 
 
 class HalfConstant(nn.Module):
@@ -351,20 +359,24 @@ class HalfConstant(nn.Module):
         self.join = nn.Identity()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        ones = torch.ones(len(first), 10)
-        return self.join(torch.cat([ones, first, second], dim=1)).square().sum(dim=1)
+        constant_units = torch.ones(len(first), 10)
+        return (
+            self.join(torch.cat([constant_units, first, second], dim=1))
+            .square()
+            .sum(dim=1)
+        )
 
 
 def test_a_warning_of_constant_units_names_them():
     rows = {"first": torch.randn(30, 2), "second": torch.randn(30, 1)}
-    told = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more\. They"
-    with pytest.warns(pg.PermgradWarning, match=told):
-        found = pg.explain(
+    expected_message = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more\. They"
+    with pytest.warns(pg.PermgradWarning, match=expected_message):
+        explanation = pg.explain(
             pg.Model(HalfConstant(), layer="join"),
             rows,
             method="permutation",
             random_state=0,
             progress=False,
         )
-    assert set(found.modality) == {"constant", "first", "second"}
-    assert found.values[10:].min() > 0.1
+    assert set(explanation.modality) == {"constant", "first", "second"}
+    assert explanation.values[10:].min() > 0.1

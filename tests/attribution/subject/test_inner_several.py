@@ -19,7 +19,8 @@ class Product(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right = nn.Linear(3, 4), nn.Linear(2, 4)
+        self.left = nn.Linear(3, 4)
+        self.right = nn.Linear(2, 4)
 
     def forward(self, one: Tensor, two: Tensor, three: Tensor) -> Tensor:
         return (self.left(one) * self.right(two) * three).sum(dim=1, keepdim=True)
@@ -31,7 +32,8 @@ class Note(nn.Module):
     def __init__(self, *, untraceable: bool = False) -> None:
         super().__init__()
         self.untraceable = untraceable
-        self.words, self.encoder = nn.Embedding(20, 4), nn.Linear(4, 5)
+        self.words = nn.Embedding(20, 4)
+        self.encoder = nn.Linear(4, 5)
         self.image = nn.Sequential(
             nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
         )
@@ -66,36 +68,42 @@ def test_the_parts_of_a_product_are_halves(method, background):
     """Of ``a · b`` both get half of ``a b − a₀ b₀`` and what one more than the other moved: Shapley's values."""
     if method == "shapley" and not background:
         pytest.skip("is played against background rows")
-    net, source = seeded(Product), torch.Generator().manual_seed(2)
-    one, two, three = (
+    net = seeded(Product)
+    source = torch.Generator().manual_seed(2)
+    first_input, two, three = (
         torch.randn(ROWS, count, generator=source).double() for count in (3, 2, 4)
     )
-    other = tuple(
+    baseline_tensors = tuple(
         torch.randn(1, count, generator=source).double() for count in (3, 2, 4)
     )
-    options = {"background": other} if background else {}
+    options = {"background": baseline_tensors} if background else {}
     explanation = explain_with(
         net,
-        (one, two, three),
+        (first_input, two, three),
         method=method,
         progress=False,
         layer=["left", "right"],
         **options,
     )
     with torch.no_grad():
-        a, b = net.left(one), net.right(two)
+        a = net.left(first_input)
+        b = net.right(two)
         a0, b0 = (
-            (net.left(other[0]), net.right(other[1])) if background else (0 * a, 0 * b)
+            (net.left(baseline_tensors[0]), net.right(baseline_tensors[1]))
+            if background
+            else (0 * a, 0 * b)
         )
-        wanted = (
+        expected_values = (
             torch.cat([(a - a0) * (b + b0), (b - b0) * (a + a0)], dim=1)
             / 2
             * torch.cat([three, three], dim=1)
         )
     assert explanation.names[:1] + explanation.names[-1:] == ("left[0]", "right[3]")
     assert explanation.modality == ("one",) * 4 + ("two",) * 4
-    assert wanted.abs().max() > 0.1
-    np.testing.assert_allclose(explanation.values[..., 0], wanted.numpy(), atol=1e-12)
+    assert expected_values.abs().max() > 0.1
+    np.testing.assert_allclose(
+        explanation.values[..., 0], expected_values.numpy(), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("untraceable", [False, True])
@@ -114,12 +122,15 @@ def test_several_layers_as_captum_does(rows, untraceable):
     net.eval()
     gradients = captum.attr.LayerIntegratedGradients(net, [net.image[3], net.words])
     # Zeros at the layers, which Captum takes as what the layers give for zeros: there are no ids of a zero vector.
-    steps, sums = 2000, None
+    steps = 2000
+    sums = None
     with torch.no_grad():
-        image, words = net.image(rows["image"]), net.words(rows["ids"])
+        image = net.image(rows["image"])
+        words = net.words(rows["ids"])
     for step in range(steps):
         points = [
-            (each * ((step + 0.5) / steps)).requires_grad_() for each in (image, words)
+            (tensor * ((step + 0.5) / steps)).requires_grad_()
+            for tensor in (image, words)
         ]
         hidden = torch.tanh(net.encoder(points[1])).mean(dim=1)
         output = net.head(torch.cat([hidden, points[0], rows["table"]], dim=1))[
@@ -132,7 +143,7 @@ def test_several_layers_as_captum_does(rows, untraceable):
             else [total + slope for total, slope in zip(sums, slopes, strict=True)]
         )
     by_hand = [image * sums[0] / steps, (words * sums[1] / steps).sum(dim=2)]
-    assert min(float(each.abs().max()) for each in by_hand) > 1e-3
+    assert min(float(tensor.abs().max()) for tensor in by_hand) > 1e-3
     np.testing.assert_allclose(
         explanation.values[..., 0], torch.cat(by_hand, dim=1).numpy(), atol=1e-7
     )
@@ -148,8 +159,10 @@ def test_several_layers_as_captum_does(rows, untraceable):
     )
     baselines = tuple(tensor.expand_as(rows[name]) for name, tensor in base.items())
     # What no layer here reads keeps the row's values.
-    wanted = gradients.attribute(tuple(rows.values()), baselines, target=1, n_steps=300)
-    theirs = torch.cat([wanted[0], wanted[1].sum(dim=2)], dim=1)
+    expected_values = gradients.attribute(
+        tuple(rows.values()), baselines, target=1, n_steps=300
+    )
+    theirs = torch.cat([expected_values[0], expected_values[1].sum(dim=2)], dim=1)
     np.testing.assert_allclose(
         explanation.values[..., 0], theirs.detach().numpy(), atol=1e-6
     )
@@ -175,7 +188,8 @@ def test_several_layers_as_captum_does(rows, untraceable):
 
 
 def test_every_method_takes_several_layers(rows):
-    net, y = seeded(Note), np.arange(ROWS) % 2
+    net = seeded(Note)
+    y = np.arange(ROWS) % 2
     options = {
         "layer": ["words", "image"],
         "returns": "logits",
@@ -193,7 +207,7 @@ def test_every_method_takes_several_layers(rows):
     ):
         explanation = explain_with(net, rows, y, method=method, **options)
         units = [
-            *(f"words[{place}]" for place in range(6)),
+            *(f"words[{position}]" for position in range(6)),
             *(f"image[{unit}]" for unit in range(4)),
         ]
         assert [*explanation.names] == units

@@ -22,23 +22,29 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("way", ["inputs", "background", "baseline"])
 def test_long_numbers_of_numpy_are_doubles(way):
-    net, rows = Net(), np.random.default_rng(0).normal(size=(6, 3))
-    asked = {"method": "integrated_gradients", "returns": "logits", "progress": False}
-    found, wanted = (
+    net = Net()
+    rows = np.random.default_rng(0).normal(size=(6, 3))
+    call_options = {
+        "method": "integrated_gradients",
+        "returns": "logits",
+        "progress": False,
+    }
+    explanation, expected_explanation = (
         explain_with(
             net,
-            one if way == "inputs" else rows,
-            **asked,
-            **{} if way == "inputs" else {way: one[:2]},
+            array if way == "inputs" else rows,
+            **call_options,
+            **{} if way == "inputs" else {way: array[:2]},
         )
-        for one in (rows.astype(np.longdouble), rows)
+        for array in (rows.astype(np.longdouble), rows)
     )
-    np.testing.assert_array_equal(found.values, wanted.values)
+    np.testing.assert_array_equal(explanation.values, expected_explanation.values)
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1])
 def test_quantised_inputs_are_told_what_works(axis):
-    net, rows = Net(), torch.linspace(-1, 1, 12).reshape(4, 3)
+    net = Net()
+    rows = torch.linspace(-1, 1, 12).reshape(4, 3)
     quantised = torch.quantize_per_tensor(rows, 0.1, 0, torch.qint8)
     if axis is not None:
         size = rows.shape[axis]

@@ -25,7 +25,8 @@ def case():
 
 def test_the_divergence_is_the_share_of_changed_labels(case):
     model, X = case
-    before, shares = model.predict(X), []
+    before = model.predict(X)
+    shares = []
     assert set(before) == {"ill", "well"}
     for name in X.columns:
         changed = []
@@ -35,23 +36,25 @@ def test_the_divergence_is_the_share_of_changed_labels(case):
             changed.append((model.predict(edited) != before).mean())
         shares.append(np.mean(changed))
     assert shares[0] > 0.2
-    found = pg.explain(model, X, method="permutation", n_repeats=4, **QUIET)
-    np.testing.assert_allclose(found.values[:, 0], shares, atol=1e-12)
-    assert found.meta["unit"] == "share of changed labels"
+    explanation = pg.explain(model, X, method="permutation", n_repeats=4, **QUIET)
+    np.testing.assert_allclose(explanation.values[:, 0], shares, atol=1e-12)
+    assert explanation.meta["unit"] == "share of changed labels"
 
 
 def test_shapley_values_add_up_to_the_labels(case):
     model, X = case
-    some = pg.explain(model, X.iloc[:4], method="shapley", background=X, **QUIET)
-    assert some.meta["unit"] == "probability"
+    shapley_explanation = pg.explain(
+        model, X.iloc[:4], method="shapley", background=X, **QUIET
+    )
+    assert shapley_explanation.meta["unit"] == "probability"
     ill = (model.predict(X) == "ill").astype(float)
     np.testing.assert_allclose(
-        some.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9
+        shapley_explanation.values[..., 0].sum(axis=1), ill[:4] - ill.mean(), atol=1e-9
     )
     every = pg.explain(
         model, X, method=pg.methods.Shapley(references=ROWS), scope="global", **QUIET
     )
     # The label of a donor differs from that of the row.
-    wanted = np.mean(ill[:, None] != ill[None])
-    assert every.values[:, 0].sum() == pytest.approx(wanted, abs=0.02)
+    expected_share = np.mean(ill[:, None] != ill[None])
+    assert every.values[:, 0].sum() == pytest.approx(expected_share, abs=0.02)
     assert every.meta["unit"] == "share of changed labels"

@@ -27,7 +27,8 @@ class Net(nn.Module):
     def __init__(self, before: Callable[[Net, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.layer, self.before = nn.Linear(3, 2), before
+        self.layer = nn.Linear(3, 2)
+        self.before = before
         self.register_buffer("largest", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(3))
         self.seen: list[int] = []
@@ -64,10 +65,17 @@ WRITTEN = {averaging: "mean", shrinking: "layer.weight", listing: "seen"}
 
 
 def explain(net: nn.Module, method: str, **options: Any) -> pg.Explanation:
-    given = {"returns": "logits", "random_state": 0, "progress": False, **options}
+    call_options = {
+        "returns": "logits",
+        "random_state": 0,
+        "progress": False,
+        **options,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(net, ROWS, torch.arange(30) % 2, method=method, **given)
+        return explain_with(
+            net, ROWS, torch.arange(30) % 2, method=method, **call_options
+        )
 
 
 @pytest.mark.parametrize("before", WRITTEN)
@@ -80,7 +88,9 @@ def test_what_calls_write_into_is_named(before, method):
         match=f"must not change later ones.*it writes into .*'{WRITTEN[before]}'",
     ):
         explain(net, method)
-    assert all(torch.equal(one, state[name]) for name, one in net.state_dict().items())
+    assert all(
+        torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 4])
@@ -152,7 +162,8 @@ def once_as_an_attribute(net: Net, x: Tensor) -> Tensor:
 
 def carrying(net: Net, x: Tensor) -> Tensor:
     """A state that is handed on to the next batch."""
-    before, net.state = getattr(net, "state", torch.zeros(3)), x.detach().mean(0)
+    before = getattr(net, "state", torch.zeros(3))
+    net.state = x.detach().mean(0)
     return x + before
 
 
@@ -165,10 +176,12 @@ def test_what_the_first_call_sets_is_told_to_be_set_before(before, method):
     ):
         explain(net, method)
     with torch.no_grad():
-        wanted = copy.deepcopy(net)(ROWS)
-        assert torch.equal(net(ROWS), wanted), "a refusal leaves nothing behind"
-        assert torch.equal(net(ROWS[3:9]), wanted[3:9]) or torch.allclose(
-            net(ROWS[3:9]), wanted[3:9], atol=1e-6
+        expected_outputs = copy.deepcopy(net)(ROWS)
+        assert torch.equal(net(ROWS), expected_outputs), (
+            "a refusal leaves nothing behind"
+        )
+        assert torch.equal(net(ROWS[3:9]), expected_outputs[3:9]) or torch.allclose(
+            net(ROWS[3:9]), expected_outputs[3:9], atol=1e-6
         )
     assert explain(net, method).values.any()
 

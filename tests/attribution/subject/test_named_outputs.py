@@ -28,22 +28,24 @@ def case():
 
 def test_names_are_those_of_numbers_where_y_holds_numbers(case):
     net, X, y = case
-    asked = {"class_names": NAMES, "task": "regression", **QUIET}
-    assert explain_with(net, X[:2], method="gradient", **asked).outputs == (
+    call_options = {"class_names": NAMES, "task": "regression", **QUIET}
+    assert explain_with(net, X[:2], method="gradient", **call_options).outputs == (
         "price",
         "rent",
         "2",
     )
-    wanted = explain_with(net, X, y, target="rent", **asked)
+    expected_explanation = explain_with(net, X, y, target="rent", **call_options)
     for model in (
         net,
         lambda rows: net(torch.tensor(rows.to_numpy())).detach().numpy(),
     ):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(model, class_names=NAMES), X, y, target="rent", **QUIET
         )
-        assert found.meta["loss"] == "squared_error"
-        np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
+        assert explanation.meta["loss"] == "squared_error"
+        np.testing.assert_allclose(
+            explanation.values, expected_explanation.values, atol=1e-9
+        )
 
 
 def test_too_few_names_are_refused(case):

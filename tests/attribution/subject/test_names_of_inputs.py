@@ -18,7 +18,8 @@ class _Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.second = nn.Linear(3, 2), nn.Linear(3, 2)
+        self.first = nn.Linear(3, 2)
+        self.second = nn.Linear(3, 2)
 
     def forward(self, genes: Tensor, Lab: Tensor, age: Tensor | None = None) -> Tensor:
         return (
@@ -43,21 +44,24 @@ def _found(
         "progress": False,
         **options,
     }
-    found = explain_with(net or _Net().eval(), rows, **options)
-    return {name: found.values[:, place] for place, name in enumerate(found.names)}
+    explanation = explain_with(net or _Net().eval(), rows, **options)
+    return {
+        name: explanation.values[:, feature_index]
+        for feature_index, name in enumerate(explanation.names)
+    }
 
 
 def test_keys_in_other_capitals_are_matched_by_name() -> None:
     genes, lab = _tensors()
-    wanted = _found({"genes": genes, "Lab": lab})
-    assert not np.allclose(wanted["genes"], wanted["Lab"])
+    expected_values = _found({"genes": genes, "Lab": lab})
+    assert not np.allclose(expected_values["genes"], expected_values["Lab"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = _found(
             {"LAB": lab, "Genes": genes}, background={"Genes": genes, "LAB": lab}
         )
-    np.testing.assert_array_equal(got["LAB"], wanted["Lab"])
-    np.testing.assert_array_equal(got["Genes"], wanted["genes"])
+    np.testing.assert_array_equal(got["LAB"], expected_values["Lab"])
+    np.testing.assert_array_equal(got["Genes"], expected_values["genes"])
 
 
 class _ByPlace(_Net):
@@ -79,10 +83,10 @@ def test_keys_name_what_a_forward_takes_by_place_only(
     make: Callable[[], nn.Module],
 ) -> None:
     genes, lab = _tensors()
-    wanted = _found({"genes": genes, "Lab": lab})
+    expected_values = _found({"genes": genes, "Lab": lab})
     for rows in ({"genes": genes, "Lab": lab}, {"Lab": lab, "genes": genes}):
         got = _found(rows, net=make())
-        for name, values in wanted.items():
+        for name, values in expected_values.items():
             np.testing.assert_allclose(got[name], values, rtol=0, atol=1e-6)
 
 
@@ -110,12 +114,12 @@ def test_keys_that_would_be_swapped_are_refused(keys: tuple[str, str]) -> None:
 
 def test_keys_that_name_no_parameter_are_passed_in_order_with_a_warning() -> None:
     genes, lab = _tensors()
-    wanted = _found({"genes": genes, "Lab": lab})
+    expected_values = _found({"genes": genes, "Lab": lab})
     with pytest.warns(
         pg.PermgradWarning, match="passed in order: scan as genes, blood as Lab"
     ):
         got = _found({"scan": genes, "blood": lab})
-    np.testing.assert_array_equal(got["scan"], wanted["genes"])
+    np.testing.assert_array_equal(got["scan"], expected_values["genes"])
 
     class Wider(_Net):
         def forward(self, genes: Tensor, Lab: Tensor) -> Tensor:  # type: ignore[override]

@@ -13,7 +13,8 @@ from permgrad.attribution.subject.network import bytes_per_row
 
 #: Numbers that a row becomes inside: 1 MB of float32.
 NUMBERS = 2**18
-FEW, MANY = 8, 64
+FEW = 8
+MANY = 64
 
 
 class Wide(nn.Module):
@@ -21,7 +22,9 @@ class Wide(nn.Module):
 
     def __init__(self, numbers: int) -> None:
         super().__init__()
-        self.entry, self.after, self.numbers = nn.Linear(5, 3), nn.Identity(), numbers
+        self.entry = nn.Linear(5, 3)
+        self.after = nn.Identity()
+        self.numbers = numbers
         self.most = 0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,9 +39,12 @@ class Wide(nn.Module):
 
 def explain(numbers: int, **options: object) -> tuple[pg.Explanation, int]:
     torch.manual_seed(0)
-    net, rows = Wide(numbers), torch.randn(12, 5, dtype=torch.float64)
-    found = explain_with(net.double(), rows, random_state=0, progress=False, **options)
-    return found, net.most
+    net = Wide(numbers)
+    rows = torch.randn(12, 5, dtype=torch.float64)
+    explanation = explain_with(
+        net.double(), rows, random_state=0, progress=False, **options
+    )
+    return explanation, net.most
 
 
 @pytest.mark.parametrize(
@@ -53,16 +59,18 @@ def explain(numbers: int, **options: object) -> tuple[pg.Explanation, int]:
 )
 @pytest.mark.slow
 def test_rows_at_once_are_bounded_by_what_the_network_computes(options):
-    found, most = explain(NUMBERS, **options)
-    small, many = explain(64, **options)
-    assert many >= 12, "a network of small activations takes all rows at once"
+    explanation, most = explain(NUMBERS, **options)
+    small, largest_batch = explain(64, **options)
+    assert largest_batch >= 12, "a network of small activations takes all rows at once"
     assert np.abs(small.values).max() > 0.01
     assert most <= FEW // 2, (
         "a row of float64 takes 2 MB, so that 8 MB are four of them"
     )
-    whole, said = explain(NUMBERS, **options, batch_size=12)
-    assert said <= 12
-    np.testing.assert_allclose(found.values, whole.values, rtol=1e-9, atol=1e-12)
+    full_explanation, full_batch = explain(NUMBERS, **options, batch_size=12)
+    assert full_batch <= 12
+    np.testing.assert_allclose(
+        explanation.values, full_explanation.values, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_weights_and_what_is_only_looked_at_do_not_count():

@@ -37,7 +37,8 @@ class Two(nn.Module):
         )
 
 
-IMAGE, TABLE = torch.randn(ROWS, 1, 6, 6), torch.randn(ROWS, 4)
+IMAGE = torch.randn(ROWS, 1, 6, 6)
+TABLE = torch.randn(ROWS, 4)
 
 
 def explain(
@@ -61,8 +62,8 @@ def explain(
 
 
 def test_keys_are_matched_in_any_order():
-    one = explain(Two(), {"table": TABLE, "image": IMAGE})
-    assert set(one.modality) == {"table", "image"}
+    explanation = explain(Two(), {"table": TABLE, "image": IMAGE})
+    assert set(explanation.modality) == {"table", "image"}
 
 
 def test_keys_that_match_nothing_are_passed_in_order():
@@ -96,7 +97,8 @@ class Pair(nn.Module):
 def test_lists_in_a_tuple_of_inputs_are_read_as_lists_in_a_dict(kind, nested):
     net, (first, second) = Pair(), (TABLE[:, :1], TABLE[:, 1:])
     if kind is np.ndarray:
-        first, second = first.numpy(), second.numpy()
+        first = first.numpy()
+        second = second.numpy()
     named = explain(net, {"pair": [first, second]})
     placed = explain(net, (nested([first, second]),))
     assert (
@@ -134,8 +136,8 @@ def test_numpy_and_pandas_get_the_networks_precision():
     frame = pd.DataFrame(
         TABLE.double().numpy(), columns=["age", "dose", "weight", "height"]
     )
-    found = explain(Two(), {"image": IMAGE.double().numpy(), "table": frame})
-    assert found.names[-4:] == ("age", "dose", "weight", "height")
+    explanation = explain(Two(), {"image": IMAGE.double().numpy(), "table": frame})
+    assert explanation.names[-4:] == ("age", "dose", "weight", "height")
     twin = explain(Two().double(), {"image": IMAGE, "table": TABLE})
     assert np.isfinite(twin.values[:, 0]).all()
 
@@ -153,7 +155,8 @@ class CodesAndCounts(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.dense = nn.Embedding(9, 2), nn.Linear(3, 2)
+        self.table = nn.Embedding(9, 2)
+        self.dense = nn.Linear(3, 2)
 
     def forward(self, codes: Tensor, counts: Tensor) -> Tensor:
         return self.table(codes).mean(dim=1) + self.dense(counts)
@@ -165,14 +168,14 @@ def test_codes_and_counts_are_told_apart_by_what_the_network_takes(kind):
         np.random.default_rng(seed).integers(0, 9, (ROWS, 3)) for seed in (0, 1)
     )
     net = CodesAndCounts()
-    found = explain(
+    explanation = explain(
         net,
         {"codes": codes.astype(kind), "counts": counts},
         task="regression",
         scope="local",
     )
     expected = net(torch.as_tensor(codes), torch.as_tensor(counts).float()).detach()
-    np.testing.assert_allclose(found.predictions, expected, rtol=1e-6)
+    np.testing.assert_allclose(explanation.predictions, expected, rtol=1e-6)
     looked_up = nn.Sequential(net.table, nn.Flatten())
     alone = explain(
         looked_up, codes[:, :1].astype(kind), task="regression", scope="local"
@@ -258,8 +261,8 @@ def test_a_forward_that_takes_any_keyword_gets_them():
         def forward(self, **parts: Tensor) -> Tensor:
             return parts["one"].sum(dim=1) - parts["two"].sum(dim=1)
 
-    found = explain(Named(), {"two": TABLE, "one": 2 * TABLE}, method="gradient")
-    assert set(found.modality) == {"one", "two"}
+    explanation = explain(Named(), {"two": TABLE, "one": 2 * TABLE}, method="gradient")
+    assert set(explanation.modality) == {"one", "two"}
     with pytest.raises(pg.InputError, match=r"does not accept the inputs: .*KeyError"):
         explain(Named(), {"one": TABLE})
 
@@ -280,10 +283,14 @@ def test_nested_inputs_are_named_by_their_place():
                 first[0].sum(dim=1) + 2 * first[1].sum(dim=1) - second["own"].sum(dim=1)
             )
 
-    found = explain(
+    explanation = explain(
         Nested(), {"first": [TABLE, 2 * TABLE], "second": {"own": 3 * TABLE}}
     )
-    assert list(dict.fromkeys(found.modality)) == ["first[0]", "first[1]", "second.own"]
+    assert list(dict.fromkeys(explanation.modality)) == [
+        "first[0]",
+        "first[1]",
+        "second.own",
+    ]
     flat = {"first[0]": TABLE, "second": {"own": TABLE}, "first": [TABLE, TABLE]}
     with pytest.raises(
         pg.InputError, match=r"Two inputs have the name 'first\[0\]'\. Pass a dict"
@@ -294,12 +301,15 @@ def test_nested_inputs_are_named_by_their_place():
 def test_series_and_unsigned_numbers():
     series = pd.Series(np.arange(ROWS) % 5, dtype="uint16")
     net = Fixed(lambda x: x.reshape(len(x), -1).double().sum(dim=1) ** 2)
-    found, plain = (
-        explain(net, own)
-        for own in (series, torch.as_tensor(series.to_numpy().astype(np.int64)))
+    explanation, plain = (
+        explain(net, column_values)
+        for column_values in (
+            series,
+            torch.as_tensor(series.to_numpy().astype(np.int64)),
+        )
     )
     assert np.abs(plain.values).max() > 1
-    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(explanation.values, plain.values)
 
 
 def test_the_same_column_in_two_tables():
@@ -308,8 +318,10 @@ def test_the_same_column_in_two_tables():
             return first.sum(dim=1) + second.sum(dim=1)
 
     frame = pd.DataFrame(TABLE.numpy(), columns=["age", "b", "c", "d"])
-    found = explain(Sum(), {"first": frame, "second": frame.rename(columns={"b": "e"})})
-    assert found.names == (
+    explanation = explain(
+        Sum(), {"first": frame, "second": frame.rename(columns={"b": "e"})}
+    )
+    assert explanation.names == (
         "first.age",
         "b",
         "first.c",
@@ -335,8 +347,8 @@ class Fixed(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
-def form(function: object, y: object = None, **said: object) -> OutputForm:
-    return NetworkSubject(Fixed(function), TABLE, y, **said).outputs  # type: ignore[arg-type]
+def form(function: object, y: object = None, **declared: object) -> OutputForm:
+    return NetworkSubject(Fixed(function), TABLE, y, **declared).outputs  # type: ignore[arg-type]
 
 
 CLASSES = np.arange(ROWS) % 2
@@ -404,8 +416,13 @@ class Named(NamedTuple):
     ],
 )
 def test_what_outputs_are(function, y, task, kind, names):
-    found = form(function, y)
-    assert (found.task, found.kind, found.output_names, found.inferred) == (
+    output_form = form(function, y)
+    assert (
+        output_form.task,
+        output_form.kind,
+        output_form.output_names,
+        output_form.inferred,
+    ) == (
         task,
         kind,
         names,
@@ -471,29 +488,29 @@ def test_outputs_that_cannot_be_explained(function, said, message):
 
 
 def test_one_number_per_row_may_keep_further_dimensions():
-    found = explain(Fixed(lambda x: x[:, :1, None]), TABLE)
+    explanation = explain(Fixed(lambda x: x[:, :1, None]), TABLE)
     flat = explain(Fixed(lambda x: x[:, 0]), TABLE)
     assert np.abs(flat.values).max() > 0.1
-    np.testing.assert_array_equal(found.values, flat.values)
+    np.testing.assert_array_equal(explanation.values, flat.values)
 
 
 def test_an_output_that_has_no_row_for_each_is_passed_over():
-    found = explain(
+    explanation = explain(
         Fixed(lambda x: {"logits": torch.ones(7, 2), "hidden": x[:, :3]}), TABLE
     )
-    assert found.meta["head"] == "hidden"
+    assert explanation.meta["head"] == "hidden"
 
 
 def test_one_of_several_outputs_is_named_unless_its_name_says_it():
-    both = Fixed(lambda x: (x, 10 * x[:, :2]))
+    several_outputs = Fixed(lambda x: (x, 10 * x[:, :2]))
     with pytest.warns(
         pg.PermgradWarning,
         match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose it or 1\.",
     ):
-        explain(both, TABLE)
+        explain(several_outputs, TABLE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert explain(both, TABLE, head=1).meta["head"] == 1
+        assert explain(several_outputs, TABLE, head=1).meta["head"] == 1
         explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
 
 
@@ -506,12 +523,12 @@ def test_outputs_inside_others_are_found_by_their_names():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = explain(nested, TABLE)
-        assert found.meta["head"] == "main.logits"
+        explanation = explain(nested, TABLE)
+        assert explanation.meta["head"] == "main.logits"
         assert explain(nested, TABLE, head="state.1.0").meta["task"] == "regression"
     plain = explain(Fixed(lambda x: x[:, :3]), TABLE, returns="logits")
     assert np.nanmax(np.abs(plain.values)) > 0.1
-    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(explanation.values, plain.values)
     with pytest.raises(pg.InputError, match=r"Did you mean 'main\.logits'"):
         explain(nested, TABLE, head="logits")
 
@@ -535,7 +552,7 @@ def test_two_values_that_are_taken_for_numbers_are_named():
 
 def test_targets_that_do_not_fit():
     net = Fixed(lambda x: x[:, :3])
-    for y, said, message in (
+    for y, declared, message in (
         (
             TABLE[:, :2].numpy(),
             {"task": "regression"},
@@ -563,7 +580,7 @@ def test_targets_that_do_not_fit():
         ),
     ):
         with pytest.raises(pg.InputError, match=message):
-            explain(net, TABLE, y, **said)
+            explain(net, TABLE, y, **declared)
     with pytest.raises(
         pg.InputError,
         match=r"class numbers from 0 to 2 or class names \(0, 1, 2\), got 3",
@@ -713,9 +730,9 @@ def test_inputs_that_are_none():
 
 
 def test_one_hot_targets_are_classes():
-    found = explain(nn.Linear(4, 3), TABLE, np.eye(3)[np.arange(ROWS) % 3])
+    explanation = explain(nn.Linear(4, 3), TABLE, np.eye(3)[np.arange(ROWS) % 3])
     twin = explain(nn.Linear(4, 3), TABLE, np.arange(ROWS) % 3)
-    assert found.outputs == twin.outputs == ("all", "0", "1", "2")
+    assert explanation.outputs == twin.outputs == ("all", "0", "1", "2")
 
 
 def test_what_only_estimators_can_do_is_said():
@@ -768,11 +785,11 @@ def test_blending_and_sums_are_their_definitions(data):
     replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
     subject = Subject()
     subject.outputs = OutputForm("regression", "values", 1, (), ("all",))
-    subject.device, subject.predict = (
-        torch.device("cpu"),
-        lambda inputs: torch.cat([row.reshape(len(row), -1) for row in inputs], 1),
+    subject.device = torch.device("cpu")
+    subject.predict = lambda inputs: torch.cat(
+        [row.reshape(len(row), -1) for row in inputs], 1
     )
-    asked: Any = SimpleNamespace(
+    request: Any = SimpleNamespace(
         subject=subject,
         inputs=rows,
         donors=donors,
@@ -781,7 +798,8 @@ def test_blending_and_sums_are_their_definitions(data):
         count=3,
         options={},
     )
-    game, every = Blend(asked), np.arange(3)
+    game = Blend(request)
+    every = np.arange(3)
     outputs = game.predict(every, every, replaced)
     for row in range(3):
         assert torch.equal(
@@ -790,22 +808,27 @@ def test_blending_and_sums_are_their_definitions(data):
     assert torch.equal(
         game.grid(every, every[:, None], ~replaced[:, None].numpy())[:, 0, 0], outputs
     )
-    sizes = [own[0].numel() for own in rows]
+    sizes = [tensor[0].numel() for tensor in rows]
     blended = [
-        part.reshape(own.shape)
-        for part, own in zip(outputs.split(sizes, dim=1), rows, strict=True)
+        output_part.reshape(tensor.shape)
+        for output_part, tensor in zip(outputs.split(sizes, dim=1), rows, strict=True)
     ]
     sums = np.zeros((3, players))
-    for own, other, mixed, owner in zip(rows, donors, blended, segments, strict=True):
+    for row_tensor, donor_tensor, mixed, owner in zip(
+        rows, donors, blended, segments, strict=True
+    ):
         for row in range(3):
-            for place in np.ndindex(*owner.shape):
-                player = int(owner[place])
-                taken = player >= 0 and bool(replaced[row, player])
-                assert mixed[(row, *place)] == (other if taken else own)[(row, *place)]
+            for position in np.ndindex(*owner.shape):
+                player = int(owner[position])
+                is_replaced = player >= 0 and bool(replaced[row, player])
+                assert (
+                    mixed[(row, *position)]
+                    == (donor_tensor if is_replaced else row_tensor)[(row, *position)]
+                )
                 if player >= 0:
-                    sums[row, player] += float(own[(row, *place)])
+                    sums[row, player] += float(row_tensor[(row, *position)])
     np.testing.assert_allclose(space.sums(rows).numpy(), sums, atol=1e-12)
-    owned = torch.cat([own.reshape(-1) for own in segments])
+    owned = torch.cat([segment_map.reshape(-1) for segment_map in segments])
     assert space.sizes().tolist() == [
         int((owned == player).sum()) for player in range(players)
     ]
@@ -842,18 +865,22 @@ def test_levels_are_one_tree():
 
 
 def test_each_input_by_its_own_method():
-    net, inputs = Two(), {"image": IMAGE, "table": TABLE}
-    own = {"image": "permutation", "table": pg.methods.Ablation(baseline="zeros")}
-    given = {
+    net = Two()
+    inputs = {"image": IMAGE, "table": TABLE}
+    method_by_input = {
+        "image": "permutation",
+        "table": pg.methods.Ablation(baseline="zeros"),
+    }
+    call_options = {
         "segments": ("grid", 2),
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
     }
-    found = explain_with(net, inputs, method=own, **given)
-    assert found.method == "mixed"
-    assert found.meta["methods"] == {"image": "permutation", "table": "ablation"}
-    assert set(found.meta["units"]) == {"image", "table"}
+    explanation = explain_with(net, inputs, method=method_by_input, **call_options)
+    assert explanation.method == "mixed"
+    assert explanation.meta["methods"] == {"image": "permutation", "table": "ablation"}
+    assert set(explanation.meta["units"]) == {"image", "table"}
     alone = pg.explain(
         net,
         inputs,
@@ -862,16 +889,18 @@ def test_each_input_by_its_own_method():
         random_state=0,
         progress=False,
     )
-    places = [found.names.index(f"table[{k}]") for k in range(4)]
+    feature_indices = [explanation.names.index(f"table[{k}]") for k in range(4)]
     np.testing.assert_allclose(
-        found.values[:, places],
+        explanation.values[:, feature_indices],
         alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]],
     )
     for modality in ("image", "table"):
-        mine = [own == modality for own in found.modality]
-        np.testing.assert_allclose(found.parts["share"][:, mine].sum(axis=1), 1)
+        mine = [
+            feature_modality == modality for feature_modality in explanation.modality
+        ]
+        np.testing.assert_allclose(explanation.parts["share"][:, mine].sum(axis=1), 1)
     with pytest.raises(pg.InputError, match="a different method"):
-        found.by_modality()
+        explanation.by_modality()
     for method, message in (
         ({}, "empty dict"),
         ({"imag": "permutation"}, "Did you mean 'image'"),
@@ -884,12 +913,16 @@ def test_each_input_by_its_own_method():
 
 
 def test_saved_and_loaded(tmp_path):
-    found = explain(Two(), {"image": IMAGE, "table": TABLE}, CLASSES, method="permgrad")
-    found.save(tmp_path / "why")
+    explanation = explain(
+        Two(), {"image": IMAGE, "table": TABLE}, CLASSES, method="permgrad"
+    )
+    explanation.save(tmp_path / "why")
     again = pg.Explanation.load(tmp_path / "why")
-    pd.testing.assert_frame_equal(again.to_frame(), found.to_frame(), check_dtype=False)
-    assert again.branches == found.branches
-    assert set(again.maps) == set(found.maps)
+    pd.testing.assert_frame_equal(
+        again.to_frame(), explanation.to_frame(), check_dtype=False
+    )
+    assert again.branches == explanation.branches
+    assert set(again.maps) == set(explanation.maps)
 
 
 # ---- what a stranger tried -------------------------------------------------------------------------------------------
@@ -906,19 +939,15 @@ def test_several_labels_at_once_are_refused():
 def test_target_picks_among_several_numbers():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, y = (
-            nn.Linear(4, 3),
-            pd.DataFrame(torch.randn(ROWS, 3).numpy(), columns=["u", "v", "w"]),
-        )
-    one = explain(net, TABLE, y, target="v")
+        net = nn.Linear(4, 3)
+        y = pd.DataFrame(torch.randn(ROWS, 3).numpy(), columns=["u", "v", "w"])
+    explanation = explain(net, TABLE, y, target="v")
     alone = explain(nn.Sequential(net, Fixed(lambda x: x[:, 1])), TABLE, y["v"])
-    np.testing.assert_allclose(one.values, alone.values, rtol=1e-5, atol=1e-8)
-    assert not np.allclose(one.values, explain(net, TABLE, y).values)
+    np.testing.assert_allclose(explanation.values, alone.values, rtol=1e-5, atol=1e-8)
+    assert not np.allclose(explanation.values, explain(net, TABLE, y).values)
     picked = nn.Sequential(net, Fixed(lambda x: x[:, 1]))
-    scores, score = (
-        explain(net, TABLE, y, scoring="r2", target="v"),
-        explain(picked, TABLE, y["v"], scoring="r2"),
-    )
+    scores = explain(net, TABLE, y, scoring="r2", target="v")
+    score = explain(picked, TABLE, y["v"], scoring="r2")
     np.testing.assert_allclose(scores.values, score.values, rtol=1e-5, atol=1e-6)
 
 
@@ -934,10 +963,8 @@ def test_a_background_of_nonsense_is_refused(method):
 
 
 def test_a_background_that_the_network_does_not_take():
-    net, codes = (
-        nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2)),
-        np.ones((ROWS, 2), dtype=np.int64),
-    )
+    net = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2))
+    codes = np.ones((ROWS, 2), dtype=np.int64)
     with pytest.raises(
         pg.InputError, match="failed on the background rows: it raised IndexError"
     ):
@@ -963,13 +990,13 @@ def test_channels_are_found_where_they_are():
         ((10, 12, 3), "x[9,11]"),
     ):
         net = Fixed(lambda x: x.flatten(1).sum(dim=1))
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(net, segments="pixels"),
             torch.randn(5, *shape),
             method="gradient",
             progress=False,
         )
-        assert found.names[-1] == last, shape
+        assert explanation.names[-1] == last, shape
 
 
 @pytest.mark.parametrize(
@@ -1010,11 +1037,11 @@ def test_inputs_of_other_kinds():
 
 
 def test_what_was_inferred_is_told():
-    found = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
+    explanation = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
     assert (
-        found.meta["head"],
-        found.meta["returns"],
-        found.meta["output_inferred"],
+        explanation.meta["head"],
+        explanation.meta["returns"],
+        explanation.meta["output_inferred"],
     ) == ("logits", "logits", True)
 
 
@@ -1056,7 +1083,8 @@ def test_players_of_one_name_are_refused():
 
 
 def test_inputs_without_columns_or_pixels_are_one_player():
-    numbers, stack = torch.arange(float(ROWS)), torch.randn(ROWS, 2, 3, 4, 5)
+    numbers = torch.arange(float(ROWS))
+    stack = torch.randn(ROWS, 2, 3, 4, 5)
     space = build_space(("number", "stack"), (numbers, stack), (None, None), None)
     assert space.names == ("number", "stack")
     np.testing.assert_allclose(
@@ -1070,13 +1098,14 @@ def test_inputs_without_columns_or_pixels_are_one_player():
 
 def test_superpixels_do_not_depend_on_where_the_channels_stand():
     first = torch.randn(ROWS, 3, 8, 8)
-    (one,), (other,) = (
-        build_space(("image",), (own,), (None,), ("superpixels", 6)).segments
-        for own in (first, first.permute(0, 2, 3, 1).contiguous())
+    (first_segments,), (last_segments,) = (
+        build_space(("image",), (images,), (None,), ("superpixels", 6)).segments
+        for images in (first, first.permute(0, 2, 3, 1).contiguous())
     )
-    assert len(one.unique()) > 2
+    assert len(first_segments.unique()) > 2
     assert torch.equal(
-        one[0] if one.ndim == 3 else one, other[..., 0] if other.ndim == 3 else other
+        first_segments[0] if first_segments.ndim == 3 else first_segments,
+        last_segments[..., 0] if last_segments.ndim == 3 else last_segments,
     )
 
 
@@ -1087,9 +1116,9 @@ def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
         "neither is the most frequent one"
     )
     for summarise in (mean_row, typical_row):
-        found = summarise(rows)
-        assert found.dtype == kind
-        assert found.tolist() == [[0, 1]]
+        summary_row = summarise(rows)
+        assert summary_row.dtype == kind
+        assert summary_row.tolist() == [[0, 1]]
 
 
 def test_ablation_sets_one_value():
@@ -1102,9 +1131,9 @@ def test_ablation_sets_one_value():
 def test_values_that_do_not_add_up_are_not_stacked():
     net = nn.Linear(4, 2)
     for method in ("gradient", "lime", "permutation"):
-        found = explain(net, TABLE, method=method, scope="local")
+        explanation = explain(net, TABLE, method=method, scope="local")
         with pytest.raises(pg.InputError, match="waterfall needs values that add up"):
-            found.plot.waterfall()
+            explanation.plot.waterfall()
     mixed = pg.explain(
         Two(),
         (IMAGE, TABLE),

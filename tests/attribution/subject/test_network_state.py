@@ -40,7 +40,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def test_cudnn_is_off_where_its_recurrent_layers_would_refuse_gradients(
     device, layer, off
 ):
-    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.enabled
+    cudnn = torch.backends.cudnn
+    before = torch.backends.cudnn.enabled
     subject = SimpleNamespace(device=torch.device(device), module=layer)
     try:
         for setting in (True, False):
@@ -75,36 +76,41 @@ class Counting(nn.Module):
 )
 def test_numbers_that_a_forward_wrote_are_as_before(written):
     net = Counting()
-    before, place = net.numbers.clone(), net.numbers.data_ptr()
+    before = net.numbers.clone()
+    address = net.numbers.data_ptr()
     with undisturbed(net):
         net.numbers.copy_(torch.tensor(written))
     torch.testing.assert_close(net.numbers, before, rtol=0, atol=0, equal_nan=True)
-    assert net.numbers.data_ptr() == place
+    assert net.numbers.data_ptr() == address
 
 
 def test_what_nobody_wrote_is_not_written_again():
     """A write would raise the version of a tensor that a graph of the user's may have saved; NaN is no change."""
     net = Counting()
     versions = {
-        name: own._version for name, own in net.state_dict(keep_vars=True).items()
+        name: tensor._version for name, tensor in net.state_dict(keep_vars=True).items()
     }
     with undisturbed(net):
         net.whole += 1
-    after = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
+    after = {
+        name: tensor._version for name, tensor in net.state_dict(keep_vars=True).items()
+    }
     assert torch.equal(net.whole, torch.arange(3))
     assert {name for name in after if after[name] != versions[name]} == {"whole"}
 
 
 def test_nan_is_the_same_as_nan():
-    one = torch.tensor([1.0, torch.nan])
-    assert state.same_numbers(one, one.clone())
-    assert not state.same_numbers(one, torch.tensor([1.0, 2.0]))
-    assert not state.same_numbers(one, torch.tensor([2.0, torch.nan]))
+    numbers = torch.tensor([1.0, torch.nan])
+    assert state.same_numbers(numbers, numbers.clone())
+    assert not state.same_numbers(numbers, torch.tensor([1.0, 2.0]))
+    assert not state.same_numbers(numbers, torch.tensor([2.0, torch.nan]))
 
 
 def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     net = Counting()
-    numbers, weight, data = net.numbers, net.layer.weight, net.layer.weight.data_ptr()
+    numbers = net.numbers
+    weight = net.layer.weight
+    data = net.layer.weight.data_ptr()
     copied = weight.detach().clone()
     with undisturbed(net):
         net.numbers = torch.zeros(4)
@@ -123,24 +129,26 @@ def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
 
 @pytest.mark.parametrize("fails", [None, KeyboardInterrupt])
 def test_hooks_and_parts_are_those_from_before(fails):
-    net, heard = Counting(), []
-    own = net.layer.register_forward_hook(lambda *_: heard.append("own"))
-    parts = dict(net.named_modules())
+    net = Counting()
+    heard = []
+    hook_handle = net.layer.register_forward_hook(lambda *_: heard.append("own"))
+    submodules = dict(net.named_modules())
     with pytest.raises(fails) if fails else nullcontext(), undisturbed(net):
         net.register_forward_pre_hook(lambda *_: heard.append("new"))
         net.layer.register_forward_hook(
             lambda *_: heard.append("new"), with_kwargs=True
         )
-        own.remove()
-        net.more, net.layer = nn.ReLU(), nn.Linear(3, 5)
+        hook_handle.remove()
+        net.more = nn.ReLU()
+        net.layer = nn.Linear(3, 5)
         if fails:
             raise fails
-    assert dict(net.named_modules()) == parts
+    assert dict(net.named_modules()) == submodules
     assert not net._forward_pre_hooks
     assert not net.layer._forward_hooks_with_kwargs
     net.layer(drawn(1, 3))
     assert heard == ["own"]
-    own.remove()
+    hook_handle.remove()
     assert not net.layer._forward_hooks
 
 
@@ -182,12 +190,12 @@ def test_modes_generators_and_gradients_are_as_before(fails):
     inside = []
     with pytest.raises(fails) if fails else nullcontext(), undisturbed(net):
         inside.append(drawing())
-        assert not any(part.training for part in net.modules())
+        assert not any(submodule.training for submodule in net.modules())
         torch.set_grad_enabled(False)
         if fails:
             raise fails
     assert torch.is_grad_enabled()
-    assert [part.training for part in net] == [True, True, False]
+    assert [submodule.training for submodule in net] == [True, True, False]
     assert drawing() == expected
     with undisturbed(net):
         inside.append(drawing())
@@ -197,10 +205,10 @@ def test_modes_generators_and_gradients_are_as_before(fails):
 @pytest.mark.parametrize("way", ["wrapped", "in place", "forward", "function"])
 @pytest.mark.parametrize("fullgraph", [False, True])
 def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph):
-    made = []
+    compiled_graphs = []
 
     def backend(graph, _):
-        made.append(graph)
+        compiled_graphs.append(graph)
         return graph.forward
 
     def squashed(x: Tensor) -> Tensor:
@@ -228,20 +236,27 @@ def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph
     elif way == "forward":
         net.forward = compiled(net.forward)
     for method in ("shapley", "integrated_gradients"):
-        one, other = (
-            pg.explain(pg.Model(each, returns="logits"), drawn(6, 3), method=method)
-            for each in (net, network())
+        compiled_explanation, plain_explanation = (
+            pg.explain(
+                pg.Model(explained_network, returns="logits"),
+                drawn(6, 3),
+                method=method,
+            )
+            for explained_network in (net, network())
         )
-        np.testing.assert_allclose(one.values, other.values, rtol=0, atol=1e-6)
-    assert not made
+        np.testing.assert_allclose(
+            compiled_explanation.values, plain_explanation.values, rtol=0, atol=1e-6
+        )
+    assert not compiled_graphs
     net(drawn(6, 3))
-    assert made, "outside it is compiled"
+    assert compiled_graphs, "outside it is compiled"
 
 
 def test_threads_leave_the_compiler_as_it_was():
     """Each would put back what it found, and the last would find what another had set."""
     before = torch._dynamo.eval_frame._stance.stance
-    first, second = undisturbed(nn.Identity()), undisturbed(nn.Identity())
+    first = undisturbed(nn.Identity())
+    second = undisturbed(nn.Identity())
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -290,15 +305,14 @@ def chain() -> nn.Sequential:
 
 
 def test_a_chain_of_dense_layers_is_folded_where_no_gradient_is_followed():
-    net, rows = chain(), drawn(40, 3)
+    net = chain()
+    rows = drawn(40, 3)
     subject = NetworkSubject(net, rows)
     with torch.no_grad(), subject.open():
-        found, expected = (
-            subject.predict(subject.inputs),
-            subject.forward(subject.inputs),
-        )
+        folded_outputs = subject.predict(subject.inputs)
+        expected = subject.forward(subject.inputs)
     assert subject._folded is not None
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(folded_outputs, expected, rtol=1e-5, atol=1e-5)
     with subject.open():
         assert subject.predict(subject.inputs).requires_grad, (
             "with gradients the network itself runs"
@@ -351,7 +365,9 @@ class Late(nn.Module):
 
     def __init__(self, way: str) -> None:
         super().__init__()
-        self.way, self.layer, self.head = way, nn.Linear(3, 4), nn.Linear(4, 2)
+        self.way = way
+        self.layer = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
         if self.way == "second before":
@@ -406,29 +422,30 @@ def test_only_the_inputs_that_are_read_behind_the_layer_are_kept(way, form):
         if form == "keywords in another order"
         else list(tensors)
     )
-    wanted = (
-        {list(tensors)[place] for place in NEEDED[way]}
+    expected_names = (
+        {list(tensors)[input_index] for input_index in NEEDED[way]}
         if form != "whole"
         else set(tensors)
     )
-    assert {order[place] for place in inner.needed} == wanted
-    assert len(inner.input_names) == 1 + len(wanted)
+    assert {order[input_index] for input_index in inner.needed} == expected_names
+    assert len(inner.input_names) == 1 + len(expected_names)
     with torch.no_grad(), subject.open():
         lifted = inner.lift(subject.inputs)
-        found = inner.forward((lifted[0].flip(0), *lifted[1:]))
+        edited_outputs = inner.forward((lifted[0].flip(0), *lifted[1:]))
         by_hand = net.head(lifted[0].flip(0)) + tensors["third"]
         if way == "second behind":
             by_hand = by_hand + tensors["second"][:, :2]
         if way == "first behind":
             by_hand = by_hand + tensors["first"][:, 1:]
-    torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
+    torch.testing.assert_close(edited_outputs, by_hand, rtol=0, atol=1e-6)
 
 
 def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layer, self.head = nn.Linear(3, 3), nn.Linear(3, 1)
+            self.layer = nn.Linear(3, 3)
+            self.head = nn.Linear(3, 1)
 
         def forward(self, x: Tensor) -> Tensor:
             once = self.layer(x)
@@ -436,7 +453,8 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
                 dim=1, keepdim=True
             )
 
-    net, rows = Twice().eval(), drawn(12, 3)
+    net = Twice().eval()
+    rows = drawn(12, 3)
     subject = NetworkSubject(net, rows)
     inner = InnerSubject(subject, "layer", subject.inputs)
     assert inner.calls == 2
@@ -446,11 +464,11 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
         torch.testing.assert_close(
             second, net.layer(torch.tanh(first)), rtol=0, atol=1e-6
         )
-        found = inner.forward((first.flip(0), second))
+        edited_outputs = inner.forward((first.flip(0), second))
         by_hand = net.head(torch.tanh(first.flip(0))) + 2 * second.sum(
             dim=1, keepdim=True
         )
-        torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
+        torch.testing.assert_close(edited_outputs, by_hand, rtol=0, atol=1e-6)
 
 
 def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
@@ -478,13 +496,13 @@ def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
         )
         moved = inner.forward((lifted[0].flip(0), *lifted[1:]))
     assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(net, layer="encoder.linear2"),
         drawn(6, 3, 4),
         method="permutation",
         progress=False,
     )
-    assert np.abs(found.values).max() > 0
+    assert np.abs(explanation.values).max() > 0
 
 
 def test_a_number_that_became_nan_is_a_number_again():
@@ -504,19 +522,20 @@ class Remembering(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.left, self.right, self.head = (
-            nn.Linear(3, 4),
-            nn.Linear(2, 4),
-            nn.Linear(8, 2),
-        )
+        self.left = nn.Linear(3, 4)
+        self.right = nn.Linear(2, 4)
+        self.head = nn.Linear(8, 2)
         self.nested = nn.Module()
-        self.last, self.nested.last = None, None
+        self.last = None
+        self.nested.last = None
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         hidden = (
             self.left(left + torch.ones(3)).relu() if self.last is None else self.last
         )
-        self.last, self.nested.last, self.new = None, hidden, hidden
+        self.last = None
+        self.nested.last = hidden
+        self.new = hidden
         return self.head(torch.cat([hidden, self.right(right)], dim=1))
 
 
@@ -537,26 +556,30 @@ def asked_of(net: nn.Module, **options: object) -> pg.Explanation:
 )
 def test_a_trace_leaves_nothing_on_the_network(options, monkeypatch):
     torch.manual_seed(0)
-    net, made = Remembering(), []
+    net = Remembering()
+    traced_graphs = []
     original = OwnThreadTracer.as_module
     monkeypatch.setattr(
         OwnThreadTracer,
         "as_module",
-        lambda *own: made.append(original(*own)) or made[-1],
+        lambda *own: traced_graphs.append(original(*own)) or traced_graphs[-1],
     )
-    before = {name: set(vars(part)) for name, part in net.named_modules()}
-    found = asked_of(net, **options)
-    assert made, "it was traced"
-    left = {name: set(vars(part)) - before[name] for name, part in net.named_modules()}
+    before = {name: set(vars(submodule)) for name, submodule in net.named_modules()}
+    explanation = asked_of(net, **options)
+    assert traced_graphs, "it was traced"
+    left = {
+        name: set(vars(submodule)) - before[name]
+        for name, submodule in net.named_modules()
+    }
     assert left == {name: {"new"} if name == "" else set() for name in before}, (
         "of the constants nothing is left"
     )
-    assert all(isinstance(own, Tensor) for own in (net.new, net.nested.last)), (
+    assert all(isinstance(tensor, Tensor) for tensor in (net.new, net.nested.last)), (
         "no stand-ins for tensors"
     )
     monkeypatch.setattr(fx.Tracer, "trace", lambda *_: 1 / 0)
     np.testing.assert_allclose(
-        asked_of(net, **options).values, found.values, rtol=0, atol=1e-6
+        asked_of(net, **options).values, explanation.values, rtol=0, atol=1e-6
     )
 
 
@@ -595,7 +618,8 @@ def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(me
     rows = torch.randn(40, 3)
     network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).eval()
     first = [weight.detach().clone() for weight in network.parameters()]
-    optimizer, calls = torch.optim.Adam(network.parameters(), lr=0.1), []
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    calls = []
 
     def step() -> None:
         network.train()
@@ -622,12 +646,12 @@ def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(me
         "no step is taken back"
     )
     assert network.training, "it is left training"
-    assert all(part.training for part in network)
+    assert all(submodule.training for submodule in network)
     handle.remove()
-    other = nn.Linear(2, 1)
-    with_other = torch.optim.SGD(other.parameters(), lr=0.1)
+    other_layer = nn.Linear(2, 1)
+    with_other = torch.optim.SGD(other_layer.parameters(), lr=0.1)
     network[0].register_forward_pre_hook(lambda *_: with_other.step())
-    found = pg.explain(
+    explanation = pg.explain(
         copy.deepcopy(network.eval()),
         rows,
         y,
@@ -635,6 +659,6 @@ def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(me
         n_repeats=3,
         random_state=0,
     )
-    assert np.isfinite(found.values[:, 0]).all(), (
+    assert np.isfinite(explanation.values[:, 0]).all(), (
         "a copy, and an optimizer of another network"
     )

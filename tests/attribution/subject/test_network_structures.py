@@ -18,14 +18,14 @@ TABLE, DEEP = (
 
 
 def explain(net: nn.Module, inputs: object, **options: object) -> pg.Explanation:
-    given = {
+    call_options = {
         "method": "permutation",
         "random_state": 0,
         "task": "regression",
         "progress": False,
         **options,
     }
-    return explain_with(net, inputs, **given)
+    return explain_with(net, inputs, **call_options)
 
 
 class Batch(nn.Module):
@@ -33,19 +33,20 @@ class Batch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wide, self.deep = nn.Linear(4, 2), nn.Linear(3, 2)
+        self.wide = nn.Linear(4, 2)
+        self.deep = nn.Linear(3, 2)
 
     def forward(
         self, batch: object, labels: object = None, step: object = None
     ) -> Tensor:
         assert labels is None
         assert step is None
-        found = self.wide(batch["wide"])  # type: ignore[index]
+        wide_output = self.wide(batch["wide"])  # type: ignore[index]
         deep = batch.get("deep")  # type: ignore[attr-defined]
         return (
-            found
+            wide_output
             if deep is None
-            else found * self.deep(deep[0] if isinstance(deep, list) else deep)
+            else wide_output * self.deep(deep[0] if isinstance(deep, list) else deep)
         )
 
 
@@ -91,12 +92,12 @@ def test_a_structure_is_the_only_argument_that_a_forward_needs(
         if isinstance(inputs, tuple) and isinstance(inputs[0], dict)
         else {"batch": inputs}
     )
-    given = {"method": "shapley"}
-    found = explain(net, inputs, background=background, **given)
+    call_options = {"method": "shapley"}
+    explanation = explain(net, inputs, background=background, **call_options)
     further = {"batch": background} if "batch" in wrapped else background
-    twin = explain(net, wrapped, background=further, **given)
+    twin = explain(net, wrapped, background=further, **call_options)
     assert np.abs(twin.values).max() > 0.01
-    np.testing.assert_array_equal(found.values, twin.values)
+    np.testing.assert_array_equal(explanation.values, twin.values)
 
 
 @pytest.mark.parametrize(
@@ -106,28 +107,28 @@ def test_inputs_of_none_are_passed_on_and_are_no_players(method, capfd):
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 3)
+            self.first = nn.Linear(4, 3)
+            self.second = nn.Linear(3, 3)
 
         def forward(
             self, first: Tensor, mask: object, second: Tensor, scale: object = None
         ) -> Tensor:
             hidden = self.first(first) if mask is None else self.first(first) * mask
-            found = hidden * self.second(second)
-            return found if scale is None else found * scale
+            product = hidden * self.second(second)
+            return product if scale is None else product * scale
 
     net = Masked()
-    placed, named = (
-        (TABLE, None, DEEP, None),
-        {"second": DEEP, "first": TABLE, "scale": None, "mask": None},
-    )
-    given = {"method": method, "scope": "local"}
-    found, twin = explain(net, placed, **given), explain(net, named, **given)
-    assert sorted(found.names) == sorted(twin.names)
-    assert set(found.modality) == {"first", "second"}
-    assert np.abs(found.values).max() > 0.01
-    again = [list(twin.names).index(name) for name in found.names]
+    placed = (TABLE, None, DEEP, None)
+    named = {"second": DEEP, "first": TABLE, "scale": None, "mask": None}
+    call_options = {"method": method, "scope": "local"}
+    explanation = explain(net, placed, **call_options)
+    twin = explain(net, named, **call_options)
+    assert sorted(explanation.names) == sorted(twin.names)
+    assert set(explanation.modality) == {"first", "second"}
+    assert np.abs(explanation.values).max() > 0.01
+    again = [list(twin.names).index(name) for name in explanation.names]
     np.testing.assert_allclose(
-        found.values, twin.values[:, again], rtol=1e-4, atol=1e-6
+        explanation.values, twin.values[:, again], rtol=1e-4, atol=1e-6
     )
     assert not capfd.readouterr().err, (
         "what a try of parts of the network raises is nobody's concern"
@@ -165,22 +166,20 @@ class Starred(Listed):
 @pytest.mark.parametrize("method", ["permutation", "integrated_gradients"])
 @pytest.mark.parametrize("net", [Listed(), Starred(), nn.Sequential(Listed())])
 def test_a_dict_names_the_inputs_of_a_network_that_takes_a_list(net, method):
-    given = {"method": method, "scope": "local"}
-    bare, named = (
-        explain(net, [TABLE, DEEP], **given),
-        explain(net, {"labs": TABLE, "scan": DEEP}, **given),
-    )
+    call_options = {"method": method, "scope": "local"}
+    bare = explain(net, [TABLE, DEEP], **call_options)
+    named = explain(net, {"labs": TABLE, "scan": DEEP}, **call_options)
     assert all(name.endswith("]") for name in bare.modality), (
         "a precondition: these have no names"
     )
     assert set(named.modality) == {"labs", "scan"}
     assert np.abs(named.values).max() > 0.1
-    given["background"] = {"scan": DEEP[:5], "labs": TABLE[:5]}
-    more = explain(net, {"labs": TABLE, "scan": DEEP}, **given)
+    call_options["background"] = {"scan": DEEP[:5], "labs": TABLE[:5]}
+    more = explain(net, {"labs": TABLE, "scan": DEEP}, **call_options)
     if method == "integrated_gradients":  # the other draws for each name
         np.testing.assert_array_equal(named.values, bare.values)
         twin = explain(
-            net, [TABLE, DEEP], **given | {"background": [TABLE[:5], DEEP[:5]]}
+            net, [TABLE, DEEP], **call_options | {"background": [TABLE[:5], DEEP[:5]]}
         )
         np.testing.assert_array_equal(more.values, twin.values)
         assert np.abs(more.values - named.values).max() > 0.1
@@ -204,9 +203,9 @@ class Optional(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor | None = None, factor: Tensor | None = None
     ) -> Tensor:
-        found = first.square().sum(dim=1)
-        found = found if second is None else found * second.sum(dim=1)
-        return found if factor is None else found - factor.sum(dim=1)
+        output = first.square().sum(dim=1)
+        output = output if second is None else output * second.sum(dim=1)
+        return output if factor is None else output - factor.sum(dim=1)
 
 
 def test_a_captum_object_is_refused_where_an_input_stands_behind_one_that_is_left_out():
@@ -218,11 +217,11 @@ def test_a_captum_object_is_refused_where_an_input_stands_behind_one_that_is_lef
             pg.InputError, match=r"or None before an input\. Wrap it in a module"
         ):
             explain(net, inputs, method=attr.InputXGradient(net))
-    found = explain(
+    explanation = explain(
         net,
         {"second": DEEP, "first": TABLE, "factor": None},
         method=attr.InputXGradient(net),
     )
     expected = (2 * TABLE.square() * DEEP.sum(dim=1, keepdim=True)).numpy()
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(found.values[:, 3:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(explanation.values[:, 3:, 0], expected, rtol=1e-5)

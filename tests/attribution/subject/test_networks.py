@@ -51,7 +51,7 @@ REFUSED |= {
 def explain(
     net: nn.Module, inputs: Any, y: Any, method: str, **options: Any
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
@@ -61,7 +61,7 @@ def explain(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        return explain_with(net, inputs, y, method=method, **given)
+        return explain_with(net, inputs, y, method=method, **call_options)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -89,9 +89,9 @@ def test_explained_or_refused(name, method):
     for key in ("seed", "quantity", "unit", "background", "versions", "seconds"):
         assert key in explanation.meta, key
     frame = explanation.to_frame()
-    known = frame["p_value"].notna()
+    has_p_value = frame["p_value"].notna()
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
-    assert ((frame["p_value"] < 0.05) == outside)[known].all()
+    assert ((frame["p_value"] < 0.05) == outside)[has_p_value].all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,12 +131,10 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, inputs = (
-            Deaf(),
-            {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)},
-        )
+        net = Deaf()
+        inputs = {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)}
     with pytest.warns(pg.PermgradWarning, match="unheard"):
-        found = pg.explain(
+        explanation = pg.explain(
             net,
             inputs,
             np.arange(ROWS) % 2,
@@ -145,11 +143,11 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
             n_repeats=2,
             progress=False,
         )
-    unheard = [own == "unheard" for own in found.modality]
+    unheard = [input_name == "unheard" for input_name in explanation.modality]
     assert sum(unheard) == 2
-    assert np.abs(found.values[..., ~np.array(unheard), :]).max() > 0
-    assert (found.values[..., unheard, :] == 0).all()
-    frame = found.to_frame()
+    assert np.abs(explanation.values[..., ~np.array(unheard), :]).max() > 0
+    assert (explanation.values[..., unheard, :] == 0).all()
+    frame = explanation.to_frame()
     mine = frame[frame["modality"] == "unheard"]
     assert (mine["std_error"].dropna() == 0).all()
     assert (mine["p_value"].dropna() == 1).all()
@@ -164,23 +162,25 @@ def test_units_of_the_output_change_nothing(method):
     class Scaled(nn.Module):
         def __init__(self, unit: float) -> None:
             super().__init__()
-            self.layer, self.unit = nn.Linear(3, 1), unit
+            self.layer = nn.Linear(3, 1)
+            self.unit = unit
 
         def forward(self, rows: Tensor) -> Tensor:
             return self.layer(rows) * self.unit
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        rows, net = torch.randn(ROWS, 3), Scaled(1.0)
-    one = explain(net, rows, None, method, task="regression")
-    assert np.abs(one.values).min() > 0
+        rows = torch.randn(ROWS, 3)
+        net = Scaled(1.0)
+    plain_explanation = explain(net, rows, None, method, task="regression")
+    assert np.abs(plain_explanation.values).min() > 0
     power = 2 if method in ("permutation", "permgrad", "ablation") else 1
     for unit in (1e-7, 1e6):
-        other = Scaled(unit)
-        other.load_state_dict(net.state_dict())
-        two = explain(other, rows, None, method, task="regression")
+        scaled_network = Scaled(unit)
+        scaled_network.load_state_dict(net.state_dict())
+        two = explain(scaled_network, rows, None, method, task="regression")
         np.testing.assert_allclose(
-            two.values / unit**power, one.values, rtol=2e-3, atol=1e-5
+            two.values / unit**power, plain_explanation.values, rtol=2e-3, atol=1e-5
         )
 
 
@@ -193,7 +193,8 @@ def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
     net, inputs, y = STRANGERS["images_first"]()
     net.train()
     net.mlp.eval()
-    calls, bomb = 0, None
+    calls = 0
+    bomb = None
     plain = nn.Linear.forward
 
     def forward(self: nn.Linear, *arguments: Any) -> Tensor:
@@ -213,10 +214,8 @@ def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
     explain(net, inputs, y, method, **options)
     assert calls > 2
     # The first calls belong to reading the network, whose errors become a sentence.
-    middles, before = (
-        [max(7, int(calls * share)) for share in (0.3, 0.999)],
-        state_of(net, inputs),
-    )
+    middles = [max(7, int(calls * share)) for share in (0.3, 0.999)]
+    before = state_of(net, inputs)
     for middle in middles:
         raised = False
         # Some calls try a quicker way, or rows that not every method asks for: an error there ends nothing.
@@ -235,7 +234,7 @@ def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_out_of_memory_halves_the_batch_and_goes_on(method, monkeypatch):
     net, inputs, y = STRANGERS["images_first"]()
-    whole = explain(net, inputs, y, method)
+    full_explanation = explain(net, inputs, y, method)
     plain = nn.Conv2d.forward
     refused = 0
 
@@ -248,8 +247,10 @@ def test_out_of_memory_halves_the_batch_and_goes_on(method, monkeypatch):
 
     monkeypatch.setattr(nn.Conv2d, "forward", forward)
     cut = explain(net, inputs, y, method)
-    scale = max(1.0, float(np.nanmax(np.abs(whole.values))))
-    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=1e-5 * scale)
+    scale = max(1.0, float(np.nanmax(np.abs(full_explanation.values))))
+    np.testing.assert_allclose(
+        cut.values, full_explanation.values, rtol=0, atol=1e-5 * scale
+    )
 
 
 @pytest.mark.parametrize("layer", ["fusion", "encoder", "encoder.0", "head.0"])
@@ -281,11 +282,11 @@ def test_an_embedding_can_be_explained_where_it_is_read():
     net, inputs, y = STRANGERS["embedded_codes"]()
     for method in ("gradient", "integrated_gradients", "deeplift"):
         if method in METHODS:
-            found = explain(
+            explanation = explain(
                 net, inputs, y, method, layer="embedding", groups="modality"
             )
-            assert found.names == ("codes",)
-            assert np.abs(found.values).max() > 0
+            assert explanation.names == ("codes",)
+            assert np.abs(explanation.values).max() > 0
 
 
 def test_branches_change_no_number():
@@ -302,24 +303,24 @@ def test_branches_change_no_number():
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "shapley"])
 def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     """The games do find the branches, and leave them alone where they are told to."""
-    made = []
+    remembered = []
     remember = BranchCut.remember
 
     def watched(self, *rows: object) -> None:
-        made.append(method)
+        remembered.append(method)
         remember(self, *rows)
 
     monkeypatch.setattr(BranchCut, "remember", watched)
     net, inputs, y = STRANGERS["shared_encoder"]()
     scope = {"scope": "global"} if method == "shapley" else {}
     explain(net, inputs, y, method, groups="modality", n_repeats=6, **scope)
-    assert made
-    made.clear()
+    assert remembered
+    remembered.clear()
     if method != "shapley":
         explain(
             net, inputs, y, method, groups="modality", n_repeats=6, incremental=False
         )
-        assert not made
+        assert not remembered
 
 
 @pytest.mark.parametrize(("inputs", "by_branches"), [(1, False), (2, True), (3, True)])
@@ -327,24 +328,23 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
     """Laying them out by broadcasting gives the same numbers, and runs every branch for each of them."""
     game: Any = object.__new__(ShapleyGame)
     space = SimpleNamespace(segments=[torch.zeros(1)] * inputs)
-    game.request, game.players = SimpleNamespace(inputs=[None] * inputs, space=space), 2
+    game.request = SimpleNamespace(inputs=[None] * inputs, space=space)
+    game.players = 2
     game.predict = lambda rows, *_: torch.zeros(len(rows), 3)
     game.grid = lambda *_: torch.ones(2, 4, 5, 3)
-    rows, donors, kept = (
-        np.arange(2),
-        np.zeros((2, 5), dtype=np.int64),
-        np.ones((2, 4, 2), dtype=bool),
-    )
-    found = game.predicted(rows, donors, kept)
-    assert found.shape == (2, 4, 5, 3)
-    assert bool((found == 0).all()) == by_branches
+    rows = np.arange(2)
+    donors = np.zeros((2, 5), dtype=np.int64)
+    kept_mask = np.ones((2, 4, 2), dtype=bool)
+    predicted = game.predicted(rows, donors, kept_mask)
+    assert predicted.shape == (2, 4, 5, 3)
+    assert bool((predicted == 0).all()) == by_branches
 
 
 def test_the_branches_are_used():
     from permgrad.attribution.subject.branches import cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
 
-    for name, wanted in (
+    for name, expected in (
         ("shared_encoder", True),
         ("images_first", True),
         ("branches_on_values", False),
@@ -352,9 +352,9 @@ def test_the_branches_are_used():
         net, inputs, _ = STRANGERS[name]()
         subject = NetworkSubject(net, inputs)
         with subject.open():
-            assert (cut_into_branches(subject, subject.inputs) is not None) == wanted, (
-                name
-            )
+            assert (
+                cut_into_branches(subject, subject.inputs) is not None
+            ) == expected, name
 
 
 def test_branches_of_more_rows_than_are_tried_are_found():
@@ -362,11 +362,11 @@ def test_branches_of_more_rows_than_are_tried_are_found():
     from permgrad.attribution.subject.network import NetworkSubject
 
     net, inputs, _ = STRANGERS["shared_encoder"]()
-    many = {
-        name: torch.as_tensor(own)[torch.arange(_PROBE_ROWS + 1) % ROWS]
-        for name, own in inputs.items()
+    repeated_inputs = {
+        name: torch.as_tensor(tensor)[torch.arange(_PROBE_ROWS + 1) % ROWS]
+        for name, tensor in inputs.items()
     }
-    subject = NetworkSubject(net, many)
+    subject = NetworkSubject(net, repeated_inputs)
     with subject.open():
         assert cut_into_branches(subject, subject.inputs) is not None
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.subject import network as subject
 
-ROWS, BACKGROUND = 6, 9
+ROWS = 6
+BACKGROUND = 9
 MASK = np.array([[-1, 0, 0, -1], [1, 1, -1, 2]])
 OWNED = torch.as_tensor(MASK >= 0)
 METHODS = {
@@ -62,25 +63,29 @@ def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = Seeing().double()
-    rows, background = drawn(ROWS, 0), drawn(BACKGROUND, 1)
-    given = {
+    rows = drawn(ROWS, 0)
+    background = drawn(BACKGROUND, 1)
+    call_options = {
         "background": background,
         "segments": MASK,
         "random_state": 0,
         "progress": False,
         "task": "regression",
     }
-    found = explain_with(net, rows, method=method, scope="local", **given, **options)
-    assert len(found.names) == 3
-    assert np.abs(found.values).max() > 1e-3
-    seen = torch.cat(net.seen)
-    known = torch.cat([rows, background])
+    explanation = explain_with(
+        net, rows, method=method, scope="local", **call_options, **options
+    )
+    assert len(explanation.names) == 3
+    assert np.abs(explanation.values).max() > 1e-3
+    seen_rows = torch.cat(net.seen)
+    true_rows = torch.cat([rows, background])
     # Where nobody owns anything each picture shows one row, explained or of the background, and no mixture.
-    outside, inside = seen[:, ~OWNED], seen[:, OWNED]
-    apart = (outside[:, None] - known[None][:, :, ~OWNED]).abs().amax(dim=2)
+    outside = seen_rows[:, ~OWNED]
+    inside = seen_rows[:, OWNED]
+    apart = (outside[:, None] - true_rows[None][:, :, ~OWNED]).abs().amax(dim=2)
     assert apart.amin(dim=1).max() < 1e-9
     whose = apart.argmin(dim=1)
-    edited = (inside - known[whose][:, OWNED]).abs().amax(dim=1) > 1e-9
+    edited = (inside - true_rows[whose][:, OWNED]).abs().amax(dim=1) > 1e-9
     assert edited.any(), "something was replaced"
     assert (whose[edited] < ROWS).float().mean() > 0.5, (
         "mostly in the rows explained; a few trials need the background"
@@ -100,7 +105,7 @@ def test_a_network_that_reads_only_what_nobody_owns_owes_the_players_nothing(nam
 
     method, options = METHODS[name]
     with pytest.warns(pg.PermgradWarning, match="exactly 0"):
-        found = explain_with(
+        explanation = explain_with(
             Outside(),
             drawn(ROWS, 0),
             method=method,
@@ -112,4 +117,4 @@ def test_a_network_that_reads_only_what_nobody_owns_owes_the_players_nothing(nam
             task="regression",
             **options,
         )
-    np.testing.assert_array_equal(found.values, 0)
+    np.testing.assert_array_equal(explanation.values, 0)

@@ -45,7 +45,8 @@ def table():
 
 def fall(model, X, y, score, predict=None) -> np.ndarray:
     """Return how much worse a loss is with each column of row 150, by hand."""
-    predict, rows = predict or model.predict, X.iloc[:50]
+    predict = predict or model.predict
+    rows = X.iloc[:50]
     return np.array(
         [score(y[:50], predict(rows.assign(**{c: X[c].iloc[150]}))) for c in X]
     ) - score(y[:50], predict(rows))
@@ -68,7 +69,7 @@ def lightgbm(**more):
 
 
 def pinball(level):
-    return lambda truth, told: mean_pinball_loss(truth, told, alpha=level)
+    return lambda truth, predicted: mean_pinball_loss(truth, predicted, alpha=level)
 
 
 MODELS = {
@@ -138,7 +139,8 @@ def test_the_objective_is_that_of_the_trained_model(table, name):
 
 def test_models_read_from_files_keep_their_objective(table, tmp_path):
     X, y = table
-    xgboost, lgb = imported("xgboost"), imported("lightgbm")
+    xgboost = imported("xgboost")
+    lgb = imported("lightgbm")
     model = xgboost.XGBRegressor(
         objective="reg:quantileerror", quantile_alpha=0.35, n_estimators=10
     ).fit(X, y)
@@ -213,11 +215,11 @@ def test_a_regressor_that_says_so_by_its_tags_is_one(table, kind):
 LEVELS = (0.1, 0.5, 0.9)
 
 
-def by_level(truth, told) -> float:
+def by_level(truth, predicted) -> float:
     return float(
         np.mean(
             [
-                mean_pinball_loss(truth, told[:, k], alpha=level)
+                mean_pinball_loss(truth, predicted[:, k], alpha=level)
                 for k, level in enumerate(LEVELS)
             ]
         )
@@ -228,25 +230,25 @@ def by_level(truth, told) -> float:
 def test_several_quantiles_of_one_target(table, library):
     X, y = table
     if library == "catboost":
-        model, more = (
-            catboost(loss_function="MultiQuantile:alpha=0.1,0.5,0.9").fit(X, y),
-            {},
-        )
+        model = catboost(loss_function="MultiQuantile:alpha=0.1,0.5,0.9").fit(X, y)
+        more = {}
     elif library == "xgboost":
         call = {
             "objective": "reg:quantileerror",
             "quantile_alpha": list(LEVELS),
             "n_estimators": 15,
         }
-        model, more = imported("xgboost").XGBRegressor(**call).fit(X, y), {}
+        model = imported("xgboost").XGBRegressor(**call).fit(X, y)
+        more = {}
     else:
         weights = torch.tensor(
             [[0.5, 1.0, 1.5], [-0.2, -0.4, -0.8], [0.0, 0.0, 0.1]], dtype=torch.float64
         )
-        model, more = (
-            (lambda rows: rows.to_numpy() @ weights.numpy()),
-            {"loss": ("quantile", LEVELS)},
-        )
+
+        def model(rows):
+            return rows.to_numpy() @ weights.numpy()
+
+        more = {"loss": ("quantile", LEVELS)}
     predict = model if library in ("function", "network") else model.predict
     want = fall(model, X, y, by_level, predict)
     assert np.abs(want).max() > 0.02
@@ -307,10 +309,10 @@ def test_outputs_and_one_target_that_do_not_fit_are_refused_with_a_way_out(table
         InputError, match="names 3 quantiles, and the model has 2 outputs"
     ):
         found(twice, X, y, loss=("quantile", LEVELS))
-    own = found(
+    explanation = found(
         twice, X, y, target=0, loss=lambda outputs, truth: np.abs(outputs[:, 0] - truth)
     )
-    assert own.values[0, 0] > 0.05, "a callable gets y as it was passed"
+    assert explanation.values[0, 0] > 0.05, "a callable gets y as it was passed"
 
 
 def logistic(truth, scores):
@@ -339,14 +341,15 @@ OWN = {
 
 @pytest.mark.parametrize("library", OWN)
 def test_an_own_logistic_objective_returns_logits_of_classes(table, library):
-    X, y = table[0], (table[1] > np.median(table[1])).astype(int)
+    X = table[0]
+    y = (table[1] > np.median(table[1])).astype(int)
     model = OWN[library](X, y)
 
     def chances(rows):
-        told = model.predict(
+        scores = model.predict(
             imported("xgboost").DMatrix(rows) if library.endswith("booster") else rows
         )
-        return 1 / (1 + np.exp(-np.asarray(told, dtype=np.float64)))
+        return 1 / (1 + np.exp(-np.asarray(scores, dtype=np.float64)))
 
     result = found(model, X, y)
     assert (result.meta["loss"], result.meta["returns"]) == ("cross_entropy", "logits")
@@ -364,8 +367,8 @@ def test_a_number_of_0_and_1_and_an_own_objective_of_numbers_stay_numbers(table)
     X, y = table
     squares = lambda scores, rows: (scores - rows.get_label(), np.ones(len(scores)))  # noqa: E731
     for target in (y, (y > np.median(y)).astype(int)):
-        for own in (None, squares):
+        for objective in (None, squares):
             model = xgboost.train(
-                {"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=own
+                {"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=objective
             )
             assert found(model, X, target).meta["loss"] == "squared_error"

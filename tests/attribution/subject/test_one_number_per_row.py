@@ -10,7 +10,9 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.request import tuned
 
-ROWS, BACKGROUND, NUMBERS = 6, 5, 11
+ROWS = 6
+BACKGROUND = 5
+NUMBERS = 11
 
 
 class NumbersAndCodes(nn.Module):
@@ -39,18 +41,18 @@ def rows(count: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def closed_form(
-    net: NumbersAndCodes, own: tuple[Tensor, ...], other: tuple[Tensor, ...]
+    net: NumbersAndCodes,
+    row_tensors: tuple[Tensor, ...],
+    baseline_tensors: tuple[Tensor, ...],
 ) -> np.ndarray:
     """Return the values: a sum's terms, and of a product half of what each factor does beside both of the other's."""
     plain = [
-        torch.cat([torch.stack(part[2:], dim=1), part[1]], dim=1)
-        for part in (own, other)
+        torch.cat([torch.stack(tensors[2:], dim=1), tensors[1]], dim=1)
+        for tensors in (row_tensors, baseline_tensors)
     ]
     linear = (plain[0][:, None] - plain[1][None]) * net.weights
-    level, number = (
-        [net.levels[part[0]] for part in (own, other)],
-        [part[5] for part in (own, other)],
-    )
+    level = [net.levels[tensors[0]] for tensors in (row_tensors, baseline_tensors)]
+    number = [tensors[5] for tensors in (row_tensors, baseline_tensors)]
     of_level = (level[0][:, None] - level[1]) * (number[0][:, None] + number[1]) / 2
     linear[:, :, 3] += (
         (number[0][:, None] - number[1]) * (level[0][:, None] + level[1]) / 2
@@ -63,36 +65,39 @@ def closed_form(
 
 @pytest.mark.parametrize("blocks", [None, "modality"])
 def test_shapley_values_of_more_numbers_than_are_enumerated(blocks):
-    net, own, other = NumbersAndCodes(), rows(ROWS, 0), rows(BACKGROUND, 1)
-    truth = closed_form(net, own, other)
+    net = NumbersAndCodes()
+    explained_rows = rows(ROWS, 0)
+    background_rows = rows(BACKGROUND, 1)
+    truth = closed_form(net, explained_rows, background_rows)
     assert truth.shape[1] > 12
     assert np.abs(truth).min(axis=0).max() > 0.05, "nobody is close to zero in all rows"
-    found = pg.explain(
+    explanation = pg.explain(
         net,
-        own,
+        explained_rows,
         method=tuned(pg.methods.Shapley(blocks=blocks), exact=0),
-        background=other,
+        background=background_rows,
         progress=False,
     )
-    np.testing.assert_allclose(found.values[:, :, 0], truth, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, :, 0], truth, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_shapley_values_of_losses_add_up(game):
-    net, own = NumbersAndCodes(), rows(40, 0)
-    y = net(*own).detach().numpy()
-    found = pg.explain(
+    net = NumbersAndCodes()
+    explained_rows = rows(40, 0)
+    y = net(*explained_rows).detach().numpy()
+    explanation = pg.explain(
         net,
-        own,
+        explained_rows,
         y,
         method=tuned(pg.methods.Shapley(), game=game),
         scope="global",
         random_state=0,
         progress=False,
     )
-    assert found.values.shape == (NUMBERS + 3, 1)
-    assert found.values.sum() > 1
-    assert found.meta["completeness_gap"] < 1e-6
+    assert explanation.values.shape == (NUMBERS + 3, 1)
+    assert explanation.values.sum() > 1
+    assert explanation.meta["completeness_gap"] < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -100,17 +105,18 @@ def test_shapley_values_of_losses_add_up(game):
     ["shapley", "permutation", "gradient", "integrated_gradients", "deeplift", "lime"],
 )
 def test_a_layer_that_gives_one_number_per_row_is_explained(method):
-    net, own = NumbersAndCodes(), rows(30, 2)
-    found = pg.explain(
+    net = NumbersAndCodes()
+    explained_rows = rows(30, 2)
+    explanation = pg.explain(
         pg.Model(net, layer="squeeze"),
-        own,
+        explained_rows,
         method=method,
         scope="local",
         random_state=0,
         progress=False,
     )
-    assert found.names == ("squeeze",)
-    assert np.abs(found.values).max() > 0.1
+    assert explanation.names == ("squeeze",)
+    assert np.abs(explanation.values).max() > 0.1
 
 
 class LookedUp(nn.Module):
@@ -131,7 +137,8 @@ class LookedUp(nn.Module):
     "method", ["integrated_gradients", "deeplift", "gradient", "smoothgrad"]
 )
 def test_slopes_of_a_code_for_each_row_are_those_of_its_vector(method):
-    net, draw = LookedUp(), torch.Generator().manual_seed(1)
+    net = LookedUp()
+    draw = torch.Generator().manual_seed(1)
     code = torch.randint(0, 5, (12,), generator=draw)
     table = torch.randn(12, 2, generator=draw, dtype=torch.float64)
     model = pg.Model(net, returns="values")
@@ -150,7 +157,8 @@ def test_slopes_of_a_code_for_each_row_are_those_of_its_vector(method):
 
 
 def test_curves_of_a_table_beside_a_number_for_each_row():
-    net, own = NumbersAndCodes(), rows(40, 0)
+    net = NumbersAndCodes()
+    own = rows(40, 0)
     found = pg.explain(net, own, method="ale", random_state=0, progress=False)
     assert len(found.names) == NUMBERS + 3
     assert np.nan_to_num(found.values).max() > 0.1

@@ -31,8 +31,8 @@ Y = np.array([0, 1, 2, 0, 2, 1, 1])
 def shares_of(scores: np.ndarray) -> np.ndarray:
     """Return the probability of every class by the definition."""
     if scores.shape[1] == 1:
-        own = 1 / (1 + np.exp(-scores))
-        return np.concatenate([1 - own, own], axis=1)
+        positive_share = 1 / (1 + np.exp(-scores))
+        return np.concatenate([1 - positive_share, positive_share], axis=1)
     raised = np.exp(scores)
     return raised / raised.sum(axis=1, keepdims=True)
 
@@ -59,14 +59,14 @@ CASES = [
 CASES += [("log_probabilities", 1), ("log_probabilities", 2), ("log_probabilities", 3)]
 
 
-@pytest.fixture(params=CASES, ids=lambda own: f"{own[0]} {own[1]}")
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]} {case[1]}")
 def form(
     request,
 ) -> tuple[OutputForm, torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
     """Return the form, outputs and others, and the probabilities that they stand for."""
     kind, count = request.param
     names = tuple("abc"[: max(count, 2)])
-    made = OutputForm(
+    output_form = OutputForm(
         "classification",
         kind,
         count,
@@ -74,82 +74,100 @@ def form(
         names if count > 1 else names[1:],
         inferred=False,
     )
-    own, other = SCORES[:, :count], OTHER[:, :count]
+    class_scores = SCORES[:, :count]
+    other_scores = OTHER[:, :count]
     return (
-        made,
-        given_as(kind, own),
-        given_as(kind, other),
-        shares_of(own),
-        shares_of(other),
+        output_form,
+        given_as(kind, class_scores),
+        given_as(kind, other_scores),
+        shares_of(class_scores),
+        shares_of(other_scores),
     )
 
 
 def test_probabilities_logits_and_readouts(form):
-    made, outputs, _, shares, _ = form
-    np.testing.assert_allclose(made.probabilities(outputs), shares, rtol=1e-12)
-    own = shares[:, -made.count :]
-    np.testing.assert_allclose(made.own_probabilities(outputs), own, rtol=1e-12)
-    np.testing.assert_allclose(PROBABILITY.read(made, outputs), shares, rtol=1e-12)
-    logits = made.logits(outputs)
+    output_form, outputs, _, shares, _ = form
+    np.testing.assert_allclose(output_form.probabilities(outputs), shares, rtol=1e-12)
+    returned_shares = shares[:, -output_form.count :]
+    np.testing.assert_allclose(
+        output_form.own_probabilities(outputs), returned_shares, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        PROBABILITY.read(output_form, outputs), shares, rtol=1e-12
+    )
+    logits = output_form.logits(outputs)
     np.testing.assert_allclose(shares_of(logits.numpy()), shares, rtol=1e-9)
     logs = np.log(shares)
     centred = logs - logs.mean(axis=1, keepdims=True)
-    wanted = 2 * centred if len(made.class_names) == 2 else centred
-    np.testing.assert_allclose(LOGIT.read(made, outputs), wanted, rtol=1e-9, atol=1e-12)
-    assert torch.equal(RAW.read(made, outputs), outputs)
-    if made.kind == "logits" or (made.kind == "log_probabilities" and made.count > 1):
+    expected_logits = 2 * centred if len(output_form.class_names) == 2 else centred
+    np.testing.assert_allclose(
+        LOGIT.read(output_form, outputs), expected_logits, rtol=1e-9, atol=1e-12
+    )
+    assert torch.equal(RAW.read(output_form, outputs), outputs)
+    if output_form.kind == "logits" or (
+        output_form.kind == "log_probabilities" and output_form.count > 1
+    ):
         assert torch.equal(logits, outputs)
     leaf = outputs.clone().requires_grad_()
     (slope,) = torch.autograd.grad(
-        LOGIT.read(made, leaf)[:, 0].sum() + made.probabilities(leaf)[:, 0].sum(), leaf
+        LOGIT.read(output_form, leaf)[:, 0].sum()
+        + output_form.probabilities(leaf)[:, 0].sum(),
+        leaf,
     )
     assert torch.isfinite(slope).all()
 
 
 def test_losses_and_divergences(form):
-    made, outputs, other, shares, others = form
-    y = Y % len(made.class_names)
-    chosen = shares[np.arange(ROWS), y]
+    output_form, outputs, other_outputs, shares, other_shares = form
+    y = Y % len(output_form.class_names)
+    true_shares = shares[np.arange(ROWS), y]
     np.testing.assert_allclose(
-        made.loss_rows(outputs, y, "cross_entropy"), -np.log(chosen), rtol=1e-9
+        output_form.loss_rows(outputs, y, "cross_entropy"),
+        -np.log(true_shares),
+        rtol=1e-9,
     )
-    eye = np.eye(len(made.class_names))[y]
+    eye = np.eye(len(output_form.class_names))[y]
     brier = ((shares - eye) ** 2).sum(axis=1)
-    assert made.loss_rows(outputs, y, "brier") == pytest.approx(
+    assert output_form.loss_rows(outputs, y, "brier") == pytest.approx(
         brier
-    ) or made.loss_rows(outputs, y, "brier") == pytest.approx(brier / 2)
-    expected = (others * (np.log(others) - np.log(shares))).sum(axis=1)
+    ) or output_form.loss_rows(outputs, y, "brier") == pytest.approx(brier / 2)
+    expected = (other_shares * (np.log(other_shares) - np.log(shares))).sum(axis=1)
     assert expected.min() > 1e-3
     np.testing.assert_allclose(
-        made.divergence_rows(outputs, other), expected, rtol=1e-9
+        output_form.divergence_rows(outputs, other_outputs), expected, rtol=1e-9
     )
-    np.testing.assert_allclose(made.divergence_rows(outputs, outputs), 0, atol=1e-15)
+    np.testing.assert_allclose(
+        output_form.divergence_rows(outputs, outputs), 0, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize("columns", [(), (1,), (0, 2)])
 def test_a_regression_of_several_numbers_is_their_mean(columns):
-    made = OutputForm(
+    output_form = OutputForm(
         "regression", "values", 3, (), ("0", "1", "2"), loss_columns=columns
     )
-    outputs, other = torch.from_numpy(SCORES), torch.from_numpy(OTHER)
-    chosen = list(columns or range(3))
-    squared = (SCORES - OTHER)[:, chosen] ** 2
+    outputs = torch.from_numpy(SCORES)
+    other_outputs = torch.from_numpy(OTHER)
+    used_columns = list(columns or range(3))
+    squared = (SCORES - OTHER)[:, used_columns] ** 2
     np.testing.assert_allclose(
-        made.loss_rows(outputs, OTHER, "squared_error"),
+        output_form.loss_rows(outputs, OTHER, "squared_error"),
         squared.mean(axis=1),
         rtol=1e-12,
     )
     np.testing.assert_allclose(
-        made.divergence_rows(outputs, other), squared.mean(axis=1), rtol=1e-12
+        output_form.divergence_rows(outputs, other_outputs),
+        squared.mean(axis=1),
+        rtol=1e-12,
     )
-    absolute = np.abs(SCORES - OTHER)[:, chosen]
+    absolute = np.abs(SCORES - OTHER)[:, used_columns]
     np.testing.assert_allclose(
-        made.loss_rows(outputs, OTHER, "absolute_error"),
+        output_form.loss_rows(outputs, OTHER, "absolute_error"),
         absolute.mean(axis=1),
         rtol=1e-12,
     )
     for scale in (PROBABILITY, LOGIT, RAW):
-        assert torch.equal(scale.read(made, outputs), outputs)
+        assert torch.equal(scale.read(output_form, outputs), outputs)
     single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
     np.testing.assert_allclose(
         single.loss_rows(outputs[:, :1], OTHER[:, 0], "squared_error"),
@@ -162,7 +180,7 @@ def test_a_regression_of_several_numbers_is_their_mean(columns):
 def test_certain_probabilities_have_finite_logits(dtype):
     for count in (1, 2):
         names = ("a", "b")
-        made = OutputForm(
+        output_form = OutputForm(
             "classification",
             "probabilities",
             count,
@@ -172,19 +190,19 @@ def test_certain_probabilities_have_finite_logits(dtype):
         )
         outputs = torch.tensor([[0.0], [1.0], [0.5]], dtype=dtype)
         outputs = outputs if count == 1 else torch.cat([1 - outputs, outputs], dim=1)
-        logits = made.logits(outputs)
+        logits = output_form.logits(outputs)
         assert torch.isfinite(logits).all()
-        own = logits[:, 0] if count == 1 else logits[:, 1] - logits[:, 0]
-        assert own[0] < -10
-        assert own[1] > 10
-        assert own[2] == 0
+        differences = logits[:, 0] if count == 1 else logits[:, 1] - logits[:, 0]
+        assert differences[0] < -10
+        assert differences[1] > 10
+        assert differences[2] == 0
 
 
 @pytest.mark.parametrize(
     ("dtype", "largest"), [(torch.float32, 80.0), (torch.float64, 700.0)]
 )
 def test_one_log_probability_gives_its_logit_to_the_last_digits(dtype, largest):
-    made = OutputForm(
+    output_form = OutputForm(
         "classification", "log_probabilities", 1, ("a", "b"), ("b",), inferred=False
     )
     logits = torch.linspace(-largest, largest, 41, dtype=dtype)[
@@ -192,14 +210,16 @@ def test_one_log_probability_gives_its_logit_to_the_last_digits(dtype, largest):
     ].requires_grad_()
     outputs = torch.nn.functional.logsigmoid(logits)
     assert (outputs.exp() == 1).any(), "the probability itself is 1 to the last digit"
-    found = made.logits(outputs)
+    computed_logits = output_form.logits(outputs)
     torch.testing.assert_close(
-        found, logits, rtol=16 * torch.finfo(dtype).eps, atol=1e-6
+        computed_logits, logits, rtol=16 * torch.finfo(dtype).eps, atol=1e-6
     )
-    torch.testing.assert_close(made.own_probabilities(outputs), torch.sigmoid(logits))
-    (slope,) = torch.autograd.grad(found.sum(), logits)
+    torch.testing.assert_close(
+        output_form.own_probabilities(outputs), torch.sigmoid(logits)
+    )
+    (slope,) = torch.autograd.grad(computed_logits.sum(), logits)
     torch.testing.assert_close(slope, torch.ones_like(slope), rtol=1e-4, atol=1e-4)
-    assert torch.isfinite(made.logits(torch.zeros(1, 1, dtype=dtype))).all(), (
+    assert torch.isfinite(output_form.logits(torch.zeros(1, 1, dtype=dtype))).all(), (
         "where p was rounded to 1"
     )
 
@@ -209,7 +229,7 @@ def test_one_log_probability_gives_its_logit_to_the_last_digits(dtype, largest):
 )
 @pytest.mark.parametrize("output", ["logit", "probability"])
 def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, output):
-    found = []
+    attributions = []
     for kind, last in (
         ("logits", torch.nn.Identity()),
         ("log_probabilities", torch.nn.LogSigmoid()),
@@ -225,9 +245,9 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
             "random_state": 0,
             "progress": False,
         }
-        found.append(explain_with(net, SCORES, Y % 2, **options).values)
-    assert np.nanmax(np.abs(found[0])) > 1e-2
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
+        attributions.append(explain_with(net, SCORES, Y % 2, **options).values)
+    assert np.nanmax(np.abs(attributions[0])) > 1e-2
+    np.testing.assert_allclose(attributions[1], attributions[0], rtol=1e-6, atol=1e-8)
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
@@ -271,9 +291,9 @@ def classifier(*names: str) -> OutputForm:
     ],
 )
 def test_classes_are_numbers_or_names(y, names, expected):
-    found = classifier(*names).encode_target(y, 3)
-    assert found.dtype == np.int64
-    assert found.tolist() == expected
+    encoded_target = classifier(*names).encode_target(y, 3)
+    assert encoded_target.dtype == np.int64
+    assert encoded_target.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -315,22 +335,25 @@ def test_numbers_to_be_predicted():
         torch.tensor([1.0, 2.0, 3.0]),
         pd.Series([1, 2, 3]),
     ):
-        found = single.encode_target(y, 3)
-        assert (found.dtype, found.tolist()) == (np.float64, [1.0, 2.0, 3.0])
+        encoded_target = single.encode_target(y, 3)
+        assert (encoded_target.dtype, encoded_target.tolist()) == (
+            np.float64,
+            [1.0, 2.0, 3.0],
+        )
     assert double.encode_target([[1, 2], [3, 4], [5, 6]], 3).tolist() == [
         [1.0, 2.0],
         [3.0, 4.0],
         [5.0, 6.0],
     ]
-    for made, y, said in (
+    for output_form, y, message in (
         (single, np.ones((3, 2)), "y must have 1 number per row, like the output"),
         (double, [1, 2, 3], "y must have 2 numbers per row, like the output"),
         (single, ["a", "b", "c"], "y must have 1 number per row"),
         (single, [1.0, np.inf, 2.0], "y has 1 non-finite value"),
         (single, [1.0, np.nan, 2.0], r"y has 1 missing value\. Leave that row out"),
     ):
-        with pytest.raises(pg.InputError, match=said):
-            made.encode_target(y, 3)
+        with pytest.raises(pg.InputError, match=message):
+            output_form.encode_target(y, 3)
 
 
 def test_single_columns_and_one_hot_rows():
@@ -371,15 +394,17 @@ def test_kinds_are_told_by_their_sums(dtype):
         shares - 1,
     ):
         assert _infer_kind(torch.from_numpy(wrong).to(dtype)) == "logits"
-    one = torch.tensor([[0.0], [0.3], [1.0]], dtype=dtype)
-    assert _infer_kind(one) == "probabilities"
-    for wrong in (one + 0.1, one - 0.1):
+    column = torch.tensor([[0.0], [0.3], [1.0]], dtype=dtype)
+    assert _infer_kind(column) == "probabilities"
+    for wrong in (column + 0.1, column - 0.1):
         assert _infer_kind(wrong) == "logits"
 
 
 def resolved(outputs, y=None, **options) -> OutputForm:
-    given = {"kind": None, "task": None, "class_names": None} | options
-    return resolve_outputs(torch.as_tensor(outputs, dtype=torch.float64), y, **given)
+    call_options = {"kind": None, "task": None, "class_names": None} | options
+    return resolve_outputs(
+        torch.as_tensor(outputs, dtype=torch.float64), y, **call_options
+    )
 
 
 @pytest.mark.parametrize(
@@ -423,15 +448,20 @@ def resolved(outputs, y=None, **options) -> OutputForm:
     ],
 )
 def test_task_and_names(columns, y, options, task, names, classes):
-    found = resolved(SCORES[:3, :columns], y, **options)
-    assert (found.task, found.output_names, found.class_names, found.count) == (
+    output_form = resolved(SCORES[:3, :columns], y, **options)
+    assert (
+        output_form.task,
+        output_form.output_names,
+        output_form.class_names,
+        output_form.count,
+    ) == (
         task,
         names,
         classes,
         columns,
     )
-    assert found.kind == ("values" if task == "regression" else "logits")
-    assert found.inferred
+    assert output_form.kind == ("values" if task == "regression" else "logits")
+    assert output_form.inferred
     assert not resolved(SCORES[:, :1], task="regression", kind="values").inferred
 
 
@@ -514,13 +544,13 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
 
 def _of_masks(net, images, y, **options):
     quarters = np.kron(np.arange(4).reshape(2, 2), np.ones((3, 3), dtype=int))
-    given = {
+    call_options = {
         "method": "permutation",
         "random_state": 0,
         "progress": False,
         "segments": quarters,
     }
-    return explain_with(net.eval(), images, y, **{**given, **options})
+    return explain_with(net.eval(), images, y, **{**call_options, **options})
 
 
 def _masked(classes):
@@ -532,13 +562,12 @@ def _masked(classes):
 
 def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
     net, images, masks = _masked(3)
-    flat, binary = torch.nn.Sequential(net, torch.nn.Flatten()), _masked(1)
+    flat = torch.nn.Sequential(net, torch.nn.Flatten())
+    binary = _masked(1)
 
     def pixels(rows, y):
-        maps, truth = (
-            torch.as_tensor(rows).reshape(-1, 3, 6, 6),
-            torch.as_tensor(y).reshape(-1, 6, 6),
-        )
+        maps = torch.as_tensor(rows).reshape(-1, 3, 6, 6)
+        truth = torch.as_tensor(y).reshape(-1, 6, 6)
         return (
             torch.nn.functional.cross_entropy(maps, truth, reduction="none")
             .mean((1, 2))
@@ -546,38 +575,45 @@ def test_masks_are_compared_with_maps_pixel_by_pixel_as_torch_compares_them():
         )
 
     def switches(rows, y):
-        maps, truth = torch.as_tensor(rows), torch.as_tensor(y).double().flatten(1)
+        maps = torch.as_tensor(rows)
+        truth = torch.as_tensor(y).double().flatten(1)
         return torch.nn.functional.binary_cross_entropy_with_logits(
             maps, truth, reduction="none"
         ).mean(1)
 
-    wanted = _of_masks(flat, images, masks, loss=pixels)
-    assert np.abs(wanted.values).min() > 1e-6
+    expected_explanation = _of_masks(flat, images, masks, loss=pixels)
+    assert np.abs(expected_explanation.values).min() > 1e-6
     for y in (masks, masks.numpy(), masks[:, None]):
         np.testing.assert_allclose(
-            _of_masks(net, images, y).values, wanted.values, atol=1e-13
+            _of_masks(net, images, y).values, expected_explanation.values, atol=1e-13
         )
         np.testing.assert_allclose(
             _of_masks(net, images, y, loss="cross_entropy").values,
-            wanted.values,
+            expected_explanation.values,
             atol=1e-13,
         )
         np.testing.assert_allclose(
-            _of_masks(net, images, y, loss=pixels).values, wanted.values, atol=1e-13
+            _of_masks(net, images, y, loss=pixels).values,
+            expected_explanation.values,
+            atol=1e-13,
         )
     assert _of_masks(net, images, masks).outputs == ("all",)
     chances = _of_masks(
         torch.nn.Sequential(net, torch.nn.Softmax(dim=1)), images, masks
     )
-    np.testing.assert_allclose(chances.values, wanted.values, atol=1e-6)
-    one, rows, y = binary
-    wanted = _of_masks(
-        torch.nn.Sequential(one, torch.nn.Flatten()), rows, y, loss=switches
+    np.testing.assert_allclose(chances.values, expected_explanation.values, atol=1e-6)
+    binary_network, rows, y = binary
+    expected_explanation = _of_masks(
+        torch.nn.Sequential(binary_network, torch.nn.Flatten()), rows, y, loss=switches
     )
     np.testing.assert_allclose(
-        _of_masks(one, rows, y[:, None].float()).values, wanted.values, atol=1e-13
+        _of_masks(binary_network, rows, y[:, None].float()).values,
+        expected_explanation.values,
+        atol=1e-13,
     )
-    errors = _of_masks(one, rows, rows[:, 0], loss="absolute_error")  # such as depths
+    errors = _of_masks(
+        binary_network, rows, rows[:, 0], loss="absolute_error"
+    )  # such as depths
     assert errors.meta["loss"] == "absolute_error, mean over places"
 
 
@@ -619,27 +655,27 @@ def test_outputs_of_other_kinds():
             pg.InputError, match="out must be a dense tensor of real numbers"
         ):
             _flat(wrong, 2, "out", by_place=False)
-    both = {
+    outputs_by_name = {
         "loss": torch.ones(()),
         "logits": torch.ones(2, 3),
         "hidden": torch.ones(2, 5),
     }
-    assert pick_head(both, None, 2)[1] == "logits"
-    assert pick_head(both, "hidden", 2)[0].shape == (2, 5)
+    assert pick_head(outputs_by_name, None, 2)[1] == "logits"
+    assert pick_head(outputs_by_name, "hidden", 2)[0].shape == (2, 5)
     assert pick_head((torch.ones(2, 5), torch.ones(2, 3)), 1, 2)[0].shape == (2, 3)
     with pytest.raises(pg.InputError, match="Did you mean 'hidden'"):
-        pick_head(both, "hiden", 2)
+        pick_head(outputs_by_name, "hiden", 2)
     with pytest.raises(pg.InputError, match="None of the network's outputs"):
         pick_head({"loss": torch.ones(())}, None, 2)
 
 
 def test_a_class_is_found_by_its_name_as_a_number_too():
-    found = [
+    label_positions = [
         label_place(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)
     ]
-    assert found == [0, 0, 0, 1, -1]
+    assert label_positions == [0, 0, 0, 1, -1]
 
 
 def test_a_range_is_1_where_outputs_vary_by_rounding_only():
-    seen = torch.tensor([[0.25, 1.0], [0.25 + 1e-7, 3.0]], dtype=torch.float64)
-    assert output_range(seen, torch.float32, alike=False).tolist() == [1.0, 2.0]
+    outputs = torch.tensor([[0.25, 1.0], [0.25 + 1e-7, 3.0]], dtype=torch.float64)
+    assert output_range(outputs, torch.float32, alike=False).tolist() == [1.0, 2.0]

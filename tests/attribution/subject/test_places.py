@@ -65,7 +65,8 @@ class AsRows(nn.Module):
 
 def _cases():
     torch.manual_seed(0)
-    ids, wave = torch.randint(0, 30, (20, 7)), torch.randn(20, 2, 24)
+    ids = torch.randint(0, 30, (20, 7))
+    wave = torch.randn(20, 2, 24)
     images = torch.rand(16, 1, 6, 8)
     return {
         "words": (Words().eval(), ids, -1),
@@ -109,16 +110,17 @@ def test_one_label_at_each_place(name, void):
         losses = cross_entropy(outputs.movedim(axis, 1), truth * keep, reduction="none")
         return (losses * keep).flatten(1).sum(1) / keep.flatten(1).sum(1)
 
-    expected, found = _slowly(net, X, y, mean), _explained(net, X, y)
+    expected = _slowly(net, X, y, mean)
+    explanation = _explained(net, X, y)
     assert expected.values.max() > 0.001
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-6)
     left_out = 0 if void is None else int((y == void).sum())
-    assert found.meta["places"] == {"void": left_out, "of": y.numel()}
+    assert explanation.meta["places"] == {"void": left_out, "of": y.numel()}
     words = f"{left_out} of {y.numel()} places have no label and are left out"
-    assert (words in found.summary()) == (left_out > 0)
+    assert (words in explanation.summary()) == (left_out > 0)
     if void == 255 and name == "maps":
         as_bytes = _explained(net, X, y.numpy().astype(np.uint8))
-        np.testing.assert_array_equal(as_bytes.values, found.values)
+        np.testing.assert_array_equal(as_bytes.values, explanation.values)
 
 
 @pytest.mark.parametrize("name", ["words", "sounds", "maps"])
@@ -136,16 +138,19 @@ def test_labels_that_may_overlap(name):
 
     def second(outputs, truth):
         alone = [
-            one.movedim(axis, -1)[..., 1] for one in (outputs, torch.as_tensor(truth))
+            array.movedim(axis, -1)[..., 1]
+            for array in (outputs, torch.as_tensor(truth))
         ]
         return mean(*alone)
 
-    expected, found = _slowly(net, X, y, mean), _explained(net, X, y)
+    expected = _slowly(net, X, y, mean)
+    explanation = _explained(net, X, y)
     assert expected.values.max() > 0.001
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
-    assert found.meta["loss"] == "multilabel_cross_entropy, mean over places"
-    expected, found = _slowly(net, X, y, second), _explained(net, X, y, target=1)
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-6)
+    assert explanation.meta["loss"] == "multilabel_cross_entropy, mean over places"
+    expected = _slowly(net, X, y, second)
+    explanation = _explained(net, X, y, target=1)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["words", "sounds", "maps"])
@@ -153,9 +158,10 @@ def test_one_hot_masks_are_labels(name):
     net, X, axis = _cases()[name]
     y = _noisy(net, X, axis)
     masks = one_hot(y, net(X).shape[axis]).movedim(-1, axis)
-    expected, found = _explained(net, X, y), _explained(net, X, masks)
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
-    assert found.meta["loss"] == "cross_entropy, mean over places"
+    expected = _explained(net, X, y)
+    explanation = _explained(net, X, masks)
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-12)
+    assert explanation.meta["loss"] == "cross_entropy, mean over places"
 
 
 def test_target_names_the_label_of_a_place():
@@ -171,9 +177,9 @@ def test_target_names_the_label_of_a_place():
         ).mean(1)
 
     expected = _slowly(net, ids, y, of_place)
-    found = _explained(read, ids, y, target="place")
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
-    assert found.meta["loss"] == "cross_entropy of place, mean over places"
+    explanation = _explained(read, ids, y, target="place")
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-6)
+    assert explanation.meta["loss"] == "cross_entropy of place, mean over places"
     assert "of none, person, place, day, sum at each of 7 places" in read.describe(
         ids, y
     )
@@ -182,7 +188,8 @@ def test_target_names_the_label_of_a_place():
 
 
 def test_two_classes_without_a_dimension_of_labels():
-    images, net = torch.rand(12, 1, 6, 8), Maps(1).eval()
+    images = torch.rand(12, 1, 6, 8)
+    net = Maps(1).eval()
     y = (net(images)[:, 0] > 0).long()
     y[:, 0] = 255
 
@@ -221,13 +228,14 @@ def test_a_number_for_each_place_with_padding():
 def test_numbers_at_places_keep_what_would_be_void_among_classes():
     images = torch.rand(12, 1, 6, 8)
     depths = 100 * torch.rand(12, 6, 8)
-    depths[:, 0, 0], depths[:, 0, 1] = -100, 255
-    found = _explained(Maps(1).eval(), images, depths)
-    assert found.meta["places"]["void"] == 0
-    assert found.meta["loss"] == "squared_error, mean over places"
+    depths[:, 0, 0] = -100
+    depths[:, 0, 1] = 255
+    explanation = _explained(Maps(1).eval(), images, depths)
+    assert explanation.meta["places"]["void"] == 0
+    assert explanation.meta["loss"] == "squared_error, mean over places"
     depths[:, 0] = torch.nan
-    found = _explained(Maps(1).eval(), images, depths)
-    assert found.meta["places"]["void"] == 12 * 8
+    explanation = _explained(Maps(1).eval(), images, depths)
+    assert explanation.meta["places"]["void"] == 12 * 8
 
 
 def test_rows_without_any_label_are_refused():
@@ -255,10 +263,12 @@ def test_layouts():
     assert layout_of((3, 5), y) == Layout((3, 5), 0, several=False)
     # Of as many labels as places, the input says which are the places.
     assert layout_of((5, 5), y, [5]) == Layout((5, 5), 0, several=False)
-    both = np.zeros((4, 6, 3), dtype=int)
-    assert layout_of((6, 3), both, [6]) == Layout((6, 3), 1, several=True)
-    assert layout_of((6, 3), both, [3, 7]) == Layout((6, 3), 0, several=True)
-    assert layout_of((6, 3), both, [6, 3]) == Layout((6, 3), None, several=False)
-    assert layout_of((6, 3, 7), both) is None
-    assert layout_of((6, 3, 7), both, [6, 3, 1]) == Layout((6, 3, 7), 2, several=False)
+    pair_labels = np.zeros((4, 6, 3), dtype=int)
+    assert layout_of((6, 3), pair_labels, [6]) == Layout((6, 3), 1, several=True)
+    assert layout_of((6, 3), pair_labels, [3, 7]) == Layout((6, 3), 0, several=True)
+    assert layout_of((6, 3), pair_labels, [6, 3]) == Layout((6, 3), None, several=False)
+    assert layout_of((6, 3, 7), pair_labels) is None
+    assert layout_of((6, 3, 7), pair_labels, [6, 3, 1]) == Layout(
+        (6, 3, 7), 2, several=False
+    )
     assert layout_of((4,), np.zeros((4, 4))) is None

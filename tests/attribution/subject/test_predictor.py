@@ -121,15 +121,16 @@ def test_loss_effects_are_those_of_a_loop_over_the_frame():
 
 def test_shapley_is_enumerated():
     frame, _ = table()
-    asked = {
+    call_options = {
         "method": "shapley",
         "scale": "probability",
         "class_names": ["early", "late"],
     }
     explanation = explain_with(
-        scores, frame[:3], background=frame[10:16], **QUIET, **asked
+        scores, frame[:3], background=frame[10:16], **QUIET, **call_options
     )
-    names, players = list(frame.columns), len(frame.columns)
+    names = list(frame.columns)
+    players = len(frame.columns)
     background = frame[10:16].reset_index(drop=True)
     for row in range(3):
         value = {}
@@ -139,16 +140,20 @@ def test_shapley_is_enumerated():
                 for name in members:
                     edited[name] = frame[name].take([row] * 6).reset_index(drop=True)
                 value[members] = scores(edited)[:, 1].mean()
-        for place, name in enumerate(names):
+        for feature_index, name in enumerate(names):
             expected = 0.0
-            for members, one in value.items():
+            for members, worth in value.items():
                 if name not in members:
-                    joined = tuple(each for each in names if each in (*members, name))
+                    joined = tuple(
+                        member for member in names if member in (*members, name)
+                    )
                     weight = math.factorial(len(members)) * math.factorial(
                         players - len(members) - 1
                     )
-                    expected += weight / math.factorial(players) * (value[joined] - one)
-            assert explanation.values[row, place, 1] == pytest.approx(
+                    expected += (
+                        weight / math.factorial(players) * (value[joined] - worth)
+                    )
+            assert explanation.values[row, feature_index, 1] == pytest.approx(
                 expected, abs=1e-9
             )
 
@@ -211,7 +216,8 @@ def test_labels_without_probabilities_count_as_errors():
 @pytest.mark.parametrize("kind", ["numpy", "polars", "arrow", "float32"])
 def test_tables_of_other_libraries_stay_what_they_are(kind):
     rng = np.random.default_rng(0)
-    X, seen = rng.normal(size=(80, 3)), []
+    X = rng.normal(size=(80, 3))
+    seen_tables = []
     model = DecisionTreeRegressor(max_depth=3, random_state=0).fit(X, X[:, 0] * 3)
     if kind in ("numpy", "float32"):
         rows = X if kind == "numpy" else X.astype(np.float32)
@@ -223,7 +229,7 @@ def test_tables_of_other_libraries_stay_what_they_are(kind):
         rows = pa.table({f"x{k}": X[:, k] for k in range(3)})
 
     def predict(table):
-        seen.append(table)
+        seen_tables.append(table)
         values = (
             table
             if isinstance(table, np.ndarray)
@@ -232,10 +238,10 @@ def test_tables_of_other_libraries_stay_what_they_are(kind):
         return model.predict(values)
 
     explanation = pg.explain(predict, rows, X[:, 0] * 3, **QUIET)
-    assert all(type(one) is type(rows) for one in seen)
+    assert all(type(seen_table) is type(rows) for seen_table in seen_tables)
     assert explanation.ranking()[0] == "x0"
     if kind == "float32":
-        assert all(one.dtype == np.float32 for one in seen)
+        assert all(seen_table.dtype == np.float32 for seen_table in seen_tables)
 
 
 class _Counting:
@@ -355,7 +361,8 @@ def test_a_network_as_a_function_has_the_numbers_of_its_explanation(task, rows):
 
 
 def test_a_probability_of_zero_has_a_finite_loss():
-    y, expected = np.array([0, 1]), {"brier": [0, 2], "zero_one": [0, 1]}
+    y = np.array([0, 1])
+    expected = {"brier": [0, 2], "zero_one": [0, 1]}
     subject = PredictorSubject(
         lambda table: np.eye(2)[np.zeros(len(table), dtype=int)],
         np.eye(2),
@@ -371,10 +378,8 @@ def test_a_probability_of_zero_has_a_finite_loss():
 
 
 def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
-    X, y = (
-        np.random.default_rng(0).normal(size=(60, 2)),
-        np.array(["red", "white"] * 30),
-    )
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.array(["red", "white"] * 30)
     model = LogisticRegression().fit(X, y)
     with pytest.raises(
         InputError, match=r"y must hold classes of the model \(red, white\), got 0"
@@ -387,10 +392,8 @@ def test_class_numbers_are_no_classes_of_a_model_that_knows_its_own():
 
 @pytest.mark.parametrize("nothing", [np.nan, None, pd.NA])
 def test_missing_classes_are_counted(nothing):
-    X, y = (
-        np.random.default_rng(0).normal(size=(60, 2)),
-        np.array(["red", "white"] * 30, dtype=object),
-    )
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.array(["red", "white"] * 30, dtype=object)
     model = LogisticRegression().fit(X, y.astype(str))
     with pytest.raises(
         InputError, match=r"y has 2 missing values\. Leave those rows out"
@@ -422,10 +425,11 @@ def test_logits_of_probabilities_as_the_docs_state_them():
         scores = np.exp(rows @ weights)
         return scores / scores.sum(axis=1, keepdims=True)
 
-    found, log = explain_with(several, X, **options), np.log(several(X))
+    explanation = explain_with(several, X, **options)
+    log = np.log(several(X))
     log -= log.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(
-        found.values.sum(axis=1), log, atol=1e-9
+        explanation.values.sum(axis=1), log, atol=1e-9
     )  # of each class, less the mean of all
     high = lambda rows: 1 / (1 + np.exp(-40 * rows[:, 0]))  # noqa: E731
     two = explain_with(

@@ -160,7 +160,7 @@ def test_levels_that_the_rows_lack_need_no_advice(model):
     few = frame[frame["kind"].isin(["cafe", "pub"])][:30]
     cut = few.assign(kind=few["kind"].cat.remove_unused_categories())
     assert list(cut["kind"].cat.categories) == ["cafe", "pub"]
-    whole, own, texts = (
+    all_levels, own_levels, texts = (
         pg.explain(predict, rows, y[few.index], background=background, **QUIET).values
         for rows, background in (
             (few, frame),
@@ -168,21 +168,25 @@ def test_levels_that_the_rows_lack_need_no_advice(model):
             (cut, frame.assign(kind=frame["kind"].astype(object))),
         )
     )
-    assert whole[1, 0] > 1  # the column matters
-    np.testing.assert_array_equal(own, whole)
-    np.testing.assert_array_equal(texts, whole)
+    assert all_levels[1, 0] > 1  # the column matters
+    np.testing.assert_array_equal(own_levels, all_levels)
+    np.testing.assert_array_equal(texts, all_levels)
     # Neither has all levels.
-    rest = frame[frame["kind"].isin(["bar", "inn"])]
-    seen = []
-    predict = lambda rows: (seen.append(rows["kind"]), worth(rows))[1]  # noqa: E731
+    other_rows = frame[frame["kind"].isin(["bar", "inn"])]
+    seen_columns = []
+    predict = lambda rows: (seen_columns.append(rows["kind"]), worth(rows))[1]  # noqa: E731
     pg.explain(
         predict,
         cut,
         y[few.index],
-        background=rest.assign(kind=rest["kind"].cat.remove_unused_categories()),
+        background=other_rows.assign(
+            kind=other_rows["kind"].cat.remove_unused_categories()
+        ),
         **QUIET,
     )
-    assert set(pd.concat([one.astype(object) for one in seen])) == set(LEVELS)
+    assert set(
+        pd.concat([seen_column.astype(object) for seen_column in seen_columns])
+    ) == set(LEVELS)
 
 
 def test_ordered_levels_keep_their_order_or_are_refused():
@@ -196,8 +200,8 @@ def test_ordered_levels_keep_their_order_or_are_refused():
         )
 
     few = frame[frame["kind"].isin(["cafe", "pub"])]
-    seen = []
-    predict = lambda rows: (seen.append(rows["kind"].dtype), worth(rows))[1]  # noqa: E731
+    seen_types = []
+    predict = lambda rows: (seen_types.append(rows["kind"].dtype), worth(rows))[1]  # noqa: E731
     pg.explain(
         predict,
         ordered(few, ["cafe", "pub"]),
@@ -205,7 +209,7 @@ def test_ordered_levels_keep_their_order_or_are_refused():
         background=ordered(frame, LEVELS),
         **QUIET,
     )
-    assert seen[-1] == pd.CategoricalDtype(LEVELS, ordered=True)
+    assert seen_types[-1] == pd.CategoricalDtype(LEVELS, ordered=True)
     with pytest.raises(
         InputError,
         match=r"'kind' has ordered categories that differ.*Give it all levels in one order",
@@ -223,20 +227,26 @@ def test_ordered_levels_keep_their_order_or_are_refused():
 def test_levels_of_polars(kind):
     polars = pytest.importorskip("polars")
     frame, y = places()
-    whole = polars.DataFrame(
+    polars_table = polars.DataFrame(
         {"size": frame["size"].to_numpy(), "kind": frame["kind"].astype(str).to_list()}
     )
     dtype = polars.Enum(LEVELS) if kind == "Enum" else getattr(polars, kind)
-    own = np.flatnonzero(frame["kind"].isin(["cafe", "pub"]))[:30]
-    few = whole[own].with_columns(polars.col("kind").cast(polars.Enum(["cafe", "pub"])))
+    row_indices = np.flatnonzero(frame["kind"].isin(["cafe", "pub"]))[:30]
+    few = polars_table[row_indices].with_columns(
+        polars.col("kind").cast(polars.Enum(["cafe", "pub"]))
+    )
     predict = lambda rows: worth(  # noqa: E731
         pd.DataFrame({name: rows[name].to_list() for name in rows.columns})
     )
-    background = whole.with_columns(polars.col("kind").cast(dtype))
-    got = pg.explain(predict, few, y[own], background=background, **QUIET).values
+    background = polars_table.with_columns(polars.col("kind").cast(dtype))
+    got = pg.explain(
+        predict, few, y[row_indices], background=background, **QUIET
+    ).values
     np.testing.assert_array_equal(
         got,
-        pg.explain(worth, frame.iloc[own], y[own], background=frame, **QUIET).values,
+        pg.explain(
+            worth, frame.iloc[row_indices], y[row_indices], background=frame, **QUIET
+        ).values,
     )
     with pytest.raises(
         InputError,
@@ -245,8 +255,8 @@ def test_levels_of_polars(kind):
         pg.explain(
             predict,
             few,
-            y[own],
-            background=whole.with_columns(kind=polars.lit(3)),
+            y[row_indices],
+            background=polars_table.with_columns(kind=polars.lit(3)),
             **QUIET,
         )
 
@@ -269,8 +279,10 @@ OUTCOMES = np.where(
 def test_a_returned_frame_names_its_classes(numbers, classes):
     codes = {"high": 5, "low": 1, "very low": 10}
     named = (lambda name: codes[name]) if numbers else str
-    y = np.array([named(one) for one in OUTCOMES])
-    classes = classes if classes is None else [named(one) for one in classes]
+    y = np.array([named(outcome) for outcome in OUTCOMES])
+    classes = (
+        classes if classes is None else [named(class_label) for class_label in classes]
+    )
     predict = lambda rows: pd.DataFrame(  # noqa: E731
         {named(name): chances(rows)[name] for name in ORDER}
     )
@@ -304,34 +316,39 @@ def test_names_that_are_no_classes_are_left_alone():
 
 
 def test_targets_in_another_order_than_the_returned_columns_are_refused():
-    both = lambda rows: pd.DataFrame(  # noqa: E731
+    two_outputs = lambda rows: pd.DataFrame(  # noqa: E731
         {"mass": rows["age"] * 100, "height": rows["doors"]}
     )
-    y = both(X)[["height", "mass"]]
+    y = two_outputs(X)[["height", "mass"]]
     with pytest.raises(
         InputError, match=r"columns of y .*another order.*in the predictor's order"
     ):
-        pg.explain(both, X, y, **QUIET)
-    assert pg.explain(both, X, y[["mass", "height"]], **QUIET).ranking()[0] == "age"
+        pg.explain(two_outputs, X, y, **QUIET)
+    assert (
+        pg.explain(two_outputs, X, y[["mass", "height"]], **QUIET).ranking()[0] == "age"
+    )
 
 
 def test_a_returned_frame_names_its_outputs_without_y_and_beside_one_number_per_row():
-    both = lambda rows: pd.DataFrame(  # noqa: E731
+    two_outputs = lambda rows: pd.DataFrame(  # noqa: E731
         {"mass": rows["age"] * 1.5, "height": rows["doors"]}
     )
-    several = pg.explain(both, X, scope="local", **QUIET)
+    several = pg.explain(two_outputs, X, scope="local", **QUIET)
     assert several.outputs == ("mass", "height")
     assert several.meta["task"] == "regression", "names of columns are none of classes"
     mass = X["age"].to_numpy() * 1.5 + 0.25
     assert (mass % 1 != 0).any()
-    got = pg.explain(both, X, mass, target="mass", **QUIET)
-    wanted = pg.explain(
-        pg.Model(lambda rows: both(rows)["mass"], task="regression"), X, mass, **QUIET
+    got = pg.explain(two_outputs, X, mass, target="mass", **QUIET)
+    expected_explanation = pg.explain(
+        pg.Model(lambda rows: two_outputs(rows)["mass"], task="regression"),
+        X,
+        mass,
+        **QUIET,
     )
     assert got.meta["task"] == "regression"
-    np.testing.assert_allclose(got.values, wanted.values, rtol=1e-9)
+    np.testing.assert_allclose(got.values, expected_explanation.values, rtol=1e-9)
     with pytest.raises(InputError, match="y must have 2 numbers per row"):
-        pg.explain(both, X, mass, **QUIET)
+        pg.explain(two_outputs, X, mass, **QUIET)
 
 
 @pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])

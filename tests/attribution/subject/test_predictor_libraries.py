@@ -16,16 +16,16 @@ pytestmark = [
 @pytest.mark.parametrize("name", PREDICTORS)
 def test_effects_and_shapley_values_are_those_of_slow_loops(name):
     pytest.importorskip(PREDICTORS[name][0])
-    found = check(name, "bank", *read("bank", data_folder()))
-    assert found["largest effect"] > 0.005
-    assert found["largest Shapley value"] > 0.005
-    assert found["met"], found
+    measures = check(name, "bank", *read("bank", data_folder()))
+    assert measures["largest effect"] > 0.005
+    assert measures["largest Shapley value"] > 0.005
+    assert measures["met"], measures
 
 
 @pytest.mark.slow
 def test_raw_scores_have_the_values_of_interventional_tree_shap():
     pytest.importorskip("shap")
     pytest.importorskip("lightgbm")
-    found = check_tree_shap(*read("heloc", data_folder()))
-    assert found["largest value"] > 0.1
-    assert found["met"], found
+    measures = check_tree_shap(*read("heloc", data_folder()))
+    assert measures["largest value"] > 0.1
+    assert measures["met"], measures

@@ -55,13 +55,13 @@ def edited(frame, names, key, repeat, weight=None):
     rows = np.arange(len(frame))
     donors = donor_rows(3, key, repeat, rows, len(frame), shared=True)
     if weight is not None:
-        places = uniform(3, ("donor", key, repeat), rows)
-        for row, place in enumerate(places):
-            others = np.delete(rows, row)
-            donors[row] = others[
+        lots = uniform(3, ("donor", key, repeat), rows)
+        for row, lot in enumerate(lots):
+            other_rows = np.delete(rows, row)
+            donors[row] = other_rows[
                 np.searchsorted(
-                    np.cumsum(weight[others]) / weight[others].sum(),
-                    place,
+                    np.cumsum(weight[other_rows]) / weight[other_rows].sum(),
+                    lot,
                     side="right",
                 )
             ]
@@ -91,15 +91,15 @@ def test_groups_and_weights_are_those_of_a_loop():
         **CLASSES,
     )
     before = losses(frame, y)
-    for place, name in enumerate(explanation.names):
-        each = [
+    for feature_index, name in enumerate(explanation.names):
+        increases = [
             losses(edited(frame, groups[name], name, repeat, weight), y) - before
             for repeat in range(REPEATS)
         ]
-        assert explanation.values[place, 0] == pytest.approx(
-            np.average(np.mean(each, axis=0), weights=weight), abs=1e-9
+        assert explanation.values[feature_index, 0] == pytest.approx(
+            np.average(np.mean(increases, axis=0), weights=weight), abs=1e-9
         )
-        assert abs(explanation.values[place, 0]) > 0.1
+        assert abs(explanation.values[feature_index, 0]) > 0.1
 
 
 def test_scores_are_those_of_a_loop():
@@ -111,24 +111,26 @@ def test_scores_are_those_of_a_loop():
     def accuracy(rows):
         return accuracy_score(y, np.where(chance(rows) > 0.5, "late", "early"))
 
-    for place, name in enumerate(explanation.names):
+    for feature_index, name in enumerate(explanation.names):
         falls = [
             accuracy(frame) - accuracy(edited(frame, [name], name, repeat))
             for repeat in range(REPEATS)
         ]
-        assert explanation.values[place, 0] == pytest.approx(np.mean(falls), abs=1e-9)
+        assert explanation.values[feature_index, 0] == pytest.approx(
+            np.mean(falls), abs=1e-9
+        )
     assert explanation.values.max() > 0.05
 
 
 def test_the_positive_class_changes_no_value():
     frame, y = table()
     early, late = (
-        explain_with(chance, frame, y, **QUIET, positive=one, **CLASSES)
-        for one in ("early", "late")
+        explain_with(chance, frame, y, **QUIET, positive=positive_class, **CLASSES)
+        for positive_class in ("early", "late")
     )
     np.testing.assert_array_equal(early.values, late.values)
     assert (early.meta["positive"], late.meta["positive"]) == ("early", "late")
-    one = explain_with(
+    late_explanation = explain_with(
         chance,
         frame[:4],
         method="shapley",
@@ -137,7 +139,7 @@ def test_the_positive_class_changes_no_value():
         **QUIET,
         **CLASSES,
     )
-    assert one.outputs == ("late",)
+    assert late_explanation.outputs == ("late",)
 
 
 @pytest.mark.parametrize(
@@ -163,16 +165,20 @@ def test_an_engine_gives_what_one_piece_gives(asked):
         with pytest.raises(InputError, match="engine= needs a separate background"):
             explain_with(chance, frame, y, engine=engine, **asked)
         asked["background"] = frame[:100]
-    piece, parts = (
+    piece, parts_explanation = (
         explain_with(chance, frame, y, **asked, **more)
         for more in ({}, {"engine": engine})
     )
     assert engine.tasks == 3
-    np.testing.assert_allclose(parts.values, piece.values, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(parts.std_error, piece.std_error, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        parts_explanation.values, piece.values, rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        parts_explanation.std_error, piece.std_error, rtol=1e-9, atol=1e-12
+    )
     assert np.abs(piece.values).max() > 0.01
-    assert parts.names == piece.names
-    assert (parts.feature_values is None) == (piece.feature_values is None)
+    assert parts_explanation.names == piece.names
+    assert (parts_explanation.feature_values is None) == (piece.feature_values is None)
 
 
 @pytest.mark.parametrize(
@@ -191,36 +197,39 @@ def test_an_engine_gives_what_one_piece_gives(asked):
 )
 def test_a_table_in_parts_gives_what_one_piece_gives(tmp_path, asked):
     frame, y = table(600)
-    for part in range(3):
-        rows = slice(200 * part, 200 * part + 200)
-        frame[rows].assign(y=y[rows]).to_parquet(tmp_path / f"{part}.parquet")
+    for part_index in range(3):
+        rows = slice(200 * part_index, 200 * part_index + 200)
+        frame[rows].assign(y=y[rows]).to_parquet(tmp_path / f"{part_index}.parquet")
     engine = {"engine": _Engine()} if asked.pop("engine", False) else {}
     asked = {**CLASSES, **QUIET, **asked, "background": frame[:100]}
-    parts = explain_with(chance, tmp_path, "y", **asked, **engine)
+    parts_explanation = explain_with(chance, tmp_path, "y", **asked, **engine)
     piece = explain_with(chance, frame, y, **asked)
     assert np.abs(piece.values).max() > 0.01
     for name in ("values", "std_error", "low", "high"):
         np.testing.assert_allclose(
-            getattr(parts, name), getattr(piece, name), rtol=1e-9, atol=1e-12
+            getattr(parts_explanation, name),
+            getattr(piece, name),
+            rtol=1e-9,
+            atol=1e-12,
         )
 
 
 def test_rows_in_parts_are_explained_one_by_one(tmp_path):
     frame, _ = table(60)
     frame.to_parquet(tmp_path / "table.parquet")
-    asked = {
+    call_options = {
         **CLASSES,
         **QUIET,
         "method": "ablation",
         "scope": "local",
         "background": frame[:20],
     }
-    parts = explain_with(
-        chance, tmp_path / "table.parquet", out=tmp_path / "out", **asked
+    parts_explanation = explain_with(
+        chance, tmp_path / "table.parquet", out=tmp_path / "out", **call_options
     )
-    piece = explain_with(chance, frame, **asked)
+    piece = explain_with(chance, frame, **call_options)
     np.testing.assert_allclose(
-        parts.values, np.abs(piece.values).mean(axis=0), rtol=1e-9
+        parts_explanation.values, np.abs(piece.values).mean(axis=0), rtol=1e-9
     )
     assert np.abs(piece.values).max() > 0.01
 
@@ -257,10 +266,11 @@ class _Engine:
     tasks = 0
 
     def run(self, tasks, work):
-        self.tasks, sent = len(tasks), pickle.dumps(work)
+        self.tasks = len(tasks)
+        sent = pickle.dumps(work)
         workers = [pickle.loads(sent), pickle.loads(sent)]
-        for place, task in enumerate(reversed(tasks)):
-            yield pickle.loads(pickle.dumps(workers[place % 2](task)))
+        for task_index, task in enumerate(reversed(tasks)):
+            yield pickle.loads(pickle.dumps(workers[task_index % 2](task)))
 
 
 # ---- predictors that misbehave ---------------------------------------------------------------------------------------
@@ -270,7 +280,8 @@ class _Remembers:
     """Fails after some calls."""
 
     def __init__(self, calls, error):
-        self.calls, self.error = calls, error
+        self.calls = calls
+        self.error = error
 
     def __call__(self, frame):
         self.calls -= 1
@@ -314,11 +325,9 @@ def test_what_cannot_be_explained_is_one_message_and_nothing_moves(kind, method)
         predict = _Remembers(predict.calls, predict.error)
     frame, y = table()
     assert (frame["age"] == 40).any()
-    before, mine, numpys = (
-        frame.copy(deep=True),
-        random.getstate(),
-        np.random.get_state(),
-    )
+    before = frame.copy(deep=True)
+    mine = random.getstate()
+    numpys = np.random.get_state()
     with pytest.raises(InputError, match=words) as raised:
         explain_with(predict, frame, y, method=method, **QUIET, **CLASSES)
     assert "\n" not in str(raised.value)
@@ -329,7 +338,8 @@ def test_what_cannot_be_explained_is_one_message_and_nothing_moves(kind, method)
 
 def test_ctrl_c_in_a_predictor_goes_through_and_nothing_moves():
     frame, y = table()
-    before, mine = frame.copy(deep=True), random.getstate()
+    before = frame.copy(deep=True)
+    mine = random.getstate()
     with pytest.raises(KeyboardInterrupt):
         explain_with(_Remembers(4, KeyboardInterrupt()), frame, y, **QUIET, **CLASSES)
     pd.testing.assert_frame_equal(frame, before)
@@ -338,7 +348,8 @@ def test_ctrl_c_in_a_predictor_goes_through_and_nothing_moves():
 
 def test_a_predictor_that_draws_random_numbers_leaves_the_generators_alone():
     frame, y = table()
-    mine, numpys = random.getstate(), np.random.get_state()
+    mine = random.getstate()
+    numpys = np.random.get_state()
     with pytest.warns(UserWarning, match="different outputs each time"):
         explain_with(_draws, frame, y, **QUIET, **CLASSES)
     assert random.getstate() == mine

@@ -63,7 +63,8 @@ def labels(X):
 
 def looped(predict, X, loss):
     """Return the mean rise of ``loss(predictions) -> number`` for each column, replacing it row by row."""
-    before, effects = loss(predict(X)), []
+    before = loss(predict(X))
+    effects = []
     for name in X.columns:
         rises = []
         for repeat in range(2):
@@ -100,7 +101,9 @@ def chances(model, X):
     """Return each label's probability ``(rows, labels)``, as the estimator returns them in one of two forms."""
     returned = model.predict_proba(X)
     return (
-        np.stack([each[:, 1] for each in returned], axis=1)
+        np.stack(
+            [label_probabilities[:, 1] for label_probabilities in returned], axis=1
+        )
         if isinstance(returned, list)
         else returned
     )
@@ -112,10 +115,10 @@ def test_estimators_of_several_labels(name):
     y = labels(X)
     model = LABELLED[name]().fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(
+    expected_values = looped(
         lambda table: chances(model, table), X, lambda chance: log_loss(chance, y)
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
     assert (explanation.meta["task"], explanation.meta["unit"]) == (
         "multilabel",
         "nats",
@@ -146,20 +149,22 @@ def test_labels_alone_are_measured_by_those_that_are_wrong():
     y = labels(X)
     model = RidgeClassifier().fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(
+    expected_values = looped(
         model.predict, X, lambda predicted: float((predicted != y).to_numpy().mean())
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
     assert explanation.meta["loss"] == "zero_one"
 
 
 def test_numbers_of_clusters_are_labels():
     X = rows()
     values = []
-    for place in ([0, 1], [1, 0]):
-        centres = KMeans(2, n_init=3, random_state=0).fit(X).cluster_centers_[place]
-        found = pg.explain(KMeans(2, n_init=1, init=centres).fit(X), X, **QUIET)
-        values.append(found.values[:, 0])
+    for cluster_order in ([0, 1], [1, 0]):
+        centres = (
+            KMeans(2, n_init=3, random_state=0).fit(X).cluster_centers_[cluster_order]
+        )
+        explanation = pg.explain(KMeans(2, n_init=1, init=centres).fit(X), X, **QUIET)
+        values.append(explanation.values[:, 0])
     assert np.abs(values[0]).max() > 0.1
     np.testing.assert_allclose(*values, err_msg="the same clusters, numbered otherwise")
 
@@ -177,10 +182,10 @@ def test_a_task_that_a_classifier_does_not_have_is_named():
 def test_outliers_are_measured_by_those_that_are_wrong():
     X = rows()
     model = IsolationForest(random_state=0).fit(X)
-    found = pg.explain(model, X, model.predict(X), **QUIET)
-    assert found.meta["loss"] == "zero_one"
-    assert found.meta["unit"] == "share of errors"
-    assert found.outputs == ("all", "-1", "1")
+    explanation = pg.explain(model, X, model.predict(X), **QUIET)
+    assert explanation.meta["loss"] == "zero_one"
+    assert explanation.meta["unit"] == "share of errors"
+    assert explanation.outputs == ("all", "-1", "1")
 
 
 def test_a_regressor_with_inherited_probabilities_is_a_regressor():
@@ -190,8 +195,8 @@ def test_a_regressor_with_inherited_probabilities_is_a_regressor():
         predict_proba = LinearRegression.predict
 
     X = rows()
-    found = pg.explain(Inherited().fit(X, X["a"]), X, X["a"], **QUIET)
-    assert found.meta["task"] == "regression"
+    explanation = pg.explain(Inherited().fit(X, X["a"]), X, X["a"], **QUIET)
+    assert explanation.meta["task"] == "regression"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +213,12 @@ def test_the_class_of_any_of_catboosts_models(loss, outputs):
         "allow_writing_files": False,
     }
     model = imported("catboost").CatBoost(settings).fit(X, y)
-    found = pg.explain(model, X, y, **QUIET)
-    assert (found.meta["unit"], found.outputs, found.ranking()[0]) == (
+    explanation = pg.explain(model, X, y, **QUIET)
+    assert (
+        explanation.meta["unit"],
+        explanation.outputs,
+        explanation.ranking()[0],
+    ) == (
         "nats",
         outputs,
         "a",
@@ -221,12 +230,12 @@ def test_brier_of_several_labels_is_the_mean_of_each():
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
     explanation = pg.explain(model, X, y, loss="brier", **QUIET)
-    wanted = looped(
+    expected_values = looped(
         model.predict_proba,
         X,
         lambda chance: float(2 * ((chance - y) ** 2).to_numpy().mean()),
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
     assert explanation.meta["unit"] == "brier"
     constant = y.mean().to_numpy()
     assert explanation.meta["loss_scale"] == pytest.approx(
@@ -253,10 +262,10 @@ def test_boosters_of_several_labels():
     y = labels(X)
     model = xgboost.XGBClassifier(n_estimators=5).fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(
+    expected_values = looped(
         model.predict_proba, X, lambda chance: log_loss(chance.astype(float), y)
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-6)
     assert pg.explain(model, X, **QUIET).meta["task"] == "multilabel"
 
 
@@ -296,14 +305,15 @@ def test_one_class_of_each_row_though_chances_add_up_to_no_1(name):
         == "classification"
     )
     assert explanation.outputs == ("all", "0", "1", "2")
-    found = pg.counterfactuals(model, X.iloc[0], X).to_frame()
-    assert set(found["prediction"].astype(str)) <= {"0", "1", "2"} - {
+    counterfactual_rows = pg.counterfactuals(model, X.iloc[0], X).to_frame()
+    assert set(counterfactual_rows["prediction"].astype(str)) <= {"0", "1", "2"} - {
         str(predict(X[:1]).argmax())
     }
 
 
 def test_a_classifier_trained_by_hinge_returns_labels():
-    X, xgboost = rows(), imported("xgboost")
+    X = rows()
+    xgboost = imported("xgboost")
     y = np.minimum(counts(X), 1)
     model = xgboost.XGBClassifier(n_estimators=5, objective="binary:hinge").fit(X, y)
     explanation = pg.explain(
@@ -320,8 +330,10 @@ def test_several_targets_of_several_classes_are_refused():
         InputError, match=r"probabilities of 2 targets.*predict_proba\(table\)\[0\]"
     ):
         pg.explain(model, X, y, **QUIET)
-    one = pg.explain(lambda table: model.predict_proba(table)[0], X, y[:, 0], **QUIET)
-    assert one.values[0, 0] > 0.1
+    explanation = pg.explain(
+        lambda table: model.predict_proba(table)[0], X, y[:, 0], **QUIET
+    )
+    assert explanation.values[0, 0] > 0.1
 
 
 @pytest.mark.parametrize(
@@ -357,15 +369,15 @@ def test_estimators_of_several_numbers(model):
     y = np.stack([X["a"], 2 * X["b"]], axis=1)
     model.fit(X, y)
     explanation = pg.explain(model, X, y, **QUIET)
-    wanted = looped(
+    expected_values = looped(
         model.predict, X, lambda predicted: float(((predicted - y) ** 2).mean())
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
     second = pg.explain(model, X, y, target=1, loss="absolute_error", **QUIET)
-    wanted = looped(
+    expected_values = looped(
         model.predict, X, lambda predicted: float(np.abs(predicted - y)[:, 1].mean())
     )
-    np.testing.assert_allclose(second.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(second.values[:, 0], expected_values, atol=1e-9)
     assert pg.explain(model, X, **QUIET).meta["task"] == "regression"
     scores = pg.explain(model, X, y, scoring="r2", **QUIET).meta["scores"]
     assert scores["r2"] == pytest.approx(r2_score(y, model.predict(X)))
@@ -550,17 +562,18 @@ def test_rankers_have_no_loss_of_their_own():
     with pytest.raises(InputError, match="scores of a ranker"):
         pg.explain(model, X, y, **QUIET)
     assert pg.explain(model, X, **QUIET).ranking()[0] == "a"
-    query, scores = np.repeat(range(3), 40), model.predict(X)
+    query = np.repeat(range(3), 40)
+    scores = model.predict(X)
 
     def pairs(outputs, target):
         """Return the logistic loss of each row's pairs in its query; the others keep their scores."""
         lost = []
-        for number, (score, (relevance, place)) in enumerate(
+        for number, (score, (relevance, row_index)) in enumerate(
             zip(outputs[:, 0], target, strict=True)
         ):
-            others = (query == query[place]) & (y != relevance)
-            sign = np.sign(relevance - y[others])
-            lost.append(np.log1p(np.exp(-sign * (score - scores[others]))).mean())
+            paired_rows = (query == query[row_index]) & (y != relevance)
+            sign = np.sign(relevance - y[paired_rows])
+            lost.append(np.log1p(np.exp(-sign * (score - scores[paired_rows]))).mean())
             assert number < len(outputs)
         return np.array(lost)
 
@@ -568,17 +581,18 @@ def test_rankers_have_no_loss_of_their_own():
     explanation = pg.explain(
         pg.Model(model, task="regression"), X, target, loss=pairs, **QUIET
     )
-    wanted = looped(
+    expected_values = looped(
         model.predict, X, lambda predicted: pairs(predicted[:, None], target).mean()
     )
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
 
 
 # ---- a loss of one's own ---------------------------------------------------------------------------------------------
 
 
 def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
-    X, rng = rows(), np.random.default_rng(2)
+    X = rows()
+    rng = np.random.default_rng(2)
     y = pd.DataFrame(
         {"end": np.ceil(9 * rng.exponential(size=ROWS)) + 1, "size": rng.random(ROWS)}
     )
@@ -599,8 +613,8 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
     explanation = pg.explain(
         pg.Model(shares, task="regression"), X, y, loss=brier, **QUIET
     )
-    wanted = looped(shares, X, lambda outputs: brier(outputs, y).mean())
-    np.testing.assert_allclose(explanation.values[:, 0], wanted, atol=1e-9)
+    expected_values = looped(shares, X, lambda outputs: brier(outputs, y).mean())
+    np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
 
 
 # ---- one output of each row, and maps --------------------------------------------------------------------------------
@@ -608,11 +622,9 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
 
 def maps(table):
     """Return two maps of three places for each row, ``(rows, 2, 3)``."""
-    place = np.arange(3) / 2
-    first, second = (
-        table["a"].to_numpy()[:, None] * place,
-        np.sin(table["b"].to_numpy()[:, None] + place),
-    )
+    positions = np.arange(3) / 2
+    first = table["a"].to_numpy()[:, None] * positions
+    second = np.sin(table["b"].to_numpy()[:, None] + positions)
     return np.stack([first, second], axis=1)
 
 
@@ -628,24 +640,27 @@ def test_one_class_of_each_row_of_a_forest(row_target):
         np.digitize(X["a"] + X["b"], [-0.5, 0.5])
     ]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
-    few, names = X[:6], ["high", "low", "mid", "mid", "low", "high"]
-    asked = {
+    few = X[:6]
+    names = ["high", "low", "mid", "mid", "low", "high"]
+    call_options = {
         "method": "shapley",
         "scale": "probability",
         "background": X[50:60],
         "progress": False,
         "random_state": 0,
     }
-    every = explain_with(model, few, y[:6], **asked)
-    chosen = np.array(names) if row_target == "names" else row_target
-    explanation = explain_with(model, few, y[:6], target=chosen, **asked)
+    every = explain_with(model, few, y[:6], **call_options)
+    row_targets = np.array(names) if row_target == "names" else row_target
+    explanation = explain_with(model, few, y[:6], target=row_targets, **call_options)
     classes = {"names": names, "true": y[:6], "predicted": model.predict(few)}[
         row_target
     ]
     assert len(set(classes)) > 1
-    places = [every.outputs.index(name) for name in classes]
+    output_indices = [every.outputs.index(name) for name in classes]
     np.testing.assert_allclose(
-        explanation.values[:, :, 0], every.values[range(6), :, places], atol=1e-9
+        explanation.values[:, :, 0],
+        every.values[range(6), :, output_indices],
+        atol=1e-9,
     )
     assert explanation.meta["row_target"] == list(classes)
 
@@ -654,21 +669,21 @@ def test_one_label_of_each_row():
     X = rows()
     y = labels(X)
     model = LABELLED["chain"]().fit(X, y)
-    asked = {
+    call_options = {
         "method": "shapley",
         "background": X[50:60],
         "progress": False,
         "random_state": 0,
     }
-    every = explain_with(model, X[:3], y[:3], **asked)
+    every = explain_with(model, X[:3], y[:3], **call_options)
     explanation = explain_with(
-        model, X[:3], y[:3], target=np.array(["w", "u", "v"]), **asked
+        model, X[:3], y[:3], target=np.array(["w", "u", "v"]), **call_options
     )
     np.testing.assert_allclose(
         explanation.values[:, :, 0], every.values[range(3), :, [2, 0, 1]], atol=1e-9
     )
     with pytest.raises(InputError, match="needs a classifier"):
-        explain_with(model, X[:3], y[:3], target="true", **asked)
+        explain_with(model, X[:3], y[:3], target="true", **call_options)
 
 
 # ---- a loss that gives something else --------------------------------------------------------------------------------

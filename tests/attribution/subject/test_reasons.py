@@ -46,8 +46,13 @@ def actions(x: Tensor) -> Tensor:
 
 
 def explain(model: Any, X: Any = X, **options: Any) -> pg.Explanation:
-    given = {"method": "permutation", "n_repeats": 2, "progress": False, **options}
-    return pg.explain(model, X, **given)
+    call_options = {
+        "method": "permutation",
+        "n_repeats": 2,
+        "progress": False,
+        **options,
+    }
+    return pg.explain(model, X, **call_options)
 
 
 def zeros_of(x: Tensor) -> Tensor:
@@ -85,10 +90,10 @@ SIGNS = {
 @pytest.mark.parametrize("name", SIGNS)
 def test_a_sign_of_classes_is_seen_and_told(name):
     function, because = SIGNS[name]
-    found = explain(Net(function))
-    assert found.meta["task"] == "classification"
-    assert found.meta["read_so_because"] == because
-    assert found.meta["unit"] == "nats"
+    explanation = explain(Net(function))
+    assert explanation.meta["task"] == "classification"
+    assert explanation.meta["read_so_because"] == because
+    assert explanation.meta["unit"] == "nats"
     assert f"outputs are read so because: {because}\n" in pg.Model(
         Net(function)
     ).describe(X)
@@ -117,18 +122,18 @@ NUMBERS = {
 def test_without_one_they_are_numbers_however_few_rows(name, rows):
     function, because = NUMBERS[name]
     few = X[:rows]
-    found = explain(Net(function), few, background=X)
-    assert found.meta["task"] == "regression"
-    assert found.meta["returns"] == "values"
-    assert found.meta["read_so_because"] == because
-    assert found.outputs == ("all",)
+    explanation = explain(Net(function), few, background=X)
+    assert explanation.meta["task"] == "regression"
+    assert explanation.meta["returns"] == "values"
+    assert explanation.meta["read_so_because"] == because
+    assert explanation.outputs == ("all",)
 
 
 def test_what_a_call_says_is_a_reason_too():
-    for said in ({"target": "predicted"}, {"loss": "cross_entropy"}):
-        found = explain(Net(actions), **said)
-        assert found.meta["task"] == "classification"
-        assert found.meta["read_so_because"] == Because.ASKED
+    for declared in ({"target": "predicted"}, {"loss": "cross_entropy"}):
+        explanation = explain(Net(actions), **declared)
+        assert explanation.meta["task"] == "classification"
+        assert explanation.meta["read_so_because"] == Because.ASKED
     first_two = Net(lambda x: actions(x)[:, :2])
     assert explain(pg.Model(first_two, positive="1")).meta["task"] == "classification"
     named = explain(pg.Model(Net(actions), class_names=["up", "stay", "down"]))
@@ -139,35 +144,38 @@ def test_what_a_call_says_is_a_reason_too():
     assert with_y.meta["read_so_because"] == Because.CLASSES
     # One model asked twice: the second call says nothing of classes.
     model = pg.Model(Net(actions))
-    tasks = [explain(model, target=one).meta["task"] for one in ("predicted", None)]
+    tasks = [
+        explain(model, target=target).meta["task"] for target in ("predicted", None)
+    ]
     assert tasks == ["classification", "regression"]
 
 
 @pytest.mark.parametrize("scale", ["logit", "probability"])
 def test_a_scale_of_classes_is_a_reason(scale):
-    found = explain(Net(actions), scope="local", scale=scale)
-    assert found.meta["task"] == "classification"
+    explanation = explain(Net(actions), scope="local", scale=scale)
+    assert explanation.meta["task"] == "classification"
 
 
 def test_an_explanation_of_numbers_is_evaluated_as_such():
-    net, few = nn.Linear(3, 3), X[:20]
+    net = nn.Linear(3, 3)
+    few = X[:20]
     local = explain(net, few, scope="local")
     assert local.meta["task"] == "regression"
     stated = pg.Model(net, returns="values")
     as_stated = explain(stated, few, scope="local")
     options = {"metrics": ["deletion"], "n_repeats": 5, "progress": False}
-    found = local.evaluate(net, few, **options).to_frame()
-    wanted = as_stated.evaluate(stated, few, **options).to_frame()
-    pd.testing.assert_frame_equal(found, wanted)
+    metrics_frame = local.evaluate(net, few, **options).to_frame()
+    expected_frame = as_stated.evaluate(stated, few, **options).to_frame()
+    pd.testing.assert_frame_equal(metrics_frame, expected_frame)
 
 
 def test_labels_of_a_distribution_may_overlap():
-    found = explain(Net(lambda x: Bernoulli(logits=actions(x))))
-    assert found.meta["task"] == "multilabel"
-    one = explain(Net(lambda x: Bernoulli(logits=actions(x)[:, :1])))
-    assert one.meta["task"] == "classification"
+    explanation = explain(Net(lambda x: Bernoulli(logits=actions(x))))
+    assert explanation.meta["task"] == "multilabel"
+    single_explanation = explain(Net(lambda x: Bernoulli(logits=actions(x)[:, :1])))
+    assert single_explanation.meta["task"] == "classification"
     several = explain(Net(lambda x: Independent(Bernoulli(logits=actions(x)), 1)))
-    np.testing.assert_array_equal(several.values, found.values)
+    np.testing.assert_array_equal(several.values, explanation.values)
 
 
 def test_a_network_of_transformers_says_its_problem():
@@ -187,14 +195,14 @@ def test_a_function_is_read_as_a_network_is(framed):
         values = actions(torch.as_tensor(np.asarray(rows))).numpy()
         return pd.DataFrame(values, columns=["a", "b", "c"]) if framed else values
 
-    found = explain(function, X.numpy())
-    assert found.meta["task"] == "regression"
-    assert found.meta["read_so_because"] == Because.NOTHING
-    assert found.ranking()[0] == "x0"
+    explanation = explain(function, X.numpy())
+    assert explanation.meta["task"] == "regression"
+    assert explanation.meta["read_so_because"] == Because.NOTHING
+    assert explanation.ranking()[0] == "x0"
     single = explain(function, X.numpy(), scope="local")
     assert single.outputs == (("a", "b", "c") if framed else ("0", "1", "2"))
-    asked = explain(function, X.numpy(), target="predicted")
-    assert asked.meta["task"] == "classification"
+    class_explanation = explain(function, X.numpy(), target="predicted")
+    assert class_explanation.meta["task"] == "classification"
 
 
 def test_a_background_may_show_that_no_probabilities_are_meant():
@@ -204,9 +212,9 @@ def test_a_background_may_show_that_no_probabilities_are_meant():
 
     above = X[X[:, 0] > 0]
     assert explain(Net(shares_at_first), above).meta["task"] == "classification"
-    found = explain(Net(shares_at_first), above, background=X)
-    assert found.meta["task"] == "regression"
-    assert found.meta["read_so_because"] == Because.NOTHING
+    explanation = explain(Net(shares_at_first), above, background=X)
+    assert explanation.meta["task"] == "regression"
+    assert explanation.meta["read_so_because"] == Because.NOTHING
 
 
 # ---- the divergence of several numbers ---------------------------------------------------
@@ -214,29 +222,33 @@ def test_a_background_may_show_that_no_probabilities_are_meant():
 
 def test_changes_are_measured_in_units_of_each_outputs_spread():
     scales = torch.tensor([1.0, 1000.0, 0.1])
-    found = explain(Net(lambda x: x * scales + 1), n_repeats=30)
+    explanation = explain(Net(lambda x: x * scales + 1), n_repeats=30)
     # Replacing a column changes one of three outputs, by twice its variance on average.
-    np.testing.assert_allclose(found.values[:, 0], 2 / 3, rtol=0.1)
-    assert found.meta["unit"] == "squared standard deviations"
-    other = explain(Net(lambda x: x + 7), n_repeats=30)
-    np.testing.assert_allclose(found.values, other.values, rtol=1e-3)
+    np.testing.assert_allclose(explanation.values[:, 0], 2 / 3, rtol=0.1)
+    assert explanation.meta["unit"] == "squared standard deviations"
+    shifted_explanation = explain(Net(lambda x: x + 7), n_repeats=30)
+    np.testing.assert_allclose(
+        explanation.values, shifted_explanation.values, rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("method", ["permgrad", "ablation", "shapley"])
 def test_every_game_measures_so(method):
     units = torch.tensor([1.0, 300.0, 0.1])
     options = {"method": method, "scope": "global"}
-    found = explain(Net(lambda x: x.cumsum(1)), **options)
-    other = explain(Net(lambda x: x.cumsum(1) * units), **options)
-    assert found.values.max() > 0.1
-    np.testing.assert_allclose(other.values, found.values, rtol=1e-3, atol=1e-6)
+    explanation = explain(Net(lambda x: x.cumsum(1)), **options)
+    scaled_explanation = explain(Net(lambda x: x.cumsum(1) * units), **options)
+    assert explanation.values.max() > 0.1
+    np.testing.assert_allclose(
+        scaled_explanation.values, explanation.values, rtol=1e-3, atol=1e-6
+    )
 
 
 def test_one_number_alone_stays_in_its_own_unit():
-    found = explain(Net(lambda x: 10 * x), target=1, n_repeats=30)
+    explanation = explain(Net(lambda x: 10 * x), target=1, n_repeats=30)
     variance = 100 * float(X[:, 1].var())
-    assert found.values[1, 0] == pytest.approx(2 * variance, rel=0.2)
-    assert found.meta["unit"] == "y²"
+    assert explanation.values[1, 0] == pytest.approx(2 * variance, rel=0.2)
+    assert explanation.meta["unit"] == "y²"
 
 
 def test_spreads_by_hand():

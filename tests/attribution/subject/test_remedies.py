@@ -58,13 +58,13 @@ def test_a_forward_through_numpy_is_not_sent_in_a_circle() -> None:
             torch.randn(12, 3),
             method="integrated_gradients",
         )
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(ThroughNumpy(), returns="logits"),
         torch.randn(12, 3),
         method="shapley",
         progress=False,
     )
-    assert found.values.any()
+    assert explanation.values.any()
 
 
 QUIET: dict[str, Any] = {"progress": False}
@@ -76,10 +76,8 @@ class _Force(nn.Module):
     def __init__(self, followed: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.energy, self.followed = (
-            nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1)),
-            followed,
-        )
+        self.energy = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
+        self.followed = followed
 
     def forward(self, x: Tensor) -> Tensor:
         with (
@@ -135,9 +133,10 @@ class _Mode(nn.Module):
 
 @pytest.mark.parametrize("flag", [True, "all", torch.tensor(2)])
 def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
-    x, net = torch.randn(12, 3), _Mode()
-    said = rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
-    with pytest.raises(pg.InputError, match=said):
+    x = torch.randn(12, 3)
+    net = _Mode()
+    expected_message = rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
+    with pytest.raises(pg.InputError, match=expected_message):
         pg.explain(
             pg.Model(net, returns="logits"), {"x": x, "squash": flag}, method="shapley"
         )
@@ -158,7 +157,8 @@ class _OfGraph(nn.Module):
     def __init__(self, matrix: Tensor | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.head, self.matrix = nn.Linear(3, 2), matrix
+        self.head = nn.Linear(3, 2)
+        self.matrix = matrix
 
     def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
         if edge_index is None:
@@ -171,7 +171,8 @@ class _OfGraph(nn.Module):
 class _EachGraph(nn.Module):
     def __init__(self, net: nn.Module, *edges: Tensor) -> None:
         super().__init__()
-        self.net, self.edges = net, edges
+        self.net = net
+        self.edges = edges
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.net(nodes, *self.edges) for nodes in x]).flatten(1)
@@ -179,10 +180,8 @@ class _EachGraph(nn.Module):
 
 @pytest.mark.parametrize("how", ["edges", "matrix"])
 def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
-    x, edges = (
-        torch.randn(9, 3),
-        torch.stack([torch.arange(9), torch.arange(9).roll(1)]),
-    )
+    x = torch.randn(9, 3)
+    edges = torch.stack([torch.arange(9), torch.arange(9).roll(1)])
     matrix = torch.zeros(9, 9).index_put((edges[1], edges[0]), torch.tensor(1.0))
     net, inputs = (
         (_OfGraph(), {"x": x, "edge_index": edges})
@@ -194,16 +193,19 @@ def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
             pg.InputError, match="If rows are nodes of a graph, pass one graph a row"
         ):
             pg.explain(pg.Model(net, returns="logits"), inputs, method=method)
-    graphs, given = torch.randn(5, 9, 3), [edges] if how == "edges" else []
-    one = _EachGraph(net, *given)
-    assert torch.equal(one(graphs)[0].reshape(9, 2), net(graphs[0], *given))
+    graphs = torch.randn(5, 9, 3)
+    edge_arguments = [edges] if how == "edges" else []
+    graph_network = _EachGraph(net, *edge_arguments)
+    assert torch.equal(
+        graph_network(graphs)[0].reshape(9, 2), net(graphs[0], *edge_arguments)
+    )
     options: dict[str, Any]
     for options in (
         {"method": "shapley", "max_permutations": 4},
         {"method": "gradient"},
     ):
         assert explain_with(
-            one, graphs, **QUIET, returns="values", **options
+            graph_network, graphs, **QUIET, returns="values", **options
         ).values.any()
 
 
@@ -214,18 +216,17 @@ class _Padded(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        self.encoder, self.reads = (
-            nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested),
-            reads,
-        )
-        self.words, self.head = nn.Embedding(20, 8, padding_idx=0), nn.Linear(8, 2)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+        self.reads = reads
+        self.words = nn.Embedding(20, 8, padding_idx=0)
+        self.head = nn.Linear(8, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
         padded = ids == 0
-        places = self.encoder(self.words(ids), src_key_padding_mask=padded)
+        encoded = self.encoder(self.words(ids), src_key_padding_mask=padded)
         if self.reads == "filled":
-            places = places.masked_fill(padded[:, :, None], 0)
-        return self.head(places.mean(1))
+            encoded = encoded.masked_fill(padded[:, :, None], 0)
+        return self.head(encoded.mean(1))
 
 
 def _padded_ids() -> Tensor:
@@ -239,7 +240,8 @@ def _padded_ids() -> Tensor:
     "ignore:The PyTorch API of nested tensors", "ignore:Attributions of"
 )
 def test_a_fast_path_that_gives_other_outputs_is_switched_off_as_advised() -> None:
-    ids, net = _padded_ids(), _Padded("all").eval()
+    ids = _padded_ids()
+    net = _Padded("all").eval()
     with torch.no_grad():
         plain = net(ids)
     assert not torch.allclose(net(ids), plain, atol=1e-2), (
@@ -251,13 +253,13 @@ def test_a_fast_path_that_gives_other_outputs_is_switched_off_as_advised() -> No
         ):
             pg.explain(pg.Model(net, returns="logits"), ids, method=method, **QUIET)
     net.encoder.use_nested_tensor = False
-    made = _Padded("all", nested=False).eval()
-    for one in (net, made, _Padded("filled").eval()):
-        found = pg.explain(
-            pg.Model(one, returns="logits"), ids, method="gradient", **QUIET
+    remade_network = _Padded("all", nested=False).eval()
+    for network in (net, remade_network, _Padded("filled").eval()):
+        explanation = pg.explain(
+            pg.Model(network, returns="logits"), ids, method="gradient", **QUIET
         )
-        assert np.isfinite(found.values).all()
-        assert found.values.any()
+        assert np.isfinite(explanation.values).all()
+        assert explanation.values.any()
 
 
 def test_a_forward_that_asks_whether_gradients_are_followed_is_refused() -> None:
@@ -284,11 +286,9 @@ class _OfSpectrum(nn.Module):
     def __init__(self, makes: Any) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.body, self.head, self.makes = (
-            nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()),
-            nn.Linear(4, 2),
-            makes,
-        )
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(4, 2)
+        self.makes = makes
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(self.makes(x)).mean((2, 3)))
@@ -318,15 +318,17 @@ def test_a_map_of_an_image_made_inside_is_seen_by_what_follows_it(name: str) -> 
         pg.InputError, match="pass that image to a module of what follows it"
     ):
         pg.explain(pg.Model(_OfSpectrum(makes), returns="logits"), x, method="gradcam")
-    seen = makes(x)
-    found = pg.explain(
+    spectrum = makes(x)
+    explanation = pg.explain(
         pg.Model(_OfSpectrum(nn.Identity()), returns="logits"),
-        seen,
+        spectrum,
         method="gradcam",
         **QUIET,
     )
-    (maps,) = (array for key, array in found.maps.items() if key.startswith("maps"))
-    assert maps.shape[2:] == seen.shape[2:]
+    (maps,) = (
+        array for key, array in explanation.maps.items() if key.startswith("maps")
+    )
+    assert maps.shape[2:] == spectrum.shape[2:]
 
 
 def test_an_image_that_comes_back_from_its_frequencies_has_a_map() -> None:
@@ -354,14 +356,15 @@ def left_by(package: str, text: str) -> Any:
 def with_hooks(text: str, register: str) -> nn.Module:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    for place in (0, 2):
-        getattr(net[place], register)(left_by("otherpackage", text))
+    for layer_index in (0, 2):
+        getattr(net[layer_index], register)(left_by("otherpackage", text))
     return net
 
 
 def test_hooks_that_a_package_left_are_named_and_go_as_the_message_says():
     text = "def hook(module, args, output):\n    raise RuntimeError('size 5, not 3')"
-    net, rows = with_hooks(text, "register_forward_hook"), torch.randn(10, 3)
+    net = with_hooks(text, "register_forward_hook")
+    rows = torch.randn(10, 3)
     remedy = "for part in net.modules(): part._forward_hooks.clear()"
     with pytest.raises(pg.InputError) as refused:
         pg.explain(net, rows, method="permutation")
@@ -381,7 +384,8 @@ def test_hooks_on_gradients_are_named(change):
         f"def hook(module, before, after):\n    {read}\n"
         "    return tuple(2 * one for one in before)"
     )
-    net, rows = with_hooks(text, "register_full_backward_hook"), torch.randn(10, 3)
+    net = with_hooks(text, "register_full_backward_hook")
+    rows = torch.randn(10, 3)
     named = "The network has hooks of otherpackage on '0', '2'"
     if change == "gone":
         with pytest.raises(pg.InputError, match=named):
@@ -393,7 +397,7 @@ def test_hooks_on_gradients_are_named(change):
 
 def test_hooks_of_torch_and_of_permgrad_are_at_home():
     net = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 2)))
-    assert any(part._forward_pre_hooks for part in net.modules())
+    assert any(submodule._forward_pre_hooks for submodule in net.modules())
     assert of_hooks(net) is None
 
 

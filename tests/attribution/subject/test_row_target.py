@@ -26,9 +26,11 @@ LOCAL = {
 }
 
 
-def columns_of(full, places):
+def columns_of(full, class_indices):
     """Return each row's own column of values, ``(rows, features, 1)``."""
-    return np.take_along_axis(full.values, np.asarray(places)[:, None, None], axis=2)
+    return np.take_along_axis(
+        full.values, np.asarray(class_indices)[:, None, None], axis=2
+    )
 
 
 class Net(nn.Module):
@@ -67,42 +69,50 @@ def two_inputs():
 @pytest.mark.parametrize("method", LOCAL)
 def test_network_of_one_input(one_input, method, output):
     net, rows = one_input
-    asked = {"method": method, "scale": output, **LOCAL[method], **QUIET}
-    places = net(rows).argmax(dim=1).numpy()
-    assert len(set(places.tolist())) > 2
-    full = explain_with(net, rows, **asked)
-    picked = explain_with(net, rows, target="predicted", **asked)
+    call_options = {"method": method, "scale": output, **LOCAL[method], **QUIET}
+    class_indices = net(rows).argmax(dim=1).numpy()
+    assert len(set(class_indices.tolist())) > 2
+    full = explain_with(net, rows, **call_options)
+    picked = explain_with(net, rows, target="predicted", **call_options)
     assert picked.outputs == ("predicted",)
     assert picked.values.shape == (24, 4, 1)
-    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
-    assert np.abs(picked.values).max() > 1e-3
-    assert picked.meta["row_target"] == [str(place) for place in places]
     np.testing.assert_allclose(
-        picked.predictions[:, 0], full.predictions[np.arange(24), places], atol=1e-12
+        picked.values, columns_of(full, class_indices), atol=1e-9
+    )
+    assert np.abs(picked.values).max() > 1e-3
+    assert picked.meta["row_target"] == [
+        str(class_index) for class_index in class_indices
+    ]
+    np.testing.assert_allclose(
+        picked.predictions[:, 0],
+        full.predictions[np.arange(24), class_indices],
+        atol=1e-12,
     )
     if full.base_values is not None:
-        base = np.broadcast_to(full.base_values, (24, 5))[np.arange(24), places]
+        base = np.broadcast_to(full.base_values, (24, 5))[np.arange(24), class_indices]
         np.testing.assert_allclose(np.ravel(picked.base_values), base, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
 def test_network_of_two_inputs_and_a_background(two_inputs, method):
     net, rows = two_inputs
-    asked = {
+    call_options = {
         "method": method,
         **LOCAL.get(method, {}),
         **QUIET,
         "segments": ("grid", 2),
     }
     if method != "gradcam":
-        asked["background"] = {name: tensor[:7] for name, tensor in rows.items()}
+        call_options["background"] = {name: tensor[:7] for name, tensor in rows.items()}
     if method == "shapley":
-        asked["exact"] = 8
-    places = np.arange(20) % 4
-    full = explain_with(net, rows, **asked)
-    picked = explain_with(net, rows, target=places, **asked)
+        call_options["exact"] = 8
+    class_indices = np.arange(20) % 4
+    full = explain_with(net, rows, **call_options)
+    picked = explain_with(net, rows, target=class_indices, **call_options)
     assert picked.outputs == ("row target",)
-    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+    np.testing.assert_allclose(
+        picked.values, columns_of(full, class_indices), atol=1e-9
+    )
     assert picked.names == full.names
 
 
@@ -123,13 +133,15 @@ def estimator():
 @pytest.mark.parametrize("method", [*LOCAL, "gradcam"])
 def test_estimator(estimator, method):
     model, X, y = estimator
-    asked = {"method": method, **LOCAL.get(method, {}), **QUIET}
-    full = explain_with(model, X, y, **asked)
-    picked = explain_with(model, X, y, target="true", **asked)
-    places = np.array([full.outputs.index(label) for label in y])
-    assert len(set(places.tolist())) == 3
+    call_options = {"method": method, **LOCAL.get(method, {}), **QUIET}
+    full = explain_with(model, X, y, **call_options)
+    picked = explain_with(model, X, y, target="true", **call_options)
+    class_indices = np.array([full.outputs.index(label) for label in y])
+    assert len(set(class_indices.tolist())) == 3
     assert picked.outputs == ("true",)
-    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
+    np.testing.assert_allclose(
+        picked.values, columns_of(full, class_indices), atol=1e-9
+    )
     assert picked.parts.keys() == full.parts.keys()
 
 
@@ -144,9 +156,9 @@ def test_predictor(method, classes):
         np.digitize(X["a"] + X["b"], [0.0, 0.8][: classes - 1])
     ]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
-    asked = {"method": method, **LOCAL[method], **QUIET, "scale": "probability"}
-    full = explain_with(model, X, y, **asked)
-    picked = explain_with(model, X, y, target="true", **asked)
+    call_options = {"method": method, **LOCAL[method], **QUIET, "scale": "probability"}
+    full = explain_with(model, X, y, **call_options)
+    picked = explain_with(model, X, y, target="true", **call_options)
     np.testing.assert_allclose(
         picked.values,
         columns_of(full, [full.outputs.index(label) for label in y]),
@@ -158,11 +170,9 @@ def test_predictor(method, classes):
 @pytest.mark.parametrize("target", ["predicted", np.arange(24) % 5])
 def test_an_output_of_each_row_is_explained_row_by_row(one_input, method, target):
     net, rows = one_input
-    asked = {"method": method, "target": target, **QUIET}
-    usual, local = (
-        explain_with(net, rows, **asked),
-        explain_with(net, rows, scope="local", **asked),
-    )
+    call_options = {"method": method, "target": target, **QUIET}
+    usual = explain_with(net, rows, **call_options)
+    local = explain_with(net, rows, scope="local", **call_options)
     assert (usual.scope, explain_with(net, rows, method=method, **QUIET).scope) == (
         "local",
         "global",
@@ -182,8 +192,9 @@ def test_a_class_of_that_name_is_an_output_of_all_rows():
 
 def test_one_column_explains_either_class():
     torch.manual_seed(0)
-    net, rows = nn.Linear(3, 1).double(), torch.randn(10, 3, dtype=torch.float64)
-    asked = {
+    net = nn.Linear(3, 1).double()
+    rows = torch.randn(10, 3, dtype=torch.float64)
+    call_options = {
         "method": "gradient",
         "signed": True,
         "task": "classification",
@@ -192,8 +203,8 @@ def test_one_column_explains_either_class():
         "target": [0, 1],
         **QUIET,
     }
-    full = explain_with(net, rows, **asked)
-    picked = explain_with(net, rows, **asked | {"target": "predicted"})
+    full = explain_with(net, rows, **call_options)
+    picked = explain_with(net, rows, **call_options | {"target": "predicted"})
     sign = np.where(net(rows).detach().numpy() > 0, 1, -1)
     assert len(set(sign.ravel().tolist())) == 2
     assert full.outputs == ("0", "1")
@@ -204,31 +215,29 @@ def test_one_column_explains_either_class():
 
 def test_conditional_sampling(one_input):
     net, rows = one_input
-    asked = {
+    call_options = {
         "method": "permutation",
         "scope": "local",
         "sampling": "conditional",
         **QUIET,
     }
-    places = np.zeros(24, dtype=int)
-    full, picked = (
-        explain_with(net, rows, **asked),
-        explain_with(net, rows, target=places, **asked),
+    class_indices = np.zeros(24, dtype=int)
+    full = explain_with(net, rows, **call_options)
+    picked = explain_with(net, rows, target=class_indices, **call_options)
+    np.testing.assert_allclose(
+        picked.values, columns_of(full, class_indices), atol=1e-9
     )
-    np.testing.assert_allclose(picked.values, columns_of(full, places), atol=1e-9)
 
 
 def test_methods_by_input(two_inputs):
     net, rows = two_inputs
-    asked = {
+    call_options = {
         "method": {"table": "gradient", "image": "gradcam"},
         **QUIET,
         "segments": ("grid", 2),
     }
-    full, picked = (
-        explain_with(net, rows, **asked),
-        explain_with(net, rows, target=np.ones(20, dtype=int), **asked),
-    )
+    full = explain_with(net, rows, **call_options)
+    picked = explain_with(net, rows, target=np.ones(20, dtype=int), **call_options)
     np.testing.assert_allclose(
         picked.values, columns_of(full, np.ones(20, dtype=int)), atol=1e-9
     )
@@ -243,10 +252,8 @@ def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
         lambda *args, **kwargs: calls.append(1) or grad(*args, **kwargs),
     )
     torch.manual_seed(0)
-    net, rows = (
-        nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000)),
-        torch.randn(30, 4),
-    )
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1000))
+    rows = torch.randn(30, 4)
     explanation = pg.explain(net, rows, method="gradient", target="predicted", **QUIET)
     assert explanation.values.shape == (30, 4, 1)
     assert len(calls) == 2  # one asks whether gradients are slopes
@@ -254,15 +261,15 @@ def test_one_backward_pass_serves_a_thousand_classes(monkeypatch):
 
 def test_result_does_not_depend_on_batches_and_is_saved(one_input, tmp_path):
     net, rows = one_input
-    asked = {"method": "shapley", "target": "predicted", **QUIET}
-    explanation = explain_with(net, rows, **asked)
+    call_options = {"method": "shapley", "target": "predicted", **QUIET}
+    explanation = explain_with(net, rows, **call_options)
     explanation.save(tmp_path / "why")
     assert (
         pg.Explanation.load(tmp_path / "why").meta["row_target"]
         == explanation.meta["row_target"]
     )
     np.testing.assert_allclose(
-        explain_with(net, rows, batch_size=7, **asked).values,
+        explain_with(net, rows, batch_size=7, **call_options).values,
         explanation.values,
         atol=1e-12,
     )
@@ -308,7 +315,8 @@ class Maps(nn.Module):
 
 
 def test_maps_without_masks_are_refused():
-    net, rows = Maps(), torch.randn(6, 1, 4, 4)
+    net = Maps()
+    rows = torch.randn(6, 1, 4, 4)
     with pytest.raises(InputError, match="of maps for example"):
         pg.explain(net, rows, **QUIET)
 
@@ -318,7 +326,8 @@ class LooksUp(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.vectors, self.head = nn.Embedding(9, 4), nn.Linear(7, 3)
+        self.vectors = nn.Embedding(9, 4)
+        self.head = nn.Linear(7, 3)
 
     def forward(self, ids, table):
         return self.head(
@@ -336,7 +345,7 @@ def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
         "table": torch.randn(20, 3, dtype=torch.float64),
     }
     more = {**QUIET, **LOCAL[method], "method": method, "scale": scale}
-    own, full = (
+    picked_explanation, full = (
         explain_with(net, rows, **picked, **more)
         for picked in ({"target": "predicted"}, {})
     )
@@ -344,8 +353,12 @@ def test_slopes_at_vectors_are_those_of_each_rows_own_output(method, scale):
         outputs = net(**rows)
         centred = outputs - outputs.mean(dim=1, keepdim=True)
         outputs = centred if scale == "logit" else outputs.softmax(dim=1)
-    places = outputs.argmax(dim=1).numpy()
+    class_indices = outputs.argmax(dim=1).numpy()
     np.testing.assert_allclose(
-        own.predictions[:, 0], outputs.max(dim=1).values.numpy(), rtol=1e-12
+        picked_explanation.predictions[:, 0],
+        outputs.max(dim=1).values.numpy(),
+        rtol=1e-12,
     )
-    np.testing.assert_allclose(own.values, columns_of(full, places), atol=1e-12)
+    np.testing.assert_allclose(
+        picked_explanation.values, columns_of(full, class_indices), atol=1e-12
+    )

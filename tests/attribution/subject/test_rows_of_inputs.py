@@ -100,7 +100,9 @@ class Turned(nn.Module):
 @pytest.mark.parametrize("rows", [ROWS, 2])  # with two rows, all lengths agree
 def test_states_with_layers_first(rows):
     """A wrapper is named, whether or not the lengths agree."""
-    x, state, y = torch.randn(rows, 4, 3), torch.randn(2, rows, 5), Y[:rows]
+    x = torch.randn(rows, 4, 3)
+    state = torch.randn(2, rows, 5)
+    y = Y[:rows]
     error = _refused(Recurrent(), {"x": x, "state": state}, y)
     assert "with rows first, such as" in error.hint
     assert "self.net(x, state.transpose(0, 1).contiguous())" in error.hint
@@ -175,13 +177,16 @@ class Timed(nn.Module):
 
 def test_a_time_of_one_value():
     """Each of the two remedies works for the network that it is for."""
-    x, time = torch.randn(ROWS, 4), torch.tensor([3.0])
+    x = torch.randn(ROWS, 4)
+    time = torch.tensor([3.0])
     for by_row in (True, False):
         hint = _refused(Timed(by_row=by_row), {"x": x, "time": time}).hint
         assert f"for each of the {ROWS} rows, with pg.Model(net, hold=['time'])" in hint
         assert "net.forward = functools.partial(net.forward, time=time)" in hint
-    held = pg.Model(Timed(by_row=True), hold=["time"])
-    explanation = pg.explain(held, {"x": x, "time": time.expand(ROWS)}, Y, n_repeats=2)
+    held_model = pg.Model(Timed(by_row=True), hold=["time"])
+    explanation = pg.explain(
+        held_model, {"x": x, "time": time.expand(ROWS)}, Y, n_repeats=2
+    )
     net = Timed(by_row=False)
     net.forward = functools.partial(net.forward, time=time)
     for_all = pg.explain(net, {"x": x}, Y, n_repeats=2)

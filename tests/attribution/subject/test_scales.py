@@ -97,32 +97,34 @@ def explained(model: pg.Model, inputs: dict, method: str, **more) -> pg.Explanat
 def test_one_model_of_two_classes_in_five_forms(inputs, method, scale):
     if (method, scale) == ("gradcam", "auto"):
         pytest.skip("Grad-CAM is of what a model returns")
-    first, *others = (
+    first, *other_explanations = (
         explained(saved(form, ("no", "yes")), inputs, method, scale=scale)
         for form in RETURNS
     )
     assert np.abs(first.values).max() > 1e-4
-    for other in others:
-        assert other.outputs == first.outputs
-        assert other.meta["unit"] == first.meta["unit"]
+    for explanation in other_explanations:
+        assert explanation.outputs == first.outputs
+        assert explanation.meta["unit"] == first.meta["unit"]
         limit = 1e-6 * np.abs(first.values).max()
-        np.testing.assert_allclose(other.values, first.values, rtol=0, atol=limit)
-        np.testing.assert_allclose(other.predictions, first.predictions, rtol=1e-9)
+        np.testing.assert_allclose(explanation.values, first.values, rtol=0, atol=limit)
+        np.testing.assert_allclose(
+            explanation.predictions, first.predictions, rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("scale", ["logit", "probability"])
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "deeplift"])
 def test_one_model_of_three_classes_in_three_forms(inputs, method, scale):
-    first, *others = (
+    first, *other_explanations = (
         explained(saved(form, ("a", "b", "c")), inputs, method, scale=scale)
         for form in ("scores", "logs", "probabilities")
     )
     assert first.outputs == ("a", "b", "c")
     if scale == "logit":
         np.testing.assert_allclose(first.values.sum(axis=2), 0, atol=1e-12)
-    for other in others:
+    for explanation in other_explanations:
         limit = 1e-6 * np.abs(first.values).max()
-        np.testing.assert_allclose(other.values, first.values, rtol=0, atol=limit)
+        np.testing.assert_allclose(explanation.values, first.values, rtol=0, atol=limit)
 
 
 def test_logits_are_log_odds_and_raw_is_what_is_returned(inputs):
@@ -136,27 +138,35 @@ def test_logits_are_log_odds_and_raw_is_what_is_returned(inputs):
             class_names=["no", "yes"],
             positive=positive,
         )
-        found = explained(model, inputs, "shapley", scale="logit")
-        assert found.outputs == (positive,)
-        np.testing.assert_allclose(found.predictions[:, 0], sign * odds, rtol=1e-9)
-        both = explained(model, inputs, "shapley", scale="logit", target=["no", "yes"])
-        np.testing.assert_allclose(both.values[..., 0], -both.values[..., 1])
+        explanation = explained(model, inputs, "shapley", scale="logit")
+        assert explanation.outputs == (positive,)
+        np.testing.assert_allclose(
+            explanation.predictions[:, 0], sign * odds, rtol=1e-9
+        )
+        two_sided = explained(
+            model, inputs, "shapley", scale="logit", target=["no", "yes"]
+        )
+        np.testing.assert_allclose(two_sided.values[..., 0], -two_sided.values[..., 1])
     for form, names in (("scores", ("no", "yes")), ("score", ("yes",))):
-        found = explained(saved(form, ("no", "yes")), inputs, "shapley", scale="raw")
-        assert found.outputs == names
+        explanation = explained(
+            saved(form, ("no", "yes")), inputs, "shapley", scale="raw"
+        )
+        assert explanation.outputs == names
         returned = Saved(form)(**rows).detach().numpy().reshape(ROWS, -1)
-        np.testing.assert_allclose(found.predictions, returned, rtol=1e-9)
+        np.testing.assert_allclose(explanation.predictions, returned, rtol=1e-9)
 
 
 def test_what_moves_all_classes_alike_has_no_part(inputs):
     class Alike(nn.Module):
         def forward(self, table: torch.Tensor) -> torch.Tensor:
-            own = table[:, 1] * table[:, 2]
-            return torch.stack([table[:, 0], table[:, 0] + own, table[:, 0] - own], 1)
+            product = table[:, 1] * table[:, 2]
+            return torch.stack(
+                [table[:, 0], table[:, 0] + product, table[:, 0] - product], 1
+            )
 
     for method in ("shapley", "gradient", "lime"):
         for scale in ("logit", "probability"):
-            found = pg.explain(
+            explanation = pg.explain(
                 pg.Model(Alike(), returns="logits", class_names=list("abc")),
                 inputs["table"][:ROWS],
                 method=method,
@@ -164,19 +174,21 @@ def test_what_moves_all_classes_alike_has_no_part(inputs):
                 scale=scale,
                 **QUIET,
             )
-            assert np.abs(found.values[:, 1:]).max() > 1e-3
-            limit = 1e-9 if method != "lime" else 0.05 * np.abs(found.values).max()
-            assert np.abs(found.values[:, 0]).max() <= limit, (method, scale)
+            assert np.abs(explanation.values[:, 1:]).max() > 1e-3
+            limit = (
+                1e-9 if method != "lime" else 0.05 * np.abs(explanation.values).max()
+            )
+            assert np.abs(explanation.values[:, 0]).max() <= limit, (method, scale)
 
 
 def test_labels_that_overlap_have_odds_of_their_own():
     table = torch.randn(20, 3, generator=torch.Generator().manual_seed(3)).double()
     shares = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid()).double()
-    made = {
+    networks = {
         "probabilities": shares,
         "logits": nn.Sequential(shares[0]),
     }
-    found = [
+    explanations = [
         pg.explain(
             pg.Model(net, task="multilabel", returns=returns),
             table,
@@ -185,10 +197,14 @@ def test_labels_that_overlap_have_odds_of_their_own():
             scale="logit",
             **QUIET,
         )
-        for returns, net in made.items()
+        for returns, net in networks.items()
     ]
-    assert [one.meta["unit"] for one in found] == ["log-odds"] * 2
-    np.testing.assert_allclose(found[0].values, found[1].values, rtol=0, atol=1e-9)
+    assert [explanation.meta["unit"] for explanation in explanations] == [
+        "log-odds"
+    ] * 2
+    np.testing.assert_allclose(
+        explanations[0].values, explanations[1].values, rtol=0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("scale", ["auto", "probability", "logit", "raw"])
@@ -200,20 +216,20 @@ def test_a_rows_parts_add_up_on_the_named_scale(scale, method):
     model = pg.HyNNClassifier(
         preset="fast", max_epochs=2, random_state=0, progress=False
     ).fit(X, y)
-    found = pg.explain(model, X[:5], method=method, scale=scale, **QUIET)
+    explanation = pg.explain(model, X[:5], method=method, scale=scale, **QUIET)
     usual = {"deeplift": "logit"}.get(method, "probability")
-    assert found.meta["scale"] == (usual if scale == "auto" else scale)
-    base = np.broadcast_to(found.base_values, found.predictions.shape)
+    assert explanation.meta["scale"] == (usual if scale == "auto" else scale)
+    base = np.broadcast_to(explanation.base_values, explanation.predictions.shape)
     np.testing.assert_allclose(
-        base + found.values.sum(axis=1), found.predictions, atol=2e-4
+        base + explanation.values.sum(axis=1), explanation.predictions, atol=2e-4
     )
     shares = model.predict_proba(X[:5])
-    if found.meta["scale"] == "logit":
-        assert found.outputs == ("rare",)
+    if explanation.meta["scale"] == "logit":
+        assert explanation.outputs == ("rare",)
         odds = np.log(shares[:, 0] / shares[:, 1])
-        np.testing.assert_allclose(found.predictions[:, 0], odds, atol=1e-4)
-    if found.meta["scale"] == "probability":
-        np.testing.assert_allclose(found.predictions, shares, atol=1e-5)
+        np.testing.assert_allclose(explanation.predictions[:, 0], odds, atol=1e-4)
+    if explanation.meta["scale"] == "probability":
+        np.testing.assert_allclose(explanation.predictions, shares, atol=1e-5)
 
 
 def test_another_scale_than_probabilities_is_said(inputs):

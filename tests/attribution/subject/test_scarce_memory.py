@@ -67,7 +67,7 @@ def compare(
     """Do a work with memory enough and with memory for half of its largest tensor; compare, and count warnings."""
     with warnings.catch_warnings(), ScarceMemory() as plenty:
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        whole = work()
+        full_values = work()
     with (
         warnings.catch_warnings(record=True) as caught,
         ScarceMemory(int(share * plenty.largest), where) as scarce,
@@ -75,15 +75,15 @@ def compare(
         warnings.simplefilter("always", pg.PermgradWarning)
         cut = work()
     assert scarce.refused > 0, "the precondition: memory did not suffice"
-    scale = max(1.0, float(np.nanmax(np.abs(whole))))
-    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-6 * scale)
-    said = [
-        str(one.message)
-        for one in caught
-        if "does not fit into memory" in str(one.message)
+    scale = max(1.0, float(np.nanmax(np.abs(full_values))))
+    np.testing.assert_allclose(cut, full_values, rtol=0, atol=1e-6 * scale)
+    messages = [
+        str(warning.message)
+        for warning in caught
+        if "does not fit into memory" in str(warning.message)
     ]
-    assert len(said) == 1
-    assert said[0].endswith(
+    assert len(messages) == 1
+    assert messages[0].endswith(
         "It is halved until it fits. Results are equal up to rounding."
     )
 
@@ -91,11 +91,16 @@ def compare(
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_every_method_on_a_hybrid_network(model: Any, name: str, scope: Any) -> None:
     where = list(ERRORS)[CASES.index((name, scope)) % len(ERRORS)]
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
+    call_options = {
+        "random_state": 0,
+        "n_repeats": 2,
+        "progress": False,
+        **FAST.get(name, {}),
+    }
     compare(
         lambda: (
             explain_with(
-                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **given
+                model, X[:ROWS], LABELS[:ROWS], method=name, scope=scope, **call_options
             ).values
         ),
         where,
@@ -108,7 +113,7 @@ LIMIT = 5
 
 @pytest.mark.parametrize("method", [name for name in USUAL if name != "permgrad_paper"])
 def test_every_method_on_any_network(method: str) -> None:
-    given = {
+    call_options = {
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
@@ -117,17 +122,17 @@ def test_every_method_on_any_network(method: str) -> None:
     }
     compare_networks(
         lambda net, inputs, y: (
-            explain_with(net, inputs, y, method=method, **given).values
+            explain_with(net, inputs, y, method=method, **call_options).values
         )
     )
 
 
 def test_inside_a_network_and_for_whole_inputs() -> None:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False}
+    call_options = {"random_state": 0, "n_repeats": 2, "progress": False}
     for more in ({"method": "gradient", "layer": "cnn.0"}, {"groups": "modality"}):
         compare_networks(
             lambda net, inputs, y, more=more: (
-                explain_with(net, inputs, y, **more, **given).values
+                explain_with(net, inputs, y, **more, **call_options).values
             )
         )
 
@@ -137,8 +142,9 @@ def compare_networks(work: Callable[..., np.ndarray]) -> None:
     stranger = STRANGERS["images_first"]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
-        whole = work(*stranger)
-    plain, refused = nn.Conv2d.forward, 0
+        full_values = work(*stranger)
+    plain = nn.Conv2d.forward
+    refused = 0
 
     def forward(self: nn.Conv2d, rows: torch.Tensor) -> torch.Tensor:
         nonlocal refused
@@ -156,22 +162,32 @@ def compare_networks(work: Callable[..., np.ndarray]) -> None:
         cut = work(*stranger)
     assert refused > 0, "the precondition: memory did not suffice"
     np.testing.assert_allclose(
-        cut, whole, rtol=0, atol=1e-6 * max(1.0, float(np.nanmax(np.abs(whole))))
+        cut,
+        full_values,
+        rtol=0,
+        atol=1e-6 * max(1.0, float(np.nanmax(np.abs(full_values)))),
     )
-    assert sum("does not fit into memory" in str(one.message) for one in caught) == 1
+    assert (
+        sum("does not fit into memory" in str(warning.message) for warning in caught)
+        == 1
+    )
 
 
 def test_one_row_whose_intervals_do_not_fit_at_once(model: Any) -> None:
     """There are no fewer rows than one, but fewer points of its line."""
-    given = {"method": "integrated_gradients", "random_state": 0, "progress": False}
-    compare(lambda: explain_with(model, X[:1], **given).values, share=0.7)
+    call_options = {
+        "method": "integrated_gradients",
+        "random_state": 0,
+        "progress": False,
+    }
+    compare(lambda: explain_with(model, X[:1], **call_options).values, share=0.7)
 
     def one_row(net: nn.Module, inputs: Any, _: Any) -> np.ndarray:
         return explain_with(
             net,
             {name: value[:1] for name, value in inputs.items()},
             segments=None,
-            **given,
+            **call_options,
         ).values
 
     compare_networks(one_row)
@@ -195,11 +211,13 @@ def test_the_evaluation_of_a_training() -> None:
         "random_state": 0,
         "progress": False,
     }
-    held = (rows[300:], y[300:])
+    evaluation_rows = (rows[300:], y[300:])
 
     def fit() -> np.ndarray:
-        made = pg.HyNNClassifier(**settings).fit(rows[:300], y[:300], eval_set=held)
-        return made.history_[["train_loss", "validation_loss"]].to_numpy()
+        estimator = pg.HyNNClassifier(**settings).fit(
+            rows[:300], y[:300], eval_set=evaluation_rows
+        )
+        return estimator.history_[["train_loss", "validation_loss"]].to_numpy()
 
     # Without the block that teaches the C library to keep memory, which a training does without where it must.
     with pytest.MonkeyPatch.context() as patch:
@@ -262,11 +280,11 @@ def test_any_predictor() -> None:
 )
 def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -> None:
     """What a method cannot halve is read and encoded again, fewer rows at a time."""
-    for part in range(3):
-        X[part * 100 : (part + 1) * 100].assign(
-            y=LABELS[part * 100 : (part + 1) * 100]
-        ).to_parquet(tmp_path / f"{part}.parquet")
-    given: dict[str, Any] = {
+    for part_index in range(3):
+        X[part_index * 100 : (part_index + 1) * 100].assign(
+            y=LABELS[part_index * 100 : (part_index + 1) * 100]
+        ).to_parquet(tmp_path / f"{part_index}.parquet")
+    call_options: dict[str, Any] = {
         "method": method,
         "scope": scope,
         "n_repeats": 1,
@@ -278,7 +296,7 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
 
     def values(**more: Any) -> np.ndarray:
         return pg.explain_stream(
-            model, tmp_path, y, out=next(outs), **given, **more
+            model, tmp_path, y, out=next(outs), **call_options, **more
         ).values
 
     compare(values)
@@ -299,7 +317,10 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
         patch.setattr("permgrad.attribution.parts.plan._FEWEST_ROWS", 16)
         cut = values(background=X[:40])
     np.testing.assert_allclose(cut, values(background=X[:40]), atol=1e-6)
-    assert sum("does not fit into memory" in str(one.message) for one in caught) == 1
+    assert (
+        sum("does not fit into memory" in str(warning.message) for warning in caught)
+        == 1
+    )
 
 
 def test_predictions_in_parts(tmp_path: Path) -> None:
@@ -325,11 +346,11 @@ def test_predictions_in_parts(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pg.HyNNClassifier, "encode_rows", scarce)
         call("predict", run, tmp_path / "rows", "--out", tmp_path / "cut")
-    found, expected = (
+    predictions, expected = (
         pd.read_parquet(tmp_path / name / "part-00000.parquet")
         for name in ("cut", "whole")
     )
-    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(predictions, expected)
 
 
 # ---- the pieces ------------------------------------------------------------------------------------------------------
@@ -338,12 +359,12 @@ def test_what_is_taken_for_a_lack_of_memory() -> None:
         assert is_out_of_memory(make(100))
     assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
     assert is_out_of_memory(RuntimeError("cuBLAS error: CUBLAS_STATUS_ALLOC_FAILED"))
-    for other in (
+    for error in (
         RuntimeError("shapes do not fit"),
         ValueError("out of memory"),
         KeyError("you tried to allocate"),
     ):
-        assert not is_out_of_memory(other)
+        assert not is_out_of_memory(error)
 
 
 def test_said_once_in_a_work_and_again_in_the_next() -> None:
@@ -360,7 +381,7 @@ def test_said_once_in_a_work_and_again_in_the_next() -> None:
     for _ in range(2):
         with pytest.warns(pg.PermgradWarning) as caught:
             work()
-        assert [str(one.message).partition(".")[0] for one in caught] == [
+        assert [str(warning.message).partition(".")[0] for warning in caught] == [
             "A batch of 20 rows does not fit into memory"
         ]
 
@@ -430,4 +451,4 @@ def test_torch_is_as_before(model: Any) -> None:
         )
     assert scarce.refused
     assert torch.equal(torch.get_rng_state(), state)
-    assert not any(part.training for part in model.module_.modules())
+    assert not any(submodule.training for submodule in model.module_.modules())

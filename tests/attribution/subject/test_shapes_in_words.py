@@ -19,15 +19,18 @@ NAMES = tuple("abcdefghij")
         (2, "{0} (0, 3) float32, {1} (0, 3) float32"),
         (
             10,
-            ", ".join(f"{{{place}}} (0, 3) float32" for place in range(5))
+            ", ".join(f"{{{input_index}}} (0, 3) float32" for input_index in range(5))
             + " and 5 more",
         ),
     ],
 )
 def test_shapes_have_words_where_names_are_few_or_many(names, parts, words):
-    shown = [NAMES[place] if place < names else f"input {place}" for place in range(10)]
-    said = shapes_in_words(NAMES[:names], [torch.zeros(0, 3)] * parts)
-    assert said == words.format(*shown)
+    shown = [
+        NAMES[input_index] if input_index < names else f"input {input_index}"
+        for input_index in range(10)
+    ]
+    sentence = shapes_in_words(NAMES[:names], [torch.zeros(0, 3)] * parts)
+    assert sentence == words.format(*shown)
 
 
 def test_numbers_alone_have_an_empty_shape():

@@ -19,18 +19,21 @@ class _Fused(nn.Module):
     def __init__(self, *, squeezes: bool) -> None:
         super().__init__()
         torch.manual_seed(2)
-        self.gru, self.pixels = nn.GRU(3, 4, batch_first=True), nn.Conv2d(1, 4, 3)
-        self.mix, self.head, self.squeezes = nn.Linear(2, 4), nn.Linear(12, 3), squeezes
+        self.gru = nn.GRU(3, 4, batch_first=True)
+        self.pixels = nn.Conv2d(1, 4, 3)
+        self.mix = nn.Linear(2, 4)
+        self.head = nn.Linear(12, 3)
+        self.squeezes = squeezes
 
     def forward(self, series: Tensor, image: Tensor, table: Tensor) -> Tensor:
         last = self.gru(series)[1]
         pixels = torch.relu(self.pixels(image)).mean(dim=(2, 3), keepdim=True)
-        parts = (
+        branch_outputs = (
             [last.squeeze(), pixels.squeeze()]
             if self.squeezes
             else [last[0], pixels.flatten(1)]
         )
-        return self.head(torch.cat([*parts, self.mix(table)], dim=1))
+        return self.head(torch.cat([*branch_outputs, self.mix(table)], dim=1))
 
 
 def _rows(count: int = 9) -> dict[str, Tensor]:
@@ -44,9 +47,13 @@ def _rows(count: int = 9) -> dict[str, Tensor]:
 def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
     return [
         explain_with(
-            _Fused(squeezes=each).eval(), rows, method=method, progress=False, **options
+            _Fused(squeezes=squeezes).eval(),
+            rows,
+            method=method,
+            progress=False,
+            **options,
         )
-        for each in (True, False)
+        for squeezes in (True, False)
     ]
 
 
@@ -69,25 +76,28 @@ def test_a_network_that_takes_no_single_row_is_explained_as_its_equal(
 ) -> None:
     if count == 1 and method in ("permgrad", "permutation", "shapley"):
         options = {**options, "background": _rows()}
-    rows = {name: one[:count] for name, one in _rows().items()}
+    rows = {name: tensor[:count] for name, tensor in _rows().items()}
     with pytest.raises((IndexError, RuntimeError)):
-        _Fused(squeezes=True)(**{name: one[:1] for name, one in rows.items()})
-    got, wanted = _both(rows, method, random_state=0, returns="logits", **options)
-    assert float(np.nanmax(np.abs(wanted.values))) > 1e-3
-    np.testing.assert_allclose(got.values, wanted.values, atol=1e-6)
+        _Fused(squeezes=True)(**{name: tensor[:1] for name, tensor in rows.items()})
+    got, expected_explanation = _both(
+        rows, method, random_state=0, returns="logits", **options
+    )
+    assert float(np.nanmax(np.abs(expected_explanation.values))) > 1e-3
+    np.testing.assert_allclose(got.values, expected_explanation.values, atol=1e-6)
 
 
 def test_batches_are_as_large_as_those_of_its_equal() -> None:
     sizes: dict[bool, int] = {}
     for squeezes in (True, False):
-        net, seen = _Fused(squeezes=squeezes).eval(), []
+        net = _Fused(squeezes=squeezes).eval()
+        batch_sizes = []
         net.register_forward_pre_hook(
-            lambda _, args, kwargs, seen=seen: seen.append(len(kwargs["table"])),
+            lambda _, args, kwargs, seen=batch_sizes: seen.append(len(kwargs["table"])),
             with_kwargs=True,
         )
         rows = {
-            name: one.repeat(2000, *[1] * (one.ndim - 1))
-            for name, one in _rows().items()
+            name: tensor.repeat(2000, *[1] * (tensor.ndim - 1))
+            for name, tensor in _rows().items()
         }
         options = {
             "method": "ablation",
@@ -96,7 +106,7 @@ def test_batches_are_as_large_as_those_of_its_equal() -> None:
             "progress": False,
         }
         explain_with(net, rows, torch.arange(18_000) % 3, **options)
-        sizes[squeezes] = max(seen)
+        sizes[squeezes] = max(batch_sizes)
     assert sizes[True] <= 2 * sizes[False]
 
 

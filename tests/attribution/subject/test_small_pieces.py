@@ -35,27 +35,30 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     count = np.full(10, 50.0)
     moments = SimpleNamespace(estimate=lambda _: (mean, std, count))
     low, high, p_values = interval(mean, std, count, 0.9)
-    found = weigh_branches(moments, ("tabular", "image"), 0.9, quantity)
-    assert set(found) == {"tabular", "image", "interaction", "total", "quantity"}
-    for place, name in ((1, "tabular"), (2, "image")):
-        assert found[name] == {
-            "importance": mean[place], "std_error": std[place], "ci_low": low[place], "ci_high": high[place],
-            "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign > 0 else None,
-            "alone": mean[place + 3], "last": mean[place + 5],
-            "share_low": found[name]["share_low"], "share_high": found[name]["share_high"],
+    branch_facts = weigh_branches(moments, ("tabular", "image"), 0.9, quantity)
+    assert set(branch_facts) == {"tabular", "image", "interaction", "total", "quantity"}
+    for position, name in ((1, "tabular"), (2, "image")):
+        assert branch_facts[name] == {
+            "importance": mean[position], "std_error": std[position], "ci_low": low[position], "ci_high": high[position],
+            "p_value": p_values[position], "share": pytest.approx(mean[position] / mean[0]) if sign > 0 else None,
+            "alone": mean[position + 3], "last": mean[position + 5],
+            "share_low": branch_facts[name]["share_low"], "share_high": branch_facts[name]["share_high"],
         }  # fmt: skip
-        ends = found[name]["share_low"], found[name]["share_high"]
+        ends = branch_facts[name]["share_low"], branch_facts[name]["share_high"]
         assert (
             (ends == (None, None))
             if sign <= 0
-            else (ends[0] < found[name]["share"] < ends[1])
+            else (ends[0] < branch_facts[name]["share"] < ends[1])
         )
-    assert found["interaction"] == mean[3]
-    assert found["quantity"] == quantity
-    assert {name: found["total"][name] for name in ("importance", "std_error", "ci_low", "ci_high")} == {
+    assert branch_facts["interaction"] == mean[3]
+    assert branch_facts["quantity"] == quantity
+    assert {name: branch_facts["total"][name] for name in ("importance", "std_error", "ci_low", "ci_high")} == {
         "importance": mean[0], "std_error": std[0], "ci_low": low[0], "ci_high": high[0],
     }  # fmt: skip
-    assert (found["total"]["interaction_low"], found["total"]["interaction_high"]) == (
+    assert (
+        branch_facts["total"]["interaction_low"],
+        branch_facts["total"]["interaction_high"],
+    ) == (
         low[3],
         high[3],
     )
@@ -76,16 +79,18 @@ def test_gradients_of_outputs_one_by_one(targets, constant_sum):
     def outputs() -> torch.Tensor:
         return torch.softmax(torch.cat([first, second.sin()], dim=1) @ weight, dim=1)
 
-    found = output_gradients(
+    gradients = output_gradients(
         outputs(), targets, [first, second, unused], constant_sum=constant_sum
     )
-    for leaf, own in zip((first, second), found, strict=False):
-        assert own.shape == (len(targets), *leaf.shape)
-        for place, target in enumerate(targets):
+    for leaf, gradient in zip((first, second), gradients, strict=False):
+        assert gradient.shape == (len(targets), *leaf.shape)
+        for output_index, target in enumerate(targets):
             (expected,) = torch.autograd.grad(outputs()[:, target].sum(), leaf)
-            torch.testing.assert_close(own[place], expected, rtol=0, atol=1e-12)
-    assert (found[2] == 0).all()
-    assert not torch.signbit(found[2]).any(), "a plain zero"
+            torch.testing.assert_close(
+                gradient[output_index], expected, rtol=0, atol=1e-12
+            )
+    assert (gradients[2] == 0).all()
+    assert not torch.signbit(gradients[2]).any(), "a plain zero"
 
 
 def test_gradients_that_there_are_not():
@@ -144,7 +149,7 @@ def test_units_leave_standardised_columns_as_they_are(unit):
 class HeldError(Exception):
     """Takes two arguments and keeps one, so that pickle cannot make it again."""
 
-    def __init__(self, text: str, other: int) -> None:
+    def __init__(self, text: str, number: int) -> None:
         super().__init__(text)
 
 
@@ -158,8 +163,8 @@ def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
         assert "in work" in trace
         return received
 
-    whole = met(pg.InputError("The fact. Fix it."))
-    assert (type(whole), str(whole)) == (pg.InputError, "The fact. Fix it.")
+    sent_error = met(pg.InputError("The fact. Fix it."))
+    assert (type(sent_error), str(sent_error)) == (pg.InputError, "The fact. Fix it.")
     sent = met(HeldError("of a kind of its own", 3))
     assert type(sent) is RuntimeError
     assert str(sent) == "HeldError: of a kind of its own"
@@ -175,38 +180,45 @@ def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant,
     class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.other = torch.nn.Conv2d(1, 2, 2), torch.nn.Conv2d(1, 2, 2)
+            self.first = torch.nn.Conv2d(1, 2, 2)
+            self.other = torch.nn.Conv2d(1, 2, 2)
             self.head = torch.nn.Linear(2, 1)
 
         def forward(self, picture, beside):
-            seen = self.first(picture.float() / 9).relu().mean(dim=(2, 3))
-            return self.head(seen + self.other(beside).relu().mean(dim=(2, 3)))
+            picture_features = self.first(picture.float() / 9).relu().mean(dim=(2, 3))
+            return self.head(
+                picture_features + self.other(beside).relu().mean(dim=(2, 3))
+            )
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net, beside = Net().eval(), torch.randn(4, 1, 4, 4)
+        net = Net().eval()
+        second_picture = torch.randn(4, 1, 4, 4)
     picture = (
         torch.full((4, 1, 4, 4), 5)
         if constant
         else torch.arange(64).reshape(4, 1, 4, 4) % 7
     )
-    inputs = (picture if whole else picture.float(), beside)
-    found = pg.explain(
+    inputs = (picture if whole else picture.float(), second_picture)
+    explanation = pg.explain(
         pg.Model(net, task="regression"), inputs, method="gradcam", progress=False
     )
-    assert found.meta["layer"] == {"picture": "first, relu", "beside": "other, relu"}
+    assert explanation.meta["layer"] == {
+        "picture": "first, relu",
+        "beside": "other, relu",
+    }
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 def test_a_network_that_is_one_convolution_has_a_map():
     pictures = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(torch.nn.Conv2d(1, 1, 4), task="regression"),
         pictures,
         method="gradcam",
         progress=False,
     )
-    assert found.meta["layer"] == {"input": "the network"}
+    assert explanation.meta["layer"] == {"input": "the network"}
     inside = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 4), torch.nn.Flatten())
     assert pg.explain(inside, pictures, method="gradcam", progress=False).meta[
         "layer"

@@ -14,7 +14,10 @@ import permgrad as pg
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.special import needed_ids, special_ids
 
-END, SLOT, ROWS, PLACES = 5, 23, 9, 6
+END = 5
+SLOT = 23
+ROWS = 9
+PLACES = 6
 METHODS = ("permutation", "permgrad", "shapley", "lime", "ablation")
 QUIET: dict[str, Any] = {"progress": False, "random_state": 0, "target": 0}
 
@@ -73,7 +76,8 @@ def closed() -> dict[str, Tensor]:
     ids = drawn()
     for row in range(ROWS):
         end = 2 + row % (PLACES - 2)
-        ids[row, end], ids[row, end + 1 :] = END, 0
+        ids[row, end] = END
+        ids[row, end + 1 :] = 0
     return {"ids": ids}
 
 
@@ -81,10 +85,10 @@ def slots() -> dict[str, Tensor]:
     ids = drawn()
     for row in range(ROWS):
         ids[row, row % 3 : row % 3 + 3] = SLOT
-    parts = torch.rand(
+    part_numbers = torch.rand(
         ROWS, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )
-    return {"ids": ids, "parts": parts}
+    return {"ids": ids, "parts": part_numbers}
 
 
 def first() -> dict[str, Tensor]:
@@ -111,35 +115,42 @@ def explained(model: Any, X: Any, **options: Any) -> pg.Explanation:
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_needed_id_stays_in_its_row(name: str, method: str) -> None:
     make, rows, needed = CASES[name]
-    net, X = make().eval(), rows()
-    found = explained(net, X, method=method, scope="local")
-    assert found.meta["tokens"]["special"] == [needed]
-    tokens = found.values[:, :PLACES, 0]
-    at = X["ids"].eq(needed).numpy()
-    assert at.any()
-    assert not np.nan_to_num(tokens[at]).any(), "a place that stays has no effect"
-    assert np.abs(np.nan_to_num(tokens[~at])).max() > 0.01
+    net = make().eval()
+    X = rows()
+    explanation = explained(net, X, method=method, scope="local")
+    assert explanation.meta["tokens"]["special"] == [needed]
+    tokens = explanation.values[:, :PLACES, 0]
+    is_needed = X["ids"].eq(needed).numpy()
+    assert is_needed.any()
+    assert not np.nan_to_num(tokens[is_needed]).any(), (
+        "a place that stays has no effect"
+    )
+    assert np.abs(np.nan_to_num(tokens[~is_needed])).max() > 0.01
 
 
 def test_values_are_those_of_a_game_without_the_needed_places() -> None:
-    net, X = Closed().eval(), closed()
-    found = explained(net, X, method="shapley", scope="local")
+    net = Closed().eval()
+    X = closed()
+    explanation = explained(net, X, method="shapley", scope="local")
     number = net.words.weight.detach()[:, 0]
     ids = X["ids"]
     end = ids.eq(END).int().argmax(1)
     for row in range(ROWS):
-        for place in range(int(end[row])):
+        for position in range(int(end[row])):
             # What a donor brings is its word, but never its end: then the row keeps its own.
-            others = ids[:, place]
-            new = torch.where(others == END, ids[row, place], others)
-            effect = number[ids[row, place]] - number[new].mean()
-            assert found.values[row, place, 0] == pytest.approx(float(effect), abs=1e-9)
+            column_ids = ids[:, position]
+            new = torch.where(column_ids == END, ids[row, position], column_ids)
+            effect = number[ids[row, position]] - number[new].mean()
+            assert explanation.values[row, position, 0] == pytest.approx(
+                float(effect), abs=1e-9
+            )
 
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_what_stays_is_said_once_and_described(name: str) -> None:
     make, rows, needed = CASES[name]
-    net, X = make().eval(), rows()
+    net = make().eval()
+    X = rows()
     with pytest.warns(pg.PermgradWarning, match=rf"is moved: {needed}\. It stays"):
         pg.explain(net, X, method="permutation", **QUIET)
     assert f"ids that stay where they are: {needed}\n" in pg.Model(net).describe(X)
@@ -169,11 +180,12 @@ def test_nothing_stays_where_the_network_takes_all_or_nothing() -> None:
 
 
 def test_slopes_move_no_id_and_keep_their_places() -> None:
-    net, X = Closed().eval(), closed()
-    found = explained(net, X, method="gradient", scope="local")
-    assert "special" not in found.meta["tokens"]
-    at = X["ids"].eq(END).numpy()
-    assert np.abs(found.values[..., 0][at]).max() > 0.01
+    net = Closed().eval()
+    X = closed()
+    explanation = explained(net, X, method="gradient", scope="local")
+    assert "special" not in explanation.meta["tokens"]
+    is_end = X["ids"].eq(END).numpy()
+    assert np.abs(explanation.values[..., 0][is_end]).max() > 0.01
 
 
 def test_a_tokenizer_says_which_ids_are_special() -> None:
@@ -197,7 +209,8 @@ def test_a_tokenizers_special_ids_stay_where_places_have_numbers() -> None:
         def __init__(self) -> None:
             super().__init__()
             torch.manual_seed(0)
-            self.words, self.at = nn.Embedding(24, 4), nn.Linear(2, 4)
+            self.words = nn.Embedding(24, 4)
+            self.at = nn.Linear(2, 4)
             self.head = nn.Linear(4, 1)
 
         def forward(self, ids: Tensor, boxes: Tensor) -> Tensor:
@@ -207,21 +220,21 @@ def test_a_tokenizers_special_ids_stay_where_places_have_numbers() -> None:
         all_special_ids = (END, 0)
 
         def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-            return [f"w{one}" for one in ids]
+            return [f"w{token_id}" for token_id in ids]
 
         def __call__(self, text: str) -> list[int]:
             return [6]
 
     X = {**first(), "boxes": torch.rand(ROWS, PLACES, 2)}
     model = pg.Model(Placed().eval(), returns="values", tokenizer=Tokenizer())
-    found = explained(model, X, method="permutation", scope="local")
-    assert found.meta["tokens"] == {
+    explanation = explained(model, X, method="permutation", scope="local")
+    assert explanation.meta["tokens"] == {
         "input": "ids",
         "players": "tokens",
         "special": [END],
     }
-    assert not np.nan_to_num(found.values[:, 0]).any()
-    assert np.abs(np.nan_to_num(found.values[:, 1:PLACES])).max() > 1e-3
+    assert not np.nan_to_num(explanation.values[:, 0]).any()
+    assert np.abs(np.nan_to_num(explanation.values[:, 1:PLACES])).max() > 1e-3
 
 
 def test_one_long_row_is_asked_of_in_few_calls() -> None:
@@ -254,8 +267,8 @@ def test_a_single_row_tells_the_needed_id_at_any_place(place: int, whole: bool) 
             return self.words(ids).sum(1)
 
     ids = torch.arange(1, 22)[None].clone()
-    other = int(ids[0, place])
-    ids[ids == END] = other
+    row_token = int(ids[0, place])
+    ids[ids == END] = row_token
     ids[0, place] = END
     nothing = torch.zeros_like(ids, dtype=torch.bool)
     assert needed_ids(build(Once().double().eval(), ids), 0, nothing) == {END}

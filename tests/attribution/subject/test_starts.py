@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 import permgrad as pg
 
-START, END, ROWS = 7, 9, 10
+START = 7
+END = 9
+ROWS = 10
 
 
 class Translates(nn.Module):
@@ -72,7 +74,8 @@ class AtTheEnd(nn.Module):
     def __init__(self, *, told: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.words, self.head = nn.Embedding(12, 4), nn.Linear(4, 2)
+        self.words = nn.Embedding(12, 4)
+        self.head = nn.Linear(4, 2)
         self.mix = nn.GRU(4, 4, batch_first=True)
         if told:
             self.config = types.SimpleNamespace(eos_token_id=END)

@@ -23,8 +23,8 @@ class Annotated(Tensor):
     def new_empty(self, size: Any, dtype: Any = None, device: Any = None) -> Tensor:  # type: ignore[override]
         """Take a size as one argument only."""
         assert not isinstance(size, int)
-        made = super().new_empty(tuple(size), dtype=dtype, device=device)
-        return made.as_subclass(Annotated)
+        empty_tensor = super().new_empty(tuple(size), dtype=dtype, device=device)
+        return empty_tensor.as_subclass(Annotated)
 
     def new_zeros(self, size: Any, **options: Any) -> Tensor:  # type: ignore[override]
         """Take a size as one argument only."""
@@ -33,9 +33,9 @@ class Annotated(Tensor):
 
 
 def annotated(rows: Tensor) -> Annotated:
-    made = rows.as_subclass(Annotated)
-    made.notes = {"spacing": 1.5}
-    return made
+    annotated_rows = rows.as_subclass(Annotated)
+    annotated_rows.notes = {"spacing": 1.5}
+    return annotated_rows
 
 
 def drawn(*shape: int) -> Tensor:
@@ -58,25 +58,25 @@ METHODS = (
 def test_every_method_takes_them_as_plain_tensors(method):
     table = method == "ale"
     net = nn.Sequential(nn.Linear(4, 2)) if table else scanner()
-    rows, others = (drawn(ROWS, 4), drawn(8, 4)) if table else (
+    rows, background_rows = (drawn(ROWS, 4), drawn(8, 4)) if table else (
         drawn(ROWS, 1, 8, 8), drawn(8, 1, 8, 8),
     )  # fmt: skip
-    found = []
+    explanations = []
     for kind in (Tensor, annotated):
         as_kind = (lambda rows: rows) if kind is Tensor else annotated
-        found.append(
+        explanations.append(
             pg.explain(
                 pg.Model(net, returns="logits"),
                 as_kind(rows.clone()),
                 method=method,
-                background=as_kind(others.clone()),
+                background=as_kind(background_rows.clone()),
                 max_rows=None,
                 progress=False,
             )
         )
-    assert np.abs(found[0].values).max() > 0
-    np.testing.assert_array_equal(found[1].values, found[0].values)
-    assert found[1].names == found[0].names
+    assert np.abs(explanations[0].values).max() > 0
+    np.testing.assert_array_equal(explanations[1].values, explanations[0].values)
+    assert explanations[1].names == explanations[0].names
 
 
 class Scans(nn.Module):
@@ -84,7 +84,8 @@ class Scans(nn.Module):
 
     def __init__(self, *, wraps: bool) -> None:
         super().__init__()
-        self.inner, self.wraps = scanner(), wraps
+        self.inner = scanner()
+        self.wraps = wraps
 
     def forward(self, scan: Tensor) -> Tensor:
         assert type(scan) is Tensor
@@ -101,31 +102,34 @@ def explain(net: nn.Module, rows: Any, y: Any = None, **options: Any) -> pg.Expl
     "method", ["permgrad", "shapley", "integrated_gradients", "gradcam"]
 )
 def test_rows_targets_and_what_a_network_returns(method):
-    rows, y = drawn(ROWS, 1, 8, 8), torch.arange(ROWS) % 2
-    kept = annotated(rows.clone())
-    found = explain(Scans(wraps=True), {"scan": kept}, annotated(y), method=method)
+    rows = drawn(ROWS, 1, 8, 8)
+    y = torch.arange(ROWS) % 2
+    annotated_rows = annotated(rows.clone())
+    explanation = explain(
+        Scans(wraps=True), {"scan": annotated_rows}, annotated(y), method=method
+    )
     plain = explain(Scans(wraps=False), {"scan": rows}, y, method=method)
-    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(explanation.values, plain.values)
     # The user's own is what it was.
-    assert type(kept) is Annotated
-    assert kept.notes == {"spacing": 1.5}
-    assert torch.equal(as_plain(kept), rows)
+    assert type(annotated_rows) is Annotated
+    assert annotated_rows.notes == {"spacing": 1.5}
+    assert torch.equal(as_plain(annotated_rows), rows)
 
 
 def test_a_list_of_examples_may_hold_some():
     rows = drawn(ROWS, 1, 8, 8)
     examples = [annotated(rows[0].clone()), *rows[1:]]
-    found = explain(scanner(), examples, method="gradient")
+    explanation = explain(scanner(), examples, method="gradient")
     plain = explain(scanner(), rows, method="gradient")
-    np.testing.assert_array_equal(found.values, plain.values)
+    np.testing.assert_array_equal(explanation.values, plain.values)
 
 
 def test_a_plain_tensor_shares_numbers_and_slopes():
-    own = annotated(drawn(3, 2)).requires_grad_()
-    plain = as_plain(own)
+    annotated_tensor = annotated(drawn(3, 2)).requires_grad_()
+    plain = as_plain(annotated_tensor)
     assert type(plain) is Tensor
-    assert plain.data_ptr() == own.data_ptr()
-    (slope,) = torch.autograd.grad((2 * plain).sum(), own)
+    assert plain.data_ptr() == annotated_tensor.data_ptr()
+    (slope,) = torch.autograd.grad((2 * plain).sum(), annotated_tensor)
     assert bool((slope == 2).all())
     assert type(as_plain(nn.Parameter(drawn(2)))) is Tensor
     unchanged = drawn(2)

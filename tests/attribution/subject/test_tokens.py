@@ -13,7 +13,10 @@ from torch import nn
 from permgrad.base.errors import InputError, PermgradWarning
 
 QUIET = {"progress": False, "random_state": 3, "task": "regression"}
-ROWS, PLACES, WORDS, MASK_ID = 9, 5, 12, 3
+ROWS = 9
+PLACES = 5
+WORDS = 12
+MASK_ID = 3
 
 
 class Bag(nn.Module):
@@ -95,7 +98,9 @@ def test_bag_of_words_has_its_known_values(method, blank):
         atol=1e-6 if method == "lime" else 1e-12,
     )
     assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
-    assert explanation.names == tuple(f"input_ids[{place}]" for place in range(PLACES))
+    assert explanation.names == tuple(
+        f"input_ids[{position}]" for position in range(PLACES)
+    )
     assert explanation.meta["held"] == ["attention_mask"]
     assert explanation.meta["tokens"] == {"input": "input_ids", "players": "tokens"}
 
@@ -113,18 +118,23 @@ def test_donors_bring_their_place_with_its_mask():
     expected = np.zeros((ROWS, PLACES))
     with torch.no_grad():
         base = net(ids, mask)
-        for place in range(PLACES):
+        for position in range(PLACES):
             for repeat in range(4):
                 donors = donor_rows(
-                    3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True
+                    3,
+                    f"input_ids[{position}]",
+                    repeat,
+                    np.arange(ROWS),
+                    ROWS,
+                    shared=True,
                 )
-                edited, there = ids.clone(), mask.clone()
-                edited[:, place], there[:, place] = (
-                    ids[donors, place],
-                    mask[donors, place],
-                )
-                edited[mask == 0], there[mask == 0] = 0, 0
-                expected[:, place] += (base - net(edited, there))[:, 0].numpy() / 4
+                edited = ids.clone()
+                there = mask.clone()
+                edited[:, position] = ids[donors, position]
+                there[:, position] = mask[donors, position]
+                edited[mask == 0] = 0
+                there[mask == 0] = 0
+                expected[:, position] += (base - net(edited, there))[:, 0].numpy() / 4
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
 
@@ -143,16 +153,21 @@ def test_an_input_that_is_held_keeps_its_row():
     )
     expected = np.zeros((ROWS, PLACES))
     with torch.no_grad():
-        for place in range(PLACES):
+        for position in range(PLACES):
             for repeat in range(2):
                 donors = donor_rows(
-                    3, f"input_ids[{place}]", repeat, np.arange(ROWS), ROWS, shared=True
+                    3,
+                    f"input_ids[{position}]",
+                    repeat,
+                    np.arange(ROWS),
+                    ROWS,
+                    shared=True,
                 )
                 edited = ids.clone()
-                edited[:, place] = torch.where(
-                    mask[:, place] > 0, ids[donors, place], 0
+                edited[:, position] = torch.where(
+                    mask[:, position] > 0, ids[donors, position], 0
                 )
-                expected[:, place] += (net(ids, mask) - net(edited, mask))[
+                expected[:, position] += (net(ids, mask) - net(edited, mask))[
                     :, 0
                 ].numpy() / 2
     np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-12)
@@ -165,7 +180,7 @@ def test_lengths_are_held_and_tell_padding():
     ids = ids + (1 - mask) * 5  # what stands behind the end is no padding token
     explanation = explained(net, {"ids": ids, "lengths": mask.sum(1)}, method="shapley")
     assert explanation.meta["held"] == ["lengths"]
-    assert explanation.names == tuple(f"ids[{place}]" for place in range(PLACES))
+    assert explanation.names == tuple(f"ids[{position}]" for position in range(PLACES))
     assert (explanation.values[..., 0][(mask == 0).numpy()] == 0).all()
     assert (explanation.values[..., 0][(mask == 1).numpy()] != 0).all()
 
@@ -231,7 +246,8 @@ def test_columns_of_whole_numbers_stay_columns():
     class Codes(nn.Module):
         def __init__(self):
             super().__init__()
-            self.one, self.two = nn.Embedding(4, 1), nn.Embedding(5, 1)
+            self.one = nn.Embedding(4, 1)
+            self.two = nn.Embedding(5, 1)
 
         def forward(self, codes, lengths):
             return self.one(codes[:, 0]) + self.two(codes[:, 1]) + lengths

@@ -45,7 +45,9 @@ class Halves(Tensor):
         if func in COPYING:
             return cls(args[0].numbers)
         plain = tree_map(
-            lambda one: one.numbers.float() if isinstance(one, cls) else one,
+            lambda argument: (
+                argument.numbers.float() if isinstance(argument, cls) else argument
+            ),
             (args, kwargs or {}),
         )
         return func(*plain[0], **plain[1])
@@ -54,7 +56,8 @@ class Halves(Tensor):
 class Texts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.words, self.head = nn.Embedding(9, 4), nn.Linear(4, 2)
+        self.words = nn.Embedding(9, 4)
+        self.head = nn.Linear(4, 2)
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.head(self.words(ids).mean(1).tanh())
@@ -92,12 +95,14 @@ KINDS = {
 
 
 def with_weights(net: nn.Module, kind: Any) -> nn.Module:
-    for part in net.modules():
-        for name, weight in list(part._parameters.items()):
+    for submodule in net.modules():
+        for name, weight in list(submodule._parameters.items()):
             if name == "weight":
-                part._parameters[name] = nn.Parameter(kind(weight), requires_grad=False)
-        for name, weight in list(part._buffers.items()):
-            part._buffers[name] = kind(weight)
+                submodule._parameters[name] = nn.Parameter(
+                    kind(weight), requires_grad=False
+                )
+        for name, weight in list(submodule._buffers.items()):
+            submodule._buffers[name] = kind(weight)
     return net.eval()
 
 
@@ -108,19 +113,25 @@ def with_weights(net: nn.Module, kind: Any) -> nn.Module:
 )
 def test_weights_that_only_multiply_are_explained_as_their_numbers(kind, method):
     make, rows = KINDS[kind]
-    found, wanted = [], lambda weight: weight.detach().half().float()
-    for weights in (Halves, wanted):
+    attributions = []
+
+    def rounded_weights(weight):
+        return weight.detach().half().float()
+
+    for weights in (Halves, rounded_weights):
         torch.manual_seed(0)
         net = with_weights(make(), weights)
-        held = [*net.parameters(), *net.buffers()]
+        held_tensors = [*net.parameters(), *net.buffers()]
         y = torch.arange(len(rows)) % 2
-        given = {"returns": "logits", "random_state": 0, "progress": False}
-        found.append(explain_with(net, rows, y, method=method, **given).values)
+        call_options = {"returns": "logits", "random_state": 0, "progress": False}
+        attributions.append(
+            explain_with(net, rows, y, method=method, **call_options).values
+        )
         assert all(
-            one is other
-            for one, other in zip(
-                [*net.parameters(), *net.buffers()], held, strict=True
+            tensor is held_tensor
+            for tensor, held_tensor in zip(
+                [*net.parameters(), *net.buffers()], held_tensors, strict=True
             )
         )
-    np.testing.assert_allclose(*found, rtol=0, atol=1e-6)
-    assert np.abs(found[0]).max() > 1e-3
+    np.testing.assert_allclose(*attributions, rtol=0, atol=1e-6)
+    assert np.abs(attributions[0]).max() > 1e-3

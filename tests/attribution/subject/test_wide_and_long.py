@@ -21,8 +21,10 @@ from permgrad.base import progress
 def mixed(rows: int = 60) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     columns = {
-        f"c{at}": rng.normal(size=rows).astype(("f8", "f4", "i8", "i2")[at % 4])
-        for at in range(24)
+        f"c{column_index}": rng.normal(size=rows).astype(
+            ("f8", "f4", "i8", "i2")[column_index % 4]
+        )
+        for column_index in range(24)
     }
     frame = pd.DataFrame(columns)
     frame.insert(3, "town", pd.Categorical(rng.choice(["Ulm", "Bonn"], rows)))
@@ -97,35 +99,39 @@ def test_rows_explains_as_many_drawn_at_random(kind):
     weights = rng.random(500) + 0.5
     if kind == "dict":
         model = torch.nn.Linear(3, 1, dtype=torch.float64)
-        given = {"input": torch.from_numpy(X.to_numpy())}
-        whole = torch.from_numpy(X.to_numpy())
+        model_input = {"input": torch.from_numpy(X.to_numpy())}
+        full_rows = torch.from_numpy(X.to_numpy())
     else:
-        given = whole = forms[kind]
+        model_input = full_rows = forms[kind]
     options = {"n_repeats": 2, "random_state": 3}
-    found = explain_with(
-        model, given, y, max_rows=120, sample_weight=weights, **options
+    explanation = explain_with(
+        model, model_input, y, max_rows=120, sample_weight=weights, **options
     )
-    assert found.meta["rows_drawn"] == {"rows": 120, "of": 500}
+    assert explanation.meta["rows_drawn"] == {"rows": 120, "of": 500}
     again = explain_with(
-        model, given, y, max_rows=120, sample_weight=weights, **options
+        model, model_input, y, max_rows=120, sample_weight=weights, **options
     )
-    np.testing.assert_array_equal(found.values, again.values)
-    local = explain_with(model, whole, max_rows=120, scope="local", **options)
-    places = np.array(local.meta["rows"])
-    assert len(set(places.tolist())) == 120
-    assert places.max() > 400, "the precondition: not the first ones"
-    assert (np.diff(places) > 0).all()
+    np.testing.assert_array_equal(explanation.values, again.values)
+    local = explain_with(model, full_rows, max_rows=120, scope="local", **options)
+    row_indices = np.array(local.meta["rows"])
+    assert len(set(row_indices.tolist())) == 120
+    assert row_indices.max() > 400, "the precondition: not the first ones"
+    assert (np.diff(row_indices) > 0).all()
     if kind == "frame":
-        own = explain_with(
-            model, X.iloc[places], y[places], sample_weight=weights[places], **options
+        drawn_explanation = explain_with(
+            model,
+            X.iloc[row_indices],
+            y[row_indices],
+            sample_weight=weights[row_indices],
+            **options,
         )
-        np.testing.assert_array_equal(found.values, own.values)
-    all_rows = explain_with(model, given, y, max_rows=9_000, **options)
+        np.testing.assert_array_equal(explanation.values, drawn_explanation.values)
+    all_rows = explain_with(model, model_input, y, max_rows=9_000, **options)
     np.testing.assert_array_equal(
-        all_rows.values, explain_with(model, given, y, **options).values
+        all_rows.values, explain_with(model, model_input, y, **options).values
     )
     with pytest.raises(pg.InputError, match="rows must be"):
-        pg.explain(model, given, y, max_rows=0)
+        pg.explain(model, model_input, y, max_rows=0)
 
 
 def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
@@ -144,11 +150,11 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
         out=tmp_path / "out",
         **options,
     )
-    parts = [
-        pd.read_parquet(part)
-        for part in sorted((tmp_path / "out" / "local").glob("*.parquet"))
+    row_frames = [
+        pd.read_parquet(file_path)
+        for file_path in sorted((tmp_path / "out" / "local").glob("*.parquet"))
     ]
-    assert sorted(set(pd.concat(parts)["row"])) == local.meta["rows"]
+    assert sorted(set(pd.concat(row_frames)["row"])) == local.meta["rows"]
 
 
 def test_outputs_of_many_classes_are_measured_in_pieces(monkeypatch):
@@ -161,20 +167,22 @@ def test_outputs_of_many_classes_are_measured_in_pieces(monkeypatch):
 
     monkeypatch.setattr(Game, "effects", noted)
     rng = np.random.default_rng(0)
-    X, weights = rng.normal(size=(5000, 2)), rng.normal(size=(2, 400))
+    X = rng.normal(size=(5000, 2))
+    weights = rng.normal(size=(2, 400))
 
     def model(rows):
         scores = np.exp(np.asarray(rows) @ weights)
         return scores / scores.sum(axis=1, keepdims=True)
 
-    found = pg.explain(model, X, n_repeats=4, random_state=0)
-    assert found.values[:, 0].min() > 0
+    explanation = pg.explain(model, X, n_repeats=4, random_state=0)
+    assert explanation.values[:, 0].min() > 0
     assert sum(sizes) > 4 * 5000 * 400, "the precondition: many numbers"
     assert max(sizes) <= 2**22
 
 
 def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
-    stream, clock = io.StringIO(), [0.0]
+    stream = io.StringIO()
+    clock = [0.0]
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     with progress.Progress(1000, "permgrad", True) as bar:
@@ -182,12 +190,12 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
         for _ in range(5):
             clock[0] += 10
             bar.advance(2)
-    said = [
+    messages = [
         line
         for line in stream.getvalue().replace("\r", "\n").splitlines()
         if "max_rows=" in line
     ]
-    assert said == [
+    assert messages == [
         "permgrad: about 83 min left. In Python, max_rows=10000 explains a random part in about 50 s"
     ]
     for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows

@@ -15,8 +15,8 @@ from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3, "task": "regression"}
 PIECES = {
-    piece: place
-    for place, piece in enumerate(
+    piece: piece_id
+    for piece_id, piece in enumerate(
         [
             "[PAD]",
             "[CLS]",
@@ -92,29 +92,30 @@ def test_words_are_replaced_as_in_the_text(tokenizer):
         tokenizer=tokenizer,
         **QUIET,
     )
-    lists, count = [text.split() for text in TEXTS], 5
+    lists = [text.split() for text in TEXTS]
+    count = 5
     expected = np.zeros((len(TEXTS), count))
-    for place in range(count):
+    for position in range(count):
         for repeat in range(3):
             donors = donor_rows(
                 3,
-                f"input_ids[{place}]",
+                f"input_ids[{position}]",
                 repeat,
                 np.arange(len(TEXTS)),
                 len(TEXTS),
                 shared=True,
             )
             for row, donor in enumerate(donors):
-                if place < len(lists[row]):
+                if position < len(lists[row]):
                     edited = [
-                        *lists[row][:place],
-                        *lists[donor][place : place + 1],
-                        *lists[row][place + 1 :],
+                        *lists[row][:position],
+                        *lists[donor][position : position + 1],
+                        *lists[row][position + 1 :],
                     ]
                     change = output(net, TEXTS[row], tokenizer) - output(
                         net, " ".join(edited), tokenizer
                     )
-                    expected[row, place] += change / 3
+                    expected[row, position] += change / 3
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(explanation.values[..., 0], expected, atol=1e-9)
     assert explanation.meta["tokens"]["players"] == "words"
@@ -177,7 +178,7 @@ def test_texts_beside_other_inputs(kind):
         Both(), inputs, method="permutation", tokenizer=pieces, **QUIET
     )
     assert explanation.names == (
-        *(f"input_ids[{place}]" for place in range(5)),
+        *(f"input_ids[{position}]" for position in range(5)),
         "table[0]",
         "table[1]",
     )
@@ -186,13 +187,13 @@ def test_texts_beside_other_inputs(kind):
 def test_batches_change_nothing():
     """Rows are as wide whatever the batch."""
     net = Order()
-    one, many = (
+    single_batch, large_batch = (
         explain_with(
             net, TEXTS, method="shapley", tokenizer=pieces, batch_size=size, **QUIET
         ).values
         for size in (1, 64)
     )
-    np.testing.assert_allclose(one, many, atol=1e-12)
+    np.testing.assert_allclose(single_batch, large_batch, atol=1e-12)
 
 
 def test_words_are_saved_and_loaded(tmp_path):
@@ -212,7 +213,7 @@ def test_words_are_saved_and_loaded(tmp_path):
 
 def test_a_tokenizer_that_joins_words_makes_each_token_a_player():
     """Where the ids of a text are not those of its words each token is a player by itself."""
-    assert tokenise("ab c", lambda text: [ord(one) for one in text]) == Tokens(
+    assert tokenise("ab c", lambda text: [ord(letter) for letter in text]) == Tokens(
         [97, 98, 32, 99], [0, 1, 2, 3], ["97", "98", "32", "99"]
     )
     assert tokenise("good boring", enclosed) == Tokens(
@@ -230,7 +231,7 @@ def test_ids_are_split_by_the_signs_of_their_pieces():
             self.names = names
 
         def convert_ids_to_tokens(self, ids):
-            return [self.names[one] for one in ids]
+            return [self.names[token_id] for token_id in ids]
 
     (text,) = split_ids([[1, 4, 8, 9, 2]], Known(list(PIECES)))
     assert (text.word, text.words) == ([-1, 0, 1, 1, -1], ["good", "boring"])

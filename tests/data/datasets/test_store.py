@@ -32,14 +32,14 @@ def need(name):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    asked = []
+    requested_urls = []
 
     def refuse(url, **_):
-        asked.append(url)
+        requested_urls.append(url)
         raise OSError("no route")
 
     monkeypatch.setattr("pooch.retrieve", refuse)
-    return asked
+    return requested_urls
 
 
 @pytest.mark.parametrize("name", list(cards))
@@ -127,8 +127,8 @@ def test_facts_of_the_cards():
     assert len(encoder.features("column")) == 54
     # The blocks would have been found without the card.
     proposed = columns_as_one(cover.X)
-    assert {tuple(own) for own in proposed.values()} == {
-        tuple(own) for own in cover.groups.values()
+    assert {tuple(column_group) for column_group in proposed.values()} == {
+        tuple(column_group) for column_group in cover.groups.values()
     }
     assert abs((load_dataset("bank").y == "yes").mean() - 0.117) < 0.001
     # Whole-number codes with few values stay numbers unless declared.
@@ -191,14 +191,14 @@ def test_no_route_says_which_file_goes_where(tmp_path, monkeypatch, no_network, 
     card = get_card(name)
     message = str(caught.value)
     assert caught.value.exit_code == 3
-    for part in (
+    for expected_text in (
         card.file_name,
         card.sha256,
         card.home,
         repr(str(tmp_path / "cache")),
         "PERMGRAD_DATA",
     ):
-        assert part in message
+        assert expected_text in message
     assert no_network == ([card.download.url] if card.download else [])
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").iterdir())
 
@@ -230,7 +230,8 @@ def test_a_right_download_is_converted_checked_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
     # UCI's form, made from the card's file: a zip in a zip, semicolons, quoted text, another order of columns.
     frame = pd.read_csv(FOLDER / "bank-full.csv")
-    inner, outer = io.BytesIO(), io.BytesIO()
+    inner = io.BytesIO()
+    outer = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         text = frame[frame.columns[::-1]].to_csv(
             index=False, sep=";", quoting=csv.QUOTE_NONNUMERIC

@@ -24,15 +24,23 @@ def test_the_story_of_bank_says_what_its_record_says():
         (ROOT / "benchmarks/results/ig_message.json").read_text(encoding="utf-8")
     )
     job, april, education = record["results"]["client, zeros"]
-    assert [one["recurs"] for one in (job, april, education)] == [False, True, False]
+    assert [sentence_facts["recurs"] for sentence_facts in (job, april, education)] == [
+        False,
+        True,
+        False,
+    ]
     figures = [
         april["mean bar"],
-        *(one[end] for one in (april, job, education) for end in ("ci_low", "ci_high")),
+        *(
+            sentence_facts[end]
+            for sentence_facts in (april, job, education)
+            for end in ("ci_low", "ci_high")
+        ),
     ]
-    told = [
+    story_numbers = [
         float(number.replace("−", "-")) for number in re.findall(r"−?\d\.\d\d", story)
     ]
-    assert told == [round(figure, 2) for figure in figures]
+    assert story_numbers == [round(figure, 2) for figure in figures]
     assert f"Over {len(record['seeds'])} trainings" in story
     assert f"negative in {april['seeds with the published sign']}" in story
     assert "blue-collar work" in story
@@ -48,7 +56,7 @@ def widgets(tmp_path, monkeypatch):
         {"size": [float(row % 7) for row in range(80)], "kind": ["a", "b"] * 40}
     )
     frame["price"] = frame["size"] ** 2
-    known = {
+    card_fields = {
         "title": "Widgets",
         "home": "https://example.org",
         "licence": "CC0",
@@ -62,7 +70,7 @@ def widgets(tmp_path, monkeypatch):
         columns=3,
         story=STORY,
         build=frame.copy,
-        **known,
+        **card_fields,
     )
     cards.register("widgets")(card)
     with working_in(tmp_path):
@@ -80,7 +88,7 @@ def test_a_run_prints_the_story_and_its_page_shows_it(widgets):
         "run", "widgets", "--preset", "preset.json", "--out", "own"
     )
     assert STORY in (widgets / "own" / "report.html").read_text(encoding="utf-8")
-    other = progress(
+    other_output = progress(
         "run",
         "widgets",
         "--target",
@@ -90,4 +98,4 @@ def test_a_run_prints_the_story_and_its_page_shows_it(widgets):
         "--out",
         "other",
     )
-    assert STORY not in other, "another target has another story"
+    assert STORY not in other_output, "another target has another story"

@@ -44,25 +44,28 @@ def test_parts_are_those_of_the_calendar():
     rng = np.random.default_rng(0)
     moments = [datetime.fromisoformat(text) for text in MOMENTS]
     moments += [
-        EPOCH + timedelta(seconds=int(one))
-        for one in rng.integers(-(10**10), 10**10, 500)
+        EPOCH + timedelta(seconds=int(second_offset))
+        for second_offset in rng.integers(-(10**10), 10**10, 500)
     ]
-    parts = calendar_parts(
-        np.array([(one - EPOCH) / timedelta(seconds=1) for one in moments])
+    calendar_columns = calendar_parts(
+        np.array([(moment - EPOCH) / timedelta(seconds=1) for moment in moments])
     )
-    for row, one in enumerate(moments):
-        found = {part: int(values[row]) for part, values in parts.items()}
-        assert found == {
-            "date": (one.date() - date(1970, 1, 1)).days,
-            "year": one.year,
-            "month": one.month - 1,
-            "yearday": one.timetuple().tm_yday - 1,
-            "day": one.day - 1,
-            "weekday": one.weekday(),
-            "hour": one.hour,
-            "minute": 60 * one.hour + one.minute,
+    for row, row_moment in enumerate(moments):
+        row_parts = {
+            part_name: int(values[row])
+            for part_name, values in calendar_columns.items()
         }
-        assert all(found[part] < size for part, size in PERIODS.items())
+        assert row_parts == {
+            "date": (row_moment.date() - date(1970, 1, 1)).days,
+            "year": row_moment.year,
+            "month": row_moment.month - 1,
+            "yearday": row_moment.timetuple().tm_yday - 1,
+            "day": row_moment.day - 1,
+            "weekday": row_moment.weekday(),
+            "hour": row_moment.hour,
+            "minute": 60 * row_moment.hour + row_moment.minute,
+        }
+        assert all(row_parts[part_name] < size for part_name, size in PERIODS.items())
 
 
 def test_cycles_categories_and_flags():
@@ -75,17 +78,17 @@ def test_cycles_categories_and_flags():
         "weekday 5": 1, "weekday 6": 0, "month 2": 1, "day 1": 1, "hour 18": 1, "weekend": 1,
         "year": 0.25,
     }  # fmt: skip
-    for part, value in expected.items():
-        assert date_part(part, saturday, (2023, 2027))[0] == pytest.approx(
+    for part_name, value in expected.items():
+        assert date_part(part_name, saturday, (2023, 2027))[0] == pytest.approx(
             value, abs=1e-12
-        ), part
+        ), part_name
 
 
 def test_parts_that_do_not_vary_are_not_made():
-    made = names(days("2024-05-06", 4))  # Monday to Thursday of one month
-    assert set(made) == {
-        f"{part} {wave}"
-        for part in ("yearday", "day", "weekday")
+    column_names = names(days("2024-05-06", 4))  # Monday to Thursday of one month
+    assert set(column_names) == {
+        f"{part_name} {wave}"
+        for part_name in ("yearday", "day", "weekday")
         for wave in ("sin", "cos")
     } | {"time"}
     months = pd.DataFrame({"d": pd.date_range("2020-01-01", periods=30, freq="MS")})
@@ -105,12 +108,12 @@ def test_parts_that_do_not_vary_are_not_made():
 
 def test_a_category_needs_twenty_rows_for_each_value():
     assert "Monday" not in names(days("2020-01-01", 139))
-    made = names(days("2020-01-01", 140))
-    assert [name for name in made if name.endswith("day") and name != "yearday"] == [
+    column_names = names(days("2020-01-01", 140))
+    assert [name for name in column_names if name.endswith("day") and name != "yearday"] == [
         "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
     ]  # fmt: skip
-    assert "January" in made
-    assert "day 1" not in made
+    assert "January" in column_names
+    assert "day 1" not in column_names
     assert "day 31" in names(days("2020-01-01", 620))
     frame = days("2020-01-01", 730)
     encoder = TableEncoder().fit(frame)
@@ -145,14 +148,18 @@ def test_a_calendar_has_only_what_returns():
             + np.timedelta64(146_097, "D")
         }
     )
-    held, before = encoder.transform(later), encoder.transform(frame)
-    np.testing.assert_array_equal(held[:, 1:], before[:, 1:])
+    encoded_later = encoder.transform(later)
+    before = encoder.transform(frame)
+    np.testing.assert_array_equal(encoded_later[:, 1:], before[:, 1:])
     # In time, later rows count as the latest training row, and earlier ones as the earliest.
-    assert (held[:, 0] == before[-1, 0]).all()
+    assert (encoded_later[:, 0] == before[-1, 0]).all()
     assert (np.diff(before[:, 0]) > 0).all()
     assert encoder.transform(days("1850-01-01", 2))[:, 0].tolist() == [before[0, 0]] * 2
     assert not np.array_equal(
-        *(TableEncoder().fit(frame).transform(one) for one in (later, frame))
+        *(
+            TableEncoder().fit(frame).transform(date_frame)
+            for date_frame in (later, frame)
+        )
     )
     # Of half a year the season has not returned.
     assert {name.split()[0] for name in names(days("2020-01-01", 130), "calendar")} == {
@@ -167,11 +174,21 @@ def test_a_calendar_has_only_what_returns():
 def test_a_stored_encoder_has_the_parts_it_was_stored_with():
     frame = days("2019-05-01", 500)
     content = TableEncoder("minmax").fit(frame).to_dict()
-    parts = ("time", "year", "month sin", "month cos", "weekday sin", "weekday cos")
-    encoder = TableEncoder.from_dict(
-        {**content, "slots": [slot for slot in content["slots"] if slot[3] in parts]}
+    part_names = (
+        "time",
+        "year",
+        "month sin",
+        "month cos",
+        "weekday sin",
+        "weekday cos",
     )
-    assert encoder.encoded_names_ == [f"d={part}" for part in parts]
+    encoder = TableEncoder.from_dict(
+        {
+            **content,
+            "slots": [slot for slot in content["slots"] if slot[3] in part_names],
+        }
+    )
+    assert encoder.encoded_names_ == [f"d={part_name}" for part_name in part_names]
     d, (time, year, month, _, _, weekday) = frame["d"].dt, encoder.transform(frame).T
     np.testing.assert_allclose(time, np.arange(500) / 499, atol=1e-6)
     np.testing.assert_array_equal(year, d.year - 2019)

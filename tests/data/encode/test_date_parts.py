@@ -38,7 +38,7 @@ def table() -> pd.DataFrame:
 
 def test_every_encoded_column_of_a_date_is_part_of_what_it_says(encoder):
     features = encoder.features()
-    assert list(features) == [*(f"at: {part}" for part in SAID), "x"]
+    assert list(features) == [*(f"at: {part_name}" for part_name in SAID), "x"]
     np.testing.assert_array_equal(
         np.sort(np.concatenate(list(features.values()))), np.arange(len(encoder.slots_))
     )
@@ -49,18 +49,19 @@ def test_every_encoded_column_of_a_date_is_part_of_what_it_says(encoder):
     )
     assert encoder.raw_columns_of("at: weekday") == ["at"]
     again = TableEncoder.from_dict(encoder.to_dict())
-    assert {name: places.tolist() for name, places in again.features().items()} == {
-        name: places.tolist() for name, places in features.items()
-    }
+    assert {
+        name: encoded_columns.tolist()
+        for name, encoded_columns in again.features().items()
+    } == {name: encoded_columns.tolist() for name, encoded_columns in features.items()}
 
 
 def test_cells_are_words_in_their_order(encoder):
-    some = pd.DataFrame(
+    date_rows = pd.DataFrame(
         {"at": pd.to_datetime(["2024-02-29 14:35", None]), "x": [0.0, 1.0]}
     )
-    shown = encoder.cells_of_parts(some)
+    shown = encoder.cells_of_parts(date_rows)
     assert shown.iloc[0].tolist() == [
-        some["at"][0],
+        date_rows["at"][0],
         "29 February",
         "29",
         "Thursday",
@@ -75,14 +76,14 @@ def test_cells_are_words_in_their_order(encoder):
 def test_only_what_varies_is_a_feature():
     days = pd.DataFrame({"at": pd.date_range("2021-01-01", periods=800)})
     assert list(TableEncoder().fit(days).features()) == [
-        f"at: {part}" for part in SAID[:-1]
+        f"at: {part_name}" for part_name in SAID[:-1]
     ]
     # One thing alone is the date itself, and so is a date whose parts have the names of columns.
     assert list(TableEncoder(kinds={"at": "calendar"}).fit(days[:3]).features()) == [
         "at"
     ]
-    taken = days.assign(**{"at: weekday": np.arange(800.0) % 5})
-    assert list(TableEncoder().fit(taken).features()) == ["at", "at: weekday"]
+    colliding_frame = days.assign(**{"at: weekday": np.arange(800.0) % 5})
+    assert list(TableEncoder().fit(colliding_frame).features()) == ["at", "at: weekday"]
     gaps = days.mask(np.arange(800)[:, None] % 9 == 0)
     assert list(TableEncoder().fit(gaps).features())[-1] == "at: missing"
 
@@ -109,14 +110,18 @@ def test_minutes_are_read_where_they_return(moments, read):
 
 def test_points_on_a_circle_are_evenly_spread_and_close_it():
     round_the_clock = np.repeat(np.arange(0.0, 1440, 30), 3)
-    picked, at, closed = around(round_the_clock, np.zeros(144, dtype=bool), 8, 1440)
+    picked, grid_minutes, closed = around(
+        round_the_clock, np.zeros(144, dtype=bool), 8, 1440
+    )
     assert closed
-    assert at == list(range(0, 1440, 180))
-    assert round_the_clock[picked].tolist() == at
+    assert grid_minutes == list(range(0, 1440, 180))
+    assert round_the_clock[picked].tolist() == grid_minutes
     open_hours = round_the_clock[(round_the_clock >= 540) & (round_the_clock < 1020)]
-    _, at, closed = around(open_hours, np.zeros(len(open_hours), dtype=bool), 8, 1440)
+    _, grid_minutes, closed = around(
+        open_hours, np.zeros(len(open_hours), dtype=bool), 8, 1440
+    )
     assert not closed
-    assert (at[0], at[-1]) == (540, 990)
+    assert (grid_minutes[0], grid_minutes[-1]) == (540, 990)
     encoder = TableEncoder().fit(
         pd.DataFrame({"at": pd.date_range("2021-01-01", periods=8000, freq="h")})
     )
@@ -140,17 +145,21 @@ def test_a_model_relies_on_the_part_that_tells():
     y = np.sin(minute / 80.0) + 0.5 * (X["at"].dt.dayofweek == 2) + 0.1 * X["x"]
     model = pg.HyNNRegressor(preset="fast", random_state=0, progress=False).fit(X, y)
     rows = X.sample(300, random_state=0)
-    found = pg.explain(model, rows, y[rows.index], random_state=0, progress=False)
-    assert found.ranking()[:2] == ["at: time of day", "at: weekday"]
-    assert "Wednesday" in found.direction["at: weekday"]["label"]
-    assert found.direction["at: time of day"]["label"][0] == "09:00"
+    explanation = pg.explain(model, rows, y[rows.index], random_state=0, progress=False)
+    assert explanation.ranking()[:2] == ["at: time of day", "at: weekday"]
+    assert "Wednesday" in explanation.direction["at: weekday"]["label"]
+    assert explanation.direction["at: time of day"]["label"][0] == "09:00"
     common = {"random_state": 0, "progress": False, "method": "permutation"}
-    whole = explain_with(model, rows, y[rows.index], groups={"time": ["at"]}, **common)
-    assert set(whole.names) == {"time", "x"}
-    parts = {"when": ["at: weekday", "x"]}
+    grouped_explanation = explain_with(
+        model, rows, y[rows.index], groups={"time": ["at"]}, **common
+    )
+    assert set(grouped_explanation.names) == {"time", "x"}
+    feature_groups = {"when": ["at: weekday", "x"]}
     assert (
         "at: time of day"
-        in explain_with(model, rows, y[rows.index], groups=parts, **common).names
+        in explain_with(
+            model, rows, y[rows.index], groups=feature_groups, **common
+        ).names
     )
     local = pg.explain(
         model, rows[:3], scope="local", method="shapley", random_state=0, progress=False
@@ -160,14 +169,17 @@ def test_a_model_relies_on_the_part_that_tells():
         == rows["at"][:3].dt.day_name().tolist()
     )
     # A card sets one of the parts: all of them together are the other date.
-    trained, changed = Network.of(model), rows[:50].reset_index(drop=True)
-    other = pd.Series(X["at"][-50:].to_numpy())
+    trained = Network.of(model)
+    changed = rows[:50].reset_index(drop=True)
+    other_dates = pd.Series(X["at"][-50:].to_numpy())
     every = changed.assign(
-        **dict.fromkeys((name for name in found.names if name != "x"), other)
+        **dict.fromkeys(
+            (name for name in explanation.names if name != "x"), other_dates
+        )
     )
     moved = trained.predict_changed(None, None, every)[:, 0]
     np.testing.assert_allclose(
-        moved, model.predict(changed.assign(at=other)), rtol=1e-6
+        moved, model.predict(changed.assign(at=other_dates)), rtol=1e-6
     )
     week = changed.assign(**{"at: weekday": changed["at"] + pd.Timedelta(days=7)})
     np.testing.assert_allclose(

@@ -167,8 +167,8 @@ def test_levels_by_frequency_missing_unseen():
     ):
         out = encoder.transform(pd.DataFrame({"t": ["a", None, "never"]}))
     assert out.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
-    whole = TableEncoder().fit(pd.DataFrame({"t": ["a", "b", "b"]}))
-    assert whole.transform(pd.DataFrame({"t": [None]})).tolist() == [[0, 0]]
+    whole_encoder = TableEncoder().fit(pd.DataFrame({"t": ["a", "b", "b"]}))
+    assert whole_encoder.transform(pd.DataFrame({"t": [None]})).tolist() == [[0, 0]]
 
 
 def test_rare_levels_share_other():
@@ -239,10 +239,13 @@ def test_dates_in_parts():
     assert list(encoder.features("column")) == ["d"]
     assert list(encoder.features()) == ["d: trend", "d: season", "d: weekday"]
     # Text and dates with a time zone mean the same moments.
-    for other in (train["d"].dt.strftime("%Y-%m-%d"), train["d"].dt.tz_localize("UTC")):
-        again = TableEncoder("minmax").fit(pd.DataFrame({"d": other}))
+    for date_series in (
+        train["d"].dt.strftime("%Y-%m-%d"),
+        train["d"].dt.tz_localize("UTC"),
+    ):
+        again = TableEncoder("minmax").fit(pd.DataFrame({"d": date_series}))
         np.testing.assert_array_equal(
-            again.transform(pd.DataFrame({"d": other})), encoder.transform(train)
+            again.transform(pd.DataFrame({"d": date_series})), encoder.transform(train)
         )
     unreadable = TableEncoder().fit(train.assign(d=train["d"].dt.strftime("%Y-%m-%d")))
     with pytest.raises(
@@ -344,12 +347,14 @@ def test_tables_of_categories_alone_are_stored_and_read_back(mode):
 
 def test_statistics_of_parts_give_the_same_encoder():
     frame = make_mixed()
-    whole = TableEncoder(na=[-9, -8]).fit(frame)
-    parts = TableStatistics(whole.schema_, na=[-9, -8])
-    parts.update(frame[150:], first_row=150).update(frame[:150], first_row=0)
-    merged = TableEncoder().update(parts)
-    assert merged.encoded_names_ == whole.encoded_names_
-    np.testing.assert_array_equal(merged.transform(frame), whole.transform(frame))
+    whole_encoder = TableEncoder(na=[-9, -8]).fit(frame)
+    table_statistics = TableStatistics(whole_encoder.schema_, na=[-9, -8])
+    table_statistics.update(frame[150:], first_row=150).update(frame[:150], first_row=0)
+    merged = TableEncoder().update(table_statistics)
+    assert merged.encoded_names_ == whole_encoder.encoded_names_
+    np.testing.assert_array_equal(
+        merged.transform(frame), whole_encoder.transform(frame)
+    )
 
 
 def test_a_constant_first_chunk_is_not_the_last_word():

@@ -158,7 +158,7 @@ def test_words_of_a_pair_whatever_their_spelling_and_real_booleans(yes, no):
 def test_words_that_evidently_mean_true_and_false_whichever_were_learned(yes, no):
     encoder = TableEncoder().fit(pd.DataFrame({"c": [yes, no, yes, no]}))
     assert encoder.kinds_ == ["boolean"]
-    for one, other in [
+    for true_word, false_word in [
         ("yes", "no"),
         ("TRUE", "false"),
         ("y", "N"),
@@ -167,8 +167,14 @@ def test_words_that_evidently_mean_true_and_false_whichever_were_learned(yes, no
         ("1", "0"),
         (1, 0),
     ]:
-        for series in ([one, other], pd.Series([one, other], dtype=object)):
-            assert encode_quietly(encoder, series).tolist() == [[1], [0]], (one, other)
+        for series in (
+            [true_word, false_word],
+            pd.Series([true_word, false_word], dtype=object),
+        ):
+            assert encode_quietly(encoder, series).tolist() == [[1], [0]], (
+                true_word,
+                false_word,
+            )
     if not isinstance(yes, str):
         with pytest.raises(
             InputError,
@@ -182,7 +188,7 @@ def test_other_words_count_as_missing_with_a_warning():
     with pytest.warns(PermgradWarning) as caught:
         out = encoder.transform(pd.DataFrame({"c": ["maybe", "NO", None, "perhaps"]}))
     assert out.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
-    assert [str(one.message) for one in caught] == [
+    assert [str(warning.message) for warning in caught] == [
         "2 of 3 values of 'c' are neither of the two training values ('maybe', 'perhaps'), treated as missing"
     ]
 
@@ -231,9 +237,9 @@ def test_unseen_levels_are_named_once_for_all_columns():
         "are unseen categories ('c', 'd', 'e' and 3 more), treated as unknown"
     )
     assert caught[0].filename == __file__
-    own = encoder.columns_of("Geschlecht")
-    assert out[-1, own].tolist() == [0, 0, 0]
-    assert out[0, own].sum() == 1
+    encoded_columns = encoder.columns_of("Geschlecht")
+    assert out[-1, encoded_columns].tolist() == [0, 0, 0]
+    assert out[0, encoded_columns].sum() == 1
     assert out[2, encoder.columns_of("town")].tolist() == [0, 0, 0]
 
 
@@ -261,17 +267,19 @@ def test_a_run_says_it_once_for_each_column():
         )
     ]
     for _ in range(2):
-        with keeping_warnings() as said, surprises_told_once():
+        with keeping_warnings() as warning_texts, surprises_told_once():
             for frame in frames:
                 encoder.transform(frame)
-        assert [sentence.partition(" is an unseen")[0] for sentence in said] == [
+        assert [
+            sentence.partition(" is an unseen")[0] for sentence in warning_texts
+        ] == [
             "1 of 2 values of 'mix'",
             "1 of 2 values of 'town'",
         ]
-    with keeping_warnings() as said:
+    with keeping_warnings() as warning_texts:
         for frame in frames:
             encoder.transform(frame)
-    assert len(said) == 3, "outside of a run it is said each time"
+    assert len(warning_texts) == 3, "outside of a run it is said each time"
 
 
 def test_no_warning_where_nothing_is_lost():
@@ -311,7 +319,9 @@ def test_an_estimator_says_it_once_a_call():
     with pytest.warns(PermgradWarning) as caught:
         model.predict(new)
     assert [
-        str(one.message) for one in caught if issubclass(one.category, PermgradWarning)
+        str(warning.message)
+        for warning in caught
+        if issubclass(warning.category, PermgradWarning)
     ] == [
         "1 of 60 values of 'town' is an unseen category ('alien'), treated as unknown"
     ]

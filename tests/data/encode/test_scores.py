@@ -74,13 +74,13 @@ def test_scores_are_those_of_a_ridge_with_a_penalty_for_each_block():
     ((kind, design, weights),) = encoder.scores_.columns["shop"]
     assert kind == "levels"
     z = (y - y.mean()) / y.std()
-    other = encoder.transform(frame)[:, [0]].astype(np.float64)
+    other_column = encoder.transform(frame)[:, [0]].astype(np.float64)
     wide = design.matrix(frame["shop"].tolist()).toarray().astype(np.float64)
     # The strength that was chosen is a power of two times the first, and all weights follow from it.
     twins = []
     for power in range(-6, 7):
         strength = 2.0**power
-        X = np.hstack([0.7 * other, strength * wide])
+        X = np.hstack([0.7 * other_column, strength * wide])
         centred = X - X.mean(axis=0)
         w = np.linalg.solve(
             centred.T @ centred + np.eye(X.shape[1]), centred.T @ (z - z.mean())
@@ -103,8 +103,9 @@ def test_scores_find_the_effects_of_levels_and_pull_rare_ones_to_the_mean():
     assert np.corrcoef(score(encoder, cells), effects)[0, 1] > 0.94
     # One level with two rows and a huge mean is pulled far more than one with fifty.
     rare = pd.DataFrame({"x": 0.0, "shop": ["rare"] * 2 + ["often"] * 50})
-    both, far = pd.concat([frame, rare]), np.concatenate([y, np.full(52, 4.0)])
-    encoder, _ = learned(both, far)
+    all_rows = pd.concat([frame, rare])
+    far = np.concatenate([y, np.full(52, 4.0)])
+    encoder, _ = learned(all_rows, far)
     low, high = score(
         encoder, pd.DataFrame({"x": [0.0, 0.0], "shop": ["rare", "often"]})
     )
@@ -136,16 +137,18 @@ def test_a_training_row_s_score_does_not_know_its_target(task):
         )
         first = encoder.learn(frame, target)
         encoder = TableEncoder("standard", max_levels=20).fit(frame)
-        other = Target(target.y.copy(), target.classes, target.weights, 0)
-        other.y[row] = (
-            1 - other.y[row] if task == "classification" else other.y[row] + 3.0
+        changed_target = Target(target.y.copy(), target.classes, target.weights, 0)
+        changed_target.y[row] = (
+            1 - changed_target.y[row]
+            if task == "classification"
+            else changed_target.y[row] + 3.0
         )
-        second = encoder.learn(frame, other)
-    place = encoder.kinds_.index("score")
-    held = np.flatnonzero(folds == folds[row])
+        second = encoder.learn(frame, changed_target)
+    score_column = encoder.kinds_.index("score")
+    fold_rows = np.flatnonzero(folds == folds[row])
     # Up to the common unit, which all rows decide.
-    held = held[first[held, place] != 0]
-    ratio = second[held, place] / first[held, place]
+    fold_rows = fold_rows[first[fold_rows, score_column] != 0]
+    ratio = second[fold_rows, score_column] / first[fold_rows, score_column]
     assert np.allclose(ratio, np.median(ratio), rtol=1e-3)
     elsewhere = np.flatnonzero(
         (folds != folds[row]) & (frame["shop"] == frame["shop"][row])
@@ -153,7 +156,10 @@ def test_a_training_row_s_score_does_not_know_its_target(task):
     assert len(elsewhere)
     assert (
         np.abs(
-            second[elsewhere, place] / first[elsewhere, place] / np.median(ratio) - 1
+            second[elsewhere, score_column]
+            / first[elsewhere, score_column]
+            / np.median(ratio)
+            - 1
         ).min()
         > 1e-3
     )
@@ -233,7 +239,9 @@ def test_a_stored_encoder_gives_the_same_scores():
     y = y + 2 * (np.abs(y) > 0.7)
     encoder, _ = learned(frame, y)
     assert {
-        kind for parts in encoder.scores_.columns.values() for kind, _, _ in parts
+        kind
+        for column_scores in encoder.scores_.columns.values()
+        for kind, _, _ in column_scores
     } == {"levels", "words"}
     again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
     np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
@@ -271,8 +279,8 @@ def test_words_are_weighted_as_by_scikit_learn():
         columns=twin.get_feature_names_out(),
     )
     entries, _ = design.parts["words"]
-    found = design.matrix(texts)[:, : len(entries)].toarray()
-    np.testing.assert_allclose(found, expected[entries].to_numpy(), rtol=1e-5)
+    word_weights = design.matrix(texts)[:, : len(entries)].toarray()
+    np.testing.assert_allclose(word_weights, expected[entries].to_numpy(), rtol=1e-5)
     again = Words.from_dict(json.loads(json.dumps(design.to_dict())))
     np.testing.assert_array_equal(
         again.matrix(texts).toarray(), design.matrix(texts).toarray()
@@ -291,15 +299,15 @@ def test_vectors_are_standardised_and_their_scores_do_not_depend_on_other_rows(w
     rng = np.random.default_rng(0)
     vectors = (5 + 40 * rng.normal(size=(400, width))).astype(np.float32)
     vectors[:, 1] = 7  # which does not vary
-    made = Vectors.fit(vectors, np.ones(400, dtype=np.int64))
-    rows = made.matrix(vectors).toarray()
+    vector_design = Vectors.fit(vectors, np.ones(400, dtype=np.int64))
+    rows = vector_design.matrix(vectors).toarray()
     assert rows.shape == (400, min(width, 256))
     assert np.abs(rows.mean(axis=0)).max() < 1e-4
     assert (rows**2).sum(axis=1).mean() == pytest.approx(
         1, abs=0.02
     )  # the leading components have nearly all
-    assert np.array_equal(made.matrix(vectors[7:8]).toarray(), rows[7:8])
-    again = Vectors.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert np.array_equal(vector_design.matrix(vectors[7:8]).toarray(), rows[7:8])
+    again = Vectors.from_dict(json.loads(json.dumps(vector_design.to_dict())))
     assert np.array_equal(again.matrix(vectors).toarray(), rows)
     y = vectors[:, 0] + rng.normal(size=400)
     scores, crossed = Scores.fit(
@@ -357,18 +365,18 @@ def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
         }
     )
     y = rng.normal(size=200)
-    beside, _ = learned(texts.assign(x=rng.normal(size=200)), y)
-    assert beside.scoreless_ == ["note"]  # noise: beside another column it has no score
+    encoder_with_numbers, _ = learned(texts.assign(x=rng.normal(size=200)), y)
+    assert encoder_with_numbers.scoreless_ == [
+        "note"
+    ]  # noise: beside another column it has no score
     alone, encoded = learned(texts, y)
     assert alone.scoreless_ == []
     assert encoded.shape == (200, 1)
 
 
 def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
-    rng, words = (
-        np.random.default_rng(45),
-        np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"]),
-    )
+    rng = np.random.default_rng(45)
+    words = np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"])
     texts = [" ".join(rng.permutation(words)[: rng.integers(3, 6)]) for _ in range(900)]
     has = np.array(["alpha" in text for text in texts])
     y = 2.0 * has + 0.3 * rng.normal(size=900)
@@ -385,13 +393,14 @@ def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
         axis=0,
     )
     assert abs(raw.mean()) > 3 * raw.std(), "without its mean a score says little"
-    found = scores.of("text", texts)[:, 0]
-    assert abs(found.mean()) < 1e-3
+    text_scores = scores.of("text", texts)[:, 0]
+    assert abs(text_scores.mean()) < 1e-3
     folds = target.folds(30)
     means = [crossed["text"][folds == fold].mean() for fold in np.unique(folds)]
     assert np.std(means) < 0.3 * crossed["text"].std()
     assert (
-        np.corrcoef(crossed["text"][:, 0], y)[0, 1] > np.corrcoef(found, y)[0, 1] - 0.05
+        np.corrcoef(crossed["text"][:, 0], y)[0, 1]
+        > np.corrcoef(text_scores, y)[0, 1] - 0.05
     )
     assert (scores.of("text", ["", "unknown"]) == 0).all()
     again = Scores.from_dict(scores.to_dict())

@@ -40,12 +40,14 @@ def word(number: int) -> str:
     return "".join("bcdfghjklm"[int(digit)] for digit in f"{number:03d}")
 
 
-def fitted(texts, y, task, *, weights=None, units=None, other=None):
+def fitted(texts, y, task, *, weights=None, units=None, other_columns=None):
     different = sorted(set(texts))
     index = np.array([different.index(text) for text in texts])
     target = Target.of(np.asarray(y), task, 0, weights=weights, units=units)
-    other = np.zeros((len(texts), 0)) if other is None else other
-    return Scores.fit({"t": (different, index)}, other, target)
+    other_columns = (
+        np.zeros((len(texts), 0)) if other_columns is None else other_columns
+    )
+    return Scores.fit({"t": (different, index)}, other_columns, target)
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -79,10 +81,10 @@ def test_no_small_table_crashes(data):
     )
     scores, crossed = Scores.fit({"t": (different, index)}, np.zeros((rows, 1)), target)
     assert set(crossed) == set(scores.columns)
-    for found in crossed.values():
-        assert found.shape == (rows, target.outputs)
-        assert np.isfinite(found).all()
-        assert (found[index < 0] == 0).all()
+    for crossed_scores in crossed.values():
+        assert crossed_scores.shape == (rows, target.outputs)
+        assert np.isfinite(crossed_scores).all()
+        assert (crossed_scores[index < 0] == 0).all()
     for name in scores.columns:
         assert np.isfinite(scores.of(name, different)).all()
         assert (scores.of(name, ["zzz qqq", "ZZZ", "\u4e00"]) == 0).all()
@@ -93,11 +95,13 @@ def test_groups_that_hold_whole_classes_or_all_rows(task):
     texts = [f"{word} thing {i % 4}" for i, word in enumerate(["red", "blue"] * 30)]
     for units in (np.repeat([0, 1], 30), np.zeros(60, dtype=int)):
         _, crossed = fitted(texts, np.repeat([0, 1], 30), task, units=units)
-        assert all(np.isfinite(found).all() for found in crossed.values())
+        assert all(
+            np.isfinite(crossed_scores).all() for crossed_scores in crossed.values()
+        )
     # A class with one row, and rows without a weight, which are not learned from.
     y = np.array([2] + [0, 1] * 29 + [0])
     _, crossed = fitted(texts, y, task)
-    assert all(np.isfinite(found).all() for found in crossed.values())
+    assert all(np.isfinite(crossed_scores).all() for crossed_scores in crossed.values())
     assert fitted(texts, y, task, weights=np.zeros(60))[1] == {}
 
 
@@ -219,21 +223,22 @@ def stored():
 
 
 def damage(content, what):
-    part = content["scores"]["columns"]["t"][0]
-    words, weights = part["design"]["words"], base64.b64decode(part["weights"])
+    column_score = content["scores"]["columns"]["t"][0]
+    words = column_score["design"]["words"]
+    weights = base64.b64decode(column_score["weights"])
     changed = {
-        "no base64": (part, "weights", "§§"),
-        "cut": (part, "weights", part["weights"][:-8]),
+        "no base64": (column_score, "weights", "§§"),
+        "cut": (column_score, "weights", column_score["weights"][:-8]),
         "NaN": (
-            part,
+            column_score,
             "weights",
             base64.b64encode(b"\xff\xff\xff\xff" + weights[4:]).decode(),
         ),
-        "number for text": (part, "weights", 7),
-        "kind": (part, "kind", "pickle"),
-        "no kind": (part, "kind", None),
-        "design": (part, "design", []),
-        "part of a design": (part, "design", {"letters": words}),
+        "number for text": (column_score, "weights", 7),
+        "kind": (column_score, "kind", "pickle"),
+        "no kind": (column_score, "kind", None),
+        "design": (column_score, "design", []),
+        "part of a design": (column_score, "design", {"letters": words}),
         "entries": (words, "entries", words["entries"][1:]),
         "entries of numbers": (words, "entries", list(range(len(words["entries"])))),
         "equal entries": (
@@ -248,9 +253,9 @@ def damage(content, what):
         "minus": (content["scores"], "outputs", -1),
         "words as outputs": (content["scores"], "outputs", "one"),
         "columns": (content["scores"], "columns", {}),
-        "another column": (content["scores"], "columns", {"u": [part]}),
-        "list of columns": (content["scores"], "columns", [part]),
-        "parts": (content["scores"]["columns"], "t", part),
+        "another column": (content["scores"], "columns", {"u": [column_score]}),
+        "list of columns": (content["scores"], "columns", [column_score]),
+        "parts": (content["scores"]["columns"], "t", column_score),
         "scores": (content, "scores", []),
     }
     holder, key, value = changed[what]

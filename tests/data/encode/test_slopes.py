@@ -48,8 +48,10 @@ def learned(frame, y, **options):
 
 
 def test_slopes_that_differ_are_found_by_a_slow_twin_and_others_are_not():
-    rng, n = np.random.default_rng(0), 800
-    level, weights = rng.integers(0, 40, n), rng.uniform(0.5, 2.0, n)
+    rng = np.random.default_rng(0)
+    n = 800
+    level = rng.integers(0, 40, n)
+    weights = rng.uniform(0.5, 2.0, n)
     x = rng.normal(size=(n, 3)) + 5 * rng.normal(size=(40, 3))[level]
     left = (
         rng.normal(size=n)
@@ -59,17 +61,21 @@ def test_slopes_that_differ_are_found_by_a_slow_twin_and_others_are_not():
     cells = sparse.csr_matrix(
         (np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 40)
     )
-    (found,) = find_slopes(cells, x, [0, 1, 2], left, weights)
-    assert found.number == 1
+    (level_slopes,) = find_slopes(cells, x, [0, 1, 2], left, weights)
+    assert level_slopes.number == 1
     inside = x[:, 1].copy()
     for k in range(40):
         rows = level == k
-        assert found.means[k] == pytest.approx(
+        assert level_slopes.means[k] == pytest.approx(
             np.average(x[rows, 1], weights=weights[rows])
         )
-        inside[rows] -= found.means[k]
-    np.testing.assert_allclose(found.inside * found.scale, inside, atol=1e-5)
-    assert np.average(found.inside**2, weights=weights) == pytest.approx(1, abs=1e-5)
+        inside[rows] -= level_slopes.means[k]
+    np.testing.assert_allclose(
+        level_slopes.inside * level_slopes.scale, inside, atol=1e-5
+    )
+    assert np.average(level_slopes.inside**2, weights=weights) == pytest.approx(
+        1, abs=1e-5
+    )
     assert (
         find_slopes(cells, x, [0, 2], left, weights) == []
     )  # one slope for all levels is none of theirs
@@ -77,7 +83,8 @@ def test_slopes_that_differ_are_found_by_a_slow_twin_and_others_are_not():
 
 
 def test_by_chance_few_slopes_differ():
-    rng, n = np.random.default_rng(1), 600
+    rng = np.random.default_rng(1)
+    n = 600
     level = rng.integers(0, 50, n)
     cells = sparse.csr_matrix(
         (np.ones(n, dtype=np.float32), (np.arange(n), level)), shape=(n, 50)
@@ -137,7 +144,8 @@ def test_levels_with_equal_slopes_classes_and_groups_have_none():
 
 
 def test_more_classes_than_outputs_have_no_slopes_though_signs_stand_for_them():
-    rng, levels = np.random.default_rng(4), np.repeat(np.arange(120), 10)
+    rng = np.random.default_rng(4)
+    levels = np.repeat(np.arange(120), 10)
     x = rng.normal(size=levels.size)
     y = (levels // 4 + 10 * (x * (-1.0) ** levels > 0)) % 40
     frame = pd.DataFrame({"x": x, "shop": [f"s{k:03d}" for k in levels]})
@@ -148,7 +156,8 @@ def test_more_classes_than_outputs_have_no_slopes_though_signs_stand_for_them():
 
 
 def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
-    rng, n = np.random.default_rng(2), 900
+    rng = np.random.default_rng(2)
+    n = 900
     level = {"person": rng.integers(0, 60, n), "town": rng.integers(0, 20, n)}
     weights = rng.uniform(0.5, 2.0, n)
     x = rng.normal(size=(n, 4))
@@ -159,19 +168,24 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
         name: sparse.csr_matrix((np.ones(n, dtype=np.float32), (np.arange(n), of)))
         for name, of in level.items()
     }
-    found = find_centred(cells, x, dict.fromkeys(cells, range(4)), weights)
+    centred_numbers = find_centred(cells, x, dict.fromkeys(cells, range(4)), weights)
     # The third says no more than the person, the last nothing of either. The first differs between people and towns.
-    assert {name: [one.number for one in some] for name, some in found.items()} == {
+    assert {
+        name: [centred_number.number for centred_number in level_numbers]
+        for name, level_numbers in centred_numbers.items()
+    } == {
         "person": [0],
         "town": [1],
     }
     for name, number in (("person", 0), ("town", 1)):
-        (one,), inside = found[name], x[:, number].copy()
-        for k in range(len(one.means)):
+        (single_number,), inside = centred_numbers[name], x[:, number].copy()
+        for k in range(len(single_number.means)):
             rows = level[name] == k
             inside[rows] -= np.average(inside[rows], weights=weights[rows])
-        np.testing.assert_allclose(one.inside * one.scale, inside, atol=1e-5)
-        assert one.scale == pytest.approx(
+        np.testing.assert_allclose(
+            single_number.inside * single_number.scale, inside, atol=1e-5
+        )
+        assert single_number.scale == pytest.approx(
             np.sqrt(np.average(inside**2, weights=weights))
         )
     several = np.repeat(x[:, [0]], 12, axis=1) + 0.1 * rng.normal(size=(n, 12))
@@ -183,8 +197,8 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
         )
         == 10
     )
-    own = {"row": sparse.identity(n, dtype=np.float32, format="csr")}
-    assert find_centred(own, x, {"row": range(4)}, weights) == {"row": []}
+    row_cells = {"row": sparse.identity(n, dtype=np.float32, format="csr")}
+    assert find_centred(row_cells, x, {"row": range(4)}, weights) == {"row": []}
 
 
 @pytest.mark.parametrize(
@@ -198,20 +212,22 @@ def test_what_a_level_moves_all_its_numbers_by_is_not_seen_within_it(seed):
         moved["x"].groupby(level).mean().std()
         > 1.5 * frame["x"].groupby(level).mean().std()
     )  # not as before
-    seen = []
+    within_values = []
     for rows in (frame, moved):
         encoder, encoded = learned(rows, y)
-        ((unit, number, into),) = (one for one in encoder.slopes_ if len(one) > 2)
+        ((unit, number, into),) = (
+            slope_entry for slope_entry in encoder.slopes_ if len(slope_entry) > 2
+        )
         within = encoded[:, into] + encoded[:, unit] * encoded[:, number]
         again = encoder.transform(rows)
         np.testing.assert_allclose(
             again[:, into] + again[:, unit] * again[:, number], within, atol=1e-4
         )
-        seen.append(within)
+        within_values.append(within)
         unknown = encoder.transform(rows.assign(shop="never seen"))
         assert not unknown[:, [unit, into]].any()
-    np.testing.assert_allclose(*seen, atol=1e-3)
-    assert seen[0].std() == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(*within_values, atol=1e-3)
+    assert within_values[0].std() == pytest.approx(1, abs=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -234,18 +250,20 @@ def test_a_network_multiplies_slopes_and_saves_them(fitted, tmp_path):
     model, X, y = fitted
     (slope, number), (unit, same, into) = model.module_.table_branch.products
     encoded = torch.from_numpy(model.encode_rows(X).encoded)
-    seen = model.module_.table_branch.multiplied(encoded)
-    torch.testing.assert_close(seen[:, slope], encoded[:, slope] * encoded[:, number])
+    multiplied_rows = model.module_.table_branch.multiplied(encoded)
     torch.testing.assert_close(
-        seen[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same]
+        multiplied_rows[:, slope], encoded[:, slope] * encoded[:, number]
     )
-    assert not seen[:, unit].any()
-    rest = [
+    torch.testing.assert_close(
+        multiplied_rows[:, into], encoded[:, into] + encoded[:, unit] * encoded[:, same]
+    )
+    assert not multiplied_rows[:, unit].any()
+    other_columns = [
         column
         for column in range(encoded.shape[1])
         if column not in (slope, unit, into)
     ]
-    assert torch.equal(seen[:, rest], encoded[:, rest])
+    assert torch.equal(multiplied_rows[:, other_columns], encoded[:, other_columns])
     assert model.module_.numeric_columns == [0, 1, into]
     assert np.mean((model.predict(X) - y) ** 2) < 0.3 * y.var()
     model.save(tmp_path / "model")
@@ -267,29 +285,31 @@ def test_explanations_go_through_the_products(fitted):
     )
     assert np.abs(gradients.values).mean(axis=0).min() > 0.01
     # What is recomputed after a replacement is what the whole network says of the edited row.
-    rows, other = (
-        torch.from_numpy(model.encode_rows(part).encoded) for part in (X[:30], X[30:60])
+    rows, other_rows = (
+        torch.from_numpy(model.encode_rows(table_rows).encoded)
+        for table_rows in (X[:30], X[30:60])
     )
-    fast, whole = (
-        ReplacementEngine(model.module_, incremental=one) for one in (True, False)
+    fast, whole_engine = (
+        ReplacementEngine(model.module_, incremental=is_incremental)
+        for is_incremental in (True, False)
     )
     for columns in ([0], [1], [2, 3, 4, 5, 6], [0, 2, 3, 4, 5, 6]):
         with torch.inference_mode():
-            said = [
-                one.replace(
-                    one.prepare(rows),
+            engine_replies = [
+                engine.replace(
+                    engine.prepare(rows),
                     0,
                     30,
                     columns,
-                    other[:, columns],
+                    other_rows[:, columns],
                     [frozenset({"tabular"})],
                 )
-                for one in (fast, whole)
+                for engine in (fast, whole_engine)
             ]
         edited = rows.clone()
-        edited[:, columns] = other[:, columns]
+        edited[:, columns] = other_rows[:, columns]
         expected = torch.from_numpy(model.predict_encoded(edited.numpy()))
-        for (outputs,) in (one.values() for one in said):
+        for (outputs,) in (engine_reply.values() for engine_reply in engine_replies):
             torch.testing.assert_close(outputs, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -299,8 +319,12 @@ def test_an_onnx_file_multiplies_slopes(fitted, tmp_path):
     session = runtime.InferenceSession(
         pg.integrations.export_onnx(model, tmp_path / "model.onnx")
     )
-    (said,) = session.run(None, {"encoded": model.encode_rows(X).encoded})
-    np.testing.assert_allclose(said, model.predict(X), rtol=1e-5, atol=1e-5)
+    (session_predictions,) = session.run(
+        None, {"encoded": model.encode_rows(X).encoded}
+    )
+    np.testing.assert_allclose(
+        session_predictions, model.predict(X), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_trees_and_a_model_of_rows_in_files_read_slopes(tmp_path):

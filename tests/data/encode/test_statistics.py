@@ -43,27 +43,34 @@ def make_frame(n=500, seed=0):
 def test_chunks_and_their_order_do_not_matter(cuts, order):
     frame = make_frame()
     schema = infer_schema(frame, na=[-9, -8])
-    whole = TableStatistics(schema, na=[-9, -8]).update(frame)
+    whole_statistics = TableStatistics(schema, na=[-9, -8]).update(frame)
     bounds = sorted({0, 500, *cuts})
-    parts = list(itertools.pairwise(bounds))
-    order.shuffle(parts)
+    chunk_bounds = list(itertools.pairwise(bounds))
+    order.shuffle(chunk_bounds)
     merged = TableStatistics(schema, na=[-9, -8])
-    for start, end in parts:
+    for start, end in chunk_bounds:
         merged.update(frame[start:end], first_row=start)
     assert merged.rows == 500
     for name in ("count", "minimum", "maximum", "missing", "sample", "sample_rows"):
         np.testing.assert_array_equal(
-            getattr(merged.numeric, name), getattr(whole.numeric, name)
+            getattr(merged.numeric, name), getattr(whole_statistics.numeric, name)
         )
-    np.testing.assert_allclose(merged.numeric.mean, whole.numeric.mean, rtol=1e-14)
-    # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column can lose.
-    np.testing.assert_allclose(merged.numeric.squares, whole.numeric.squares, rtol=1e-7)
     np.testing.assert_allclose(
-        merged.numeric.squares[1:], whole.numeric.squares[1:], rtol=1e-12
+        merged.numeric.mean, whole_statistics.numeric.mean, rtol=1e-14
     )
-    assert merged.text["town"].by_frequency() == whole.text["town"].by_frequency()
-    for part, counts in whole.calendar["when"].items():
-        np.testing.assert_array_equal(merged.calendar["when"][part], counts)
+    # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column can lose.
+    np.testing.assert_allclose(
+        merged.numeric.squares, whole_statistics.numeric.squares, rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        merged.numeric.squares[1:], whole_statistics.numeric.squares[1:], rtol=1e-12
+    )
+    assert (
+        merged.text["town"].by_frequency()
+        == whole_statistics.text["town"].by_frequency()
+    )
+    for part_name, counts in whole_statistics.calendar["when"].items():
+        np.testing.assert_array_equal(merged.calendar["when"][part_name], counts)
 
 
 def test_moments_are_those_of_numpy():
@@ -100,30 +107,30 @@ def test_moments_are_those_of_numpy():
 def test_sample_is_bounded_unbiased_and_independent_of_chunks():
     values = np.arange(20_000.0)[:, None]
     kinds = np.zeros(values.shape, dtype=np.int16)
-    whole = NumericStatistics(1, size=1000)
-    whole.update(values, kinds, 0)
-    parts = NumericStatistics(1, size=1000)
+    whole_statistics = NumericStatistics(1, size=1000)
+    whole_statistics.update(values, kinds, 0)
+    chunked_statistics = NumericStatistics(1, size=1000)
     for start in (15_000, 0, 5_000, 10_000):
-        parts.update(values[start : start + 5_000], kinds[:5_000], start)
-    assert len(whole.sample) == 1000
-    np.testing.assert_array_equal(whole.sample, parts.sample)
+        chunked_statistics.update(values[start : start + 5_000], kinds[:5_000], start)
+    assert len(whole_statistics.sample) == 1000
+    np.testing.assert_array_equal(whole_statistics.sample, chunked_statistics.sample)
     # The standard error of a median of 1,000 uniform values is 1.6 % of the range.
-    assert abs(whole.quantiles([0.5])[0, 0] / 20_000 - 0.5) < 0.06
+    assert abs(whole_statistics.quantiles([0.5])[0, 0] / 20_000 - 0.5) < 0.06
 
 
 def test_level_counts_are_exact_for_what_is_kept():
     rng = np.random.default_rng(0)
     texts = pd.Series(rng.integers(0, 300, 5000).astype(str))
-    whole = LevelCounts(most=100)
-    whole.update(Distinct.of(texts, "t"), "t", MissingCodes())
+    whole_counts = LevelCounts(most=100)
+    whole_counts.update(Distinct.of(texts, "t"), "t", MissingCodes())
     merged = LevelCounts(most=100)
     for i in (3, 0, 4, 1, 2):
         merged.update(Distinct.of(texts[i::5], "t"), "t", MissingCodes())
-    assert merged.by_frequency() == whole.by_frequency()
-    assert len(whole.levels) == 100
-    assert not whole.complete
+    assert merged.by_frequency() == whole_counts.by_frequency()
+    assert len(whole_counts.levels) == 100
+    assert not whole_counts.complete
     truth = texts.value_counts()
-    assert all(truth[text] == count for text, count in whole.levels.items())
+    assert all(truth[text] == count for text, count in whole_counts.levels.items())
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
@@ -133,10 +140,10 @@ def test_column_quantiles_equal_numpy(values):
     levels = np.array([0.0, 0.25, 0.5, 0.9, 1.0])
     statistics = NumericStatistics(1)
     statistics.update(column[:, None], np.isnan(column[:, None]).astype(np.int16), 0)
-    found = statistics.quantiles(levels)[:, 0]
+    column_quantiles = statistics.quantiles(levels)[:, 0]
     present = column[~np.isnan(column)]
     expected = np.quantile(present, levels) if len(present) else np.full(5, np.nan)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(column_quantiles, expected, rtol=1e-12, atol=1e-9)
 
 
 def test_bad_chunks_are_refused():
@@ -151,9 +158,9 @@ def test_bad_chunks_are_refused():
 
 def test_quantiles_of_no_row_are_unknown():
     empty = NumericStatistics(3)
-    found = empty.quantiles([0.25, 0.75])
-    assert found.shape == (2, 3)
-    assert np.isnan(found).all()
+    missing_quantiles = empty.quantiles([0.25, 0.75])
+    assert missing_quantiles.shape == (2, 3)
+    assert np.isnan(missing_quantiles).all()
 
 
 def test_codes_are_counted_apart_from_levels():

@@ -29,9 +29,9 @@ def test_set_output_gives_frames_with_the_names_of_encoded_columns(table, librar
     frame = transformer.fit_transform(table)
     assert isinstance(frame, module.DataFrame)
     assert list(frame.columns) == list(transformer.get_feature_names_out())
-    wanted = TableEncoder("minmax").fit(table).transform(table)
-    assert np.ptp(wanted, axis=0).min() > 0
-    assert np.array_equal(frame.to_numpy(), wanted)
+    expected_values = TableEncoder("minmax").fit(table).transform(table)
+    assert np.ptp(expected_values, axis=0).min() > 0
+    assert np.array_equal(frame.to_numpy(), expected_values)
 
 
 def test_it_is_a_step_of_a_pipeline(table):

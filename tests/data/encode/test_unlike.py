@@ -30,8 +30,14 @@ def table() -> pd.DataFrame:
 
 def told(encoder: TableEncoder, rows: pd.DataFrame) -> list[tuple]:
     return [
-        (one.column, one.kind, one.rows.tolist(), one.example, one.ends)
-        for one in unlike_training(encoder, rows)
+        (
+            unlike_cells.column,
+            unlike_cells.kind,
+            unlike_cells.rows.tolist(),
+            unlike_cells.example,
+            unlike_cells.ends,
+        )
+        for unlike_cells in unlike_training(encoder, rows)
     ]
 
 
@@ -73,7 +79,9 @@ def test_levels_words_and_missing_cells_that_training_did_not_have_are_told(tabl
 
 
 def test_levels_with_scores_are_known_and_those_of_one_encoded_column_are_not():
-    frame = pd.DataFrame({"shop": np.repeat([f"s{place}" for place in range(120)], 10)})
+    frame = pd.DataFrame(
+        {"shop": np.repeat([f"s{shop_number}" for shop_number in range(120)], 10)}
+    )
     y = np.random.default_rng(0).normal(size=120).repeat(10)
     new = pd.DataFrame({"shop": ["s3", "s999"]})
     encoder = TableEncoder(max_levels=50).fit(frame)
@@ -94,10 +102,14 @@ def test_a_column_a_hundred_times_smaller_than_in_training_is_told():
     rates = np.random.default_rng(5).uniform(0, 80, 300)
     encoder = TableEncoder().fit(pd.DataFrame({"rate": rates, "x": -rates}))
     new = pd.DataFrame({"rate": rates[:30] / 100, "x": -rates[:30]})
-    (found,) = unlike_training(encoder, new)
-    assert (found.column, found.kind, found.rows.all()) == ("rate", "scale", True)
+    (scale_change,) = unlike_training(encoder, new)
+    assert (scale_change.column, scale_change.kind, scale_change.rows.all()) == (
+        "rate",
+        "scale",
+        True,
+    )
     counts = UnlikeRows()
-    counts.add([found], 30)
+    counts.add([scale_change], 30)
     assert "have rate about a hundred times smaller than in training" in counts.lines[0]
     assert unlike_training(encoder, new[:9]) == [], "nine small rows may be chance"
     assert unlike_training(encoder, new.assign(rate=rates[:30])) == []

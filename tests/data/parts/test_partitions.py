@@ -50,30 +50,35 @@ def mixed(rows: int, seed: int = 0) -> pd.DataFrame:
 
 
 def whole(table: PartitionedTable) -> pd.DataFrame:
-    return pd.concat([table.read(part) for part in table.parts], ignore_index=True)
+    return pd.concat(
+        [table.read(partition) for partition in table.parts], ignore_index=True
+    )
 
 
 def batched(table: PartitionedTable, rows: int) -> pd.DataFrame:
-    found, expected = [], 0
-    for part in table.parts:
-        for first, frame in table.batches(part, rows):
+    batch_frames = []
+    expected = 0
+    for partition in table.parts:
+        for first, frame in table.batches(partition, rows):
             assert first == expected
             assert 0 < len(frame) <= rows
             expected += len(frame)
-            found.append(frame)
-    return pd.concat(found, ignore_index=True)
+            batch_frames.append(frame)
+    return pd.concat(batch_frames, ignore_index=True)
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     """Compare values and types; categories may stand in another order."""
     assert list(left.columns) == list(right.columns)
     for name in left.columns:
-        one, other = left[name], right[name]
-        if isinstance(one.dtype, pd.CategoricalDtype) or isinstance(
-            other.dtype, pd.CategoricalDtype
+        left_column = left[name]
+        right_column = right[name]
+        if isinstance(left_column.dtype, pd.CategoricalDtype) or isinstance(
+            right_column.dtype, pd.CategoricalDtype
         ):
-            one, other = one.astype(object), other.astype(object)
-        pd.testing.assert_series_equal(one, other)
+            left_column = left_column.astype(object)
+            right_column = right_column.astype(object)
+        pd.testing.assert_series_equal(left_column, right_column)
 
 
 @pytest.mark.parametrize("rows_per_group", [7, 100, 1000])
@@ -86,7 +91,7 @@ def test_one_file_is_what_read_table_reads(
     table = open_partitioned(tmp_path / "t.parquet", rows_per_part=rows_per_part)
     expected = pg.read_table(tmp_path / "t.parquet")
     assert expected["number"].isna().any(), "the case must have missing cells"
-    assert len(table.parts) == len({part.first_row for part in table.parts})
+    assert len(table.parts) == len({partition.first_row for partition in table.parts})
     same(whole(table), expected)
     same(batched(table, 43), expected)
 
@@ -100,8 +105,10 @@ def test_parts_have_the_types_of_the_whole_table(tmp_path: Path) -> None:
     table = open_partitioned(tmp_path, rows_per_part=2)
     expected = pg.read_table(tmp_path / "t.parquet")
     assert expected["n"].dtype == np.float64
-    assert [table.read(part)["n"].dtype for part in table.parts] == [np.float64] * 3
-    assert [table.read(part)["b"].dtype for part in table.parts] == [
+    assert [table.read(partition)["n"].dtype for partition in table.parts] == [
+        np.float64
+    ] * 3
+    assert [table.read(partition)["b"].dtype for partition in table.parts] == [
         expected["b"].dtype
     ] * 3
     assert table.null_counts == {"n": 1, "b": 1}
@@ -150,23 +157,25 @@ def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
     folder = tmp_path_factory.mktemp("table")
     frame = pd.DataFrame({"a": np.arange(sum(sizes)), "b": np.arange(sum(sizes)) / 7})
     start = 0
-    for place, size in enumerate(sizes):
+    for file_number, size in enumerate(sizes):
         frame.iloc[start : start + size].to_parquet(
-            folder / f"{place:03d}.parquet", row_group_size=rows_per_group
+            folder / f"{file_number:03d}.parquet", row_group_size=rows_per_group
         )
         start += size
     table = open_partitioned(folder, rows_per_part=rows_per_part)
     assert table.rows == len(frame)
-    assert [part.number for part in table.parts] == list(range(len(table.parts)))
-    assert all(part.rows for part in table.parts)
+    assert [partition.number for partition in table.parts] == list(
+        range(len(table.parts))
+    )
+    assert all(partition.rows for partition in table.parts)
     same(batched(table, rows), frame)
 
 
 def test_an_index_kept_as_a_formula_is_that_of_each_file(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.arange(20)}).rename_axis("id")
-    for place in range(2):
-        frame.iloc[place * 10 : place * 10 + 10].to_parquet(
-            tmp_path / f"{place}.parquet", row_group_size=4
+    for file_number in range(2):
+        frame.iloc[file_number * 10 : file_number * 10 + 10].to_parquet(
+            tmp_path / f"{file_number}.parquet", row_group_size=4
         )
     assert batched(open_partitioned(tmp_path, rows_per_part=4), 3)[
         "id"
@@ -225,8 +234,8 @@ def test_tables_in_other_forms_are_left_out_and_said(tmp_path: Path) -> None:
     for name in ("1.csv", "2.CSV", "deep/3.csv.gz", "4.tsv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a\n2\n")
-    said = r"holds 4 other data files \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out: .* Write them as"
-    with pytest.warns(pg.PermgradWarning, match=said):
+    message_pattern = r"holds 4 other data files \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out: .* Write them as"
+    with pytest.warns(pg.PermgradWarning, match=message_pattern):
         assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
 
 
@@ -266,9 +275,9 @@ def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(
 def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1], "b": [2]}).to_parquet(tmp_path / "0.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "1.parquet")
-    with pytest.raises(pg.InputError) as found:
+    with pytest.raises(pg.InputError) as raised_error:
         open_partitioned(tmp_path).check_even()
-    assert found.value.message == (
+    assert raised_error.value.message == (
         "All files of a table must have the same columns, but '0.parquet' has column 'b' and '1.parquet' does not. "
         "Add it, or move the files that differ."
     )
@@ -433,10 +442,10 @@ def test_a_file_without_rows_says_nothing_about_types(
         tmp_path / f"{place}.parquet", index=False
     )
     table = open_partitioned(tmp_path)
-    assert [part.first_row for part in table.parts] == [0, 2]
-    found = table.read_all()
-    assert found["a"].tolist() == ["x", "y"] * 2
-    assert found["n"].dtype == np.int64
+    assert [partition.first_row for partition in table.parts] == [0, 2]
+    table_rows = table.read_all()
+    assert table_rows["a"].tolist() == ["x", "y"] * 2
+    assert table_rows["n"].dtype == np.int64
     assert (
         table.where(3) == f"row 1 of {str(tmp_path / '600.parquet')!r} (row 3 in all)"
     )
@@ -501,7 +510,7 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(
         pg.InputError, match=r"in '1.parquet' and a counted index in '2.parquet'"
     ):
         open_partitioned(tmp_path)
-    both = counted.rename_axis("a")
-    both.to_parquet(tmp_path / "both.parquet")
+    frame_with_index = counted.rename_axis("a")
+    frame_with_index.to_parquet(tmp_path / "both.parquet")
     with pytest.raises(pg.InputError, match="is cut off, damaged or no Parquet file"):
         open_partitioned(tmp_path / "both.parquet")

@@ -61,7 +61,8 @@ def test_codes_and_mixed_units_are_no_amounts(texts):
 
 
 def test_a_later_table_is_read_in_the_unit_that_was_learned(tmp_path):
-    learned, new = tmp_path / "a.csv", tmp_path / "b.csv"
+    learned = tmp_path / "a.csv"
+    new = tmp_path / "b.csv"
     pd.DataFrame({"a": [f"{n} GB" for n in COUNTED], "b": 1}).to_csv(learned)
     pd.DataFrame({"a": ["512 MB", "2 TB", "7", "many"], "b": 1}).to_csv(new)
     units = read_written(learned).units

@@ -89,8 +89,10 @@ def test_row_numbers_that_pandas_writes_are_left_out(tmp_path, index):
     )
     assert written.lines.lines is not None
     assert written.lines.lines.tolist() == [2, 3, 4, 5, 6]
-    kept = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), named=["column 1"])
-    assert kept.frame["column 1"].tolist() == list(index)
+    reading = read(
+        tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), named=["column 1"]
+    )
+    assert reading.frame["column 1"].tolist() == list(index)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +148,8 @@ def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator
     """A slow twin: each row is written alone, and its line ends are counted as an editor shows them."""
     text = "sep=,\na,b\n" if separator else "a,b\n"
     expected = []
-    for place, row in enumerate(rows):
-        text += "\n" * (place in blank_before)
+    for row_index, row in enumerate(rows):
+        text += "\n" * (row_index in blank_before)
         expected.append(text.count("\n") + 1)
         stream = io.StringIO()
         csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(
@@ -239,17 +241,20 @@ def test_how_often_a_text_was_taken_as_missing_is_known_by_column(tmp_path):
     with pytest.warns(
         PermgradWarning,
         match=r'taken as missing: "NA" in pool \(70 %\); if a text is a level',
-    ) as told:
+    ) as warnings_told:
         read_table(tmp_path / "t.csv")
-    assert len(told) == 1, "among numbers NA is no level"
-    kept = read(tmp_path, frame.to_csv(index=False), not_na=["NA"])
-    assert kept.frame["pool"].tolist() == [
+    assert len(warnings_told) == 1, "among numbers NA is no level"
+    reading_with_levels = read(tmp_path, frame.to_csv(index=False), not_na=["NA"])
+    assert reading_with_levels.frame["pool"].tolist() == [
         *frame["pool"][:8],
-        *kept.frame["pool"][8:9],
+        *reading_with_levels.frame["pool"][8:9],
         "poor",
     ]
-    assert kept.frame["pool"].isna().tolist() == [False] * 8 + [True, False]
-    assert kept.missing == {"n": {"null": 0.1}}
+    assert reading_with_levels.frame["pool"].isna().tolist() == [False] * 8 + [
+        True,
+        False,
+    ]
+    assert reading_with_levels.missing == {"n": {"null": 0.1}}
     assert read(tmp_path, frame.to_csv(index=False), codes=["NA"]).missing == {
         "n": {"null": 0.1}
     }, "declared"
@@ -325,10 +330,12 @@ def test_a_note_names_numbers_with_a_unit(tmp_path, unit):
             index=False
         ),
     )
-    said = [finding.text() for finding in findings_of(infer_schema(written.frame))]
+    finding_texts = [
+        finding.text() for finding in findings_of(infer_schema(written.frame))
+    ]
     assert (
         f"Column 'a' looks like numbers with other signs, such as '0.0{unit}', and is"
-        in said[0]
+        in finding_texts[0]
     )
 
 

@@ -39,7 +39,8 @@ def read(tmp_path, text):
     ],
 )
 def test_titles_above_the_header_are_left_out(tmp_path, above, named):
-    plain, written = read(tmp_path, TABLE), read(tmp_path, above + TABLE)
+    plain = read(tmp_path, TABLE)
+    written = read(tmp_path, above + TABLE)
     assert not plain.notes
     pd.testing.assert_frame_equal(written.frame, plain.frame)
     assert written.notes[0].startswith(named)
@@ -65,8 +66,8 @@ def test_a_last_row_that_is_named_as_totals_is_told_and_stays(tmp_path, below, n
     assert (
         len(written.frame) == len(written.lines.lines) == len(ROWS) + below.count("\n")
     )
-    said = f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
-    assert find_totals(written.frame).said(None) == said
+    message = f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
+    assert find_totals(written.frame).said(None) == message
 
 
 @pytest.mark.parametrize(
@@ -96,8 +97,8 @@ def test_a_level_named_total_that_repeats_is_no_matter(tmp_path):
     body = "".join(
         f"{name},{k},{k}\n" for k in range(9) for name in ("a", "b", "Total")
     )
-    found = read(tmp_path, "kind,x,y\n" + body + "Total,,\n")
-    assert find_totals(found.frame) is None
+    reading = read(tmp_path, "kind,x,y\n" + body + "Total,,\n")
+    assert find_totals(reading.frame) is None
 
 
 def test_excel_sheets_have_titles_and_totals_too(tmp_path):
@@ -117,8 +118,10 @@ def test_excel_sheets_have_titles_and_totals_too(tmp_path):
     assert written.frame["x"].tolist() == [*range(9), 36]
     np.testing.assert_array_equal(written.lines.lines, np.arange(4, 14))
     assert written.notes == ("1 line above the header is left out: 'Report'",)
-    found = find_totals(written.frame)
-    assert found.said(written.lines.lines).startswith("the last row is called 'Total'")
+    total_rows = find_totals(written.frame)
+    assert total_rows.said(written.lines.lines).startswith(
+        "the last row is called 'Total'"
+    )
 
 
 def test_amounts_that_leave_the_sign_open_in_a_file_with_both_are_told(tmp_path):
@@ -127,9 +130,9 @@ def test_amounts_that_leave_the_sign_open_in_a_file_with_both_are_told(tmp_path)
     file.write_text("years;income;amount;other\n" + "\n".join(rows) + "\n")
     with pytest.warns(
         match="may hold thousands or decimals: '1.000' is read as 1, although"
-    ) as told:
+    ) as warnings_told:
         frame = read_written(file).frame
-    assert len(told) == 2
+    assert len(warnings_told) == 2
     assert frame.iloc[0].tolist() == [1.5, 1100.5, 1, 1]
 
 

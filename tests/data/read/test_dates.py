@@ -317,7 +317,9 @@ def test_codes_and_lengths_are_no_durations(texts):
 
 def test_a_word_among_durations_is_named():
     column = infer_schema(
-        pd.DataFrame({"took": [*(f"{place}:30" for place in range(1, 40)), "unknown"]})
+        pd.DataFrame(
+            {"took": [*(f"{minutes}:30" for minutes in range(1, 40)), "unknown"]}
+        )
     )["took"]
     assert (
         "looks like times written in several ways, first odd cell 'unknown'"

@@ -123,9 +123,9 @@ def test_formulas_without_stored_results_are_named(tmp_path):
             )
             text = re.sub(r'"B3">(<f>.*?</f>)<v>7</v>', r'"B3" t="str">\1<v></v>', text)
             new.writestr(name, text)
-    found = pg.read_table(tmp_path / "b.xlsx", sheet="data")["both"]
-    assert found.isna().tolist() == [False, True, False, False, False]
-    assert found.dropna().tolist() == [7, 7, 7, 7]
+    formula_column = pg.read_table(tmp_path / "b.xlsx", sheet="data")["both"]
+    assert formula_column.isna().tolist() == [False, True, False, False, False]
+    assert formula_column.dropna().tolist() == [7, 7, 7, 7]
 
 
 def _book(path, rows, merged=(), shares=()):
@@ -134,8 +134,8 @@ def _book(path, rows, merged=(), shares=()):
     book = openpyxl.Workbook()
     for row in rows:
         book.active.append(row)
-    for place in merged:
-        book.active.merge_cells(place)
+    for cell_range in merged:
+        book.active.merge_cells(cell_range)
     for column in shares:
         for cell in book.active[column][1:]:
             cell.number_format = "0.00%"

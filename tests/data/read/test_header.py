@@ -22,7 +22,8 @@ LINES = "".join(f"{number},{number % 7},{number % 3}\n" for number in range(60_0
     ids=["long", "mark", "quotes", "pipes", "numbered rows"],
 )
 def test_names_are_those_that_the_complete_file_has(content, names, tmp_path):
-    plain, packed = tmp_path / "table.csv", tmp_path / "table.gz"
+    plain = tmp_path / "table.csv"
+    packed = tmp_path / "table.gz"
     plain.write_bytes(content.encode())
     packed.write_bytes(gzip.compress(content.encode()))
     assert csv_header(plain) == csv_header(packed) == names

@@ -26,7 +26,8 @@ from permgrad.data.read import text_files
 def test_text_that_memory_cannot_hold_is_refused_and_the_hint_leads_on(
     tmp_path, monkeypatch, delimiter
 ):
-    file, target = tmp_path / "it's large.csv", np.resize(["a", "b"], 600)
+    file = tmp_path / "it's large.csv"
+    target = np.resize(["a", "b"], 600)
     frame = pd.DataFrame(
         {
             "x": np.arange(600) / 7,
@@ -48,13 +49,13 @@ def test_text_that_memory_cannot_hold_is_refused_and_the_hint_leads_on(
     words = shlex.split(command)
     subprocess.run([sys.executable, *words[1:]], check=True)
     model = refused.value.hint.partition("in Python with ")[2].partition(", or use")[0]
-    known = {
+    class_names = {
         "HyNNClassifier": partial(
             HyNNClassifier, preset="fast", max_epochs=1, progress=False
         ),
         "target": "y",
     }
-    assert eval(model, known).classes_.tolist() == ["a", "b"]
+    assert eval(model, class_names).classes_.tolist() == ["a", "b"]
 
 
 def test_that_a_large_file_is_read_is_said_by_commands(tmp_path, monkeypatch, capsys):
@@ -132,12 +133,13 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
     rows = _rows(kind)
     sign = ";" if kind == "commas" else ","
     header = sign.join(
-        f"c{place}"
-        for place in range(
+        f"c{column_number}"
+        for column_number in range(
             2 if kind in ("words", "quoted") else rows[0].count(sign) + 1
         )
     )
-    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    small = tmp_path / "small.csv"
+    large = tmp_path / "large.csv"
     body = "\n".join(rows) + "\n"
     times = 40_000_000 // len(body)
     small.write_text(f"{header}\n{body}")
@@ -146,15 +148,17 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
         for _ in range(times):
             stream.write(body)
     words = [sys.executable, "-c", PEAK, str(small), str(large)]
-    said = subprocess.run(
+    output_lines = subprocess.run(
         words, capture_output=True, text=True, check=True
     ).stdout.split()
     last = rows[-1].rpartition(sign)[2].replace(",", ".")
-    assert [int(said[1]), float(said[3])] == [2000 * times, float(last)]
+    assert [int(output_lines[1]), float(output_lines[3])] == [2000 * times, float(last)]
     # Beside the file there are the parts that are looked at in one go. A table of short cells is itself larger.
-    size, table = large.stat().st_size, int(said[4])
+    size = large.stat().st_size
+    table = int(output_lines[4])
     assert (
-        int(said[0]) < (1.25 * table if kind == "digits" else 3.0 * size) + 10_000_000
+        int(output_lines[0])
+        < (1.25 * table if kind == "digits" else 3.0 * size) + 10_000_000
     )
     assert kind != "digits" or table > 3 * size
 
@@ -166,24 +170,28 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
     "form", ["1.{:03d},{:06d}", pytest.param("{},{:05d}", marks=pytest.mark.slow)]
 )
 def test_distinct_numbers_with_decimal_commas_take_no_more(tmp_path, form):
-    cells = [form.format(place % 1000, place) for place in range(2_000_000)]
-    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    cells = [
+        form.format(cell_number % 1000, cell_number) for cell_number in range(2_000_000)
+    ]
+    small = tmp_path / "small.csv"
+    large = tmp_path / "large.csv"
     small.write_text("a;b\n1,5;2,25\n")
     large.write_text(
         "a;b\n"
         + "\n".join(
-            f"{one};{two}" for one, two in zip(cells[::2], cells[1::2], strict=True)
+            f"{first_cell};{two}"
+            for first_cell, two in zip(cells[::2], cells[1::2], strict=True)
         )
     )
     words = [sys.executable, "-c", PEAK, str(small), str(large)]
-    said = subprocess.run(
+    output_lines = subprocess.run(
         words, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert [int(said[1]), float(said[3])] == [
+    assert [int(output_lines[1]), float(output_lines[3])] == [
         1_000_000,
         float(cells[-1].replace(".", "").replace(",", ".")),
     ]
-    assert int(said[0]) < 3.0 * large.stat().st_size + 10_000_000
+    assert int(output_lines[0]) < 3.0 * large.stat().st_size + 10_000_000
 
 
 def test_a_table_of_short_cells_is_refused_by_its_own_size(tmp_path, monkeypatch):

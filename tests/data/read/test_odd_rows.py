@@ -27,7 +27,8 @@ def read(tmp_path, text):
 
 
 def test_a_header_that_comes_again_is_no_row(tmp_path):
-    text, frame = made().to_csv(index=False), made()
+    text = made().to_csv(index=False)
+    frame = made()
     written = read(tmp_path, text + text)
     assert written.notes == ("line 62 repeats the header and is left out",)
     assert written.frame["sales"].tolist() == 2 * frame["sales"].tolist()
@@ -39,11 +40,11 @@ def test_units_and_questions_below_the_header_are_no_rows(tmp_path):
     questions = 'Which shop?,"Sales, in euro?",How many?\nx,"{""Id"":2}","{""Id"":3}"\n'
     written = read(tmp_path, f"{header}\n{questions}{rows}")
     assert len(written.frame) == 60
-    (said,) = written.cautions
-    assert said.startswith(
+    (caution,) = written.cautions
+    assert caution.startswith(
         "lines 2, 3 are left out, because 2 of 2 columns of numbers hold no number there but 'Sales, in euro?'"
     )
-    assert said in written.notes
+    assert caution in written.notes
     # A word that other rows have, too, is an answer.
     refused = "a,Refused,Refused\n"
     assert len(read(tmp_path, f"{header}\n{refused}{rows}{refused}").frame) == 62
@@ -59,10 +60,10 @@ def test_totals_are_found_by_their_sums(label, below):
         "staff": frame["staff"].sum(),
     }
     table = pd.concat([frame, pd.DataFrame([total, *below])], ignore_index=True)
-    found = find_totals(table)
-    assert (found.rows, found.how) == ((60,), "sums")
+    total_rows = find_totals(table)
+    assert (total_rows.rows, total_rows.how) == ((60,), "sums")
     lines = np.arange(2, 70)
-    assert found.said(lines).startswith("line 62")
+    assert total_rows.said(lines).startswith("line 62")
     assert find_totals(frame) is None
     assert (
         find_totals(table.assign(sales=table["sales"] + 1)) is None or label == "Total"
@@ -70,18 +71,20 @@ def test_totals_are_found_by_their_sums(label, below):
 
 
 def test_subtotals_of_groups_and_the_total_are_found():
-    parts, sizes = [], []
+    group_frames = []
+    sizes = []
     for name, rows in made().groupby("shop"):
         sums = {
             "shop": f"{name} all",
             "sales": rows["sales"].sum(),
             "staff": rows["staff"].sum(),
         }
-        parts += [rows, pd.DataFrame([sums])]
+        group_frames += [rows, pd.DataFrame([sums])]
         sizes.append(len(rows) + 1)
-    whole = made()[["sales", "staff"]].sum()
+    column_totals = made()[["sales", "staff"]].sum()
     table = pd.concat(
-        [*parts, pd.DataFrame([{"shop": "all", **whole}])], ignore_index=True
+        [*group_frames, pd.DataFrame([{"shop": "all", **column_totals}])],
+        ignore_index=True,
     )
     ends = np.cumsum(sizes) - 1
     assert find_totals(table).rows == (*ends.tolist(), 63)

@@ -17,7 +17,8 @@ from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import findings_of
 
 DRAW = np.random.default_rng(7)
-HIGH, LOW = DRAW.integers(100, 190, 90), DRAW.integers(50, 99, 90)
+HIGH = DRAW.integers(100, 190, 90)
+LOW = DRAW.integers(50, 99, 90)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,8 @@ def test_ranges_seasons_months_and_codes_are_no_two_numbers(texts):
 def test_they_are_two_columns_also_in_a_later_table(tmp_path, end):
     cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
     frame = pd.DataFrame({"x": LOW, "bp": ["", *cells[1:]], "z": HIGH})
-    path, new = tmp_path / f"a.{end}", tmp_path / f"b.{end}"
+    path = tmp_path / f"a.{end}"
+    new = tmp_path / f"b.{end}"
     for table, file in (
         (frame, path),
         (frame[:4].assign(bp=["9/8", "", "odd", "7/6"]), new),
@@ -80,20 +82,20 @@ def test_they_are_two_columns_also_in_a_later_table(tmp_path, end):
 
 def test_a_frame_with_them_gets_a_note_of_their_kind():
     cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
-    (said,) = findings_of(infer_schema(pd.DataFrame({"bp": cells})))[-1:]
-    assert "'bp' looks like two numbers in each cell, such as" in said.text()
-    assert "120 and 80 in two columns" in said.text()
+    (pair_finding,) = findings_of(infer_schema(pd.DataFrame({"bp": cells})))[-1:]
+    assert "'bp' looks like two numbers in each cell, such as" in pair_finding.text()
+    assert "120 and 80 in two columns" in pair_finding.text()
 
 
 def test_a_word_among_them_is_named_and_its_code_helps(tmp_path):
     cells = [f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)]
     cells[5] = cells[9] = "not taken"
     frame = pd.DataFrame({"bp": cells, "x": LOW})
-    said = findings_of(infer_schema(frame))[-1].text(command=True)
-    assert said.startswith(
+    finding_text = findings_of(infer_schema(frame))[-1].text(command=True)
+    assert finding_text.startswith(
         "Column 'bp' looks like two numbers but for 'not taken', and"
     )
-    assert said.endswith("If it means missing, pass --na 'bp=not taken'")
+    assert finding_text.endswith("If it means missing, pass --na 'bp=not taken'")
     frame.to_csv(tmp_path / "t.csv", index=False)
     codes = MissingCodes.of([{"bp": ["not taken"]}])
     read = read_written(tmp_path / "t.csv", Reading(codes=codes)).frame
@@ -106,7 +108,8 @@ def _pressures(tmp_path_factory):
     """A folder with a table of pressures, and a run that leaves the first number out."""
     folder = tmp_path_factory.mktemp("pressures")
     draw = np.random.default_rng(0)
-    upper, lower = draw.integers(100, 160, 160), draw.integers(60, 99, 160)
+    upper = draw.integers(100, 160, 160)
+    lower = draw.integers(60, 99, 160)
     frame = pd.DataFrame(
         {"bp": [f"{a}/{b}" for a, b in zip(upper, lower, strict=True)]}
     )

@@ -62,8 +62,8 @@ def test_numbers_are_read_to_the_last_digit(tmp_path):
     for read in (read_table, read_csv):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = read(tmp_path / "t.csv")
-        np.testing.assert_array_equal(found.to_numpy(), written.to_numpy())
+            numbers_read = read(tmp_path / "t.csv")
+        np.testing.assert_array_equal(numbers_read.to_numpy(), written.to_numpy())
 
 
 def test_windows_line_ends_quotes_and_blank_lines(tmp_path):
@@ -188,7 +188,9 @@ def test_codes_beside_thousands_and_per_cent_signs(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text("a;b;c;d\n1.234,5;7,4 %;007;1,5\n?;?;?;2.5\n2.000,25;8 %;012;?\n")
     written = read_written(file, Reading(codes=MissingCodes.of("?")))
-    assert {name: own.tolist() for name, own in written.frame.items()} == {
+    assert {
+        name: column_cells.tolist() for name, column_cells in written.frame.items()
+    } == {
         "a": ["1234.5", "?", "2000.25"],
         "b": ["7.4", "?", "8"],
         "c": ["007", "?", "012"],
@@ -204,10 +206,10 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
     assert frame.isna().sum().tolist() == [1, 1, 1]
     assert frame["b"].tolist()[1:] == [2, 4]
     assert pd.api.types.is_numeric_dtype(frame["b"])
-    own = pd.DataFrame({"a": [-9.0, 1.0], "b": [-9, 2]})
-    before = own.copy()
-    assert blank_codes(own, {"a": [-9]}).isna().sum().tolist() == [1, 0]
-    pd.testing.assert_frame_equal(own, before)
+    numeric_frame = pd.DataFrame({"a": [-9.0, 1.0], "b": [-9, 2]})
+    before = numeric_frame.copy()
+    assert blank_codes(numeric_frame, {"a": [-9]}).isna().sum().tolist() == [1, 0]
+    pd.testing.assert_frame_equal(numeric_frame, before)
 
 
 @pytest.mark.parametrize(
@@ -395,18 +397,18 @@ def test_the_word_none_among_texts_is_told(tmp_path):
     file.write_text(
         "n,day,town,severity\n" + "".join(",".join(row) + "\n" for row in rows * 5)
     )
-    with pytest.warns(PermgradWarning) as told:
+    with pytest.warns(PermgradWarning) as warnings_told:
         frame = read_table(file)
     assert frame["severity"].isna().sum() == 10
-    (said,) = [str(one.message) for one in told]
-    assert said == (
+    (message,) = [str(warning.message) for warning in warnings_told]
+    assert message == (
         'taken as missing: "None" in day (25 %), severity (25 %), "NA" in town (25 %); if a text is a level, keep it '
         'with --not-na None (in Python: not_na=["None"])'
     )
-    kept = read_table(file, not_na=["None", "NA"])
-    assert set(kept["severity"].dropna()) == {"None", "Mild", "Severe"}
-    assert kept["severity"].isna().sum() == 5
-    assert kept["town"].tolist()[2] == "NA"
+    table_with_levels = read_table(file, not_na=["None", "NA"])
+    assert set(table_with_levels["severity"].dropna()) == {"None", "Mild", "Severe"}
+    assert table_with_levels["severity"].isna().sum() == 5
+    assert table_with_levels["town"].tolist()[2] == "NA"
     with pytest.raises(InputError, match=r"^Text 'none' is not read as missing"):
         read_table(file, not_na=["none"])
     with pytest.raises(

@@ -63,10 +63,10 @@ def test_parquet_keeps_them_in_memory_and_in_parts(
     pq.write_table(
         table, tmp_path / "table.parquet", row_group_size=2, write_statistics=statistics
     )
-    whole = read_table(tmp_path / "table.parquet")
-    parts = open_partitioned(tmp_path, rows_per_part=2)
-    assert len(parts.parts) == 2
-    for read in (whole, parts.read_all(), read_table(tmp_path)):
+    whole_table = read_table(tmp_path / "table.parquet")
+    partitioned_table = open_partitioned(tmp_path, rows_per_part=2)
+    assert len(partitioned_table.parts) == 2
+    for read in (whole_table, partitioned_table.read_all(), read_table(tmp_path)):
         assert [None if nr is pd.NA else nr for nr in read["nr"]] == NUMBERS
         assert read["u"].dropna().tolist() == [2**64 - 1, 3, 4]
 

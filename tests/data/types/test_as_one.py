@@ -78,7 +78,8 @@ def test_a_level_that_no_row_has_and_a_flag_of_the_same_stem():
 
 def test_a_copy_is_found_whatever_it_is_written_in_and_the_column_that_dummies_encode():
     rng = np.random.default_rng(0)
-    score, town = rng.normal(size=300), rng.choice(["Ulm", "Bonn", "Trier"], 300)
+    score = rng.normal(size=300)
+    town = rng.choice(["Ulm", "Bonn", "Trier"], 300)
     frame = pd.DataFrame(
         {
             "place": town,
@@ -108,8 +109,8 @@ def test_dummies_of_years_without_the_first_are_one_feature_with_the_year():
     rng = np.random.default_rng(2)
     year = rng.integers(2011, 2015, 400)
     frame = pd.DataFrame({"year": year, "x": rng.normal(size=400)})
-    for one in (12, 13, 14):
-        frame[f"d{one}"] = (year == 2000 + one).astype(int)
+    for short_year in (12, 13, 14):
+        frame[f"d{short_year}"] = (year == 2000 + short_year).astype(int)
     assert columns_as_one(frame) == {"d": ["year", "d12", "d13", "d14"]}
     # A flag that is set in other rows, too, tells something else.
     frame.loc[:9, "d12"] = 1
@@ -163,12 +164,14 @@ def test_a_predictor_and_an_estimator_have_one_feature_and_say_so_and_groups_und
         PermgradWarning,
         match=r"are one feature: size \(size_L, size_M, size_S\)\. .* groups=\{\}",
     ):
-        found = explain_with(
+        explanation = explain_with(
             lambda table: 2.0 * table["size_L"] + table["x"], frame, y, **call
         )
-    assert found.names == ("size", "x")
+    assert explanation.names == ("size", "x")
     assert (
-        found.meta["as_one"] == found.groups == {"size": ["size_L", "size_M", "size_S"]}
+        explanation.meta["as_one"]
+        == explanation.groups
+        == {"size": ["size_L", "size_M", "size_S"]}
     )
     alone = explain_with(
         lambda table: 2.0 * table["size_L"] + table["x"], frame, y, groups={}, **call
@@ -179,9 +182,9 @@ def test_a_predictor_and_an_estimator_have_one_feature_and_say_so_and_groups_und
         preset="fast", max_epochs=1, random_state=0, progress=False
     )
     with pytest.warns(PermgradWarning, match=r"are one feature: size .* groups=\{\}"):
-        found = explain_with(model.fit(frame, y), frame, y, **call)
-    assert found.names == ("size", "x")
-    assert found.meta["as_one"] == {"size": ["size_L", "size_M", "size_S"]}
+        explanation = explain_with(model.fit(frame, y), frame, y, **call)
+    assert explanation.names == ("size", "x")
+    assert explanation.meta["as_one"] == {"size": ["size_L", "size_M", "size_S"]}
     assert explain_with(model, frame, y, groups={}, **call).names == tuple(frame)
     model.set_params(groups={}).fit(frame, y)
     assert explain_with(model, frame, y, **call).names == tuple(frame)

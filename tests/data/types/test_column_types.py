@@ -145,8 +145,8 @@ def test_cells_that_are_missing_do_not_hide_an_identifier(whole):
     )
 
 
-def said_of(schema, but_for=(), **asked):
-    return [finding.text(**asked) for finding in findings_of(schema, but_for)]
+def said_of(schema, but_for=(), **text_options):
+    return [finding.text(**text_options) for finding in findings_of(schema, but_for)]
 
 
 def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
@@ -212,7 +212,9 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     cells = [odd.get(i, cell) for i, cell in enumerate(cells)]
     frame = pd.DataFrame({"a": cells, "b": cells[:120] * 2})
     schema = infer_schema(frame)
-    said = f"looks like {what} written in several ways, first odd cell {first!r}"
+    message_part = (
+        f"looks like {what} written in several ways, first odd cell {first!r}"
+    )
     # Numbers with decimal commas are told as those with decimal points are.
     kind = {"numbers": "categorical", "dates": "identifier"}[what]
     assert (schema["a"].kind, schema["b"].kind) == (kind, "categorical")
@@ -222,15 +224,15 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     }
     assert (
         schema["a"].reason
-        == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {said}"
+        == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {message_part}"
     )
-    assert said in schema["b"].reason
+    assert message_part in schema["b"].reason
     fate = {
         "categorical": "read as categories",
         "identifier": "left out like an identifier",
     }[kind]
-    (said,) = [text for text in said_of(schema, {"b"}) if "looks like" in text]
-    assert re.match(rf"Column 'a' looks like .* {fate}. Write all its", said)
+    (message_part,) = [text for text in said_of(schema, {"b"}) if "looks like" in text]
+    assert re.match(rf"Column 'a' looks like .* {fate}. Write all its", message_part)
     assert sum("looks like" in text for text in said_of(schema)) == 2
 
 
@@ -286,8 +288,8 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
         "looks like numbers written in several ways, first odd cell '-'"
         in schema["amount"].reason
     )
-    (said,), (python,) = said_of(schema, command=True), said_of(schema)
-    assert said.endswith(
+    (message,), (python,) = said_of(schema, command=True), said_of(schema)
+    assert message.endswith(
         "but for '-', and is read as categories. If it means missing, pass --na amount=-"
     )
     assert python.endswith(
@@ -301,8 +303,8 @@ def test_dates_whose_day_and_month_could_be_swapped_are_told():
     schema = infer_schema(pd.DataFrame({"a": days, "b": [*days[:59], "25/03/2020"]}))
     assert (schema["a"].kind, schema["a"].date_format) == ("date", "%m/%d/%Y")
     assert (schema["b"].kind, schema["b"].date_format) == ("date", "%d/%m/%Y")
-    (said,) = said_of(schema)
-    assert said == (
+    (message,) = said_of(schema)
+    assert message == (
         "Column 'a' is read as %m/%d/%Y, but day and month could be swapped in all its cells. "
         "If that is wrong, write them as 2024-01-31."
     )
@@ -351,8 +353,11 @@ def test_declared_codes_are_drawn_as_levels_in_their_order():
     drawn = with_categories(frame, schema)
     assert drawn["a"].cat.categories.tolist() == ["2", "007", "7", "10"]
     assert drawn["b"].dtype == frame["b"].dtype
-    found = cells_of(drawn["a"], "a")
-    assert (found.kind, found.names) == ("levels", ["10", "007", "7", "2"])
+    drawn_levels = cells_of(drawn["a"], "a")
+    assert (drawn_levels.kind, drawn_levels.names) == (
+        "levels",
+        ["10", "007", "7", "2"],
+    )
 
 
 def test_declared_kinds_win():
@@ -426,10 +431,13 @@ def test_running_numbers_are_whole_and_differ_where_they_are_there():
     ],
 )
 def test_declared_dates_and_pairs_are_read_as_such(values, kind, storage):
-    found = infer_schema(pd.DataFrame({"a": values}), kinds={"a": kind})["a"]
-    assert (found.kind, found.storage) == (kind, storage)
+    declared_column = infer_schema(pd.DataFrame({"a": values}), kinds={"a": kind})["a"]
+    assert (declared_column.kind, declared_column.storage) == (kind, storage)
     if storage == "pair":
-        assert (found.true_level, found.false_level) in (("yes", "no"), ("10", "9"))
+        assert (declared_column.true_level, declared_column.false_level) in (
+            ("yes", "no"),
+            ("10", "9"),
+        )
 
 
 @pytest.mark.parametrize("kind", ["date32", "date64"])
@@ -456,8 +464,10 @@ def test_texts_that_look_like_dates_and_are_none():
 
 
 def test_bytes_are_text():
-    found = infer_schema(pd.DataFrame({"a": [b"red", b"green", b"red", b"\xff"]}))["a"]
-    assert (found.kind, found.n_levels) == ("categorical", 3)
+    bytes_column = infer_schema(
+        pd.DataFrame({"a": [b"red", b"green", b"red", b"\xff"]})
+    )["a"]
+    assert (bytes_column.kind, bytes_column.n_levels) == ("categorical", 3)
 
 
 def test_a_code_is_a_number_however_it_is_written():
@@ -589,8 +599,10 @@ def test_a_categorical_type_decides(cells, gap):
     series = pd.Series(cells)
     series = series.mask(np.arange(500) % 11 == 0) if gap else series
     assert kind_of(series) != "categorical"
-    found = infer_schema(pd.DataFrame({"cell": series.astype("category")}))["cell"]
-    assert (found.kind, found.storage, found.n_levels) == (
+    column_schema = infer_schema(pd.DataFrame({"cell": series.astype("category")}))[
+        "cell"
+    ]
+    assert (column_schema.kind, column_schema.storage, column_schema.n_levels) == (
         "categorical",
         "text",
         series.nunique(),
@@ -619,8 +631,12 @@ def test_a_categorical_type_leaves_dates_pairs_and_ordered_numbers():
 def test_declared_kinds_win_over_a_categorical_type():
     frame = pd.DataFrame({"cell": pd.Series(NAMED).astype("category"), "other": NAMED})
     for kind, expected in (("numeric", "number"), ("categorical", "text")):
-        found = infer_schema(frame, kinds={"cell": kind})["cell"]
-        assert (found.kind, found.storage, found.reason) == (kind, expected, "declared")
+        declared_column = infer_schema(frame, kinds={"cell": kind})["cell"]
+        assert (
+            declared_column.kind,
+            declared_column.storage,
+            declared_column.reason,
+        ) == (kind, expected, "declared")
 
 
 def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
@@ -633,9 +649,9 @@ def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
         "categorical",
         len(np.unique(NAMED)),
     )
-    told = r"stored as text are read as amounts: part\. .*pass kinds=\{'part': 'categorical'\}"
+    warning_pattern = r"stored as text are read as amounts: part\. .*pass kinds=\{'part': 'categorical'\}"
     names, texts = said_of(schema)
-    assert re.search(told, texts)
+    assert re.search(warning_pattern, texts)
     assert re.search(r"names of things, .*: zone", names)
     # Halves, pairs and amounts that hardly repeat are numbers without a word.
     for cells in (

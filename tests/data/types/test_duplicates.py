@@ -23,53 +23,63 @@ from permgrad.data.types.findings import (
 
 def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     """Compare each pair of columns cell by cell: equal, or alike in the same pairs of rows where values come again."""
-    names, found = list(frame.columns), list[list[str]]()
+    names = list(frame.columns)
+    column_groups = list[list[str]]()
     for name in names:
-        for group in found:
-            one, two = frame[group[0]], frame[name]
-            blank = one.isna() == two.isna()
-            equal = bool((blank & ((one == two) | one.isna())).all()) or (
-                blank.all() and follows(one, two)
-            )
+        for group in column_groups:
+            first_column = frame[group[0]]
+            two = frame[name]
+            blank = first_column.isna() == two.isna()
+            equal = bool(
+                (blank & ((first_column == two) | first_column.isna())).all()
+            ) or (blank.all() and follows(first_column, two))
             pairs = (
-                {*zip(one.dropna(), two.dropna(), strict=False)}
+                {*zip(first_column.dropna(), two.dropna(), strict=False)}
                 if blank.all()
                 else set()
             )
             coded = (
-                len(pairs) == one.nunique() == two.nunique() <= one.notna().sum() / 2
+                len(pairs)
+                == first_column.nunique()
+                == two.nunique()
+                <= first_column.notna().sum() / 2
             )
             if equal or (blank.all() and coded):
                 group.append(name)
                 break
         else:
-            found.append([name])
-    return [tuple(group) for group in found if len(group) > 1]
+            column_groups.append([name])
+    return [tuple(group) for group in column_groups if len(group) > 1]
 
 
-def follows(one: pd.Series, two: pd.Series) -> bool:
+def follows(first_column: pd.Series, two: pd.Series) -> bool:
     """Whether many different numbers rise or fall strictly with each other."""
-    if one.nunique() < 12 or not all(
-        pd.api.types.is_numeric_dtype(own) for own in (one, two)
+    if first_column.nunique() < 12 or not all(
+        pd.api.types.is_numeric_dtype(compared_column)
+        for compared_column in (first_column, two)
     ):
         return False
     pairs = [
-        sorted({*zip(one.dropna(), sign * two.dropna(), strict=True)})
+        sorted({*zip(first_column.dropna(), sign * two.dropna(), strict=True)})
         for sign in (1, -1)
     ]
     return any(
-        all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(own)) for own in pairs
+        all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(value_pairs))
+        for value_pairs in pairs
     )
 
 
 def table(rows: int) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    x, town = rng.normal(size=rows), rng.integers(0, 5, rows)
+    x = rng.normal(size=rows)
+    town = rng.integers(0, 5, rows)
     missing = rng.random(rows) < 0.9
     frame = pd.DataFrame(
         {"x": x, "town": [f"town {code}" for code in town], "z": 2 * x}
     )
-    frame["x_copy"], frame["code"], frame["flag"] = x, town * 7 - 3, town > 2
+    frame["x_copy"] = x
+    frame["code"] = town * 7 - 3
+    frame["flag"] = town > 2
     # Missing in the same rows, but with other values: no copies.
     frame["lab_1"], frame["lab_2"] = (
         np.where(missing, np.nan, rng.normal(size=rows)) for _ in range(2)
@@ -82,31 +92,33 @@ def table(rows: int) -> pd.DataFrame:
 @pytest.mark.parametrize("rows", [60, 999, 5003])
 def test_copies_and_codes_are_found_as_by_comparing_cell_by_cell(rows):
     frame = table(rows)
-    found = same_columns(frame, infer_schema(frame))
-    assert found == slow_twin(frame)
-    assert found == [("x", "z", "x_copy"), ("town", "code"), ("lab_2", "lab_2_copy")]
+    equal_groups = same_columns(frame, infer_schema(frame))
+    assert equal_groups == slow_twin(frame)
+    assert equal_groups == [
+        ("x", "z", "x_copy"),
+        ("town", "code"),
+        ("lab_2", "lab_2_copy"),
+    ]
     assert (
         same_columns(frame, infer_schema(frame), [["x", "x_copy", "z"], ["town"]])
-        == found[1:]
+        == equal_groups[1:]
     )
 
 
 def test_the_same_values_in_other_types_are_the_same():
     rng = np.random.default_rng(0)
-    whole = rng.permutation(40) * 3 - 40
+    whole_values = rng.permutation(40) * 3 - 40
     day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.permutation(40), unit="D")
     frame = pd.DataFrame(
         {
-            "whole": whole,
-            "float": whole * 1.0,
-            "text": [f"{value}.0" for value in whole],
+            "whole": whole_values,
+            "float": whole_values * 1.0,
+            "text": [f"{value}.0" for value in whole_values],
             "day": day,
         }
     )
-    frame["nullable"], frame["zero"] = (
-        pd.array(whole, dtype="Int64"),
-        np.where(whole == 0, -0.0, whole),
-    )
+    frame["nullable"] = pd.array(whole_values, dtype="Int64")
+    frame["zero"] = np.where(whole_values == 0, -0.0, whole_values)
     frame["day_copy"] = frame["day"].dt.tz_localize("UTC")
     frame["next_day"] = frame["day"] + pd.Timedelta(days=1)
     assert infer_schema(frame).of_kind("identifier") == []
@@ -147,18 +159,18 @@ def test_constants_and_identifiers_are_no_copies():
         {"a": 1, "b": 1, "id": range(40), "nr": range(40), "x": np.arange(40) % 3}
     )
     schema = infer_schema(frame)
-    assert [own.kind for own in schema] == ["constant"] * 2 + ["identifier"] * 2 + [
-        "numeric"
-    ]
+    assert [column_schema.kind for column_schema in schema] == ["constant"] * 2 + [
+        "identifier"
+    ] * 2 + ["numeric"]
     assert same_columns(frame, schema) == []
 
 
 def test_many_groups_are_counted():
-    said = of_duplicates(
+    duplicates_text = of_duplicates(
         [tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "row"
     ).text()
-    assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in said
-    assert "e4 and 2 more and 2 more groups. Leave out all but one" in said
+    assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in duplicates_text
+    assert "e4 and 2 more and 2 more groups. Leave out all but one" in duplicates_text
 
 
 def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
@@ -167,34 +179,36 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
     model = pg.HyNNClassifier(
         preset="fast", max_epochs=1, random_state=0, progress=False
     )
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         model.fit(frame, y)
-    one_feature, split = (
-        (
-            "Columns that encode one variable, or repeat another column, are one feature: x (x, x_copy). To read each "
-            "by itself, pass groups={}."
-        ),
-        (
-            "These columns determine each other one to one in every training row, so importance is split between them: "
-            "x = x_copy. Leave out all but one, or explain them together: "
-            "pg.explain(..., groups={'x': ['x', 'x_copy']})."
-        ),
+    one_feature = (
+        "Columns that encode one variable, or repeat another column, are one feature: x (x, x_copy). To read each "
+        "by itself, pass groups={}."
+    )
+    split = (
+        "These columns determine each other one to one in every training row, so importance is split between them: "
+        "x = x_copy. Leave out all but one, or explain them together: "
+        "pg.explain(..., groups={'x': ['x', 'x_copy']})."
     )
     assert [
-        str(one.message) for one in said if issubclass(one.category, PermgradWarning)
+        str(warning.message)
+        for warning in caught_warnings
+        if issubclass(warning.category, PermgradWarning)
     ] == [one_feature]
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         model.set_params(groups={}).fit(frame, y)
     assert [
-        str(one.message) for one in said if issubclass(one.category, PermgradWarning)
+        str(warning.message)
+        for warning in caught_warnings
+        if issubclass(warning.category, PermgradWarning)
     ] == [split]
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         model.set_params(groups={"both": ["x", "x_copy"]}).fit(frame, y)
         # What the sentence proposes.
-        found = pg.explain(
+        explanation = pg.explain(
             model,
             frame,
             y,
@@ -202,7 +216,7 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
             random_state=0,
             progress=False,
         )
-    assert set(found.to_frame()["feature"]) == {"x", "lab_1"}
+    assert set(explanation.to_frame()["feature"]) == {"x", "lab_1"}
 
 
 def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
@@ -247,30 +261,22 @@ def test_names_that_are_no_text():
 
 
 def test_every_type_of_column_is_looked_at():
-    some = np.arange(40) % 3 == 0
-    day = pd.to_datetime(np.where(some, "2020-01-01", "2021-02-03"))
+    boolean_cells = np.arange(40) % 3 == 0
+    day = pd.to_datetime(np.where(boolean_cells, "2020-01-01", "2021-02-03"))
     frame = pd.DataFrame(
         {
-            "bool": some,
-            "text": np.where(some, "a", "b"),
+            "bool": boolean_cells,
+            "text": np.where(boolean_cells, "a", "b"),
             "day": day,
             "span": day - day[0],
         }
     )
-    frame["nullable"], frame["sparse"] = (
-        pd.array(some, dtype="boolean"),
-        pd.arrays.SparseArray(np.where(some, 1, 0)),
-    )
-    frame["category"], frame["period"] = (
-        pd.Categorical(np.where(some, 1.5, 2.5)),
-        day.to_period("M"),
-    )
-    frame["object"], frame["bytes"] = (
-        [1 if one else "z" for one in some],
-        [b"x" if one else b"y" for one in some],
-    )
-    frame["interval"], frame["zone"] = (
-        pd.cut(some.astype(int), 2),
-        day.tz_localize("Europe/Berlin"),
-    )
+    frame["nullable"] = pd.array(boolean_cells, dtype="boolean")
+    frame["sparse"] = pd.arrays.SparseArray(np.where(boolean_cells, 1, 0))
+    frame["category"] = pd.Categorical(np.where(boolean_cells, 1.5, 2.5))
+    frame["period"] = day.to_period("M")
+    frame["object"] = [1 if cell_flag else "z" for cell_flag in boolean_cells]
+    frame["bytes"] = [b"x" if cell_flag else b"y" for cell_flag in boolean_cells]
+    frame["interval"] = pd.cut(boolean_cells.astype(int), 2)
+    frame["zone"] = day.tz_localize("Europe/Berlin")
     assert same_columns(frame, infer_schema(frame)) == [tuple(frame.columns)]

@@ -40,8 +40,8 @@ def test_as_float64_the_numbers_are_one() -> None:
 
 @pytest.mark.parametrize("dtype", ["int64", "uint64", "Int64", object, str])
 def test_numbers_that_fall_together_are_said(dtype: object) -> None:
-    (said,) = said_of(table()[["big", "x"]].astype({"big": dtype}))
-    assert said == (
+    (message,) = said_of(table()[["big", "x"]].astype({"big": dtype}))
+    assert message == (
         "Some numbers differ only in digits that float64 cannot hold: big (200 different values become 1). Pass "
         "kinds={'big': 'categorical'}, or subtract a number from all of them, such as the smallest."
     )
@@ -58,8 +58,8 @@ def test_only_what_falls_together_counts() -> None:
         "nr (4 different values become 3)"
         in said_of(numbers.replace({"nr": {-9: 7}}))[0]
     )
-    known = infer_schema(numbers.astype({"nr": "Int64"}), na=[-9, 7])["nr"]
-    assert known.reason == "numbers; 3 different values become 2 in float64", (
+    column_schema = infer_schema(numbers.astype({"nr": "Int64"}), na=[-9, 7])["nr"]
+    assert column_schema.reason == "numbers; 3 different values become 2 in float64", (
         "codes for missing are no numbers"
     )
 
@@ -177,9 +177,9 @@ def test_a_run_with_nothing_else_is_refused_with_the_reason(here: Path) -> None:
 def test_rows_and_columns_that_differ_in_such_digits_are_not_the_same(
     dtype: str,
 ) -> None:
-    one = pd.DataFrame({"a": [BIG, BIG + 2, BIG + 3]}, dtype=dtype)
-    other = pd.DataFrame({"a": [BIG + 1, BIG + 2, BIG + 4]}, dtype=dtype)
-    assert count_shared_rows(one, other) == 1
+    first_frame = pd.DataFrame({"a": [BIG, BIG + 2, BIG + 3]}, dtype=dtype)
+    second_frame = pd.DataFrame({"a": [BIG + 1, BIG + 2, BIG + 4]}, dtype=dtype)
+    assert count_shared_rows(first_frame, second_frame) == 1
     columns = pd.DataFrame(
         {"a": [BIG + i % 5 for i in range(40)], "b": [BIG + i % 4 for i in range(40)]},
         dtype=dtype,

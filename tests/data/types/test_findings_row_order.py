@@ -22,12 +22,14 @@ X = pd.DataFrame(
 SHUFFLED = np.random.default_rng(2).permutation(60)
 
 
-def said(X, **others) -> list[str]:
-    with warnings.catch_warnings(record=True) as found:
+def said(X, **row_arguments) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
-        tell_of_other_order(X, **others)
-    assert all(issubclass(one.category, PermgradWarning) for one in found)
-    return [str(one.message) for one in found]
+        tell_of_other_order(X, **row_arguments)
+    assert all(
+        issubclass(warning.category, PermgradWarning) for warning in caught_warnings
+    )
+    return [str(warning.message) for warning in caught_warnings]
 
 
 def labelled(labels, kind=pd.Series):
@@ -49,15 +51,22 @@ def labelled(labels, kind=pd.Series):
 )
 def test_the_same_labels_in_another_order_are_told(one, other):
     one, other = (
-        pd.MultiIndex.from_tuples(each)
-        if isinstance(each[0], tuple)
-        else pd.Index(each)
-        for each in (one, other)
+        pd.MultiIndex.from_tuples(row_labels)
+        if isinstance(row_labels[0], tuple)
+        else pd.Index(row_labels)
+        for row_labels in (one, other)
     )
-    place = next(place for place in range(len(one)) if one[place] != other[place])
+    position = next(
+        first_difference
+        for first_difference in range(len(one))
+        if one[first_difference] != other[first_difference]
+    )
     for kind in (pd.Series, pd.DataFrame):
         (text,) = said(labelled(one, pd.DataFrame), y=labelled(other, kind))
-        assert f"(row {place} is {one[place]} in X and {other[place]} in y)" in text
+        assert (
+            f"(row {position} is {one[position]} in X and {other[position]} in y)"
+            in text
+        )
         assert (
             "Pass y.loc[X.index], or" if one.is_unique else "Sort both alike, or"
         ) in text
@@ -96,29 +105,29 @@ def fitted(y, sample_weight=None, eval_set=None):
         random_state=0,
         progress=False,
     )
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as caught_warnings:
         warnings.simplefilter("always")
         model.fit(X, y, sample_weight, eval_set)
     return model, [
-        str(one.message).partition(",")[0]
-        for one in found
-        if issubclass(one.category, PermgradWarning)
+        str(warning.message).partition(",")[0]
+        for warning in caught_warnings
+        if issubclass(warning.category, PermgradWarning)
     ]
 
 
 def test_fitting_matches_by_place_and_says_so():
     y = pd.Series(X["a"].to_numpy() * 2, index=X.index)
-    other = y.set_axis(SHUFFLED)
+    shuffled_target = y.set_axis(SHUFFLED)
     weights = pd.Series(np.arange(60) + 1.0, index=X.index)
     usual, none = fitted(y, weights)
-    model, both = fitted(other, weights.set_axis(SHUFFLED))
+    model, both_messages = fitted(shuffled_target, weights.set_axis(SHUFFLED))
     assert none == []
-    assert both == [
+    assert both_messages == [
         "X and y are matched by position",
         "X and sample_weight are matched by position",
     ]
     np.testing.assert_array_equal(model.predict(X), usual.predict(X))
-    assert fitted(y, None, (X, other))[1] == [
+    assert fitted(y, None, (X, shuffled_target))[1] == [
         "X and eval_set's y are matched by position"
     ]
     assert fitted(y.to_numpy(), None, (X, y))[1] == []
@@ -134,11 +143,11 @@ def test_explaining_and_comparing_match_by_place_and_say_so():
         "progress": False,
     }
     with pytest.warns(PermgradWarning, match="X and y are matched by position"):
-        found = explain_with(model, X, y.set_axis(SHUFFLED), **options)
+        explanation = explain_with(model, X, y.set_axis(SHUFFLED), **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PermgradWarning)
         usual = explain_with(model, X, y, **options)
-    np.testing.assert_array_equal(found.values, usual.values)
+    np.testing.assert_array_equal(explanation.values, usual.values)
     with pytest.warns(
         PermgradWarning, match="X and sample_weight are matched by position"
     ):

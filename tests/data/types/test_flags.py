@@ -90,7 +90,8 @@ def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
     finding = Finding(
         kind, ("a b",), {**facts, "codes": [-9], "groups": {"a b": ["a b", "c"]}}
     )
-    python, command = finding.text(), finding.text(command=True)
+    python = finding.text()
+    command = finding.text(command=True)
     assert "--" not in python
     assert "kinds=" not in command
     option = "--id 'a b'" if kind == "maybe_rows" else "--kind 'a b'="
@@ -98,26 +99,32 @@ def test_a_finding_has_one_text_and_names_what_its_reader_may_pass(kind):
 
 
 def test_findings_leave_out_columns_of_which_the_user_decided():
-    found = {
+    found_columns = {
         finding.kind: finding.columns for finding in findings_of(infer_schema(table()))
     }
-    assert found["identifiers"] == ("customer_id", "row", "code")
-    assert (found["names"], found["whole_texts"], found["fused"]) == (
+    assert found_columns["identifiers"] == ("customer_id", "row", "code")
+    assert (
+        found_columns["names"],
+        found_columns["whole_texts"],
+        found_columns["fused"],
+    ) == (
         ("shop", "zone"),
         ("part",),
         ("big",),
     )
-    assert {"swapped", "spelled"} <= set(found)
+    assert {"swapped", "spelled"} <= set(found_columns)
     declared = infer_schema(
         table(),
         kinds=dict.fromkeys(("customer_id", "shop", "pay", "part"), "categorical"),
     )
-    found = {
+    found_columns = {
         finding.kind: finding.columns
         for finding in findings_of(declared, {"row", "code", "big"})
     }
-    assert found["names"] == ("zone",)
-    assert not {"identifiers", "whole_texts", "fused", "spelled"}.intersection(found)
+    assert found_columns["names"] == ("zone",)
+    assert not {"identifiers", "whole_texts", "fused", "spelled"}.intersection(
+        found_columns
+    )
 
 
 @pytest.mark.parametrize("kind", _TEXTS)
@@ -127,8 +134,11 @@ def test_no_full_stop_stands_behind_a_command(kind):
          "words", "these", "count", "that", "cells"), "x",
     )  # fmt: skip
     facts |= {"codes": [-9], "groups": {"a": ["a", "c"]}}
-    said = Finding(kind, ("a",), facts).text(command=True)
+    command_text = Finding(kind, ("a",), facts).text(command=True)
     assert (
-        re.search(r"(--kind a=\w+|--na\S* ?[^\s)]+|--id a|--row-group a)\.(\s|$)", said)
+        re.search(
+            r"(--kind a=\w+|--na\S* ?[^\s)]+|--id a|--row-group a)\.(\s|$)",
+            command_text,
+        )
         is None
     )

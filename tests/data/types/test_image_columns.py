@@ -77,11 +77,15 @@ def test_images_in_cells_are_found(form):
         ]
 
     cells = [None, *map(cell, ARRAYS)]
-    found = infer_schema(column(cells))["photo"]
-    assert (found.kind, found.n_levels, found.n_missing) == ("image", 20, 1)
+    image_column = infer_schema(column(cells))["photo"]
+    assert (image_column.kind, image_column.n_levels, image_column.n_missing) == (
+        "image",
+        20,
+        1,
+    )
     read = [
-        read_image(source_of(one), 1, 6, 5)[0]
-        for one in as_frame(column(cells))["photo"][1:]
+        read_image(source_of(image_cell), 1, 6, 5)[0]
+        for image_cell in as_frame(column(cells))["photo"][1:]
     ]
     assert np.array_equal(read, ARRAYS)
 
@@ -98,7 +102,8 @@ def test_other_containers_are_refused_as_before():
 
 
 def test_equal_pixels_are_one_image_and_others_are_not():
-    image, changed = Image.fromarray(ARRAYS[1]), ARRAYS[1].copy()
+    image = Image.fromarray(ARRAYS[1])
+    changed = ARRAYS[1].copy()
     changed[0, 0] += 1
     cells = [
         ARRAYS[1],
@@ -122,8 +127,8 @@ def test_a_frame_without_images_is_returned_as_it_is():
     )
     assert with_image_cells(frame) is frame
     photos = column(ARRAYS)
-    made = with_image_cells(photos)
-    assert made is not photos
+    table_with_cells = with_image_cells(photos)
+    assert table_with_cells is not photos
     assert isinstance(photos["photo"][0], np.ndarray)
 
 

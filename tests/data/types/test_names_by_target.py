@@ -24,7 +24,8 @@ def table(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows with a number ``v`` that is a name, and a target that half hangs on it."""
     rng = np.random.default_rng(seed)
-    v, effects = rng.integers(first, first + levels, ROWS), rng.normal(size=levels)
+    v = rng.integers(first, first + levels, ROWS)
+    effects = rng.normal(size=levels)
     x = rng.normal(size=ROWS)
     return pd.DataFrame({"v": v, "x": x}), effects[v - first] + 0.3 * x + rng.normal(
         size=ROWS
@@ -41,41 +42,46 @@ def kind(
 def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
     """Return the covariance of adjacent levels' means over the variance between levels, level by level."""
     groups = {level: y[v == level] for level in sorted(set(v))}
-    rows, levels = len(y), len(groups)
+    rows = len(y)
+    levels = len(groups)
     mean = y.mean()
-    within = sum(((own - own.mean()) ** 2).sum() for own in groups.values()) / (
-        rows - levels
+    within = sum(
+        ((group_values - group_values.mean()) ** 2).sum()
+        for group_values in groups.values()
+    ) / (rows - levels)
+    between = sum(
+        len(group_values) * (group_values.mean() - mean) ** 2
+        for group_values in groups.values()
+    ) / (levels - 1)
+    between_variance = (between - within) / (
+        (rows - sum(len(group_values) ** 2 for group_values in groups.values()) / rows)
+        / (levels - 1)
     )
-    between = sum(len(own) * (own.mean() - mean) ** 2 for own in groups.values()) / (
-        levels - 1
-    )
-    own = (between - within) / (
-        (rows - sum(len(one) ** 2 for one in groups.values()) / rows) / (levels - 1)
-    )
-    pairs, total, weight = list(groups.values()), 0.0, 0.0
-    for one, other in pairwise(pairs):
-        w = 1 / np.sqrt((own + within / len(one)) * (own + within / len(other)))
-        total, weight = (
-            total + w * (one.mean() - mean) * (other.mean() - mean),
-            weight + w,
+    pairs = list(groups.values())
+    total = 0.0
+    weight = 0.0
+    for left_group, right_group in pairwise(pairs):
+        w = 1 / np.sqrt(
+            (between_variance + within / len(left_group))
+            * (between_variance + within / len(right_group))
         )
-    return total / weight / own
+        total = total + w * (left_group.mean() - mean) * (right_group.mean() - mean)
+        weight = weight + w
+    return total / weight / between_variance
 
 
 def test_what_neighbours_share_is_added_up_level_by_level():
     decided = set()
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        v, smooth = (
-            rng.integers(0, 40, 800).astype(float),
-            np.cumsum(rng.normal(size=40)),
-        )
+        v = rng.integers(0, 40, 800).astype(float)
+        smooth = np.cumsum(rng.normal(size=40))
         y = (smooth - smooth.mean() if seed % 2 else rng.normal(size=40))[
             v.astype(int)
         ] + rng.normal(size=800)
-        own, neighbours = shared_by_equal(v, y)
+        own_share, neighbours = shared_by_equal(v, y)
         assert neighbours == pytest.approx(slow_ratio(v, y) + 2 / np.sqrt(40))
-        assert own > 0.02
+        assert own_share > 0.02
         decided.add(neighbours < 0.5)
     assert decided == {True, False}
 
@@ -85,14 +91,14 @@ def test_names_in_every_storage_and_task(seed):
     frame, y = table(seed)
     assert infer_schema(frame)["v"].kind == "numeric", "neither name nor order tell"
     missing = frame.assign(v=frame["v"].where(np.arange(ROWS) % 9 > 0))
-    for own in (
+    for name_column in (
         frame,
         missing,
         frame.astype({"v": str}),
         frame.astype({"v": "Int32"}),
         frame.astype({"v": float}),
     ):
-        assert kind(own, y) == ("categorical", True)
+        assert kind(name_column, y) == ("categorical", True)
     for classes in (2, 5):
         cuts = np.quantile(y, np.linspace(0, 1, classes + 1)[1:-1])
         assert kind(frame, np.searchsorted(cuts, y), classes) == ("categorical", True)
@@ -120,8 +126,8 @@ def test_amounts_noise_few_levels_and_sparse_numbers_stay_numbers(seed):
             == "numeric"
         )
     assert kind(frame, rng.normal(size=ROWS))[0] == "numeric", "noise"
-    few, own = table(seed, levels=12)
-    assert kind(few, own)[0] == "numeric", "few levels"
+    few, few_targets = table(seed, levels=12)
+    assert kind(few, few_targets)[0] == "numeric", "few levels"
     assert kind(frame.assign(v=frame["v"] ** 2), y)[0] == "numeric", "amounts with gaps"
     assert kind(frame.assign(v=frame["v"] - 30), y)[0] == "numeric", "negative numbers"
 
@@ -151,21 +157,26 @@ def test_a_network_learns_names_and_says_so_once():
 def test_the_command_decides_alike_and_says_so(tmp_path):
     frame, y = table(0)
     frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
-    given = {"table": str(tmp_path / "t.csv"), "target": "y", "out": tmp_path / "run"}
-    inputs = load_inputs(RunRequest(**given))
+    run_options = {
+        "table": str(tmp_path / "t.csv"),
+        "target": "y",
+        "out": tmp_path / "run",
+    }
+    inputs = load_inputs(RunRequest(**run_options))
     assert inputs.schema["v"].kind == inputs.feature_types["v"].kind == "categorical"
     assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
     note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric"
     assert note in inputs.notes
     assert (
-        load_inputs(RunRequest(**given, kind=("v=numeric",))).schema["v"].kind
+        load_inputs(RunRequest(**run_options, kind=("v=numeric",))).schema["v"].kind
         == "numeric"
     )
-    assert load_inputs(RunRequest(**given), undivided=True).kinds == {}, (
+    assert load_inputs(RunRequest(**run_options), undivided=True).kinds == {}, (
         "compare's test rows have no say"
     )
     assert (
-        load_inputs(RunRequest(**given, preset="paper")).schema["v"].kind == "numeric"
+        load_inputs(RunRequest(**run_options, preset="paper")).schema["v"].kind
+        == "numeric"
     ), "as published"
 
 
@@ -173,14 +184,15 @@ def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Return rows whose length of a route tells the price, and tells which route it is, too."""
     rng = np.random.default_rng(seed)
     lengths = np.sort(rng.choice(np.arange(100, 3000), 80, replace=False))
-    at, x = rng.integers(0, 80, ROWS), rng.normal(size=ROWS)
+    route_codes = rng.integers(0, 80, ROWS)
+    x = rng.normal(size=ROWS)
     y = (
-        lengths[at] / 1000
-        + rng.normal(size=80)[at]
+        lengths[route_codes] / 1000
+        + rng.normal(size=80)[route_codes]
         + 0.3 * x
         + 0.3 * rng.normal(size=ROWS)
     )
-    return pd.DataFrame({"length": lengths[at], "x": x}), y
+    return pd.DataFrame({"length": lengths[route_codes], "x": x}), y
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -239,14 +251,19 @@ def test_a_page_speaks_of_levels_whatever_says_that_numbers_are_names():
     )
     assert frame["v"].dtype == np.int64, "the user's frame stays as it is"
     page = pg.report(declared, frame[1500:], y[1500:], train=(frame[:1500], y[:1500]))
-    assert sorted(one["kind"] for one in data_of(page.html)["data"]["columns"]) == [
+    assert sorted(
+        column_data["kind"] for column_data in data_of(page.html)["data"]["columns"]
+    ) == [
         "levels",
         "number",
         "number",
     ]
     drawn = with_categories(frame, declared.preprocessor_.schema_)
     compared = compare_parts(drawn[:1500], drawn[1500:])
-    assert [one["kind"] for one in compared["columns"]] == ["levels", "number"]
+    assert [column_data["kind"] for column_data in compared["columns"]] == [
+        "levels",
+        "number",
+    ]
 
 
 def test_amounts_under_a_skewed_target_are_no_names():

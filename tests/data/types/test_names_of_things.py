@@ -60,17 +60,17 @@ def column(name: str, values: np.ndarray):
 
 @pytest.mark.parametrize("name", THINGS)
 def test_repeated_numbers_of_things_are_categories(name):
-    found = column(name, THINGS[name])
-    assert (found.kind, found.storage) == ("categorical", "text")
-    assert "names" in found.flags
-    assert found.n_levels == pd.Series(THINGS[name]).nunique()
+    column_schema = column(name, THINGS[name])
+    assert (column_schema.kind, column_schema.storage) == ("categorical", "text")
+    assert "names" in column_schema.flags
+    assert column_schema.n_levels == pd.Series(THINGS[name]).nunique()
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
 def test_amounts_stay_numbers(name):
-    found = column(name, AMOUNTS[name])
-    assert found.kind == "numeric"
-    assert "names" not in found.flags
+    column_schema = column(name, AMOUNTS[name])
+    assert column_schema.kind == "numeric"
+    assert "names" not in column_schema.flags
 
 
 def test_numbers_that_hardly_repeat_are_no_categories():
@@ -86,8 +86,11 @@ def test_numbers_that_hardly_repeat_are_no_categories():
 def test_missing_cells_and_a_declared_kind():
     values = np.repeat(SUBJECTS, 10).astype(float)
     values[::7] = np.nan
-    found = column("Subject", values)
-    assert (found.kind, found.n_missing) == ("categorical", len(values[::7]))
+    column_schema = column("Subject", values)
+    assert (column_schema.kind, column_schema.n_missing) == (
+        "categorical",
+        len(values[::7]),
+    )
     schema = infer_schema(
         pd.DataFrame({"Subject": values}), kinds={"Subject": "numeric"}
     )

@@ -44,8 +44,8 @@ def test_an_odd_cell_is_missing_and_named(decided, column, cell):
     readable, errors = without_odd_cells(later, schema, CODES, infinite=True)
     pd.testing.assert_frame_equal(later, before)
     assert readable[column].isna().tolist() == [row in (3, 5) for row in range(10)]
-    rest = readable.drop(columns=column)
-    pd.testing.assert_frame_equal(rest, later.drop(columns=column))
+    other_columns = readable.drop(columns=column)
+    pd.testing.assert_frame_equal(other_columns, later.drop(columns=column))
     assert [error.row for error in errors] == [3, 5]
     words = odd_cells_words(errors)
     assert words.startswith("2 cells that cannot be read count as missing: Column ")

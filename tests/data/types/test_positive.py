@@ -36,7 +36,7 @@ def test_a_level_is_found_however_it_is_written(level):
 
 
 def test_levels_that_are_none_are_refused_with_the_known_ones():
-    for classes, level, said in [
+    for classes, level, message_start in [
         (
             ["bad", "good"],
             "Bad",
@@ -60,4 +60,4 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
     ]:
         with pytest.raises(InputError) as refusal:
             find_positive(classes, level)
-        assert str(refusal.value).startswith(said)
+        assert str(refusal.value).startswith(message_start)

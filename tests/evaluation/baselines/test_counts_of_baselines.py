@@ -45,9 +45,11 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
     if not baselines.get(name).available():
         pytest.skip(f"{name} is not installed")
     X, y, years = counts()
-    parts = {part: BaselineRows(X[rows], y[rows] / years[rows], weights=years[rows]) for part, rows in
+    baseline_rows = {part_name: BaselineRows(X[rows], y[rows] / years[rows], weights=years[rows]) for part_name, rows in
              (("train", slice(0, 300)), ("validation", slice(300, 450)), ("test", slice(450, 600)))}  # fmt: skip
-    found = run_baselines("regression", parts, names=[name], counts=True)[name]
+    baseline_metrics = run_baselines(
+        "regression", baseline_rows, names=[name], counts=True
+    )[name]
     mean = y[:300].sum() / years[:300].sum()
     loss = (
         2
@@ -57,7 +59,7 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
             + mean * years
         )[450:]
     )
-    assert found["poisson_deviance"] < loss.sum() / years[450:].sum()
+    assert baseline_metrics["poisson_deviance"] < loss.sum() / years[450:].sum()
     table = pd.DataFrame(X, columns=list("abc"))
     model = table_model("regression", name, loss="poisson").fit(
         table, y, (table[:200], y[:200])
@@ -79,7 +81,7 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
 def test_other_numbers_have_no_deviance():
     X, y, _ = counts(200)
     rows = BaselineRows(X, y)
-    found = run_baselines(
+    baseline_metrics = run_baselines(
         "regression", {"train": rows, "test": rows}, names=["random_forest"]
     )
-    assert "poisson_deviance" not in found["random_forest"]
+    assert "poisson_deviance" not in baseline_metrics["random_forest"]

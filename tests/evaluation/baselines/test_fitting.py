@@ -133,9 +133,9 @@ def test_run_gives_metrics_times_and_validation():
     assert list(result) == ["extra_trees", "bagging"]
     for score in result.values():
         assert {
-            one.name
-            for one in metrics.values()
-            if one.task == "regression" and not one.counts
+            metric.name
+            for metric in metrics.values()
+            if metric.task == "regression" and not metric.counts
         } <= set(score)
         assert score["validation"]["rmse"] > 0
         assert score["fit_seconds"] > 0
@@ -190,7 +190,8 @@ def test_trees_predict_as_their_library(name, task, monkeypatch):
         )
     if task == "two classes":
         train = train.take(train.y != "mid")
-    models, of = [], BoostedTrees.of
+    models = []
+    of = BoostedTrees.of
     monkeypatch.setattr(
         BoostedTrees,
         "of",
@@ -211,10 +212,8 @@ def test_trees_predict_as_their_library(name, task, monkeypatch):
 def test_settings_that_make_other_trees_are_refused():
     pytest.importorskip("lightgbm")
     train, _, _ = parts("classification")
-    two, rf = (
-        train.take(train.y != "mid"),
-        {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
-    )
+    two = train.take(train.y != "mid")
+    rf = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}
     with pytest.raises(
         InputError, match="cannot be read as trees: its trees are averaged"
     ):
@@ -235,11 +234,10 @@ def test_nothing_is_printed_and_no_global_state_changes(names, capfd, recwarn):
     run_baselines(
         "classification", in_parts(train, validation, test), names=["random_forest"]
     )
-    before, state = (
-        [pool["num_threads"] for pool in threadpool_info()],
-        np.random.get_state()[1].copy(),
-    )
-    torch_state, torch_threads = torch.random.get_rng_state(), torch.get_num_threads()
+    before = [pool["num_threads"] for pool in threadpool_info()]
+    state = np.random.get_state()[1].copy()
+    torch_state = torch.random.get_rng_state()
+    torch_threads = torch.get_num_threads()
     result = run_baselines(
         "classification", in_parts(train, validation, test), names=names, threads=2
     )
@@ -318,11 +316,13 @@ def test_the_mlp_does_not_see_units():
     train, validation, test = parts("regression")
     plain = fit_baseline("mlp", "regression", train, validation).guess(test.encoded)
     scaled = [
-        BaselineRows(part.encoded * 1000 + 5, part.y * 1e6 - 7)
-        for part in (train, validation, test)
+        BaselineRows(baseline_rows.encoded * 1000 + 5, baseline_rows.y * 1e6 - 7)
+        for baseline_rows in (train, validation, test)
     ]
-    other = fit_baseline("mlp", "regression", *scaled[:2]).guess(scaled[2].encoded)
-    np.testing.assert_allclose(other, plain * 1e6 - 7, atol=0.02e6)
+    scaled_predictions = fit_baseline("mlp", "regression", *scaled[:2]).guess(
+        scaled[2].encoded
+    )
+    np.testing.assert_allclose(scaled_predictions, plain * 1e6 - 7, atol=0.02e6)
 
 
 def test_linear_is_the_closed_form():
@@ -331,12 +331,14 @@ def test_linear_is_the_closed_form():
         "linear", "regression", train, validation, options={"alpha": 1.0}
     )
     scaled = (train.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
-    held = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
+    standardised_rows = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(
+        axis=0
+    )
     weights = np.linalg.solve(
         scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean())
     )
     np.testing.assert_allclose(
-        fitted.guess(test), held @ weights + train.y.mean(), atol=1e-5
+        fitted.guess(test), standardised_rows @ weights + train.y.mean(), atol=1e-5
     )
 
 
@@ -344,15 +346,15 @@ def spectra(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Fifty columns that are nearly one another, as points of a curve, of which a small difference is the target."""
     rng = np.random.default_rng(seed)
     level, bump = rng.normal(size=(2, rows))
-    places = np.linspace(0, 1, 50)
+    wavelengths = np.linspace(0, 1, 50)
     x = 5 * level[:, None] + 0.1 * bump[:, None] * np.exp(
-        -(((places - 0.4) / 0.1) ** 2)
+        -(((wavelengths - 0.4) / 0.1) ** 2)
     )
     return x + 0.001 * rng.normal(size=x.shape), bump + 0.1 * rng.normal(size=rows)
 
 
 def test_the_penalty_of_a_linear_model_is_that_of_least_error_left_out():
-    (x, y), (held, truth) = spectra(150), spectra(400, 1)
+    (x, y), (held_out_rows, truth) = spectra(150), spectra(400, 1)
     fitted = fit_baseline("linear", "regression", BaselineRows(x, y))
     penalty = fitted.model[-1].alpha
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
@@ -370,7 +372,9 @@ def test_the_penalty_of_a_linear_model_is_that_of_least_error_left_out():
     usual = fit_baseline(
         "linear", "regression", BaselineRows(x, y), options={"alpha": 1.0}
     )
-    errors = [np.mean((model.guess(held) - truth) ** 2) for model in (fitted, usual)]
+    errors = [
+        np.mean((model.guess(held_out_rows) - truth) ** 2) for model in (fitted, usual)
+    ]
     assert errors[0] < 0.2 * errors[1], (
         "the library's own penalty hides small differences of columns"
     )
@@ -411,9 +415,12 @@ def test_histogram_boosting_goes_back_to_its_best_round():
     )
     np.testing.assert_array_equal(fitted.guess(validation), again.guess(validation))
     best = fitted.evaluate(validation)["mse"]
-    for other in (rounds // 2, rounds * 2):
+    for other_rounds in (rounds // 2, rounds * 2):
         again = fit_baseline(
-            "histogram_boosting", "regression", train, options={"max_iter": other}
+            "histogram_boosting",
+            "regression",
+            train,
+            options={"max_iter": other_rounds},
         )
         assert again.evaluate(validation)["mse"] >= best
 
@@ -444,20 +451,26 @@ def test_the_natural_table_holds_what_the_raw_table_holds():
     ).fit(frame[:160])
     table = natural_table(encoder, encoder.transform(frame[160:]))
     assert sorted(table.columns) == ["age", "age=?", "dose", "soil=?", "town=?"]
-    rest = frame[160:]
-    assert rest["age"].isna().any(), "the case must have missing values"
-    np.testing.assert_array_equal(table["age=?"].astype(int) == 1, rest["age"].isna())
+    held_out_frame = frame[160:]
+    assert held_out_frame["age"].isna().any(), "the case must have missing values"
+    np.testing.assert_array_equal(
+        table["age=?"].astype(int) == 1, held_out_frame["age"].isna()
+    )
     # An affine map of the raw numbers, and the median where there were none.
-    there = rest["age"].notna().to_numpy()
-    assert np.corrcoef(table["age"][there], rest["age"][there])[0, 1] > 1 - 1e-9
+    there = held_out_frame["age"].notna().to_numpy()
+    assert (
+        np.corrcoef(table["age"][there], held_out_frame["age"][there])[0, 1] > 1 - 1e-9
+    )
     assert len(np.unique(table["age"][~there])) == 1
     np.testing.assert_array_equal(
         table["soil=?"].astype(int), np.where(soil[160:] == 3, 0, soil[160:] + 1)
     )
-    pairs = set(zip(rest["town"], table["town=?"].astype(int), strict=True))
+    pairs = set(zip(held_out_frame["town"], table["town=?"].astype(int), strict=True))
     assert len(pairs) == 3, "towns and levels must go together one to one"
-    one = natural_table(encoder, encoder.transform(frame[:1]))
-    assert (one.dtypes == table.dtypes).all(), "one row must have the categories of all"
+    single_row_table = natural_table(encoder, encoder.transform(frame[:1]))
+    assert (single_row_table.dtypes == table.dtypes).all(), (
+        "one row must have the categories of all"
+    )
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -467,14 +480,14 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     encoder = TableEncoder(
         "standard", groups={"soil": ["soil1", "soil2", "soil3"]}
     ).fit(frame[:160])
-    made = [
+    encoded_parts = [
         encoder.transform(frame[rows])
         for rows in (slice(120), slice(120, 180), slice(180, 240))
     ]
     train, validation, test = (
-        BaselineRows(natural_table(encoder, own), y[rows])
-        for own, rows in zip(
-            made, (slice(120), slice(120, 180), slice(180, 240)), strict=True
+        BaselineRows(natural_table(encoder, encoded_rows), y[rows])
+        for encoded_rows, rows in zip(
+            encoded_parts, (slice(120), slice(120, 180), slice(180, 240)), strict=True
         )
     )
     fitted = fit_baseline(
@@ -507,10 +520,12 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
 @pytest.mark.parametrize("offset", [-3e9, 8e6])
 def test_a_target_far_from_zero_is_learned_as_well(name, offset):
     skip_without(name)
-    rows, scores = parts("regression"), []
-    for by in (0.0, offset):
+    rows = parts("regression")
+    scores = []
+    for target_offset in (0.0, offset):
         train, validation, test = (
-            BaselineRows(one.encoded, one.y + by) for one in rows
+            BaselineRows(baseline_rows.encoded, baseline_rows.y + target_offset)
+            for baseline_rows in rows
         )
         options = SHORT.get(name, {})
         scores.append(

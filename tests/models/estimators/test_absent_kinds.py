@@ -24,11 +24,11 @@ def made(rows, seed):
     """The text tells nearly all, and the table tells some."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, rows)
-    said = np.where(rng.random(rows) < 0.05, 1 - y, y)
+    told_classes = np.where(rng.random(rows) < 0.05, 1 - y, y)
     words = np.array([["bad", "poor", "dull"], ["good", "fine", "fun"]])
     texts = [
-        f"{rng.choice(words[one])} film number {rng.integers(999)} with {rng.choice(words[one])} actors"
-        for one in said
+        f"{rng.choice(words[told_class])} film number {rng.integers(999)} with {rng.choice(words[told_class])} actors"
+        for told_class in told_classes
     ]
     table = {f"x{k}": rng.normal(size=rows) + 0.5 * y for k in range(4)}
     return pd.DataFrame({"text": texts, **table}), y
@@ -36,13 +36,16 @@ def made(rows, seed):
 
 def test_rows_without_their_text_are_predicted_as_by_the_table():
     X, y = made(1000, 0)
-    held, truth = made(1500, 1)
+    held_out_rows, truth = made(1500, 1)
     model = pg.HyNNClassifier(**QUICK).fit(X, y)
     alone = pg.HyNNClassifier(kinds={"text": "identifier"}, **QUICK).fit(X, y)
-    full, table = (log_loss(truth, one.predict_proba(held)) for one in (model, alone))
+    full, table = (
+        log_loss(truth, fitted_model.predict_proba(held_out_rows))
+        for fitted_model in (model, alone)
+    )
     assert full < table - 0.25
     assert table < 0.6
-    missing = log_loss(truth, model.predict_proba(held.assign(text=None)))
+    missing = log_loss(truth, model.predict_proba(held_out_rows.assign(text=None)))
     assert missing < table + 0.02
 
 
@@ -54,11 +57,14 @@ def test_some_rows_lack_a_block_in_training_alone():
         paths=("tabular",),
         absent_blocks=[[1], [3, 4]],
     )
-    rows, seen = torch.ones(4000, 6), []
-    net.table_branch.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    rows = torch.ones(4000, 6)
+    branch_inputs = []
+    net.table_branch.register_forward_pre_hook(
+        lambda _, inputs: branch_inputs.append(inputs[0])
+    )
     torch.manual_seed(0)
     net.train()(rows)
-    lacking = seen[0] == 0
+    lacking = branch_inputs[0] == 0
     assert not lacking[:, [0, 2, 5]].any()
     assert (lacking[:, 3] == lacking[:, 4]).all()
     shares = lacking[:, [1, 3]].float().mean(dim=0)
@@ -71,7 +77,7 @@ def test_some_rows_lack_a_block_in_training_alone():
         < 0.01
     )
     net.eval()(rows)
-    assert (seen[1] == 1).all()
+    assert (branch_inputs[1] == 1).all()
 
 
 def test_networks_without_texts_draw_nothing():
@@ -87,25 +93,26 @@ def test_networks_without_texts_draw_nothing():
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, members):
     X, y = made(160, 2)
     options = {**QUICK, "max_epochs": 5, "network": {"members": members}}
-    whole = pg.HyNNClassifier(**options).fit(X, y)
-    assert "text" in whole.preprocessor_.scores_.columns
+    whole_model = pg.HyNNClassifier(**options).fit(X, y)
+    assert "text" in whole_model.preprocessor_.scores_.columns
     stopped = {
         "checkpoint_folder": tmp_path,
         "on_epoch": lambda line: line["epoch"] == 2,
     }
     pg.HyNNClassifier(**options).fit(X, y, **stopped)
     resumed = pg.HyNNClassifier(**options).fit(X, y, checkpoint_folder=tmp_path)
-    assert len(resumed.history_) == len(whole.history_) == 5
-    assert (resumed.predict_proba(X) == whole.predict_proba(X)).all()
+    assert len(resumed.history_) == len(whole_model.history_) == 5
+    assert (resumed.predict_proba(X) == whole_model.predict_proba(X)).all()
 
 
 def test_scores_of_a_timed_table_do_not_know_the_rows_held_out():
     X, y = made(300, 3)
-    time, other = np.arange(300), y.copy()
-    other[-30:] = 1 - other[-30:]  # the latest tenth
+    time = np.arange(300)
+    changed_target = y.copy()
+    changed_target[-30:] = 1 - changed_target[-30:]  # the latest tenth
     fits = [
-        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one, row_time=time)
-        for one in (y, other)
+        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, target_values, row_time=time)
+        for target_values in (y, changed_target)
     ]
     first, second = (
         model.preprocessor_.scores_.of("text", ["good fun", "dull"]) for model in fits
@@ -113,7 +120,8 @@ def test_scores_of_a_timed_table_do_not_know_the_rows_held_out():
     assert first.any()
     assert (first == second).all()
     untimed = [
-        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, one) for one in (y, other)
+        pg.HyNNClassifier(max_epochs=2, **QUICK).fit(X, target_values)
+        for target_values in (y, changed_target)
     ]
     assert (
         untimed[0].preprocessor_.scores_.of("text", ["dull"])

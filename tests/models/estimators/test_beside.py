@@ -44,11 +44,12 @@ def wide(rows: int, seed: int = 0):
 
 def alone(model, X):
     """Return what the network of a model says without what stands beside it."""
-    encoded, module = torch.from_numpy(model.encode_rows(X).encoded), model.module_
+    encoded = torch.from_numpy(model.encode_rows(X).encoded)
+    module = model.module_
     with torch.no_grad():
-        whole = module(encoded)
+        mixed_outputs = module(encoded)
         added = sum(branch(encoded) for branch in module.additive.values())
-    return ((whole - added) / (1 - sum(module.shares.values()))).numpy()
+    return ((mixed_outputs - added) / (1 - sum(module.shares.values()))).numpy()
 
 
 @pytest.fixture(scope="module", name="fitted")
@@ -60,7 +61,8 @@ def _fitted():
 def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     model, X, y = fitted
     assert model.module_.paths == ("tabular", "trees")
-    trees, line = model.branches_["trees"], model.branches_["linear"]
+    trees = model.branches_["trees"]
+    line = model.branches_["linear"]
     assert trees["kept"]
     assert not line["kept"]
     assert trees["label"] == best_library().label
@@ -70,33 +72,33 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     network = alone(model, X)[:, 0] * model.target_scale_ + model.target_mean_
     errors = [np.mean((guess - y) ** 2) for guess in (network, model.predict(X))]
     assert errors[1] < 0.7 * errors[0]
-    said = model.summary().splitlines()[-2:]
-    assert said[0].startswith(f"trees ({trees['label']}) count for 0.")
+    summary_lines = model.summary().splitlines()[-2:]
+    assert summary_lines[0].startswith(f"trees ({trees['label']}) count for 0.")
     assert (
         "linear (ridge regression) is left out: with it the loss of 100 held-out rows is"
-        in said[1]
+        in summary_lines[1]
     )
 
 
 def test_the_prediction_is_the_mean_by_the_shares():
     """The twin: library and network one after the other, and their mean by hand."""
     X, y = stepped(900)
-    given = {**TRIES, "branches": ("tabular", "trees")}
-    model = pg.HyNNRegressor(**given)
+    model_options = {**TRIES, "branches": ("tabular", "trees")}
+    model = pg.HyNNRegressor(**model_options)
     prepared = model.prepare(X, y)
-    rows, held = prepared.job.train_rows, prepared.job.validation_rows
+    rows = prepared.job.train_rows
+    validation_rows = prepared.job.validation_rows
     model.train(prepared)
-    parts = [
-        Rows(part.x.numpy(), part.y.numpy().astype(float)) for part in (rows, held)
+    row_parts = [
+        Rows(prepared_rows.x.numpy(), prepared_rows.y.numpy().astype(float))
+        for prepared_rows in (rows, validation_rows)
     ]
-    seed = beside._job(model, rows, held, 0, rates=False).seed
+    seed = beside._job(model, rows, validation_rows, 0, rates=False).seed
     fitted = best_library().train(
-        Job("regression", *parts, 0, seed, torch.get_num_threads())
+        Job("regression", *row_parts, 0, seed, torch.get_num_threads())
     )
-    share, encoded = (
-        model.branches_["trees"]["share"],
-        model.encode_rows(X[:50]).encoded,
-    )
+    share = model.branches_["trees"]["share"]
+    encoded = model.encode_rows(X[:50]).encoded
     expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.asarray(
         fitted.predict(encoded)
     )
@@ -113,14 +115,12 @@ def test_classes(classes):
     ]
     model = pg.HyNNClassifier(**TRIES).fit(X[:1000], labels[:1000])
     assert "trees" in model.module_.paths
-    chances, places = (
-        model.predict_proba(X[1000:]),
-        np.searchsorted(model.classes_, labels[1000:]),
-    )
+    chances = model.predict_proba(X[1000:])
+    class_codes = np.searchsorted(model.classes_, labels[1000:])
     network = torch.from_numpy(alone(model, X[1000:])).softmax(dim=1).numpy()
     losses = [
-        -np.log(np.maximum(each[np.arange(500), places], 1e-9)).mean()
-        for each in (network, chances)
+        -np.log(np.maximum(class_chances[np.arange(500), class_codes], 1e-9)).mean()
+        for class_chances in (network, chances)
     ]
     assert losses[1] < 0.9 * losses[0]
 
@@ -181,14 +181,16 @@ def test_a_rare_class_is_among_the_rows_that_are_drawn(monkeypatch):
     assert set(model.branches_) == {"trees", "linear"}
 
 
-@pytest.mark.parametrize("library", [one.name for one in LIBRARIES])
+@pytest.mark.parametrize("library", [tree_library.name for tree_library in LIBRARIES])
 def test_every_library(library, monkeypatch, tmp_path):
-    chosen = next(one for one in LIBRARIES if one.name == library)
-    pytest.importorskip(chosen.package)
-    monkeypatch.setattr(beside, "best_library", lambda: chosen)
+    tree_library = next(
+        known_library for known_library in LIBRARIES if known_library.name == library
+    )
+    pytest.importorskip(tree_library.package)
+    monkeypatch.setattr(beside, "best_library", lambda: tree_library)
     X, y = stepped(600)
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
-    assert model.branches_["trees"]["label"] == chosen.label
+    assert model.branches_["trees"]["label"] == tree_library.label
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
@@ -214,18 +216,24 @@ def test_counts_have_branches_that_say_rates():
 
 def test_rows_and_classes_weigh_in_all_branches():
     X, y = stepped(900)
-    labels, weights = (y > 1.5).astype(int), np.where(X["town"] == "west", 3.0, 1.0)
+    labels = (y > 1.5).astype(int)
+    weights = np.where(X["town"] == "west", 3.0, 1.0)
     model = pg.HyNNClassifier(
         **{**TRIES, "branches": ("tabular", "trees")}, class_weight="balanced"
     )
     shares = []
-    for given in (None, weights):
-        prepared = model.prepare(X, labels, sample_weight=given)
+    for given_weights in (None, weights):
+        prepared = model.prepare(X, labels, sample_weight=given_weights)
         job = beside._job(
             model, prepared.job.train_rows, prepared.job.validation_rows, 2, rates=False
         )
-        shares.append([job.train.weights[job.train.y == each].sum() for each in (0, 1)])
-        assert len(np.unique(job.train.weights)) == (2 if given is None else 4)
+        shares.append(
+            [
+                job.train.weights[job.train.y == class_code].sum()
+                for class_code in (0, 1)
+            ]
+        )
+        assert len(np.unique(job.train.weights)) == (2 if given_weights is None else 4)
     assert max(shares[0]) < 1.01 * min(shares[0]), (
         "the classes weigh as much as each other"
     )

@@ -23,20 +23,21 @@ def _axes(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
     Each of the two has bumps elsewhere, too, so that no sum of curves tells: only the product at one place does.
     """
-    rng, place = np.random.default_rng(seed), np.arange(_LENGTH)
+    rng = np.random.default_rng(seed)
+    time_steps = np.arange(_LENGTH)
     alike = rng.integers(0, 2, rows)
-    at = np.argsort(rng.random((rows, _LENGTH // 4)), axis=1)[:, :3] * 4 + 2
-    bumps = np.exp(-((place - at[..., None]) ** 2)) * rng.choice(
+    bump_centres = np.argsort(rng.random((rows, _LENGTH // 4)), axis=1)[:, :3] * 4 + 2
+    bumps = np.exp(-((time_steps - bump_centres[..., None]) ** 2)) * rng.choice(
         [-2.0, 2.0], (rows, 3, 1)
     )
-    both = 2.0 * bumps[:, 0]
+    shared_bumps = 2.0 * bumps[:, 0]
     curves = (
         rng.normal(size=(3, rows, _LENGTH)) * 0.2
         + np.cumsum(rng.normal(size=(3, rows, _LENGTH)), axis=2) * 0.1
     )
-    curves[0] += both + bumps[:, 1]
-    curves[1] += both * (2 * alike[:, None] - 1) + bumps[:, 2]
-    names = [f"acc_{axis}_t{step:02d}" for axis in "xyz" for step in place]
+    curves[0] += shared_bumps + bumps[:, 1]
+    curves[1] += shared_bumps * (2 * alike[:, None] - 1) + bumps[:, 2]
+    names = [f"acc_{axis}_t{step:02d}" for axis in "xyz" for step in time_steps]
     return pd.DataFrame(np.concatenate(list(curves), axis=1), columns=names), alike
 
 
@@ -64,10 +65,10 @@ def test_channels_that_names_tell_are_tested_first_and_help_where_no_single_curv
     ).found
     # Places without neighbours, as the dark squares of a chessboard.
     dark = [
-        f"{colour}_{row}_{2 * at + row % 2}"
+        f"{colour}_{row}_{2 * column_number + row % 2}"
         for colour in "rgb"
         for row in range(6)
-        for at in range(4)
+        for column_number in range(4)
     ]
     assert find_order(numbers, alike, "classification", 0, dark).layout == "path"
     # Channels without a curve: neighbours are not alike.
@@ -118,7 +119,7 @@ def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(
     fitted: Any, paths: Any
 ) -> None:
     model, X, _ = fitted
-    some = X[:30]
+    explained_rows = X[:30]
     frame = paths.to_frame().query("`class` == 'all'")
     np.testing.assert_allclose(
         frame["tabular"] + frame["image"], frame["importance"], atol=1e-6
@@ -127,10 +128,16 @@ def test_a_model_of_channels_is_explained_as_one_of_one_channel_is(
     assert np.shape(paths.meta["order"]) == (1, _LENGTH, 3)
     assert paths.meta["order"][0][4] == ["acc_x_t04", "acc_y_t04", "acc_z_t04"]
     slopes = explain_with(
-        model, some, method="integrated_gradients", random_state=0, progress=False
+        model,
+        explained_rows,
+        method="integrated_gradients",
+        random_state=0,
+        progress=False,
     )
     assert slopes.meta["completeness_gap"] < 1e-5
-    cam = pg.explain(model, some, method="gradcam", random_state=0, progress=False)
+    cam = pg.explain(
+        model, explained_rows, method="gradcam", random_state=0, progress=False
+    )
     columns = cam.values[:, :72].sum(axis=1)
     np.testing.assert_allclose(
         columns, np.abs(cam.maps["cam"]).sum(axis=(2, 3)), rtol=1e-4

@@ -65,20 +65,16 @@ def test_an_offset_is_a_weight_of_rates_and_no_feature():
         preset="fast", loss="poisson", max_epochs=8, random_state=0, progress=False
     )
     model.fit(X[:900], y[:900], offset=np.log(years[:900]))
-    other = pg.HyNNRegressor(
+    rate_model = pg.HyNNRegressor(
         preset="fast", loss="poisson", max_epochs=8, random_state=0, progress=False
     )
-    other.fit(X[:900], y[:900] / years[:900], sample_weight=years[:900])
-    rates, counts = (
-        model.predict(X[900:]),
-        model.predict(X[900:], offset=np.log(years[900:])),
-    )
-    np.testing.assert_array_equal(rates, other.predict(X[900:]))
+    rate_model.fit(X[:900], y[:900] / years[:900], sample_weight=years[:900])
+    rates = model.predict(X[900:])
+    counts = model.predict(X[900:], offset=np.log(years[900:]))
+    np.testing.assert_array_equal(rates, rate_model.predict(X[900:]))
     np.testing.assert_allclose(counts, rates * years[900:], rtol=1e-12)
-    best, constant = (
-        years[900:] * rate[900:],
-        np.full(300, y[:900].sum() / years[:900].sum()) * years[900:],
-    )
+    best = years[900:] * rate[900:]
+    constant = np.full(300, y[:900].sum() / years[:900].sum()) * years[900:]
     deviances = [
         mean_poisson_deviance(y[900:], guess) for guess in (counts, best, constant)
     ]
@@ -114,8 +110,12 @@ def test_counts_of_zero_are_learned_saved_and_explained(preset, tmp_path):
         _Predicting(again).eval()(_encoded(model, X)).detach().numpy(), rates, rtol=1e-5
     )
     options = {"n_repeats": 2, "random_state": 0, "progress": False}
-    found = explain_with(again, X, y / years, sample_weight=years, **options)
-    assert (found.meta["loss"], found.meta["unit"], found.meta["offset"]) == (
+    explanation = explain_with(again, X, y / years, sample_weight=years, **options)
+    assert (
+        explanation.meta["loss"],
+        explanation.meta["unit"],
+        explanation.meta["offset"],
+    ) == (
         "poisson",
         "deviance",
         0.0,
@@ -130,7 +130,7 @@ def test_counts_of_zero_are_learned_saved_and_explained(preset, tmp_path):
         / years,
         weights=years,
     )
-    assert found.meta["model_loss"] == pytest.approx(mean, rel=1e-4)
+    assert explanation.meta["model_loss"] == pytest.approx(mean, rel=1e-4)
     for method in ("shapley", "integrated_gradients", "deeplift"):
         values = pg.explain(
             model, X[:2], method=method, random_state=0, progress=False
@@ -150,13 +150,13 @@ def test_rates_of_later_rows_are_raised_by_a_factor():
         preset="fast", loss="poisson", max_epochs=2, random_state=0, progress=False
     )
     before = model.fit(X, y).predict(X)
-    held = Rows(
+    validation_rows = Rows(
         _encoded(model, X), _tensor(2 * y / model.target_scale_), _tensor(np.ones(300))
     )
     from permgrad.base.dependence import Dependence
 
     raised = _raise_to(
-        model, held, np.ones(300), Dependence(np.arange(300), timed=True)
+        model, validation_rows, np.ones(300), Dependence(np.arange(300), timed=True)
     )
     after = model.predict(X)
     np.testing.assert_allclose(after / before, (after / before)[0], rtol=1e-4)
@@ -220,9 +220,13 @@ def test_the_test_deviance_is_near_that_of_lightgbm():
         - 0.5
     )
     y = rng.poisson(rate)
-    train, held, test = slice(0, 7200), slice(7200, 9600), slice(9600, rows)
-    own = pg.HyNNRegressor(loss="poisson", random_state=0, progress=False)
-    own.fit(X[train], y[train], eval_set=(X[held], y[held]))
+    train = slice(0, 7200)
+    validation_slice = slice(7200, 9600)
+    test = slice(9600, rows)
+    own_model = pg.HyNNRegressor(loss="poisson", random_state=0, progress=False)
+    own_model.fit(
+        X[train], y[train], eval_set=(X[validation_slice], y[validation_slice])
+    )
     coded = X.assign(town=X["town"].astype("category"))
     peer = lightgbm.LGBMRegressor(
         objective="poisson",
@@ -232,9 +236,14 @@ def test_the_test_deviance_is_near_that_of_lightgbm():
         verbosity=-1,
     )
     stop = [lightgbm.early_stopping(50, verbose=False)]
-    peer.fit(coded[train], y[train], eval_set=[(coded[held], y[held])], callbacks=stop)
+    peer.fit(
+        coded[train],
+        y[train],
+        eval_set=[(coded[validation_slice], y[validation_slice])],
+        callbacks=stop,
+    )
     ours, theirs = (
         mean_poisson_deviance(y[test], guess)
-        for guess in (own.predict(X[test]), peer.predict(coded[test]))
+        for guess in (own_model.predict(X[test]), peer.predict(coded[test]))
     )
     assert ours <= 1.005 * theirs

@@ -155,14 +155,14 @@ def test_units_of_the_target_change_nothing():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4))
     y = X[:, 0] * X[:, 1] + rng.normal(size=300) + 7.0
-    one, thousand = (
+    unit_model, thousand = (
         small(HyNNRegressor, max_epochs=10).fit(X, scale * y) for scale in (1.0, 1000.0)
     )
-    predicted = one.predict(X)
+    predicted = unit_model.predict(X)
     assert predicted.std() > 0.1, "the network must have learnt something"
     np.testing.assert_allclose(thousand.predict(X) / 1000, predicted, rtol=1e-4)
     for first, second in zip(
-        one.module_.parameters(), thousand.module_.parameters(), strict=True
+        unit_model.module_.parameters(), thousand.module_.parameters(), strict=True
     ):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
@@ -237,9 +237,9 @@ def test_a_constant_target_is_predicted():
 
 def test_rows_of_weight_zero_are_left_out():
     X, y = load_breast_cancer(return_X_y=True)
-    kept = np.arange(len(y)) % 3 > 0
-    weighted = small().fit(X, y, sample_weight=kept.astype(float))
-    dropped = small().fit(X[kept], y[kept])
+    kept_mask = np.arange(len(y)) % 3 > 0
+    weighted = small().fit(X, y, sample_weight=kept_mask.astype(float))
+    dropped = small().fit(X[kept_mask], y[kept_mask])
     np.testing.assert_array_equal(weighted.predict_proba(X), dropped.predict_proba(X))
     assert not np.array_equal(
         weighted.predict_proba(X), small().fit(X, y).predict_proba(X)
@@ -248,7 +248,8 @@ def test_rows_of_weight_zero_are_left_out():
 
 def test_sample_weights_and_class_weights_pull():
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(600, 2)), (np.arange(600) % 10 == 0).astype(int)
+    X = rng.normal(size=(600, 2))
+    y = (np.arange(600) % 10 == 0).astype(int)
     plain = small(max_epochs=8).fit(X, y).predict_proba(X)[:, 1].mean()
     balanced = (
         small(max_epochs=8, class_weight="balanced")
@@ -281,12 +282,12 @@ def test_class_weights_equal_scikit_learn():
 def test_eval_set_takes_the_place_of_the_validation_fraction():
     X, y = load_breast_cancer(return_X_y=True)
     split = small(validation_fraction=0.4).fit(X[:300], y[:300])
-    given = small(validation_fraction=0.4).fit(
+    fraction_model = small(validation_fraction=0.4).fit(
         X[:300], y[:300], eval_set=(X[300:], y[300:])
     )
     assert len(split.background_) == 180
-    assert len(given.background_) == 300
-    assert given.history_["validation_loss"].notna().all()
+    assert len(fraction_model.background_) == 300
+    assert fraction_model.history_["validation_loss"].notna().all()
     none = small(validation_fraction=0.0).fit(X, y)
     assert none.history_["validation_loss"].isna().all()
     assert none.best_epoch_ == 3
@@ -298,9 +299,10 @@ def test_held_out_rows_are_stratified(fraction):
     y = np.append(y, 4)  # a class of one row
     train, validation = held_out(len(y), fraction, 0, y)
     assert sorted([*train, *validation]) == list(range(len(y)))
-    counts, held = np.bincount(y), np.bincount(y[validation], minlength=5)
-    np.testing.assert_allclose(held[:4], counts[:4] * fraction, atol=2)
-    assert held[4] == 0
+    counts = np.bincount(y)
+    held_out_counts = np.bincount(y[validation], minlength=5)
+    np.testing.assert_allclose(held_out_counts[:4], counts[:4] * fraction, atol=2)
+    assert held_out_counts[4] == 0
     assert set(y[train]) == set(range(5))
     assert not np.array_equal(validation, held_out(len(y), fraction, 1, y)[1])
 
@@ -344,7 +346,8 @@ def test_arguments_win_over_the_preset():
 
 # ---- wrong input -----------------------------------------------------------------------------------------------------
 
-X4, Y4 = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+X4 = np.random.default_rng(0).normal(size=(40, 3))
+Y4 = np.arange(40) % 2
 
 WRONG = {
     "one class": (HyNNClassifier, {}, X4, np.zeros(40), r"y must hold at least 2 classes, but it has one class \(0.0\). Add rows of another class"),
@@ -437,7 +440,8 @@ class Foreign:
     """A table of another library, which can become a data frame."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame, self.shape = frame, frame.shape
+        self.frame = frame
+        self.shape = frame.shape
 
     def to_pandas(self) -> pd.DataFrame:
         return self.frame
@@ -449,27 +453,31 @@ def test_tables_and_targets_of_other_libraries_are_their_pandas_forms():
         small(HyNNRegressor).fit(frame, Y4, sample_weight=np.ones(40)).predict(frame)
     )
     assert np.ptp(usual) > 0
-    own = small(HyNNRegressor).fit(
+    foreign_model = small(HyNNRegressor).fit(
         Foreign(frame), pd.Series(pd.array(Y4, dtype="Int64")), sample_weight=1
     )
-    np.testing.assert_array_equal(own.predict(Foreign(frame)), usual)
+    np.testing.assert_array_equal(foreign_model.predict(Foreign(frame)), usual)
 
 
 def test_weights_of_an_eval_set_count_in_its_calibration():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
     y = (X[:, 0] + rng.normal(size=400) > 0).astype(int)
-    held, again = np.where(rng.random(100) < 0.2, 9, 1), np.arange(100)
+    validation_weights = np.where(rng.random(100) < 0.2, 9, 1)
+    again = np.arange(100)
     eval_sets = (
         (X[:100], y[:100]),
-        (X[:100], y[:100], held),
-        tuple(one[:100][again.repeat(held)] for one in (X, y)),
+        (X[:100], y[:100], validation_weights),
+        tuple(
+            validation_array[:100][again.repeat(validation_weights)]
+            for validation_array in (X, y)
+        ),
     )
     plain, weighted, repeated = (
         small(max_epochs=3, calibration="temperature").fit(
-            X[100:], y[100:], eval_set=one
+            X[100:], y[100:], eval_set=validation_set
         )
-        for one in eval_sets
+        for validation_set in eval_sets
     )
     losses = [
         model.history_["validation_loss"].to_numpy()
@@ -515,7 +523,8 @@ def test_columns_in_another_order_are_an_error():
 
 def test_arrays_and_frames_meet_by_place_as_in_scikit_learn():
     frame = pd.DataFrame(X4, columns=["a", "b", "c"])
-    on_array, on_frame = small().fit(X4, Y4), small().fit(frame, Y4)
+    on_array = small().fit(X4, Y4)
+    on_frame = small().fit(frame, Y4)
     assert not hasattr(on_array, "feature_names_in_")
     assert on_array.preprocessor_.feature_names_in_ == ["x0", "x1", "x2"]
     with pytest.warns(UserWarning, match="X has feature names"):

@@ -107,7 +107,8 @@ def test_the_published_network_on_bank(bank):
 
 
 def test_training_choices():
-    default, published = get_preset("ig_example"), get_preset("ig_example_published")
+    default = get_preset("ig_example")
+    published = get_preset("ig_example_published")
     assert default.training["batch_size"] == 512
     assert (published.training["batch_size"], published.training["max_epochs"]) == (
         10,
@@ -129,13 +130,14 @@ def test_training_choices():
 
 
 def test_the_loss_is_torch_s_bce_with_logits_and_pos_weight():
-    logit, y = torch.randn(50, 1), torch.arange(50) % 9 == 0
+    logit = torch.randn(50, 1)
+    y = torch.arange(50) % 9 == 0
     weight = torch.where(y, 7.55, 1.0)
-    found = training_loss(logit, y.long(), weight, TrainingOptions())
+    row_losses = training_loss(logit, y.long(), weight, TrainingOptions())
     expected = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(7.55))(
         logit[:, 0], y.float()
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(row_losses, expected)
     smooth = training_loss(
         logit, y.long(), torch.ones(50), TrainingOptions(label_smoothing=0.2)
     )
@@ -158,7 +160,7 @@ def test_the_preset_decides_unless_the_user_does():
         (y == "no").sum() / (y == "yes").sum()
     )
     assert "loan=no" in model.preprocessor_.encoded_names_
-    own = example(
+    own_example = example(
         max_epochs=1,
         branches=("tabular", "image"),
         class_weight={},
@@ -168,12 +170,12 @@ def test_the_preset_decides_unless_the_user_does():
         network={"single_logit": False},
         pixels=6,
     ).fit(X, y)
-    assert own.module_.paths == ("tabular", "image")
-    assert own.class_weights_.tolist() == [1, 1]
-    assert own.history_["validation_loss"].notna().all()
-    assert own.preprocessor_.numeric == "minmax"
-    assert "loan" in own.preprocessor_.encoded_names_
-    assert own.module_.outputs == 2
+    assert own_example.module_.paths == ("tabular", "image")
+    assert own_example.class_weights_.tolist() == [1, 1]
+    assert own_example.history_["validation_loss"].notna().all()
+    assert own_example.preprocessor_.numeric == "minmax"
+    assert "loan" in own_example.preprocessor_.encoded_names_
+    assert own_example.module_.outputs == 2
     assert example(preset="fast", image="always", max_epochs=1, pixels=6).fit(
         X, y
     ).module_.paths == (
@@ -204,7 +206,9 @@ def test_preset_files_may_name_all_that_a_preset_has():
         preset = presets.get(name)
         back = preset_from_dict(json.loads(json.dumps(preset.to_dict())))
         assert back.to_dict() == preset.to_dict()
-        ours, theirs = (dict(one.training) for one in (preset, back))
+        ours, theirs = (
+            dict(preset_choice.training) for preset_choice in (preset, back)
+        )
         batch = {ours.pop("batch_size", 128), theirs.pop("batch_size")}
         assert (TrainingOptions(**ours), len(batch)) == (
             TrainingOptions(**theirs),
@@ -258,29 +262,35 @@ def test_saved_and_pickled(one_logit, tmp_path):
     model, X, _ = one_logit
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
-    for other in (loaded, pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
-        np.testing.assert_array_equal(other.class_weights_, model.class_weights_)
+    for other_model in (loaded, pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(
+            other_model.predict_proba(X), model.predict_proba(X)
+        )
+        np.testing.assert_array_equal(other_model.class_weights_, model.class_weights_)
     loaded.set_params(max_epochs=1).fit(X, model.predict(X))
 
 
 def test_explained_by_the_game(one_logit):
     model, X, y = one_logit
-    found = pg.explain(model, X, y, random_state=0, n_repeats=5, progress=False)
+    explanation = pg.explain(model, X, y, random_state=0, n_repeats=5, progress=False)
     importance = (
-        found.to_frame().query("`class` == 'all'").set_index("feature")["importance"]
+        explanation.to_frame()
+        .query("`class` == 'all'")
+        .set_index("feature")["importance"]
     )
     assert (importance > 0.005).all(), "all three features matter"
-    assert found.outputs == ("all", "no", "yes")
+    assert explanation.outputs == ("all", "no", "yes")
 
 
 def test_explained_by_integrated_gradients(one_logit):
     model, X, _ = one_logit
-    found = pg.explain(
+    explanation = pg.explain(
         model, X[:50], method="integrated_gradients", random_state=0, progress=False
     )
-    assert found.values.shape == (50, 3, 2)
-    np.testing.assert_allclose(found.values[..., 0], -found.values[..., 1], atol=1e-6)
+    assert explanation.values.shape == (50, 3, 2)
+    np.testing.assert_allclose(
+        explanation.values[..., 0], -explanation.values[..., 1], atol=1e-6
+    )
     # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
     encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
@@ -299,12 +309,16 @@ def test_explained_by_integrated_gradients(one_logit):
     net = net.double().eval()
     total = torch.zeros_like(encoded)
     for step in (np.arange(2000) + 0.5) / 2000:
-        at = (base + step * (encoded - base)).requires_grad_()
-        total += torch.autograd.grad(net(at).sum(), at)[0] / 2000
+        path_point = (base + step * (encoded - base)).requires_grad_()
+        total += torch.autograd.grad(net(path_point).sum(), path_point)[0] / 2000
     by_column = ((encoded - base) * total).numpy()
     for feature in range(3):
-        own = by_column[:, model.preprocessor_.feature_of_ == feature].sum(axis=1)
-        np.testing.assert_allclose(zero.values[:, feature, 0], own, atol=5e-3)
+        feature_integrals = by_column[
+            :, model.preprocessor_.feature_of_ == feature
+        ].sum(axis=1)
+        np.testing.assert_allclose(
+            zero.values[:, feature, 0], feature_integrals, atol=5e-3
+        )
     assert np.abs(by_column).max() > 0.1
 
 
@@ -334,8 +348,8 @@ def test_the_layer_is_embedding_then_dense():
     ).double()
     codes = torch.randint(57, (40,)), torch.randint(60, (40,))
     x = torch.zeros(40, 121, dtype=torch.float64)
-    rest = [1, 2, 60, 120]
-    x[:, rest] = torch.randn(40, 4, dtype=torch.float64)
+    numeric_columns = [1, 2, 60, 120]
+    x[:, numeric_columns] = torch.randn(40, 4, dtype=torch.float64)
     for block, code in zip(blocks, codes, strict=True):
         x[torch.arange(40), torch.tensor(block)[code]] = 1
     looked_up = [
@@ -343,7 +357,7 @@ def test_the_layer_is_embedding_then_dense():
         for code, table in zip(codes, layer.tables, strict=True)
     ]
     expected = nn.functional.linear(
-        torch.cat([x[:, rest], *looked_up], dim=1), layer.mixing, layer.bias
+        torch.cat([x[:, numeric_columns], *looked_up], dim=1), layer.mixing, layer.bias
     )
     torch.testing.assert_close(layer(x), expected)
     for block in blocks:
@@ -368,11 +382,11 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     assert model.module_.level_blocks == [town.tolist()]
     # Rank 16 from the town's columns to the first layer, full rank where it is not embedded.
     encoded = torch.eye(model.module_.encoded)
-    found = (
+    level_outputs = (
         model.module_.table_branch.layers[0](encoded) if embedding == "none" else None
     )
-    if found is not None:
-        assert torch.linalg.matrix_rank(found[town] - layer.bias) == 16
+    if level_outputs is not None:
+        assert torch.linalg.matrix_rank(level_outputs[town] - layer.bias) == 16
     assert model.score(X, y) > 0.8
     unseen = X.head(3).assign(town=["nowhere", None, "t1"])
     assert np.isfinite(model.predict(unseen)).all()
@@ -412,8 +426,8 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
     assert len(hybrid.preprocessor_.columns_of("town")) == 2, (
         "a score and missing: no level takes a pixel"
     )
-    for asked, columns in ((60, 2), (80, 81)):
-        preset = {"base": "fast", "max_levels": asked}
+    for asked_levels, columns in ((60, 2), (80, 81)):
+        preset = {"base": "fast", "max_levels": asked_levels}
         model = HyNNRegressor(preset=preset, branches=("tabular",), **options).fit(X, y)
         assert len(model.preprocessor_.columns_of("town")) == columns, (
             "a score beyond so many levels"

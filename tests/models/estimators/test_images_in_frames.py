@@ -34,10 +34,11 @@ QUICK = {
 def made(rows=160, seed=0, shape=(12, 12, 3)):
     """Return a frame of arrays and a number, and a target of both: a bright spot is on the left or on the right."""
     rng = np.random.default_rng(seed)
-    side, dose = rng.integers(0, 2, rows), rng.normal(size=rows)
+    side = rng.integers(0, 2, rows)
+    dose = rng.normal(size=rows)
     arrays = [rng.integers(0, 60, shape, np.uint8) for _ in range(rows)]
-    for array, place in zip(arrays, side, strict=True):
-        array[4:8, 1 + 6 * place : 5 + 6 * place] = 250
+    for array, half_index in zip(arrays, side, strict=True):
+        array[4:8, 1 + 6 * half_index : 5 + 6 * half_index] = 250
     frame = pd.DataFrame({"dose": dose, "photo": pd.Series(arrays, dtype=object)})
     return frame, np.where(2 * side - 1 + dose > 0, "ill", "well")
 
@@ -74,12 +75,12 @@ def test_an_image_tells_what_the_numbers_do_not(photos, model):
 def test_each_of_several_columns_is_read(photos):
     frame, y = photos
     noise = np.random.default_rng(3)
-    other = [
-        noise.integers(0, 60 + 20 * (one > 0), (8, 8), np.uint8)
-        for one in frame["dose"]
+    scan_images = [
+        noise.integers(0, 60 + 20 * (dose_value > 0), (8, 8), np.uint8)
+        for dose_value in frame["dose"]
     ]
     frame = (
-        frame.assign(scan=pd.Series(other, dtype=object))
+        frame.assign(scan=pd.Series(scan_images, dtype=object))
         .drop(columns="dose")
         .assign(constant=1.0)
     )
@@ -98,10 +99,11 @@ def test_the_same_pixels_in_any_container_are_encoded_alike(
     photos, model, tmp_path, monkeypatch
 ):
     frame = photos[0][120:130]
-    arrays, expected = frame["photo"].tolist(), model.encode_rows(frame).encoded
-    for place, array in enumerate(arrays):
-        Image.fromarray(array).save(tmp_path / f"{place}.png")
-    names = [f"{place}.png" for place in range(10)]
+    arrays = frame["photo"].tolist()
+    expected = model.encode_rows(frame).encoded
+    for image_number, array in enumerate(arrays):
+        Image.fromarray(array).save(tmp_path / f"{image_number}.png")
+    names = [f"{file_number}.png" for file_number in range(10)]
     monkeypatch.chdir(tmp_path)
     containers = {
         "PIL": [Image.fromarray(array) for array in arrays],
@@ -181,10 +183,10 @@ def test_grey_deep_and_transparent_images_are_read(mode):
         ]
     elif mode != "L":
         pictures = [
-            (one.convert("RGB") if mode in ("P", "CMYK") else one).convert(mode)
-            for one in pictures
+            (picture.convert("RGB") if mode in ("P", "CMYK") else picture).convert(mode)
+            for picture in pictures
         ]
-    assert {one.mode for one in pictures} == {mode}
+    assert {picture.mode for picture in pictures} == {mode}
     frame["photo"] = pd.Series(pictures, dtype=object)
     model = pg.HyNNClassifier(**QUICK).fit(frame[:90], y[:90])
     assert model.preprocessor_.images_.columns["photo"].channels == (
@@ -196,21 +198,26 @@ def test_grey_deep_and_transparent_images_are_read(mode):
 def test_proportions_are_kept():
     sides = [(10, 40), (40, 10), (10, 40), (10, 40)]
     pictures = [
-        np.full(size, 255 - 2 * place, np.uint8) for place, size in enumerate(sides)
+        np.full(size, 255 - 2 * image_number, np.uint8)
+        for image_number, size in enumerate(sides)
     ]
     frame = pd.DataFrame(
         {"dose": [1.0, 2, 3, 5], "photo": pd.Series(pictures, dtype=object)}
     )
-    seen = []
+    seen_images = []
 
     def encoder(images):
-        seen.append(images.clone())
+        seen_images.append(images.clone())
         return images.mean(dim=(2, 3))
 
     column = pg.HyNNRegressor(image_encoder=encoder, **QUICK)
     column.fit_encoder(frame, y=np.array([0.0, 1.0, 0.0, 0.5]))
-    assert seen[0].shape[1:] == (3, 32, 128)  # as most of them, brought to 128 pixels
-    first, second = seen[0][:2]
+    assert seen_images[0].shape[1:] == (
+        3,
+        32,
+        128,
+    )  # as most of them, brought to 128 pixels
+    first, second = seen_images[0][:2]
     assert bool((first == 1).all())
     white = (second[0] > 0.98).any(dim=0)
     assert 8 <= int(white.sum()) <= 10  # 32 pixels high, and so 8 wide
@@ -238,21 +245,24 @@ def test_a_module_of_the_users_own_stays_as_it_was(photos):
     frame, y = photos
     module = Counting().train()
     module.layers[0].weight.requires_grad_(requires_grad=False)
-    before = {name: one.clone() for name, one in module.state_dict().items()}
+    before = {
+        name: state_tensor.clone() for name, state_tensor in module.state_dict().items()
+    }
     state = torch.get_rng_state()
     model = pg.HyNNClassifier(image_encoder=module, **QUICK).fit(frame[:120], y[:120])
     first = model.predict_proba(frame[120:])
-    assert all(part.training for part in module.modules())
+    assert all(submodule.training for submodule in module.modules())
     assert all(
-        bool((one == before[name]).all()) for name, one in module.state_dict().items()
+        bool((state_tensor == before[name]).all())
+        for name, state_tensor in module.state_dict().items()
     )
-    assert [one.requires_grad for one in module.parameters()] == [
+    assert [parameter.requires_grad for parameter in module.parameters()] == [
         False,
         True,
         True,
         True,
     ]
-    assert all(one.grad is None for one in module.parameters())
+    assert all(parameter.grad is None for parameter in module.parameters())
     assert bool((torch.get_rng_state() == state).all())
     assert model.preprocessor_.images_.to_dict()["photo"]["encoder"] == "own"
     with torch.no_grad():  # nor does the model change with it
@@ -333,11 +343,9 @@ class _Blocks(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self._conv_stem, self._bn0, self._swish = (
-            nn.Conv2d(3, 3, 1),
-            nn.BatchNorm2d(3),
-            nn.ReLU6(),
-        )
+        self._conv_stem = nn.Conv2d(3, 3, 1)
+        self._bn0 = nn.BatchNorm2d(3)
+        self._swish = nn.ReLU6()
         self._blocks = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(16))
         self.behind = nn.Conv2d(3, 3, 1)
 
@@ -353,7 +361,8 @@ class _Blocks(nn.Module):
 
 def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     torch.manual_seed(0)
-    network, content = _Blocks(), io.BytesIO()
+    network = _Blocks()
+    content = io.BytesIO()
     torch.save(network.state_dict(), content)
     published = content.getvalue()
     digits = hashlib.sha256(published).hexdigest()[:8]
@@ -370,15 +379,13 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
 
     images = torch.rand(4, 3, 16, 16)
     network.eval()
-    pooled, maps = (
-        [],
-        network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128))),
-    )
-    for place, block in enumerate(network._blocks):
+    pooled = []
+    maps = network._swish(network._bn0(network._conv_stem((images * 255 - 127) / 128)))
+    for block_index, block in enumerate(network._blocks):
         maps = block(maps)
         pooled += (
             [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)]
-            if place in image_models._STAGES
+            if block_index in image_models._STAGES
             else []
         )
     encoder = image_models.load_encoder("efficientnet-lite0")
@@ -387,10 +394,11 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
 
     frame, y = photos
     model = pg.HyNNClassifier(**QUICK | {"max_epochs": 1}).fit(frame[:60], y[:60])
-    told = model.preprocessor_.images_.to_dict()["photo"]
-    assert told["encoder"] == "efficientnet-lite0"
+    stored_encoder = model.preprocessor_.images_.to_dict()["photo"]
+    assert stored_encoder["encoder"] == "efficientnet-lite0"
     cells = [
-        ImageCell(str(place), array) for place, array in enumerate(frame["photo"][:3])
+        ImageCell(str(cell_number), array)
+        for cell_number, array in enumerate(frame["photo"][:3])
     ]
     assert model.preprocessor_.images_.vectors("photo", cells).shape[1] > 3
 
@@ -431,10 +439,12 @@ def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(
         "noise", noise, np.arange(240), Target(y, classes, np.ones(240), seed=0)
     )
     assert crossed.shape == (240, classes if classes > 2 else 1)
-    seen = column.vectors("noise", noise)
+    seen_vectors = column.vectors("noise", noise)
     truth = np.asarray(y == classes - 1 if classes else y, dtype=float)
     assert abs(np.corrcoef(crossed[:, -1], truth)[0, 1]) < 0.2
-    assert np.corrcoef(seen[:, -1], truth)[0, 1] > 0.3  # those of networks that have
+    assert (
+        np.corrcoef(seen_vectors[:, -1], truth)[0, 1] > 0.3
+    )  # those of networks that have
 
 
 def test_images_of_one_unit_are_in_one_part():
@@ -442,10 +452,10 @@ def test_images_of_one_unit_are_in_one_part():
     target = Target(
         np.zeros(90), 0, np.ones(90), seed=0, units=np.repeat(np.arange(30), 3)
     )
-    parts = image_models._divide(60, index, target)
-    assert set(parts) == {0, 1, 2}
+    image_parts = image_models._divide(60, index, target)
+    assert set(image_parts) == {0, 1, 2}
     for unit in range(20):
-        assert len(set(parts[index[:60][target.units[:60] == unit]])) == 1
+        assert len(set(image_parts[index[:60][target.units[:60] == unit]])) == 1
 
 
 # ---- saved models ---------------------------------------------------------------------------------------------------

@@ -91,27 +91,31 @@ def test_row_weights_equal_class_weights_where_all_rows_are_trained_on():
 
 def test_row_weights_of_any_scale_are_the_same_training():
     weight = np.random.default_rng(0).random(len(Y)) + 0.1
-    one, many = (
+    many_scale, single_scale = (
         small(max_epochs=3).fit(X, Y, sample_weight=scale * weight)
         for scale in (1.0, 1024.0)
     )
-    np.testing.assert_array_equal(one.predict_proba(X_TEST), many.predict_proba(X_TEST))
+    np.testing.assert_array_equal(
+        many_scale.predict_proba(X_TEST), single_scale.predict_proba(X_TEST)
+    )
     assert not np.array_equal(
-        one.predict_proba(X_TEST), small(max_epochs=3).fit(X, Y).predict_proba(X_TEST)
+        many_scale.predict_proba(X_TEST),
+        small(max_epochs=3).fit(X, Y).predict_proba(X_TEST),
     )
 
 
 def test_pos_weight_is_balanced_up_to_one_factor():
     y = np.random.default_rng(0).integers(4, size=200)
-    one, other = (
+    first_weights, second_weights = (
         class_weights(name, np.arange(4), np.bincount(y))
         for name in ("balanced", "pos_weight")
     )
-    np.testing.assert_allclose(other, one / one[0])
+    np.testing.assert_allclose(second_weights, first_weights / first_weights[0])
 
 
 def test_weights_come_from_training_rows_alone():
-    held_X, held_Y = X[:2000], Y[:2000]
+    held_X = X[:2000]
+    held_Y = Y[:2000]
     model = small(class_weight="pos_weight", max_epochs=1).fit(
         X[2000:], Y[2000:], eval_set=(held_X, held_Y)
     )
@@ -130,15 +134,21 @@ def test_prior_undoes_weights_exactly_in_the_odds(classes, seed):
     weights = rng.uniform(0.1, 30, classes)
     # The minimiser of the weighted log loss: probabilities proportional to weight times probability.
     z = np.log(p * weights) + rng.normal(size=(20, 1))
-    found = fit_calibration("prior", weights).probabilities(z)
-    np.testing.assert_allclose(found, p, rtol=1e-9)
+    calibrated_chances = fit_calibration("prior", weights).probabilities(z)
+    np.testing.assert_allclose(calibrated_chances, p, rtol=1e-9)
 
 
 def test_prior_of_one_logit_is_a_shift_by_the_log_of_pos_weight():
     z = np.linspace(-40, 40, 9)[:, None]
-    found = fit_calibration("prior", np.array([1.0, 7.55])).probabilities(z)
-    np.testing.assert_allclose(found[:, 1], expit(z[:, 0] - np.log(7.55)), rtol=1e-12)
-    np.testing.assert_allclose(found[:, 0], expit(np.log(7.55) - z[:, 0]), rtol=1e-12)
+    calibrated_chances = fit_calibration("prior", np.array([1.0, 7.55])).probabilities(
+        z
+    )
+    np.testing.assert_allclose(
+        calibrated_chances[:, 1], expit(z[:, 0] - np.log(7.55)), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        calibrated_chances[:, 0], expit(np.log(7.55) - z[:, 0]), rtol=1e-12
+    )
     np.testing.assert_array_equal(
         Calibration().probabilities(z), softmax(class_logits(z), axis=1)
     )
@@ -150,8 +160,8 @@ def test_temperature_is_found(true):
     z = 2 * rng.normal(size=(20_000, 3))
     y = np.array([rng.choice(3, p=p) for p in softmax(z / true, axis=1)])
     weights = np.array([1.0, 2.0, 5.0])
-    found = fit_calibration("temperature", weights, z + np.log(weights), y)
-    assert found.temperature == pytest.approx(true, rel=0.05)
+    calibration = fit_calibration("temperature", weights, z + np.log(weights), y)
+    assert calibration.temperature == pytest.approx(true, rel=0.05)
     # No other temperature has a smaller loss, by a slow scan.
     scan = np.geomspace(0.01, 100, 4001)
     losses = [log_loss(y[:2000], softmax(z[:2000] / t, axis=1)) for t in scan[::40]]
@@ -164,11 +174,9 @@ def test_temperature_is_found(true):
 
 def test_weights_of_rows_count_as_copies():
     rng = np.random.default_rng(0)
-    z, y, copies = (
-        rng.normal(size=(300, 2)),
-        rng.integers(2, size=300),
-        rng.integers(1, 4, 300),
-    )
+    z = rng.normal(size=(300, 2))
+    y = rng.integers(2, size=300)
+    copies = rng.integers(1, 4, 300)
     for method in ("temperature", "isotonic"):
         weighted = fit_calibration(method, np.ones(2), z, y, copies.astype(float))
         repeated = fit_calibration(
@@ -183,13 +191,15 @@ def test_isotonic_equals_scikit_learn_and_keeps_the_order():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(800, 1))
     y = (rng.random(800) < expit(z[:, 0]) ** 2).astype(int)
-    found = fit_calibration("isotonic", np.array([1.0, 5.0]), z, y)
+    calibration = fit_calibration("isotonic", np.array([1.0, 5.0]), z, y)
     new = np.linspace(-6, 6, 301)[:, None]
     expected = (
         IsotonicRegression(out_of_bounds="clip").fit(z[:, 0], y).predict(new[:, 0])
     )
-    np.testing.assert_allclose(found.probabilities(new)[:, 1], expected, atol=1e-12)
-    assert (np.diff(found.probabilities(new)[:, 1]) >= 0).all()
+    np.testing.assert_allclose(
+        calibration.probabilities(new)[:, 1], expected, atol=1e-12
+    )
+    assert (np.diff(calibration.probabilities(new)[:, 1]) >= 0).all()
 
 
 def test_isotonic_of_several_classes():
@@ -197,10 +207,12 @@ def test_isotonic_of_several_classes():
     p = rng.dirichlet([2, 1, 0.3], size=6000)
     y = np.array([rng.choice(3, p=row) for row in p])
     wrong = 3 * np.log(p) + [0, 1, 2]
-    found = fit_calibration("isotonic", np.ones(3), wrong, y).probabilities(wrong)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
+    calibrated_chances = fit_calibration(
+        "isotonic", np.ones(3), wrong, y
+    ).probabilities(wrong)
+    np.testing.assert_allclose(calibrated_chances.sum(axis=1), 1)
     assert (
-        -np.log(np.clip(found[np.arange(len(y)), y], 1e-9, 1)).mean()
+        -np.log(np.clip(calibrated_chances[np.arange(len(y)), y], 1e-9, 1)).mean()
         < log_loss(y, softmax(wrong, axis=1)) - 0.1
     )
     # Far outside of what was seen there may be no class left: then nothing is known.
@@ -210,9 +222,9 @@ def test_isotonic_of_several_classes():
 
 def test_log_odds_against_the_rest_are_exact_where_probabilities_are_not():
     z = np.array([[800.0, 0.0, -5.0], [0.0, 1.0, 2.0]])
-    found = one_versus_rest(z)
-    assert found[0, 0] == pytest.approx(800 - logsumexp([0, -5]))
-    np.testing.assert_allclose(found[1], logit(softmax(z[1])))
+    class_log_odds = one_versus_rest(z)
+    assert class_log_odds[0, 0] == pytest.approx(800 - logsumexp([0, -5]))
+    np.testing.assert_allclose(class_log_odds[1], logit(softmax(z[1])))
 
 
 @pytest.mark.parametrize(
@@ -245,10 +257,8 @@ def models():
 
 @pytest.mark.parametrize("method", ["prior", "temperature", "isotonic"])
 def test_probabilities_are_right_again(models, method):
-    plain, calibrated = (
-        models[None].predict_proba(X_TEST),
-        models[method].predict_proba(X_TEST),
-    )
+    plain = models[None].predict_proba(X_TEST)
+    calibrated = models[method].predict_proba(X_TEST)
     assert np.mean(plain[:, 1]) > 2 * np.mean(Y_TEST == "yes"), (
         "weights have moved them"
     )

@@ -50,16 +50,16 @@ def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, covera
         2, size=rows
     )  # each is new once, and the others held out
     inside = []
-    for place in range(rows):
+    for row_index in range(rows):
         x = np.zeros((rows - 1, 1), np.float32)
-        others = np.delete(errors, place)
-        low, high = HeldOut(x, others, FLAT).ends(
+        other_errors = np.delete(errors, row_index)
+        low, high = HeldOut(x, other_errors, FLAT).ends(
             x[:1], np.zeros(1), coverage, NO_GROUP
         )[0]
-        inside.append(low < errors[place] < high)
+        inside.append(low < errors[row_index] < high)
         p = (errors - errors.min()) / np.ptp(errors)
-        members = HeldOut(x, np.delete(p, place)).members(
-            x[:1], 1 - p[[place], None], coverage, NO_GROUP
+        members = HeldOut(x, np.delete(p, row_index)).members(
+            x[:1], 1 - p[[row_index], None], coverage, NO_GROUP
         )
         inside[-1] = inside[-1], bool(members[0, 0])
     share = math.ceil(coverage * rows - 1e-9) / rows
@@ -70,36 +70,40 @@ def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, covera
 @pytest.mark.parametrize("timed", [False, True])
 def test_held_out_rows_that_depend_on_each_other_count_as_fewer(timed):
     """New rows of other groups, or of another time, are inside as often as asked: 8 groups of 20 or 160 times."""
-    plainly, aware = [], []
+    plainly = []
+    aware = []
     for seed in range(300):
         draw = np.random.default_rng(seed)
         if timed:
             errors = np.convolve(
                 draw.normal(size=3000), 0.85 ** np.arange(60), mode="valid"
             )
-            held, new, codes = errors[:160], errors[1000:], np.arange(160)
+            held_out_errors = errors[:160]
+            new = errors[1000:]
+            codes = np.arange(160)
         else:
-            held, new = (
+            held_out_errors, new = (
                 0.85 * np.repeat(draw.normal(size=count), 20)
                 + 0.5 * draw.normal(size=20 * count)
                 for count in (8, 200)
             )
             codes = np.repeat(np.arange(8), 20)
         x = np.zeros((160, 1), np.float32)
-        for known, inside in ((None, plainly), (Dependence(codes, timed), aware)):
-            low, high = HeldOut(x, held, FLAT, dependence=known).ends(
-                x[:1], np.zeros(1), 0.9, NO_GROUP
-            )[0]
+        for known_dependence, inside in (
+            (None, plainly),
+            (Dependence(codes, timed), aware),
+        ):
+            low, high = HeldOut(
+                x, held_out_errors, FLAT, dependence=known_dependence
+            ).ends(x[:1], np.zeros(1), 0.9, NO_GROUP)[0]
             inside.append(np.mean((low < new) & (new < high)))
     assert np.mean(plainly) < 0.87
     assert 0.88 < np.mean(aware) < 0.93
 
 
 def test_too_few_groups_for_a_share_are_said():
-    x, errors = (
-        np.zeros((60, 1), np.float32),
-        np.repeat(np.random.default_rng(0).normal(size=6), 10),
-    )
+    x = np.zeros((60, 1), np.float32)
+    errors = np.repeat(np.random.default_rng(0).normal(size=6), 10)
     held_out = HeldOut(
         x, errors, FLAT, dependence=Dependence(np.repeat(np.arange(6), 10))
     )
@@ -117,9 +121,10 @@ def test_groups_have_their_own_scores():
     x = np.repeat([[0.0], [1.0]], 50, axis=0).astype(np.float32)
     scores = np.concatenate([np.linspace(-1, 1, 50), np.linspace(-5, 5, 50)])
     held_out = HeldOut(x, scores, FLAT)
-    new, column = np.array([[0.0], [1.0]]), np.array([0])
-    both = held_out.ends(new, np.zeros(2), 0.8, NO_GROUP)
-    assert (both[0] == both[1]).all()
+    new = np.array([[0.0], [1.0]])
+    column = np.array([0])
+    both_ends = held_out.ends(new, np.zeros(2), 0.8, NO_GROUP)
+    assert (both_ends[0] == both_ends[1]).all()
     widths = np.ptp(held_out.ends(new, np.zeros(2), 0.8, column), axis=1)
     assert widths[1] == pytest.approx(5 * widths[0])
     rare = HeldOut(
@@ -141,16 +146,15 @@ def test_groups_of_many_values_are_quarters():
 
 
 # ---- the scale -------------------------------------------------------------------------------------------------------
-def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
+def slow_scale(columns, errors, held_out, held_errors, *, rate=0.1, pull=20.0):
     """Component-wise gradient boosting of stumps for the Gamma deviance with a log link, each step written out."""
     edges = [np.quantile(column, np.arange(1, 16) / 16) for column in columns.T]
-    fitted, other = [math.log(np.mean(errors))] * len(errors), [0.0] * len(held)
-    sums, best, least, waited = (
-        np.zeros(len(held)),
-        np.zeros(len(held)),
-        math.log(np.mean(held_errors)),
-        0,
-    )
+    fitted = [math.log(np.mean(errors))] * len(errors)
+    held_out_scale = [0.0] * len(held_out)
+    sums = np.zeros(len(held_out))
+    best = np.zeros(len(held_out))
+    least = math.log(np.mean(held_errors))
+    waited = 0
     for _ in range(300):
         slopes = [
             error * math.exp(-value) - 1
@@ -172,15 +176,17 @@ def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
             v + rate * (low if c <= edge else high)
             for v, c in zip(fitted, columns[:, k], strict=True)
         ]
-        other = [
+        held_out_scale = [
             v + rate * (low if c <= edge else high)
-            for v, c in zip(other, held[:, k], strict=True)
+            for v, c in zip(held_out_scale, held_out[:, k], strict=True)
         ]
-        sums = np.array(other)
+        sums = np.array(held_out_scale)
         deviance = sums.mean() + math.log(np.mean(held_errors * np.exp(-sums)))
         waited += 1
         if deviance < least - 1e-4:
-            least, best, waited = deviance, sums, 0
+            least = deviance
+            best = sums
+            waited = 0
         if waited == 25:
             break
     return np.exp(best)
@@ -188,22 +194,24 @@ def slow_scale(columns, errors, held, held_errors, *, rate=0.1, pull=20.0):
 
 def test_the_scale_is_that_of_a_slow_twin():
     rng = np.random.default_rng(3)
-    columns, held = (
-        rng.integers(0, 5, (120, 2)).astype(float),
-        rng.integers(0, 5, (60, 2)).astype(float),
-    )
+    columns = rng.integers(0, 5, (120, 2)).astype(float)
+    held_out = rng.integers(0, 5, (60, 2)).astype(float)
     errors, held_errors = (
-        np.exp(0.5 * x[:, 1]) * rng.exponential(size=len(x)) for x in (columns, held)
+        np.exp(0.5 * x[:, 1]) * rng.exponential(size=len(x))
+        for x in (columns, held_out)
     )
-    expected = slow_scale(columns, errors, held, held_errors)
+    expected = slow_scale(columns, errors, held_out, held_errors)
     assert np.ptp(expected) > 1, "the case is not trivial"
     np.testing.assert_allclose(
-        fit_scale(columns, errors, held, held_errors)(held), expected, rtol=1e-10
+        fit_scale(columns, errors, held_out, held_errors)(held_out),
+        expected,
+        rtol=1e-10,
     )
 
 
 def test_errors_of_zero_give_intervals_without_width():
-    x, y = np.zeros((40, 1), np.float32), np.linspace(0, 1, 40)
+    x = np.zeros((40, 1), np.float32)
+    y = np.linspace(0, 1, 40)
     held_out = HeldOut.of_numbers((x, y, y), (x, y, y))
     assert (held_out.ends(x, y, 0.9, NO_GROUP) == y[:, None]).all()
 
@@ -282,7 +290,8 @@ def test_held_out_rows_are_saved(regressor, classifier, tmp_path):
     ],
 )
 def test_parts_that_do_not_fit_are_refused(regressor, change):
-    arrays, encoded = regressor.held_out_.arrays(), regressor.module_.encoded
+    arrays = regressor.held_out_.arrays()
+    encoded = regressor.module_.encoded
     assert HeldOut.from_arrays(arrays, encoded) is not None
     with pytest.raises(ValueError, match=r"scores|scale"):
         HeldOut.from_arrays(arrays | change, encoded)
@@ -311,7 +320,8 @@ def test_sets_by_class_hold_a_rare_class(tmp_path):
     (X, y), (new, truth) = rare(3000, 0), rare(4000, 1)
     model = HyNNClassifier(**SMALL, validation_fraction=0.4).fit(X, y)
     ill = truth == "ill"
-    usual, by_class = model.predict_set(new), model.predict_set(new, by_class=True)
+    usual = model.predict_set(new)
+    by_class = model.predict_set(new, by_class=True)
     assert usual[ill, 0].mean() < 0.5  # what is asked for holds over all rows alone
     assert by_class[ill, 0].mean() == pytest.approx(0.9, abs=0.07)
     assert by_class[~ill, 1].mean() == pytest.approx(0.9, abs=0.04)
@@ -320,8 +330,8 @@ def test_sets_by_class_hold_a_rare_class(tmp_path):
     with pytest.raises(ValueError, match="without their classes"):
         HeldOut.from_arrays(
             {
-                name: one
-                for name, one in model.held_out_.arrays().items()
+                name: stored_array
+                for name, stored_array in model.held_out_.arrays().items()
                 if "codes" not in name
             },
             2,

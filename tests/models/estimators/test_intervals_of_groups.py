@@ -18,14 +18,14 @@ FAST = {
 }
 
 
-def shops(count: int = 40, each: int = 10):
+def shops(count: int = 40, shop_rows: int = 10):
     draw = np.random.default_rng(0)
-    shop = np.repeat(np.arange(count), each)
+    shop = np.repeat(np.arange(count), shop_rows)
     X = draw.normal(size=(len(shop), 2))
     return (
         X,
         X[:, 0] + 3 * draw.normal(size=count)[shop],
-        np.array([f"shop {one}" for one in shop]),
+        np.array([f"shop {shop_code}" for shop_code in shop]),
     )
 
 
@@ -48,12 +48,12 @@ def test_whole_groups_are_held_out_and_counted():
 def test_sets_of_classes_know_them_too_and_every_class_is_trained(kind, tmp_path):
     X, y, shop = shops()
     labels = np.where(y > np.quantile(y, 0.97), "high", "low")
-    given = (
+    dependence_options = (
         {"row_groups": shop}
         if kind == "groups"
         else {"row_time": np.arange(len(y))[::-1]}
     )
-    model = pg.HyNNClassifier(**FAST).fit(X, labels, **given)
+    model = pg.HyNNClassifier(**FAST).fit(X, labels, **dependence_options)
     assert list(model.classes_) == ["high", "low"]
     assert model.held_out_.dependence.timed == (kind == "time")
     model.save(tmp_path / "model")
@@ -67,17 +67,19 @@ def test_the_latest_rows_are_held_out():
     X, y, _ = shops()
     when = np.random.default_rng(1).permutation(len(y))
     prepared = pg.HyNNRegressor(**FAST).prepare(X, y, row_time=when)
-    held = prepared.job.validation_rows
-    assert len(held) == len(prepared.dependence.codes)
-    latest = X[np.sort(np.argsort(when)[len(y) - len(held) :])]
-    assert len(np.unique(latest[:, 0])) == len(held)
+    validation_rows = prepared.job.validation_rows
+    assert len(validation_rows) == len(prepared.dependence.codes)
+    latest = X[np.sort(np.argsort(when)[len(y) - len(validation_rows) :])]
+    assert len(np.unique(latest[:, 0])) == len(validation_rows)
     order = np.argsort(np.argsort(latest[:, 0]))
-    np.testing.assert_array_equal(np.argsort(np.argsort(held.x[:, 0].numpy())), order)
+    np.testing.assert_array_equal(
+        np.argsort(np.argsort(validation_rows.x[:, 0].numpy())), order
+    )
 
 
 def test_what_does_not_go_together_is_refused():
     X, y, shop = shops()
-    for given, message in (
+    for fit_options, message in (
         (
             {"row_groups": shop, "row_time": shop},
             "row_groups and row_time cannot be combined",
@@ -93,4 +95,4 @@ def test_what_does_not_go_together_is_refused():
         ({"row_time": shop}, "date|number"),
     ):
         with pytest.raises(pg.InputError, match=message):
-            pg.HyNNRegressor(**FAST).fit(X, y, **given)
+            pg.HyNNRegressor(**FAST).fit(X, y, **fit_options)

@@ -24,15 +24,18 @@ MIXED = pd.DataFrame(
         "dose": RNG.normal(size=160) + 0.3 * Y,
         "ward": RNG.choice(["north", "south", "west"], 160),
         "review": [
-            f"the soup was {RNG.choice(['good', 'fine'] if one else ['bad', 'poor'])} in room {RNG.integers(90)}"
-            for one in SAID
+            f"the soup was {RNG.choice(['good', 'fine'] if is_good else ['bad', 'poor'])} in room {RNG.integers(90)}"
+            for is_good in SAID
         ],
         "photo": [
-            np.full((12, 12), 60 + 60 * one + RNG.integers(90), np.uint8) for one in Y
+            np.full((12, 12), 60 + 60 * class_code + RNG.integers(90), np.uint8)
+            for class_code in Y
         ],
     }
 )
-TABLE, TEXT, PHOTO = {"dose", "ward"}, {"review"}, {"photo"}
+TABLE = {"dose", "ward"}
+TEXT = {"review"}
+PHOTO = {"photo"}
 
 
 @pytest.mark.parametrize(
@@ -55,10 +58,10 @@ def test_named_kinds_are_read(branches, paths, read):
         name for name, columns in encoder.features("column").items() if len(columns)
     } == read
     # A column that is not read changes nothing.
-    other = MIXED.assign(
+    other_frame = MIXED.assign(
         **{name: MIXED[name].to_numpy()[::-1] for name in MIXED if name not in read}
     )
-    assert (model.predict_proba(other) == model.predict_proba(MIXED)).all()
+    assert (model.predict_proba(other_frame) == model.predict_proba(MIXED)).all()
 
 
 def test_the_table_alone():
@@ -106,13 +109,15 @@ def test_scores_have_no_pixel(tmp_path):
     assert (kinds == "score").sum() == 2
     assert ((model.renderer_.positions >= 0).all(axis=1) == (kinds != "score")).all()
     encoded = torch.from_numpy(model.encode_rows(MIXED[:4]).encoded)
-    other = encoded.clone()
-    other[:, kinds == "score"] += 1
+    changed_rows = encoded.clone()
+    changed_rows[:, kinds == "score"] += 1
     assert torch.equal(
-        model.module_.embed("image", encoded), model.module_.embed("image", other)
+        model.module_.embed("image", encoded),
+        model.module_.embed("image", changed_rows),
     )
     assert not torch.equal(
-        model.module_.embed("tabular", encoded), model.module_.embed("tabular", other)
+        model.module_.embed("tabular", encoded),
+        model.module_.embed("tabular", changed_rows),
     )
     model.save(tmp_path / "model")
     assert (
@@ -143,14 +148,12 @@ def test_what_a_text_says_can_change_a_number_beside_a_photo():
 
     def made(rows, seed):
         rng = np.random.default_rng(seed)
-        word, bright, x = (
-            rng.integers(0, 2, rows),
-            rng.random(rows),
-            rng.normal(size=rows),
-        )
+        word = rng.integers(0, 2, rows)
+        bright = rng.random(rows)
+        x = rng.normal(size=rows)
         texts = [
-            f"item {'alpha' if one else 'omega'} {rng.choice(['red', 'green'])} box"
-            for one in word
+            f"item {'alpha' if is_alpha else 'omega'} {rng.choice(['red', 'green'])} box"
+            for is_alpha in word
         ]
         photos = [np.full((8, 8), 60 + 150 * level, dtype=np.uint8) for level in bright]
         return pd.DataFrame({"x": x, "text": texts, "photo": photos}), 2 * word * (
@@ -168,5 +171,5 @@ def test_what_a_text_says_can_change_a_number_beside_a_photo():
         **options, kinds=kinds, image_encoder=lambda images: images.mean(dim=(2, 3))
     ).fit(*made(1000, 0))
     assert len(model.module_.score_blocks) == 2
-    held, truth = made(1000, 1)
-    assert model.score(held, truth) > 0.95
+    held_out_rows, truth = made(1000, 1)
+    assert model.score(held_out_rows, truth) > 0.95

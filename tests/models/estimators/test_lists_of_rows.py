@@ -30,19 +30,17 @@ def rows():
         dt.date(2024, 1, 1) + dt.timedelta(days=int(day))
         for day in rng.integers(0, 500, 120)
     ]
-    numbers, texts = (
-        rng.normal(size=120).tolist(),
-        rng.choice(["a", "b", "c"], 120).tolist(),
-    )
-    found = [
+    numbers = rng.normal(size=120).tolist()
+    texts = rng.choice(["a", "b", "c"], 120).tolist()
+    row_list = [
         [number, text, number > 0.3, day]
         for number, text, day in zip(numbers, texts, days, strict=True)
     ]
-    for row in found[::7]:
+    for row in row_list[::7]:
         row[0] = float("nan")
-    for row in found[::11]:
+    for row in row_list[::11]:
         row[1] = None
-    return found
+    return row_list
 
 
 @pytest.fixture
@@ -53,14 +51,14 @@ def y(rows):
 @pytest.mark.parametrize("kind", [HyNNClassifier, HyNNRegressor])
 def test_numbers_beside_text_stay_numbers(rows, y, kind):
     plain = [row[:3] for row in rows if row[1] is not None]
-    own = [label for label, row in zip(y, rows, strict=True) if row[1] is not None]
+    own_labels = [
+        label for label, row in zip(y, rows, strict=True) if row[1] is not None
+    ]
     assert check_array(plain, dtype=None, ensure_all_finite=False).dtype.kind == "U", (
         "scikit-learn turns them to text"
     )
-    fitted, framed = (
-        small(kind).fit(plain, own),
-        small(kind).fit(pd.DataFrame(plain), own),
-    )
+    fitted = small(kind).fit(plain, own_labels)
+    framed = small(kind).fit(pd.DataFrame(plain), own_labels)
     schema = fitted.preprocessor_.schema_
     assert [column.kind for column in schema] == ["numeric", "categorical", "boolean"]
     assert schema["x0"].n_missing > 0
@@ -74,8 +72,10 @@ def test_numbers_beside_text_stay_numbers(rows, y, kind):
 
 def test_a_row_with_a_missing_number_is_predicted(rows, y):
     plain = [row[:2] for row in rows if row[1] is not None]
-    own = [label for label, row in zip(y, rows, strict=True) if row[1] is not None]
-    fitted = small().fit(plain, own)
+    own_labels = [
+        label for label, row in zip(y, rows, strict=True) if row[1] is not None
+    ]
+    fitted = small().fit(plain, own_labels)
     alone = fitted.predict_proba([[float("nan"), "a"]])
     np.testing.assert_array_equal(
         alone, fitted.predict_proba(np.array([[np.nan, "a"]], dtype=object))
@@ -84,7 +84,8 @@ def test_a_row_with_a_missing_number_is_predicted(rows, y):
 
 
 def test_dates_and_missing_texts_are_read_as_in_a_frame(rows, y):
-    fitted, framed = small().fit(rows, y), small().fit(pd.DataFrame(rows), y)
+    fitted = small().fit(rows, y)
+    framed = small().fit(pd.DataFrame(rows), y)
     kinds = [column.kind for column in fitted.preprocessor_.schema_]
     assert kinds == ["numeric", "categorical", "boolean", "date"]
     assert kinds == [column.kind for column in framed.preprocessor_.schema_]
@@ -94,10 +95,8 @@ def test_dates_and_missing_texts_are_read_as_in_a_frame(rows, y):
 
 
 def test_lists_of_numbers_and_of_text_alone_are_read_as_before(rows, y):
-    numbers, texts = (
-        [[row[0], float(row[2])] for row in rows],
-        [[str(row[1]), str(row[2])] for row in rows],
-    )
+    numbers = [[row[0], float(row[2])] for row in rows]
+    texts = [[str(row[1]), str(row[2])] for row in rows]
     for cells in (numbers, texts):
         expected = small().fit(np.array(cells), y).predict_proba(np.array(cells))
         np.testing.assert_array_equal(

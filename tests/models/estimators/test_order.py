@@ -20,12 +20,14 @@ _FEW: dict[str, Any] = {"max_epochs": 2, "random_state": 0, "progress": False}
 
 def _bumps(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return curves with a wide or a narrow bump somewhere, shuffled, and which of the two: no column tells."""
-    rng, place = np.random.default_rng(seed), np.arange(columns)
-    wide, centre = rng.integers(0, 2, rows), rng.uniform(6, columns - 6, rows)
+    rng = np.random.default_rng(seed)
+    column_positions = np.arange(columns)
+    wide = rng.integers(0, 2, rows)
+    centre = rng.uniform(6, columns - 6, rows)
     width = np.where(wide == 1, 3.0, 1.5)[:, None]
-    bumps = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * rng.choice(
-        [-1, 1], (rows, 1)
-    )
+    bumps = np.exp(
+        -0.5 * ((column_positions - centre[:, None]) / width) ** 2
+    ) * rng.choice([-1, 1], (rows, 1))
     drift = np.cumsum(rng.normal(size=(rows, columns)), axis=1) * 0.05
     return (bumps + drift)[:, np.random.default_rng(9).permutation(columns)], wide
 
@@ -65,11 +67,13 @@ def test_few_rows_are_judged_by_squared_errors(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> None:
     rng = np.random.default_rng(0)
-    features, y = rng.normal(size=(60, 3)), np.repeat(["a", "b", "c"], 20)
-    learned, held = np.arange(0, 60, 2), np.arange(1, 60, 2)
+    features = rng.normal(size=(60, 3))
+    y = np.repeat(["a", "b", "c"], 20)
+    learned = np.arange(0, 60, 2)
+    held_out = np.arange(1, 60, 2)
     target = order_module._Target.of(y, "classification")
     wrong, squared = target.errors(
-        order_module._predicted(features, target, learned, held), held
+        order_module._predicted(features, target, learned, held_out), held_out
     )
     assert set(wrong) == {0.0, 1.0}
     # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² + Σ q² of the others.
@@ -78,33 +82,42 @@ def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> Non
     )
     numbers = order_module._Target.of(features[:, 0], "regression")
     absolute, same = numbers.errors(
-        order_module._predicted(features, numbers, learned, held), held
+        order_module._predicted(features, numbers, learned, held_out), held_out
     )
     assert np.array_equal(absolute, same)
 
 
 def test_trees_are_compared_with_the_order_and_with_the_mean_of_both() -> None:
     rng = np.random.default_rng(0)
-    table, y = rng.normal(size=(60, 4)), np.repeat(["a", "b", "c"], 20)
-    target, row = order_module._Target.of(y, "classification"), np.arange(60)
-    folds = [(row[row % 2 == part], row[row % 2 != part]) for part in (1, 0)]
+    table = rng.normal(size=(60, 4))
+    y = np.repeat(["a", "b", "c"], 20)
+    target = order_module._Target.of(y, "classification")
+    row = np.arange(60)
+    folds = [
+        (row[row % 2 == fold_number], row[row % 2 != fold_number])
+        for fold_number in (1, 0)
+    ]
     by_trees = [order_module._by_trees(table, target, *fold, 0) for fold in folds]
-    for (learned, held), ours in zip(folds, by_trees, strict=True):
+    for (learned, held_out), ours in zip(folds, by_trees, strict=True):
         trees = ExtraTreesClassifier(100, random_state=0).fit(
             table[learned], y[learned]
         )
-        assert np.array_equal(ours, trees.predict_proba(table[held]))
-    right = [np.stack([target.numbers[held]] * 2) for _, held in folds]  # of two draws
-    order, both = order_module._over_trees(table, target, folds, right, 0)
+        assert np.array_equal(ours, trees.predict_proba(table[held_out]))
+    right = [
+        np.stack([target.numbers[held_out_fold]] * 2) for _, held_out_fold in folds
+    ]  # of two draws
+    order, both_errors = order_module._over_trees(table, target, folds, right, 0)
     wrong = np.concatenate(
         [
-            target.errors(ours, held)[0]
-            for ours, (_, held) in zip(by_trees, folds, strict=True)
+            target.errors(ours, held_out_rows)[0]
+            for ours, (_, held_out_rows) in zip(by_trees, folds, strict=True)
         ]
     )
     assert wrong.mean() > 0.3
     assert np.array_equal(order, wrong)
-    assert np.array_equal(both, wrong), "1 beside half a probability: the mean is right"
+    assert np.array_equal(both_errors, wrong), (
+        "1 beside half a probability: the mean is right"
+    )
     alike = order_module._over_trees(
         table, target, folds, [ours[None] for ours in by_trees], 0
     )
@@ -132,8 +145,8 @@ def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     lie = rng.integers(0, 2, rows)
     noise = rng.normal(size=(rows, side + 4, side + 4))
     spots = [
-        gaussian_filter(one, (0.8, 1.6) if flat else (1.6, 0.8))
-        for one, flat in zip(noise, lie, strict=True)
+        gaussian_filter(noise_image, (0.8, 1.6) if flat else (1.6, 0.8))
+        for noise_image, flat in zip(noise, lie, strict=True)
     ]
     black = (np.stack(spots)[:, 2:-2, 2:-2] > 0).reshape(rows, -1)
     return black[:, np.random.default_rng(9).permutation(side**2)].astype(float), lie
@@ -202,24 +215,24 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
     never = pg.HyNNRegressor(image="never", **few).fit(table, y)
     assert np.array_equal(by_default.predict(table), never.predict(table))
     assert never.order_ is None
-    both = ("tabular", "image")
-    for asked in (
+    both_paths = ("tabular", "image")
+    for asked_options in (
         {"image": "always"},
-        {"branches": both},
+        {"branches": both_paths},
         {"layout": "random"},
         {"preset": "paper"},
     ):
-        model = pg.HyNNRegressor(**{**few, **asked}).fit(table, y)
-        assert model.module_.paths == both
+        model = pg.HyNNRegressor(**{**few, **asked_options}).fit(table, y)
+        assert model.module_.paths == both_paths
         assert model.order_ is None
         assert model.network_options_["image_readout"] == "flat"
 
 
 def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
     curves, wide = _bumps(150, 40)
-    table = pd.DataFrame(curves, columns=[f"c{at}" for at in range(40)]).assign(
-        site=["a", "b", "c"] * 50
-    )
+    table = pd.DataFrame(
+        curves, columns=[f"c{column_number}" for column_number in range(40)]
+    ).assign(site=["a", "b", "c"] * 50)
     model = pg.HyNNClassifier(**_FEW).fit(table, wide)
     assert model.order_.found
     assert model.renderer_.layout.shape == (1, 40)
@@ -231,10 +244,10 @@ def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
     loaded = pg.load(tmp_path / "model")
     assert loaded.order_ == model.order_
     assert np.array_equal(loaded.predict_proba(table), model.predict_proba(table))
-    own = pg.HyNNClassifier(layout="path", network={"conv_filters": (4,)}, **_FEW).fit(
-        table[["c0", "c1", "c2"]], wide
-    )
-    assert own.network_options_["conv_filters"] == [4]
+    path_model = pg.HyNNClassifier(
+        layout="path", network={"conv_filters": (4,)}, **_FEW
+    ).fit(table[["c0", "c1", "c2"]], wide)
+    assert path_model.network_options_["conv_filters"] == [4]
 
 
 def test_wrong_values_are_refused() -> None:

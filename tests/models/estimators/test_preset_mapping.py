@@ -60,10 +60,11 @@ def table(rows: int = 120) -> tuple[pd.DataFrame, pd.Series]:
     return X, X["a"] + (X["town"] == "u")
 
 
-def same(one: pg.HyNNRegressor, other: pg.HyNNRegressor) -> bool:
-    weights, others = one.module_.state_dict(), other.module_.state_dict()
-    return weights.keys() == others.keys() and all(
-        torch.equal(weights[name], others[name]) for name in weights
+def same(first_model: pg.HyNNRegressor, second_model: pg.HyNNRegressor) -> bool:
+    weights = first_model.module_.state_dict()
+    second_weights = second_model.module_.state_dict()
+    return weights.keys() == second_weights.keys() and all(
+        torch.equal(weights[name], second_weights[name]) for name in weights
     )
 
 
@@ -80,10 +81,10 @@ def settled(model: pg.HyNNClassifier | pg.HyNNRegressor):
     ],
 )
 def test_parameters_are_those_of_the_contract_in_its_order(kind, own):
-    wanted = [*SHARED, *own, *END]
-    assert list(inspect.signature(kind).parameters) == wanted
-    assert len(wanted) <= 22
-    assert sorted(kind().get_params(deep=False)) == sorted(wanted)
+    expected_names = [*SHARED, *own, *END]
+    assert list(inspect.signature(kind).parameters) == expected_names
+    assert len(expected_names) <= 22
+    assert sorted(kind().get_params(deep=False)) == sorted(expected_names)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,8 @@ def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bi
         fast, numeric="minmax", max_levels=3, background_size=20, training={**fast.training, "optimizer": "sgd"},
         network=dataclasses.replace(fast.network, dropout=0.2),
     )  # fmt: skip
-    path, base = tmp_path / "mine.json", tmp_path / "base.json"
+    path = tmp_path / "mine.json"
+    base = tmp_path / "base.json"
     path.write_text(json.dumps({"base": "fast", **SETTINGS}))
     base.write_text(
         json.dumps(
@@ -120,7 +122,7 @@ def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bi
     }
     ways = ({"base": "fast", **SETTINGS}, path, str(path), on_file, written)
     models = [pg.HyNNRegressor(preset=way, **QUICK).fit(X, y) for way in ways]
-    assert all(same(models[0], other) for other in models[1:])
+    assert all(same(models[0], other_model) for other_model in models[1:])
     assert not same(models[0], pg.HyNNRegressor(preset="fast", **QUICK).fit(X, y)), (
         "the settings change something"
     )
@@ -145,13 +147,13 @@ def test_what_a_preset_writes_is_read_back():
 
 
 def test_the_base_is_the_default_and_an_argument_goes_first():
-    found = settled(
+    settings = settled(
         pg.HyNNClassifier(
             preset={"max_epochs": 7, "learning_rate": 0.5}, learning_rate=0.25
         )
     )
-    assert (found.training.max_epochs, found.training.learning_rate) == (7, 0.25)
-    assert found.network == get_preset("default").network
+    assert (settings.training.max_epochs, settings.training.learning_rate) == (7, 0.25)
+    assert settings.network == get_preset("default").network
     assert (
         settled(pg.HyNNClassifier(preset={"patience": math.inf})).training.patience
         is None
@@ -164,15 +166,20 @@ def test_the_base_is_the_default_and_an_argument_goes_first():
 def test_what_a_mapping_names_stays_for_ordered_columns_too():
     free = settled(pg.HyNNClassifier(preset="fast")).for_order((1, 40))
     assert (free.training.patience, free.network.conv_normalization) == (None, "batch")
-    said = {
+    preset_mapping = {
         "base": "fast",
         "patience": 4,
         "max_epochs": 90,
         "network": {"conv_normalization": "none"},
     }
-    kept = settled(pg.HyNNClassifier(preset=said)).for_order((1, 40))
-    assert (kept.training.patience, kept.training.max_epochs) == (4, 90)
-    assert kept.network.conv_normalization == "none"
+    order_settings = settled(pg.HyNNClassifier(preset=preset_mapping)).for_order(
+        (1, 40)
+    )
+    assert (order_settings.training.patience, order_settings.training.max_epochs) == (
+        4,
+        90,
+    )
+    assert order_settings.network.conv_normalization == "none"
     assert settled(pg.HyNNClassifier(preset={"base": "fast"})).seeks_order
     assert not settled(
         pg.HyNNClassifier(preset={"base": "fast", "layout": "path"})
@@ -239,20 +246,22 @@ def test_mappings_are_cloned_set_and_saved(tmp_path):
     X, y = table()
     base = tmp_path / "base.json"
     base.write_text(json.dumps({"base": "fast", "optimizer": "adam"}))
-    given = {"base": base, "patience": math.inf, **SETTINGS}
-    before = dict(given)
+    preset_mapping = {"base": base, "patience": math.inf, **SETTINGS}
+    before = dict(preset_mapping)
     model = clone(
-        pg.HyNNRegressor(**QUICK).set_params(preset=given, network__dropout=0.1)
+        pg.HyNNRegressor(**QUICK).set_params(
+            preset=preset_mapping, network__dropout=0.1
+        )
     )
-    assert (model.preset, model.network) == (given, {"dropout": 0.1})
+    assert (model.preset, model.network) == (preset_mapping, {"dropout": 0.1})
     assert model.get_params()["network__dropout"] == 0.1
     assert model.get_params()["network__dense_units"] == list(
         get_preset("fast").network.dense_units
     )
     model.fit(X, y).save(tmp_path / "model")
-    assert given == before, "fit changes nothing of what it was given"
+    assert preset_mapping == before, "fit changes nothing of what it was given"
     loaded = pg.load(tmp_path / "model")
-    assert loaded.preset == {**given, "base": str(base)}
+    assert loaded.preset == {**preset_mapping, "base": str(base)}
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert same(clone(loaded).fit(X, y), model)
     base.unlink()
@@ -263,9 +272,9 @@ def test_mappings_are_cloned_set_and_saved(tmp_path):
 
 def test_a_preset_of_the_users_own(tmp_path):
     X, y = table()
-    made = get_preset({"base": "fast", **SETTINGS})
-    assert isinstance(made, Preset)
-    presets.register("mine")(made)
+    own_preset = get_preset({"base": "fast", **SETTINGS})
+    assert isinstance(own_preset, Preset)
+    presets.register("mine")(own_preset)
     try:
         model = pg.HyNNRegressor(preset="mine", **QUICK).fit(X, y)
         assert same(

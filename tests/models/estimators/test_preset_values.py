@@ -46,12 +46,14 @@ def test_wrong_values_are_refused_with_rule_file_and_fact(tmp_path, name):
         path.write_text(json.dumps({"base": "fast", name: value}))
         with pytest.raises(InputError) as caught:
             check_preset(path)
-        said = str(caught.value)
+        message = str(caught.value)
         near = (
             f"Preset {path}: {name} cannot be " if value == "adamax" else ""
         )  # which is near one of them
-        assert said.startswith(near or f"Preset {path}: {name} must be {rule}"), said
-        assert repr(value) in said
+        assert message.startswith(near or f"Preset {path}: {name} must be {rule}"), (
+            message
+        )
+        assert repr(value) in message
 
 
 def test_faults_of_a_preset_are_listed_together(tmp_path):
@@ -91,10 +93,10 @@ def test_a_loss_of_another_task_is_refused(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"base": "fast", "loss": "squared_error"}))
     check_preset(path)  # it may be meant for numbers
-    said = f"Preset {path}: The loss of a classification must be 'cross_entropy', got 'squared_error'. "
+    message_start = f"Preset {path}: The loss of a classification must be 'cross_entropy', got 'squared_error'. "
     with pytest.raises(InputError) as caught:
         HyNNClassifier(preset=path).fit(np.eye(4), [0, 1, 0, 1])
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message_start)
     assert resolve_settings(
         HyNNRegressor(preset=path).get_params(deep=False), "regression"
     )
@@ -108,8 +110,12 @@ def test_an_argument_stands_for_what_the_preset_says(tmp_path):
         )
     )
     model = HyNNClassifier(preset=path, learning_rate=0.5, layout="tinto")
-    found = resolve_settings(model.get_params(deep=False), "classification")
-    assert (found.training.learning_rate, found.training.patience, found.layout) == (
+    settings = resolve_settings(model.get_params(deep=False), "classification")
+    assert (
+        settings.training.learning_rate,
+        settings.training.patience,
+        settings.layout,
+    ) == (
         0.5,
         None,
         "tinto",

@@ -26,10 +26,12 @@ def _curves(
     rows: int = 500, columns: int = 30, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return noise with a bump somewhere, and whether it goes up or down: what kernels see and no column says."""
-    rng, place = np.random.default_rng(seed), np.arange(columns)
-    up, centre = rng.integers(0, 2, rows), rng.uniform(4, columns - 4, rows)
+    rng = np.random.default_rng(seed)
+    column_positions = np.arange(columns)
+    up = rng.integers(0, 2, rows)
+    centre = rng.uniform(4, columns - 4, rows)
     bumps = (
-        np.exp(-0.5 * ((place - centre[:, None]) / 1.5) ** 2)
+        np.exp(-0.5 * ((column_positions - centre[:, None]) / 1.5) ** 2)
         * np.where(up, 3, -3)[:, None]
     )
     return bumps + rng.normal(size=(rows, columns)), up
@@ -40,27 +42,31 @@ def test_left_out_rows_are_predicted_as_by_a_ridge_of_all_others(columns: int) -
     rng = np.random.default_rng(0)
     weights = rng.uniform(0.2, 2, 25)
     weights /= weights.mean()
-    features, truth = rng.normal(size=(25, columns)), rng.normal(size=(25, 2))
+    features = rng.normal(size=(25, columns))
+    truth = rng.normal(size=(25, 2))
     features -= np.average(features, axis=0, weights=weights)
     truth += 2 * features[:, :1]
     truth -= np.average(truth, axis=0, weights=weights)
-    matrix, others = ridge(features, truth, np.array([3.0]), weights)
-    whole = Ridge(alpha=3.0, fit_intercept=False).fit(features, truth, weights)
-    np.testing.assert_allclose(matrix.T, whole.coef_, atol=1e-8)
+    matrix, left_out_outputs = ridge(features, truth, np.array([3.0]), weights)
+    whole_ridge = Ridge(alpha=3.0, fit_intercept=False).fit(features, truth, weights)
+    np.testing.assert_allclose(matrix.T, whole_ridge.coef_, atol=1e-8)
     for row in range(0, 25, 5):
-        rest = np.arange(25) != row
+        remaining_rows = np.arange(25) != row
         # The penalised slopes of the others, whose mean is free.
         model = Ridge(alpha=3.0, tol=1e-10).fit(
-            features[rest], truth[rest], weights[rest]
+            features[remaining_rows], truth[remaining_rows], weights[remaining_rows]
         )
         np.testing.assert_allclose(
-            others[row], model.predict(features[[row]])[0], atol=1e-6
+            left_out_outputs[row], model.predict(features[[row]])[0], atol=1e-6
         )
     several = np.array([1e-6, 3.0, 1e3])
     alone = [
         ridge(features, truth, np.array([penalty]), weights) for penalty in several
     ]
-    errors = [(weights[:, None] * (truth - each[1]) ** 2).mean() for each in alone]
+    errors = [
+        (weights[:, None] * (truth - ridge_result[1]) ** 2).mean()
+        for ridge_result in alone
+    ]
     assert np.ptp(errors) > 0.01
     np.testing.assert_allclose(
         ridge(features, truth, several, weights)[0], alone[int(np.argmin(errors))][0]
@@ -85,8 +91,10 @@ def test_kernels_get_a_share_that_is_right_for_held_out_rows(
         model.network_options_["random_kernels"] == model.module_.kernels.count >= 512
     )
     losses = [
-        -np.log(one.predict_proba(X[200:])[np.arange(300), y[200:]].clip(1e-6)).mean()
-        for one in (without, model)
+        -np.log(
+            fitted_model.predict_proba(X[200:])[np.arange(300), y[200:]].clip(1e-6)
+        ).mean()
+        for fitted_model in (without, model)
     ]
     assert losses[1] < losses[0], "a short training: kernels know more"
     again = pg.HyNNClassifier(network=network, **_FEW).fit(X[:200], y[:200])
@@ -103,18 +111,19 @@ def test_kernels_get_a_share_that_is_right_for_held_out_rows(
 def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = _curves(700)
     model = pg.HyNNClassifier(**_FEW).fit(X[:500], y[:500])
-    kernels, module = model.module_.kernels, model.module_
+    kernels = model.module_.kernels
+    module = model.module_
     assert kernels is not None
     import torch
 
-    said = (
+    kernel_logits = (
         FoldedKernels(kernels)(
             module.renderer(torch.from_numpy(model.encode_rows(X[500:]).encoded))
         )
         .detach()
         .numpy()
     )
-    right = (softmax(said, axis=1).argmax(axis=1) == y[500:]).mean()
+    right = (softmax(kernel_logits, axis=1).argmax(axis=1) == y[500:]).mean()
     assert right > 0.9, "also alone"
 
 

@@ -19,17 +19,20 @@ def two_guesses(rng, rows: int, repeat: int = 1):
     return (y + errors[0])[:, None], (y + errors[1])[:, None], y
 
 
-def learned(outputs, others, y, **options):
-    return Share.learn(outputs, others, row_losses(y, classes=False), seed=0, **options)
+def learned(outputs, other_outputs, y, **options):
+    return Share.learn(
+        outputs, other_outputs, row_losses(y, classes=False), seed=0, **options
+    )
 
 
 def test_it_follows_from_the_errors_and_its_interval_holds_it():
-    held, widths = 0, []
+    covered_count = 0
+    widths = []
     for seed in range(100):
         share = learned(*two_guesses(np.random.default_rng(seed), 200))
-        held += share.ci_low <= 0.8 <= share.ci_high
+        covered_count += share.ci_low <= 0.8 <= share.ci_high
         widths.append(share.ci_high - share.ci_low)
-    assert held >= 88
+    assert covered_count >= 88
     assert 0.05 < np.mean(widths) < 0.25
     share = learned(*two_guesses(np.random.default_rng(0), 20_000))
     assert share.share == share.ci_low == pytest.approx(0.8, abs=0.02)
@@ -43,21 +46,23 @@ def test_it_follows_from_the_errors_and_its_interval_holds_it():
 def test_rows_of_a_group_do_not_make_it_surer(timed):
     guesses = two_guesses(np.random.default_rng(1), 2000, repeat=20)
     groups = Dependence(np.repeat(np.arange(100), 20), timed=timed)
-    alone, grouped = learned(*guesses), learned(*guesses, dependence=groups)
+    alone = learned(*guesses)
+    grouped = learned(*guesses, dependence=groups)
     assert 0.5 < grouped.share < alone.share
     assert grouped.ci_high - grouped.ci_low > 2 * (alone.ci_high - alone.ci_low)
     assert grouped.std_error > 2 * alone.std_error
 
 
 def test_rows_count_by_their_weight():
-    outputs, others, y = two_guesses(np.random.default_rng(0), 400)
+    outputs, other_outputs, y = two_guesses(np.random.default_rng(0), 400)
     swapped = (
-        np.concatenate([outputs, others]),
-        np.concatenate([others, outputs]),
+        np.concatenate([outputs, other_outputs]),
+        np.concatenate([other_outputs, outputs]),
         np.concatenate([y, y]),
     )
     weights = np.repeat([1.0, 0.0], 400)
-    weighted, alone = learned(*swapped, weights=weights), learned(outputs, others, y)
+    weighted = learned(*swapped, weights=weights)
+    alone = learned(outputs, other_outputs, y)
     assert weighted.share == pytest.approx(alone.share, abs=0.03)
     assert learned(*swapped).share == 0.5
 
@@ -74,18 +79,25 @@ def test_logits_are_mixed(outputs):
             logit[:, None] if outputs == 1 else np.column_stack([-logit / 2, logit / 2])
         )
 
-    both = guess(1.0), guess(1.5)
+    both_guesses = guess(1.0), guess(1.5)
     share = Share.learn(
-        both[0][:3000], both[1][:3000], row_losses(y[:3000], classes=True), seed=0
+        both_guesses[0][:3000],
+        both_guesses[1][:3000],
+        row_losses(y[:3000], classes=True),
+        seed=0,
     )
     assert 0 < share.share < 0.5
     losses = row_losses(y[3000:], classes=True)
-    alone = [losses(one[3000:]).mean() for one in both]
-    assert losses(share(both[0][3000:], both[1][3000:])).mean() < min(alone) - 0.01
+    alone = [losses(single_guess[3000:]).mean() for single_guess in both_guesses]
+    assert (
+        losses(share(both_guesses[0][3000:], both_guesses[1][3000:])).mean()
+        < min(alone) - 0.01
+    )
 
 
 def test_branches_that_are_equally_good_count_alike():
-    rng, y = np.random.default_rng(0), np.random.default_rng(1).normal(size=200)
+    rng = np.random.default_rng(0)
+    y = np.random.default_rng(1).normal(size=200)
     share = learned(
         (y + rng.normal(size=200))[:, None], (y + rng.normal(size=200))[:, None], y
     )
@@ -95,7 +107,8 @@ def test_branches_that_are_equally_good_count_alike():
 
 
 def test_few_rows_do_not_hold_up_a_branch_that_is_far_better():
-    shares, halves = [], []
+    shares = []
+    halves = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
         y = rng.normal(size=17)
@@ -111,7 +124,8 @@ def test_few_rows_do_not_hold_up_a_branch_that_is_far_better():
 
 
 def test_noise_and_too_few_rows_do_not_pay():
-    rng, y = np.random.default_rng(0), np.random.default_rng(1).normal(size=500)
+    rng = np.random.default_rng(0)
+    y = np.random.default_rng(1).normal(size=500)
     outputs = (y + rng.normal(0, 0.1, 500))[:, None]
     noise = learned(outputs, rng.normal(size=(500, 1)), y)
     assert noise.share < 0.05
@@ -126,10 +140,15 @@ def test_a_probability_of_nothing_does_not_decide_alone():
 
 
 def test_rates_have_half_the_deviance_of_poisson():
-    y, rates = np.array([0.0, 2.0, 1.0]), np.array([[0.5], [1.5], [1.0]])
-    found = row_losses(y, classes=False, rates=True)(rates)
-    np.testing.assert_allclose(found, [0.5, 1.5 - 2 + 2 * np.log(2 / 1.5), 0.0])
-    assert found.mean() == pytest.approx(mean_poisson_deviance(y, rates[:, 0]) / 2)
+    y = np.array([0.0, 2.0, 1.0])
+    rates = np.array([[0.5], [1.5], [1.0]])
+    poisson_losses = row_losses(y, classes=False, rates=True)(rates)
+    np.testing.assert_allclose(
+        poisson_losses, [0.5, 1.5 - 2 + 2 * np.log(2 / 1.5), 0.0]
+    )
+    assert poisson_losses.mean() == pytest.approx(
+        mean_poisson_deviance(y, rates[:, 0]) / 2
+    )
 
 
 def test_words_say_what_was_done():

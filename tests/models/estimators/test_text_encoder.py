@@ -54,8 +54,8 @@ def test_vectors_enter_beside_words(fitted):
     assert "vectors" in kinds_of(fitted)
     assert fitted.score(X, y) > words.score(X, y) + 0.1
     # A missing text has a score of 0, as an unseen one of words alone.
-    place = fitted.preprocessor_.columns_of("text")
-    assert not fitted.encode_rows(X.assign(text=None)).encoded[:, place].any()
+    text_columns = fitted.preprocessor_.columns_of("text")
+    assert not fitted.encode_rows(X.assign(text=None)).encoded[:, text_columns].any()
 
 
 def test_a_model_with_a_function_needs_it_again(fitted, tmp_path):
@@ -112,34 +112,33 @@ def test_a_named_encoder_that_is_not_installed(monkeypatch):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A transformer with random weights that knows words of one letter."""
-    transformers, tokenizers = (
-        pytest.importorskip("transformers"),
-        pytest.importorskip("tokenizers"),
-    )
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
     safetensors = pytest.importorskip("safetensors.torch")
-    place = tmp_path_factory.mktemp("encoder")
+    encoder_folder = tmp_path_factory.mktemp("encoder")
     config = transformers.BertConfig(
         vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
         max_position_embeddings=20,
     )  # fmt: skip
     safetensors.save_file(
-        transformers.BertModel(config).state_dict(), place / "model.safetensors"
+        transformers.BertModel(config).state_dict(),
+        encoder_folder / "model.safetensors",
     )
-    (place / "config.json").write_text(json.dumps(config.to_dict()))
+    (encoder_folder / "config.json").write_text(json.dumps(config.to_dict()))
     words = tokenizers.models.WordLevel(
         {"?": 0, **{letter: k + 1 for k, letter in enumerate(LETTERS)}}, unk_token="?"
     )
     tokenizer = tokenizers.Tokenizer(words)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.save(str(place / "tokenizer.json"))
-    return place
+    tokenizer.save(str(encoder_folder / "tokenizer.json"))
+    return encoder_folder
 
 
 def test_a_folder_is_read_and_long_texts_are_cut(folder):
     transformers = pytest.importorskip("transformers")
     texts = ["a b c", "d", " ".join(LETTERS), ""]
-    found = TextFeatures(folder).vectors(texts)
-    assert found.shape == (4, 8)
+    text_vectors = TextFeatures(folder).vectors(texts)
+    assert text_vectors.shape == (4, 8)
     import torch
 
     model = transformers.BertModel.from_pretrained(
@@ -150,12 +149,14 @@ def test_a_folder_is_read_and_long_texts_are_cut(folder):
         def mean(ids):
             return model(torch.tensor([ids]))[0][0].mean(dim=0).numpy()
 
-        np.testing.assert_allclose(found[0], mean([1, 2, 3]), atol=1e-5)
+        np.testing.assert_allclose(text_vectors[0], mean([1, 2, 3]), atol=1e-5)
         np.testing.assert_allclose(
-            found[2], (mean([*range(1, 21)]) + mean([*range(21, 27)])) / 2, atol=1e-5
+            text_vectors[2],
+            (mean([*range(1, 21)]) + mean([*range(21, 27)])) / 2,
+            atol=1e-5,
         )
     # A vector does not depend on other texts.
-    assert (TextFeatures(folder).vectors(texts[1:2]) == found[1]).all()
+    assert (TextFeatures(folder).vectors(texts[1:2]) == text_vectors[1]).all()
 
 
 def test_a_model_with_a_folder_is_saved_by_its_name(folder, tmp_path):

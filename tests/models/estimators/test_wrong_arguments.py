@@ -95,7 +95,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     WRONG,
-    ids=[f"{name}-{at}" for at, (name, *_) in enumerate(WRONG)],
+    ids=[f"{name}-{case_number}" for case_number, (name, *_) in enumerate(WRONG)],
 )
 def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
     monkeypatch.setattr(

@@ -65,7 +65,8 @@ def test_a_folded_network_predicts_what_the_network_does(
     rng = np.random.default_rng(seed)
     if batch:
         options = {**options, "normalization": "batch", "members": 1}
-    encoded, side = int(rng.integers(2, 7)), int(rng.integers(5, 14))
+    encoded = int(rng.integers(2, 7))
+    side = int(rng.integers(5, 14))
     spots = rng.choice(side * side, encoded, replace=False)
     layout = StoredLayout(
         np.stack([spots // side, spots % side], axis=1), side, "mean", Blur(2.0, 1, 2)
@@ -147,12 +148,12 @@ def test_a_stack_is_its_layers(layers):
     net = nn.Sequential(*layers).double().eval()
     scramble_(net, 3)
     rows = torch.randn(40, 5, dtype=torch.float64)
-    kept = rows.clone()
+    rows_before = rows.clone()
     with torch.inference_mode():
-        found = DenseStack(layers)(rows)
-        assert torch.equal(rows, kept)
-        torch.testing.assert_close(found, net(rows), rtol=1e-12, atol=1e-12)
-        assert torch.equal(DenseStack(layers, fresh=True)(rows), found)
+        stack_outputs = DenseStack(layers)(rows)
+        assert torch.equal(rows, rows_before)
+        torch.testing.assert_close(stack_outputs, net(rows), rtol=1e-12, atol=1e-12)
+        assert torch.equal(DenseStack(layers, fresh=True)(rows), stack_outputs)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +186,11 @@ def test_a_tail_is_its_layers(order, pool):
     maps = torch.randn(3, 9, 8, 6, dtype=torch.float64)
     tail = MapTail(layers)
     given_maps = maps if tail.before is None else tail.before(maps)
-    kept = given_maps.clone()
+    maps_before = given_maps.clone()
     with torch.inference_mode():
         expected = net(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         torch.testing.assert_close(tail(given_maps), expected, rtol=1e-12, atol=1e-12)
-    assert torch.equal(given_maps, kept)
+    assert torch.equal(given_maps, maps_before)
 
 
 @given(
@@ -209,10 +210,8 @@ def test_pooling_is_torchs(window, channels, more_rows, more_columns, rows):
 
 
 def test_matrices_for_maps_with_channels_last():
-    maps, matrix = (
-        torch.randn(4, 3, 2, 5, dtype=torch.float64),
-        torch.randn(7, 30, dtype=torch.float64),
-    )
+    maps = torch.randn(4, 3, 2, 5, dtype=torch.float64)
+    matrix = torch.randn(7, 30, dtype=torch.float64)
     last = maps.permute(0, 2, 3, 1).flatten(1)
     torch.testing.assert_close(
         last @ near(matrix, 3, (2, 5)).T, maps.flatten(1) @ matrix.T
@@ -285,9 +284,9 @@ def test_predictions_follow_the_numbers_and_the_watchers(fitted):
     encoded = model.encode_rows(frame).encoded
     before = model.predict_encoded(encoded)
     last = model.module_.head[-1]
-    seen = []
+    seen_calls = []
     handle = model.module_.image_branch[0].register_forward_hook(
-        lambda *_: seen.append(1)
+        lambda *_: seen_calls.append(1)
     )
     with torch.no_grad():
         last.bias.add_(1.0)
@@ -298,4 +297,4 @@ def test_predictions_follow_the_numbers_and_the_watchers(fitted):
         with torch.no_grad():
             last.bias.sub_(1.0)
     np.testing.assert_allclose(after, before + 1, atol=1e-4)
-    assert seen
+    assert seen_calls

@@ -17,7 +17,8 @@ from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
 
-TABLE, IMAGE = frozenset({"tabular"}), frozenset({"image"})
+TABLE = frozenset({"tabular"})
+IMAGE = frozenset({"image"})
 BOTH = TABLE | IMAGE
 TOLERANCE = 1e-10
 SLOW = settings(
@@ -95,15 +96,16 @@ RENDERERS = ["place", "last", "mean", "maximum", "blur_mean", "blur_maximum"]
 @st.composite
 def image_chains(draw: st.DrawFn) -> tuple[list[nn.Module], int, int]:
     """Draw a chain of layers up to ``Flatten`` and what follows; return layers, channels and image side."""
-    channels, side = draw(st.sampled_from([1, 3])), draw(st.integers(4, 13))
+    channels = draw(st.sampled_from([1, 3]))
+    side = draw(st.integers(4, 13))
     layers: list[nn.Module] = []
-    have, size = channels, side
+    have = channels
+    size = side
     for _ in range(draw(st.integers(1, 3))):
-        kernel, stride = (
-            draw(st.sampled_from([1, 3, 5])),
-            draw(st.sampled_from([1, 1, 2])),
-        )
-        dilation, padding = draw(st.sampled_from([1, 1, 2])), draw(st.integers(0, 3))
+        kernel = draw(st.sampled_from([1, 3, 5]))
+        stride = draw(st.sampled_from([1, 1, 2]))
+        dilation = draw(st.sampled_from([1, 1, 2]))
+        padding = draw(st.integers(0, 3))
         filters = draw(st.sampled_from([2, 4]))
         grouped = 2 if have % 2 == 0 and draw(st.booleans()) else 1
         after = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
@@ -120,7 +122,8 @@ def image_chains(draw: st.DrawFn) -> tuple[list[nn.Module], int, int]:
                 bias=draw(st.booleans()),
             )
         )
-        have, size = filters, after
+        have = filters
+        size = after
         tail: list[nn.Module] = [
             draw(st.sampled_from([*ACTIVATIONS.values(), nn.ELU, nn.Identity]))()
         ]
@@ -168,12 +171,12 @@ def compare(
         torch.testing.assert_close(
             block.outputs, net(rows), rtol=TOLERANCE, atol=TOLERANCE
         )
-        found = engine.replace(block, 1, 4, columns, values, coalitions)
+        replaced_outputs = engine.replace(block, 1, 4, columns, values, coalitions)
         for coalition in coalitions:
             expected = replaced_slowly(net, rows[1:4], columns, values, coalition)
             scale = float(expected.abs().max()) + 1
             torch.testing.assert_close(
-                found[coalition], expected, rtol=0, atol=TOLERANCE * scale
+                replaced_outputs[coalition], expected, rtol=0, atol=TOLERANCE * scale
             )
     return engine
 
@@ -275,18 +278,18 @@ def test_a_hidden_column_changes_the_table_alone():
     )
     net = net.double().eval()
     scramble_(net, 0)
-    rows, values = (
-        torch.from_numpy(rng.normal(size=(4, 3))),
-        torch.from_numpy(rng.normal(size=(4, 1))),
-    )
+    rows = torch.from_numpy(rng.normal(size=(4, 3)))
+    values = torch.from_numpy(rng.normal(size=(4, 1)))
     with torch.inference_mode():
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
-        found = engine.replace(block, 0, 4, [0], values, [TABLE, IMAGE, BOTH])
+        replaced_outputs = engine.replace(
+            block, 0, 4, [0], values, [TABLE, IMAGE, BOTH]
+        )
     assert renderer.pixels_of([0]) == []
-    assert torch.equal(found[IMAGE], block.outputs)
-    assert torch.equal(found[BOTH], found[TABLE])
-    assert (found[TABLE] - block.outputs).abs().max() > 1e-3
+    assert torch.equal(replaced_outputs[IMAGE], block.outputs)
+    assert torch.equal(replaced_outputs[BOTH], replaced_outputs[TABLE])
+    assert (replaced_outputs[TABLE] - block.outputs).abs().max() > 1e-3
 
 
 def test_pixels_that_pooling_drops():
@@ -303,17 +306,15 @@ def test_pixels_that_pooling_drops():
     options |= {"activation": "tanh"}
     net = HybridNetwork(2, 1, options, renderer=renderer).double().eval()
     scramble_(net, 1)
-    rows, values = (
-        torch.from_numpy(rng.normal(size=(3, 2))),
-        torch.from_numpy(rng.normal(size=(3, 1))),
-    )
+    rows = torch.from_numpy(rng.normal(size=(3, 2)))
+    values = torch.from_numpy(rng.normal(size=(3, 1)))
     with torch.inference_mode():
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
-        found = engine.replace(block, 0, 3, [0], values, [IMAGE])[IMAGE]
-        other = engine.replace(block, 0, 3, [1], values, [IMAGE])[IMAGE]
-    assert torch.equal(found, block.outputs)
-    assert not torch.equal(other, block.outputs)
+        dropped_outputs = engine.replace(block, 0, 3, [0], values, [IMAGE])[IMAGE]
+        pooled_outputs = engine.replace(block, 0, 3, [1], values, [IMAGE])[IMAGE]
+    assert torch.equal(dropped_outputs, block.outputs)
+    assert not torch.equal(pooled_outputs, block.outputs)
 
 
 @pytest.mark.parametrize(
@@ -394,7 +395,7 @@ def test_exchange_takes_whole_embeddings(seed):
         engine = ReplacementEngine(net)
         block = engine.prepare(rows)
         outputs = engine.exchange(block, receivers, donors, block, (TABLE, IMAGE, BOTH))
-        for coalition, found in outputs.items():
+        for coalition, coalition_outputs in outputs.items():
             read = {
                 path: rows[donors if path in coalition else receivers]
                 for path in net.paths
@@ -403,7 +404,7 @@ def test_exchange_takes_whole_embeddings(seed):
                 {path: net.embed(path, read[path]) for path in net.paths}
             )
             torch.testing.assert_close(
-                found,
+                coalition_outputs,
                 expected,
                 rtol=TOLERANCE,
                 atol=TOLERANCE * (1 + float(expected.abs().max())),

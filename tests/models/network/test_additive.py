@@ -18,7 +18,8 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.trees import TreeBranch
 from permgrad.models.trees import Trees
 
-COLUMNS, OUTPUTS = 5, 3
+COLUMNS = 5
+OUTPUTS = 3
 OPTIONS = {
     "dense_units": [6],
     "conv_filters": [2],
@@ -45,9 +46,13 @@ def trees():
 
 def network(paths, rates=False, **options):
     torch.manual_seed(0)
-    places = [(k // 3, k % 3) for k in range(COLUMNS)]
+    column_pixels = [(k // 3, k % 3) for k in range(COLUMNS)]
     drawn = Renderer(
-        StoredLayout(places, pixels=3), np.zeros(COLUMNS), np.ones(COLUMNS), 1, 1.0
+        StoredLayout(column_pixels, pixels=3),
+        np.zeros(COLUMNS),
+        np.ones(COLUMNS),
+        1,
+        1.0,
     )
     renderer = drawn if "image" in paths else None
     return (
@@ -72,25 +77,32 @@ def rows(count=9):
 @pytest.mark.parametrize("head", HEADS)
 @torch.no_grad()
 def test_branches_have_their_shares(head, order):
-    net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
+    net = network(**HEADS[head])
+    x = rows()
+    rates = "rates" in HEADS[head]
     branches = {"linear": line(), "trees": trees()}
-    said = {
+    branch_outputs = {
         name: branch(x).exp() if rates else branch(x)
         for name, branch in branches.items()
     }
-    expected, members = net(x), net.member_outputs(x)
+    expected = net(x)
+    members = net.member_outputs(x)
     for name, share in zip(order, (0.3, 0.2), strict=True):
         net.add_path(name, branches[name], share)
-        expected = (1 - share) * expected + share * said[name]
-        members = (1 - share) * members + share * said[name][:, None]
+        expected = (1 - share) * expected + share * branch_outputs[name]
+        members = (1 - share) * members + share * branch_outputs[name][:, None]
     torch.testing.assert_close(net(x), expected)
     torch.testing.assert_close(net.member_outputs(x), members)
     assert net.paths == (*HEADS[head]["paths"], "linear", "trees")
     assert net.head_paths == HEADS[head]["paths"]
     assert net.shares == pytest.approx(dict(zip(order, (0.3 * 0.8, 0.2), strict=True)))
-    said = {path: net.embed(path, x) for path in net.paths}
-    assert said["trees"].shape == said["linear"].shape == (len(x), OUTPUTS)
-    torch.testing.assert_close(net.fuse(said), expected)
+    branch_outputs = {path: net.embed(path, x) for path in net.paths}
+    assert (
+        branch_outputs["trees"].shape
+        == branch_outputs["linear"].shape
+        == (len(x), OUTPUTS)
+    )
+    torch.testing.assert_close(net.fuse(branch_outputs), expected)
 
 
 @pytest.mark.parametrize("kernels", [False, True])
@@ -99,14 +111,17 @@ def test_branches_have_their_shares(head, order):
 def test_outputs_are_divided_and_raised_as_a_whole(head, kernels):
     if kernels and "image" not in HEADS[head]["paths"]:
         pytest.skip("kernels see images")
-    net, x, rates = network(**HEADS[head]), rows(), "rates" in HEADS[head]
+    net = network(**HEADS[head])
+    x = rows()
+    rates = "rates" in HEADS[head]
     net.add_path("trees", trees(), 0.4)
     if kernels:
         drawn = RandomKernels(net.image_shape, 4, OUTPUTS).double()
         drawn.draw(np.random.default_rng(0))
-        before, said = net(x), drawn(net.renderer(x))
+        before = net(x)
+        kernel_outputs = drawn(net.renderer(x))
         net.add_kernels(drawn, 0.3)
-        torch.testing.assert_close(net(x), 0.7 * before + 0.3 * said)
+        torch.testing.assert_close(net(x), 0.7 * before + 0.3 * kernel_outputs)
         assert net.shares == {"trees": pytest.approx(0.4 * 0.7)}
     net.add_path("linear", line(), 0.1)
     before = net(x)
@@ -140,18 +155,19 @@ def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
         for size in range(1, len(net.paths) + 1)
         for c in itertools.combinations(net.paths, size)
     ]
-    block, light = engine.prepare(x, batch_size=4), engine.prepare(x, light=True)
+    block = engine.prepare(x, batch_size=4)
+    light = engine.prepare(x, light=True)
     torch.testing.assert_close(block.outputs, net(x))
     for columns, pairs in (
         ([0], None),
         ([4, 1], [0, 0, 2, 5]),
         ([0, 1, 2, 3, 4], [1, 1]),
     ):
-        part = x[2:8] if pairs is None else x[2:8][pairs]
-        values = torch.from_numpy(rng.normal(size=(len(part), len(columns))))
-        edited = part.clone()
+        paired_rows = x[2:8] if pairs is None else x[2:8][pairs]
+        values = torch.from_numpy(rng.normal(size=(len(paired_rows), len(columns))))
+        edited = paired_rows.clone()
         edited[:, columns] = values
-        found = engine.replace(
+        replaced_outputs = engine.replace(
             block,
             2,
             8,
@@ -160,14 +176,15 @@ def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
             coalitions,
             None if pairs is None else torch.tensor(pairs),
         )
-        donors, receivers = torch.tensor([0, 3, 3]), torch.tensor([8, 1, 1])
+        donors = torch.tensor([0, 3, 3])
+        receivers = torch.tensor([8, 1, 1])
         lent = engine.exchange(light, receivers, donors, light, coalitions)
         for coalition in coalitions:
             read = {
-                path: net.embed(path, edited if path in coalition else part)
+                path: net.embed(path, edited if path in coalition else paired_rows)
                 for path in net.paths
             }
-            torch.testing.assert_close(found[coalition], net.fuse(read))
+            torch.testing.assert_close(replaced_outputs[coalition], net.fuse(read))
             read = {
                 path: net.embed(path, x[donors if path in coalition else receivers])
                 for path in net.paths
@@ -180,7 +197,8 @@ def test_replacements_in_any_paths_are_those_of_edited_rows(head, incremental):
 
 
 def test_the_line_has_slopes_and_the_trees_none():
-    net, x = network(paths=("tabular",)), rows().requires_grad_()
+    net = network(paths=("tabular",))
+    x = rows().requires_grad_()
     head = torch.autograd.grad(net(x).sum(), x)[0]
     net.add_path("trees", trees(), 0.4)
     net.add_path("linear", line(), 0.2)
@@ -225,22 +243,24 @@ def test_a_branch_beside_the_head_has_a_known_name():
 def test_only_trees_that_ask_for_a_replaced_column_are_walked(
     monkeypatch, width, rows_of
 ):
-    rng, columns = np.random.default_rng(3), 8
-    made = []
+    rng = np.random.default_rng(3)
+    columns = 8
+    tree_nodes = []
     for number in range(
         24
     ):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
-        asked = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
+        asked_columns = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
         values = np.concatenate([np.zeros((3, width)), rng.normal(size=(4, width))])
-        made.append((asked, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values))
+        tree_nodes.append(
+            (asked_columns, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values)
+        )
     branch = TreeBranch.of(
-        Trees.of(made, base=rng.normal(size=OUTPUTS)), columns
+        Trees.of(tree_nodes, base=rng.normal(size=OUTPUTS)), columns
     ).double()
-    beside_head, before = (
-        BesideTrees(branch, None),
-        torch.from_numpy(rng.normal(size=(6, columns))),
-    )
-    pairs, walked = None if rows_of is None else torch.tensor(rows_of), []
+    beside_head = BesideTrees(branch, None)
+    before = torch.from_numpy(rng.normal(size=(6, columns)))
+    pairs = None if rows_of is None else torch.tensor(rows_of)
+    walked = []
     walk = TreeBranch.forward
     monkeypatch.setattr(
         TreeBranch,
@@ -251,9 +271,9 @@ def test_only_trees_that_ask_for_a_replaced_column_are_walked(
         edit = Edit(
             before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs
         )
-        kept = beside_head.enter(before)
+        entered_state = beside_head.enter(before)
         walked.clear()
-        found = beside_head.replaced(kept, edit)
+        replaced_outputs = beside_head.replaced(entered_state, edit)
         assert walked == expected
-        torch.testing.assert_close(found, branch(edit.edited()))
-        assert torch.equal(found, edit.of(kept)) == (changed == [6])
+        torch.testing.assert_close(replaced_outputs, branch(edit.edited()))
+        assert torch.equal(replaced_outputs, edit.of(entered_state)) == (changed == [6])

@@ -49,13 +49,16 @@ def test_the_seed_tells_the_mask():
 def test_masks_over_the_numbers_that_an_activation_returns_change_nothing(activation):
     options = NetworkOptions(activation=activation, dropout=0.3, normalization="none")
     layers, _ = dense_stack(5, (7,), options)
-    found, rows = [], torch.randn(6, 5)
+    mask_results = []
+    rows = torch.randn(6, 5)
     for overwrite in (layers[-1].overwrite, False):
         torch.manual_seed(0)
         layers[-1].train().overwrite = overwrite
-        given = rows.clone().requires_grad_()
-        out = nn.Sequential(*layers)(given)
+        given_rows = rows.clone().requires_grad_()
+        out = nn.Sequential(*layers)(given_rows)
         out.square().sum().backward()
-        found.append((out.detach(), given.grad))
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*found, strict=True))
-    assert bool((found[0][0] == 0).any())
+        mask_results.append((out.detach(), given_rows.grad))
+    assert all(
+        torch.equal(ours, theirs) for ours, theirs in zip(*mask_results, strict=True)
+    )
+    assert bool((mask_results[0][0] == 0).any())

@@ -23,7 +23,9 @@ from permgrad.models.train.learner import (
 )
 from permgrad.models.train.rows import Rows
 
-MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
+MEMBERS = 3
+ENCODED = 6
+OUTPUTS = 2
 NETWORK = {
     "members": MEMBERS,
     "dense_units": [5, 4],
@@ -51,17 +53,17 @@ def network(
     *, paths: tuple[str, ...] = ("tabular", "image"), **options: object
 ) -> HybridNetwork:
     torch.manual_seed(0)
-    made = HybridNetwork(
+    made_network = HybridNetwork(
         ENCODED, OUTPUTS, {**NETWORK, **options}, renderer=Picture(), paths=paths
     )
     with torch.no_grad():
         # Numbers that begin alike would hide that each member has its own.
-        for layer in made.modules():
+        for layer in made_network.modules():
             if isinstance(layer, MemberLinear):
                 layer.bias.normal_()
                 if layer.scale is not None:
                     layer.scale.normal_()
-    return made.double().eval()
+    return made_network.double().eval()
 
 
 def rows(count: int = 9) -> torch.Tensor:
@@ -70,31 +72,33 @@ def rows(count: int = 9) -> torch.Tensor:
 
 def one_after_the_other(net: HybridNetwork, encoded: torch.Tensor) -> torch.Tensor:
     """Return what each member says, each computed as a network of its own."""
-    said = []
+    member_outputs = []
     embedded = net.table_branch.embedding(encoded) if "tabular" in net.paths else None
     for member in range(MEMBERS):
         layers = list(net.table_branch.layers)
         values = embedded * layers[0].weight[member]
         for layer in layers[1:-1]:
             values = layer(values)
-        first, *rest = list(net.head)[:-1]
+        first, *later_layers = list(net.head)[:-1]
         width = values.shape[1]
-        parts = [values @ first.weight[0 if first.shared else member][:, :width].T]
+        branch_sums = [
+            values @ first.weight[0 if first.shared else member][:, :width].T
+        ]
         if "image" in net.paths:
             image = net.image_branch(net.renderer(encoded))
             if first.scale is not None:
                 image = image * first.scale[member]
-            parts.append(
+            branch_sums.append(
                 image @ first.weight[0 if first.shared else member][:, width:].T
             )
-        values = sum(parts) + first.bias[member]
-        for layer in rest:
+        values = sum(branch_sums) + first.bias[member]
+        for layer in later_layers:
             if isinstance(layer, MemberLinear):
                 values = values @ layer.weight[member].T + layer.bias[member]
             elif not isinstance(layer, nn.Flatten):
                 values = layer(values)
-        said.append(values)
-    return torch.stack(said, dim=1)
+        member_outputs.append(values)
+    return torch.stack(member_outputs, dim=1)
 
 
 @pytest.mark.parametrize("fusion", [[7], [7, 5], []])
@@ -128,22 +132,24 @@ def test_a_member_layer_is_one_matrix(shared: bool) -> None:
     with torch.no_grad():
         for number in layer.parameters():
             number.normal_()
-    whole = torch.autograd.functional.jacobian(
+    whole_matrix = torch.autograd.functional.jacobian(
         lambda x: layer(x).flatten(), torch.zeros(14).double()
     )
-    joined, slopes = torch.randn(14).double(), torch.randn(6, 4, 5).double()
+    joined = torch.randn(14).double()
+    slopes = torch.randn(6, 4, 5).double()
     torch.testing.assert_close(
-        layer(joined), (whole @ joined).unflatten(0, (4, 5)) + layer.bias
+        layer(joined), (whole_matrix @ joined).unflatten(0, (4, 5)) + layer.bias
     )
-    torch.testing.assert_close(layer.columns("image"), whole[:, 12:])
-    torch.testing.assert_close(layer.pull(slopes), slopes.flatten(1) @ whole)
+    torch.testing.assert_close(layer.columns("image"), whole_matrix[:, 12:])
+    torch.testing.assert_close(layer.pull(slopes), slopes.flatten(1) @ whole_matrix)
     # A member reads no other member's vector.
-    assert whole.unflatten(0, (4, 5))[0, :, 3:12].abs().max() == 0
+    assert whole_matrix.unflatten(0, (4, 5))[0, :, 3:12].abs().max() == 0
 
 
 def test_each_member_has_a_loss_of_its_own() -> None:
     net = network().float()
-    x, y = rows(8).float(), torch.arange(8) % OUTPUTS
+    x = rows(8).float()
+    y = torch.arange(8) % OUTPUTS
     weight = torch.linspace(0.5, 1.5, 8)
     options = TrainingOptions(
         batch_size=8,
@@ -161,8 +167,10 @@ def test_each_member_has_a_loss_of_its_own() -> None:
     learner = Learner(TrainingJob(net, Rows(x, y, weight), None, options, seed=0))
     learner.start_epoch()
     learner.step(learner.train_rows, 0)
-    for own, other in zip(net.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(own.grad, other.grad)
+    for own_parameter, twin_parameter in zip(
+        net.parameters(), twin.parameters(), strict=True
+    ):
+        torch.testing.assert_close(own_parameter.grad, twin_parameter.grad)
     mean_first = training_loss(twin(x), y, weight, options)
     assert (
         abs(mean_first.item() - torch.stack(losses).mean().item()) > 1e-3
@@ -218,23 +226,29 @@ def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
         frozenset({"image"}),
         frozenset({"tabular", "image"}),
     ]
-    found = []
+    engine_outputs = []
     for incremental in (True, False):
         engine = ReplacementEngine(model.module_, incremental=incremental)
         with torch.inference_mode():
             block = engine.prepare(encoded)
-            found.append(
+            engine_outputs.append(
                 engine.replace(block, 0, 60, [0], encoded.flip(0)[:, :1], coalitions)
             )
     for coalition in coalitions:
         torch.testing.assert_close(
-            found[0][coalition], found[1][coalition], atol=1e-5, rtol=0
+            engine_outputs[0][coalition],
+            engine_outputs[1][coalition],
+            atol=1e-5,
+            rtol=0,
         )
-        assert (found[1][coalition] - block.outputs).abs().max() > 1e-3
-    both = encoded.clone()
-    both[:, :1] = encoded.flip(0)[:, :1]
+        assert (engine_outputs[1][coalition] - block.outputs).abs().max() > 1e-3
+    edited_rows = encoded.clone()
+    edited_rows[:, :1] = encoded.flip(0)[:, :1]
     torch.testing.assert_close(
-        found[0][coalitions[2]], model.module_(both).detach(), atol=1e-5, rtol=0
+        engine_outputs[0][coalitions[2]],
+        model.module_(edited_rows).detach(),
+        atol=1e-5,
+        rtol=0,
     )
 
 
@@ -248,7 +262,8 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
         edited = encoded.clone()
         edited[:, columns] = encoded.flip(0)[:, columns]
         with torch.no_grad():
-            before, after = entry.enter(encoded), entry.enter(edited)
+            before = entry.enter(encoded)
+            after = entry.enter(edited)
             moved = entry.moved(
                 before, columns, encoded[:, columns], edited[:, columns]
             )
@@ -267,12 +282,12 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
 def test_integrated_gradients_walk_through_the_members() -> None:
     model, X, _ = make_model()
     call = {"method": "integrated_gradients", "scale": "logit", "random_state": 0}
-    found = pg.explain(model, X[:12], **call)
-    assert found.meta["rule"] == "secants of each layer"
-    assert found.meta["completeness_gap"] < 1e-4
+    explanation = pg.explain(model, X[:12], **call)
+    assert explanation.meta["rule"] == "secants of each layer"
+    assert explanation.meta["completeness_gap"] < 1e-4
     # LayerNorm sees a vector for each member, which the layer-wise rule does not know: gradients are averaged instead.
-    other, X, _ = make_model(normalization="layer")
-    plain = pg.explain(other, X[:12], **call)
+    other_model, X, _ = make_model(normalization="layer")
+    plain = pg.explain(other_model, X[:12], **call)
     assert plain.meta["rule"] != "secants of each layer"
     assert plain.meta["completeness_gap"] < 0.005
 

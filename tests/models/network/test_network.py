@@ -93,7 +93,7 @@ def test_forward_is_fuse_of_embeddings(preset, paths):
     net = network(preset, columns=9, outputs=3, paths=paths)
     rows = torch.rand(7, 9)
     embeddings = {path: net.embed(path, rows) for path in net.paths}
-    assert {path: part.shape for path, part in embeddings.items()} == {
+    assert {path: embedding.shape for path, embedding in embeddings.items()} == {
         p: (7, net.widths[p]) for p in paths
     }
     assert torch.equal(net(rows), net.fuse(embeddings))

@@ -29,17 +29,19 @@ def _network(
     """Return a network in float64 whose statistics of batches are not those that it begins with, and rows."""
     torch.manual_seed(0)
     columns = math.prod(shape)
-    places = np.stack(
+    column_pixels = np.stack(
         np.unravel_index(np.random.default_rng(0).permutation(columns), shape), axis=1
     )
     renderer = Renderer(
-        StoredLayout(places, shape=shape), np.full(columns, -1.0), np.ones(columns)
+        StoredLayout(column_pixels, shape=shape),
+        np.full(columns, -1.0),
+        np.ones(columns),
     )
-    chosen = {
+    network_options = {
         "dense_units": (8,), "fusion_units": (6,), "conv_filters": (4, 6, 5), "kernel_size": 5, "normalization": "none",
         "activation": "silu", "image_readout": "mean", "image_units": (7,), **options,
     }  # fmt: skip
-    network = HybridNetwork(columns, 3, chosen, renderer=renderer).double()
+    network = HybridNetwork(columns, 3, network_options, renderer=renderer).double()
     rows = torch.rand(40, columns, dtype=torch.float64) * 2 - 1
     if network.kernels is not None:
         network.kernels.draw(np.random.default_rng(1), centre=0.1, spread=2.0)
@@ -89,12 +91,16 @@ def test_the_branch_is_the_mean_over_the_places_of_its_last_map(
 ) -> None:
     network, rows = _network(shape)
     branch: Any = network.image_branch
-    end = next(at for at, layer in enumerate(branch) if isinstance(layer, nn.Flatten))
+    end = next(
+        layer_index
+        for layer_index, layer in enumerate(branch)
+        if isinstance(layer, nn.Flatten)
+    )
     with torch.no_grad():
-        found = branch[: end + 1](network.renderer(rows))  # type: ignore[misc]
-    assert found.std(dim=0).min() > 1e-4, "the rows differ"
-    torch.testing.assert_close(found, _slow(network, rows), rtol=1e-9, atol=1e-9)
-    assert found.shape == (40, 5)
+        branch_means = branch[: end + 1](network.renderer(rows))  # type: ignore[misc]
+    assert branch_means.std(dim=0).min() > 1e-4, "the rows differ"
+    torch.testing.assert_close(branch_means, _slow(network, rows), rtol=1e-9, atol=1e-9)
+    assert branch_means.shape == (40, 5)
     if shape[0] == 1:
         assert [
             layer.kernel_size for layer in branch if isinstance(layer, nn.Conv2d)
@@ -107,14 +113,16 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(
     shape: tuple[int, ...],
 ) -> None:
     network, rows = _network(shape, random_kernels=6)
-    kernels, renderer = network.kernels, network.renderer
+    kernels = network.kernels
+    renderer = network.renderer
     assert kernels is not None
     assert renderer is not None
-    parts = 1 if shape[0] == 1 else 2
-    pictures, size = renderer(rows).numpy() - 0.1, shape[:2]
+    side_parts = 1 if shape[0] == 1 else 2
+    pictures = renderer(rows).numpy() - 0.1
+    size = shape[:2]
     assert pictures.shape[1:] == (*(shape[2:] or (1,)), *size)
     of_channels = set[int]()
-    seen: list[np.ndarray] = []
+    expected_features: list[np.ndarray] = []
     for layer in kernels.convolutions:
         weight, bias = (numbers.detach().numpy() for numbers in layer.parameters())
         assert np.abs(weight.sum(axis=(2, 3))).max() < 1e-6
@@ -134,7 +142,13 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(
                 maps += np.einsum("nchw,kc->nkhw", window, weight[:, :, y, x])
         maps += bias[:, None, None]
         ends = [
-            [(at * side // parts, -(-(at + 1) * side // parts)) for at in range(parts)]
+            [
+                (
+                    side_part * side // side_parts,
+                    -(-(side_part + 1) * side // side_parts),
+                )
+                for side_part in range(side_parts)
+            ]
             for side in size
         ]
         cut = [
@@ -143,14 +157,15 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(
             for c, d in ends[1]
         ]
         often = np.stack(
-            [(1 / (1 + np.exp(-8 * part))).mean(axis=2) for part in cut], axis=2
+            [(1 / (1 + np.exp(-8 * image_part))).mean(axis=2) for image_part in cut],
+            axis=2,
         )
-        most = np.stack([part.max(axis=2) for part in cut], axis=2)
-        seen += [often.reshape(len(rows), -1), most.reshape(len(rows), -1)]
+        most = np.stack([image_part.max(axis=2) for image_part in cut], axis=2)
+        expected_features += [often.reshape(len(rows), -1), most.reshape(len(rows), -1)]
     assert of_channels == set(range(1, (shape[2] if len(shape) > 2 else 1) + 1)), (
         "some read one channel, some all"
     )
-    expected = torch.from_numpy(np.concatenate(seen, axis=1))
+    expected = torch.from_numpy(np.concatenate(expected_features, axis=1))
     assert expected.std(dim=0).min() > 1e-4, "the rows differ"
     torch.testing.assert_close(
         kernels.see(renderer(rows)), expected, rtol=1e-6, atol=1e-6
@@ -165,13 +180,14 @@ def test_kernels_read_the_share_above_zero_and_the_largest_of_each_map(
 @torch.no_grad()
 def test_kernels_take_their_share_of_the_outputs() -> None:
     network, rows = _network((1, 13), members=3)
-    before, renderer = network(rows), network.renderer
+    before = network(rows)
+    renderer = network.renderer
     kernels = RandomKernels(network.image_shape, 6, 3).double()
     kernels.draw(np.random.default_rng(0))
     assert renderer is not None
-    said = kernels(renderer(rows))
+    kernel_outputs = kernels(renderer(rows))
     network.add_kernels(kernels, 0.3)
-    torch.testing.assert_close(network(rows), 0.7 * before + 0.3 * said)
+    torch.testing.assert_close(network(rows), 0.7 * before + 0.3 * kernel_outputs)
     assert network.options.random_kernels == 6
     again = HybridNetwork(13, 3, network.options, renderer=renderer).double().eval()
     again.load_state_dict(network.state_dict())
@@ -182,17 +198,18 @@ def test_kernels_take_their_share_of_the_outputs() -> None:
 def test_a_readout_whose_terms_cancel_is_rounded_once() -> None:
     kernels = RandomKernels((1, 1, 60), 512, 1)
     kernels.draw(np.random.default_rng(0))
-    folded, images = (
-        FoldedKernels(kernels),
-        torch.rand(40, 1, 1, 60, generator=torch.Generator().manual_seed(0)),
-    )
-    seen, readout = folded.see(images), kernels.readout
+    folded = FoldedKernels(kernels)
+    images = torch.rand(40, 1, 1, 60, generator=torch.Generator().manual_seed(0))
+    kernel_features = folded.see(images)
+    readout = kernels.readout
     assert readout is not None
     readout.weight.normal_(generator=torch.Generator().manual_seed(1))
-    readout.bias.copy_(-(seen @ readout.weight.T).mean(dim=0))
-    exact = seen.double() @ readout.weight.double().T + readout.bias.double()
+    readout.bias.copy_(-(kernel_features @ readout.weight.T).mean(dim=0))
+    exact = kernel_features.double() @ readout.weight.double().T + readout.bias.double()
     once = 2**-24 * float(exact.abs().max())
-    assert (readout(seen) - exact).abs().max() > 3 * once, "float32 loses digits here"
+    assert (readout(kernel_features) - exact).abs().max() > 3 * once, (
+        "float32 loses digits here"
+    )
     assert (folded(images) - exact).abs().max() <= 1.01 * once
 
 
@@ -203,30 +220,29 @@ def test_of_a_replaced_pixel_only_what_is_near_is_looked_at(
 ) -> None:
     kernels = RandomKernels((2, *shape), 8, 3).double()
     kernels.draw(np.random.default_rng(0), centre=0.2)
-    folded, before = (
-        FoldedKernels(kernels),
-        torch.rand(7, 2, *shape, dtype=torch.float64),
-    )
+    folded = FoldedKernels(kernels)
+    before = torch.rand(7, 2, *shape, dtype=torch.float64)
     rows = torch.tensor([0, 3, 3, 6, 1])
-    whole: list[Any] = []
+    whole_looks: list[Any] = []
     plain = FoldedKernels._see
     monkeypatch.setattr(
-        FoldedKernels, "_see", lambda *args: whole.append(args) or plain(*args)
+        FoldedKernels, "_see", lambda *args: whole_looks.append(args) or plain(*args)
     )
     for pixels in ([0], [31], [58, 59], list(range(40))):
-        for place in (None, rows):
-            images = before.clone() if place is None else before[place]
+        for row_positions in (None, rows):
+            images = before.clone() if row_positions is None else before[row_positions]
             images.flatten(2)[:, :, pixels] = torch.rand(
                 len(images), 2, len(pixels), dtype=torch.float64
             )
             pairs = [(pixel, 0) if shape[1] == 1 else (0, pixel) for pixel in pixels]
-            whole.clear()
+            whole_looks.clear()
             torch.testing.assert_close(
-                folded.replaced(before, images, pairs, place), kernels(images)
+                folded.replaced(before, images, pairs, row_positions), kernels(images)
             )
-            assert bool(whole) == (len(pixels) > 2)
+            assert bool(whole_looks) == (len(pixels) > 2)
             assert (
-                kernels(images) - kernels(before if place is None else before[place])
+                kernels(images)
+                - kernels(before if row_positions is None else before[row_positions])
             ).abs().mean() > 1e-4
 
 
@@ -250,7 +266,7 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
         values = torch.rand(len(rows), len(columns), dtype=rows.dtype)
         edited = rows.clone()
         edited[:, columns] = values
-        found = engine.replace(
+        replaced_outputs = engine.replace(
             block,
             0,
             len(rows),
@@ -259,17 +275,20 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
             [frozenset({"tabular", "image"}), frozenset({"image"})],
         )
         torch.testing.assert_close(
-            found[frozenset({"tabular", "image"})],
+            replaced_outputs[frozenset({"tabular", "image"})],
             network(edited),
             rtol=1e-9,
             atol=1e-9,
         )
-        parts = {
+        path_embeddings = {
             "tabular": network.embed("tabular", rows),
             "image": network.embed("image", edited),
         }
         torch.testing.assert_close(
-            found[frozenset({"image"})], network.fuse(parts), rtol=1e-9, atol=1e-9
+            replaced_outputs[frozenset({"image"})],
+            network.fuse(path_embeddings),
+            rtol=1e-9,
+            atol=1e-9,
         )
         assert (network(edited) - network(rows)).abs().max() > 1e-4, (
             "the replacement changes something"
@@ -285,7 +304,7 @@ def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
     ).fit(curves, curves[:, 3] ** 2)
     assert model.module_.options.image_readout == "mean"
     assert model.module_.kernels is not None
-    found = pg.explain(
+    explanation = pg.explain(
         model,
         curves[:20],
         method="integrated_gradients",
@@ -293,11 +312,13 @@ def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
         progress=False,
     )
     assert (
-        found.meta["rule"] == "secants of each layer" if "rule" in found.meta else True
+        explanation.meta["rule"] == "secants of each layer"
+        if "rule" in explanation.meta
+        else True
     )
-    total = found.values.sum(axis=1)[:, 0]
+    total = explanation.values.sum(axis=1)[:, 0]
     assert np.abs(total).max() > 1e-3
-    assert found.meta["completeness_gap"] < 1e-4
+    assert explanation.meta["completeness_gap"] < 1e-4
 
 
 def test_what_pools_by_windows_is_as_it_was() -> None:
@@ -318,18 +339,20 @@ def test_images_are_moved_in_training_alone(shape: tuple[int, int]) -> None:
     images = torch.rand(200, 2, *shape, dtype=torch.float64)
     moved, (high, wide) = shift_images(images, 0.25), shape
     most = [max(1, round(0.25 * side)) if side > 1 else 0 for side in shape]
-    seen = set()
-    for image, one in zip(images.numpy(), moved.numpy(), strict=True):
+    seen_moves = set()
+    for image, moved_image in zip(images.numpy(), moved.numpy(), strict=True):
         fits = [
             (down, right)
             for down in range(-most[0], most[0] + 1)
             for right in range(-most[1], most[1] + 1)
-            if np.array_equal(one, image[:, (np.arange(high) + down).clip(0, high - 1)][
+            if np.array_equal(moved_image, image[:, (np.arange(high) + down).clip(0, high - 1)][
                 :, :, (np.arange(wide) + right).clip(0, wide - 1)])
         ]  # fmt: skip
         assert len(fits) == 1, "a row is moved as a whole, all its channels alike"
-        seen.add(fits[0])
-    assert len(seen) == math.prod(2 * one + 1 for one in most), "every move occurs"
+        seen_moves.add(fits[0])
+    assert len(seen_moves) == math.prod(
+        2 * largest_move + 1 for largest_move in most
+    ), "every move occurs"
 
     network, rows = _network(
         shape, image_shift=0.25, dropout=0.0, conv_normalization="none"

@@ -18,21 +18,24 @@ from permgrad.models.network.products import TrainingProducts, linear
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
 )
-ROWS, INPUTS, OUTPUTS = (250, 8), 126, 128
+ROWS = (250, 8)
+INPUTS = 126
+OUTPUTS = 128
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Pretend to have such a processor. Return the list of how many rows oneDNN was given, call by call."""
-    seen, copy = list[int](), Tensor.to_mkldnn
+    row_counts = list[int]()
+    copy = Tensor.to_mkldnn
 
     def counted(values: Tensor) -> Tensor:
-        seen.append(values.numel() // values.shape[-1])
+        row_counts.append(values.numel() // values.shape[-1])
         return copy(values)
 
     monkeypatch.setattr(products, "is_wide", lambda: True)
     monkeypatch.setattr(Tensor, "to_mkldnn", counted)
-    return seen
+    return row_counts
 
 
 def drawn(*shape: int) -> Tensor:
@@ -45,45 +48,44 @@ def drawn(*shape: int) -> Tensor:
 def test_a_product_is_that_of_float64_up_to_rounding(
     taken: list[int], biased: bool
 ) -> None:
-    values, weight, bias = (
-        drawn(*ROWS, INPUTS),
-        drawn(OUTPUTS, INPUTS),
-        drawn(OUTPUTS) if biased else None,
-    )
+    values = drawn(*ROWS, INPUTS)
+    weight = drawn(OUTPUTS, INPUTS)
+    bias = drawn(OUTPUTS) if biased else None
     with torch.inference_mode():
-        found = linear(values.transpose(0, 1), weight, bias).transpose(0, 1)
+        product_values = linear(values.transpose(0, 1), weight, bias).transpose(0, 1)
     expected = values.double() @ weight.double().T + (
         0 if bias is None else bias.double()
     )
     assert taken == [2000]
     # Of each output 126 products are added up.
-    assert np.abs((found.double() - expected).numpy()).max() < rounding(expected)
+    assert np.abs((product_values.double() - expected).numpy()).max() < rounding(
+        expected
+    )
 
 
 def test_slopes_in_training_are_those_of_float64_up_to_rounding(
     taken: list[int],
 ) -> None:
-    layer, towards = nn.Linear(INPUTS, OUTPUTS), drawn(*ROWS, OUTPUTS)
+    layer = nn.Linear(INPUTS, OUTPUTS)
+    towards = drawn(*ROWS, OUTPUTS)
     values = drawn(*ROWS, INPUTS).requires_grad_()
     with TrainingProducts():
         outputs = layer(values)
     outputs.backward(towards)
     assert taken[0] == 2000
-    rows, slopes = (
-        values.detach().double().flatten(0, 1),
-        towards.double().flatten(0, 1),
-    )
+    rows = values.detach().double().flatten(0, 1)
+    slopes = towards.double().flatten(0, 1)
     expected = (
         slopes @ layer.weight.detach().double(),
         slopes.T @ rows,
         slopes.sum(dim=0),
     )
-    for found, exact in zip(
+    for gradient, exact in zip(
         (values.grad, layer.weight.grad, layer.bias.grad), expected, strict=True
     ):
-        assert found is not None
+        assert gradient is not None
         assert np.abs(
-            (found.double().view(exact.shape) - exact).numpy()
+            (gradient.double().view(exact.shape) - exact).numpy()
         ).max() < rounding(exact)
 
 
@@ -112,7 +114,8 @@ def test_other_products_are_torchs(
 
 
 def test_what_may_be_differentiated_twice_is_torchs(taken: list[int]) -> None:
-    values, weight = drawn(2000, INPUTS).requires_grad_(), drawn(OUTPUTS, INPUTS)
+    values = drawn(2000, INPUTS).requires_grad_()
+    weight = drawn(OUTPUTS, INPUTS)
     [slope] = torch.autograd.grad(
         (linear(values, weight) ** 2).sum(), values, create_graph=True
     )

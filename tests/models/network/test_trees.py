@@ -28,14 +28,19 @@ def trees(request):
     y = x[:, 0] * x[:, 1] + np.sin(3 * x[:, 2])
     if request.param == "one output":
         return read_trees(HistGradientBoostingRegressor(max_iter=20).fit(x, y))
-    found = read_trees(
+    trees_read = read_trees(
         HistGradientBoostingClassifier(max_iter=20).fit(x, np.digitize(y, [-0.5, 0.5]))
     )
     if request.param == "an output per tree":
-        return found
-    values = np.random.default_rng(1).normal(size=(len(found.feature), 3))
+        return trees_read
+    values = np.random.default_rng(1).normal(size=(len(trees_read.feature), 3))
     return Trees(
-        found.feature, found.threshold, found.left, values, found.roots, found.base
+        trees_read.feature,
+        trees_read.threshold,
+        trees_read.left,
+        values,
+        trees_read.roots,
+        trees_read.base,
     )
 
 
@@ -46,23 +51,25 @@ def rows_of(count):
 
 
 def test_a_branch_says_what_its_trees_say(trees):
-    branch, rows = TreeBranch.of(trees, COLUMNS), rows_of(5000)
+    branch = TreeBranch.of(trees, COLUMNS)
+    rows = rows_of(5000)
     branch.check()
     expected = trees(rows.numpy())
-    found = branch(rows)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=1e-6)
+    branch_outputs = branch(rows)
+    assert branch_outputs.dtype == torch.float32
+    np.testing.assert_allclose(branch_outputs.numpy(), expected, atol=1e-5, rtol=1e-6)
     doubled = copy.deepcopy(branch).double()(rows.double())
     assert doubled.dtype == torch.float64
     np.testing.assert_allclose(doubled.numpy(), expected, atol=2e-6)
     for count in (0, 1, 17):
-        assert torch.equal(branch(rows[:count]), found[:count]), (
+        assert torch.equal(branch(rows[:count]), branch_outputs[:count]), (
             "rows depend on each other"
         )
 
 
 def test_a_branch_has_no_slope_and_no_parameters(trees):
-    branch, rows = TreeBranch.of(trees, COLUMNS), rows_of(4).requires_grad_()
+    branch = TreeBranch.of(trees, COLUMNS)
+    rows = rows_of(4).requires_grad_()
     total = branch(rows) + rows.sum(dim=1, keepdim=True)
     total.sum().backward()
     assert torch.equal(rows.grad, torch.full_like(rows, float(branch.outputs)))
@@ -70,7 +77,8 @@ def test_a_branch_has_no_slope_and_no_parameters(trees):
 
 
 def test_a_branch_is_scaled_in_place_and_gives_its_trees_back(trees):
-    branch, rows = TreeBranch.of(trees, COLUMNS), rows_of(50)
+    branch = TreeBranch.of(trees, COLUMNS)
+    rows = rows_of(50)
     again = branch.trees()
     np.testing.assert_allclose(again(rows.numpy()), trees(rows.numpy()), atol=1e-6)
     before = branch(rows)
@@ -82,18 +90,23 @@ def test_a_branch_is_scaled_in_place_and_gives_its_trees_back(trees):
 
 
 def test_a_branch_is_built_from_its_sizes_and_weights(trees):
-    branch, rows = TreeBranch.of(trees, COLUMNS), rows_of(50)
+    branch = TreeBranch.of(trees, COLUMNS)
+    rows = rows_of(50)
     with torch.device("meta"):
         described = TreeBranch(COLUMNS, **branch.sizes).state_dict()
     weights = branch.state_dict()
-    assert {name: (part.shape, part.dtype) for name, part in described.items()} == {
-        name: (part.shape, part.dtype) for name, part in weights.items()
+    assert {
+        name: (described_weight.shape, described_weight.dtype)
+        for name, described_weight in described.items()
+    } == {
+        name: (branch_weight.shape, branch_weight.dtype)
+        for name, branch_weight in weights.items()
     }
-    other = TreeBranch(COLUMNS, **branch.sizes)
-    other(rows)  # the depth of trees is not remembered from before
-    other.load_state_dict(weights)
-    other.check()
-    assert torch.equal(other(rows), branch(rows))
+    other_branch = TreeBranch(COLUMNS, **branch.sizes)
+    other_branch(rows)  # the depth of trees is not remembered from before
+    other_branch.load_state_dict(weights)
+    other_branch.check()
+    assert torch.equal(other_branch(rows), branch(rows))
     assert torch.equal(TreeBranch.of(branch.trees(), COLUMNS)(rows), branch(rows))
 
 
@@ -102,8 +115,10 @@ def test_a_branch_is_built_from_its_sizes_and_weights(trees):
 )
 def test_a_damaged_branch_is_refused(trees, name):
     branch = TreeBranch.of(trees, COLUMNS)
-    part = getattr(branch, name)
-    part.view(-1)[0] = float("nan") if part.is_floating_point() else 1_000_000
+    branch_array = getattr(branch, name)
+    branch_array.view(-1)[0] = (
+        float("nan") if branch_array.is_floating_point() else 1_000_000
+    )
     with pytest.raises(ValueError, match="trees"):
         branch.check()
 

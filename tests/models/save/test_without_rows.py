@@ -67,12 +67,14 @@ def numbers_in(value: Any) -> list[np.ndarray]:
             .astype(float)
         ]
     if isinstance(value, dict):
-        return [found for item in value.values() for found in numbers_in(item)]
-    if isinstance(value, list):
-        own = [item for item in value if isinstance(item, (int, float))]
         return [
-            np.array(own, dtype=float),
-            *(found for item in value for found in numbers_in(item)),
+            number_array for item in value.values() for number_array in numbers_in(item)
+        ]
+    if isinstance(value, list):
+        own_numbers = [item for item in value if isinstance(item, (int, float))]
+        return [
+            np.array(own_numbers, dtype=float),
+            *(number_array for item in value for number_array in numbers_in(item)),
         ]
     return []
 
@@ -82,8 +84,8 @@ def incomes_in(page: str, X: pd.DataFrame) -> int:
     stored = re.search(r'<script type="text/plain" id="page-data">([^<]+)<', page)
     assert stored is not None
     data = json.loads(zlib.decompress(base64.b64decode(stored[1])))
-    found = np.concatenate([np.zeros(0), *numbers_in(data)])
-    return int(np.isin(X["income"].to_numpy(), found).sum())
+    page_numbers = np.concatenate([np.zeros(0), *numbers_in(data)])
+    return int(np.isin(X["income"].to_numpy(), page_numbers).sum())
 
 
 def test_a_model_without_rows_predicts_the_same_and_says_what_it_cannot_do(
@@ -92,7 +94,8 @@ def test_a_model_without_rows_predicts_the_same_and_says_what_it_cannot_do(
     model, X = fitted
     model.save(tmp_path / "with")
     model.save(tmp_path / "without", keep_rows=False)
-    codes, sizes = model.encode_rows(X).encoded[:, 0], {}
+    codes = model.encode_rows(X).encoded[:, 0]
+    sizes = {}
     for name in ("with", "without"):
         arrays = dict(np.load(tmp_path / name / "arrays.npz"))
         sizes[name] = sum(
@@ -120,11 +123,13 @@ def test_a_model_without_rows_predicts_the_same_and_says_what_it_cannot_do(
         lean, X[:3], method="integrated_gradients", background=X, random_state=0
     )
     assert np.abs(explained.values).max() > 1
-    both = [
-        pg.explain(one, X, method="permgrad", scope="global", random_state=0).values
-        for one in (lean, model)
+    both_values = [
+        pg.explain(
+            explained_model, X, method="permgrad", scope="global", random_state=0
+        ).values
+        for explained_model in (lean, model)
     ]
-    np.testing.assert_array_equal(*both)
+    np.testing.assert_array_equal(*both_values)
     lean.save(tmp_path / "again")
     assert len(pg.load(tmp_path / "again").background_) == 0
 
@@ -145,7 +150,8 @@ def test_classes_keep_only_how_frequent_they_are(tmp_path: Path) -> None:
         "the precondition: in the order of rows they are mixed"
     )
     sets = [
-        one.predict_set(X[:30], coverage=0.5, by_class=True) for one in (model, lean)
+        fitted_model.predict_set(X[:30], coverage=0.5, by_class=True)
+        for fitted_model in (model, lean)
     ]
     np.testing.assert_array_equal(*sets)
     page = pg.report(lean, X[:220], y[:220], keep_rows=False).html
@@ -178,7 +184,8 @@ def test_a_model_of_images_without_rows(tmp_path: Path) -> None:
 
 def test_a_page_without_rows_shows_no_single_one(fitted: Any) -> None:
     model, X = fitted
-    y, pages = table()["rent"], {}
+    y = table()["rent"]
+    pages = {}
     for keep_rows in (True, False):
         pages[keep_rows] = pg.report(model, X, y, keep_rows=keep_rows).html
     assert incomes_in(pages[True], X) > 400, "the precondition"
@@ -221,12 +228,18 @@ def command(folder: Path, name: str, *more: str) -> Any:
 
 def test_a_run_without_rows_finds_the_same_and_can_be_continued(runs: Path) -> None:
     X = table()
-    known = {name: pg.load(runs / name / "model") for name in ("with", "without")}
-    assert len(known["with"].background_) > 200
-    assert len(known["without"].background_) == len(known["without"].held_out_.x) == 0
+    known_models = {
+        name: pg.load(runs / name / "model") for name in ("with", "without")
+    }
+    assert len(known_models["with"].background_) > 200
+    assert (
+        len(known_models["without"].background_)
+        == len(known_models["without"].held_out_.x)
+        == 0
+    )
     pages = {
         name: (runs / name / "report.html").read_text(encoding="utf-8")
-        for name in known
+        for name in known_models
     }
     assert incomes_in(pages["with"], X) > 90
     assert incomes_in(pages["without"], X) < 40
@@ -276,13 +289,15 @@ def test_an_upload_counts_the_rows_that_go_along(
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
     model = pg.load(runs / "with" / "model")
-    kept, held = len(model.background_), len(model.held_out_.x)
+    background_count = len(model.background_)
+    held_out_count = len(model.held_out_.x)
     pg.integrations.push_to_hub(model, "rows")
-    assert f"{kept + held:,} encoded rows of your table go along" in " ".join(
-        str(one.message) for one in recwarn
+    assert (
+        f"{background_count + held_out_count:,} encoded rows of your table go along"
+        in " ".join(str(warning.message) for warning in recwarn)
     )
-    assert len(pg.load(tmp_path / "rows").background_) == kept
+    assert len(pg.load(tmp_path / "rows").background_) == background_count
     recwarn.clear()
     pg.integrations.push_to_hub(model, "none", keep_rows=False)
-    assert not any("rows of your table" in str(one.message) for one in recwarn)
+    assert not any("rows of your table" in str(warning.message) for warning in recwarn)
     assert len(pg.load(tmp_path / "none").background_) == 0

@@ -49,14 +49,14 @@ def write(frame: pd.DataFrame, folder: Path, files: int = 4, group: int = 100) -
 
 
 def estimator(kind: type, **options):
-    given = {
+    estimator_options = {
         "preset": "fast",
         "network": SMALL,
         "max_epochs": 2,
         "random_state": 0,
         "progress": False,
     }
-    return kind(device="cpu", pixels=6, **{**given, **options})
+    return kind(device="cpu", pixels=6, **{**estimator_options, **options})
 
 
 FEATURES = ["a", "b", "c", "colour", "steps"]
@@ -111,7 +111,8 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
     ],
 )
 def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
-    train, validation = table(600), table(150, seed=1)
+    train = table(600)
+    validation = table(150, seed=1)
     names = [name for name in FEATURES if name != target]
     # One chunk, so that sums are taken in the same order too.
     folder = write(train, tmp_path / "train", files=1, group=600)
@@ -122,8 +123,8 @@ def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
     streamed = estimator(kind, **options).fit_stream(
         folder, target, validation=tmp_path / "validation", features=names
     )
-    for name, own in streamed.module_.state_dict().items():
-        assert torch.equal(own, reference.module_.state_dict()[name]), name
+    for name, streamed_weight in streamed.module_.state_dict().items():
+        assert torch.equal(streamed_weight, reference.module_.state_dict()[name]), name
     assert streamed.preprocessor_.to_dict() == reference.preprocessor_.to_dict()
     np.testing.assert_array_equal(streamed.background_, reference.background_)
     assert streamed.history_.drop(columns="seconds").equals(
@@ -148,7 +149,8 @@ def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
 
 
 def test_weights_in_a_column(tmp_path):
-    train, validation = table(600), table(150, seed=1)
+    train = table(600)
+    validation = table(150, seed=1)
     assert (train["weight"] == 0).sum() > 100
     folder = write(train, tmp_path / "train", files=1, group=600)
     write(validation.drop(columns="weight"), tmp_path / "validation")
@@ -165,10 +167,12 @@ def test_weights_in_a_column(tmp_path):
         features=FEATURES,
         sample_weight="weight",
     )
-    own, other = (
+    streamed_predictions, reference_predictions = (
         model.predict(validation[FEATURES]) for model in (streamed, reference)
     )
-    np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        streamed_predictions, reference_predictions, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,23 +202,23 @@ def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, 
     source = StreamSource(
         open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label"
     )
-    found = scan(source, type_rows(source), model, None, lambda _: None)
+    scanned_rows = scan(source, type_rows(source), model, None, lambda _: None)
     from permgrad.data.encode.encoding import TableEncoder
 
-    encoder, whole = (
-        TableEncoder().update(found.statistics),
-        TableEncoder().fit(frame[FEATURES]),
-    )
-    assert encoder.encoded_names_ == whole.encoded_names_
+    encoder = TableEncoder().update(scanned_rows.statistics)
+    whole_encoder = TableEncoder().fit(frame[FEATURES])
+    assert encoder.encoded_names_ == whole_encoder.encoded_names_
     np.testing.assert_allclose(
-        encoder.transform(frame[FEATURES]), whole.transform(frame[FEATURES]), atol=1e-6
+        encoder.transform(frame[FEATURES]),
+        whole_encoder.transform(frame[FEATURES]),
+        atol=1e-6,
     )
-    assert found.rows == len(frame)
-    assert found.labels == frame["label"].value_counts().to_dict()
+    assert scanned_rows.rows == len(frame)
+    assert scanned_rows.labels == frame["label"].value_counts().to_dict()
     # So few rows are all in the sample, in the table's order.
     for name in FEATURES:
         np.testing.assert_array_equal(
-            found.sample.frame[name].to_numpy(), frame[name].to_numpy()
+            scanned_rows.sample.frame[name].to_numpy(), frame[name].to_numpy()
         )
 
 
@@ -226,19 +230,21 @@ def numbered(
 ) -> tuple[StreamedRows, list[int]]:
     """Rows that are their own number, and the parts in the order in which they are read."""
     starts = np.cumsum([0, *counts])
-    parts = [
+    stream_parts = [
         Part(k, f"{k}", 0, 1, int(starts[k]), count) for k, count in enumerate(counts)
     ]
-    seen: list[int] = []
+    seen_numbers: list[int] = []
 
-    def read(part: Part):
-        seen.append(part.number)
-        for start in range(0, part.rows, piece):
-            stop = min(start + piece, part.rows)
-            numbers = torch.arange(part.first_row + start, part.first_row + stop)
+    def read(stream_part: Part):
+        seen_numbers.append(stream_part.number)
+        for start in range(0, stream_part.rows, piece):
+            stop = min(start + piece, stream_part.rows)
+            numbers = torch.arange(
+                stream_part.first_row + start, stream_part.first_row + stop
+            )
             yield Rows(numbers[:, None].float(), numbers, torch.ones(stop - start))
 
-    return StreamedRows(parts, int(starts[-1]), read, block_rows), seen
+    return StreamedRows(stream_parts, int(starts[-1]), read, block_rows), seen_numbers
 
 
 @given(
@@ -256,37 +262,39 @@ def test_every_row_once_per_epoch_in_batches_as_in_memory(
         return
     numbers = torch.arange(len(rows))
     everything = Rows(numbers[:, None].float(), numbers, torch.ones(len(rows)))
-    whole = [batch.y.tolist() for batch in everything.batches(batch_size, 0, epoch)]
+    whole_batches = [
+        batch.y.tolist() for batch in everything.batches(batch_size, 0, epoch)
+    ]
     batches = [batch.y.tolist() for batch in rows.batches(batch_size, 0, epoch)]
-    assert len(batches) == len(whole) == count_batches(len(rows), batch_size)
-    assert [len(batch) for batch in batches] == [len(batch) for batch in whole]
+    assert len(batches) == len(whole_batches) == count_batches(len(rows), batch_size)
+    assert [len(batch) for batch in batches] == [len(batch) for batch in whole_batches]
     assert sorted(itertools.chain(*batches)) == list(range(len(rows)))
     again = [batch.y.tolist() for batch in rows.batches(batch_size, 0, epoch)]
     assert batches == again, "an epoch's order must be repeatable"
     if len(rows) <= rows.block_rows:
-        assert batches == whole
+        assert batches == whole_batches
 
 
 def test_blocks_mix_parts_and_epochs_differ():
-    rows, seen = numbered([10] * 20, block_rows=50)
+    rows, seen_numbers = numbered([10] * 20, block_rows=50)
     first = [batch.y.tolist() for batch in rows.batches(10, 0, 0)]
-    assert sorted(seen) == list(range(20))
-    assert seen != sorted(seen)
+    assert sorted(seen_numbers) == list(range(20))
+    assert seen_numbers != sorted(seen_numbers)
     # A batch of ten rows of a block of five parts comes from several of them.
-    places = [len({row // 10 for row in batch}) for batch in first]
-    assert np.mean(places) > 3
+    part_counts = [len({row // 10 for row in batch}) for batch in first]
+    assert np.mean(part_counts) > 3
     assert [batch.y.tolist() for batch in rows.batches(10, 0, 1)] != first
     assert [batch.y.tolist() for batch in rows.batches(10, 1, 0)] != first
 
 
 def test_blocks_are_read_one_at_a_time():
-    rows, seen = numbered([10] * 20, block_rows=50)
+    rows, seen_numbers = numbered([10] * 20, block_rows=50)
     batches = rows.batches(10, 0, 0)
     next(batches)
-    assert len(seen) <= 6
+    assert len(seen_numbers) <= 6
     for _ in range(5):
         next(batches)
-    assert len(seen) <= 11
+    assert len(seen_numbers) <= 11
 
 
 def test_files_that_change_are_noticed():
@@ -302,13 +310,16 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
     from permgrad.data.parts.known_rows import RowBatch
 
     numbers = np.arange(500)
-    wanted = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])
+    expected_numbers = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])
     for cut in (1, 7, 500):
-        kept = _BottomK(size, ("k",))
+        kept_rows = _BottomK(size, ("k",))
         for start in range(0, 500, cut):
-            part = numbers[start : start + cut]
-            kept.add(RowBatch(part, part, pd.DataFrame({"n": part})), start)
-        np.testing.assert_array_equal(kept.rows().frame["n"], wanted)
+            number_slice = numbers[start : start + cut]
+            kept_rows.add(
+                RowBatch(number_slice, number_slice, pd.DataFrame({"n": number_slice})),
+                start,
+            )
+        np.testing.assert_array_equal(kept_rows.rows().frame["n"], expected_numbers)
 
 
 # ---- several blocks, held out rows, going on -----------------------------------------------------------------------
@@ -316,21 +327,25 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
 
 @pytest.mark.slow
 def test_as_good_in_small_blocks(tmp_path):
-    train, test = table(3000), table(1000, seed=1)
+    train = table(3000)
+    test = table(1000, seed=1)
     folder = write(train, tmp_path / "train", files=6, group=50)
     options = {"max_epochs": 8, "batch_size": 64}
-    whole = estimator(pg.HyNNClassifier, **options).fit(train[FEATURES], train["label"])
-    parts = estimator(pg.HyNNClassifier, **options).fit_stream(
+    whole_model = estimator(pg.HyNNClassifier, **options).fit(
+        train[FEATURES], train["label"]
+    )
+    streamed_model = estimator(pg.HyNNClassifier, **options).fit_stream(
         folder, "label", features=FEATURES, block_rows=500
     )
-    own, reference = (
+    streamed_accuracy, reference = (
         float((model.predict(test[FEATURES]) == test["label"]).mean())
-        for model in (parts, whole)
+        for model in (streamed_model, whole_model)
     )
     assert reference > 0.85
-    assert own > reference - 0.03
+    assert streamed_accuracy > reference - 0.03
     assert not np.array_equal(
-        parts.predict_proba(test[FEATURES]), whole.predict_proba(test[FEATURES])
+        streamed_model.predict_proba(test[FEATURES]),
+        whole_model.predict_proba(test[FEATURES]),
     )
 
 
@@ -342,19 +357,21 @@ def test_rows_are_held_out_by_their_number(tmp_path):
         source = StreamSource(
             open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5
         )
-        held = [
-            held.frame["row"]
-            for part in source.table.parts
-            for _, held in source.batches(part, 70)
+        held_out_numbers = [
+            held_out_batch.frame["row"]
+            for partition in source.table.parts
+            for _, held_out_batch in source.batches(partition, 70)
         ]
-        drawn.append(np.concatenate(held))
+        drawn.append(np.concatenate(held_out_numbers))
     np.testing.assert_array_equal(*drawn)
     assert 150 < len(drawn[0]) < 250
-    other = StreamSource(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
+    other_source = StreamSource(
+        source.table, ("a", "row"), "label", held_out=0.1, seed=6
+    )
     again = [
-        held.frame["row"]
-        for part in other.table.parts
-        for _, held in other.batches(part)
+        held_out_batch.frame["row"]
+        for partition in other_source.table.parts
+        for _, held_out_batch in other_source.batches(partition)
     ]
     assert not np.array_equal(np.concatenate(again), drawn[0])
     model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(
@@ -386,21 +403,23 @@ def test_goes_on_after_the_last_epoch(tmp_path):
         if record["epoch"] == 2:
             raise KilledError
 
-    whole = estimator(pg.HyNNClassifier, **options).fit_stream(folder, **arguments)
+    whole_model = estimator(pg.HyNNClassifier, **options).fit_stream(
+        folder, **arguments
+    )
     with pytest.raises(KilledError):
         estimator(pg.HyNNClassifier, **options).fit_stream(
             folder, **arguments, checkpoint_folder=tmp_path, on_epoch=kill
         )
-    seen = []
+    seen_epochs = []
     resumed = estimator(pg.HyNNClassifier, **options).fit_stream(
         folder,
         **arguments,
         checkpoint_folder=tmp_path,
-        on_epoch=lambda record: seen.append(record["epoch"]),
+        on_epoch=lambda record: seen_epochs.append(record["epoch"]),
     )
-    assert seen == [1, 2, 3, 4]
-    for name, own in resumed.module_.state_dict().items():
-        assert torch.equal(own, whole.module_.state_dict()[name]), name
+    assert seen_epochs == [1, 2, 3, 4]
+    for name, resumed_weight in resumed.module_.state_dict().items():
+        assert torch.equal(resumed_weight, whole_model.module_.state_dict()[name]), name
     with pytest.raises(
         pg.InputError,
         match="Training can be resumed only with the same options, seed and rows",
@@ -413,8 +432,10 @@ def test_goes_on_after_the_last_epoch(tmp_path):
 def test_saved_loaded_and_explained(tmp_path):
     frame = table(500)
     folder = write(frame, tmp_path / "t")
-    made = estimator(pg.HyNNClassifier, preset={"base": "fast", "background_size": 64})
-    model = made.fit_stream(folder, "label", features=FEATURES)
+    classifier = estimator(
+        pg.HyNNClassifier, preset={"base": "fast", "background_size": 64}
+    )
+    model = classifier.fit_stream(folder, "label", features=FEATURES)
     assert model.background_.shape == (64, len(model.preprocessor_.encoded_names_))
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")
@@ -499,28 +520,28 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(tmp_path, kind):
     gone[:120] = True
     frame.loc[gone, target] = None
     folder = write(frame.infer_objects(), tmp_path / "t")
-    whole = tmp_path / "whole.parquet"
-    frame[~gone].infer_objects().to_parquet(whole, index=False)
-    said = (
+    whole_file = tmp_path / "whole.parquet"
+    frame[~gone].infer_objects().to_parquet(whole_file, index=False)
+    message = (
         f"{int(gone.sum())} of 400 rows of {folder} have no '{target}' and are left out"
     )
-    with pytest.warns(pg.PermgradWarning) as told:
-        found = estimator(kind).fit_stream(folder, target, features=FEATURES)
-    assert [str(one.message) for one in told].count(said) == 1
-    expected = estimator(kind).fit_stream(whole, target, features=FEATURES)
+    with pytest.warns(pg.PermgradWarning) as warnings_told:
+        streamed_model = estimator(kind).fit_stream(folder, target, features=FEATURES)
+    assert [str(warning.message) for warning in warnings_told].count(message) == 1
+    expected = estimator(kind).fit_stream(whole_file, target, features=FEATURES)
     np.testing.assert_array_equal(
-        found.encode_rows(frame[FEATURES]).encoded,
+        streamed_model.encode_rows(frame[FEATURES]).encoded,
         expected.encode_rows(frame[FEATURES]).encoded,
     )
     np.testing.assert_array_equal(
-        found.predict(frame[FEATURES]), expected.predict(frame[FEATURES])
+        streamed_model.predict(frame[FEATURES]), expected.predict(frame[FEATURES])
     )
     with pytest.warns(pg.PermgradWarning, match="are left out"):
         judged = estimator(kind, max_epochs=1).fit_stream(
-            whole, target, features=FEATURES, validation=folder
+            whole_file, target, features=FEATURES, validation=folder
         )
     again = estimator(kind, max_epochs=1).fit_stream(
-        whole, target, features=FEATURES, validation=whole
+        whole_file, target, features=FEATURES, validation=whole_file
     )
     assert (
         judged.history_["validation_loss"].tolist()
@@ -560,11 +581,15 @@ def test_identifiers_are_left_out_whatever_the_order_of_the_files(
         frame[start * 50 : start * 50 + 50].to_parquet(
             tmp_path / f"{file}.parquet", index=False, **options
         )
-    with pytest.warns(pg.PermgradWarning) as told:
+    with pytest.warns(pg.PermgradWarning) as warnings_told:
         model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path, "y")
-    said = [str(one.message) for one in told if "identifiers" in str(one.message)]
-    assert len(said) == 1
-    assert said[0].startswith(
+    messages = [
+        str(warning.message)
+        for warning in warnings_told
+        if "identifiers" in str(warning.message)
+    ]
+    assert len(messages) == 1
+    assert messages[0].startswith(
         "Columns that look like identifiers are left out: customer_id, case. To use one"
     )
     memory = estimator(pg.HyNNRegressor, max_epochs=1).fit(
@@ -576,11 +601,15 @@ def test_identifiers_are_left_out_whatever_the_order_of_the_files(
         == ["a"]
     )
     kinds = {"customer_id": "numeric", "case": "identifier"}
-    asked = estimator(pg.HyNNRegressor, max_epochs=1, kinds=kinds).fit_stream(
-        tmp_path, "y"
-    )
+    model_with_kinds = estimator(
+        pg.HyNNRegressor, max_epochs=1, kinds=kinds
+    ).fit_stream(tmp_path, "y")
     missing = ["customer_id=<missing>"] if gaps else []
-    assert asked.preprocessor_.encoded_names_ == ["customer_id", *missing, "a"]
+    assert model_with_kinds.preprocessor_.encoded_names_ == [
+        "customer_id",
+        *missing,
+        "a",
+    ]
 
 
 def test_identifiers_in_no_order_are_left_out_by_their_name(tmp_path):

@@ -39,10 +39,12 @@ for block in (100, training._BLOCK):
 )
 def test_freed_blocks_are_taken_again():
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    without, kept = map(float, said.split())
+    printed_text = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout
+    without, kept_faults = map(float, printed_text.split())
     if without < 100:
         pytest.skip(
             f"this C library keeps freed memory by itself ({without} page faults in a step)"
         )
-    assert kept < without / 5
+    assert kept_faults < without / 5

@@ -119,7 +119,8 @@ OWN = {"gradients", "a signal's handler", "torch's threads"}
 @contextmanager
 def another_thread_in(body, change=lambda: None):
     """Let another thread be inside a context, where it changes something, and leave it when told to."""
-    inside, leave = threading.Event(), threading.Event()
+    inside = threading.Event()
+    leave = threading.Event()
 
     def run():
         with body():
@@ -173,11 +174,11 @@ def test_it_is_put_back_after_an_error_too():
 
 @pytest.mark.parametrize("name", ["_filters_mutated", "_filters_mutated_lock_held"])
 def test_python_is_told_of_other_filters_under_either_name(name, monkeypatch):
-    told: list[str] = []
-    for each in ("_filters_mutated", "_filters_mutated_lock_held"):
-        monkeypatch.delattr(warnings, each, raising=False)
+    told_names: list[str] = []
+    for function_name in ("_filters_mutated", "_filters_mutated_lock_held"):
+        monkeypatch.delattr(warnings, function_name, raising=False)
     guard._put_back_filters(list(warnings.filters))
-    assert told == [], "where Python has neither, there is nobody to tell"
-    monkeypatch.setattr(warnings, name, lambda: told.append(name), raising=False)
+    assert told_names == [], "where Python has neither, there is nobody to tell"
+    monkeypatch.setattr(warnings, name, lambda: told_names.append(name), raising=False)
     guard._put_back_filters(list(warnings.filters))
-    assert told == [name]
+    assert told_names == [name]

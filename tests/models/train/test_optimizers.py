@@ -26,19 +26,25 @@ def groups(of: list[torch.nn.Parameter]) -> list[dict]:
 
 
 def pair(*, decoupled: bool) -> tuple[Adam, list, torch.optim.Optimizer, list]:
-    own, twin = weights(), weights()
+    own_weights = weights()
+    twin = weights()
     options = {"lr": 1e-2, "weight_decay": 0.1}
-    ours = Adam(groups(own), decoupled=decoupled, **options)
-    return ours, own, KINDS[decoupled](groups(twin), fused=True, **options), twin
+    ours = Adam(groups(own_weights), decoupled=decoupled, **options)
+    return (
+        ours,
+        own_weights,
+        KINDS[decoupled](groups(twin), fused=True, **options),
+        twin,
+    )
 
 
 def give_gradients(
     to: list[torch.nn.Parameter], step: int, without: tuple[int, ...] = ()
 ) -> None:
     drawn = torch.Generator().manual_seed(100 + step)
-    for place, weight in enumerate(to):
+    for weight_index, weight in enumerate(to):
         slope = torch.randn(weight.shape, generator=drawn)
-        weight.grad = None if place in without else slope
+        weight.grad = None if weight_index in without else slope
 
 
 def walk(
@@ -55,8 +61,10 @@ def walk(
     return [weight.detach().clone() for weight in of]
 
 
-def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
-    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def assert_same(first_tensors: list[Tensor], second_tensors: list[Tensor]) -> None:
+    assert all(
+        torch.equal(a, b) for a, b in zip(first_tensors, second_tensors, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,36 +74,36 @@ def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
 )
 @pytest.mark.parametrize("decoupled", [True, False], ids=["AdamW", "Adam"])
 def test_steps_are_torchs(decoupled, without):
-    ours, own, theirs, twin = pair(decoupled=decoupled)
-    found, wanted = (
-        walk(ours, own, range(7), without),
-        walk(theirs, twin, range(7), without),
-    )
+    ours, own_weights, theirs, twin = pair(decoupled=decoupled)
+    found_weights = walk(ours, own_weights, range(7), without)
+    expected_weights = walk(theirs, twin, range(7), without)
     # Precondition: every weight has moved.
-    assert all((a != b).any() for a, b in zip(found, weights(), strict=True))
-    assert_same(found, wanted)
+    assert all((a != b).any() for a, b in zip(found_weights, weights(), strict=True))
+    assert_same(found_weights, expected_weights)
 
 
 @pytest.mark.parametrize("decoupled", [True, False], ids=["AdamW", "Adam"])
 def test_the_two_kinds_differ(decoupled):
-    ours, own, *_ = pair(decoupled=decoupled)
-    other, twin, *_ = pair(decoupled=not decoupled)
-    assert not torch.equal(walk(ours, own, range(3))[0], walk(other, twin, range(3))[0])
+    ours, own_weights, *_ = pair(decoupled=decoupled)
+    other_optimizer, twin, *_ = pair(decoupled=not decoupled)
+    assert not torch.equal(
+        walk(ours, own_weights, range(3))[0], walk(other_optimizer, twin, range(3))[0]
+    )
 
 
 @pytest.mark.parametrize("without", [{}, {0: (1,), 1: (3,)}], ids=["all", "some"])
 @pytest.mark.parametrize("way", ["ours to ours", "torch to ours", "ours to torch"])
 def test_states_go_from_one_to_the_other(way, without, tmp_path):
-    ours, own, theirs, twin = pair(decoupled=True)
-    first, of = (theirs, twin) if way.startswith("torch") else (ours, own)
+    ours, own_weights, theirs, twin = pair(decoupled=True)
+    first, of = (theirs, twin) if way.startswith("torch") else (ours, own_weights)
     walk(first, of, range(3), without)
     torch.save(first.state_dict(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    wanted = walk(first, of, range(3, 6))
+    expected_weights = walk(first, of, range(3, 6))
 
-    second, other, torchs, torch_weights = pair(decoupled=True)
+    second, other_weights, torchs, torch_weights = pair(decoupled=True)
     into, goes_on = (
-        (torchs, torch_weights) if way.endswith("torch") else (second, other)
+        (torchs, torch_weights) if way.endswith("torch") else (second, other_weights)
     )
     walk(into, goes_on, range(50, 52))  # what it knew before is forgotten
     into.load_state_dict(state)
@@ -104,21 +112,21 @@ def test_states_go_from_one_to_the_other(way, without, tmp_path):
         walk(ours_now, own_now, range(3), without)
         for weight, value in zip(goes_on, own_now, strict=True):
             weight.copy_(value)
-    assert_same(walk(into, goes_on, range(3, 6)), wanted)
+    assert_same(walk(into, goes_on, range(3, 6)), expected_weights)
 
 
 def test_a_state_before_the_first_step_is_empty():
-    ours, own, *_ = pair(decoupled=True)
+    ours, own_weights, *_ = pair(decoupled=True)
     before = ours.state_dict()
     assert before["state"] == {}
-    wanted = walk(ours, own, range(2))
-    again, other, *_ = pair(decoupled=True)
-    walk(again, other, range(5))
+    expected_weights = walk(ours, own_weights, range(2))
+    again, other_weights, *_ = pair(decoupled=True)
+    walk(again, other_weights, range(5))
     again.load_state_dict(before)
     with torch.no_grad():
-        for weight, value in zip(other, weights(), strict=True):
+        for weight, value in zip(other_weights, weights(), strict=True):
             weight.copy_(value)
-    assert_same(walk(again, other, range(2)), wanted)
+    assert_same(walk(again, other_weights, range(2)), expected_weights)
 
 
 def test_no_weights_no_steps():

@@ -47,45 +47,64 @@ def trained(members: int = 1, **options: object) -> tuple[HybridNetwork, float, 
         },
         paths=("tabular",),
     )
-    held = make_rows(300, 1)
+    validation_rows = make_rows(300, 1)
     settings = TrainingOptions(
         **{"max_epochs": 12, "batch_size": 32, "schedule": "constant", **options}
     )
     result = train(
-        TrainingJob(network, make_rows(200, 0), held, settings, seed=0, progress=False)
+        TrainingJob(
+            network,
+            make_rows(200, 0),
+            validation_rows,
+            settings,
+            seed=0,
+            progress=False,
+        )
     )
-    return network, min(record["validation_loss"] for record in result.history), held
+    return (
+        network,
+        min(record["validation_loss"] for record in result.history),
+        validation_rows,
+    )
 
 
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_network_has_the_loss_it_was_chosen_for(members: int) -> None:
-    network, best, held = trained(
+    network, best, validation_rows = trained(
         members, label_smoothing=0.3, refinement=True, learning_rate=0.01
     )
-    assert mean_loss(predict(network, held), held, "cross_entropy") == pytest.approx(
-        best, rel=1e-5
-    )
+    assert mean_loss(
+        predict(network, validation_rows), validation_rows, "cross_entropy"
+    ) == pytest.approx(best, rel=1e-5)
     # Smoothed labels alone leave the network too unsure.
     unsure, _, _ = trained(members, label_smoothing=0.3, learning_rate=0.01)
-    assert mean_loss(predict(unsure, held), held, "cross_entropy") > best * 1.02
+    assert (
+        mean_loss(predict(unsure, validation_rows), validation_rows, "cross_entropy")
+        > best * 1.02
+    )
 
 
 def test_no_other_temperature_is_better() -> None:
-    network, best, held = trained(
+    network, best, validation_rows = trained(
         label_smoothing=0.2, refinement=True, learning_rate=0.01
     )
-    outputs = predict(network, held)
+    outputs = predict(network, validation_rows)
     for temperature in (0.8, 0.95, 1.05, 1.25):
         losses = torch.nn.functional.cross_entropy(
-            outputs / temperature, held.y, reduction="none"
+            outputs / temperature, validation_rows.y, reduction="none"
         )
-        assert float((losses * held.weight).sum() / held.weight.sum()) > best
+        assert (
+            float(
+                (losses * validation_rows.weight).sum() / validation_rows.weight.sum()
+            )
+            > best
+        )
 
 
 def test_squared_errors_have_no_temperature() -> None:
     rows = make_rows(60, 0)
     numbers = Rows(rows.x, rows.x[:, 0] * 2, rows.weight)
-    found = []
+    network_outputs = []
     for refinement in (False, True):
         torch.manual_seed(0)
         network = HybridNetwork(
@@ -95,24 +114,22 @@ def test_squared_errors_have_no_temperature() -> None:
             max_epochs=2, loss="squared_error", refinement=refinement
         )
         train(TrainingJob(network, numbers, numbers, options, seed=0, progress=False))
-        found.append(predict(network, numbers))
-    assert torch.equal(found[0], found[1])
+        network_outputs.append(predict(network, numbers))
+    assert torch.equal(network_outputs[0], network_outputs[1])
 
 
 def test_few_rows_without_error_do_not_make_it_infinitely_sure() -> None:
-    logits, y, weights = (
-        np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]]),
-        np.array([0, 1, 0]),
-        np.ones(3),
-    )
+    logits = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    y = np.array([0, 1, 0])
+    weights = np.ones(3)
     assert best_temperature(logits, y, weights) < 0.05
     assert 0.3 < best_temperature(logits, y, weights, spread=1.0) < 1
     # With many rows the prior does not count.
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=20_000)
-    many = np.eye(2)[y] + rng.normal(size=(20_000, 2))
+    many_logits = np.eye(2)[y] + rng.normal(size=(20_000, 2))
     plain, bounded = (
-        best_temperature(many, y, np.ones(len(y)), spread=spread)
+        best_temperature(many_logits, y, np.ones(len(y)), spread=spread)
         for spread in (np.inf, 1.0)
     )
     assert bounded == pytest.approx(plain, rel=1e-3)
@@ -128,8 +145,9 @@ def test_the_default_gives_honest_probabilities() -> None:
     model = pg.HyNNClassifier(preset=preset, random_state=0, progress=False).fit(
         X[:600], y[:600]
     )
-    found = model.predict_proba(X[600:])[:, 1]
-    odds, truth = np.log(found / (1 - found)), 2 * X[600:, 0]
+    predicted_chances = model.predict_proba(X[600:])[:, 1]
+    odds = np.log(predicted_chances / (1 - predicted_chances))
+    truth = 2 * X[600:, 0]
     assert model.training_options_["label_smoothing"] > 0
     assert np.polyfit(truth, odds, 1)[0] == pytest.approx(1, abs=0.35)
 
@@ -169,7 +187,8 @@ class _StopAfter:
     """Interrupts a training after a number of epochs, unless they are all."""
 
     def __init__(self, last: int) -> None:
-        self.last, self.stopped = last, False
+        self.last = last
+        self.stopped = False
 
     def __call__(self, record: dict[str, float]) -> bool:
         if record["epoch"] == self.last < 12:

@@ -104,13 +104,13 @@ def numbered(count: int) -> Rows:
 
 def test_epoch_order_is_a_permutation_by_seed_and_epoch():
     rows = numbered(130)
-    first, again, other = (
+    first, again, other_epoch = (
         torch.cat([batch.y for batch in rows.batches(64, 5, epoch)])
         for epoch in (3, 3, 4)
     )
     assert sorted(first.tolist()) == list(range(130))
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert not torch.equal(first, other_epoch)
 
 
 def test_epochs_on_parts_see_each_row_once_in_turn():
@@ -137,17 +137,25 @@ def test_no_batch_of_one_row(rows, sizes):
 
 def test_row_losses_equal_numpy():
     rng = np.random.default_rng(0)
-    logits, y = rng.normal(size=(9, 3)), rng.integers(0, 3, 9)
+    logits = rng.normal(size=(9, 3))
+    y = rng.integers(0, 3, 9)
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(9), y]
     np.testing.assert_allclose(
         cross_entropy(torch.tensor(logits), torch.tensor(y)), expected, rtol=1e-12
     )
-    one, label = rng.normal(size=(9, 1)), rng.integers(0, 2, 9)
-    expected = np.log1p(np.exp(-np.where(label == 1, one[:, 0], -one[:, 0])))
-    np.testing.assert_allclose(
-        cross_entropy(torch.tensor(one), torch.tensor(label)), expected, rtol=1e-12
+    single_logit = rng.normal(size=(9, 1))
+    label = rng.integers(0, 2, 9)
+    expected = np.log1p(
+        np.exp(-np.where(label == 1, single_logit[:, 0], -single_logit[:, 0]))
     )
-    rows = squared_error(torch.tensor(one, dtype=torch.float32), torch.tensor(label))
+    np.testing.assert_allclose(
+        cross_entropy(torch.tensor(single_logit), torch.tensor(label)),
+        expected,
+        rtol=1e-12,
+    )
+    rows = squared_error(
+        torch.tensor(single_logit, dtype=torch.float32), torch.tensor(label)
+    )
     assert rows.dtype == torch.float64
     with pytest.raises(InputError, match=r"Did you mean 'squared_error'\?"):
         losses.get("square_error")
@@ -182,7 +190,7 @@ def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
     train_rows, opposite = (
         Rows(X, slope * X[:, 0], torch.ones(40)) for slope in (1.0, -1.0)
     )
-    found = {}
+    share_results = {}
     for share in (0.0, 0.6):
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -194,16 +202,18 @@ def test_before_a_share_of_the_epochs_the_newest_weights_are_the_best():
             kept_from=share,
             batch_size=8,
         )
-        found[share] = train(
+        share_results[share] = train(
             TrainingJob(net, train_rows, opposite, options, seed=0, progress=False)
         )
-    losses = [record["validation_loss"] for record in found[0.0].history]
-    assert losses == [record["validation_loss"] for record in found[0.6].history]
+    losses = [record["validation_loss"] for record in share_results[0.0].history]
+    assert losses == [
+        record["validation_loss"] for record in share_results[0.6].history
+    ]
     assert min(losses[5:]) > 1.1 * losses[0], (
         "what is learned is wrong for the rows held out"
     )
-    assert found[0.0].best_epoch == 1 + int(np.argmin(losses)) < 6
-    assert found[0.6].best_epoch == 6 + int(np.argmin(losses[5:]))
+    assert share_results[0.0].best_epoch == 1 + int(np.argmin(losses)) < 6
+    assert share_results[0.6].best_epoch == 6 + int(np.argmin(losses[5:]))
 
 
 @pytest.mark.slow
@@ -296,7 +306,7 @@ def test_same_seed_same_weights_and_another_seed_others():
 def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
     X, y = table()
     arguments = {"preset": preset, "max_epochs": 5, "batch_size": 32}
-    whole = regressor(**arguments).fit(X, y)
+    whole_model = regressor(**arguments).fit(X, y)
     usual = Learner.end_epoch
 
     def stop_after_two(self):
@@ -308,22 +318,24 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
     with pytest.raises(RuntimeError, match="power cut"):
         regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
     monkeypatch.setattr(Learner, "end_epoch", usual)
-    taken = []
+    history_lengths = []
     start = Learner.start_epoch
     monkeypatch.setattr(
         Learner,
         "start_epoch",
-        lambda self: (taken.append(len(self.history)), start(self))[1],
+        lambda self: (history_lengths.append(len(self.history)), start(self))[1],
     )
     resumed = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
-    assert taken == [2, 3, 4], "it must go on, not begin anew"
-    assert equal(weights(whole), weights(resumed))
+    assert history_lengths == [2, 3, 4], "it must go on, not begin anew"
+    assert equal(weights(whole_model), weights(resumed))
     drop = ["seconds"]
-    assert whole.history_.drop(columns=drop).equals(resumed.history_.drop(columns=drop))
-    taken.clear()
+    assert whole_model.history_.drop(columns=drop).equals(
+        resumed.history_.drop(columns=drop)
+    )
+    history_lengths.clear()
     finished = regressor(**arguments).fit(X, y, checkpoint_folder=tmp_path)
-    assert taken == []
-    assert equal(weights(whole), weights(finished))
+    assert history_lengths == []
+    assert equal(weights(whole_model), weights(finished))
 
 
 @pytest.mark.slow
@@ -433,7 +445,8 @@ def empty_folder(tmp_path, monkeypatch):
 
 def test_fit_changes_nothing_and_says_nothing(empty_folder, capfd):
     X, y = table()
-    X_before, y_before = X.copy(), y.copy()
+    X_before = X.copy()
+    y_before = y.copy()
     before = process_state()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -500,13 +513,13 @@ def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(
     X, y = table()
     reference = regressor(max_epochs=2).fit(X, y)
     break_down(monkeypatch, epoch=2)
-    with pytest.warns(PermgradWarning) as said:
+    with pytest.warns(PermgradWarning) as warnings_told:
         model = regressor(max_epochs=8).fit(X, y, checkpoint_folder=tmp_path)
     message = (
         "Training diverged: the loss became nan in epoch 3, and the weights of epoch "
     )
-    assert str(said[0].message).startswith(message)
-    assert "Lower learning_rate (now " in str(said[0].message)
+    assert str(warnings_told[0].message).startswith(message)
+    assert "Lower learning_rate (now " in str(warnings_told[0].message)
     assert len(model.history_) == 2
     assert np.isfinite(model.history_.to_numpy()).all()
     assert np.isfinite(model.predict(X)).all()
@@ -598,15 +611,15 @@ def test_fit_works_in_the_user_s_modes(empty_folder):
     try:
         before = process_state()
         with torch.no_grad():
-            found = weights(regressor().fit(X, y))
+            mode_weights = weights(regressor().fit(X, y))
         with torch.inference_mode():
-            other = weights(regressor().fit(X, y))
+            other_weights = weights(regressor().fit(X, y))
         assert_same_state(before)
     finally:
         torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(mode=False)
-    assert equal(expected, found)
-    assert equal(expected, other)
+    assert equal(expected, mode_weights)
+    assert equal(expected, other_weights)
 
 
 def test_fit_in_a_thread_equals_fit_in_the_main_thread():
@@ -630,8 +643,8 @@ def test_training_never_reads_validation_rows():
     model = regressor(validation_fraction=0.25)
     work = copy.copy(model).prepare(X, y)
     assert (len(work.job.train_rows), len(work.job.validation_rows)) == (300, 100)
-    seen = {tuple(row) for row in work.job.train_rows.x.tolist()}
-    assert not seen & {tuple(row) for row in work.job.validation_rows.x.tolist()}
+    seen_rows = {tuple(row) for row in work.job.train_rows.x.tolist()}
+    assert not seen_rows & {tuple(row) for row in work.job.validation_rows.x.tolist()}
     # The encoder's range is that of the training rows alone.
     fitted = copy.copy(model)
     fitted.prepare(X, y)

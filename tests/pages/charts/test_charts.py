@@ -27,13 +27,12 @@ def marks(chart: Chart, form: str, panel: int = 0) -> list[dict]:
 
 def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     """Every chart of an explanation and of predictions, by name."""
-    whole, local = (
-        global_explanation(names, classes),
-        local_explanation(names, classes, rows=40),
-    )
+    whole_explanation = global_explanation(names, classes)
+    local = local_explanation(names, classes, rows=40)
     truth = np.array(classes, dtype=object)[RNG.integers(len(classes), size=60)]
-    said = RNG.dirichlet(np.ones(len(classes)), 60)
-    numbers, guess = RNG.normal(size=200), RNG.normal(size=200)
+    class_chances = RNG.dirichlet(np.ones(len(classes)), 60)
+    numbers = RNG.normal(size=200)
+    guess = RNG.normal(size=200)
     history = pd.DataFrame(
         {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5]}
     )
@@ -45,11 +44,12 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     )  # fmt: skip
     runs = {name: RNG.uniform(size=3) for name in classes}
     return {
-        "ranking": explained.ranking(whole, top_n=4),
+        "ranking": explained.ranking(whole_explanation, top_n=4),
         "leading": explained.leading(
-            whole, Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance)
+            whole_explanation,
+            Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance),
         ),
-        "classes": explained.classes(whole),
+        "classes": explained.classes(whole_explanation),
         "network": blocks(layers),
         "steps": explained.steps(local, row=1, output=0, label="output"),
         "swarm": explained.swarm(local, output=0, label="part"),
@@ -58,7 +58,7 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
             names, RNG.normal(size=(len(names), 3)), label="change"
         ),
         "branches": explained.branches(
-            whole.branches or {"table": {"importance": 1.0}}
+            whole_explanation.branches or {"table": {"importance": 1.0}}
         ),
         "confusion": errors.confusion_matrix(
             np.arange(len(classes) ** 2).reshape(len(classes), -1), classes
@@ -66,8 +66,10 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
         "found": errors.found_by_class(
             np.arange(len(classes) ** 2).reshape(len(classes), -1), classes
         ),
-        "roc": errors.roc_curves(truth, said, classes),
-        "calibration": errors.calibration(truth, said, classes, before=said[:, ::-1]),
+        "roc": errors.roc_curves(truth, class_chances, classes),
+        "calibration": errors.calibration(
+            truth, class_chances, classes, before=class_chances[:, ::-1]
+        ),
         "predictions": errors.predictions(numbers, guess),
         "residuals": errors.residuals(numbers, guess),
         "by feature": errors.residuals_by_feature(frame, numbers),
@@ -82,7 +84,9 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
         ),
         "agreement": models.agreement_matrix(np.eye(len(classes)), classes),
         "tradeoff": models.tradeoff(
-            {name: (one, one) for name, one in runs.items()}, x_label="x", y_label="y"
+            {name: (run_value, run_value) for name, run_value in runs.items()},
+            x_label="x",
+            y_label="y",
         ),
     }
 
@@ -107,7 +111,7 @@ def test_every_chart_is_drawn_with_its_words_and_numbers(names, classes, tmp_pat
         section.figure(chart, "A caption.")
     page = render_page(title="t", kind="test", headline="h", sections=[section])
     assert all(chart.words for chart in charts.values())
-    seen = visit(
+    page_visit = visit(
         page,
         tmp_path,
         """
@@ -119,8 +123,8 @@ def test_every_chart_is_drawn_with_its_words_and_numbers(names, classes, tmp_pat
             .filter((head) => /NaN|undefined/.test(head)).length];
         """,
     )
-    seen.quiet()
-    words, rows, broken = seen.answer
+    page_visit.quiet()
+    words, rows, broken = page_visit.answer
     assert len(words) == len(charts)
     assert all(words), "each has a description"
     assert all(rows)
@@ -153,7 +157,8 @@ def test_bars_have_the_numbers():
     order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
     np.testing.assert_allclose(data["values"], explanation.values[order, 0])
     np.testing.assert_allclose(
-        np.sum([part["values"] for part in data["parts"]], axis=0), data["values"]
+        np.sum([path_part["values"] for path_part in data["parts"]], axis=0),
+        data["values"],
     )
     low, high = explanation.ci()
     np.testing.assert_allclose(
@@ -183,9 +188,9 @@ def test_the_curve_shows_the_shares():
 def test_roc_of_absent_classes_and_of_many():
     chart = errors.roc_curves(["a", "a", "b"], np.full((3, 3), 1 / 3), ["a", "b", "c"])
     assert marks(chart, "line")[-1]["name"] == "c: undefined"
-    many = [f"class {k}" for k in range(12)]
+    many_classes = [f"class {k}" for k in range(12)]
     chart = errors.roc_curves(
-        RNG.choice(many, 200), RNG.dirichlet(np.ones(12), 200), many
+        RNG.choice(many_classes, 200), RNG.dirichlet(np.ones(12), 200), many_classes
     )
     shown = [mark for mark in marks(chart, "line") if "area" in mark.get("name", "")]
     assert len(shown) == errors.MOST_ROC_CURVES == 5, (
@@ -224,8 +229,11 @@ def test_the_running_median_follows_the_errors():
 def test_nothing_and_undefined_errors():
     for truth, guess in (([], []), ([1.0, np.nan], [2.0, 1.0])):
         assert "Predictions against true values" in errors.residuals(truth, guess).words
-    many = RNG.normal(size=4 * MOST_POINTS)
-    assert len(marks(errors.residuals(many, many), "dots")[0]["x"]) == MOST_POINTS
+    many_values = RNG.normal(size=4 * MOST_POINTS)
+    assert (
+        len(marks(errors.residuals(many_values, many_values), "dots")[0]["x"])
+        == MOST_POINTS
+    )
 
 
 def test_one_wild_epoch_does_not_flatten_the_others():
@@ -258,11 +266,11 @@ def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_
         False,
         True,
     ]
-    said = [
+    mark_texts = [
         [mark["texts"] for mark in marks(chart, "dots") if mark.get("texts")]
         for chart in (zero, above)
     ]
-    assert said == [[["exact"]], [["quick"]]]
+    assert mark_texts == [[["exact"]], [["quick"]]]
 
 
 def test_limits_of_nothing_are_those_of_a_share():

@@ -36,7 +36,8 @@ def test_lengths_are_in_proportion_and_whiskers_at_their_ends():
     long, short, least = (float(bar.get("width")) for bar in bars)
     assert long / short == pytest.approx(20 / 5, rel=0.01)
     assert long / least == pytest.approx(20 / 2, rel=0.05)
-    unit, origin = long / 20, float(bars[0].get("x"))
+    unit = long / 20
+    origin = float(bars[0].get("x"))
     ends = [(float(line.get("x1")), float(line.get("x2"))) for line in lines]
     assert ends == [
         pytest.approx((origin + unit * (a - 10), origin + unit * (b - 10)), abs=0.2)

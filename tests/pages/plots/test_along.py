@@ -23,26 +23,29 @@ LAYOUTS: tuple[Any, ...] = ("path", "assignment", (4, 4))
 
 def whole(order, **fields):
     values = fields.pop("values", VALUES)[:, None]
-    made = {
+    explanation_fields = {
         "values": values,
         "low": values - 0.5,
         "high": values + 1,
         "outputs": ("all",),
         "method": "permgrad",
     }
-    made |= {
+    explanation_fields |= {
         "names": NAMES,
         "modality": ("table",) * len(values),
         "scope": "global",
         "meta": {"order": order},
     }
-    return Explanation(**(made | fields))
+    return Explanation(**(explanation_fields | fields))
 
 
 def rows():
     values = np.stack([VALUES, -VALUES])[..., None]
     frame = pd.DataFrame(
-        {name: [10.0 * place, 100.0 + place] for place, name in enumerate(NAMES)}
+        {
+            name: [10.0 * feature_index, 100.0 + feature_index]
+            for feature_index, name in enumerate(NAMES)
+        }
     )
     meta = {"order": ORDER, "quantity": "output", "unit": "y"}
     return Explanation(
@@ -74,13 +77,13 @@ def test_a_column_far_above_all_others_is_named_and_not_drawn():
 
 def test_columns_of_a_group_share_its_value_and_unknown_ones_have_none():
     groups = {"a … b": ["a", "b"]}
-    some = whole(
+    grouped_explanation = whole(
         [["a", "b", "c", "e"]],
         values=np.array([7.0, 3.0]),
         names=("a … b", "c"),
         groups=groups,
     )
-    steps = plots.along_order(some).axes[0].lines[0].get_ydata()
+    steps = plots.along_order(grouped_explanation).axes[0].lines[0].get_ydata()
     np.testing.assert_array_equal(steps[:4], [7, 7, 3, np.nan])
 
 
@@ -113,10 +116,10 @@ def test_a_network_of_ordered_columns_says_their_order_any_other_none():
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(12)
     curves = np.cumsum(rng.normal(size=(80, 12)), axis=1)[:, shuffled]
-    X, few = (
-        pd.DataFrame(curves, columns=[f"t{place}" for place in shuffled]),
-        {"max_epochs": 1, "random_state": 0},
+    X = pd.DataFrame(
+        curves, columns=[f"t{column_number}" for column_number in shuffled]
     )
+    few = {"max_epochs": 1, "random_state": 0}
     X["kind"] = rng.choice(["p", "q"], 80)
     fitted = {
         layout: pg.HyNNRegressor(layout=layout, preset="fast", **few).fit(
@@ -131,8 +134,8 @@ def test_a_network_of_ordered_columns_says_their_order_any_other_none():
     assert orders["assignment"] == []
     (line,) = orders["path"]
     assert sorted(set(line)) == sorted(X)
-    places = [int(name[1:]) for name in line if name != "kind"]
-    assert (np.abs(np.diff(places)) == 1).sum() >= 9
+    column_numbers = [int(name[1:]) for name in line if name != "kind"]
+    assert (np.abs(np.diff(column_numbers)) == 1).sum() >= 9
     curve = (
         pg.explain(fitted["path"], X[:5], method="gradient")
         .plot.along_order(row=2)
@@ -140,9 +143,9 @@ def test_a_network_of_ordered_columns_says_their_order_any_other_none():
         .lines[0]
         .get_ydata()
     )
-    wanted = [np.nan if name == "kind" else X[name].iloc[2] for name in line]
+    expected_curve = [np.nan if name == "kind" else X[name].iloc[2] for name in line]
     np.testing.assert_array_equal(
-        curve, wanted, "levels of a category have no place on the curve"
+        curve, expected_curve, "levels of a category have no place on the curve"
     )
     grid = orders[4, 4]
     assert [name for row in grid for name in row][:12] == list(X)[:12]

@@ -70,7 +70,9 @@ def test_features_are_summed_before_means_are_taken():
     )
     figure = explanation.plot.modality(target="well")
     widths = [bar.get_width() for bar in figure.axes[0].patches]
-    assert widths == pytest.approx([np.abs(own).mean() for own in summed])
+    assert widths == pytest.approx(
+        [np.abs(modality_sums).mean() for modality_sums in summed]
+    )
 
 
 def test_nothing_at_all_is_drawn_as_nothing():
@@ -105,8 +107,8 @@ def test_mixed_methods_never_share_an_axis():
     ]
     assert len(explanation.plot().axes) == 2
     for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
-        said = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
-        with pytest.raises(InputError, match=said):
+        message_pattern = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
+        with pytest.raises(InputError, match=message_pattern):
             getattr(explanation.plot, kind)()
 
 
@@ -115,8 +117,8 @@ def test_panels_rank_their_own_features():
     figure = explanation.plot.features(top_n=3)
     for axes, (start, stop) in zip(figure.axes, ((0, 4), (4, 6)), strict=True):
         widths = [bar.get_width() for bar in axes.patches]
-        own = np.sort(explanation.values[start:stop, 1])[::-1][:3]
-        assert widths == pytest.approx(own), (
+        strongest_values = np.sort(explanation.values[start:stop, 1])[::-1][:3]
+        assert widths == pytest.approx(strongest_values), (
             "of two classes the positive one, as in the summary"
         )
     assert "1 more not shown" in texts(figure)
@@ -157,7 +159,8 @@ def test_segments_are_drawn_over_images_of_one_or_three_channels(channels):
 
 
 def test_each_colour_channel_may_have_players_of_its_own():
-    own, numbers = np.arange(3).reshape(3, 1, 1), np.array([1.0, 2.0, -4.0, 0, 0, 0])
+    channel_segments = np.arange(3).reshape(3, 1, 1)
+    numbers = np.array([1.0, 2.0, -4.0, 0, 0, 0])
 
     def heat(segments):
         values = np.broadcast_to(numbers[:, None], (1, 6, 2))
@@ -165,11 +168,11 @@ def test_each_colour_channel_may_have_players_of_its_own():
             local(rows=1, values=values, maps={"segments:scan": segments}), "scan", 0, 0
         ).heat
 
-    assert heat(own).tolist() == [[-1.0]]
+    assert heat(channel_segments).tolist() == [[-1.0]]
     assert heat(np.zeros((3, 1, 1), int)).tolist() == [[1.0]], (
         "one player in all channels counts once"
     )
-    assert heat(np.moveaxis(np.tile(own, (1, 5, 5)), 0, 2)).shape == (5, 5)
+    assert heat(np.moveaxis(np.tile(channel_segments, (1, 5, 5)), 0, 2)).shape == (5, 5)
     masked = heat(np.array([[0, -1]]))
     assert masked[0, 0] == 1.0
     assert np.isnan(masked[0, 1])
@@ -191,7 +194,8 @@ def test_a_global_explanation_is_drawn_over_the_mean_image():
 def test_explained_globally_a_network_is_drawn_over_the_mean_image():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
-    images, y = torch.rand(20, 1, 8, 8), np.arange(20) % 2
+    images = torch.rand(20, 1, 8, 8)
+    y = np.arange(20) % 2
     explanation = pg.explain(
         pg.Model(net, segments=("grid", 2)),
         images,
@@ -259,9 +263,11 @@ def test_pictures_of_any_range_can_be_shown():
     assert shown.shape == (5, 7, 3)
     assert (shown.min(), shown.max()) == (0.0, 1.0)
     assert displayable(np.zeros((1, 3, 3))).shape == (3, 3)
-    many = rng.uniform(size=(4, 5, 7))
-    np.testing.assert_allclose(displayable(many), many.mean(axis=0))
-    np.testing.assert_allclose(displayable(np.moveaxis(many, 0, 2)), many.mean(axis=0))
+    many_channels = rng.uniform(size=(4, 5, 7))
+    np.testing.assert_allclose(displayable(many_channels), many_channels.mean(axis=0))
+    np.testing.assert_allclose(
+        displayable(np.moveaxis(many_channels, 0, 2)), many_channels.mean(axis=0)
+    )
     with pytest.raises(InputError, match=r"An image must have shape .*, got \(7,\)"):
         displayable(np.zeros(7))
 
@@ -291,21 +297,25 @@ def test_shap_draws_it(outputs, scope, kind):
         base_values=np.ones((3, outputs)),
         feature_values=frame,
     )
-    given = explanation if scope == "local" else explanation.to_global("mean")
-    converted = given.to_shap()
+    given_explanation = (
+        explanation if scope == "local" else explanation.to_global("mean")
+    )
+    converted = given_explanation.to_shap()
     assert list(converted.feature_names) == list(NAMES)
-    one = converted if outputs == 1 else converted[..., 1]
+    single_output = converted if outputs == 1 else converted[..., 1]
     np.testing.assert_array_equal(
-        one.values,
-        np.atleast_3d(given.values.reshape(-1, 6, outputs))[..., outputs - 1],
+        single_output.values,
+        np.atleast_3d(given_explanation.values.reshape(-1, 6, outputs))[
+            ..., outputs - 1
+        ],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "force":
-            shap.plots.force(one[0], matplotlib=True, show=False)
+            shap.plots.force(single_output[0], matplotlib=True, show=False)
         else:
             getattr(shap.plots, kind)(
-                one[0] if kind == "waterfall" else one, show=False
+                single_output[0] if kind == "waterfall" else single_output, show=False
             )
     plt.close("all")
 

@@ -23,11 +23,11 @@ def _pairs():
 
 
 def test_pairs_come_by_falling_size_and_clear_ones_are_marked(pairs):
-    found = pairs_of(pairs)
-    assert found.names[:2] == ((NAMES[0], NAMES[1]), (NAMES[0], NAMES[2]))
-    assert (np.diff(np.abs(found.values)) <= 0).all()
-    assert found.clear.tolist() == [True, True] + [False] * 13
-    assert found.p_adjusted[0] == pytest.approx(15e-6)
+    feature_pairs = pairs_of(pairs)
+    assert feature_pairs.names[:2] == ((NAMES[0], NAMES[1]), (NAMES[0], NAMES[2]))
+    assert (np.diff(np.abs(feature_pairs.values)) <= 0).all()
+    assert feature_pairs.clear.tolist() == [True, True] + [False] * 13
+    assert feature_pairs.p_adjusted[0] == pytest.approx(15e-6)
 
 
 def test_the_matrix_has_a_cell_for_each_pair_and_frames_clear_ones(pairs, tmp_path):
@@ -65,9 +65,9 @@ def test_local_explanations_show_the_mean_absolute_value(pairs):
         high=None,
         p_values=None,
     )
-    found = pairs_of(local)
-    assert found.values[0] == pytest.approx(0.02)
-    assert not found.clear.any()
+    feature_pairs = pairs_of(local)
+    assert feature_pairs.values[0] == pytest.approx(0.02)
+    assert not feature_pairs.clear.any()
     assert "0 of 15" in local.plot.interactions().description
 
 

@@ -36,21 +36,19 @@ def drawn(figure: Figure) -> str:
 
 def everything(names, classes):
     """Each plot of each explanation, by name."""
-    whole, local = (
-        global_explanation(names, classes),
-        local_explanation(names, classes, rows=40),
-    )
+    whole_explanation = global_explanation(names, classes)
+    local = local_explanation(names, classes, rows=40)
     return {
-        "bar": whole.plot.bar,
+        "bar": whole_explanation.plot.bar,
         "bar of rows": local.plot.bar,
-        "classes": whole.plot.classes,
+        "classes": whole_explanation.plot.classes,
         "classes of rows": local.plot.classes,
         "beeswarm": local.plot.beeswarm,
         "waterfall": lambda **ax: local.plot.waterfall(row=1, **ax),
         "image": lambda **ax: local.plot.image(row=1, **ax),
-        "modality": whole.plot.modality,
+        "modality": whole_explanation.plot.modality,
         "modality of rows": local.plot.modality,
-        "direction": whole.plot.direction,
+        "direction": whole_explanation.plot.direction,
     }
 
 
@@ -88,11 +86,9 @@ def test_the_users_settings_figures_and_filters_stay(explanation, local, tmp_pat
         mpl.rcParams["font.size"] = 31
         mpl.rcParams["axes.facecolor"] = "pink"
         mpl.rcParams["text.parse_math"] = True
-        before, filters, open_figures = (
-            mpl.rcParams.copy(),
-            list(warnings.filters),
-            plt.get_fignums(),
-        )
+        before = mpl.rcParams.copy()
+        filters = list(warnings.filters)
+        open_figures = plt.get_fignums()
         explanation.plot.bar().save(tmp_path / "a.png")
         local.plot.beeswarm().save(tmp_path / "b.svg")
         # Compared below the dict, because reading "backend" would choose one.
@@ -129,18 +125,21 @@ def test_save(explanation, tmp_path, ending, magic):
 @pytest.mark.parametrize("name", list(everything(NAMES, ("Bad", "Good"))))
 def test_plots_of_explanations_draw_into_axes_of_the_user(explanation, name):
     figure = Figure(figsize=(9, 4))
-    axes, other = figure.subplots(1, 2)
-    before, box = dict(mpl.rcParams), axes.get_position()
+    axes, other_axes = figure.subplots(1, 2)
+    before = dict(mpl.rcParams)
+    box = axes.get_position()
     assert everything(NAMES, ("Bad", "Good"))[name](ax=axes) is figure
-    inside = [one for one in figure.axes if one is not other]
-    assert sum(len(one.get_children()) for one in inside) > 11  # what empty axes have
-    assert not other.has_data()
+    inside = [panel for panel in figure.axes if panel is not other_axes]
+    assert (
+        sum(len(panel.get_children()) for panel in inside) > 11
+    )  # what empty axes have
+    assert not other_axes.has_data()
     assert dict(mpl.rcParams) == before
-    for one in inside:  # several panels share the room
+    for shown_panel in inside:  # several panels share the room
         assert (
             box.x0 - 1e-6
-            <= one.get_position().x0
-            < one.get_position().x1
+            <= shown_panel.get_position().x0
+            < shown_panel.get_position().x1
             <= box.x1 + 1e-6
         )
     figure.canvas.draw()
@@ -153,7 +152,7 @@ def test_axes_without_a_grid_hold_panels_and_other_things_are_refused(explanatio
     axes = figure.add_axes((0.1, 0.1, 0.5, 0.5))
     explanation.plot.direction(ax=axes)
     assert len(figure.axes) > 2
-    assert max(one.get_position().x1 for one in figure.axes) <= 0.6 + 1e-6
+    assert max(panel.get_position().x1 for panel in figure.axes) <= 0.6 + 1e-6
     with pytest.raises(
         InputError, match="ax must be the axes of one plot, got ndarray"
     ):
@@ -176,8 +175,8 @@ def test_bars_show_the_numbers(explanation):
     axes = explanation.plot.bar(top_n=5).axes[0]
     totals = np.zeros(5)
     for container in axes.containers:
-        for place, rectangle in enumerate(container):
-            totals[place] += rectangle.get_width()
+        for bar_index, rectangle in enumerate(container):
+            totals[bar_index] += rectangle.get_width()
     order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
     np.testing.assert_allclose(totals, explanation.values[order, 0])
     assert [label.get_text() for label in axes.get_yticklabels()] == labels_of(
@@ -192,7 +191,10 @@ def test_bars_show_the_numbers(explanation):
 
 def test_parts_below_zero_stand_on_the_other_side():
     values = np.array([[0.2], [0.1]])
-    parts = {"tabular": np.array([[0.5], [0.1]]), "image": np.array([[-0.3], [0.0]])}
+    path_parts = {
+        "tabular": np.array([[0.5], [0.1]]),
+        "image": np.array([[-0.3], [0.0]]),
+    }
     changes = {
         "std_error": None,
         "low": None,
@@ -202,7 +204,7 @@ def test_parts_below_zero_stand_on_the_other_side():
     }
     axes = (
         global_explanation(
-            ["a", "b"], task="regression", values=values, parts=parts, **changes
+            ["a", "b"], task="regression", values=values, parts=path_parts, **changes
         )
         .plot.bar()
         .axes[0]
@@ -217,20 +219,24 @@ def test_parts_below_zero_stand_on_the_other_side():
 
 
 def test_bars_that_do_not_clearly_matter_are_grey_with_paths_too():
-    values, p_values = np.array([[0.5], [0.2]]), np.array([[1e-6], [0.7]])
-    parts = {"tabular": np.array([[0.3], [0.1]]), "image": np.array([[0.2], [0.1]])}
+    values = np.array([[0.5], [0.2]])
+    p_values = np.array([[1e-6], [0.7]])
+    path_parts = {
+        "tabular": np.array([[0.3], [0.1]]),
+        "image": np.array([[0.2], [0.1]]),
+    }
     changes = {
         "values": values,
-        "parts": parts,
+        "parts": path_parts,
         "p_values": p_values,
         "direction": None,
     }
     figure = global_explanation(["a", "b"], task="regression", **changes).plot.bar()
-    seen = [
+    bar_colours = [
         [mpl.colors.to_hex(bar.get_facecolor()) for bar in container]
         for container in figure.axes[0].containers
     ]
-    assert seen == [[style.TABULAR, style.NEUTRAL], [style.IMAGE, style.NEUTRAL]]
+    assert bar_colours == [[style.TABULAR, style.NEUTRAL], [style.IMAGE, style.NEUTRAL]]
     keys = [
         mpl.colors.to_hex(handle.get_facecolor())
         for handle in figure.axes[0].get_legend().legend_handles
@@ -242,7 +248,8 @@ def test_waterfall_steps_end_at_the_prediction(local):
     axes = local.plot.waterfall(row=4, top_n=6, target="Good").axes[0]
     bars = axes.containers[0]
     assert len(bars) == 7, "six features and the rest"
-    top, bottom = bars[0], bars[-1]
+    top = bars[0]
+    bottom = bars[-1]
     assert bottom.get_x() == pytest.approx(local.base_values[1])
     assert top.get_x() + top.get_width() == pytest.approx(local.predictions[4, 1])
     assert sum(bar.get_width() for bar in bars) == pytest.approx(
@@ -277,11 +284,11 @@ def test_all_zero_and_undefined_values(explanation):
         values=explanation.values.copy(),
     )
     undefined.values[3] = np.nan
-    for each in (zero, undefined):
+    for case_explanation in (zero, undefined):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert "<svg" in drawn(each.plot.bar())
-            assert "<svg" in drawn(each.plot.classes())
+            assert "<svg" in drawn(case_explanation.plot.bar())
+            assert "<svg" in drawn(case_explanation.plot.classes())
     local = local_explanation(rows=3)
     flat = replace(
         local,
@@ -375,21 +382,23 @@ def test_messages(call, message, explanation, local):
 
 
 def test_every_feature_is_shown_where_none_is_left_out(explanation):
-    few, every = explanation.plot.bar(top_n=3), explanation.plot.bar(top_n=None)
+    few = explanation.plot.bar(top_n=3)
+    every = explanation.plot.bar(top_n=None)
     counts = [len(figure.axes[0].get_yticks()) for figure in (few, every)]
     assert counts == [3, len(explanation.names)]
 
 
 def test_a_map_without_its_image_is_drawn_alone():
-    alone, beside = (
-        overlay(None, [[1.0, -2.0]]),
-        overlay(np.zeros((4, 4)), [[1.0, -2.0]]),
-    )
+    alone = overlay(None, [[1.0, -2.0]])
+    map_with_image = overlay(np.zeros((4, 4)), [[1.0, -2.0]])
     panels = [
-        sum(bool(axes.images) for axes in figure.axes) for figure in (alone, beside)
+        sum(bool(axes.images) for axes in figure.axes)
+        for figure in (alone, map_with_image)
     ]
     assert panels == [1, 2]
-    assert alone.axes[-1].get_ylim() == beside.axes[-1].get_ylim() == (-2.0, 2.0)
+    assert (
+        alone.axes[-1].get_ylim() == map_with_image.axes[-1].get_ylim() == (-2.0, 2.0)
+    )
 
 
 def test_undefined_importances_of_a_class_are_drawn_without_a_colour():
@@ -426,8 +435,8 @@ def test_words():
 def test_modality_sums_the_paths_of_an_additive_explanation(local):
     from dataclasses import replace
 
-    parts = {"tabular": 0.75 * local.values, "image": 0.25 * local.values}
-    figure = replace(local, parts=parts).plot.modality(target="Good")
+    path_parts = {"tabular": 0.75 * local.values, "image": 0.25 * local.values}
+    figure = replace(local, parts=path_parts).plot.modality(target="Good")
     widths = [
         bar.get_width() for container in figure.axes[0].containers for bar in container
     ]
@@ -460,18 +469,18 @@ def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
         "draw",
         lambda self, renderer: drawings.append(draw(self, renderer)),
     )
-    own = figure()
+    own_figure = figure()
     before = (
-        own.dpi,
-        own.canvas,
-        own.patch.get_facecolor(),
-        own.axes[0].patch.get_facecolor(),
+        own_figure.dpi,
+        own_figure.canvas,
+        own_figure.patch.get_facecolor(),
+        own_figure.axes[0].patch.get_facecolor(),
     )
-    assert own.to_svg() == buffer.getvalue()
+    assert own_figure.to_svg() == buffer.getvalue()
     assert len(drawings) == 1
     assert (
-        own.dpi,
-        own.canvas,
-        own.patch.get_facecolor(),
-        own.axes[0].patch.get_facecolor(),
+        own_figure.dpi,
+        own_figure.canvas,
+        own_figure.patch.get_facecolor(),
+        own_figure.axes[0].patch.get_facecolor(),
     ) == before

@@ -17,7 +17,12 @@ from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.pages.inputs import extremes, outline, strongest
 
-ROWS, CHANNELS, TIME, DEPTH, HEIGHT, WIDTH = 3, 2, 12, 4, 6, 8
+ROWS = 3
+CHANNELS = 2
+TIME = 12
+DEPTH = 4
+HEIGHT = 6
+WIDTH = 8
 WINDOWS = np.arange(TIME) // 3
 BLOCKS = (
     np.arange(DEPTH)[:, None, None] // 2 * 2 + np.arange(HEIGHT)[:, None] // 3
@@ -31,7 +36,7 @@ def local(values, picture, segments, size, channels=0, **changes) -> Explanation
         "values": np.broadcast_to(
             values[None, :, None] * np.array([1.0, -1.0]), (ROWS, len(values), 2)
         ),
-        "names": tuple(f"x[{place}]" for place in range(len(values))),
+        "names": tuple(f"x[{player_index}]" for player_index in range(len(values))),
         "modality": ("x",) * len(values),
         "outputs": ("ill", "well"),
         "method": "shapley",
@@ -101,16 +106,16 @@ def test_each_channel_is_a_line_on_the_colours_of_its_windows():
     assert bar.get_xlim() == (-2.0, 2.0), "the strongest window has the full colour"
     assert "x[1] −2.00, x[0] 1.00" in figure.description
     assert "<svg" in drawn(figure)
-    other = style.colour_map("shade")((2 - np.array([1.0, -2.0, 0.0, 0.5])) / 4)
+    other_colours = style.colour_map("shade")((2 - np.array([1.0, -2.0, 0.0, 0.5])) / 4)
     np.testing.assert_allclose(
-        shades(explanation.plot.series(target="well").axes[0])[::3], other
+        shades(explanation.plot.series(target="well").axes[0])[::3], other_colours
     )
 
 
 def test_channels_with_players_of_their_own_have_their_own_colours_and_nobodys_places_are_grey():
-    own = np.arange(2)[:, None] + np.zeros(TIME, int)
-    own[1, 6:] = -1
-    figure = lines((1.0, -2.0), own).plot.series(target="ill")
+    channel_segments = np.arange(2)[:, None] + np.zeros(TIME, int)
+    channel_segments[1, 6:] = -1
+    figure = lines((1.0, -2.0), channel_segments).plot.series(target="ill")
     (first, second) = (shades(axes) for axes in figure.axes[:2])
     assert len(np.unique(first, axis=0)) == 1
     assert not np.allclose(first[0], second[0])
@@ -121,8 +126,10 @@ def test_channels_with_players_of_their_own_have_their_own_colours_and_nobodys_p
 
 
 def test_a_long_wave_keeps_its_narrowest_spike_and_window():
-    time, wave = 16_000, np.zeros((ROWS, 16_000))
-    wave[:, 4321], wave[:, 9999] = 5.0, -3.0
+    time = 16_000
+    wave = np.zeros((ROWS, 16_000))
+    wave[:, 4321] = 5.0
+    wave[:, 9999] = -3.0
     segments = np.zeros(time, int)
     segments[12_345] = 1
     explanation = local((0.1, -2.0), wave, segments, (time,), None)
@@ -143,26 +150,32 @@ def test_stretches_have_the_extremes_of_their_numbers():
     values = np.random.default_rng(0).normal(size=1003)
     values[5] = np.nan
     low, high = extremes(values, 10)
-    edges = [place * 1003 // 10 for place in range(11)]
-    for place in range(10):
-        part = values[edges[place] : edges[place + 1]]
-        assert (low[place], high[place]) == (np.nanmin(part), np.nanmax(part))
+    edges = [edge_index * 1003 // 10 for edge_index in range(11)]
+    for stretch_index in range(10):
+        stretch_values = values[edges[stretch_index] : edges[stretch_index + 1]]
+        assert (low[stretch_index], high[stretch_index]) == (
+            np.nanmin(stretch_values),
+            np.nanmax(stretch_values),
+        )
     np.testing.assert_array_equal(
         strongest(values, 10), np.where(-low > high, low, high)
     )
-    places, lowest, highest = outline(values, 502)
+    line_positions, lowest, highest = outline(values, 502)
     assert lowest is highest is values, "few enough numbers are drawn as they are"
-    assert len(places) == len(values)
+    assert len(line_positions) == len(values)
 
 
 def test_most_channels_are_those_of_the_largest_values():
     count = 12
-    own = np.arange(count)[:, None] + np.zeros(TIME, int)
+    channel_segments = np.arange(count)[:, None] + np.zeros(TIME, int)
     values = np.where(np.isin(np.arange(count), (3, 7)), 2.0, 0.1)
-    figure = lines(values, own, count).plot.series(top_n=2)
+    figure = lines(values, channel_segments, count).plot.series(top_n=2)
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["channel 3", "channel 7"]
     assert "10 more channels not shown" in drawn(figure)
-    assert len(lines(values, own, count).plot.series(top_n=None).axes) == count + 1
+    assert (
+        len(lines(values, channel_segments, count).plot.series(top_n=None).axes)
+        == count + 1
+    )
     assert [
         axes.get_ylabel() for axes in lines(count=9).plot.series(top_n=1).axes[:1]
     ] == ["channel 0"]
@@ -201,7 +214,8 @@ def test_time_first_is_turned_and_activation_starts_at_zero():
 def test_slices_go_through_the_strongest_block_and_show_its_value():
     explanation = block()
     figure = explanation.plot.volume(row=1, target="ill")
-    plain, over = figure.axes[:3], figure.axes[3:6]
+    plain = figure.axes[:3]
+    over = figure.axes[3:6]
     titles = [axes.get_title("left") for axes in plain]
     where = [int(title.split()[1]) for title in titles]
     assert BLOCKS[tuple(where)] == 6, "a precondition of what follows: the block of −3"
@@ -228,12 +242,12 @@ def test_the_place_is_free_to_choose_and_checked():
         "1",
         "7",
     ]
-    for at in ((0, 1), (0, 1, 8), (0, -1, 2), "123", 5, (0.5, 1, 1)):
+    for wrong_position in ((0, 1), (0, 1, 8), (0, -1, 2), "123", 5, (0.5, 1, 1)):
         with pytest.raises(
             InputError,
             match=r"^at must be a depth, a row and a column of the volume \(0 to 3, 0 to 5",
         ):
-            block().plot.volume(at=at)
+            block().plot.volume(at=wrong_position)
 
 
 def test_channels_are_averaged_and_their_values_added():
@@ -285,10 +299,13 @@ def test_of_several_inputs_the_one_of_the_kind_is_drawn():
         "segments:scan": BLOCKS[None],
         "images:scan": block().maps["images:x"],
     }
-    both = lines(np.arange(8.0), maps=maps)
-    both.meta["read_as"]["scan"] = {"size": [DEPTH, HEIGHT, WIDTH], "channels": 0}
-    assert len(both.plot.series().axes) == 3
-    assert len(both.plot.volume().axes) == 7
+    both_explanation = lines(np.arange(8.0), maps=maps)
+    both_explanation.meta["read_as"]["scan"] = {
+        "size": [DEPTH, HEIGHT, WIDTH],
+        "channels": 0,
+    }
+    assert len(both_explanation.plot.series().axes) == 3
+    assert len(both_explanation.plot.volume().axes) == 7
 
 
 # ---- of networks -----------------------------------------------------------------------------------------------------
@@ -297,12 +314,15 @@ class Read(nn.Module):
 
     def __init__(self, layer: nn.Module, *, wave: bool = False) -> None:
         super().__init__()
-        self.layer, self.wave = layer, wave
+        self.layer = layer
+        self.wave = wave
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made = self.layer(x.reshape(len(x), 1, -1) if self.wave else x)
-        made = made[0] if isinstance(made, tuple) else made
-        return made.relu().flatten(2).mean(dim=2)
+        layer_outputs = self.layer(x.reshape(len(x), 1, -1) if self.wave else x)
+        layer_outputs = (
+            layer_outputs[0] if isinstance(layer_outputs, tuple) else layer_outputs
+        )
+        return layer_outputs.relu().flatten(2).mean(dim=2)
 
 
 CASES = {
@@ -358,8 +378,8 @@ def test_explanations_of_networks_are_drawn_and_come_back_from_a_folder(case, tm
     )
     explanation.save(tmp_path / "why")
     figures = [
-        getattr(each.plot, plot)(row=4, title="")
-        for each in (explanation, pg.Explanation.load(tmp_path / "why"))
+        getattr(drawn_explanation.plot, plot)(row=4, title="")
+        for drawn_explanation in (explanation, pg.Explanation.load(tmp_path / "why"))
     ]
     assert drawn(figures[0]) == drawn(figures[1])
     page = explanation.to_html(row=4)
@@ -376,9 +396,9 @@ def test_explanations_of_networks_are_drawn_and_come_back_from_a_folder(case, tm
 
 def test_series_and_volumes_share_the_room_of_the_users_axes():
     figure = Figure(layout="constrained")
-    first, other = figure.subplots(1, 2)
+    first, other_axes = figure.subplots(1, 2)
     assert lines().plot.series(ax=first) is figure
     assert len(figure.axes) >= 4, "a panel for each channel, and colours"
-    assert block().plot.volume(ax=other) is figure
+    assert block().plot.volume(ax=other_axes) is figure
     figure.canvas.draw()
-    assert sum(one.get_position().x1 < 0.55 for one in figure.axes) >= 3
+    assert sum(panel.get_position().x1 < 0.55 for panel in figure.axes) >= 3

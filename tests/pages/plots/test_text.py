@@ -35,10 +35,14 @@ class Bag(nn.Module):
 def explanation():
     """Explain four texts."""
     vocabulary = {
-        word: place + 1
-        for place, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))
+        word: word_index + 1
+        for word_index, word in enumerate(dict.fromkeys(" ".join(TEXTS).split()))
     }
-    net, tokenizer = Bag(), lambda text: [vocabulary[word] for word in text.split()]
+    net = Bag()
+
+    def tokenizer(text):
+        return [vocabulary[word] for word in text.split()]
+
     options = {
         "method": "permutation",
         "scope": "local",
@@ -111,9 +115,9 @@ def test_what_has_no_words_is_refused(explanation):
 
 def test_words_are_as_wide_as_the_users_axes(explanation):
     figure = Figure(figsize=(4, 3))
-    axes, other = figure.subplots(1, 2)
+    axes, other_axes = figure.subplots(1, 2)
     assert explanation.plot.text(row=0, ax=axes) is figure
     sizes = {text.get_fontsize() for text in axes.texts}
     assert len(axes.texts) > 1
     assert max(sizes) < explanation.plot.text(row=0).axes[0].texts[0].get_fontsize() / 2
-    assert not other.has_data()
+    assert not other_axes.has_data()

@@ -17,16 +17,16 @@ from permgrad.data.encode.encoding import TableEncoder
 def entry(counts: dict[str, int]) -> dict:
     """Return what the method gives of a column: with each value the mean prediction is its place times 0.1."""
     share = np.array(list(counts.values())) / sum(counts.values())
-    mean = [[0.1 * place] for place in range(len(counts))]
+    mean = [[0.1 * level_index] for level_index in range(len(counts))]
     labels = list(counts)
     return {"kind": "levels", "at": list(range(len(counts))), "label": labels, "mean": mean, "levels": len(counts),
             "share": share.tolist()}  # fmt: skip
 
 
-def panel(own: dict) -> tuple[list[str], np.ndarray, str]:
+def panel(feature_direction: dict) -> tuple[list[str], np.ndarray, str]:
     """Return the words below the points, where the points are, and everything that is drawn as text."""
     explanation = replace(
-        global_explanation(("rooms",), ("all",)), direction={"rooms": own}
+        global_explanation(("rooms",), ("all",)), direction={"rooms": feature_direction}
     )
     figure = explanation.plot.direction()
     axes = figure.axes[0]
@@ -99,9 +99,13 @@ def test_the_method_gives_each_of_few_values(gaps):
         encoded=encoder.transform(X),
         subject=SimpleNamespace(preprocessor=encoder),
     )
-    found = _points(request, "quality", np.ones(600))
-    known = np.unique(values[~np.isnan(values)])
-    assert [float(label) for label in found["label"][: len(known)]] == known.tolist()
-    assert found["label"][len(known) :] == ["missing"] * gaps
-    np.testing.assert_allclose(found["share"][0] * 600, (values == known[0]).sum())
-    assert sum(found["share"]) == pytest.approx(1)
+    value_points = _points(request, "quality", np.ones(600))
+    known_values = np.unique(values[~np.isnan(values)])
+    assert [
+        float(label) for label in value_points["label"][: len(known_values)]
+    ] == known_values.tolist()
+    assert value_points["label"][len(known_values) :] == ["missing"] * gaps
+    np.testing.assert_allclose(
+        value_points["share"][0] * 600, (values == known_values[0]).sum()
+    )
+    assert sum(value_points["share"]) == pytest.approx(1)

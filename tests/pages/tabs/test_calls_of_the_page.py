@@ -21,7 +21,8 @@ from permgrad.evaluation.segments import find_segments
 from permgrad.evaluation.skill import Predicted
 from permgrad.pages.html import render_report
 
-ROWS, SOURCE = 600, Path(pages.__file__).parent
+ROWS = 600
+SOURCE = Path(pages.__file__).parent
 #: A call with its arguments, which hold no brackets, or a tuple.
 CALL = re.compile(r"(?:model|pg)\.\w+\((?:[^()]|\([^()]*\))*\)")
 
@@ -34,13 +35,15 @@ def rows(seed: int = 0) -> pd.DataFrame:
 
 def content(task: str, subject: str) -> tuple[Assessment, np.ndarray]:
     """Return an assessment whose intervals or sets hold the truth of few rows of a town, or of a class."""
-    X, rng = rows(), np.random.default_rng(1)
+    X = rows()
+    rng = np.random.default_rng(1)
     noise = rng.normal(size=ROWS) * np.where(X["town"] == "Bern", 0.2, 2.5)
-    made = Assessment(title="t", target="y", task=task, subject=subject)
+    assessment = Assessment(title="t", target="y", task=task, subject=subject)
     if task == "regression":
-        truth, guess = X["size"].to_numpy() + noise, X["size"].to_numpy()
+        truth = X["size"].to_numpy() + noise
+        guess = X["size"].to_numpy()
         inside = np.column_stack([guess - 1.2, guess + 1.2])
-        made.predictions = Predictions(truth=truth, guess=guess, inside=inside)
+        assessment.predictions = Predictions(truth=truth, guess=guess, inside=inside)
         scores = score_intervals(truth, inside, 0.9)
         y = truth
     else:
@@ -49,24 +52,26 @@ def content(task: str, subject: str) -> tuple[Assessment, np.ndarray]:
         inside = np.column_stack([np.ones(ROWS, dtype=bool), X["town"] == "Bern"])
         y = np.array(["few", "rare"])[truth]
         classes = ("few", "rare")
-        made.predictions = Predictions(
+        assessment.predictions = Predictions(
             truth=y, guess=guess, classes=classes, inside=inside
         )
         scores = score_intervals(truth, inside, 0.9, classes=classes)
     covered = holds(truth, inside)
-    made.metrics = {"intervals": scores}
-    made.segments = find_segments(X, Predicted(truth, guess), covered=covered)
-    return made, y
+    assessment.metrics = {"intervals": scores}
+    assessment.segments = find_segments(X, Predicted(truth, guess), covered=covered)
+    return assessment, y
 
 
 @pytest.mark.parametrize("subject", ["", "LightGBM"])
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_every_call_that_a_page_prints_runs_as_it_stands(task, subject, undrawn):
-    made, y = content(task, subject)
-    page = re.sub(r"<script.*?</script>", "", render_report(made), flags=re.DOTALL)
+    assessment, y = content(task, subject)
+    page = re.sub(
+        r"<script.*?</script>", "", render_report(assessment), flags=re.DOTALL
+    )
     calls = CALL.findall(html.unescape(page))
-    wanted = 1 - bool(subject) + (task == "classification")
-    assert len(calls) == wanted, "the precondition: calls are printed"
+    expected_calls = 1 - bool(subject) + (task == "classification")
+    assert len(calls) == expected_calls, "the precondition: calls are printed"
     X = rows()
     kind = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
     model = kind(preset="fast", max_epochs=1, random_state=0, validation_fraction=0.4)
@@ -80,19 +85,19 @@ def test_every_call_that_a_page_prints_runs_as_it_stands(task, subject, undrawn)
 
 def test_no_page_names_an_argument_that_the_function_does_not_take():
     """Calls in the sources of the page: their names and keywords are those of the public functions."""
-    found = 0
+    checked_calls = 0
     for path in sorted(SOURCE.rglob("*.py")):
         for name, inside in re.findall(
             r"(?:model|pg)\.(\w+)\(([^()]*)", path.read_text(encoding="utf-8")
         ):
             owners = (pg, pg.HyNNClassifier, pg.HyNNRegressor)
             function = next(
-                (getattr(one, name) for one in owners if hasattr(one, name)), None
+                (getattr(owner, name) for owner in owners if hasattr(owner, name)), None
             )
             if function is None:
                 continue
             parameters = inspect.signature(function).parameters
             for keyword in re.findall(r"(\w+)=", inside):
                 assert keyword in parameters, f"{path.name}: {name}({inside})"
-                found += 1
-    assert found > 3, "the precondition: calls are looked at"
+                checked_calls += 1
+    assert checked_calls > 3, "the precondition: calls are looked at"

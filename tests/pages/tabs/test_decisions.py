@@ -24,10 +24,10 @@ def classified(classes=("no", "yes"), rows=600, sharper=1.0, seed=0):
     truth = np.array(
         [classes[rng.choice(len(classes), p=row)] for row in true], dtype=object
     )
-    said = np.exp(sharper * logits) / np.exp(sharper * logits).sum(
+    class_chances = np.exp(sharper * logits) / np.exp(sharper * logits).sum(
         axis=1, keepdims=True
     )
-    return truth, said
+    return truth, class_chances
 
 
 def page(residual_features=None, **fields) -> str:
@@ -57,9 +57,9 @@ def test_before_and_after_calibration():
     )
     assert "Calibration on the validation rows changed the error from 0.1" in text
     (chart,) = (
-        one
-        for one in data_of(text)["figures"].values()
-        if one["words"].startswith("Reliability")
+        figure_data
+        for figure_data in data_of(text)["figures"].values()
+        if figure_data["words"].startswith("Reliability")
     )
     assert any(
         "before calibration, error" in mark.get("name", "")
@@ -69,8 +69,8 @@ def test_before_and_after_calibration():
 
 def test_every_class_has_a_line():
     classes = ("a", "b", "c", HOSTILE[1])
-    truth, said = classified(classes)
-    text = page(truth=truth, classes=classes, guess=said)
+    truth, class_chances = classified(classes)
+    text = page(truth=truth, classes=classes, guess=class_chances)
     assert "Each class" in text
     assert "<script>alert" not in text
     assert "would be chance (means over classes)." in text
@@ -89,8 +89,10 @@ def test_many_classes_out_of_calibration_are_not_described_one_by_one():
 @pytest.mark.parametrize("count", [3, 4])
 def test_pictures_of_many_classes_stand_one_below_the_other(count):
     classes = tuple("abcd")[:count]
-    truth, said = classified(classes)
-    test = evaluate("classification", truth, probabilities=said, classes=classes)
+    truth, class_chances = classified(classes)
+    test = evaluate(
+        "classification", truth, probabilities=class_chances, classes=classes
+    )
     text = render_report(
         Assessment(
             title="t",
@@ -101,7 +103,7 @@ def test_pictures_of_many_classes_stand_one_below_the_other(count):
                 "test": test,
                 "rows": {"test": len(truth)},
             },
-            predictions=Predictions(truth=truth, classes=classes, guess=said),
+            predictions=Predictions(truth=truth, classes=classes, guess=class_chances),
         )
     )
     assert "Confusion matrix: rows are the true classes" in text
@@ -114,11 +116,11 @@ def test_pictures_of_many_classes_stand_one_below_the_other(count):
 
 
 def test_one_row_says_nothing_of_the_errors():
-    one, many = (
+    single_row_page, many_rows_page = (
         page(truth=np.arange(float(rows)), guess=np.zeros(rows)) for rows in (1, 40)
     )
-    assert "of the test rows are predicted to within" in many
-    assert "of the test rows are predicted to within" not in one
+    assert "of the test rows are predicted to within" in many_rows_page
+    assert "of the test rows are predicted to within" not in single_row_page
 
 
 def test_residuals_by_the_strongest_features():

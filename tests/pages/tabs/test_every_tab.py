@@ -22,7 +22,8 @@ from permgrad.pages.html import render_report
 from permgrad.pages.tabs import TABS
 
 STRINGS = [text.replace("PORT", "9") for text in PAYLOADS]
-NAMES, LABELS = STRINGS[:20], STRINGS[20:22]
+NAMES = STRINGS[:20]
+LABELS = STRINGS[20:22]
 
 #: What a reader could do in every tab: choose, tick, press, type, open, and sort.
 DRIVE = """
@@ -94,7 +95,7 @@ def page_of_strings():
     content.listed.identifiers = pd.DataFrame(
         {STRINGS[44]: np.resize(np.array(STRINGS, dtype=object), 60)}
     )
-    other = content_of("classification")
+    other_content = content_of("classification")
     table = pd.DataFrame(
         {STRINGS[4]: rng.normal(size=60), STRINGS[8]: rng.choice(STRINGS[:3], 60)}
     )
@@ -105,9 +106,9 @@ def page_of_strings():
     names = list(content.listed.numbers)
     return dataclasses.replace(
         content,
-        data=other.data,
-        segments=other.segments,
-        matrix=other.matrix,
+        data=other_content.data,
+        segments=other_content.segments,
+        matrix=other_content.matrix,
         what_if=whatif.what_if(model, rows_of(model, model.encode_rows(table), names)),
         changes=changed_strings(),
         network=NetworkSection(preset=STRINGS[6], options={STRINGS[7]: STRINGS[9]}),

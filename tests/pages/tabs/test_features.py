@@ -122,18 +122,20 @@ def test_the_list_is_searched_sorted_and_filtered(seen, content):
 
 @needs_browser
 def test_the_file_of_the_list_has_intervals_p_values_and_classes(seen, content):
-    heads, first = seen["file"][0], seen["file"][1]
+    heads = seen["file"][0]
+    first = seen["file"][1]
     assert heads[:8] == ["rank", "feature", "increase of the loss (nats per row)", "interval from", "interval to", "p",
                          "adjusted p", "clearly matters"]  # fmt: skip
     assert heads[8:] == ["importance on rows of Bad", "importance on rows of Good"]
-    explanation, name = content.explanation, content.explanation.ranking()[0]
-    place = explanation.names.index(name)
-    low, high = (ends[place, 0] for ends in explanation.ci())
+    explanation = content.explanation
+    name = content.explanation.ranking()[0]
+    feature_index = explanation.names.index(name)
+    low, high = (ends[feature_index, 0] for ends in explanation.ci())
     assert first[:2] == [1, name]
     assert first[2:5] == pytest.approx(
-        [explanation.values[place, 0], low, high], rel=1e-5
+        [explanation.values[feature_index, 0], low, high], rel=1e-5
     )
-    assert first[8:] == pytest.approx(explanation.values[place, 1:], rel=1e-5)
+    assert first[8:] == pytest.approx(explanation.values[feature_index, 1:], rel=1e-5)
 
 
 @needs_browser
@@ -158,7 +160,8 @@ def test_a_card_has_curves_outcomes_and_a_sentence_for_each(seen, content):
 def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_data(
     seen, content
 ):
-    name, other = content.explanation.ranking()[1], NAMES[0]
+    name = content.explanation.ranking()[1]
+    other_feature = NAMES[0]
     (card,) = (card for card in content.cards.cards if card["feature"] == name)
     assert seen["local"][:2] == [1, 1]
     (words,) = seen["local"][2]
@@ -168,7 +171,10 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
     assert words.endswith(
         "ALE) stays inside the data, and is up to 12 percentage points away from it there."
     )
-    assert f"have a value of {other} that none of the 50 or more test rows" in words
+    assert (
+        f"have a value of {other_feature} that none of the 50 or more test rows"
+        in words
+    )
     assert "Dashed line: the accumulated local effect (ALE)" in seen["number"]
     assert "Dashed line" not in seen["captions"][0]
     assert seen["rows"][0] == [name, "ALE", "interval from", "interval to"]
@@ -178,10 +184,10 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
 
 def test_report_md_has_the_ends_of_the_charts(content):
     card = next(card for card in content.cards.cards if "ale" in card)
-    name, means = (
-        card["feature"],
-        [percent(one[0]) for one in (card["mean"][0], card["mean"][-1])],
-    )
+    name = card["feature"]
+    means = [
+        percent(curve_value[0]) for curve_value in (card["mean"][0], card["mean"][-1])
+    ]
     assert name in clearly_matter(content.explanation), "the precondition"
     heads, *lines = effect_lines(content)
     values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
@@ -201,7 +207,10 @@ def test_report_md_has_the_ends_of_the_charts(content):
         card,
         ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]},
     )
-    cards = [wide if one is card else one for one in content.cards.cards]
+    cards = [
+        wide if feature_card is card else feature_card
+        for feature_card in content.cards.cards
+    ]
     (line,) = effect_lines(
         dataclasses.replace(
             content, cards=dataclasses.replace(content.cards, cards=cards)
@@ -249,8 +258,8 @@ return {
 
 @needs_browser
 def test_on_a_phone_the_bars_fit_and_what_is_wider_says_so_above(page, tmp_path):
-    found = visit(page, tmp_path, PHONE, width=390).quiet()
-    assert found["cut"] == 0
-    assert found["texts"] > 2 * len(NAMES)
-    assert found["broken"] == "Num|Trades60|Ever2 age_|group"
-    assert set(found["hints"]) <= {'"Scroll sideways for more →"'}
+    visit_facts = visit(page, tmp_path, PHONE, width=390).quiet()
+    assert visit_facts["cut"] == 0
+    assert visit_facts["texts"] > 2 * len(NAMES)
+    assert visit_facts["broken"] == "Num|Trades60|Ever2 age_|group"
+    assert set(visit_facts["hints"]) <= {'"Scroll sideways for more →"'}

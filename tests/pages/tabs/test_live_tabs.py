@@ -53,16 +53,15 @@ def table(rows: int, seed: int) -> pd.DataFrame:
 def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Assessment:
     """A report of a model that is worse for one level, on test rows of which one column has shifted."""
     rng = np.random.default_rng(0)
-    train, test = table(600, 1), table(ROWS, 2)
+    train = table(600, 1)
+    test = table(ROWS, 2)
     test[EVIL[3]] += 1
     bad = (test[EVIL[0]] == EVIL[2]).to_numpy()
     if task == "regression":
         truth = rng.normal(1000, 200, ROWS)
         guess = truth + rng.normal(0, 20, ROWS) * np.where(bad, 4, 1)
-        scored, predicted = (
-            Predictions(truth=truth, guess=guess),
-            Predicted(truth, guess),
-        )
+        scored = Predictions(truth=truth, guess=guess)
+        predicted = Predicted(truth, guess)
     else:
         codes = rng.integers(0, len(classes), ROWS)
         logits = (
@@ -70,10 +69,8 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
             + np.eye(len(classes))[codes] * np.where(bad, 0, 4)[:, None]
         )
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        truth, predicted = (
-            np.array(classes, dtype=object)[codes],
-            Predicted(codes, chances),
-        )
+        truth = np.array(classes, dtype=object)[codes]
+        predicted = Predicted(codes, chances)
         scored = Predictions(truth=truth, classes=classes, guess=chances)
     described = compare_parts(train, test)
     drift = described.pop("drift")
@@ -96,11 +93,9 @@ def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Asse
 
 def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undrawn):
     content = content_of("regression")
-    truth, guess, X = (
-        content.predictions.truth,
-        content.predictions.predictions,
-        table(ROWS, 2),
-    )
+    truth = content.predictions.truth
+    guess = content.predictions.predictions
+    X = table(ROWS, 2)
     inside = np.column_stack([guess - 50, guess + 50])
     covered = holds(truth, inside)
     assert 0.8 < covered.mean() < 0.99
@@ -115,7 +110,11 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undra
         in page
     )
     assert "Their mean width is 100." in page
-    groups = [group for one in content.segments["features"] for group in one["groups"]]
+    groups = [
+        group
+        for feature_group in content.segments["features"]
+        for group in feature_group["groups"]
+    ]
     below = [group["group"] for group in groups if group["covered_high"] < 0.9]
     assert EVIL[2] in below
     assert 1 < len(below) < len(groups)
@@ -126,7 +125,8 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undra
 def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misses_it_is_named(
     undrawn,
 ):
-    content, few = content_of("classification", ("usual", "rare")), 12
+    content = content_of("classification", ("usual", "rare"))
+    few = 12
     truth = np.repeat([1, 0], [few, ROWS - few])
     inside = np.column_stack([np.ones(ROWS, dtype=bool), np.arange(ROWS) < few // 3])
     content.metrics = {
@@ -140,8 +140,9 @@ def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misse
     cells = re.sub(
         r"<[^>]*>", " ", page.partition("How often the sets hold")[2]
     ).split()
-    at, then = cells.index("rare"), cells.index("usual")
-    assert (cells[at : at + 3], cells[then : then + 3]) == (
+    rare_position = cells.index("rare")
+    then = cells.index("usual")
+    assert (cells[rare_position : rare_position + 3], cells[then : then + 3]) == (
         ["rare", "12", "33"],
         ["usual", "388", "100"],
     )
@@ -170,10 +171,10 @@ def test_the_share_inside_sets_stands_on_paper_for_each_class_and_one_that_misse
 def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_listed(
     leak, said, unsaid
 ):
-    stored, section = (
-        DataSection(rows={}, leaks=[{"column": "a", "score": 1.0, "rows": 90, **leak}]),
-        SectionView("leaks", ""),
+    stored = DataSection(
+        rows={}, leaks=[{"column": "a", "score": 1.0, "rows": 90, **leak}]
     )
+    section = SectionView("leaks", "")
     data.leaks(section, Assessment(title="t", target="y", task="regression"), stored)
     assert said in section.blocks[0][1]
     assert unsaid not in section.blocks[0][1]
@@ -200,12 +201,14 @@ def test_the_worse_group_and_the_shifted_column_are_named(undrawn):
         in page
     )
     assert "Do its intervals hold?" not in page
-    (shifted,) = (one for one in content.data.drift if one["clear"])
+    (shifted,) = (
+        drift_facts for drift_facts in content.data.drift if drift_facts["clear"]
+    )
     assert shifted["column"] == EVIL[3]
     assert "has clearly different values in the training and the test rows" in page
     doubts = doubts_of(content)
-    assert any("clearly worse" in one for one in doubts)
-    assert any("clearly different values" in one for one in doubts)
+    assert any("clearly worse" in doubt for doubt in doubts)
+    assert any("clearly different values" in doubt for doubt in doubts)
 
 
 def test_a_model_without_faults_gets_no_alarm(undrawn):
@@ -247,8 +250,8 @@ def test_points_of_a_threshold_are_those_of_all_thresholds():
         5000,
         truth.sum(),
     )
-    found = np.array(points["hits"]) / truth.sum()
-    assert np.diff(found).max() < 0.05, "also where positives are rare"
+    hit_shares = np.array(points["hits"]) / truth.sum()
+    assert np.diff(hit_shares).max() < 0.05, "also where positives are rare"
     for threshold in np.arange(1, 100) / 100:
         assert np.sum(scores >= threshold) in points["called"], (
             "a threshold that people type is exact"
@@ -280,14 +283,14 @@ def test_bands_of_errors():
     assert inside.sum() == band["rows"]
     assert band["errors"][2] == pytest.approx(np.median((truth - guess)[inside]))
     assert (
-        max(one["rows"] for one in result["bands"])
-        - min(one["rows"] for one in result["bands"])
+        max(error_band["rows"] for error_band in result["bands"])
+        - min(error_band["rows"] for error_band in result["bands"])
         <= 1
     )
     limit = 0.7
-    for one in result["bands"]:
-        members = (guess >= one["low"]) & (guess <= one["high"])
-        assert (one["sizes"] <= limit).sum() == (
+    for tested_band in result["bands"]:
+        members = (guess >= tested_band["low"]) & (guess <= tested_band["high"])
+        assert (tested_band["sizes"] <= limit).sum() == (
             np.abs(truth - guess)[members] <= limit
         ).sum()
     assert error_bands([], [])["bands"] == []
@@ -295,20 +298,22 @@ def test_bands_of_errors():
 
 def test_equal_predictions_are_in_one_band():
     truth = np.arange(400.0)
-    assert [one["rows"] for one in error_bands(truth, np.full(400, 5.0))["bands"]] == [
-        400
-    ]
+    assert [
+        error_band["rows"]
+        for error_band in error_bands(truth, np.full(400, 5.0))["bands"]
+    ] == [400]
     few = error_bands(truth, np.repeat([1.0, 2.0, 3.0, 4.0], 100))["bands"]
-    assert [(one["low"], one["high"], one["rows"]) for one in few] == [
-        (k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)
-    ]
+    assert [
+        (error_band["low"], error_band["high"], error_band["rows"])
+        for error_band in few
+    ] == [(k, k, 100) for k in (1.0, 2.0, 3.0, 4.0)]
 
 
 def test_many_rows_are_told_about():
     truth = np.random.default_rng(0).normal(size=30_000)
     result = error_bands(truth, truth + np.random.default_rng(1).normal(size=30_000))
     assert not result["exact"]
-    assert all(len(one["sizes"]) == 400 for one in result["bands"])
+    assert all(len(error_band["sizes"]) == 400 for error_band in result["bands"])
 
 
 def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
@@ -407,11 +412,11 @@ _PROBE = """
 def seen_in_browser(content: Assessment, typed: str, folder) -> dict:
     """Open the page, use it, and return what it showed."""
     came = visit(render_report(content), folder, _PROBE.replace("TYPED", typed))
-    seen = came.quiet()
-    assert seen["hacked"] == "undefined"
-    assert seen["small"] == 0
+    browser_facts = came.quiet()
+    assert browser_facts["hacked"] == "undefined"
+    assert browser_facts["small"] == 0
     assert '<img src="x"' not in came.page
-    return seen
+    return browser_facts
 
 
 @needs_browser
@@ -422,16 +427,22 @@ def test_classes_in_a_browser(tmp_path):
     }
     decision = Decision(positive=1, threshold=0.5, cost=(2.0, 3.5))
     content.predictions = replace(content.predictions, decision=decision)
-    seen = seen_in_browser(content, "0.3", tmp_path)
-    assert seen["costs"] == ["2", "3.5"], "those of the run"
+    browser_facts = seen_in_browser(content, "0.3", tmp_path)
+    assert browser_facts["costs"] == ["2", "3.5"], "those of the run"
     scored = content.predictions
-    member, scores = scored.truth == EVIL[2], scored.probabilities[:, 1]
+    member = scored.truth == EVIL[2]
+    scores = scored.probabilities[:, 1]
     expected = metrics_at(member, scores, 0.3, positive=True)
     (passed, alarms), (missed, hits) = expected["confusion_matrix"]
-    assert seen["cells"][:4] == [str(hits), str(missed), str(alarms), str(passed)]
+    assert browser_facts["cells"][:4] == [
+        str(hits),
+        str(missed),
+        str(alarms),
+        str(passed),
+    ]
     assert (
         f"finds {100 * expected['recall']:.0f}\u00a0% of the {EVIL[2]} rows"
-        in seen["typed"][0]
+        in browser_facts["typed"][0]
     )
     cheapest = choose_threshold(
         member,
@@ -440,38 +451,47 @@ def test_classes_in_a_browser(tmp_path):
         {"false_positive": 1, "false_negative": 7},
         positive=True,
     )
-    assert f"test rows cost {cheapest.score:g} (" in seen["cheapest"][0]
+    assert f"test rows cost {cheapest.score:g} (" in browser_facts["cheapest"][0]
     best = choose_threshold(member, scores, positive=True)
-    assert float(seen["largest"]) == pytest.approx(best.value, rel=0.01)
-    assert seen["worst"][0].startswith("Clearly worse: ")
-    assert seen["next"][0].startswith("No group of ")
-    assert "Lower, but not clearly: " in f"{seen['worst'][0]} {seen['next'][0]}"
-    assert seen["features"] == len(content.segments["features"])
-    assert seen["groups"] >= 2
-    assert "The difference is clear." in seen["column"][0]
-    assert "The difference is small, or can be chance." in seen["other"][0]
-    assert seen["heat"] == 9
-    drawn = {name: pictures for name, pictures, caption in seen["figures"] if caption}
-    wanted = {f"decisions-{name}" for name in ("precision", "gain", "cost")} | {
+    assert float(browser_facts["largest"]) == pytest.approx(best.value, rel=0.01)
+    assert browser_facts["worst"][0].startswith("Clearly worse: ")
+    assert browser_facts["next"][0].startswith("No group of ")
+    assert (
+        "Lower, but not clearly: "
+        in f"{browser_facts['worst'][0]} {browser_facts['next'][0]}"
+    )
+    assert browser_facts["features"] == len(content.segments["features"])
+    assert browser_facts["groups"] >= 2
+    assert "The difference is clear." in browser_facts["column"][0]
+    assert "The difference is small, or can be chance." in browser_facts["other"][0]
+    assert browser_facts["heat"] == 9
+    drawn = {
+        name: pictures
+        for name, pictures, caption in browser_facts["figures"]
+        if caption
+    }
+    expected_figures = {
+        f"decisions-{name}" for name in ("precision", "gain", "cost")
+    } | {
         "trust-segments",
         "data-column",
     }
-    assert wanted == set(drawn)
+    assert expected_figures == set(drawn)
     assert set(drawn.values()) == {1}
 
 
 @needs_browser
 def test_numbers_in_a_browser(tmp_path):
     content = content_of("regression")
-    seen = seen_in_browser(content, "25", tmp_path)
+    browser_facts = seen_in_browser(content, "25", tmp_path)
     error = np.abs(content.predictions.truth - content.predictions.predictions)
-    share = float(re.match(r"(\d+)", seen["typed"][0])[1]) / 100
+    share = float(re.match(r"(\d+)", browser_facts["typed"][0])[1]) / 100
     assert 0.2 < share < 0.95, "the precondition: some rows are within, others not"
     assert share == pytest.approx((error <= 25).mean(), abs=0.00501), (
         "counted, not interpolated"
     )
-    assert "test rows are predicted to within 25." in seen["typed"][0]
-    assert seen["worst"][0].startswith("Clearly worse: ")
+    assert "test rows are predicted to within 25." in browser_facts["typed"][0]
+    assert browser_facts["worst"][0].startswith("Clearly worse: ")
     assert {"decisions-errors", "decisions-within"} <= {
-        name for name, *_ in seen["figures"]
+        name for name, *_ in browser_facts["figures"]
     }

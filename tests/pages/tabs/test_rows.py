@@ -114,7 +114,10 @@ def content():
         maps={"images:scan": np.resize(scans, (30, 8, 8)), "segments:scan": owners},
     )
     frame = pd.DataFrame(
-        {name: [f"word{place}"] * 30 for place, name in enumerate(NAMES[:3])}
+        {
+            name: [f"word{word_number}"] * 30
+            for word_number, name in enumerate(NAMES[:3])
+        }
     )
     texts = dataclasses.replace(
         local_explanation(rows=30),
@@ -144,7 +147,8 @@ def seen(content, tmp_path_factory):
 @needs_browser
 def test_rows_are_found_by_number_value_class_segment_and_kind(seen, content):
     listed = content.listed
-    best, number = listed.predicted.argmax(axis=1), listed.numbers
+    best = listed.predicted.argmax(axis=1)
+    number = listed.numbers
     ordered = np.sort(listed.predicted, axis=1)
     assert seen["all"] == number.tolist()
     assert seen["wrong"] == number[best != listed.truth].tolist() != []
@@ -181,12 +185,12 @@ def test_numbers_in_cells_are_not_broken(seen):
 
 @needs_browser
 def test_wrong_rows_that_are_explained_are_found_together(seen):
-    both = [
+    wrong_explained = [
         number for number in seen["wrong"] if number < 90
     ]  # the first thirty rows are explained
-    assert seen["wrongExplained"] == both
-    assert 0 < len(both) < len(seen["wrong"])
-    assert f" of {len(both)} rows." in seen["counted"]
+    assert seen["wrongExplained"] == wrong_explained
+    assert 0 < len(wrong_explained) < len(seen["wrong"])
+    assert f" of {len(wrong_explained)} rows." in seen["counted"]
 
 
 @needs_browser
@@ -319,13 +323,13 @@ ACCESS = """
 @needs_browser
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1400, True)])
 def test_both_tabs_can_be_read_by_everybody(content, tmp_path, width, dark):
-    seen = visit(
+    visit_facts = visit(
         page_of(content), tmp_path, ACCESS, axe=True, width=width, dark=dark
     ).answer
-    assert seen["found"] == []
-    assert seen["texts"] > 100, "the tabs were drawn"
-    assert seen["smallest"] >= 11
-    assert seen["beyond"] == 0
+    assert visit_facts["found"] == []
+    assert visit_facts["texts"] > 100, "the tabs were drawn"
+    assert visit_facts["smallest"] >= 11
+    assert visit_facts["beyond"] == 0
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
@@ -357,11 +361,11 @@ def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
     content = with_answers(report_content(NAMES[:5], tuple("abcdefghijkl")))
     data = rows_data(content)
     assert data["positive"] is None
-    (parts,) = data["parts"]
+    (row_parts,) = data["parts"]
     wrong = (
         content.listed.predicted[:30].argmax(axis=1) != content.listed.truth[:30]
     ).sum()
-    assert parts["row"]["shape"] == [30 + wrong]
+    assert row_parts["row"]["shape"] == [30 + wrong]
     assert wrong > 5, "the case is not trivial"
 
 
@@ -369,25 +373,22 @@ def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_a_prediction_outside_its_own_interval_or_set_gets_a_word(task, tmp_path):
     content = with_answers(report_content(NAMES[:6], task=task))
-    predicted, words = (
-        np.asarray(content.listed.predicted),
-        ["", " The predicted class is not in it.", "", ""],
-    )
+    predicted = np.asarray(content.listed.predicted)
+    words = ["", " The predicted class is not in it.", "", ""]
     inside = predicted > -1
     inside[1, predicted[1].argmax()] = False
     if task == "regression":
         inside = np.column_stack([predicted[:, 0] - 1, predicted[:, 0] + 1])
-        inside[1], inside[2] = predicted[1] + [0.5, 1], predicted[2] - [2, 0.5]
+        inside[1] = predicted[1] + [0.5, 1]
+        inside[2] = predicted[2] - [2, 0.5]
         words = [
             "",
             " The prediction lies below it, ",
             " The prediction lies above it, ",
             "",
         ]
-    content.listed.inside, content.metrics = (
-        inside,
-        {**content.metrics, "intervals": INTERVALS},
-    )
+    content.listed.inside = inside
+    content.metrics = {**content.metrics, "intervals": INTERVALS}
     script = """
       const said = [];
       for (const row of [0, 3, 6, 9]) {
@@ -396,8 +397,10 @@ def test_a_prediction_outside_its_own_interval_or_set_gets_a_word(task, tmp_path
       }
       return said;
     """
-    said = visit(render_report(content), tmp_path, script, hash_="#rows").answer
-    for text, word in zip(said, words, strict=True):
+    warning_words = visit(
+        render_report(content), tmp_path, script, hash_="#rows"
+    ).answer
+    for text, word in zip(warning_words, words, strict=True):
         assert " for 90\u00a0%: " in text or "The 90\u00a0% interval is" in text
         assert word in text
         assert word or not re.search("lies (above|below) it|is not in it", text)

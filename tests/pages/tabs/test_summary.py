@@ -22,10 +22,8 @@ def content_of(
 ) -> Assessment:
     """A report whose importances are increases of the metric's loss."""
     content = report_content(names, classes, task=task)
-    loss, p = (
-        {"classification": "cross_entropy", "regression": "squared_error"}[task],
-        np.full((len(names), 1), 0.5),
-    )
+    loss = {"classification": "cross_entropy", "regression": "squared_error"}[task]
+    p = np.full((len(names), 1), 0.5)
     p[:3] = 1e-9
     p_values = np.broadcast_to(p, content.explanation.values.shape)
     explanation = replace(
@@ -46,10 +44,8 @@ def pictures(content: Assessment) -> list[FigureView]:
 )
 def test_the_bars_are_the_losses_that_the_sentences_say(task, metric):
     content = content_of(task)
-    data, values = (
-        pictures(content)[0].chart.data,
-        np.sort(content.explanation.values[:, 0])[::-1][:8],
-    )
+    data = pictures(content)[0].chart.data
+    values = np.sort(content.explanation.values[:, 0])[::-1][:8]
     model = content.test[metric]
     without = model + values if task == "classification" else np.sqrt(model**2 + values)
     assert data["values"] == pytest.approx(without, rel=1e-9)
@@ -93,7 +89,8 @@ def test_how_good_it_is_as_dots_cells_or_bars():
     )
     assert pictures(content_of())[1].chart.kind == "cells"
     content = content_of(classes=CLASSES)
-    bars, table = pictures(content)[1].chart, np.array(content.test["confusion_matrix"])
+    bars = pictures(content)[1].chart
+    table = np.array(content.test["confusion_matrix"])
     assert bars.kind == "bars"
     assert sorted(bars.data["values"]) == pytest.approx(
         sorted(np.diag(table) / table.sum(axis=1)), abs=1e-12
@@ -136,10 +133,10 @@ KINDS = [
 
 def seen(content, tmp_path, **size):
     """Return where the sentences and both pictures of the first page stand, of which nothing is cut."""
-    found = visit(render_report(content), tmp_path, PLACES, **size).quiet()
-    assert found["drawn"] == 2
-    assert found["cut"] == found["scrolls"] == 0
-    return found
+    visit_facts = visit(render_report(content), tmp_path, PLACES, **size).quiet()
+    assert visit_facts["drawn"] == 2
+    assert visit_facts["cut"] == visit_facts["scrolls"] == 0
+    return visit_facts
 
 
 @needs_browser
@@ -149,13 +146,14 @@ def seen(content, tmp_path, **size):
     ids=["binary", "numbers", "five classes", "long names", "hostile names"],
 )
 def test_sentences_and_pictures_are_seen_without_scrolling(content, tmp_path):
-    found = seen(content, tmp_path, width=1400, height=900)
-    assert found["told"]["bottom"] <= 900
+    summary_layout = seen(content, tmp_path, width=1400, height=900)
+    assert summary_layout["told"]["bottom"] <= 900
     assert all(
-        one["left"] >= found["told"]["right"] and one["bottom"] <= 900
-        for one in found["figures"]
+        figure_box["left"] >= summary_layout["told"]["right"]
+        and figure_box["bottom"] <= 900
+        for figure_box in summary_layout["figures"]
     )
-    assert found["figures"][0]["bottom"] <= found["figures"][1]["top"]
+    assert summary_layout["figures"][0]["bottom"] <= summary_layout["figures"][1]["top"]
 
 
 @needs_browser
@@ -165,7 +163,12 @@ def test_sentences_and_pictures_are_seen_without_scrolling(content, tmp_path):
     ids=["binary", "numbers", "five classes", "long names", "hostile names"],
 )
 def test_on_a_phone_they_stand_one_below_the_other(content, tmp_path):
-    found = seen(content, tmp_path, width=390, height=844)
-    assert found["wide"] <= 390
-    first, second = found["figures"]
-    assert found["told"]["bottom"] <= first["top"] < first["bottom"] <= second["top"]
+    summary_layout = seen(content, tmp_path, width=390, height=844)
+    assert summary_layout["wide"] <= 390
+    first, second = summary_layout["figures"]
+    assert (
+        summary_layout["told"]["bottom"]
+        <= first["top"]
+        < first["bottom"]
+        <= second["top"]
+    )

@@ -42,8 +42,14 @@ def results() -> pd.DataFrame:
             rows.append((*first, "network", "any", "accuracy", rng.uniform(0.9, 1)))
             for estimand, truth in (("published", PUBLISHED), ("effect", EFFECT)):
                 rows += [
-                    (*first, "truth", estimand, f"truth_share:{part}", float(share))
-                    for part, share in zip(PARTS, truth[function], strict=True)
+                    (
+                        *first,
+                        "truth",
+                        estimand,
+                        f"truth_share:{part_name}",
+                        float(share),
+                    )
+                    for part_name, share in zip(PARTS, truth[function], strict=True)
                 ]
             for method, spread in METHODS.items():
                 for name in (method, f"oracle:{method}"):
@@ -52,8 +58,8 @@ def results() -> pd.DataFrame:
                     )
                     shares /= shares.sum()
                     rows += [
-                        (*first, name, "any", f"share:{part}", share)
-                        for part, share in zip(PARTS, shares, strict=True)
+                        (*first, name, "any", f"share:{part_name}", share)
+                        for part_name, share in zip(PARTS, shares, strict=True)
                     ]
                     for estimand, truth in (
                         ("published", PUBLISHED),
@@ -118,8 +124,8 @@ def results() -> pd.DataFrame:
 
 def facts() -> dict:
     contestants = {
-        name: {"label": name, "estimand": own, "kind": "ours", "note": ""}
-        for name, own in TOTALS.items()
+        name: {"label": name, "estimand": total_estimand, "kind": "ours", "note": ""}
+        for name, total_estimand in TOTALS.items()
     }
     return {
         "command": "permgrad benchmark all",
@@ -150,16 +156,16 @@ def _page(frame) -> str:
 
 def bars_of(text: str) -> pd.DataFrame:
     """The numbers that the elements of a page carry."""
-    found = []
+    found_bars = []
     for kind, attributes in re.findall(
         r'<(?:rect|circle|polygon) class="(bar|seed|oracle)"([^>]*)>', text
     ):
-        own = {
+        bar_fields = {
             name: html.unescape(value)
             for name, value in re.findall(r'data-([a-z]+)="([^"]*)"', attributes)
         }
-        found.append({"kind": kind, **own})
-    return pd.DataFrame(found).astype({"value": float})
+        found_bars.append({"kind": kind, **bar_fields})
+    return pd.DataFrame(found_bars).astype({"value": float})
 
 
 def compare(text: str, stored: pd.DataFrame) -> int:
@@ -199,19 +205,22 @@ def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
 
 @needs_browser
 def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tmp_path):
-    seen = visit(page, tmp_path)
-    assert compare(seen.page, frame) == 8 * 4 * (2 + len(METHODS)), (
+    page_visit = visit(page, tmp_path)
+    assert compare(page_visit.page, frame) == 8 * 4 * (2 + len(METHODS)), (
         "as the browser has them"
     )
-    assert seen.said == []
-    assert seen.requests == []
+    assert page_visit.said == []
+    assert page_visit.requests == []
 
 
 def test_many_features_are_cells_with_their_numbers(page, frame):
-    found = re.findall(r'<rect class="cell"([^>]*)>', page)
+    cell_matches = re.findall(r'<rect class="cell"([^>]*)>', page)
     cells = [
-        {k: html.unescape(v) for k, v in re.findall(r'data-([a-z]+)="([^"]*)"', own)}
-        for own in found
+        {
+            k: html.unescape(v)
+            for k, v in re.findall(r'data-([a-z]+)="([^"]*)"', cell_match)
+        }
+        for cell_match in cell_matches
     ]
     assert len(cells) == 2 * 12 * (1 + len(TOTALS))
     means = (
@@ -219,10 +228,14 @@ def test_many_features_are_cells_with_their_numbers(page, frame):
         .groupby(["function", "method", "metric"])["value"]
         .mean()
     )
-    for own in cells:
-        metric = "truth_share" if own["method"] == "truth" else "share"
-        expected = means[own["function"], own["method"], f"{metric}:{own['part']}"]
-        assert float(own["value"]) == pytest.approx(expected, rel=1e-12)
+    for cell_fields in cells:
+        metric = "truth_share" if cell_fields["method"] == "truth" else "share"
+        expected = means[
+            cell_fields["function"],
+            cell_fields["method"],
+            f"{metric}:{cell_fields['part']}",
+        ]
+        assert float(cell_fields["value"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_bar_is_as_long_as_its_number(page):
@@ -234,11 +247,11 @@ def test_a_bar_is_as_long_as_its_number(page):
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 def table(page: str, caption: str) -> pd.DataFrame:
-    whole = re.search(
+    whole_match = re.search(
         rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL
     )
-    assert whole, caption
-    text = re.sub(r"</?button[^>]*>", "", whole.group())
+    assert whole_match, caption
+    text = re.sub(r"</?button[^>]*>", "", whole_match.group())
     heads = [
         html.unescape(head) for head in re.findall(r"<th scope[^>]*>([^<]*)<", text)
     ]
@@ -252,10 +265,10 @@ def table(page: str, caption: str) -> pd.DataFrame:
 
 
 def best_of(page: str, caption: str) -> list[str]:
-    whole = re.search(
+    whole_match = re.search(
         rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL
     )
-    rows = re.findall(r"<tr>(<td.*?)</tr>", whole.group(), flags=re.DOTALL)
+    rows = re.findall(r"<tr>(<td.*?)</tr>", whole_match.group(), flags=re.DOTALL)
     return [
         re.search(r"<td[^>]*>([^<]*)<", row).group(1) for row in rows if ' best"' in row
     ]
@@ -265,10 +278,10 @@ def test_error_tables_hold_the_means_and_mark_the_best(page, frame):
     errors = table(
         page, "Error of importance shares against the truth “effect”"
     ).set_index("method")
-    own = frame.query(
+    error_rows = frame.query(
         "suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'"
     )
-    means = own.groupby("method")["value"].mean()
+    means = error_rows.groupby("method")["value"].mean()
     for method in METHODS:
         assert float(errors.loc[method, "mean"].split()[0]) == pytest.approx(
             means[method], rel=0.01
@@ -276,15 +289,15 @@ def test_error_tables_hold_the_means_and_mark_the_best(page, frame):
         assert float(errors.loc[f"{method}, oracle", "mean"]) == pytest.approx(
             means[f"oracle:{method}"], rel=0.01
         )
-        f5 = own.query("method == @method and function == 'F5'")["value"].mean()
+        f5 = error_rows.query("method == @method and function == 'F5'")["value"].mean()
         assert float(errors.loc[method, "F5"]) == pytest.approx(f5, rel=0.06)
 
 
 def test_methods_of_another_estimand_are_not_compared(page, frame):
-    found = frame.query(
+    total_rows = frame.query(
         "suite == 'tabular' and metric == 'share_error' and estimand == 'total'"
     )
-    means = found.groupby("method")["value"].mean()
+    means = total_rows.groupby("method")["value"].mean()
     assert best_of(
         page, "Error of importance shares against the truth “total”: the total effect"
     ) == [means[["permgrad", "permutation"]].idxmin()]
@@ -298,12 +311,12 @@ def test_direction_comes_from_the_registry(page):
         ("Means over functions and seeds", "false discoveries ↓"),
         ("Means over functions", "power ↑"),
     ):
-        whole = re.search(
+        whole_match = re.search(
             rf"<caption><span>{caption}.*?</table>",
             page[page.index('id="tabular-ranks"') :],
             flags=re.DOTALL,
         )
-        assert text in whole.group()
+        assert text in whole_match.group()
     assert "false discoveries (0 to 1)" in page
     assert (
         "Coverage of 95 % intervals against each truth (0 to 1). Best near 0.95" in page
@@ -315,10 +328,10 @@ def test_the_best_stand_first_and_the_compared_before_all_others(page, frame):
     errors = table(page, "Error of importance shares against the truth “effect”")[
         "method"
     ]
-    own = frame.query(
+    error_rows = frame.query(
         "suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'"
     )
-    means = own.groupby("method")["value"].mean()[list(METHODS)].sort_values()
+    means = error_rows.groupby("method")["value"].mean()[list(METHODS)].sort_values()
     assert [name for name in errors if "oracle" not in name] == list(means.index)
     totals = table(page, "Error of importance shares against the truth “total”")[
         "method"
@@ -331,7 +344,8 @@ def test_leaders_use_direction_and_differences_over_functions():
     rows = []
     for function in range(6):
         for seed in range(3):
-            base, wobble = 0.1 * function, rng.uniform(-0.005, 0.005)
+            base = 0.1 * function
+            wobble = rng.uniform(-0.005, 0.005)
             values = {
                 "low": base,
                 "near": base + (0.004 if function % 2 else -0.003),

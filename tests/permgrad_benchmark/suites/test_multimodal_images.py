@@ -41,17 +41,17 @@ def write(
     rng = np.random.default_rng(seed)
     grid = np.linspace(-1, 1, side)
     arrays: dict[str, object] = {}
-    for part in ("train", "val", "test"):
+    for split_name in ("train", "val", "test"):
         x, y, size = rng.uniform(-0.5, 0.5, (3, count, 1, 1))
         blobs = np.exp(
             -((grid[None, None] - x) ** 2 + (grid[None, :, None] - y) ** 2)
             / (0.7 + size)
         )
         pictures = (255 * blobs).astype(np.uint8)
-        arrays[f"{part}_images"] = (
+        arrays[f"{split_name}_images"] = (
             np.repeat(pictures[..., None], 3, axis=3) if rgb else pictures
         )
-        arrays[f"{part}_labels"] = rng.integers(0, 2, (count, 1))
+        arrays[f"{split_name}_labels"] = rng.integers(0, 2, (count, 1))
     arrays |= changes
     np.savez(
         path, **{name: array for name, array in arrays.items() if array is not None}
@@ -74,14 +74,17 @@ def nowhere(tmp_path, monkeypatch):
 
 def test_parts_come_one_behind_the_other(tmp_path):
     path = write(tmp_path / "own.npz", 4)
-    whole, arrays = load_medmnist(str(path)), np.load(path)
-    assert whole.name == "own"
-    assert len(whole) == 12
+    whole_set = load_medmnist(str(path))
+    arrays = np.load(path)
+    assert whole_set.name == "own"
+    assert len(whole_set) == 12
     assert np.array_equal(
-        whole.pixels,
-        np.concatenate([arrays[f"{part}_images"] for part in autoencoder.PARTS]),
+        whole_set.pixels,
+        np.concatenate(
+            [arrays[f"{split_name}_images"] for split_name in autoencoder.PARTS]
+        ),
     )
-    assert not np.array_equal(whole.pixels[8:], whole.pixels[:4]), (
+    assert not np.array_equal(whole_set.pixels[8:], whole_set.pixels[:4]), (
         "parts must differ for this to say something"
     )
 
@@ -97,9 +100,9 @@ def test_the_checksum_is_that_of_the_file(tmp_path):
 def test_the_part_of_pneumoniamnist_is_known_and_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = load_medmnist("pneumoniamnist")
-    assert found.pixels.shape == (5030, 28, 28)
-    assert found.md5 in dict(image_cards.get("pneumoniamnist").versions)
+        image_set = load_medmnist("pneumoniamnist")
+    assert image_set.pixels.shape == (5030, 28, 28)
+    assert image_set.md5 in dict(image_cards.get("pneumoniamnist").versions)
 
 
 def test_a_file_of_the_user_with_other_content_gives_a_warning(tmp_path, monkeypatch):
@@ -142,13 +145,13 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
     assert not (nowhere / "cache" / "organcmnist.npz").exists()
     card = replace(image_cards.get("organcmnist"), md5=load_medmnist(path).md5)
     monkeypatch.setitem(image_cards, "organcmnist", card)
-    kept = find_medmnist("organcmnist")[0]
-    assert kept == nowhere / "cache" / "organcmnist.npz"
+    kept_file = find_medmnist("organcmnist")[0]
+    assert kept_file == nowhere / "cache" / "organcmnist.npz"
     monkeypatch.setattr(
         store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache")
     )
-    assert find_medmnist("organcmnist")[0] == kept
-    kept.write_bytes(b"spoilt")
+    assert find_medmnist("organcmnist")[0] == kept_file
+    kept_file.write_bytes(b"spoilt")
     with pytest.raises(
         EnvironmentProblem,
         match="Remove it, or name a folder with the file in PERMGRAD_DATA",
@@ -209,10 +212,8 @@ def test_pickled_objects_are_never_loaded(tmp_path):
 
 
 def test_colours_become_grey_and_other_sizes_are_refused(tmp_path):
-    grey, coloured = (
-        write(tmp_path / "grey.npz", 20),
-        write(tmp_path / "rgb.npz", 20, rgb=True),
-    )
+    grey = write(tmp_path / "grey.npz", 20)
+    coloured = write(tmp_path / "rgb.npz", 20, rgb=True)
     assert torch.allclose(
         read_images(str(grey)).grey, read_images(str(coloured)).grey, atol=1e-6
     )
@@ -241,17 +242,18 @@ def blobs(tmp_path, monkeypatch) -> ImageSet:
 
 
 def test_features_are_standardised_and_follow_the_images(blobs):
-    made = bottleneck_features(blobs, 2)
-    assert made.features.shape == (300, 10)
-    assert made.features.dtype == np.float32
-    assert np.allclose(made.features.mean(axis=0), 0, atol=1e-5)
-    assert np.allclose(made.features.std(axis=0), 1, atol=1e-5)
-    assert made.known is None
-    assert made.checksum == feature_checksum(made.features)
+    image_features = bottleneck_features(blobs, 2)
+    assert image_features.features.shape == (300, 10)
+    assert image_features.features.dtype == np.float32
+    assert np.allclose(image_features.features.mean(axis=0), 0, atol=1e-5)
+    assert np.allclose(image_features.features.std(axis=0), 1, atol=1e-5)
+    assert image_features.known is None
+    assert image_features.checksum == feature_checksum(image_features.features)
 
 
 def test_features_are_the_same_again_and_come_from_the_cache(blobs, monkeypatch):
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    state = torch.get_rng_state()
+    threads = torch.get_num_threads()
     first = autoencoder._train(blobs.grey, 1, 0)
     again = autoencoder._train(blobs.grey, 1, 0)
     assert np.array_equal(first[0], again[0])
@@ -259,21 +261,21 @@ def test_features_are_the_same_again_and_come_from_the_cache(blobs, monkeypatch)
     assert torch.equal(state, torch.get_rng_state())
     assert torch.get_num_threads() == threads
     bottleneck_features.cache_clear()
-    made = bottleneck_features(blobs, 1)
+    image_features = bottleneck_features(blobs, 1)
     bottleneck_features.cache_clear()
     monkeypatch.setattr(
         autoencoder, "_train", lambda *_: pytest.fail("it is in the cache")
     )
-    assert bottleneck_features(blobs, 1).checksum == made.checksum
+    assert bottleneck_features(blobs, 1).checksum == image_features.checksum
 
 
 def test_a_spoilt_cache_is_computed_again(blobs):
     bottleneck_features.cache_clear()
-    made = bottleneck_features(blobs, 1)
-    for kept in Path(os.environ["PERMGRAD_CACHE"]).iterdir():
-        kept.write_bytes(b"spoilt")
+    image_features = bottleneck_features(blobs, 1)
+    for cache_file in Path(os.environ["PERMGRAD_CACHE"]).iterdir():
+        cache_file.write_bytes(b"spoilt")
     bottleneck_features.cache_clear()
-    assert bottleneck_features(blobs, 1).checksum == made.checksum
+    assert bottleneck_features(blobs, 1).checksum == image_features.checksum
 
 
 def test_the_checksum_sees_what_matters():

@@ -40,11 +40,11 @@ def made_design(
     """Return a design of made images: ten Gaussian bumps whose heights are the features, so that all is learnable."""
     rng = np.random.default_rng(0)
     grid = np.arange(28)
-    places = [(4 + 5 * (k // 2), 7 + 14 * (k % 2)) for k in range(10)]
+    patch_corners = [(4 + 5 * (k // 2), 7 + 14 * (k % 2)) for k in range(10)]
     bumps = np.stack(
         [
             np.exp(-((grid[:, None] - r) ** 2 + (grid[None] - c) ** 2) / 8)
-            for r, c in places
+            for r, c in patch_corners
         ]
     )
 
@@ -58,15 +58,15 @@ def made_design(
 
     sets = [one(), one()] if two else [one()]
     cut = int(0.7 * count)
-    parts = np.arange(cut), np.arange(cut, count)
+    row_parts = np.arange(cut), np.arange(cut, count)
     empty = Bottleneck(sets[0][1].numpy(), "", 1.0, None)
     design = PairsDesign(
-        functions.get(function), (sets[0][0], sets[-1][0]), (sets[0][1], sets[-1][1]), (parts[0],) * 2, (parts[1],) * 2,
+        functions.get(function), (sets[0][0], sets[-1][0]), (sets[0][1], sets[-1][1]), (row_parts[0],) * 2, (row_parts[1],) * 2,
         0.0, (empty, empty), ("made", "made"),
     )  # fmt: skip
-    many = design.draw(design.training, 4000, np.random.default_rng(1))
+    many_rows = design.draw(design.training, 4000, np.random.default_rng(1))
     return replace(
-        design, threshold=float(design.function.score(many.features).median())
+        design, threshold=float(design.function.score(many_rows.features).median())
     )
 
 
@@ -91,13 +91,14 @@ def test_the_published_shape():
     ]
     assert network.head[0].in_features == 40
     assert widths == [100, 50, 10, 2]
-    seen: list[torch.Tensor] = []
+    layer_outputs: list[torch.Tensor] = []
     network.fusion.register_forward_hook(
-        lambda _module, _inputs, output: seen.append(output)
+        lambda _module, _inputs, output: layer_outputs.append(output)
     )
-    images, table = torch.randn(5, 1, 28, 28), torch.randn(5, 10)
+    images = torch.randn(5, 1, 28, 28)
+    table = torch.randn(5, 10)
     network.eval()(images, images.flip(0), table, 2 * table)
-    (fused,) = seen
+    (fused,) = layer_outputs
     assert fused.shape == (5, 40)
     assert torch.equal(fused[:, 20:], torch.cat([table, 2 * table], dim=1))
     assert torch.allclose(fused[:, :10], fused[:, 10:20].flip(0), atol=1e-6), (
@@ -140,15 +141,17 @@ def test_at_least_twelve_thousand_training_pairs():
 
 
 def test_training_is_repeatable_and_leaves_the_callers_random_state():
-    design, settings = made_design("F0", 60), TrainingSettings(epochs=1, batch=16)
-    state, threads = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first, again, other = (
+    design = made_design("F0", 60)
+    settings = TrainingSettings(epochs=1, batch=16)
+    state = torch.get_rng_state()
+    threads = np.random.get_state()[1].copy()
+    first, again, other_state = (
         train(design, seed, settings).state_dict() for seed in (0, 0, 1)
     )
     assert torch.equal(state, torch.get_rng_state())
     assert np.array_equal(threads, np.random.get_state()[1])
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["head.0.weight"], other["head.0.weight"])
+    assert not torch.equal(first["head.0.weight"], other_state["head.0.weight"])
 
 
 def test_two_sets_of_images_of_different_sizes_train_as_well():
@@ -174,11 +177,13 @@ def test_encoded_features_are_standardised(learned):
 
 def test_the_fused_rows_are_what_the_layer_gives(learned):
     _, case, oracle = learned
-    for own in (case, oracle):
+    for network_case in (case, oracle):
         with torch.no_grad():
-            whole = own.network(*own.inputs.values())
-            assert torch.allclose(own.head()(own.fused), whole, atol=1e-4)
-        own.meter.rows = 0
+            whole_outputs = network_case.network(*network_case.inputs.values())
+            assert torch.allclose(
+                network_case.head()(network_case.fused), whole_outputs, atol=1e-4
+            )
+        network_case.meter.rows = 0
 
 
 def test_replacing_encoded_features_is_replacing_images(learned):
@@ -210,18 +215,19 @@ def test_replacing_encoded_features_is_replacing_images(learned):
 
 def test_every_unit_of_the_fusion_layer_belongs_to_its_modality(learned):
     _, case, oracle = learned
-    for own in (case, oracle):
-        found = pg.explain(
-            pg.Model(own.network, layer=LAYER, task="regression"),
-            own.rows(40),
+    for network_case in (case, oracle):
+        explanation = pg.explain(
+            pg.Model(network_case.network, layer=LAYER, task="regression"),
+            network_case.rows(40),
             method="gradient",
             progress=False,
         )
         for name, columns in COLUMNS_OF.items():
             used = {
-                found.modality[column] for column in range(columns.start, columns.stop)
+                explanation.modality[column]
+                for column in range(columns.start, columns.stop)
             }
-            assert used == {name}, (own.oracle, name, used)
+            assert used == {name}, (network_case.oracle, name, used)
 
 
 def test_the_oracle_is_as_steep_as_the_network(learned):
@@ -240,7 +246,8 @@ def test_the_oracle_is_as_steep_as_the_network(learned):
 
 def test_other_packages_leave_everything_as_it_was(learned):
     _, case, _ = learned
-    state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
+    state = torch.get_rng_state()
+    numbers = np.random.get_state()[1].copy()
     before = [weight.requires_grad for weight in case.network.parameters()]
 
     def draw_and_fail() -> None:

@@ -54,9 +54,16 @@ def apart(tmp_path_factory, monkeypatch) -> None:
 
 def known(records: list[Record]) -> dict[tuple[str, str, str], float]:
     """Return the values by method, estimand and metric."""
-    found = {(one.method, one.estimand, one.metric): one.value for one in records}
-    assert len(found) == len(records), "every number must have its own name"
-    return found
+    metric_values = {
+        (
+            benchmark_record.method,
+            benchmark_record.estimand,
+            benchmark_record.metric,
+        ): benchmark_record.value
+        for benchmark_record in records
+    }
+    assert len(metric_values) == len(records), "every number must have its own name"
+    return metric_values
 
 
 @pytest.mark.slow
@@ -65,22 +72,27 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
     settings = Settings(scale="quick", progress=False)
     suite = load_suites().get("multimodal")
     records = suite.run("F5", 1, settings)
-    found = known(records)
-    assert {one.cell for one in records} == {("multimodal", "F5", 1)}
+    metric_values = known(records)
+    assert {benchmark_record.cell for benchmark_record in records} == {
+        ("multimodal", "F5", 1)
+    }
     names = suite.methods(settings)
     assert set(OURS) <= set(names)
     for name in names:
-        shares = [found[name, "any", f"share:{modality}"] for modality in MODALITIES]
+        shares = [
+            metric_values[name, "any", f"share:{modality}"] for modality in MODALITIES
+        ]
         assert sum(shares) == pytest.approx(1.0), name
         for estimand in ("published", "effect"):
-            assert 0 <= found[name, estimand, "share_error"] <= 1
-            assert np.isfinite(found[f"oracle:{name}", estimand, "share_error"])
-        assert found[name, "any", "seconds"] >= 0
+            assert 0 <= metric_values[name, estimand, "share_error"] <= 1
+            assert np.isfinite(metric_values[f"oracle:{name}", estimand, "share_error"])
+        assert metric_values[name, "any", "seconds"] >= 0
     truth = [
-        found["truth", "effect", f"truth_share:{modality}"] for modality in MODALITIES
+        metric_values["truth", "effect", f"truth_share:{modality}"]
+        for modality in MODALITIES
     ]
     assert np.allclose(truth, [0, 0, 13 / 23, 10 / 23])
-    assert found["network", "any", "accuracy"] > 0.7
+    assert metric_values["network", "any", "accuracy"] > 0.7
     for record in records:
         low, high = metric_named(record.metric).range
         assert np.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, (
@@ -88,8 +100,8 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
         )
     # Even this little network reads the two tables alone, so that the oracles' errors are those of sampling.
     for name in ("permgrad", "permutation", "shapley"):
-        assert found[f"oracle:{name}", "effect", "share_error"] < 0.06
-        assert found[name, "effect", "share_error"] < 0.15
+        assert metric_values[f"oracle:{name}", "effect", "share_error"] < 0.06
+        assert metric_values[name, "effect", "share_error"] < 0.15
 
 
 @pytest.mark.slow
@@ -121,23 +133,29 @@ def test_repetitions_and_randomised_networks():
     from permgrad_benchmark.suites.multimodal.case import QUICK
 
     case = make_case(design, network, pairs, 0, QUICK)
-    own = enrolled("multimodal").get("gradient")
+    own_contestant = enrolled("multimodal").get("gradient")
     cell = SuiteCell(case, {}, {}, design=(design, QUICK_TRAINING))
-    found = {
+    repeated_metrics = {
         metric: value
         for _, metric, value in suite.repeat(
-            cell, [own], {"gradient": own.score(case).values}
+            cell, [own_contestant], {"gradient": own_contestant.score(case).values}
         )
     }
-    assert set(found) == {
+    assert set(repeated_metrics) == {
         "stability_kendall:retraining", "stability_kendall:resampling", "stability_spread:retraining",
         "stability_spread:resampling", "randomised:parameters", "randomised:labels",
     }  # fmt: skip
-    assert found["stability_spread:resampling"] < 0.05, "the same network on other rows"
+    assert repeated_metrics["stability_spread:resampling"] < 0.05, (
+        "the same network on other rows"
+    )
     assert not {"gradient", "permgrad"} & set(suite.not_repeated)
-    many = shuffled(design, 0).draw(design.training, 2000, np.random.default_rng(0))
-    assert 0.4 < many.labels.double().mean() < 0.6
-    correlations = np.corrcoef(many.features.T.numpy(), many.labels.numpy())[-1, :-1]
+    many_rows = shuffled(design, 0).draw(
+        design.training, 2000, np.random.default_rng(0)
+    )
+    assert 0.4 < many_rows.labels.double().mean() < 0.6
+    correlations = np.corrcoef(many_rows.features.T.numpy(), many_rows.labels.numpy())[
+        -1, :-1
+    ]
     assert np.abs(correlations).max() < 0.1, "shuffled labels say nothing"
 
 
@@ -145,12 +163,16 @@ def test_repetitions_and_randomised_networks():
 @pytest.mark.slow
 def test_settings_are_chosen_without_the_test_images():
     design = MultimodalSuite().design("F0", 0, Settings(scale="quick"))
-    held = hold_out(design)
-    for training, test, whole, kept in zip(
-        held.training, held.test, design.training, design.test, strict=True
+    held_out_design = hold_out(design)
+    for training, test, whole_images, kept_images in zip(
+        held_out_design.training,
+        held_out_design.test,
+        design.training,
+        design.test,
+        strict=True,
     ):
-        assert sorted([*training, *test]) == sorted(whole)
-        assert not set(test) & set(kept)
+        assert sorted([*training, *test]) == sorted(whole_images)
+        assert not set(test) & set(kept_images)
 
 
 @pytest.mark.slow
@@ -224,14 +246,12 @@ def test_a_new_function_and_a_new_contestant_are_in_every_table(entered):
             lambda _: Scores(np.array([0.0, 0, 0, 1])),
         )
     )
-    suite, settings = (
-        MultimodalSuite(),
-        Settings(scale="quick", progress=False, methods=("knows",)),
-    )
+    suite = MultimodalSuite()
+    settings = Settings(scale="quick", progress=False, methods=("knows",))
     assert suite.functions[-1] == "third"
-    found = known(suite.run("third", 1, settings))
-    assert found["knows", "effect", "share_error"] == 0
-    assert found["knows", "published", "share_error"] == 0
+    metric_values = known(suite.run("third", 1, settings))
+    assert metric_values["knows", "effect", "share_error"] == 0
+    assert metric_values["knows", "published", "share_error"] == 0
 
 
 def test_every_method_of_the_registry_takes_part_or_is_left_out_by_name():
@@ -274,10 +294,10 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
         ("permgrad", "effect", 0.02), ("permutation", "effect", 0.02), ("shapley", "effect", 0.02),
         ("gradient", "published", 0.09), ("lime", "published", 0.09),
     ):  # fmt: skip
-        found = score(case, name, ENTRIES[name][0])
-        assert share_error(truths[estimand], found.values) <= floor, name
+        scored_case = score(case, name, ENTRIES[name][0])
+        assert share_error(truths[estimand], scored_case.values) <= floor, name
         exact = score(oracle, name, ENTRIES[name][0])
         assert share_error(truths[estimand], exact.values) <= min(floor, 0.03), (
             f"oracle of {name}"
         )
-    assert share_spread(np.stack([found.values, found.values])) == 0
+    assert share_spread(np.stack([scored_case.values, scored_case.values])) == 0

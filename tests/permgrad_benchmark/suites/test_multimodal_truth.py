@@ -33,7 +33,10 @@ def population(function: DecisionFunction, seed: int = 0) -> Population:
     mixed = [
         rng.exponential(size=(400, 10)) @ rng.normal(size=(10, 10)) for _ in range(2)
     ]
-    first, second = ((own - own.mean(0)) / own.std(0) for own in mixed)
+    first, second = (
+        (modality_rows - modality_rows.mean(0)) / modality_rows.std(0)
+        for modality_rows in mixed
+    )
     return Population(first, second, function.covariance)
 
 
@@ -43,11 +46,11 @@ def test_the_published_functions_are_there():
     )
     assert set(functions) >= {"xor", "redundant", "unused", "suppressor"}
     rows = torch.from_numpy(np.random.default_rng(0).normal(size=(50, FEATURES)))
-    wanted = [
+    expected_scores = [
         rows[:, :10].sum(1), rows[:, 10:20].sum(1), rows[:, 20:30].sum(1), rows[:, 30:].sum(1), rows[:, :20].sum(1),
         rows[:, 20:].sum(1), rows.sum(1), (rows[:, 0] + rows[:, 1]) ** 2,
     ]  # fmt: skip
-    for name, values in zip(PUBLISHED, wanted, strict=True):
+    for name, values in zip(PUBLISHED, expected_scores, strict=True):
         assert torch.allclose(functions.get(name).score(rows), values), name
 
 
@@ -134,10 +137,12 @@ def test_the_published_covariance():
         200_000, np.random.default_rng(0), published_covariance()
     ).astype(np.float64)
     assert np.allclose(np.cov(drawn.T), published_covariance(), atol=0.02)
-    wanted = np.eye(20)
+    expected_covariance = np.eye(20)
     for column in (3, 4, 5):
-        wanted[9 - 1, column - 1] = wanted[column - 1, 9 - 1] = 0.5
-    assert np.array_equal(published_covariance(), wanted)
+        expected_covariance[9 - 1, column - 1] = expected_covariance[
+            column - 1, 9 - 1
+        ] = 0.5
+    assert np.array_equal(published_covariance(), expected_covariance)
 
 
 @given(
@@ -150,17 +155,17 @@ def test_the_published_covariance():
 )
 @settings(max_examples=20, deadline=None)
 def test_shares_do_not_depend_on_the_scale_of_a_function(weights, factor):
-    one = linear("one", "", weights)
+    linear_function = linear("one", "", weights)
     scaled = linear(
         "scaled",
         "",
         {position: -factor * weight for position, weight in weights.items()},
     )
-    rows = population(one)
+    rows = population(linear_function)
     for estimand in ("published", "effect"):
         shares = [
-            importance_shares(true_importance(own, rows, estimand))
-            for own in (one, scaled)
+            importance_shares(true_importance(case_function, rows, estimand))
+            for case_function in (linear_function, scaled)
         ]
         assert np.allclose(*shares)
         assert shares[0].sum() == pytest.approx(1.0)

@@ -56,8 +56,8 @@ class TrueLinear(RegressorMixin, BaseEstimator):
 
     def features(self, level):
         return {
-            name: np.array([place])
-            for place, name in enumerate(self.truth.feature_names)
+            name: np.array([column_index])
+            for column_index, name in enumerate(self.truth.feature_names)
         }
 
     def encode_rows(self, X):
@@ -103,7 +103,8 @@ def test_peers_on_the_true_function_get_their_truth(name, oracle):
         pytest.skip(f"needs {', '.join(contestant.missing())}")
     # Attributions of a linear function are β (x − mean), whatever the method.
     estimand = "shapley" if contestant.estimand == ANY else contestant.estimand
-    state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    state = np.random.get_state()[1].copy()
+    torch_state = torch.get_rng_state()
     scores = contestant.score(oracle)
     assert np.array_equal(np.random.get_state()[1], state)
     assert torch.equal(torch.get_rng_state(), torch_state)
@@ -112,8 +113,10 @@ def test_peers_on_the_true_function_get_their_truth(name, oracle):
         for weight in oracle.model.module_.parameters()
     )
     errors = {
-        other: share_error(oracle.truth.known(other).values, scores.values)
-        for other in ESTIMANDS
+        other_estimand: share_error(
+            oracle.truth.known(other_estimand).values, scores.values
+        )
+        for other_estimand in ESTIMANDS
     }
     assert errors[estimand] < 0.025
     assert errors[estimand] == min(errors.values())
@@ -124,50 +127,65 @@ def test_peers_on_the_true_function_get_their_truth(name, oracle):
 
 
 def test_the_four_truths_of_the_oracle_can_be_told_apart(oracle):
-    known = [oracle.truth.known(estimand).values for estimand in ESTIMANDS]
-    assert min(share_error(a, b) for i, a in enumerate(known) for b in known[:i]) > 0.01
+    known_truths = [oracle.truth.known(estimand).values for estimand in ESTIMANDS]
+    assert (
+        min(
+            share_error(a, b)
+            for i, a in enumerate(known_truths)
+            for b in known_truths[:i]
+        )
+        > 0.01
+    )
 
 
 # ---- SAGE from the paper ---------------------------------------------------------------------------------------------
 def test_sage_meets_the_closed_form_and_its_intervals_hold():
     truth = make_truth("linear_correlated", noise=0.0)
     rng = np.random.default_rng(0)
-    x, background = truth._draw(600, rng), truth._draw(60, rng)
-    found = sage_permutation(
+    x = truth._draw(600, rng)
+    background = truth._draw(60, rng)
+    sage_result = sage_permutation(
         lambda rows: truth.values(rows)[:, None], lambda said, y: (said[:, 0] - y) ** 2, x, truth.values(x), background,
         np.arange(12), walks=600, rng=rng,
     )  # fmt: skip
-    known = truth.known("sage").values
-    assert (np.abs(found.values - known) < 5 * found.std + 0.03 * known.sum()).all()
-    assert (found.values[6:] == 0).all()
-    assert (found.p_values()[6:] == 1).all()
-    assert (found.p_values()[:6] < 0.001).sum() >= 5
-    low, high = found.interval()
-    np.testing.assert_allclose((low + high) / 2, found.values)
+    known_values = truth.known("sage").values
+    assert (
+        np.abs(sage_result.values - known_values)
+        < 5 * sage_result.std + 0.03 * known_values.sum()
+    ).all()
+    assert (sage_result.values[6:] == 0).all()
+    assert (sage_result.p_values()[6:] == 1).all()
+    assert (sage_result.p_values()[:6] < 0.001).sum() >= 5
+    low, high = sage_result.interval()
+    np.testing.assert_allclose((low + high) / 2, sage_result.values)
     # What the walks add up to is the fall of the loss from knowing nothing to knowing all, of the rows walked.
     nothing = np.mean((truth.values(background).mean() - truth.values(x)) ** 2)
-    assert found.values.sum() == pytest.approx(nothing, rel=1e-9)
+    assert sage_result.values.sum() == pytest.approx(nothing, rel=1e-9)
 
 
 def test_sage_of_two_features_by_enumeration():
     """Both orders, every row once: the paper's sum written out for y = x1 x2."""
     rng = np.random.default_rng(1)
-    x, background = rng.standard_normal((400, 2)), rng.standard_normal((30, 2))
+    x = rng.standard_normal((400, 2))
+    background = rng.standard_normal((30, 2))
     y = x[:, 0] * x[:, 1]
-    known = {
+    known_outputs = {
         (): np.full(400, (background[:, 0] * background[:, 1]).mean()),
         (0,): x[:, 0] * background[:, 1].mean(),
         (1,): x[:, 1] * background[:, 0].mean(),
         (0, 1): y,
     }
-    loss = {present: np.mean((said - y) ** 2) for present, said in known.items()}
+    loss = {
+        present: np.mean((present_outputs - y) ** 2)
+        for present, present_outputs in known_outputs.items()
+    }
     first = 0.5 * (loss[()] - loss[(0,)]) + 0.5 * (loss[(1,)] - loss[(0, 1)])
-    found = sage_permutation(
+    sage_result = sage_permutation(
         lambda rows: (rows[:, 0] * rows[:, 1])[:, None], lambda said, y: (said[:, 0] - y) ** 2, x, y, background,
         np.arange(2), walks=8000, rng=rng,
     )  # fmt: skip
-    assert found.values[0] == pytest.approx(first, abs=4 * found.std[0])
-    assert found.values.sum() == pytest.approx(loss[()], rel=1e-6)
+    assert sage_result.values[0] == pytest.approx(first, abs=4 * sage_result.std[0])
+    assert sage_result.values.sum() == pytest.approx(loss[()], rel=1e-6)
 
 
 # ---- one cell --------------------------------------------------------------------------------------------------------
@@ -272,15 +290,15 @@ def test_repetitions():
         patch.setattr(type(TABULAR), "quick", TINY)
         patch.setattr(type(TABULAR), "repeated_functions", ("product",))
         records = TABULAR.run("product", 0, settings)
-    found = {(r.method, r.metric): r.value for r in records}
+    repeated_metrics = {(r.method, r.metric): r.value for r in records}
     for method in ("gradient", "random"):
         for what in ("retraining", "resampling"):
-            assert -1 <= found[method, f"stability_kendall:{what}"] <= 1
-            assert 0 <= found[method, f"stability_spread:{what}"] < 1
-        assert found[method, "stability_spread:resampling"] > 0
+            assert -1 <= repeated_metrics[method, f"stability_kendall:{what}"] <= 1
+            assert 0 <= repeated_metrics[method, f"stability_spread:{what}"] < 1
+        assert repeated_metrics[method, "stability_spread:resampling"] > 0
         for what in ("parameters", "labels"):
-            assert -1 <= found[method, f"randomised:{what}"] <= 1
-    assert found["gradient", "randomised:labels"] < 0.95
+            assert -1 <= repeated_metrics[method, f"randomised:{what}"] <= 1
+    assert repeated_metrics["gradient", "randomised:labels"] < 0.95
 
 
 @pytest.mark.slow
@@ -308,8 +326,8 @@ def test_randomised_networks_and_resamples_are_others():
     truth = make_truth("categorical")
     case = cases.fit_network(truth, 0, TINY)
     before = case.margin(case.encoded)
-    other = cases.randomised(case)
-    assert np.abs(other.margin(case.encoded) - before).max() > 0.1
+    other_case = cases.randomised(case)
+    assert np.abs(other_case.margin(case.encoded) - before).max() > 0.1
     np.testing.assert_array_equal(case.margin(case.encoded), before)
     sample = cases.resampled(case, 0)
     assert len(sample.X) == len(case.X)

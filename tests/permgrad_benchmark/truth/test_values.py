@@ -36,15 +36,15 @@ def test_closed_forms_equal_quasi_monte_carlo(name, estimand):
     truth = make_truth(name)
     closed = truth.known(estimand)
     assert closed.how == "closed form"
-    found = sampled(truth, estimand, sets=8, points=512, averaged=128)
-    assert (found.values[truth.n_relevant :] == 0).all()
+    sampled_values = sampled(truth, estimand, sets=8, points=512, averaged=128)
+    assert (sampled_values.values[truth.n_relevant :] == 0).all()
     assert (closed.values[truth.n_relevant :] == 0).all()
     # The mean over a finite set of averaged points adds a bias of the order of one over their number.
     allowed = (
-        6 * found.error
+        6 * sampled_values.error
         + (0.02 if estimand == "sage" else 0.002) * np.abs(closed.values).max()
     )
-    assert (np.abs(found.values - closed.values) <= allowed).all()
+    assert (np.abs(sampled_values.values - closed.values) <= allowed).all()
     assert closed.values.max() > 5 * allowed.max()
 
 
@@ -54,9 +54,9 @@ def test_sage_values_add_up_to_the_variance(name):
     rng = np.random.default_rng(0)
     squares = truth.values(truth._draw(200_000, rng))
     error = np.std((squares - squares.mean()) ** 2) / math.sqrt(len(squares))
-    known = truth.known("sage")
-    assert known.values.sum() == pytest.approx(
-        squares.var(), abs=5 * error + 5 * known.error.sum()
+    known_values = truth.known("sage")
+    assert known_values.values.sum() == pytest.approx(
+        squares.var(), abs=5 * error + 5 * known_values.error.sum()
     )
 
 
@@ -67,9 +67,10 @@ def test_local_values_equal_the_formula(name):
     """Shapley's formula over all orders' predecessor sets, the whole function averaged at once, in float64."""
     truth = make_truth(name)
     rng = np.random.default_rng(1)
-    x, others = truth._draw(3, rng), truth._draw(40, rng)
+    x = truth._draw(3, rng)
+    other_rows = truth._draw(40, rng)
     size = truth.n_relevant
-    fast = local_shapley(truth, x, others)
+    fast = local_shapley(truth, x, other_rows)
     if (
         truth.part_given(0, x[:, list(truth.parts[0])], (False,) * len(truth.parts[0]))
         is not None
@@ -77,21 +78,21 @@ def test_local_values_equal_the_formula(name):
         pytest.skip("absent features are averaged in closed form")
 
     def value(row, present):
-        grid = others.copy()
+        grid = other_rows.copy()
         grid[:, list(present)] = row[list(present)]
         return truth.values(grid).mean()
 
-    for row, found in zip(x, fast, strict=True):
+    for row, local_values in zip(x, fast, strict=True):
         for j in range(size):
-            rest = [k for k in range(size) if k != j]
-            wanted = sum(
+            remaining_features = [k for k in range(size) if k != j]
+            expected_value = sum(
                 math.factorial(len(s)) * math.factorial(size - 1 - len(s)) / math.factorial(size)
                 * (value(row, (*s, j)) - value(row, s))
                 for k in range(size)
-                for s in itertools.combinations(rest, k)
+                for s in itertools.combinations(remaining_features, k)
             )  # fmt: skip
-            assert found[j] == pytest.approx(wanted, abs=1e-9)
-        assert found.sum() == pytest.approx(
+            assert local_values[j] == pytest.approx(expected_value, abs=1e-9)
+        assert local_values.sum() == pytest.approx(
             value(row, tuple(range(size))) - value(row, ()), abs=1e-9
         )
     assert (fast[:, size:] == 0).all()
@@ -124,35 +125,35 @@ def test_conditional_effects_by_a_plain_redraw(name):
     assert truth.correlated
     rng = np.random.default_rng(2)
     z = truth.correlate(rng.standard_normal((60_000, truth.n_features)))
-    known = truth.known("conditional_effect")
+    known_effects = truth.known("conditional_effect")
     before = truth.values(truth.margin(z))
     for j in range(truth.n_relevant):
-        rest = np.delete(z, j, axis=1)
-        weights = np.linalg.lstsq(rest, z[:, j], rcond=None)[0]
-        residual = z[:, j] - rest @ weights
+        remaining_columns = np.delete(z, j, axis=1)
+        weights = np.linalg.lstsq(remaining_columns, z[:, j], rcond=None)[0]
+        residual = z[:, j] - remaining_columns @ weights
         edited = z.copy()
-        edited[:, j] = rest @ weights + rng.permutation(residual)
+        edited[:, j] = remaining_columns @ weights + rng.permutation(residual)
         squares = (truth.values(truth.margin(edited)) - before) ** 2
         error = squares.std() / math.sqrt(len(squares))
         assert squares.mean() == pytest.approx(
-            known.values[j], abs=5 * error + 5 * known.error[j]
+            known_effects.values[j], abs=5 * error + 5 * known_effects.error[j]
         )
     total = truth.known("total_effect")
     assert (
-        np.abs(shares_of(known) - shares_of(total)).max() > 0.005
+        np.abs(shares_of(known_effects) - shares_of(total)).max() > 0.005
         or name == "duplicates"
     )
 
 
-def shares_of(known):
-    return known.values / known.values.sum()
+def shares_of(known_values):
+    return known_values.values / known_values.values.sum()
 
 
 def test_truths_of_correlated_features_differ_and_of_independent_ones_agree():
     chains = make_truth("linear_correlated")
     shares = {estimand: shares_of(chains.known(estimand)) for estimand in ESTIMANDS}
-    for one, other in itertools.combinations(shares, 2):
-        assert np.abs(shares[one] - shares[other]).max() > 0.01
+    for first_estimand, second_estimand in itertools.combinations(shares, 2):
+        assert np.abs(shares[first_estimand] - shares[second_estimand]).max() > 0.01
     linear = make_truth("linear20")
     assert np.array_equal(
         linear.known("total_effect").values, 2 * linear.known("sage").values
@@ -165,15 +166,17 @@ def test_truths_of_correlated_features_differ_and_of_independent_ones_agree():
 def test_class_probabilities_by_hand():
     """The total effect of two classes is a divergence: never negative, 0 where nothing changes, as integrated."""
     truth = make_truth("logistic")
-    before, after = np.array([0.0, 2.0, -1.0]), np.array([0.0, 0.0, 1.0])
-    p, q = 1 / (1 + np.exp(-before)), 1 / (1 + np.exp(-after))
-    wanted = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
-    np.testing.assert_allclose(truth.rise(before, after), wanted, atol=1e-12)
-    known = truth.known("total_effect")
+    before = np.array([0.0, 2.0, -1.0])
+    after = np.array([0.0, 0.0, 1.0])
+    p = 1 / (1 + np.exp(-before))
+    q = 1 / (1 + np.exp(-after))
+    expected_rise = p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
+    np.testing.assert_allclose(truth.rise(before, after), expected_rise, atol=1e-12)
+    known_effects = truth.known("total_effect")
     x, donors = (
         truth.to_numbers(truth.sample(100_000, random_state=seed)[0]) for seed in (1, 2)
     )
-    for j, value in enumerate(known.values):
+    for j, value in enumerate(known_effects.values):
         edited = x.copy()
         edited[:, j] = donors[:, j]
         effect = truth.rise(truth.values(x), truth.values(edited)).mean()
@@ -182,11 +185,11 @@ def test_class_probabilities_by_hand():
 
 def test_errors_are_stated_and_small():
     for name in ("friedman1", "interactions_correlated", "g_function"):
-        known = make_truth(name).known("shapley")
-        assert known.how == "quasi Monte Carlo"
-        relevant = known.error[: make_truth(name).n_relevant]
-        assert 0 < relevant.max() < 0.005 * known.values.max()
-        assert make_truth(name).known("shapley") is known
+        known_values = make_truth(name).known("shapley")
+        assert known_values.how == "quasi Monte Carlo"
+        relevant = known_values.error[: make_truth(name).n_relevant]
+        assert 0 < relevant.max() < 0.005 * known_values.values.max()
+        assert make_truth(name).known("shapley") is known_values
     # E|20 ((u − ½)² − 1/12)| = 40 / (9 √12), E|10 (u − ½)| = 2.5.
     friedman = make_truth("friedman1").known("shapley").values
     np.testing.assert_allclose(

@@ -52,11 +52,11 @@ def place(tmp_path_factory):
     return folder
 
 
-def ask(place, *words, run="run", row=0, code=0):
+def ask(base_folder, *words, run="run", row=0, code=0):
     return call(
         "counterfactuals",
-        place / run,
-        place / "table.csv",
+        base_folder / run,
+        base_folder / "table.csv",
         "--row",
         row,
         *words,
@@ -64,9 +64,11 @@ def ask(place, *words, run="run", row=0, code=0):
     )
 
 
-def predictions(place, run="run"):
-    model, _ = open_model(place / run)
-    X = pd.read_csv(place / "table.csv")[list(model.preprocessor_.feature_names_in_)]
+def predictions(base_folder, run="run"):
+    model, _ = open_model(base_folder / run)
+    X = pd.read_csv(base_folder / "table.csv")[
+        list(model.preprocessor_.feature_names_in_)
+    ]
     return model, X, np.asarray(model.predict(X))
 
 
@@ -107,33 +109,41 @@ def test_the_results_are_those_of_python(place, tmp_path):
         "since": ("2020-01-01", "2024-06-30"),
     }
     X["since"] = pd.to_datetime(X["since"])
-    found = pg.counterfactuals(
+    counterfactuals = pg.counterfactuals(
         model, X[row : row + 1], X, want={">50": 0.6}, ranges=ranges, **options
     )
-    assert found.changed[:, list(found.cells).index("since")].any(), (
-        "the precondition: dates are no categories"
-    )
-    assert found.changed.any(axis=0).sum() > 1
-    assert (found.measures["probability"] >= 0.6).all()
+    assert counterfactuals.changed[
+        :, list(counterfactuals.cells).index("since")
+    ].any(), "the precondition: dates are no categories"
+    assert counterfactuals.changed.any(axis=0).sum() > 1
+    assert (counterfactuals.measures["probability"] >= 0.6).all()
     assert facts["prediction"] == YOUNG
-    assert len(facts["alternatives"]) == len(found)
-    for line, one in enumerate(facts["alternatives"]):
+    assert len(facts["alternatives"]) == len(counterfactuals)
+    for line, alternative in enumerate(facts["alternatives"]):
         for name in ("probability", "distance", "to_data", "plausibility"):
-            assert one[name] == pytest.approx(found.measures[name][line])
-        assert {name: str(cells["to"]) for name, cells in one["cells"].items()} == {
-            name: str(found.cells[name].iloc[line + 1]).removesuffix(" 00:00:00")
-            for name in found.cells.columns[found.changed[line]]
+            assert alternative[name] == pytest.approx(
+                counterfactuals.measures[name][line]
+            )
+        assert {
+            name: str(cells["to"]) for name, cells in alternative["cells"].items()
+        } == {
+            name: str(counterfactuals.cells[name].iloc[line + 1]).removesuffix(
+                " 00:00:00"
+            )
+            for name in counterfactuals.cells.columns[counterfactuals.changed[line]]
         }
-        assert all(f"{name} " in shown for name in one["cells"])
+        assert all(f"{name} " in shown for name in alternative["cells"])
     written = pd.read_csv(tmp_path / "found.csv")
-    assert list(written) == list(found.to_frame())
-    np.testing.assert_allclose(written["probability"], found.measures["probability"])
+    assert list(written) == list(counterfactuals.to_frame())
+    np.testing.assert_allclose(
+        written["probability"], counterfactuals.measures["probability"]
+    )
     assert shown.startswith(
         f"The model predicts {YOUNG} for row {row}. To predict '>50' with a probability of at least 0.6"
     )
     assert shown.count(
         "Then the model predicts >50 (the probability asked for is "
-    ) == len(found)
+    ) == len(counterfactuals)
     assert shown.endswith(f"Alternatives: {tmp_path / 'found.csv'}\n")
     (tmp_path / "found.csv").write_text("another file")
     ask(place, *words, "--out", tmp_path / "found.csv", row=row)
@@ -155,7 +165,9 @@ def test_numbers_and_the_rows_of_the_run(place):
     )
     assert facts["row"] == row
     assert facts["alternatives"] or facts["reason"]
-    assert all(30 <= one["prediction"] <= 40 for one in facts["alternatives"])
+    assert all(
+        30 <= alternative["prediction"] <= 40 for alternative in facts["alternatives"]
+    )
 
 
 def test_it_says_where_there_is_none(place):
@@ -218,9 +230,9 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_asked(place, case):
-    words, said = WRONG[case]
+    words, message_start = WRONG[case]
     error = ask(place, *words, code=2)
-    assert error.startswith(f"error: {said}"), error
+    assert error.startswith(f"error: {message_start}"), error
     assert error.rstrip().endswith("]")
 
 

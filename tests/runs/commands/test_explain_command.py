@@ -87,19 +87,20 @@ LINE = re.compile(
 )
 
 
-def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
+def printed(printed_output: str, output: str) -> list[tuple[str, float, float | None]]:
     """Return the features printed for an output: name, value with its sign, and the signed mean."""
-    lines = said.replace("−", "-").split(f" for {output}.\n")[1].splitlines()
-    found = [match for line in lines if (match := LINE.fullmatch(line))]
-    assert found
+    lines = printed_output.replace("−", "-").split(f" for {output}.\n")[1].splitlines()
+    line_matches = [match for line in lines if (match := LINE.fullmatch(line))]
+    assert line_matches
     scale = {None: 1.0, "r": 0.01, "l": -0.01}  # of probabilities in points
     return [
         (
-            one["name"],
-            scale[one["way"] and one["way"][0]] * float(one["value"]),
-            one["mean"] and float(one["mean"]),
+            line_match["name"],
+            scale[line_match["way"] and line_match["way"][0]]
+            * float(line_match["value"]),
+            line_match["mean"] and float(line_match["mean"]),
         )
-        for one in found
+        for line_match in line_matches
     ]
 
 
@@ -108,9 +109,10 @@ def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
     "method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"]
 )
 def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
-    rows, positive = tmp_path / "rows.csv", positive_of(run)
+    rows = tmp_path / "rows.csv"
+    positive = positive_of(run)
     table(60, seed=1).to_csv(rows, index=False)
-    said = call(
+    printed_output = call(
         "explain",
         run,
         rows,
@@ -124,64 +126,71 @@ def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
     explanation = pg.Explanation.load(tmp_path / "out")
     assert (
         f"\n{len(explanation.values)} rows explained. Values are means of absolute values over the rows."
-        in said
+        in printed_output
     )
     assert len(explanation.values) == 25
-    assert said.count(" for ill.") + said.count(" for well.") == 1, (
-        "of two classes, the positive one"
-    )
-    listed, place = printed(said, positive), explanation.outputs.index(positive)
+    assert (
+        printed_output.count(" for ill.") + printed_output.count(" for well.") == 1
+    ), "of two classes, the positive one"
+    listed = printed(printed_output, positive)
+    output_index = explanation.outputs.index(positive)
     assert [name for name, _, _ in listed] == explanation.ranking(positive), (
         "the order of its own ranking"
     )
-    own = explanation.values[
-        :, [explanation.names.index(name) for name, _, _ in listed], place
+    listed_values = explanation.values[
+        :, [explanation.names.index(name) for name, _, _ in listed], output_index
     ]
     np.testing.assert_allclose(
-        [size for _, size, _ in listed], np.abs(own).mean(axis=0), atol=5e-3
+        [size for _, size, _ in listed], np.abs(listed_values).mean(axis=0), atol=5e-3
     )
-    signed = [beside for _, _, beside in listed]
+    signed = [signed_mean for _, _, signed_mean in listed]
     if method == "gradient":
         assert signed == [None] * 3, "its sizes have no sign"
     else:
         np.testing.assert_allclose(
-            np.array(signed, dtype=float), own.mean(axis=0), rtol=5e-3, atol=5e-4
+            np.array(signed, dtype=float),
+            listed_values.mean(axis=0),
+            rtol=5e-3,
+            atol=5e-4,
         )
     assert explanation.ranking()[0] == "a", "the precondition"
 
 
 def test_single_rows_stay_signed_and_have_their_values(tmp_path, run, write):
-    rows, positive = write("rows", table(60, seed=1)), positive_of(run)
+    rows = write("rows", table(60, seed=1))
+    positive = positive_of(run)
     words = ("--method", "shapley", "--row", 4)
-    said = call("explain", run, rows, *words, "--out", tmp_path / "out")
+    printed_output = call("explain", run, rows, *words, "--out", tmp_path / "out")
     explanation = pg.Explanation.load(tmp_path / "out")
-    assert "means of absolute values" not in said
+    assert "means of absolute values" not in printed_output
     assert (
         "Rows are counted from 0."
         + (" Row 4 is line 6 of rows.csv." if rows.is_file() else "")
-        in said.splitlines()
+        in printed_output.splitlines()
     )
     value = table(60, seed=1)["a"][4]
-    assert f"  a = {value_text(value)} " in said
+    assert f"  a = {value_text(value)} " in printed_output
     frame = pd.read_csv(tmp_path / "out" / "importance.csv")
     assert float(frame.set_index("feature")["value"]["a"].iloc[0]) == pytest.approx(
         value
     )
-    found = printed(said, positive)
-    assert [name for name, _, _ in found] == explanation.ranking(positive)
-    place = explanation.outputs.index(positive)
-    own = explanation.values[
-        0, [explanation.names.index(name) for name, _, _ in found], place
+    printed_lines = printed(printed_output, positive)
+    assert [name for name, _, _ in printed_lines] == explanation.ranking(positive)
+    output_index = explanation.outputs.index(positive)
+    listed_values = explanation.values[
+        0, [explanation.names.index(name) for name, _, _ in printed_lines], output_index
     ]
-    np.testing.assert_allclose([value for _, value, _ in found], own, atol=5e-3)
-    assert (own < 0).any(), "the precondition"
+    np.testing.assert_allclose(
+        [value for _, value, _ in printed_lines], listed_values, atol=5e-3
+    )
+    assert (listed_values < 0).any(), "the precondition"
 
 
 def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path, run):
     (tmp_path / "rows").mkdir()
     table(60, seed=1).to_parquet(tmp_path / "rows" / "part.parquet")
     positive = positive_of(run)
-    said = call(
+    printed_output = call(
         "explain",
         run,
         tmp_path / "rows",
@@ -192,12 +201,12 @@ def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path,
     )
     assert (
         "\n60 rows explained. Values are means of absolute values over the rows."
-        in said
+        in printed_output
     )
     explanation = pg.Explanation.load(tmp_path / "out")
-    assert [name for name, _, _ in printed(said, positive)] == explanation.ranking(
-        positive
-    )
+    assert [
+        name for name, _, _ in printed(printed_output, positive)
+    ] == explanation.ranking(positive)
 
 
 def test_global_importances_are_printed_in_the_order_of_the_ranking():
@@ -224,40 +233,40 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(
 ):
     rows = write("rows", without(table(60, seed=1), [5]))
     words = ("explain", run, rows, "--option", "scope=global", "--repeats", 2, *named)
-    said, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
-    assert "permgrad measures the increase of the loss" in said
+    printed_output, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
+    assert "permgrad measures the increase of the loss" in printed_output
     assert errors == "", "row 5 is not asked for"
-    said = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
+    printed_output = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
     assert (
         "None of the chosen rows has a target, so no loss can be explained. Choose others"
-        in said
+        in printed_output
     )
     assert not (tmp_path / "never").exists()
 
 
 def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
     rows = write("rows", without(table(60, seed=1), slice(None)))
-    for chosen in ((), ("--row", 3, "--option", "scope=global")):
+    for row_options in ((), ("--row", 3, "--option", "scope=global")):
         words = (
             "explain",
             run,
             rows,
             "--repeats",
             1,
-            *chosen,
+            *row_options,
             "--overwrite",
             "--out",
             tmp_path / "out",
         )
-        said, errors = told(*words)
-        assert "divergence from the model's own prediction" in said
+        printed_output, errors = told(*words)
+        assert "divergence from the model's own prediction" in printed_output
         assert errors.startswith(
             f"warning: The target's column 'outcome' is empty in {rows}, {NO_TARGET}"
         )
         assert errors.count("\n") == 1
-        said = call(*words, "--option", "y=outcome", code=2)
-        assert "'outcome'" in said
-        assert "ame another column" in said
+        printed_output = call(*words, "--option", "y=outcome", code=2)
+        assert "'outcome'" in printed_output
+        assert "ame another column" in printed_output
     # Where no loss is measured, nobody misses a target.
     assert (
         told("explain", run, rows, "--method", "gradient", "--out", tmp_path / "g")[1]
@@ -273,8 +282,10 @@ def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
 
 def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
     rows = write("rows", table(60, seed=1).drop(columns="outcome"))
-    said, errors = told("explain", run, rows, "--repeats", 1, "--out", tmp_path / "out")
-    assert "divergence" in said
+    printed_output, errors = told(
+        "explain", run, rows, "--repeats", 1, "--out", tmp_path / "out"
+    )
+    assert "divergence" in printed_output
     assert errors == ""
 
 
@@ -305,29 +316,29 @@ def test_the_published_method_needs_several_rows(tmp_path, run):
         "--out",
         tmp_path / "never",
     )
-    for chosen, fix in (
+    for row_options, fix in (
         (("--row", 3), "Leave --row out and choose"),
         (("--max-rows", 1), "Choose"),
     ):
-        said = call(*words, *chosen, code=2)
+        message = call(*words, *row_options, code=2)
         assert (
             f"among the explained rows and needs several, got 1. {fix} more rows"
-            in said
+            in message
         )
-        assert "y=None" not in said
+        assert "y=None" not in message
 
 
 def test_a_row_without_a_target_has_no_truth(tmp_path, run, write):
     rows = write("rows", without(table(60, seed=1), [1]))
     words = ("explain", run, rows, "--method", "gradient")
-    said, errors = told(*words, "--row", 1, "--out", tmp_path / "one")
-    assert said.startswith("row 1, prediction ")
+    printed_output, errors = told(*words, "--row", 1, "--out", tmp_path / "one")
+    assert printed_output.startswith("row 1, prediction ")
     assert "truth" not in pd.read_csv(tmp_path / "one" / "rows.csv").columns
     assert errors == "", "no loss is measured"
-    said, errors = told(*words, "--row", 2, "--out", tmp_path / "two")
-    assert said.startswith("row 2, truth ")
+    printed_output, errors = told(*words, "--row", 2, "--out", tmp_path / "two")
+    assert printed_output.startswith("row 2, truth ")
     assert errors == ""
-    said, errors = told(*words, "--out", tmp_path / "all")
+    printed_output, errors = told(*words, "--out", tmp_path / "all")
     assert errors == ""
     shown = pg.Explanation.load(tmp_path / "all").meta
     assert shown.get("rows_explained", shown.get("rows_summarised")) == 60, (
@@ -340,7 +351,7 @@ def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(30, 2)), columns=["soil", "slope"])
     y = X["soil"].to_numpy() + 1.0
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(lambda rows: np.asarray(rows)[:, 0], task="regression"),
         X,
         y if method == "permutation" else None,
@@ -349,7 +360,7 @@ def test_the_json_states_quantity_and_unit_as_the_terminal_does(method, tmp_path
         progress=False,
     )
     request = SimpleNamespace(row=None, method=method, target=(), folder=tmp_path)
-    outcome = outcome_of(request, found)
+    outcome = outcome_of(request, explanation)
     assert outcome.facts["quantity"]
     assert (
         f"{method} measures the {outcome.facts['quantity']} ({outcome.facts['unit']})."

@@ -23,7 +23,8 @@ ASKED = {"class_names": ["no", "yes"], "task": "classification", "progress": Fal
 
 
 def table(rows=360, seed=0):
-    rng, levels = np.random.default_rng(seed), ["west", "north", "south"]
+    rng = np.random.default_rng(seed)
+    levels = ["west", "north", "south"]
     frame = pd.DataFrame(
         {
             "age": rng.integers(18, 90, rows),
@@ -57,7 +58,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley"])
 def test_the_numbers_are_those_of_python(tmp_path, files, method):
     folder, model, rows, late = files
-    asked = (
+    explain_words = (
         "--option",
         "y=late",
         "--method",
@@ -67,15 +68,21 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
         "--out",
         tmp_path / "out",
     )
-    chosen = ("--row", 7, "--option", "scale=logit") if method == "shapley" else ()
-    call("explain", folder / "model.onnx", folder / "table.csv", *asked, *chosen)
+    row_options = ("--row", 7, "--option", "scale=logit") if method == "shapley" else ()
+    call(
+        "explain",
+        folder / "model.onnx",
+        folder / "table.csv",
+        *explain_words,
+        *row_options,
+    )
     saved = pg.Explanation.load(tmp_path / "out")
-    places = np.array([7]) if chosen else np.arange(len(rows))
-    background = {"background": rows} if chosen else {}
-    y = None if chosen else late
+    row_positions = np.array([7]) if row_options else np.arange(len(rows))
+    background = {"background": rows} if row_options else {}
+    y = None if row_options else late
     explanation = explain_with(
         model,
-        rows.take(places),
+        rows.take(row_positions),
         y,
         method=method,
         scale="logit",
@@ -85,7 +92,7 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     )
     assert set(saved.names) == set(explanation.names) == set(rows.columns)
     order = [saved.names.index(name) for name in explanation.names]
-    values = saved.values[:, order] if chosen else saved.values[order]
+    values = saved.values[:, order] if row_options else saved.values[order]
     outputs = [explanation.outputs.index(name) for name in saved.outputs]
     np.testing.assert_allclose(values, explanation.values[..., outputs], atol=1e-4)
     assert np.abs(values).max() > 0.05
@@ -96,7 +103,7 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
     clinic = np.repeat(np.arange(42), 5)
     read = pd.read_csv(folder / "table.csv").assign(clinic=clinic)
     read.to_csv(tmp_path / "table.csv", index=False)
-    asked = ("--option", "y=late", "--seed", 4, "--out", tmp_path / "out")
+    explain_words = ("--option", "y=late", "--seed", 4, "--out", tmp_path / "out")
     groups = {"person": ["age", "income"]}
     (tmp_path / "groups.json").write_text(json.dumps(groups))
     options = (
@@ -107,7 +114,13 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
         "--option",
         "confidence=0.9",
     )
-    call("explain", folder / "model.onnx", tmp_path / "table.csv", *asked, *options)
+    call(
+        "explain",
+        folder / "model.onnx",
+        tmp_path / "table.csv",
+        *explain_words,
+        *options,
+    )
     saved = pg.Explanation.load(tmp_path / "out")
     python = {"groups": groups, "confidence": 0.9, "random_state": 4, **ASKED}
     expected = explain_with(model, rows, late, row_groups=clinic, **python)
@@ -120,7 +133,7 @@ def test_further_arguments_are_those_of_python(tmp_path, files):
 
 def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
     folder, model, rows, late = files
-    asked = (
+    explain_words = (
         "--option",
         "y=late",
         "--method",
@@ -130,12 +143,14 @@ def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
         "--out",
         tmp_path / "out",
     )
-    said = call("explain", folder / "model.onnx", folder / "table.csv", *asked)
+    printed_output = call(
+        "explain", folder / "model.onnx", folder / "table.csv", *explain_words
+    )
     (line,) = pd.read_csv(tmp_path / "out" / "rows.csv").to_dict(orient="records")
     assert line["row"] == 3
     assert line["truth"] == late[3]
     assert line["probability_yes"] == pytest.approx(model(rows[3:4])[0, 1], abs=1e-6)
-    assert f"prediction {line['prediction']}" in said
+    assert f"prediction {line['prediction']}" in printed_output
     assert {file.name for file in (tmp_path / "out").iterdir()} > {
         "explanation.json",
         "values.npz",
@@ -146,22 +161,22 @@ def test_a_row_stands_with_what_the_model_says_of_it(tmp_path, files):
 
 def test_without_targets_the_divergence_is_explained(tmp_path, files):
     folder = files[0]
-    said = call(
+    printed_output = call(
         "explain",
         folder / "model.onnx",
         folder / "table.csv",
         "--out",
         tmp_path / "out",
     )
-    assert "divergence from the model's own prediction" in said
+    assert "divergence from the model's own prediction" in printed_output
 
 
 def test_rows_without_a_target_are_left_out(tmp_path, files):
     folder, _, rows, late = files
     gaps = pd.concat([rows, late.where(late.index > 20)], axis=1)
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
-    asked = ("--option", "y=late", "--out", tmp_path / "out")
-    call("explain", folder / "model.onnx", tmp_path / "gaps.csv", *asked)
+    explain_words = ("--option", "y=late", "--out", tmp_path / "out")
+    call("explain", folder / "model.onnx", tmp_path / "gaps.csv", *explain_words)
     assert (
         pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(rows) - 21
     )
@@ -169,11 +184,12 @@ def test_rows_without_a_target_are_left_out(tmp_path, files):
 
 def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
     frame, _ = table()
-    X, y = frame[["age", "income"]], 3 * frame["age"] + 1.5
+    X = frame[["age", "income"]]
+    y = 3 * frame["age"] + 1.5
     model = Linear({"age": [2.9], "income": [0.1]}, {}, [1.0])
     model.write(tmp_path / "model.onnx", whole=True)
     X[150:].assign(cost=y[150:]).to_csv(tmp_path / "table.csv", index=False)
-    said = call(
+    printed_output = call(
         "explain",
         tmp_path / "model.onnx",
         tmp_path / "table.csv",
@@ -186,7 +202,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
     saved = pg.Explanation.load(tmp_path / "out")
     np.testing.assert_allclose(saved.values, explanation.values, rtol=1e-6)
     assert saved.ranking() == ["age", "income"]
-    assert "loss" in said
+    assert "loss" in printed_output
 
 
 @pytest.mark.parametrize(
@@ -221,7 +237,7 @@ def test_numbers_are_predicted_and_their_target_is_measured(tmp_path):
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
     folder = files[0]
-    said = call(
+    message = call(
         "explain",
         folder / "model.onnx",
         folder / "table.csv",
@@ -230,8 +246,8 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
         tmp_path / "out",
         code=2,
     )
-    assert re.search(sentence, " ".join(said.split())), said
-    assert "Traceback" not in said
+    assert re.search(sentence, " ".join(message.split())), message
+    assert "Traceback" not in message
     assert not (tmp_path / "out").exists()
 
 
@@ -240,7 +256,7 @@ def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):
     assert "Missing TABLE" in call("explain", folder / "model.onnx", code=2)
     for name in ("model.pkl", "model.txt", "model.skops"):
         (tmp_path / name).write_bytes(b"\x80\x04")
-        said = call(
+        message = call(
             "explain",
             tmp_path / name,
             folder / "table.csv",
@@ -250,12 +266,12 @@ def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):
         )
         assert (
             f"A model file must be ONNX (.onnx), got {name}. Load the model in Python"
-            in " ".join(said.split())
+            in " ".join(message.split())
         )
     pd.read_csv(folder / "table.csv").drop(columns="age").to_csv(
         tmp_path / "less.csv", index=False
     )
-    said = call(
+    message = call(
         "explain",
         folder / "model.onnx",
         tmp_path / "less.csv",
@@ -263,8 +279,8 @@ def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):
         tmp_path / "out",
         code=2,
     )
-    assert "'age'" in said
-    said = call(
+    assert "'age'" in message
+    message = call(
         "explain",
         folder / "table.csv",
         folder / "model.onnx",
@@ -272,7 +288,7 @@ def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):
         tmp_path / "out",
         code=2,
     )
-    assert "is a table, not a model" in said
+    assert "is a table, not a model" in message
 
 
 def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monkeypatch):
@@ -280,7 +296,7 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
 
     (tmp_path / "model.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    said = call(
+    message = call(
         "explain",
         tmp_path / "model.onnx",
         files[0] / "table.csv",
@@ -288,19 +304,19 @@ def test_a_missing_library_is_a_matter_of_the_environment(tmp_path, files, monke
         tmp_path / "out",
         code=3,
     )
-    assert "pip install 'onnxruntime'" in said
+    assert "pip install 'onnxruntime'" in message
 
 
 def test_classes_that_neither_file_nor_table_tells_are_refused(tmp_path, files):
     words = ("--option", "y=late", "--out", tmp_path / "out")
-    said = call(
+    message = call(
         "explain", files[0] / "unnamed.onnx", files[0] / "table.csv", *words, code=2
     )
     assert (
         "does not name the model's 2 classes, and column 'late' holds 'no', 'yes'"
-        in said
+        in message
     )
-    assert "Write them as 0, 1, … in the order of its outputs" in said
+    assert "Write them as 0, 1, … in the order of its outputs" in message
     read = pd.read_csv(files[0] / "table.csv")
     read.assign(late=(read["late"] == "yes").astype(int)).to_csv(
         tmp_path / "numbered.csv", index=False
@@ -320,7 +336,7 @@ def test_classes_that_neither_file_nor_table_tells_are_refused(tmp_path, files):
 
 def test_the_model_file_is_not_replaced(tmp_path, files):
     folder = files[0]
-    said = call(
+    message = call(
         "explain",
         folder / "model.onnx",
         folder / "table.csv",
@@ -328,5 +344,5 @@ def test_the_model_file_is_not_replaced(tmp_path, files):
         folder / "model.onnx",
         code=2,
     )
-    assert "model.onnx" in said
+    assert "model.onnx" in message
     assert b"linear" in (folder / "model.onnx").read_bytes()

@@ -21,7 +21,8 @@ from permgrad.cli import app
 def table(tmp_path_factory):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
-        rng.normal(size=(70, 5)).round(3), columns=[f"c{place}" for place in range(5)]
+        rng.normal(size=(70, 5)).round(3),
+        columns=[f"c{column_number}" for column_number in range(5)],
     )
     frame["town"] = rng.choice(["Bonn", "Ulm"], 70)
     frame.loc[::9, "c1"] = None
@@ -42,13 +43,15 @@ def read(folder, files):
 
 
 def test_pictures_are_those_of_the_published_network(table, folder):
-    listed, frame = pd.read_csv(folder / "images.csv"), pd.read_csv(table)
+    listed = pd.read_csv(folder / "images.csv")
+    frame = pd.read_csv(table)
     assert listed.columns.tolist() == ["row", "image", "label"]
     assert (listed["label"] == frame["label"].iloc[listed["row"]].to_numpy()).all()
     pictures = read(folder, listed["image"])
     assert pictures.shape == (70, 20, 20)
     assert pictures.dtype == np.uint8
-    X, y = frame.drop(columns="label"), frame["label"]
+    X = frame.drop(columns="label")
+    y = frame["label"]
     model = pg.HyNNClassifier(
         preset="paper",
         max_epochs=1,
@@ -97,7 +100,7 @@ def test_an_interrupted_command_draws_what_is_missing(table, folder, tmp_path):
     ("layout", "shape"), [("path", (1, 8)), ("assignment", (9, 9))]
 )
 def test_other_layouts_have_their_own_grid(table, tmp_path, layout, shape):
-    said = call(
+    printed_facts = call(
         "images",
         table,
         "--target",
@@ -110,7 +113,7 @@ def test_other_layouts_have_their_own_grid(table, tmp_path, layout, shape):
         tmp_path / "out",
         "--json",
     )
-    facts = json.loads(said)
+    facts = json.loads(printed_facts)
     assert tuple(facts["pixels"]) == shape
     pictures = read(
         tmp_path / "out", pd.read_csv(tmp_path / "out" / "images.csv")["image"]

@@ -63,8 +63,10 @@ def test_predictions_are_those_of_the_table_in_memory(
     frame = table(300, seed=3)
     folder = write(tmp_path / "rows", frame)
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    said = json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))
-    unlike = said.pop("unlike")
+    printed_facts = json.loads(
+        call("predict", run, folder, "--out", tmp_path / "out", "--json")
+    )
+    unlike = printed_facts.pop("unlike")
     assert (
         unlike
         == json.loads(
@@ -78,7 +80,7 @@ def test_predictions_are_those_of_the_table_in_memory(
             )
         )["unlike"]
     )
-    assert said == {
+    assert printed_facts == {
         "rows": 300,
         "out": str(tmp_path / "out"),
         "parts": 5,
@@ -86,16 +88,16 @@ def test_predictions_are_those_of_the_table_in_memory(
         "classes": ["ill", "well"],
     }
     call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
-    found, expected = (
-        pd.read_parquet(tmp_path / "out"),
-        pd.read_csv(tmp_path / "memory.csv"),
+    streamed_predictions = pd.read_parquet(tmp_path / "out")
+    expected = pd.read_csv(tmp_path / "memory.csv")
+    assert streamed_predictions.columns.tolist() == expected.columns.tolist()
+    assert streamed_predictions["prediction"].nunique() == 2, (
+        "the case must not be trivial"
     )
-    assert found.columns.tolist() == expected.columns.tolist()
-    assert found["prediction"].nunique() == 2, "the case must not be trivial"
     for name in ("row", "case", "prediction"):
-        assert found[name].tolist() == expected[name].tolist()
+        assert streamed_predictions[name].tolist() == expected[name].tolist()
     np.testing.assert_allclose(
-        found["probability_ill"], expected["probability_ill"], atol=1e-6
+        streamed_predictions["probability_ill"], expected["probability_ill"], atol=1e-6
     )
     # Once more: nothing is done; after a file was lost: that part alone.
     before = {
@@ -112,7 +114,9 @@ def test_predictions_are_those_of_the_table_in_memory(
         ]
         == 1
     )
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), found)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "out"), streamed_predictions
+    )
 
 
 def test_identifiers_that_are_missing_in_a_whole_part(
@@ -121,8 +125,8 @@ def test_identifiers_that_are_missing_in_a_whole_part(
     frame = table(140, seed=3)
     frame.loc[:69, "case"] = None
     call("predict", run, write(tmp_path / "rows", frame), "--out", tmp_path / "out")
-    found = pd.read_parquet(tmp_path / "out")["case"]
-    assert found.isna().tolist() == [True] * 70 + [False] * 70
+    case_column = pd.read_parquet(tmp_path / "out")["case"]
+    assert case_column.isna().tolist() == [True] * 70 + [False] * 70
 
 
 def test_a_single_file_streams_if_asked_or_large(
@@ -149,17 +153,17 @@ def test_an_explanation_is_that_of_the_table_in_memory(
 ) -> None:
     frame = table(150, seed=5)
     folder = write(tmp_path / "rows", frame)
-    said = call(
+    printed_output = call(
         "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
     )
-    assert said.startswith(
+    assert printed_output.startswith(
         "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of cross-entropy).\n150 rows explained."
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
     }  # fmt: skip
     assert (tmp_path / "out" / "plots" / "bar.png").is_file()
-    found = pg.Explanation.load(tmp_path / "out")
+    explanation = pg.Explanation.load(tmp_path / "out")
     # Below 200 rows donors come from the model's training rows in memory, too.
     frame.to_csv(tmp_path / "rows.csv", index=False)
     call(
@@ -174,9 +178,9 @@ def test_an_explanation_is_that_of_the_table_in_memory(
         7,
     )
     expected = pg.Explanation.load(tmp_path / "memory")
-    assert found.outputs == expected.outputs
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
-    np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)  # type: ignore[arg-type]
+    assert explanation.outputs == expected.outputs
+    np.testing.assert_allclose(explanation.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(explanation.std_error, expected.std_error, atol=1e-5)  # type: ignore[arg-type]
     again = call(
         "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
     )
@@ -192,8 +196,8 @@ def test_an_explanation_is_that_of_the_table_in_memory(
 def test_rows_one_by_one_and_a_sample(tmp_path: Path, run: Path) -> None:
     folder = write(tmp_path / "rows", table(150, seed=5))
     words = ("explain", run, folder, "--method", "gradient", "--max-rows", 40, "--json")
-    said = json.loads(call(*words, "--out", tmp_path / "out"))
-    assert said["rows_explained"] == 40
+    printed_facts = json.loads(call(*words, "--out", tmp_path / "out"))
+    assert printed_facts["rows_explained"] == 40
     lines = pd.read_parquet(tmp_path / "out" / "local")
     assert {"row", "feature", "class"} <= {*lines.columns}
     assert lines["row"].is_monotonic_increasing
@@ -231,27 +235,29 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    parts = tmp_path / "out" / "parts"
+    parts_folder = tmp_path / "out" / "parts"
     deadline = time.monotonic() + 120
     while (
-        len(list(parts.glob("part-*.npz"))) < 3
+        len(list(parts_folder.glob("part-*.npz"))) < 3
         and time.monotonic() < deadline
         and process.poll() is None
     ):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.npz")}
+    done = {
+        path.name: path.stat().st_mtime_ns for path in parts_folder.glob("part-*.npz")
+    }
     assert 3 <= len(done) < 15
     stopped = dict(done)
     call(*words)
     call(*words[:3], "--out", tmp_path / "other", "--repeats", 2)
-    found, expected = (
+    streamed_explanation, expected = (
         pg.Explanation.load(tmp_path / name) for name in ("out", "other")
     )
-    np.testing.assert_array_equal(found.values, expected.values)
-    assert found.meta["rows_explained"] == 300
-    assert found.meta["streamed"]["parts"] == 15
+    np.testing.assert_array_equal(streamed_explanation.values, expected.values)
+    assert streamed_explanation.meta["rows_explained"] == 300
+    assert streamed_explanation.meta["streamed"]["parts"] == 15
     assert stopped == done
 
 
@@ -262,8 +268,8 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     folder = write(tmp_path / "rows", frame)
     call("predict", run, folder, "--out", tmp_path / "out")
     frame.iloc[70:].assign(age=40.0).to_parquet(folder / "00070.parquet", index=False)
-    said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
-    assert said.startswith(
+    message = call("predict", run, folder, "--out", tmp_path / "out", code=2)
+    assert message.startswith(
         f"error: {tmp_path / 'out'} holds another prediction, which differs in the table's files, which have changed "
         "since. Replace it with --overwrite, remove it, or name another folder with --out (out=)."
     )
@@ -345,9 +351,9 @@ def test_refusals(
     frame.to_csv("rows.csv", index=False)
     frame.to_parquet("one.parquet")
     before = sorted(path.name for path in tmp_path.iterdir())
-    said = call(words[0], run, *words[1:], code=2)
-    assert message in said
-    assert said.count("\n") == 1
+    error_text = call(words[0], run, *words[1:], code=2)
+    assert message in error_text
+    assert error_text.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is left"
 
 
@@ -389,10 +395,10 @@ def test_a_model_without_a_run_is_told_where_targets_stand(
             tmp_path / name,
         )
         assert "increase of the loss" in call(*words)
-    found, expected = (
+    streamed_explanation, expected = (
         pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
     )
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(streamed_explanation.values, expected.values, atol=1e-5)
     assert "Column 'knwn' not found" in call(
         "explain",
         run / "model",
@@ -418,10 +424,10 @@ def test_a_model_without_a_run_is_told_where_targets_stand(
 def test_one_row_and_one_part_are_counted_in_the_singular(
     tmp_path: Path, run: Path
 ) -> None:
-    one = write(tmp_path / "one", table(1, seed=5))
+    single_row_file = write(tmp_path / "one", table(1, seed=5))
     few = write(tmp_path / "few", table(20, seed=5))
     assert "1 row predicted in 1 part: " in call(
-        "predict", run, one, "--out", tmp_path / "p1"
+        "predict", run, single_row_file, "--out", tmp_path / "p1"
     )
     assert "20 rows predicted in 1 part: " in call(
         "predict", run, few, "--out", tmp_path / "p20"
@@ -448,23 +454,29 @@ def test_rows_without_a_target_are_left_out_as_in_memory(
         ("out", write(tmp_path / "rows", frame)),
         ("memory", tmp_path / "rows.csv"),
     ):
-        with pytest.warns(pg.PermgradWarning) as told:
+        with pytest.warns(pg.PermgradWarning) as warnings_told:
             explained(run, rows, "--out", tmp_path / name, *words)
-        said = f"{missing} of 150 rows of {rows} have no 'outcome' and are left out where the loss is explained"
-        said = (
-            said
+        warning_start = f"{missing} of 150 rows of {rows} have no 'outcome' and are left out where the loss is explained"
+        warning_start = (
+            warning_start
             if name == "out"
             else f"{missing} of 150 rows of {rows} have no target and are left out. "
         )
-        assert [str(one.message).startswith(said) for one in told] == [True]
-    found, expected = (
+        assert [
+            str(warning.message).startswith(warning_start) for warning in warnings_told
+        ] == [True]
+    streamed_explanation, expected = (
         pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
     )
     assert (
-        found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
+        streamed_explanation.meta["rows_explained"]
+        == expected.meta["rows_explained"]
+        == 150 - missing
     )
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
-    np.testing.assert_allclose(found.std_error, expected.std_error, atol=1e-5)
+    np.testing.assert_allclose(streamed_explanation.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(
+        streamed_explanation.std_error, expected.std_error, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -483,22 +495,22 @@ def test_chosen_rows_are_explained_as_in_memory(
     folder = write(tmp_path / "rows", frame, size=60)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     words = (*chosen, "--repeats", 2, "--seed", 7, "--json")
-    said = [
+    printed_facts = [
         json.loads(call("explain", run, rows, "--out", tmp_path / name, *words))
         for name, rows in (("out", folder), ("memory", tmp_path / "rows.csv"))
     ]
-    found, expected = (
+    streamed_explanation, expected = (
         pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
     )
     assert np.abs(expected.values).max() > 0.01, "the case must not be trivial"
-    assert found.scope == expected.scope
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    assert streamed_explanation.scope == expected.scope
+    np.testing.assert_allclose(streamed_explanation.values, expected.values, atol=1e-6)
     rows = [
         [
-            (one["row"], one.get("outcome"), one.get("prediction"))
-            for one in own.get("rows", ())
+            (row_entry["row"], row_entry.get("outcome"), row_entry.get("prediction"))
+            for row_entry in command_facts.get("rows", ())
         ]
-        for own in said
+        for command_facts in printed_facts
     ]
     assert rows[0] == rows[1]
 
@@ -511,7 +523,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
     shutil.copytree(run, copied)
     (copied / "data.json").write_text(json.dumps({**facts, "na": ["?"]}))
     note_files(copied, json.loads((copied / "run.json").read_text()))
-    said = call(
+    printed_output = call(
         "explain",
         copied,
         write(tmp_path / "rows", frame),
@@ -520,7 +532,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
         "--repeats",
         1,
     )
-    assert "divergence from the model's own prediction" in said
+    assert "divergence from the model's own prediction" in printed_output
 
 
 def explained(run: Path, table: Path, *words: object) -> None:
@@ -540,8 +552,10 @@ def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None
         tmp_path / "rows",
         table(60, seed=5).assign(outcome=pd.Series([None] * 60, dtype=object)),
     )
-    said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 1)
-    assert "divergence from the model's own prediction" in said
+    printed_output = call(
+        "explain", run, folder, "--out", tmp_path / "out", "--repeats", 1
+    )
+    assert "divergence from the model's own prediction" in printed_output
 
 
 def test_a_model_of_files_keeps_the_name_of_its_target(tmp_path: Path) -> None:

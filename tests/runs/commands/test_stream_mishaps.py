@@ -53,12 +53,10 @@ def test_identifiers_named_like_predictions_replace_nothing(
     call("predict", run, rows, "--out", tmp_path / "parts")
     table().to_csv(tmp_path / "rows.csv", index=False)
     call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
-    parts, memory = (
-        pd.read_parquet(tmp_path / "parts"),
-        pd.read_csv(tmp_path / "memory.csv"),
-    )
-    assert parts.columns.tolist() == memory.columns.tolist()
-    for found in (parts, memory):
+    streamed_parts = pd.read_parquet(tmp_path / "parts")
+    memory = pd.read_csv(tmp_path / "memory.csv")
+    assert streamed_parts.columns.tolist() == memory.columns.tolist()
+    for found in (streamed_parts, memory):
         assert set(found["prediction"]) == {"ill", "well"}
         assert found["prediction_"].tolist() == table()["prediction"].tolist()
 
@@ -111,8 +109,8 @@ def test_nothing_is_written_into_the_table(
 ) -> None:
     before = sorted(path.name for path in rows.iterdir())
     for out in (rows, rows / "out"):
-        said = call(command, run, rows, "--out", out, code=2)
-        assert "which the command reads" in said
+        message = call(command, run, rows, "--out", out, code=2)
+        assert "which the command reads" in message
     assert sorted(path.name for path in rows.iterdir()) == before
     with pytest.raises(pg.InputError, match="would become part of it"):
         pg.explain_stream(pg.load(run / "model"), rows, "outcome", out=rows / "why")
@@ -125,10 +123,10 @@ def test_a_repeated_column_name_is_refused(tmp_path: Path, run: Path) -> None:
     pq.write_table(
         pa.table(columns, names=["age", "dose", "age"]), folder / "a.parquet"
     )
-    said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
-    assert "Column names must be unique" in said
-    assert "'age'" in said
-    assert "a.parquet" in said
+    message = call("predict", run, folder, "--out", tmp_path / "out", code=2)
+    assert "Column names must be unique" in message
+    assert "'age'" in message
+    assert "a.parquet" in message
 
 
 def test_rows_without_a_target_hinder_no_explanation_of_outputs(
@@ -160,9 +158,9 @@ def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
         )
     options = {"predict": ["--strict"], "explain": []}[command]
     out = ["--out", tmp_path / "deep" / "out"]
-    said = call(command, run, folder, *options, *out, code=2)
-    assert "in row 50 of " in said
-    assert "(row 110 in all)" in said
+    message = call(command, run, folder, *options, *out, code=2)
+    assert "in row 50 of " in message
+    assert "(row 110 in all)" in message
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
     frame[60:].assign(dose=0.0).to_parquet(folder / "060.parquet", index=False)
     call(command, run, folder, *options, *out)
@@ -185,16 +183,18 @@ def test_a_file_that_is_gone_for_now_keeps_what_is_finished(
     for path in sorted(rows.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())
     away = folder / "120.parquet"
-    given = {"out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
+    stream_options = {"out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
     model = pg.load(run / "model")
     with pytest.raises(
         pg.InputError,
         match=r"120\.parquet' disappeared while the table was read. Bring it back",
     ):
-        pg.explain_stream(model, folder, **given, engine=Interrupted())
+        pg.explain_stream(model, folder, **stream_options, engine=Interrupted())
     assert (tmp_path / "out" / "parts" / "part-00000.npz").is_file()
     (tmp_path / "away").rename(away)
-    assert pg.explain_stream(model, folder, **given).meta["rows_explained"] == 200
+    assert (
+        pg.explain_stream(model, folder, **stream_options).meta["rows_explained"] == 200
+    )
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -202,10 +202,10 @@ def test_two_at_once_in_one_folder_are_noticed(
     tmp_path: Path, run: Path, rows: Path, finished: bool
 ) -> None:
     out = tmp_path / "out"
-    given = {"out": out, "n_repeats": 1, "random_state": 0}
+    stream_options = {"out": out, "n_repeats": 1, "random_state": 0}
     model = pg.load(run / "model")
     if finished:
-        pg.explain_stream(model, rows, **given)
+        pg.explain_stream(model, rows, **stream_options)
         (out / "importance.csv").unlink()
     out.mkdir(exist_ok=True)
     with (
@@ -215,10 +215,12 @@ def test_two_at_once_in_one_folder_are_noticed(
             match=rf"one process at a time .* process {os.getpid()} is at work in .*out",
         ),
     ):
-        pg.explain_stream(model, rows, **given)
+        pg.explain_stream(model, rows, **stream_options)
     # A lock file that a killed process left does not block, and goes.
     (out / ".lock").write_text("4194305\n")
-    assert pg.explain_stream(model, rows, **given).meta["rows_explained"] == 200
+    assert (
+        pg.explain_stream(model, rows, **stream_options).meta["rows_explained"] == 200
+    )
     assert not (out / ".lock").exists()
 
 
@@ -245,18 +247,18 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
         "--out",
         tmp_path / "one",
     )
-    found, expected = (
+    folder_predictions, expected = (
         (tmp_path / name / "predictions.csv").read_text() for name in ("run", "one")
     )
-    assert found == expected
+    assert folder_predictions == expected
     # Another file is another table; one that does not fit is refused before anything is read or written.
     assert "finished" in call(
         "run", rows, *words, "--test", rows, "--out", tmp_path / "run"
     )
     monkeypatch.setattr("permgrad.data.read.text_files.free_memory", lambda: 1000)
-    said = call("run", rows, *words, "--out", tmp_path / "large", code=2)
-    assert "in memory, and " in said
-    assert "HyNNClassifier().fit_stream(folder, target)" in said
+    message = call("run", rows, *words, "--out", tmp_path / "large", code=2)
+    assert "in memory, and " in message
+    assert "HyNNClassifier().fit_stream(folder, target)" in message
     assert not (tmp_path / "large").exists()
 
 
@@ -265,6 +267,6 @@ def test_levels_of_files_that_list_others_are_put_together(tmp_path: Path) -> No
         pd.DataFrame({"level": pd.Categorical(names * 3)}).to_parquet(
             tmp_path / f"{number}.parquet"
         )
-    found = pg.read_table(tmp_path)["level"]
-    assert isinstance(found.dtype, pd.CategoricalDtype)
-    assert found.tolist() == ["a", "b"] * 3 + ["c", "b"] * 3
+    level_column = pg.read_table(tmp_path)["level"]
+    assert isinstance(level_column.dtype, pd.CategoricalDtype)
+    assert level_column.tolist() == ["a", "b"] * 3 + ["c", "b"] * 3

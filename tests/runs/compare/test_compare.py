@@ -57,7 +57,9 @@ class Toy:
     """A baseline that counts its fits and can break off."""
 
     def __init__(self):
-        self.jobs, self.fails_at, self.error = [], None, RuntimeError("toy is broken")
+        self.jobs = []
+        self.fails_at = None
+        self.error = RuntimeError("toy is broken")
 
     def __call__(self, job):
         self.jobs.append(job)
@@ -70,8 +72,8 @@ class Toy:
 
 @pytest.fixture
 def toys(monkeypatch):
-    found = {name: Toy() for name in ("toy", "other")}
-    for name, toy in found.items():
+    toy_models = {name: Toy() for name in ("toy", "other")}
+    for name, toy in toy_models.items():
         monkeypatch.setitem(
             baselines, name, Baseline(name, f"the {name}", "sklearn", toy)
         )
@@ -79,13 +81,14 @@ def toys(monkeypatch):
         "absent", "absent", "no_such_package", Toy(), extra="tabular-peers"
     )
     monkeypatch.setitem(baselines, "absent", missing)
-    return found
+    return toy_models
 
 
 @pytest.fixture
 def frame():
     rng = np.random.default_rng(0)
-    first, town = rng.normal(size=240), rng.choice(["Bonn", "Ulm", HOSTILE], 240)
+    first = rng.normal(size=240)
+    town = rng.choice(["Bonn", "Ulm", HOSTILE], 240)
     label = np.where(
         first + 0.5 * (town == "Bonn") + rng.normal(0, 0.4, 240) > 0, "yes", HOSTILE
     )
@@ -166,12 +169,17 @@ def test_the_whole_command_with_a_network(table, tmp_path, toys):
 
 
 def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
-    X, y = frame.drop(columns="label"), frame["label"]
-    both = pg.compare(["fast", "linear"], X, y, cv=2, progress=False).importances
+    X = frame.drop(columns="label")
+    y = frame["label"]
+    both_importances = pg.compare(
+        ["fast", "linear"], X, y, cv=2, progress=False
+    ).importances
     with monkeypatch.context() as patch:
         patch.setattr("permgrad.runs.compare.plan.METHODS", ("permutation",))
         plain = pg.compare(["fast", "linear"], X, y, cv=2, progress=False).importances
-    same = both[both["method"] == "permutation"].reset_index(drop=True)
+    same = both_importances[both_importances["method"] == "permutation"].reset_index(
+        drop=True
+    )
     assert plain["importance"].abs().max() > 0.01
     assert set(plain["method"]) == {"permutation"}
     np.testing.assert_allclose(
@@ -183,33 +191,36 @@ def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(
     table, tmp_path, toys
 ):
     compare_table(request(table, tmp_path), say=quiet)
-    for one, two in zip(toys["toy"].jobs, toys["other"].jobs, strict=True):
-        np.testing.assert_array_equal(one.train.encoded, two.train.encoded)
-        np.testing.assert_array_equal(one.validation.encoded, two.validation.encoded)
+    for first_job, two in zip(toys["toy"].jobs, toys["other"].jobs, strict=True):
+        np.testing.assert_array_equal(first_job.train.encoded, two.train.encoded)
+        np.testing.assert_array_equal(
+            first_job.validation.encoded, two.validation.encoded
+        )
     sizes = [(len(job.train.y), len(job.validation.y)) for job in toys["toy"].jobs]
     assert sizes == [(136, 24)] * 3
     # The encoder scales by the fitted rows alone: their median is 0 on every fold, that of more rows is not.
-    own = [job.train.encoded[:, 0] for job in toys["toy"].jobs]
+    own_columns = [job.train.encoded[:, 0] for job in toys["toy"].jobs]
     more = [
         np.concatenate([job.train.encoded[:, 0], job.validation.encoded[:, 0]])
         for job in toys["toy"].jobs
     ]
-    np.testing.assert_allclose([np.median(rows) for rows in own], 0, atol=1e-6)
+    np.testing.assert_allclose([np.median(rows) for rows in own_columns], 0, atol=1e-6)
     assert np.abs([np.median(rows) for rows in more]).max() > 1e-3
 
 
 def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(
     table, tmp_path, toys
 ):
-    toys["toy"].fails_at, toys["toy"].error = 2, KeyboardInterrupt()
+    toys["toy"].fails_at = 2
+    toys["toy"].error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         compare_table(request(table, tmp_path), say=quiet)
     assert len(list((tmp_path / "out" / "cells").iterdir())) == 2
     assert not (tmp_path / "out" / "scores.csv").exists()
     toys["toy"].fails_at = None
-    said = []
-    outcome = compare_table(request(table, tmp_path), say=said.append)
-    assert [line.endswith("finished before") for line in said[-6:]] == [
+    progress_lines = []
+    outcome = compare_table(request(table, tmp_path), say=progress_lines.append)
+    assert [line.endswith("finished before") for line in progress_lines[-6:]] == [
         True,
         True,
         False,
@@ -316,14 +327,17 @@ def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, t
         lambda job: Once(np.bincount(job.train.y) / len(job.train.y)),
     )
     monkeypatch.setitem(baselines, "once", once)
-    X, y = frame.drop(columns="label"), frame["label"]
-    found = pg.compare(["toy", "other", "once"], X, y, cv=2, progress=False)
-    assert found.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
+    X = frame.drop(columns="label")
+    y = frame["label"]
+    comparison = pg.compare(["toy", "other", "once"], X, y, cv=2, progress=False)
+    assert (
+        comparison.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
+    )
     reason = "It could not be explained: Your model refused the rows: ValueError: asked again."
-    assert found.failures[0][:2] == ("once", "1")
-    assert found.failures[0][2].startswith(reason)
-    assert set(found.reliance) == {"toy", "other"}
-    assert found.standing.set_index("model").loc["once", "folds"] == 2
+    assert comparison.failures[0][:2] == ("once", "1")
+    assert comparison.failures[0][2].startswith(reason)
+    assert set(comparison.reliance) == {"toy", "other"}
+    assert comparison.standing.set_index("model").loc["once", "folds"] == 2
 
 
 def test_if_every_model_fails_that_is_said(frame, monkeypatch):
@@ -349,36 +363,34 @@ def test_python_and_the_command_agree(frame, table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     stored = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
     read = pd.read_csv(table)
-    found = pg.compare(
+    comparison = pg.compare(
         ["toy", "other"],
         read.drop(columns="label"),
         read["label"],
         cv=3,
         progress=False,
     )
-    np.testing.assert_allclose(found.scores["log_loss"], stored["log_loss"])
+    np.testing.assert_allclose(comparison.scores["log_loss"], stored["log_loss"])
     np.testing.assert_allclose(
-        found.importances["importance"].abs().sum(),
+        comparison.importances["importance"].abs().sum(),
         pd.read_csv(tmp_path / "out" / "importances.csv")["importance"].abs().sum(),
     )
-    assert "Comparison of 2 models on table: 3 folds" in repr(found)
+    assert "Comparison of 2 models on table: 3 folds" in repr(comparison)
 
 
 def test_python_declares_kinds():
     """Codes that mean nothing as numbers: a linear model tells them apart as a category only."""
     code = np.random.default_rng(0).integers(0, 12, 240)
-    X, y = (
-        pd.DataFrame({"code": code, "other": np.arange(240) % 7}),
-        np.where(np.isin(code, [1, 4, 6, 11]), "a", "b"),
-    )
-    models, options = (
-        ["linear", "bagging"],
-        {"cv": 2, "explain": False, "progress": False},
-    )
+    X = pd.DataFrame({"code": code, "other": np.arange(240) % 7})
+    y = np.where(np.isin(code, [1, 4, 6, 11]), "a", "b")
+    models = ["linear", "bagging"]
+    options = {"cv": 2, "explain": False, "progress": False}
     plain = pg.compare(models, X, y, **options)
-    found = pg.compare(models, X, y, kinds={"code": "categorical"}, **options)
-    score = {name: own.standing.set_index("model").loc["linear", "mean"] for name, own in
-             {"number": plain, "category": found}.items()}  # fmt: skip
+    category_comparison = pg.compare(
+        models, X, y, kinds={"code": "categorical"}, **options
+    )
+    score = {name: comparison.standing.set_index("model").loc["linear", "mean"] for name, comparison in
+             {"number": plain, "category": category_comparison}.items()}  # fmt: skip
     assert score["number"] < 0.8
     assert score["category"] > 0.99
     with pytest.raises(InputError, match="kind of column 'code' cannot be 'category'"):
@@ -401,8 +413,8 @@ def test_folds_are_stratified_and_cover_every_row():
     for fold in folds:
         assert np.bincount(y[fold.test]).tolist() == [20, 8, 2]
         assert set(y[fold.train]) == {0, 1, 2}
-        whole = np.concatenate([fold.train, fold.validation, fold.test])
-        assert len(set(whole.tolist())) == 150
+        whole_rows = np.concatenate([fold.train, fold.validation, fold.test])
+        assert len(set(whole_rows.tolist())) == 150
     assert (folds[0].test != folds[5].test).any(), "repeats must divide anew"
 
 
@@ -411,12 +423,16 @@ def test_groups_stay_together():
     y = np.tile([0, 1, 0, 1, 1], 30)
     for task in ("classification", "regression"):
         for fold in make_folds(y, task, folds=3, row_groups=groups):
-            parts = [
+            group_parts = [
                 set(groups[rows].tolist())
                 for rows in (fold.train, fold.validation, fold.test)
             ]
-            assert all(parts)
-            assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
+            assert all(group_parts)
+            assert (
+                not group_parts[0] & group_parts[1]
+                | group_parts[0] & group_parts[2]
+                | group_parts[1] & group_parts[2]
+            )
 
 
 def test_a_group_column_is_no_feature(frame, tmp_path, toys):
@@ -509,8 +525,8 @@ def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept
     ]
     result = CliRunner().invoke(app, [*words, "--row-group", "twn"])
     assert result.exit_code == 2
-    said = "error: --row-group twn: no such column. Did you mean 'town'?"
-    assert result.stderr.startswith(said)
+    message = "error: --row-group twn: no such column. Did you mean 'town'?"
+    assert result.stderr.startswith(message)
     assert (
         "is the target and also named by --row-group"
         in CliRunner().invoke(app, [*words, "--row-group", "label"]).stderr
@@ -542,15 +558,15 @@ def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(
 def test_permutation_importance_is_that_of_every_model(frame, toys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pg.compare(
+        comparison = pg.compare(
             ["toy", "other"],
             frame.drop(columns="label"),
             frame["label"],
             cv=2,
             progress=False,
         )
-    assert found.facts["explained"]["methods"] == ["permutation"]
-    assert found.facts["notes"] == []
+    assert comparison.facts["explained"]["methods"] == ["permutation"]
+    assert comparison.facts["notes"] == []
 
 
 def test_names_of_models():
@@ -570,10 +586,12 @@ def test_names_of_models():
 def test_a_preset_file_counts_by_its_content(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"base": "fast", "network": {"dropout": 0.1}}')
-    asked = CompareRequest(table="diabetes", models=(str(path), "extra_trees"))
-    first = configuration(asked)
+    compare_request = CompareRequest(
+        table="diabetes", models=(str(path), "extra_trees")
+    )
+    first = configuration(compare_request)
     path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
-    assert configuration(asked) != first
+    assert configuration(compare_request) != first
     assert (
         parse_models([f"{path}:tabular", "linear"])[0].label
         == "network (mine, table only)"
@@ -583,13 +601,13 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
 def test_regression_without_explanations():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2))
-    found = pg.compare(
+    comparison = pg.compare(
         ["linear", "extra_trees"], X, X[:, 0] * 2, cv=2, explain=False, progress=False
     )
-    assert found.metric == "rmse"
-    assert found.best == "linear"
-    assert found.reliance == {}
-    assert "Do they rely" not in found.to_html()
+    assert comparison.metric == "rmse"
+    assert comparison.best == "linear"
+    assert comparison.reliance == {}
+    assert "Do they rely" not in comparison.to_html()
     with pytest.raises(
         InputError, match="X and y must have equally many rows, got 80 and 3"
     ):
@@ -606,7 +624,7 @@ def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
         {"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")}
     )
     y = np.where(X["age"] > 0, "ill", "well")
-    found = pg.compare(
+    comparison = pg.compare(
         ["linear", "extra_trees"],
         X,
         y,
@@ -615,15 +633,13 @@ def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
         explain=False,
         progress=False,
     )
-    assert found.failures == []
-    assert len(found.scores) == 6, "one model in each fold"
+    assert comparison.failures == []
+    assert len(comparison.scores) == 6, "one model in each fold"
 
 
 def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
-    X, y = (
-        pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}),
-        np.arange(20) % 2,
-    )
+    X = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3})
+    y = np.arange(20) % 2
     with pytest.raises(
         InputError, match="kinds must be None or a mapping of column to kind"
     ):
@@ -646,8 +662,10 @@ def test_a_column_that_tells_the_target_is_an_alarm_of_a_comparison_too():
     options = {"cv": 2, "explain": False, "progress": False}
     plain = pg.compare(models, X, y, **options)
     assert plain.facts["alarms"] == []
-    told = X.assign(days_until_exit=np.where(y == "left", draw.integers(1, 90, 240), 0))
-    comparison = pg.compare(models, told, y, **options)
+    telling_table = X.assign(
+        days_until_exit=np.where(y == "left", draw.integers(1, 90, 240), 0)
+    )
+    comparison = pg.compare(models, telling_table, y, **options)
     (alarm,) = comparison.facts["alarms"]
     assert "days_until_exit" in alarm
     assert comparison.to_html().count("all figures here are too good") >= 1

@@ -89,11 +89,12 @@ def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
     blank = frame.assign(
         **{name: frame[name].astype(float).mask(frame[name] == -9) for name in "ab"}
     )
-    found, expected, plain = (
-        compared(one).scores["log_loss"].to_numpy() for one in (read, blank, frame)
+    read_losses, expected, plain = (
+        compared(table_form).scores["log_loss"].to_numpy()
+        for table_form in (read, blank, frame)
     )
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert not np.allclose(found, plain, rtol=1e-3), "the code matters"
+    np.testing.assert_allclose(read_losses, expected, rtol=1e-6)
+    assert not np.allclose(read_losses, plain, rtol=1e-3), "the code matters"
 
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
@@ -120,9 +121,9 @@ def test_a_device_that_is_not_there_is_the_users_fault(
         app, [*words, *(["--models", "fast,linear"] if command == "compare" else [])]
     )
     assert result.exit_code == 2, result.output
-    said = " ".join(result.output.split())
-    assert "device must be one of 'auto', 'cpu'" in said
-    assert said.count("mps") == (device == "mps"), "only where the user names it"
+    message = " ".join(result.output.split())
+    assert "device must be one of 'auto', 'cpu'" in message
+    assert message.count("mps") == (device == "mps"), "only where the user names it"
     assert not (tmp_path / "out").exists()
 
 
@@ -159,10 +160,10 @@ def test_a_preset_for_the_other_task_is_refused_before_work(
 
 
 def test_the_help_names_the_devices():
-    said = re.sub(
+    help_text = re.sub(
         r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["compare", "--help"]).output
     )
-    assert all(name in said for name in ("auto", "cpu", "cuda", "mps"))
+    assert all(name in help_text for name in ("auto", "cpu", "cuda", "mps"))
 
 
 # ---- what the command says of columns --------------------------------------------------------------------------------
@@ -178,38 +179,39 @@ def flagged(frame, tmp_path):
 
 
 def request(table, **options):
-    given = {
+    request_options = {
         "models": ("linear", "bagging"),
         "cv": "2",
         "target": ("label",),
         "threads": 1,
         **options,
     }
-    return CompareRequest(table=str(table), out=table.parent / "out", **given)
+    return CompareRequest(table=str(table), out=table.parent / "out", **request_options)
 
 
 def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
-    asked, said = request(flagged), []
+    compare_request = request(flagged)
+    progress_lines = []
     constant = "Constant in the training rows, hence without effect: flag."
-    assert constant in load_inputs(asked.run_request()).notes, (
+    assert constant in load_inputs(compare_request.run_request()).notes, (
         "a run's own training rows"
     )
-    compare_table(asked, say=said.append)
-    assert not any("onstant" in line for line in said)
-    assert said[-1].startswith("[4/4]")
+    compare_table(compare_request, say=progress_lines.append)
+    assert not any("onstant" in line for line in progress_lines)
+    assert progress_lines[-1].startswith("[4/4]")
     record = json.loads((flagged.parent / "out" / "comparison.json").read_text())
     assert not any("onstant" in note for note in record["notes"])
     shown = pd.read_csv(flagged).assign(flag=5)
     shown.to_csv(flagged, index=False)
-    compare_table(request(flagged, overwrite=True), say=said.append)
-    assert f"note: {constant}" in said, "what is constant in all rows is said"
+    compare_table(request(flagged, overwrite=True), say=progress_lines.append)
+    assert f"note: {constant}" in progress_lines, "what is constant in all rows is said"
 
 
 def test_a_table_is_not_refused_for_a_split_that_is_not_made(flagged):
-    asked = request(flagged, drop=("a", "b", "c"))
+    compare_request = request(flagged, drop=("a", "b", "c"))
     with pytest.raises(InputError, match="No feature varies: "):
-        load_inputs(asked.run_request())
-    compare_table(asked, say=lambda text: None)
+        load_inputs(compare_request.run_request())
+    compare_table(compare_request, say=lambda text: None)
     assert set(pd.read_csv(flagged.parent / "out" / "importances.csv")["feature"]) == {
         "flag"
     }
@@ -220,8 +222,13 @@ def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
     read.assign(label=read["label"].mask(read.index % 9 == 0)).to_csv(
         flagged, index=False
     )
-    kept = read[read.index % 9 != 0].reset_index(drop=True)
-    given = from_request(request(flagged, row_group="c"))
-    assert given.y.tolist() == kept["label"].tolist()
-    pd.testing.assert_frame_equal(given.X, kept[["a", "b", "flag"]], check_dtype=False)
-    assert given.row_groups.tolist() == pd.factorize(kept["c"])[0].tolist()
+    kept_rows = read[read.index % 9 != 0].reset_index(drop=True)
+    compare_arguments = from_request(request(flagged, row_group="c"))
+    assert compare_arguments.y.tolist() == kept_rows["label"].tolist()
+    pd.testing.assert_frame_equal(
+        compare_arguments.X, kept_rows[["a", "b", "flag"]], check_dtype=False
+    )
+    assert (
+        compare_arguments.row_groups.tolist()
+        == pd.factorize(kept_rows["c"])[0].tolist()
+    )

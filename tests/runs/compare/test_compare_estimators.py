@@ -109,6 +109,6 @@ def test_a_fitted_file_is_refused_because_it_may_have_seen_the_rows(tmp_path):
         "--out",
         tmp_path / "out",
     )
-    said = call("compare", tmp_path / "t.csv", *words, code=2)
-    assert "may have been fitted on the rows" in " ".join(said.split())
+    message = call("compare", tmp_path / "t.csv", *words, code=2)
+    assert "may have been fitted on the rows" in " ".join(message.split())
     assert not (tmp_path / "out").exists()

@@ -43,15 +43,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def command(place: Path, out: Path) -> Result:
+def command(base_folder: Path, out: Path) -> Result:
     """Run the command that made the run."""
     words = [
         "run",
-        place / "table.csv",
+        base_folder / "table.csv",
         "--target",
         "outcome",
         "--preset",
-        place / "preset.json",
+        base_folder / "preset.json",
         "--out",
         out,
     ]
@@ -89,18 +89,19 @@ def test_every_emptied_file_is_seen_and_written_again(
 
     def copying(stage: str):
         def work(run) -> None:
-            for place in [whole / name for name in STAGES[stage]]:
-                if place.is_dir():
-                    shutil.copytree(place, run.folder.path / place.name)
-                elif place.exists():
-                    shutil.copy(place, run.folder.path)
+            for stage_path in [whole / name for name in STAGES[stage]]:
+                if stage_path.is_dir():
+                    shutil.copytree(stage_path, run.folder.path / stage_path.name)
+                elif stage_path.exists():
+                    shutil.copy(stage_path, run.folder.path)
 
         return work
 
     monkeypatch.setattr(
         stages, "STAGE_WORK", {stage: copying(stage) for stage in STAGES}
     )
-    run, before = tmp_path / "run", contents(whole)
+    run = tmp_path / "run"
+    before = contents(whole)
     shutil.copytree(whole, run)
     assert "Nothing was changed" in command(whole.parent, run).stdout, (
         "the precondition: it is finished"
@@ -177,11 +178,11 @@ def test_a_page_that_is_written_again_is_no_damage(whole: Path, tmp_path: Path) 
     assert (run / "report.html").read_bytes() != before, "the precondition"
     assert "Nothing was changed" in command(whole.parent, run).stdout
     (run / "segments.json").write_bytes((run / "segments.json").read_bytes() + b" ")
-    said = CliRunner().invoke(app, ["report", str(run)])
-    assert said.exit_code == 2
+    command_result = CliRunner().invoke(app, ["report", str(run)])
+    assert command_result.exit_code == 2
     assert (
         "segments.json of stage 'model' is damaged or changed. Write it again with `permgrad run"
-        in said.stderr
+        in command_result.stderr
     )
 
 
@@ -190,7 +191,8 @@ def test_files_and_folders_are_on_the_disk_before_the_record_names_them(
 ) -> None:
     synced: dict[int, int] = {}
     named: list[str] = []
-    real, note = os.fsync, folders.note_files
+    real = os.fsync
+    note = folders.note_files
 
     def sync(number: int) -> None:
         synced[os.fstat(number).st_ino] = os.fstat(number).st_mtime_ns

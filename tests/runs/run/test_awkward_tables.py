@@ -75,32 +75,32 @@ def test_what_is_unusual_of_columns_is_noted(here):
 
 
 def test_texts_that_are_kept_are_a_level(here):
-    asked = replace(ASKED, not_na=("None,NA",))
-    inputs = load_inputs(asked)
+    run_request = replace(ASKED, not_na=("None,NA",))
+    inputs = load_inputs(run_request)
     assert inputs.schema["garage"].n_levels == 3
     assert not any("taken as missing" in note for note in inputs.notes)
-    assert configuration(asked)["not_na"] == ["None", "NA"]
+    assert configuration(run_request)["not_na"] == ["None", "NA"]
     assert "not_na" not in configuration(ASKED)
-    for request in (asked, TuneRequest(table="t.csv", not_na=("None",))):
+    for request in (run_request, TuneRequest(table="t.csv", not_na=("None",))):
         assert "--not-na=None" in request.command
     compared = CompareRequest(table="t.csv", target=("y",), not_na=("None",))
     assert "--not-na=None" in compared.command
     assert configuration(compared)["not_na"] == ["None"]
-    for not_na, na, said in (
+    for not_na, na, message_pattern in (
         (("none",), (), "is not read as missing"),
         (("NA",), ("NA",), "as missing and as not"),
     ):
-        with pytest.raises(InputError, match=said):
-            replace(asked, not_na=not_na, na=na).check()
+        with pytest.raises(InputError, match=message_pattern):
+            replace(run_request, not_na=not_na, na=na).check()
 
 
 @pytest.mark.parametrize("command", ["run", "compare", "tune"])
 def test_each_command_takes_them(here, command):
-    said = CliRunner().invoke(
+    command_result = CliRunner().invoke(
         app, [command, "t.csv", "--target", "y", "--not-na", "nothing"]
     )
-    assert said.exit_code == 2
-    assert "Text 'nothing' is not read as missing" in said.stderr
+    assert command_result.exit_code == 2
+    assert "Text 'nothing' is not read as missing" in command_result.stderr
 
 
 def encoder_of(inputs) -> TableEncoder:
@@ -119,8 +119,10 @@ def test_later_tables_are_read_in_the_same_way(here):
     frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
     frame.to_csv("later.csv")
     written = read_like(Path("later.csv"), data)
-    said = r"Column 'pay' must be numeric, but holds '£2k' in line 4 of 'later\.csv'"
-    with pytest.raises(InputError, match=said), written.lines.named():
+    message_pattern = (
+        r"Column 'pay' must be numeric, but holds '£2k' in line 4 of 'later\.csv'"
+    )
+    with pytest.raises(InputError, match=message_pattern), written.lines.named():
         encoder.check_cells(written.frame[encoder.feature_names_in_])
     table().head(2).assign(pay=["£7", "8"]).to_csv("later.csv")
     later = read_like(Path("later.csv"), data, encoder.feature_names_in_).frame
@@ -152,7 +154,7 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
     frame.loc[1, "garage"] = "two\nlines"
     frame.loc[30, "kg"] = np.inf
     frame.to_csv("bad.csv", index=False)
-    asked = (
+    run_request = (
         replace(ASKED, table="bad.csv")
         if part == "table"
         else replace(ASKED, test=Path("bad.csv"))
@@ -161,7 +163,7 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
         InputError,
         match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl",
     ):
-        load_inputs(asked)
+        load_inputs(run_request)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -187,9 +189,9 @@ def test_infinite_cells_go_with_their_column_or_are_missing(here, how, sign):
             load_inputs(replace(ASKED, **how))
         how = how | {"na": ("inf" if sign > 0 else "-inf",)}  # as the hint says
     inputs = load_inputs(replace(ASKED, **how))
-    kept = "kg" in inputs.parts["train"].frame
-    assert kept == ("na" in how)
-    if kept:
+    is_kept = "kg" in inputs.parts["train"].frame
+    assert is_kept == ("na" in how)
+    if is_kept:
         encoder = encoder_of(inputs)
         shown = json.dumps(encoder_form(encoder), allow_nan=False)
         assert "<missing" in " ".join(encoder.encoded_names_)
@@ -202,9 +204,9 @@ def test_classes_that_differ_in_capitals_and_blanks_are_one(here):
     table().assign(y=spelled).to_csv("t.csv", index=False)
     inputs = load_inputs(ASKED)
     assert set(np.unique(inputs.parts["train"].y)) == {"Yes", "No", "n o"}
-    said = [note for note in inputs.notes if "capitals or blanks" in note]
+    class_notes = [note for note in inputs.notes if "capitals or blanks" in note]
     named = "'yes ' is 'Yes', 'YES' is 'Yes', 'no' is 'No'; if they differ, pass --kind y=categorical."
-    assert said == [
+    assert class_notes == [
         f"classes of 'y' that differ only in capitals or blanks are one: {named}"
     ]
     apart = load_inputs(replace(ASKED, kind=("y=categorical",)))
@@ -217,16 +219,16 @@ def test_classes_that_differ_in_capitals_and_blanks_are_one(here):
 
 def test_the_terminal_lists_the_classes(here):
     table().to_csv("t.csv", index=False)
-    said: list[str] = []
+    progress_lines: list[str] = []
 
     def say(line: str) -> None:
-        said.append(line)
+        progress_lines.append(line)
         if line.startswith("[2/5]"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_table(replace(ASKED, preset="fast", out=Path("run")), say=say)
-    assert "  classes of 'y': b (80), a (40)" in said
+    assert "  classes of 'y': b (80), a (40)" in progress_lines
 
 
 def test_codes_for_missing_are_proposed(here):
@@ -237,20 +239,21 @@ def test_codes_for_missing_are_proposed(here):
         colder=draw.integers(-120, -50, ROWS),
     )
     frame["age"] = draw.integers(60, 101, ROWS)  # up to 100, with 97, 98 and 99
-    frame.loc[::9, "pay"], frame.loc[::7, "score"], frame.loc[::5, "kg"] = (
-        9_999_999,
-        -8,
-        -99,
-    )
-    frame.loc[::11, "score"], frame.loc[3, "colder"] = -9, -99
+    frame.loc[::9, "pay"] = 9_999_999
+    frame.loc[::7, "score"] = -8
+    frame.loc[::5, "kg"] = -99
+    frame.loc[::11, "score"] = -9
+    frame.loc[3, "colder"] = -99
     assert {97, 98, 99} <= set(frame["age"])
     assert -99 in set(frame["colder"])
     frame.to_csv("t.csv", index=False)
     notes = [note for note in load_inputs(ASKED).notes if "Maybe codes" in note]
     # In another column, -99 is a temperature.
-    said = "Maybe codes for missing cells: kg (-99), score (-9, -8), pay (9999999). "
-    said += "If so, pass --na kg=-99 --na score=-9,-8 --na pay=9999999"
-    assert notes == [said]
+    expected_note = (
+        "Maybe codes for missing cells: kg (-99), score (-9, -8), pay (9999999). "
+    )
+    expected_note += "If so, pass --na kg=-99 --na score=-9,-8 --na pay=9999999"
+    assert notes == [expected_note]
     after = load_inputs(replace(ASKED, na=("kg=-99", "score=-9,-8", "pay=9999999")))
     assert after.schema["colder"].n_missing == 0
     assert not any("Maybe codes" in note for note in after.notes)
@@ -268,8 +271,8 @@ def test_categories_with_thousands_of_values_are_named(here):
     frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv(
         "codes.csv", index=False
     )
-    asked = replace(ASKED, table="codes.csv")
-    inputs = load_inputs(asked)
+    run_request = replace(ASKED, table="codes.csv")
+    inputs = load_inputs(run_request)
     levels = frame["tail"].iloc[inputs.parts["train"].numbers].nunique()
     assert inputs.notes == [
         (
@@ -277,7 +280,7 @@ def test_categories_with_thousands_of_values_are_named(here):
             "rows, or --kind tail=categorical to use them as they are."
         )
     ]
-    assert load_inputs(replace(asked, kind=("tail=categorical",))).notes == []
+    assert load_inputs(replace(run_request, kind=("tail=categorical",))).notes == []
 
 
 def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkeypatch):
@@ -295,15 +298,15 @@ def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkey
     pq.write_table(
         pa.Table.from_pandas(frame, schema, preserve_index=False), "t.parquet"
     )
-    asked = replace(ASKED, table="t.parquet", drop=("tags",))
+    run_request = replace(ASKED, table="t.parquet", drop=("tags",))
     with pytest.raises(
         InputError,
         match=r"column 'words' holds a ndarray\. Turn it into .* or drop the column",
     ):
-        load_inputs(asked)
-    inputs = load_inputs(replace(asked, kind=("words=identifier",)))
+        load_inputs(run_request)
+    inputs = load_inputs(replace(run_request, kind=("words=identifier",)))
     assert list(inputs.parts["train"].frame.columns) == ["kg", "pay", "garage"]
-    said = "left out without being read, because their cells are lists or records: tags, words"
-    assert said in inputs.notes
+    expected_note = "left out without being read, because their cells are lists or records: tags, words"
+    assert expected_note in inputs.notes
     with pytest.raises(InputError, match=r"--drop word: no such column"):
-        load_inputs(replace(asked, drop=("word",)))
+        load_inputs(replace(run_request, drop=("word",)))

@@ -50,11 +50,11 @@ def test_the_named_branches_are_trained(table, tmp_path, given, paths, words):
 
 def test_branches_are_part_of_what_a_run_is(table):
     presets = ("default", "default:image")
-    one, other = (
+    first_configuration, second_configuration = (
         configuration(RunRequest(table=str(table), target=("y",), preset=preset))
         for preset in presets
     )
-    assert one != other
+    assert first_configuration != second_configuration
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_what_is_no_branch_is_refused_before_anything_is_written(
     table, tmp_path, given, message
 ):
     words = ["run", table, "--target", "y", *given, "--out", tmp_path / "run"]
-    result = CliRunner().invoke(app, [str(one) for one in words])
+    result = CliRunner().invoke(app, [str(command_word) for command_word in words])
     assert result.exit_code != 0
     assert message in result.output
     assert not (tmp_path / "run").exists()

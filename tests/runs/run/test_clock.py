@@ -105,12 +105,14 @@ def test_a_run_on_a_large_table_takes_another_part_in_each_epoch(folder, monkeyp
     )
     run_table(request, say=lambda _: None)
     assert planned == [(180, 3)]  # 240 rows: 60 times three epochs of 80
-    place = request.folder / "model"
+    model_folder = request.folder / "model"
     assert (
-        json.loads((place / "model.json").read_text())["network"]["options"]["members"]
+        json.loads((model_folder / "model.json").read_text())["network"]["options"][
+            "members"
+        ]
         == FEWER_MEMBERS
     )
-    assert len(np.load(place / "arrays.npz")["history.epoch"]) == 6
+    assert len(np.load(model_folder / "arrays.npz")["history.epoch"]) == 6
 
 
 def falling(epochs: int, then: int) -> list[float]:
@@ -226,12 +228,11 @@ class Machine:
         reserved: float = 0.0,
     ) -> Any:
         """Train epochs whose seconds are a function of their number until the watcher ends them."""
-        clock, answers = Clock(limit=limit, started=self.now), list[int]()
+        clock = Clock(limit=limit, started=self.now)
+        answers = list[int]()
         clock.per_row = first / 500
-        watch, most = (
-            watch_epochs(clock, OPTIONS, 500, lambda: reserved, 2.0),
-            OPTIONS.max_epochs,
-        )
+        watch = watch_epochs(clock, OPTIONS, 500, lambda: reserved, 2.0)
+        most = OPTIONS.max_epochs
         for loss in falling(60, 0):
             self.now += (seconds := pace(len(answers)))
             answer = watch({"validation_loss": loss, "seconds": seconds})
@@ -291,9 +292,10 @@ def test_branches_beside_the_network_are_in_the_time_left():
 
 def test_one_slow_epoch_does_not_change_the_time_left():
     clock = Clock()
-    seen, left = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0), []
+    epoch_watcher = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0)
+    left = []
     for loss, seconds in zip(falling(8, 0), [1, 1, 1, 1, 1, 9, 1, 1], strict=True):
-        seen({"validation_loss": loss, "seconds": seconds})
+        epoch_watcher({"validation_loss": loss, "seconds": seconds})
         left.append(clock.whole._left[0])
     assert max(left) < 60
 
@@ -324,20 +326,21 @@ def test_thorough_and_a_limit():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A table, and a file of more test rows than are explained."""
-    draw, place = np.random.default_rng(0), tmp_path_factory.mktemp("clock")
+    draw = np.random.default_rng(0)
+    base_folder = tmp_path_factory.mktemp("clock")
     for name, rows in (("t.csv", 400), ("test.csv", 2300)):
         frame = pd.DataFrame(draw.normal(size=(rows, 3)), columns=list("abc"))
         frame.assign(
             y=frame["a"] + frame["b"] * frame["c"] + draw.normal(size=rows)
-        ).to_csv(place / name, index=False)
-    return place
+        ).to_csv(base_folder / name, index=False)
+    return base_folder
 
 
 @pytest.mark.slow
 def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
     monkeypatch.setattr(budget, "AT_ONCE", 1500)
     monkeypatch.setattr(ranking, "AT_ONCE", 1500)
-    said: list[str] = []
+    progress_lines: list[str] = []
     request = RunRequest(
         table=str(folder / "t.csv"),
         test=folder / "test.csv",
@@ -345,22 +348,22 @@ def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
         preset="fast",
         out=folder / "out",
     )
-    facts = run_table(request, say=said.append).facts
+    facts = run_table(request, say=progress_lines.append).facts
     assert facts["time"] == {"limit": None, "thorough": False, "cut": []}
-    (plan,) = [line for line in said if "plan: " in line]
+    (plan,) = [line for line in progress_lines if "plan: " in line]
     assert all(word in plan for word in ("training", "explanation", "report"))
     meta = json.loads(
         (request.folder / "explanations" / "permgrad" / "explanation.json").read_text()
     )["meta"]
     assert meta["rows_explained"] == budget.FIRST_ROWS
-    assert "  importances are computed on 1,000 of 2,300 test rows" in said
+    assert "  importances are computed on 1,000 of 2,300 test rows" in progress_lines
 
     limited = replace(request, time_limit="1s", out=folder / "limited")
-    facts = run_table(limited, say=said.append).facts
+    facts = run_table(limited, say=progress_lines.append).facts
     assert facts["time"]["limit"] == 1.0
     assert facts["time"]["cut"], "one second is too little for this table"
     assert all(
-        f"note: the time limit cut the {words}" in said
+        f"note: the time limit cut the {words}" in progress_lines
         for words in facts["time"]["cut"]
     )
     assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20

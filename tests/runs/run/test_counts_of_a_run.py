@@ -43,18 +43,17 @@ def quiet(request):
 
 def test_a_run_of_counts_trains_and_judges_rates(here):
     quiet(replace(ASKED, task="counts", offset="log_years", baselines=("lightgbm",)))
-    metrics, model = (
-        json.loads(Path("run/metrics.json").read_text()),
-        pg.load("run/model"),
-    )
-    rows, table = pd.read_csv("run/predictions.csv"), pd.read_csv("t.csv")
-    taken = table.iloc[rows["row"]].reset_index(drop=True)
-    years = np.exp(taken["log_years"])
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    model = pg.load("run/model")
+    rows = pd.read_csv("run/predictions.csv")
+    table = pd.read_csv("t.csv")
+    test_table = table.iloc[rows["row"]].reset_index(drop=True)
+    years = np.exp(test_table["log_years"])
     assert model.training_options_["loss"] == "poisson"
     assert list(model.feature_names_in_) == ["age", "badge"]
-    np.testing.assert_allclose(rows["truth"], taken["visits"] / years, rtol=1e-9)
+    np.testing.assert_allclose(rows["truth"], test_table["visits"] / years, rtol=1e-9)
     np.testing.assert_allclose(
-        rows["prediction"], model.predict(taken[["age", "badge"]]), rtol=1e-9
+        rows["prediction"], model.predict(test_table[["age", "badge"]]), rtol=1e-9
     )
     deviance = mean_poisson_deviance(
         rows["truth"], rows["prediction"], sample_weight=years
@@ -72,23 +71,28 @@ def test_a_run_of_counts_trains_and_judges_rates(here):
     )
     explain = CliRunner().invoke(app, ["explain", "run", "t.csv", "--out", "e", "-q"])
     assert explain.exit_code == 0, explain.output
-    found = pg.Explanation.load("e")
-    assert (found.meta["loss"], found.meta["offset"]) == ("poisson", 0.0)
+    explanation = pg.Explanation.load("e")
+    assert (explanation.meta["loss"], explanation.meta["offset"]) == ("poisson", 0.0)
     all_years = np.exp(table["log_years"])
-    whole = mean_poisson_deviance(
+    whole_deviance = mean_poisson_deviance(
         table["visits"] / all_years,
         model.predict(table[["age", "badge"]]),
         sample_weight=all_years,
     )
-    assert found.meta["model_loss"] == pytest.approx(whole, rel=1e-4)
-    told = CliRunner().invoke(app, ["predict", "run", "t.csv", "--out", "p.csv"])
-    assert "400 rows predicted, as rates of an exposure of 1" in told.output
+    assert explanation.meta["model_loss"] == pytest.approx(whole_deviance, rel=1e-4)
+    command_result = CliRunner().invoke(
+        app, ["predict", "run", "t.csv", "--out", "p.csv"]
+    )
+    assert "400 rows predicted, as rates of an exposure of 1" in command_result.output
 
 
 def test_counts_with_many_zeros_are_named(here):
-    said = "the target 'visits' looks like a count: whole numbers"
+    note_start = "the target 'visits' looks like a count: whole numbers"
     notes = load_inputs(replace(ASKED, drop=("log_years",))).notes
-    assert sum(note.startswith(said) and "--task counts" in note for note in notes) == 1
+    assert (
+        sum(note.startswith(note_start) and "--task counts" in note for note in notes)
+        == 1
+    )
     for changed in (
         {"task": "counts"},
         {"task": "regression"},

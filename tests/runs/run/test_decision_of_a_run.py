@@ -50,14 +50,14 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(place, name, **options):
-    usual = {"target": ("state",), "preset": "default", "out": place / name}
+def run(base_folder, name, **options):
+    usual = {"target": ("state",), "preset": "default", "out": base_folder / name}
     if options.get("model", "network") == "network":
         usual["preset"] = "fast"
-    table = str(place / "table.csv")
-    said = []
-    run_table(RunRequest(table=table, **usual | options), say=said.append)
-    return json.loads((place / name / "metrics.json").read_text())
+    table = str(base_folder / "table.csv")
+    progress_lines = []
+    run_table(RunRequest(table=table, **usual | options), say=progress_lines.append)
+    return json.loads((base_folder / name / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -73,8 +73,8 @@ def test_one_threshold_everywhere(place, model):
         "rows": metrics["rows"]["validation"],
     }
     lines = {line["cut"]: line for line in metrics["cuts"]["test"]}
-    own = "this model: least cost (1 for a false fails, 8 for a missed one)"
-    assert lines[own]["threshold"] == threshold != 0.5
+    threshold_name = "this model: least cost (1 for a false fails, 8 for a missed one)"
+    assert lines[threshold_name]["threshold"] == threshold != 0.5
     assert "as published" not in lines
     assert not any("logit" in name for name in lines)
     test = pd.read_csv(place / name / "predictions.csv")
@@ -84,20 +84,25 @@ def test_one_threshold_everywhere(place, model):
     assert metrics["test"]["accuracy"] == pytest.approx(
         (called == test["truth"]).mean()
     )
-    assert lines[own]["accuracy"] == pytest.approx(metrics["test"]["accuracy"])
-    wanted = confusion_matrix(test["truth"], called, labels=["fails", "works"])
-    assert metrics["test"]["confusion_matrix"] == wanted.tolist()
+    assert lines[threshold_name]["accuracy"] == pytest.approx(
+        metrics["test"]["accuracy"]
+    )
+    expected_matrix = confusion_matrix(test["truth"], called, labels=["fails", "works"])
+    assert metrics["test"]["confusion_matrix"] == expected_matrix.tolist()
     page = (place / name / "report.html").read_text()
     assert re.search(r"threshold, which is 0?\.\d+ in this model: the cheapest", page)
     out = place / f"{name}.csv"
-    folder, new = place / name, place / "new.csv"
+    folder = place / name
+    new = place / "new.csv"
     predict_table(PredictRequest(model_folder=folder, table=new, out=out))
     new_rows = pd.read_csv(out)
     expected = np.where(new_rows["probability_fails"] >= threshold, "fails", "works")
     assert (new_rows["prediction"] == expected).all()
     assert len(np.unique(expected)) == 2, "the precondition: both are predicted"
-    other = PredictRequest(model_folder=folder, table=new, out=out, threshold=0.01)
-    predict_table(other)
+    other_request = PredictRequest(
+        model_folder=folder, table=new, out=out, threshold=0.01
+    )
+    predict_table(other_request)
     assert (pd.read_csv(out)["prediction"] == "fails").sum() > (
         expected == "fails"
     ).sum()
@@ -108,19 +113,25 @@ def test_one_threshold_everywhere(place, model):
 
 def test_the_threshold_is_the_cheapest_on_the_validation_rows(place):
     metrics = run(place, "cheapest", model="lightgbm", cost=(2, 10))
-    fitted, table = pg.load(place / "cheapest" / "model"), machines()
+    fitted = pg.load(place / "cheapest" / "model")
+    table = machines()
     with np.load(place / "cheapest" / "split.npz") as file:
-        held = table.iloc[file["validation"]]
-    chances = fitted.predict_proba(held[["heat", "age", "hall"]])[:, 0]
+        validation_rows = table.iloc[file["validation"]]
+    chances = fitted.predict_proba(validation_rows[["heat", "age", "hall"]])[:, 0]
     cost = {"false_positive": 2, "false_negative": 10}
-    best = choose_threshold(held["state"], chances, "cost", cost, positive="fails")
+    best = choose_threshold(
+        validation_rows["state"], chances, "cost", cost, positive="fails"
+    )
     assert metrics["decision"]["threshold"] == pytest.approx(best.value)
 
 
 def test_a_class_that_is_never_predicted_leads_to_the_threshold(place):
     metrics = run(place, "never", model="lightgbm", threshold=0.99, sensitive=("hall",))
     assert metrics["decision"]["threshold"] == 0.99
-    kinds = {one["facts"]["kind"]: one for one in metrics["verdict"]}
+    kinds = {
+        verdict_entry["facts"]["kind"]: verdict_entry
+        for verdict_entry in metrics["verdict"]
+    }
     assert kinds["levels"]["sentence"].startswith(
         "At a threshold of 99\u00a0% it predicts no row as fails, so its rates by level of "
         "hall say nothing."

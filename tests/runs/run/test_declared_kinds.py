@@ -28,7 +28,8 @@ def table(rows: int = 80) -> pd.DataFrame:
             "ward_id": rng.permutation(rows) + 1,
         }
     )
-    frame["ward"], frame["age"] = rng.integers(1, 4, rows), rng.normal(size=rows)
+    frame["ward"] = rng.integers(1, 4, rows)
+    frame["age"] = rng.normal(size=rows)
     return frame.assign(y=np.where(frame["age"] > 0, "yes", "no"))
 
 
@@ -46,10 +47,10 @@ def request(*kinds: str, **options) -> RunRequest:
 def test_a_declared_column_is_what_it_is_said_to_be(here):
     usual = load_inputs(request())
     assert "id_code" not in usual.parts["train"].frame.columns
-    said = "\n".join(usual.notes)
+    notes_text = "\n".join(usual.notes)
     assert (
         "left out: id_code, ward_id. To use one, pass --kind id_code=categorical or, to keep"
-        in said
+        in notes_text
     )
     assert usual.encoder_options == {"na": None, "groups": {}, "kinds": None}
     inputs = load_inputs(
@@ -66,19 +67,19 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
         "age": "numeric",
     }
     assert inputs.notes == []
-    for part in PARTS:
-        assert list(inputs.parts[part].frame.columns) == ["id_code", "ward", "age"]
+    for part_name in PARTS:
+        assert list(inputs.parts[part_name].frame.columns) == ["id_code", "ward", "age"]
     described = pd.DataFrame(inputs.described[1]).set_index("name")
     assert described["kind"].to_dict() == {
         "id_code": "categorical", "ward_id": "identifier", "ward": "categorical", "age": "numeric"
     }  # fmt: skip
     assert described["role"]["ward_id"] == "left out: --kind identifier"
-    (said,) = load_inputs(request("ward_id=numeric")).notes
-    assert "left out: id_code. To use" in said
+    (notes_text,) = load_inputs(request("ward_id=numeric")).notes
+    assert "left out: id_code. To use" in notes_text
 
 
 def test_what_cannot_be_is_refused_before_any_file_is_read():
-    for given, message in {
+    for request_words, message in {
         (
             "ward",
         ): "--kind must have the form COL=KIND, got 'ward'. For example: --kind postcode=",
@@ -95,12 +96,12 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
         ): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
     }.items():
         with pytest.raises(InputError, match=message):
-            request(*given).check()
+            request(*request_words).check()
     request("a=date", "a=date").check()
 
 
 def test_kinds_of_what_is_no_feature_are_refused(here):
-    for given, options, message in [
+    for kind_words, options, message in [
         ("wart=numeric", {}, r"--kind wart: no such column. Did you mean 'ward'\?"),
         (
             "y=date",
@@ -129,29 +130,36 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         ),
     ]:
         with pytest.raises(InputError, match=message):
-            load_inputs(request(given, **options))
+            load_inputs(request(kind_words, **options))
 
 
 def test_the_kind_of_the_target_says_the_task(here):
     frame = table(120).assign(grade=np.tile(np.arange(1, 13), 10))
     frame.to_csv("grades.csv", index=False)
     for command in (RunRequest, CompareRequest, TuneRequest):
-        asked = command(
+        kind_request = command(
             table="grades.csv", target=("grade",), kind=("ward=categorical",)
         )
-        for own in (asked, replace(asked, kind=(*asked.kind, "grade=categorical"))):
+        for request_form in (
+            kind_request,
+            replace(kind_request, kind=(*kind_request.kind, "grade=categorical")),
+        ):
             run = (
-                own
+                request_form
                 if command is RunRequest
-                else own.run_request(*(["fast"] if command is TuneRequest else []))
+                else request_form.run_request(
+                    *(["fast"] if command is TuneRequest else [])
+                )
             )
             inputs = load_inputs(run)
-            said = [note for note in inputs.notes if "--task classification" in note]
+            task_notes = [
+                note for note in inputs.notes if "--task classification" in note
+            ]
             assert inputs.kinds == {"ward": "categorical"}
-            if own is asked:
-                assert (inputs.task, len(said)) == ("regression", 1)
+            if request_form is kind_request:
+                assert (inputs.task, len(task_notes)) == ("regression", 1)
             else:
-                assert (inputs.task, inputs.task_reason, said) == (
+                assert (inputs.task, inputs.task_reason, task_notes) == (
                     "classification",
                     "as requested",
                     [],
@@ -166,10 +174,14 @@ def test_the_kind_of_the_target_says_the_task(here):
 
 
 def test_runs_of_other_kinds_are_other_runs(here):
-    usual, one, two = request(), request("ward=categorical"), request("ward=numeric")
-    found = [configuration(each) for each in (usual, one, two)]
-    assert "kind" not in found[0]
-    assert (found[1]["kind"], found[2]["kind"]) == (
+    usual = request()
+    category_request = request("ward=categorical")
+    two = request("ward=numeric")
+    configurations = [
+        configuration(kind_request) for kind_request in (usual, category_request, two)
+    ]
+    assert "kind" not in configurations[0]
+    assert (configurations[1]["kind"], configurations[2]["kind"]) == (
         ["ward=categorical"],
         ["ward=numeric"],
     )
@@ -177,11 +189,13 @@ def test_runs_of_other_kinds_are_other_runs(here):
     assert configuration(request(*order)) == configuration(
         request(*order[::-1], order[0])
     )
-    assert one.command.endswith("--kind ward=categorical")
-    tuned = TuneRequest(table="table.csv", target=("y",), kind=one.kind)
-    assert tuned.run_request("fast").kind == one.kind
+    assert category_request.command.endswith("--kind ward=categorical")
+    tuned = TuneRequest(table="table.csv", target=("y",), kind=category_request.kind)
+    assert tuned.run_request("fast").kind == category_request.kind
     assert "--kind ward=categorical" in tuned.command
-    compared = CompareRequest(table="table.csv", target=("y",), kind=one.kind)
+    compared = CompareRequest(
+        table="table.csv", target=("y",), kind=category_request.kind
+    )
     assert configuration(compared)["kind"] == ["ward=categorical"]
     assert "kind" not in configuration(replace(compared, kind=()))
     assert "--kind ward=categorical" in compared.command
@@ -222,9 +236,11 @@ def test_the_commands_train_on_a_declared_column(here):
         "age": "numeric",
     }  # ward_id names rows
     assert "Nothing was changed" in call(*run)
-    other = [word if word != "ward=categorical" else "ward=numeric" for word in run]
+    other_words = [
+        word if word != "ward=categorical" else "ward=numeric" for word in run
+    ]
     assert re.search(
-        r"differs in kind .*\. Replace it with --overwrite", call(*other, code=2)
+        r"differs in kind .*\. Replace it with --overwrite", call(*other_words, code=2)
     )
     call("predict", "run", "table.csv", "--out", "predicted.csv")
     assert len(pd.read_csv("predicted.csv")) == len(table())
@@ -257,7 +273,10 @@ def test_a_declared_boolean_may_lack_its_rare_value_in_the_training_rows(here):
         frame.loc[usual.parts["test"].numbers[0], "flag"] = values[1]
         frame.to_csv("rare.csv", index=False)
         inputs = load_inputs(replace(request("flag=boolean"), table="rare.csv"))
-        flags = {part: inputs.parts[part].frame["flag"].nunique() for part in PARTS}
+        flags = {
+            part_name: inputs.parts[part_name].frame["flag"].nunique()
+            for part_name in PARTS
+        }
         assert flags == {"train": 1, "validation": 1, "test": 2}, (
             "the rare value is among the test rows alone"
         )

@@ -16,10 +16,11 @@ from permgrad.runs.requests import ExplainRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 
 
-def farms(seed: int, count: int = 30, each: int = 20) -> pd.DataFrame:
+def farms(seed: int, count: int = 30, rows_each: int = 20) -> pd.DataFrame:
     """Return fields of farms. Soil and yield are of a farm, and unrelated."""
-    draw, farm = np.random.default_rng(seed), np.repeat(np.arange(count), each)
-    table = pd.DataFrame({"farm": [f"farm {one}" for one in farm]})
+    draw = np.random.default_rng(seed)
+    farm = np.repeat(np.arange(count), rows_each)
+    table = pd.DataFrame({"farm": [f"farm {farm_code}" for farm_code in farm]})
     table["soil"], table["rain"] = (draw.normal(size=count)[farm] for _ in range(2))
     table["slope"] = draw.normal(size=len(farm))
     table["yield"] = draw.normal(size=count)[farm] + 0.3 * draw.normal(size=len(farm))
@@ -29,7 +30,7 @@ def farms(seed: int, count: int = 30, each: int = 20) -> pd.DataFrame:
 def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
     """Return what a run says, and its short report."""
     table.to_csv(folder / "table.csv", index=False)
-    said: list[str] = []
+    progress_lines: list[str] = []
     request = RunRequest(
         table=str(folder / "table.csv"),
         target=("yield",),
@@ -37,8 +38,10 @@ def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
         out=folder / "out",
         **options,
     )
-    run_table(request, say=said.append)
-    return "\n".join(said), (folder / "out" / "report.md").read_text(encoding="utf-8")
+    run_table(request, say=progress_lines.append)
+    return "\n".join(progress_lines), (folder / "out" / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_run_by_groups_counts_groups(tmp_path):
@@ -66,13 +69,15 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
         tmp_path,
         **{option: {"row_group": "farm"}.get(option, "day")},
     )
-    own = pg.Explanation.load(tmp_path / "out" / "explanations" / "permgrad")
+    run_explanation = pg.Explanation.load(
+        tmp_path / "out" / "explanations" / "permgrad"
+    )
     folder = tmp_path / "out"
     explain_table(ExplainRequest(model_folder=folder, out=tmp_path / "again"))
     again = pg.Explanation.load(tmp_path / "again")
-    assert again.meta["independent"] == own.meta["independent"]
-    np.testing.assert_array_equal(again.values, own.values)
-    np.testing.assert_array_equal(again.p_values, own.p_values)
+    assert again.meta["independent"] == run_explanation.meta["independent"]
+    np.testing.assert_array_equal(again.values, run_explanation.values)
+    np.testing.assert_array_equal(again.p_values, run_explanation.p_values)
     # Rows of another file count its own groups, of which rows without a label are one.
     table.loc[table["farm"].isin(["farm 1", "farm 2"]), "farm"] = None
     table.to_csv(tmp_path / "other.csv", index=False)
@@ -81,35 +86,38 @@ def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
             model_folder=folder, table=tmp_path / "other.csv", out=tmp_path / "other"
         )
     )
-    found = pg.Explanation.load(tmp_path / "other").meta["independent"]
+    independent_rows = pg.Explanation.load(tmp_path / "other").meta["independent"]
     assert (
-        found == {"by": "row_groups", "count": 29}
+        independent_rows == {"by": "row_groups", "count": 29}
         if option == "row_group"
-        else found["by"] == "row_time"
+        else independent_rows["by"] == "row_time"
     )
 
 
 def test_a_repeated_identifier_is_noted(tmp_path):
-    said, _ = run(farms(1, 20, 10), tmp_path, identifier=("farm",))
-    assert "If so, pass --row-group farm" in said
+    progress_text, _ = run(farms(1, 20, 10), tmp_path, identifier=("farm",))
+    assert "If so, pass --row-group farm" in progress_text
 
 
 def test_a_report_counts_groups():
     table = farms(2)
-    known = np.isin(table["farm"], [f"farm {one}" for one in range(15)])
-    names, y = ["soil", "rain", "slope"], table["yield"]
-    model = LinearRegression().fit(table.loc[known, names], y[known])
-    asked = {"progress": False}
+    known_farms = np.isin(
+        table["farm"], [f"farm {farm_number}" for farm_number in range(15)]
+    )
+    names = ["soil", "rain", "slope"]
+    y = table["yield"]
+    model = LinearRegression().fit(table.loc[known_farms, names], y[known_farms])
+    report_options = {"progress": False}
     pages = {}
     for groups in (None, "farm"):
         columns = [*names, *([] if groups is None else ["farm"])]
-        train = table.loc[known, columns], y[known]
-        rows = table.loc[~known, columns], y[~known]
+        train = table.loc[known_farms, columns], y[known_farms]
+        rows = table.loc[~known_farms, columns], y[~known_farms]
         pages[groups] = pg.report(
             model,
             *rows,
             train=train,
-            **asked,
+            **report_options,
             **({} if groups is None else {"row_groups": groups}),
         )
     drifting = "clearly different values in the training and the test rows, most of all"
@@ -122,32 +130,35 @@ def test_a_report_counts_groups():
 
 def test_refits_count_groups():
     table = farms(3, 40, 8)
-    X, y = table[["soil", "slope"]], table["yield"]
-    asked = {"refits": 5, "n_repeats": 2, "random_state": 0, "progress": False}
-    plainly = pg.explain_refits(Ridge(), X, y, **asked)
+    X = table[["soil", "slope"]]
+    y = table["yield"]
+    refit_options = {"refits": 5, "n_repeats": 2, "random_state": 0, "progress": False}
+    plainly = pg.explain_refits(Ridge(), X, y, **refit_options)
     grouped = pg.explain_refits(
-        Ridge(), table[["soil", "slope", "farm"]], y, row_groups="farm", **asked
+        Ridge(), table[["soil", "slope", "farm"]], y, row_groups="farm", **refit_options
     )
     assert grouped.names == plainly.names  # the column is no feature
     assert grouped.part_std["within"][0, 0] > 1.3 * plainly.part_std["within"][0, 0]
-    timed = refit_with(Ridge(), X, y, row_time=np.arange(len(y)), **asked)
+    timed = refit_with(Ridge(), X, y, row_time=np.arange(len(y)), **refit_options)
     assert timed.part_std["within"][0, 0] > 1.3 * plainly.part_std["within"][0, 0]
 
 
 def test_a_comparison_explains_by_groups():
     table = farms(4, 30, 8)
-    X, y = table[["soil", "slope"]], table["yield"] + 2 * table["soil"]
+    X = table[["soil", "slope"]]
+    y = table["yield"] + 2 * table["soil"]
     models = [("ridge", Ridge()), ("plain", LinearRegression())]
-    asked = {"cv": 3, "progress": False}
-    found = pg.compare(
-        models, X, y, row_groups=table["farm"], **asked
+    compare_options = {"cv": 3, "progress": False}
+    feature_importances = pg.compare(
+        models, X, y, row_groups=table["farm"], **compare_options
     ).importances.set_index("feature")
     # Of 10 farms with 8 rows each, the soil of which is one number.
     assert (
-        found.loc["soil", "std_error"] > 0.16 * found.loc["soil", "importance"]
+        feature_importances.loc["soil", "std_error"]
+        > 0.16 * feature_importances.loc["soil", "importance"]
     ).all()
     alone = pg.compare(
-        models, X, y, row_groups=np.arange(len(X)), **asked
+        models, X, y, row_groups=np.arange(len(X)), **compare_options
     ).importances.set_index("feature")
     assert (
         alone.loc["soil", "std_error"] < 0.16 * alone.loc["soil", "importance"]
@@ -156,16 +167,19 @@ def test_a_comparison_explains_by_groups():
 
 def test_labels_of_the_training_rows_are_asked_for():
     table = farms(5)
-    X, y = table[["soil", "slope"]], table["yield"]
+    X = table[["soil", "slope"]]
+    y = table["yield"]
     model = LinearRegression().fit(X[:300], y[:300])
-    asked = {"row_groups": table["farm"][300:], "refits": 5, "progress": False}
+    report_options = {"row_groups": table["farm"][300:], "refits": 5, "progress": False}
     with pytest.raises(pg.InputError, match="of the training rows too"):
-        pg.report(model, X[300:], y[300:], train=(X[:300], y[:300]), **asked)
+        pg.report(model, X[300:], y[300:], train=(X[:300], y[:300]), **report_options)
     labels = table["farm"][:300]
     with pytest.raises(
         pg.InputError, match="20 groups, got 15"
     ):  # the hint is followed; there are few farms
-        pg.report(model, X[300:], y[300:], train=(X[:300], y[:300], labels), **asked)
+        pg.report(
+            model, X[300:], y[300:], train=(X[:300], y[:300], labels), **report_options
+        )
 
 
 @pytest.mark.slow
@@ -173,7 +187,8 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
     """With --row-group no group is trained on and explained by one refit; with --time no stretch of time is."""
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
-    fits, combine = [], explain_refits.combine
+    fits = []
+    combine = explain_refits.combine
     monkeypatch.setattr(
         explain_refits,
         "combine",

@@ -23,14 +23,16 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
     frame["target"] = np.where(frame["dose"] + rng.normal(size=200) > 0, "ill", "well")
     if images:
         frame["scan"] = [f"{row}.png" for row in range(200)]
-        for row, one in enumerate(frame["target"]):
-            top = 250 if one == "ill" else 150
+        for row, target_level in enumerate(frame["target"]):
+            top = 250 if target_level == "ill" else 150
             Image.fromarray(rng.integers(0, top, (8, 8), dtype=np.uint8)).save(
                 tmp_path / f"{row}.png"
             )
     frame.to_csv(tmp_path / "table.csv", index=False)
-    encoded, read = Counter(), Counter()
-    transform, pixels = TableEncoder.transform, ImageFeatures.pixels
+    encoded = Counter()
+    read = Counter()
+    transform = TableEncoder.transform
+    pixels = ImageFeatures.pixels
     written = set(zip(frame["dose"].tolist(), frame["town"], strict=True))
 
     def counted(self, X):

@@ -50,11 +50,11 @@ class Counter:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
-    place = tmp_path_factory.mktemp("cache")
-    table().to_csv(place / "table.csv", index=False)
-    words = ("--target", "outcome", "--preset", "fast", "--out", place / "run")
-    call("run", place / "table.csv", *words)
-    return place
+    base_folder = tmp_path_factory.mktemp("cache")
+    table().to_csv(base_folder / "table.csv", index=False)
+    words = ("--target", "outcome", "--preset", "fast", "--out", base_folder / "run")
+    call("run", base_folder / "table.csv", *words)
+    return base_folder
 
 
 @pytest.fixture
@@ -73,7 +73,8 @@ def ask(
 
 def test_computing_twice_reads_the_file(run):
     compute = Counter()
-    first, second = ask(run, compute), ask(run, compute)
+    first = ask(run, compute)
+    second = ask(run, compute)
     assert compute.calls == 1
     assert (first.meta["cached"], second.meta["cached"]) == (False, True)
     np.testing.assert_array_equal(first.values, second.values)
@@ -152,11 +153,11 @@ def test_the_command_reads_what_it_computed_before(origin, run, tmp_path):
     words = ("explain", run, origin / "table.csv", "--method", "integrated_gradients")
     call(*words, "--out", tmp_path / "one")
     call(*words, "--out", tmp_path / "two")
-    one, two = (
+    first_explanation, two = (
         json.loads((tmp_path / name / "explanation.json").read_text())
         for name in ("one", "two")
     )
-    assert (one["meta"]["cached"], two["meta"]["cached"]) == (False, True)
+    assert (first_explanation["meta"]["cached"], two["meta"]["cached"]) == (False, True)
     assert (tmp_path / "one" / "importance.csv").read_text() == (
         tmp_path / "two" / "importance.csv"
     ).read_text()
@@ -165,7 +166,7 @@ def test_the_command_reads_what_it_computed_before(origin, run, tmp_path):
 def test_from_explain_starts_there_and_reads_what_is_kept(origin, run):
     weights = (run / "model" / "weights.safetensors").stat().st_mtime_ns
     before = (run / "importance.csv").read_text()
-    said = call(
+    printed_output = call(
         "run",
         origin / "table.csv",
         "--target",
@@ -177,7 +178,7 @@ def test_from_explain_starts_there_and_reads_what_is_kept(origin, run):
         "--from",
         "explain",
     )
-    assert "model: finished before" in said
+    assert "model: finished before" in printed_output
     assert (run / "model" / "weights.safetensors").stat().st_mtime_ns == weights
     assert (run / "importance.csv").read_text() == before
     assert pg.Explanation.load(run / "explanations" / "permgrad").meta["cached"] is True
@@ -201,14 +202,14 @@ def test_from_explain_starts_there_and_reads_what_is_kept(origin, run):
 def test_rows_are_told_apart():
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
     same = frame.set_axis([5, 6])
-    others = [
+    other_frames = [
         frame[["b", "a"]],
         frame.iloc[::-1],
         frame.assign(a=[1.0, 3.0]),
         frame.rename(columns={"a": "c"}),
     ]
     assert rows_hash(frame) == rows_hash(same)
-    hashes = {rows_hash(each) for each in [frame, *others]} | {
+    hashes = {rows_hash(frame_version) for frame_version in [frame, *other_frames]} | {
         rows_hash(frame, np.array([0, 1]))
     }
     assert len(hashes) == 6

@@ -35,7 +35,7 @@ def useless(tmp_path_factory):
     test = frame.iloc[160:].copy()
     test.iloc[0, 3] = "top"
     test.to_csv(folder / "test.csv", index=False)
-    said = call(
+    printed_output = call(
         "run",
         folder / "table.csv",
         "--test",
@@ -44,12 +44,12 @@ def useless(tmp_path_factory):
         "--out",
         folder / "run",
     )
-    return folder / "run", said
+    return folder / "run", printed_output
 
 
 def test_a_model_that_learnt_nothing_says_so_first(useless):
-    folder, said = useless
-    lines = said.splitlines()
+    folder, printed_output = useless
+    lines = printed_output.splitlines()
     assert lines[0].startswith(
         "The network predicts grade not clearly better than a constant"
     )
@@ -77,24 +77,27 @@ def test_a_model_that_learnt_nothing_says_so_first(useless):
 
 
 def test_a_class_of_the_test_rows_alone_empties_no_metric(useless):
-    folder, said = useless
+    folder, printed_output = useless
     test = json.loads((folder / "metrics.json").read_text())["test"]
     assert all(value is not None for value in test.values())
     assert test["unseen"] == {"top": 1}
     words = "1 test row has a class of grade that no training row has (top (1 row)): it counts as wrong"
-    assert words in said
+    assert words in printed_output
     assert words in (folder / "report.html").read_text()
 
 
 def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     folder, _ = useless
     metrics = json.loads((folder / "metrics.json").read_text())
-    kept = np.load(folder / "baseline_predictions.npz")
+    kept_predictions = np.load(folder / "baseline_predictions.npz")
     ours = pd.read_csv(folder / "predictions.csv")
-    assert kept["row"].tolist() == ours["row"].tolist()
-    classes = kept["classes"].tolist()
+    assert kept_predictions["row"].tolist() == ours["row"].tolist()
+    classes = kept_predictions["classes"].tolist()
     again = evaluate(
-        "classification", ours["truth"], probabilities=kept["linear"], classes=classes
+        "classification",
+        ours["truth"],
+        probabilities=kept_predictions["linear"],
+        classes=classes,
     )
     assert {name: metrics["baselines"]["linear"][name] for name in again} == again
     ahead = metrics["baselines"]["linear"]["ahead"]
@@ -117,7 +120,9 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
     path = copy / "baseline_predictions.npz"
     for content, fact in ((path.read_bytes()[:-40], "damaged"), (None, "missing")):
         path.unlink() if content is None else path.write_bytes(content)
-        assert {one.file for one in differences(folder, copy)[0]} == {path.name}
+        assert {
+            file_difference.file for file_difference in differences(folder, copy)[0]
+        } == {path.name}
         result = CliRunner().invoke(app, ["report", str(copy)])
         assert result.exit_code == 2
         assert f"baseline_predictions.npz of stage 'model' is {fact}" in result.stderr
@@ -129,7 +134,7 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     frame["weld"] = np.where(rng.random(300) < 0.12, "cracked", "sound")
     frame.to_csv(tmp_path / "table.csv", index=False)
     words = ("--target", "weld", "--preset", "fast", "--out", tmp_path / "run")
-    said = call("run", tmp_path / "table.csv", *words)
+    printed_output = call("run", tmp_path / "table.csv", *words)
     rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
     rare = int((rows["truth"] == "cracked").sum())
     assert 0 < rare < 0.2 * len(rows), (
@@ -140,7 +145,7 @@ def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
     test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     assert test["average_precision"] < 0.5
     words = f"It never predicts cracked, the class of {rare} test rows"
-    assert words in said
+    assert words in printed_output
     assert words in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
 
 
@@ -151,12 +156,15 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=list("abc"))
     frame["cost"] = (50 + 10 * frame["a"] + 5 * rng.normal(size=160)).round(2)
-    frame["cost in cents"], frame["paid"] = (frame["cost"] * 100).round(), -9
+    frame["cost in cents"] = (frame["cost"] * 100).round()
+    frame["paid"] = -9
     frame.to_csv(tmp_path / "table.csv", index=False)
     words = ("--target", "cost", "--preset", "fast", "--na", "-9")
-    said = call("run", tmp_path / "table.csv", *words, "--out", tmp_path / "run")
+    printed_output = call(
+        "run", tmp_path / "table.csv", *words, "--out", tmp_path / "run"
+    )
     alarm = "Column 'cost in cents' alone predicts 'cost' nearly perfectly (R² "
-    assert said.splitlines()[0].startswith(f"ALARM: {alarm}")
+    assert printed_output.splitlines()[0].startswith(f"ALARM: {alarm}")
     page = (tmp_path / "run" / "report.html").read_text()
     text = page.replace("&#39;", "'")
     assert (
@@ -176,8 +184,8 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
         advised["sentence"]
         == f"Find out when 'cost in cents' is known. If only afterwards, train without it: {command}"
     )
-    said = call(*shlex.split(command)[1:])
-    assert "ALARM" not in said
+    printed_output = call(*shlex.split(command)[1:])
+    assert "ALARM" not in printed_output
     assert (
         "Alarm:</strong>" not in (tmp_path / "run-without" / "report.html").read_text()
     )

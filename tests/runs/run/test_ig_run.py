@@ -63,10 +63,10 @@ def split(place):
         return {name: file[name] for name in file.files}
 
 
-def logits_of(model, split, part):
+def logits_of(model, split, split_name):
     return model.predict_encoded(
         model.encode_rows(
-            table().iloc[split[part]][["age", "calls", "month", "loan"]]
+            table().iloc[split[split_name]][["age", "calls", "month", "loan"]]
         ).encoded
     )[:, 0]
 
@@ -74,20 +74,21 @@ def logits_of(model, split, part):
 # --- split and cuts ---------------------------------------------------------------------------------------------------
 def test_the_test_rows_are_the_published_ones(split):
     y = table()["y"].to_numpy()
-    rest, test = train_test_split(
+    remaining_rows, test = train_test_split(
         np.arange(600), test_size=0.2, stratify=y, random_state=42
     )
     assert np.array_equal(np.sort(split["test"]), np.sort(test))
     assert np.array_equal(
-        np.sort(np.concatenate([split["train"], split["validation"]])), np.sort(rest)
+        np.sort(np.concatenate([split["train"], split["validation"]])),
+        np.sort(remaining_rows),
     )
     assert len(split["validation"]) == 48, "a tenth of the training rows is held out"
 
 
 def test_few_rows_of_a_class_are_divided_all_the_same():
     y = np.array(["no"] * 19 + ["yes"])
-    parts = divide_as_published(20, y, 42)
-    assert sorted(np.concatenate(list(parts.values()))) == list(range(20))
+    part_rows = divide_as_published(20, y, 42)
+    assert sorted(np.concatenate(list(part_rows.values()))) == list(range(20))
 
 
 def test_every_cut_equals_what_scikit_learn_says(place, model, split):
@@ -109,11 +110,11 @@ def test_every_cut_equals_what_scikit_learn_says(place, model, split):
     assert named["corrected for the class weight"] == pytest.approx(share)
     chances = 1 / (1 + np.exp(-logits.astype(np.float64)))
     for row in stored["test"][:-1]:
-        said = chances >= row["threshold"]
-        assert row["accuracy"] == pytest.approx((said == truth).mean())
-        assert row["f1"] == pytest.approx(f1_score(truth, said))
+        called_mask = chances >= row["threshold"]
+        assert row["accuracy"] == pytest.approx((called_mask == truth).mean())
+        assert row["f1"] == pytest.approx(f1_score(truth, called_mask))
         assert row["balanced_accuracy"] == pytest.approx(
-            balanced_accuracy_score(truth, said)
+            balanced_accuracy_score(truth, called_mask)
         )
     assert stored["test"][-1]["accuracy"] == pytest.approx(1 - truth.mean()), (
         "the majority class"
@@ -136,9 +137,9 @@ def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(place, model, 
     for aim, score in scorers.items():
         start = "this model: least cost" if aim == "cost" else f"best {aim}"
         (cut,) = [row["threshold"] for row in stored if row["cut"].startswith(start)]
-        said = 1 / (1 + np.exp(-logits)) >= cut
-        assert score(said) == pytest.approx(
-            max(score(logits > other) for other in every)
+        called_at_cut = 1 / (1 + np.exp(-logits)) >= cut
+        assert score(called_at_cut) == pytest.approx(
+            max(score(logits > other_cut) for other_cut in every)
         ), aim
 
 
@@ -163,11 +164,11 @@ def test_costs_that_are_no_costs(place):
 
 # --- integrated gradients ---------------------------------------------------------------------------------------------
 def test_summaries_over_all_test_rows(place, model, split):
-    both = pd.read_csv(place / "run" / "integrated_gradients.csv")
-    assert list(both["baseline"].unique()) == ["median", "zeros"]
-    frame = both[both["baseline"] == "median"]
-    other = both[both["baseline"] == "zeros"]
-    assert not np.allclose(frame["mean"], other["mean"], atol=0.05), (
+    both_baselines = pd.read_csv(place / "run" / "integrated_gradients.csv")
+    assert list(both_baselines["baseline"].unique()) == ["median", "zeros"]
+    frame = both_baselines[both_baselines["baseline"] == "median"]
+    other_baseline = both_baselines[both_baselines["baseline"] == "zeros"]
+    assert not np.allclose(frame["mean"], other_baseline["mean"], atol=0.05), (
         "another baseline, another answer"
     )
     X = table().iloc[split["test"]][["age", "calls", "month", "loan"]]
@@ -182,10 +183,12 @@ def test_summaries_over_all_test_rows(place, model, split):
     features = frame[frame["level"] == "feature"].set_index("name")
     assert set(features.index) == {"age", "calls", "month", "loan"}
     for position, name in enumerate(direct.names):
-        own = direct.values[:, position, 0]
-        assert features.loc[name, "mean"] == pytest.approx(own.mean(), abs=1e-5)
+        feature_values = direct.values[:, position, 0]
+        assert features.loc[name, "mean"] == pytest.approx(
+            feature_values.mean(), abs=1e-5
+        )
         assert features.loc[name, "mean_absolute"] == pytest.approx(
-            np.abs(own).mean(), abs=1e-5
+            np.abs(feature_values).mean(), abs=1e-5
         )
     assert features["published"].abs().sum() == pytest.approx(1)
     inputs = frame[frame["level"] == "input"]
@@ -213,7 +216,9 @@ def test_the_report_says_it_all(place):
         assert words in text
     assert "least cost (1 for a false yes, 5 for a missed one)" in text
     section = Store(place / "run").get("explanations/gradients")
-    median, zeros = (own["baseline"] for own in section.facts["baselines"])
+    median, zeros = (
+        baseline_facts["baseline"] for baseline_facts in section.facts["baselines"]
+    )
     assert text.count(f"Baseline: {median}") == 3, (
         "beside every figure made with it: 2 sums, rows at once"
     )
@@ -286,11 +291,20 @@ def test_rows_are_drawn(place, tmp_path):
     )
     for name in ("some", "again"):
         call(*words, "--out", tmp_path / name)
-    some, again = (pg.Explanation.load(tmp_path / name) for name in ("some", "again"))
-    assert some.values.shape[0] == 12
-    assert some.meta["rows"] == sorted(some.meta["rows"]) == again.meta["rows"]
+    some_explanation, again = (
+        pg.Explanation.load(tmp_path / name) for name in ("some", "again")
+    )
+    assert some_explanation.values.shape[0] == 12
+    assert (
+        some_explanation.meta["rows"]
+        == sorted(some_explanation.meta["rows"])
+        == again.meta["rows"]
+    )
     call(*words, "--seed", 1, "--out", tmp_path / "others")
-    assert pg.Explanation.load(tmp_path / "others").meta["rows"] != some.meta["rows"]
+    assert (
+        pg.Explanation.load(tmp_path / "others").meta["rows"]
+        != some_explanation.meta["rows"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -152,11 +152,11 @@ def test_a_column_that_is_found_is_trained_on_as_one_that_is_declared(
         assert (tmp_path / "run" / name).read_bytes() == (
             finished / name
         ).read_bytes(), name
-    found, declared = (
-        json.loads((at / "run.json").read_text())["configuration"]
-        for at in (tmp_path / "run", finished)
+    found_configuration, declared = (
+        json.loads((run_folder / "run.json").read_text())["configuration"]
+        for run_folder in (tmp_path / "run", finished)
     )
-    assert {**found, "kind": ["scan=image"]} == declared
+    assert {**found_configuration, "kind": ["scan=image"]} == declared
     assert "already finished" in call(*words)
 
 
@@ -172,8 +172,8 @@ def test_the_same_command_goes_on_and_another_image_is_another_run(
     ), "content, not place"
     first, second = (moved / "scans" / f"{number:05d}.png" for number in (0, 1))
     shutil.copy(first, second)
-    said = call("run", moved / "records.csv", *WORDS, "--out", finished, code=2)
-    assert "image content" in said
+    message = call("run", moved / "records.csv", *WORDS, "--out", finished, code=2)
+    assert "image content" in message
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -188,17 +188,17 @@ def test_predict_reads_images_beside_another_table(finished, table, tmp_path, ab
     call(
         "predict", finished, tmp_path / "new.csv", "--out", tmp_path / "predictions.csv"
     )
-    found = pd.read_csv(tmp_path / "predictions.csv")
-    assert list(found.columns) == [
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    assert list(predictions.columns) == [
         "row",
         "prediction",
         "probability_healthy",
         "probability_pneumonia",
     ]
     stored = pd.read_csv(finished / "predictions.csv").set_index("row")
-    both = found[found["row"].isin(stored.index)]
-    assert len(both) > 0
-    for row in both.itertuples():
+    common_predictions = predictions[predictions["row"].isin(stored.index)]
+    assert len(common_predictions) > 0
+    for row in common_predictions.itertuples():
         assert row.probability_pneumonia == pytest.approx(
             stored.loc[row.row, "probability_pneumonia"], abs=1e-6
         )
@@ -222,14 +222,16 @@ def test_explain_names_the_columns(finished, table, tmp_path, words):
         "--out",
         tmp_path / "why",
     )
-    found = pg.Explanation.load(tmp_path / "why")
-    assert set(found.names) == {*INFORMATIVE, *NOISE, "scan"}
+    explanation = pg.Explanation.load(tmp_path / "why")
+    assert set(explanation.names) == {*INFORMATIVE, *NOISE, "scan"}
     if "--row" in words:
         assert "waterfall.png" in {
             path.name for path in (tmp_path / "why" / "plots").iterdir()
         }
-        reached = found.values.sum(axis=1) + found.base_values
-        np.testing.assert_allclose(reached, found.predictions, rtol=1e-4, atol=1e-4)
+        reached = explanation.values.sum(axis=1) + explanation.base_values
+        np.testing.assert_allclose(
+            reached, explanation.predictions, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_an_explanation_of_a_changed_picture_is_computed_again(
@@ -249,8 +251,8 @@ def test_an_explanation_of_a_changed_picture_is_computed_again(
     )
     call("explain", *words, tmp_path / "first")
     few_of = [pg.Explanation.load(tmp_path / "first").values]
-    other = few.loc[few["label"] != few.loc[3, "label"], "scan"].iloc[0]
-    shutil.copy(tmp_path / other, tmp_path / few.loc[3, "scan"])
+    other_image = few.loc[few["label"] != few.loc[3, "label"], "scan"].iloc[0]
+    shutil.copy(tmp_path / other_image, tmp_path / few.loc[3, "scan"])
     call("explain", *words, tmp_path / "second")
     few_of.append(pg.Explanation.load(tmp_path / "second").values)
     assert np.abs(few_of[0] - few_of[1]).max() > 0.01
@@ -280,13 +282,13 @@ IMAGE = ("--target", "label", "--kind")
 def test_what_cannot_be_is_said_before_anything_is_written(
     table, tmp_path, words, message
 ):
-    said = call("run", table, *words, "--out", tmp_path / "run", code=2)
-    assert message in said
+    error_text = call("run", table, *words, "--out", tmp_path / "run", code=2)
+    assert message in error_text
     assert not (tmp_path / "run").exists()
 
 
 def test_a_named_data_set_has_no_images(tmp_path):
-    said = call(
+    message = call(
         "run",
         "breast_cancer",
         "--kind",
@@ -295,7 +297,7 @@ def test_a_named_data_set_has_no_images(tmp_path):
         tmp_path / "run",
         code=2,
     )
-    assert "--kind scan: no such column" in said
+    assert "--kind scan: no such column" in message
 
 
 def test_images_in_both_parts_are_noted(table, tmp_path):
@@ -326,12 +328,12 @@ def test_infinite_cells_are_named_before_anything_is_written(table, tmp_path, pl
     frame = pd.read_csv(table)
     frame[NOISE[0]] = frame[NOISE[0]].astype(float)
     frame.loc[place, NOISE[0]] = np.inf
-    other = table.with_name("infinite.csv")
-    frame.to_csv(other, index=False)
-    said = call("run", other, *WORDS, "--out", tmp_path / "run", code=2)
+    infinite_table = table.with_name("infinite.csv")
+    frame.to_csv(infinite_table, index=False)
+    message = call("run", infinite_table, *WORDS, "--out", tmp_path / "run", code=2)
     assert (
         f"Column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of"
-        in said
+        in message
     )
     assert not (tmp_path / "run").exists()
 
@@ -346,8 +348,10 @@ def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
         (tmp_path / f"bad{row}.png").write_bytes(content)
         few.loc[row, "scan"] = str(tmp_path / f"bad{row}.png")
     few.to_csv(tmp_path / "few.csv", index=False)
-    said = call("run", tmp_path / "few.csv", *WORDS, "--out", tmp_path / "run", code=2)
-    assert "2 of 60 image files in column 'scan' cannot be read" in said
+    message = call(
+        "run", tmp_path / "few.csv", *WORDS, "--out", tmp_path / "run", code=2
+    )
+    assert "2 of 60 image files in column 'scan' cannot be read" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -378,9 +382,9 @@ def test_levels_without_a_scale_are_named_before_anything_is_written(
             tmp_path / "out",
         ),
     ):
-        said = call(*words, "--out", out, code=2)
-        assert "in column 'scan' hold real numbers outside" in said
-        assert "odd.tif: -1000.0 … 1000.0" in said
+        message = call(*words, "--out", out, code=2)
+        assert "in column 'scan' hold real numbers outside" in message
+        assert "odd.tif: -1000.0 … 1000.0" in message
         assert not out.exists()
 
 
@@ -388,10 +392,10 @@ def test_files_of_several_pages_are_told_of(finished, table, tmp_path):
     few = with_image(
         table, tmp_path, [np.full((12, 12), level, np.uint8) for level in (50, 200)]
     )
-    said = "1 of 60 image files of column 'scan' have several frames or pages"
+    page_warning = "1 of 60 image files of column 'scan' have several frames or pages"
     request = RunRequest(table=str(few), target=("label",), kind=("scan=image",))
-    assert sum(said in note for note in load_inputs(request).notes) == 1
-    with pytest.warns(pg.PermgradWarning, match=said):
+    assert sum(page_warning in note for note in load_inputs(request).notes) == 1
+    with pytest.warns(pg.PermgradWarning, match=page_warning):
         predict_table(
             PredictRequest(
                 model_folder=finished, table=few, out=tmp_path / "predictions.csv"

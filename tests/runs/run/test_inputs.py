@@ -39,8 +39,8 @@ def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
     frame["year"] = rng.integers(2000, 2020, rows)
     frame["code"] = [f"case {i}" for i in range(rows)]
     colour = rng.integers(0, 3, rows)
-    for place, name in enumerate(["red", "green", "blue"]):
-        frame[f"colour_{name}"] = (colour == place).astype(int)
+    for colour_index, name in enumerate(["red", "green", "blue"]):
+        frame[f"colour_{name}"] = (colour == colour_index).astype(int)
     frame["y"] = np.where(frame["age"] > 0, "yes", "no")
     return frame
 
@@ -60,20 +60,23 @@ def test_every_row_is_in_one_part_and_the_published_split_is_used(here):
     from sklearn.model_selection import train_test_split
 
     inputs = load()
-    rows = np.concatenate([inputs.parts[part].numbers for part in PARTS])
+    rows = np.concatenate([inputs.parts[part_name].numbers for part_name in PARTS])
     assert sorted(rows) == list(range(200))
     y = table()["y"]
-    train, rest = train_test_split(
+    train, remaining_rows = train_test_split(
         np.arange(200), test_size=0.4, random_state=42, stratify=y
     )
     validation, test = train_test_split(
-        rest, test_size=0.5, random_state=42, stratify=y[rest]
+        remaining_rows, test_size=0.5, random_state=42, stratify=y[remaining_rows]
     )
-    for part, expected in zip(PARTS, (train, validation, test), strict=True):
-        assert set(inputs.parts[part].numbers) == set(expected)
-        assert (inputs.parts[part].y == y[inputs.parts[part].numbers]).all()
+    for expected_part, expected in zip(PARTS, (train, validation, test), strict=True):
+        assert set(inputs.parts[expected_part].numbers) == set(expected)
+        assert (
+            inputs.parts[expected_part].y == y[inputs.parts[expected_part].numbers]
+        ).all()
         np.testing.assert_array_equal(
-            inputs.parts[part].frame["age"], table()["age"][inputs.parts[part].numbers]
+            inputs.parts[expected_part].frame["age"],
+            table()["age"][inputs.parts[expected_part].numbers],
         )
 
 
@@ -85,7 +88,11 @@ def test_a_sheet_is_read_of_every_excel_file(here):
             rows.to_excel(book, sheet_name="rows", index=False)
     options = {"target": ("y",), "test": Path("test.xlsx"), "sheet": "rows"}
     inputs = load_inputs(RunRequest(table="table.xlsx", **options))
-    assert [len(inputs.parts[part].numbers) for part in PARTS] == [160, 40, 50]
+    assert [len(inputs.parts[part_name].numbers) for part_name in PARTS] == [
+        160,
+        40,
+        50,
+    ]
 
 
 def test_identifiers_are_left_out_and_said(here):
@@ -194,10 +201,10 @@ def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here
         table().assign(y=towns).to_csv("table.csv", index=False)
         inputs = load()
         assert inputs.task == "regression"
-        said = [
+        zero_notes = [
             note for note in inputs.notes if "the target 'y' has leading zeros" in note
         ]
-        assert len(said) == count
+        assert len(zero_notes) == count
     table().assign(y=["007", "07", "3", "4.5"] * 50).to_csv("table.csv", index=False)
     assert not any("one class" in note for note in load(task="regression").notes)
 
@@ -205,14 +212,17 @@ def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here
 def test_numbers_written_in_several_ways_are_named(here):
     cells = [f"{i},5" if i % 10 else f"{i}.25" for i in range(200)]
     table().assign(price=cells).to_csv("table.csv", index=False)
-    said = [
+    spelling_notes = [
         note
         for note in load().notes
         if "'price' looks like numbers written in several ways" in note
     ]
-    assert len(said) == 1
-    assert "first odd cell '" in said[0]
-    assert ".25', and is read as categories. Write all its cells alike" in said[0]
+    assert len(spelling_notes) == 1
+    assert "first odd cell '" in spelling_notes[0]
+    assert (
+        ".25', and is read as categories. Write all its cells alike"
+        in spelling_notes[0]
+    )
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
@@ -226,14 +236,14 @@ def test_dates_written_in_several_ways_are_named_and_refused_where_they_are_decl
         for i in range(200)
     ]
     table().assign(seen=cells).to_csv("table.csv", index=False)
-    said = [
+    date_notes = [
         note
         for note in load().notes
         if "'seen' looks like dates written in several ways" in note
     ]
     assert (
         "Write all its cells alike, such as 2024-01-31, or pass a cell that means missing"
-        in said[0]
+        in date_notes[0]
     )
     with pytest.raises(
         InputError,
@@ -260,18 +270,18 @@ def test_codes_that_never_occur_are_named(here):
     frame = table()
     frame.loc[3, "weight"] = -9
     frame.to_csv("table.csv", index=False)
-    said = [
+    code_notes = [
         note for note in load(na=("-9", "foo", "-8")).notes if "never occur" in note
     ]
-    assert said == ["--na codes that never occur: 'foo', '-8'. Check --na."]
+    assert code_notes == ["--na codes that never occur: 'foo', '-8'. Check --na."]
     assert not any("never occur" in note for note in load(na=("-9",)).notes)
     frame.assign(weight=-8).to_csv("test.csv", index=False)
-    said = [
+    code_notes = [
         note
         for note in load(na=("-9", "foo", "-8"), test=Path("test.csv")).notes
         if "never occur" in note
     ]
-    assert said == ["--na codes that never occur: 'foo'. Check --na."]
+    assert code_notes == ["--na codes that never occur: 'foo'. Check --na."]
 
 
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
@@ -285,11 +295,13 @@ def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
 
 
 def test_dummies_are_one_feature_and_declared_groups_are_variables(here):
-    found = load()
-    assert found.groups == {"colour": ["colour_red", "colour_green", "colour_blue"]}
+    loaded_inputs = load()
+    assert loaded_inputs.groups == {
+        "colour": ["colour_red", "colour_green", "colour_blue"]
+    }
     assert any(
         "are one feature: colour (colour_red" in note and "--groups none" in note
-        for note in found.notes
+        for note in loaded_inputs.notes
     )
     none = load(groups=Path("none"))
     assert none.groups == none.encoder_options["groups"] == {}
@@ -308,15 +320,17 @@ def test_columns_that_say_the_same_are_named(here):
         sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)]
     )
     blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
-    found = load()
-    assert {name: found.groups[name] for name in ("sex", "age")} == {
+    loaded_inputs = load()
+    assert {name: loaded_inputs.groups[name] for name in ("sex", "age")} == {
         "sex": ["sex_m", "sex_f"],
         "age": ["age", "age_copy"],
     }
-    (said,) = [note for note in found.notes if "age_copy" in note]
-    assert "sex (sex_m, sex_f)" in said
-    (said,) = [note for note in load(groups=Path("none")).notes if "one to one" in note]
-    assert said == (
+    (copy_note,) = [note for note in loaded_inputs.notes if "age_copy" in note]
+    assert "sex (sex_m, sex_f)" in copy_note
+    (copy_note,) = [
+        note for note in load(groups=Path("none")).notes if "one to one" in note
+    ]
+    assert copy_note == (
         "These columns determine each other one to one in every training row, so importance is split between them: "
         "age = age_copy; sex_m = sex_f. Leave out all but one, or explain them together: put them in a JSON file "
         '{"age": ["age", "age_copy"]} and pass it with --groups.'
@@ -331,7 +345,9 @@ def test_columns_that_say_the_same_are_named(here):
 def test_groups_stay_together_and_are_no_feature(here):
     inputs = load(row_group="patient")
     patients = table()["patient"].to_numpy()
-    members = {part: set(patients[inputs.parts[part].numbers]) for part in PARTS}
+    members = {
+        part_name: set(patients[inputs.parts[part_name].numbers]) for part_name in PARTS
+    }
     assert all(members.values())
     assert not members["train"] & members["test"]
     assert not members["train"] & members["validation"]
@@ -375,13 +391,18 @@ def test_own_files(here):
             *(f"colour_{n}" for n in ("red", "green", "blue")),
         ]
     ].assign(code="x").to_csv("test.csv", index=False)
-    one = load(test=Path("test.csv"))
-    assert {part: len(one.parts[part].frame) for part in PARTS} == {
+    loaded_inputs = load(test=Path("test.csv"))
+    assert {
+        part_name: len(loaded_inputs.parts[part_name].frame) for part_name in PARTS
+    } == {
         "train": 160,
         "validation": 40,
         "test": 50,
     }
-    test, train = (list(one.parts[part].frame.columns) for part in ("test", "train"))
+    test, train = (
+        list(loaded_inputs.parts[part_name].frame.columns)
+        for part_name in ("test", "train")
+    )
     assert test == train, "columns are matched by name"
 
 
@@ -397,31 +418,33 @@ def test_own_files(here):
     ],
 )
 def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
-    own = table(50, seed=1)
-    own.drop(columns=left_out).to_csv("test.csv", index=False)
+    own_table = table(50, seed=1)
+    own_table.drop(columns=left_out).to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), **options)
     assert left_out in inputs.left_out, "the precondition"
     assert left_out not in inputs.parts["test"].frame.columns
     features = list(inputs.parts["train"].frame.columns)
     pd.testing.assert_frame_equal(
-        inputs.parts["test"].frame, own[features], check_column_type=False
+        inputs.parts["test"].frame, own_table[features], check_column_type=False
     )
     # What the file has of them makes no difference, and is not warned of.
-    own.to_csv("test.csv", index=False)
+    own_table.to_csv("test.csv", index=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = load(test=Path("test.csv"), **options).parts["test"].frame
-    pd.testing.assert_frame_equal(found, own[features], check_column_type=False)
-    own.drop(columns="age").to_csv("test.csv", index=False)
+        test_frame = load(test=Path("test.csv"), **options).parts["test"].frame
+    pd.testing.assert_frame_equal(
+        test_frame, own_table[features], check_column_type=False
+    )
+    own_table.drop(columns="age").to_csv("test.csv", index=False)
     with pytest.raises(InputError, match="1 column of training is missing: 'age'"):
         load(test=Path("test.csv"), **options)
-    own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
+    own_table.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
     with pytest.raises(
         InputError,
         match=r"1 column of training is missing: 'age'. Rename 'agee' to 'age'\.",
     ):
         load(test=Path("test.csv"), **options)
-    own.assign(more=1).to_csv("test.csv", index=False)
+    own_table.assign(more=1).to_csv("test.csv", index=False)
     with pytest.warns(
         PermgradWarning,
         match="1 column is not used, because training did not have it: 'more'",
@@ -430,30 +453,30 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
 
 
 def test_groups_in_training_and_own_files_are_counted(here):
-    own = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
-    own.to_csv("test.csv", index=False)
+    own_table = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
+    own_table.to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), row_group="patient")
     learned = set(table()["patient"][inputs.parts["train"].numbers])
-    there = set(own["patient"])
+    there = set(own_table["patient"])
     assert 0 < len(learned & there) < len(there), "the precondition"
-    said = [note for note in inputs.notes if "groups of" in note]
-    assert said == [
+    group_notes = [note for note in inputs.notes if "groups of" in note]
+    assert group_notes == [
         f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file are also in the training rows"
     ]
     # A gap makes the numbers of a column broken ones.
-    own.assign(patient=own["patient"].where(own.index > 0)).to_csv(
+    own_table.assign(patient=own_table["patient"].where(own_table.index > 0)).to_csv(
         "test.csv", index=False
     )
     assert any(
         "groups of 'patient' in the test file" in note
         for note in load(test=Path("test.csv"), row_group="patient").notes
     )
-    own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
+    own_table.assign(patient=own_table["patient"] + 100).to_csv("test.csv", index=False)
     assert not any(
         "groups of" in note
         for note in load(test=Path("test.csv"), row_group="patient").notes
     )
-    own.drop(columns="patient").to_csv("test.csv", index=False)
+    own_table.drop(columns="patient").to_csv("test.csv", index=False)
     assert not any(
         "groups of" in note
         for note in load(test=Path("test.csv"), row_group="patient").notes
@@ -495,8 +518,11 @@ def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words
     # The same rows again, a few of them whole.
     pd.concat([frame, frame.iloc[:20]]).to_csv("table.csv", index=False)
     inputs = load(**words)
-    whole = pd.concat([frame, frame.iloc[:20]], ignore_index=True)
-    train, test = (whole.iloc[inputs.parts[part].numbers] for part in ("train", "test"))
+    whole_table = pd.concat([frame, frame.iloc[:20]], ignore_index=True)
+    train, test = (
+        whole_table.iloc[inputs.parts[part_name].numbers]
+        for part_name in ("train", "test")
+    )
     twice = len(test.merge(train.drop_duplicates(), how="inner"))
     assert 0 < twice < 20
     assert (inputs.shared_rows, inputs.alike_rows) == (twice, len(test))
@@ -510,9 +536,9 @@ def test_equal_rows_are_noted_where_the_columns_do_not_explain_them(here):
         visit=[f"v{i:04}" for i in range(400)]
     ).to_csv("table.csv", index=False)
     inputs = load(drop=("visit",))
-    (said,) = [note for note in inputs.notes if "equal to a training row" in note]
+    (equal_note,) = [note for note in inputs.notes if "equal to a training row" in note]
     assert (
-        said
+        equal_note
         == f"{inputs.alike_rows} test rows are equal to a training row, apart from visit"
     )
 
@@ -524,7 +550,7 @@ def test_rows_without_a_target_are_left_out_and_counted(here):
     frame.to_csv("table.csv", index=False)
     inputs = load(na=("?",))
     assert "3 of 200 rows of the table have no target and are left out" in inputs.notes
-    rows = np.concatenate([inputs.parts[part].numbers for part in PARTS])
+    rows = np.concatenate([inputs.parts[part_name].numbers for part_name in PARTS])
     assert sorted(set(range(200)) - set(rows)) == [3, 10, 20]
     assert (inputs.parts["test"].y == frame["y"][inputs.parts["test"].numbers]).all()
 
@@ -599,12 +625,14 @@ def test_the_command_can_be_typed_again():
 def test_named_sets(name, features, rows):
     inputs = load_inputs(RunRequest(table=name))
     assert inputs.parts["train"].frame.shape[1] == features
-    assert sum(len(part.frame) for part in inputs.parts.values()) == rows
+    assert sum(len(table_part.frame) for table_part in inputs.parts.values()) == rows
     if name == "heloc":
         assert inputs.na == (-9, -8, -7)
         assert inputs.shared_rows > 0
     if name == "covertype":
-        assert {group: len(own) for group, own in inputs.groups.items()} == {
+        assert {
+            group: len(group_columns) for group, group_columns in inputs.groups.items()
+        } == {
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }
@@ -620,7 +648,8 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
     assert inputs.notes == []
     assert (inputs.schema["size"].kind, inputs.decimal) == ("numeric", ",")
     assert {
-        part.frame["size"].str.contains(",").sum() for part in inputs.parts.values()
+        table_part.frame["size"].str.contains(",").sum()
+        for table_part in inputs.parts.values()
     } == {0}
     Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
     model = SimpleNamespace(
@@ -632,8 +661,11 @@ def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
         "k.A.",
     ]
     Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
-    own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
-    assert (own.frame["size"].tolist(), own.y.tolist()) == (["3.5", "k.A."], [2.5, 3.5])
+    test_part = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
+    assert (test_part.frame["size"].tolist(), test_part.y.tolist()) == (
+        ["3.5", "k.A."],
+        [2.5, 3.5],
+    )
 
 
 def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):
@@ -649,8 +681,8 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     frame.to_csv("table.csv", index=False, sep=";")
     inputs = load_inputs(RunRequest(table="table.csv", target=("price",)))
     assert inputs.task == "regression"
-    for part in inputs.parts.values():
-        assert (part.y == price[part.numbers]).all()
+    for table_part in inputs.parts.values():
+        assert (table_part.y == price[table_part.numbers]).all()
     assert inputs.decimal == ","
     Path("new.csv").write_text("area;rent\n1;1.235\n")
     model = SimpleNamespace(
@@ -662,10 +694,10 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
         "rent"
     ].tolist() == [1235]
     Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
-    own = load_inputs(
+    own_inputs = load_inputs(
         RunRequest(table="table.csv", target=("price",), test=Path("test.csv"))
     )
-    assert own.parts["test"].y.tolist() == [3456, 4321]
+    assert own_inputs.parts["test"].y.tolist() == [3456, 4321]
 
 
 def coded_table(rows: int = 200) -> pd.DataFrame:
@@ -715,21 +747,22 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
         )
     )
     data = {"texts": inputs.texts, "na": ["?"], "target": "code"}
-    rows, whole = read_rows(model, data, Path("few.csv"))
+    rows, whole_reading = read_rows(model, data, Path("few.csv"))
     encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].frame)
     np.testing.assert_array_equal(
         encoder.transform(rows), encoder.transform(few[rows.columns])
     )
-    assert whole.frame["code"].tolist() == few["code"].tolist(), (
+    assert whole_reading.frame["code"].tolist() == few["code"].tolist(), (
         "the target is to be compared with classes"
     )
     # Runs of former versions say nothing of text.
     with pytest.warns(PermgradWarning, match="(?s)'smoker'.*'size'.*'ward'"):
         encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
-    own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
-    assert own.y.tolist() == few["code"].tolist()
+    test_part = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
+    assert test_part.y.tolist() == few["code"].tolist()
     np.testing.assert_array_equal(
-        encoder.transform(own.frame[rows.columns]), encoder.transform(few[rows.columns])
+        encoder.transform(test_part.frame[rows.columns]),
+        encoder.transform(few[rows.columns]),
     )
 
 
@@ -774,8 +807,8 @@ def test_tables_of_images_are_read_with_the_columns_of_text(here):
     frame = pd.DataFrame({"code": ["01", "02"] * 20, "scan": ["one.png"] * 40})
     model = SimpleNamespace(preprocessor_=TableEncoder(kinds=kinds).fit(frame))
     table = Path("rows.csv").resolve()
-    rows, whole = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
-    assert rows["code"].tolist() == whole.frame["code"].tolist() == ["01", "02"]
+    rows, whole_reading = read_rows(model, {"texts": ["code", "scan", "gone"]}, table)
+    assert rows["code"].tolist() == whole_reading.frame["code"].tolist() == ["01", "02"]
     assert source_of(rows["scan"][0]) == table.parent / "one.png"
     assert read_rows(model, {}, table)[1].frame["code"].tolist() == [1, 2], (
         "as in runs of former versions"
@@ -826,20 +859,20 @@ def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_i
 
 def test_a_feature_that_names_persons_with_several_rows_is_told(here):
     frame = table().drop(columns="patient")
-    person, shop = (
-        np.random.default_rng(0).permutation(np.arange(200) // 3),
-        np.arange(200) % 5 + 1,
-    )
+    person = np.random.default_rng(0).permutation(np.arange(200) // 3)
+    shop = np.arange(200) % 5 + 1
     frame.assign(**{"staff no": person + 1000, "shop no": shop}).to_csv(
         "table.csv", index=False
     )
     inputs = load()
-    assert {"staff no", "shop no"} <= {one.name for one in inputs.feature_types}
-    (said,) = [note for note in inputs.notes if "--row-group" in note]
-    tested = next(int(count) for count in re.findall(r"of (\d+) test rows", said))
-    assert said.startswith("Rows share 'staff no': 67 values in 200 rows, and ")
+    assert {"staff no", "shop no"} <= {
+        column_type.name for column_type in inputs.feature_types
+    }
+    (group_note,) = [note for note in inputs.notes if "--row-group" in note]
+    tested = next(int(count) for count in re.findall(r"of (\d+) test rows", group_note))
+    assert group_note.startswith("Rows share 'staff no': 67 values in 200 rows, and ")
     assert tested == 40
-    assert said.endswith("If so, pass --row-group 'staff no'")
+    assert group_note.endswith("If so, pass --row-group 'staff no'")
     assert not any("--row-group" in note for note in load(row_group="staff no").notes)
     # What has decimals measures.
     frame.assign(**{"mass index": 20 + person / 10, "shop no": shop}).to_csv(

@@ -27,7 +27,8 @@ def test_classes_in_another_spelling_are_refused(tmp_path, written, hint):
     draw = np.random.default_rng(1)
     frame = pd.DataFrame({"x": draw.normal(size=90)})
     frame["y"] = np.where(frame["x"] > 0, "low", "high")
-    table, test = tmp_path / "a.csv", tmp_path / "b.csv"
+    table = tmp_path / "a.csv"
+    test = tmp_path / "b.csv"
     frame.to_csv(table, index=False)
     frame.assign(y=frame["y"].map(written)).to_csv(test, index=False)
     with pytest.raises(InputError) as refused:
@@ -39,7 +40,8 @@ def test_a_class_that_is_new_is_none_in_another_spelling(tmp_path):
     draw = np.random.default_rng(1)
     frame = pd.DataFrame({"x": draw.normal(size=90)})
     frame["y"] = np.where(frame["x"] > 0, "low", "high")
-    table, test = tmp_path / "a.csv", tmp_path / "b.csv"
+    table = tmp_path / "a.csv"
+    test = tmp_path / "b.csv"
     frame.to_csv(table, index=False)
     frame.assign(y=frame["y"].where(frame.index > 5, "middle")).to_csv(
         test, index=False

@@ -41,7 +41,7 @@ from permgrad.runs.run import others
 from permgrad.runs.run.choosing import estimator_of
 from permgrad.runs.run.run import run_table
 
-MODELS = [name for name, one in baselines.items() if one.file]
+MODELS = [name for name, baseline in baselines.items() if baseline.file]
 TABLES = ("binary", "classes", "numbers")
 #: The model with which everything that a run does is tried. All others are fitted, saved, loaded and explained.
 USUAL = "lightgbm"
@@ -50,9 +50,9 @@ USUAL = "lightgbm"
 def skip_without(name):
     baseline = baselines.get(name)
     lacking = [
-        one
-        for one in (baseline.package, "skops" * (baseline.file == "skops"))
-        if one and find_spec(one) is None
+        package_name
+        for package_name in (baseline.package, "skops" * (baseline.file == "skops"))
+        if package_name and find_spec(package_name) is None
     ]
     if lacking:
         pytest.skip(f"{lacking[0]} is not installed")
@@ -100,13 +100,15 @@ def test_columns_that_are_one_feature_are_that_for_every_model(tables, tmp_path)
     skip_without(USUAL)
     (tmp_path / "groups.json").write_text('{"what": ["size", "town"]}')
     for model, preset in ((USUAL, "default"), ("network", "fast")):
-        folder, asked = (
-            tmp_path / model,
-            {"model": model, "preset": preset, "groups": tmp_path / "groups.json"},
-        )
+        folder = tmp_path / model
+        run_options = {
+            "model": model,
+            "preset": preset,
+            "groups": tmp_path / "groups.json",
+        }
         run_table(
             RunRequest(
-                table=str(tables["numbers"]), target=("y",), out=folder, **asked
+                table=str(tables["numbers"]), target=("y",), out=folder, **run_options
             ),
             say=lambda _: None,
         )
@@ -125,12 +127,13 @@ def runs(tables, tmp_path_factory):
     def run(kind: str) -> tuple[RunRequest, list[str]]:
         skip_without(USUAL)
         if kind not in done:
-            out, said = tmp_path_factory.mktemp("runs") / kind, []
+            out = tmp_path_factory.mktemp("runs") / kind
+            progress_lines = []
             request = RunRequest(
                 table=str(tables[kind]), target=("y",), model=USUAL, out=out
             )
-            run_table(request, say=said.append)
-            done[kind] = request, said
+            run_table(request, say=progress_lines.append)
+            done[kind] = request, progress_lines
         return done[kind]
 
     return run
@@ -156,7 +159,8 @@ def test_a_mean_that_was_taken_off_is_saved(tmp_path):
 def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
     skip_without(name)
     frame = table(kind)
-    X, y = frame.drop(columns="y"), frame["y"].to_numpy()
+    X = frame.drop(columns="y")
+    y = frame["y"].to_numpy()
     task = "regression" if kind == "numbers" else "classification"
     fitted = table_model(task, name).fit(
         X[:150], y[:150], eval_set=(X[150:190], y[150:190])
@@ -165,11 +169,13 @@ def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
     loaded = pg.load(tmp_path / "model")
     ours, theirs = (model.predict_parts(X[190:], 0.8) for model in (fitted, loaded))
     assert list(ours) == list(theirs)
-    for part, values in ours.items():
+    for part_name, values in ours.items():
         if values.dtype.kind == "f":
-            np.testing.assert_allclose(theirs[part], values, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(
+                theirs[part_name], values, rtol=1e-12, atol=1e-12
+            )
         else:
-            assert (theirs[part] == values).all()
+            assert (theirs[part_name] == values).all()
     assert loaded.label == fitted.label
     inside = ours["inside"]
     if kind == "numbers":
@@ -190,24 +196,27 @@ def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
         progress=False,
         random_state=0,
     )
-    said = {
-        f"listed: {part}" for part in ("trend", "season", "day of the month", "weekday")
+    date_features = {
+        f"listed: {date_part}"
+        for date_part in ("trend", "season", "day of the month", "weekday")
     }
-    assert set(explanation.names) == set(X.columns) - {"listed"} | said
+    assert set(explanation.names) == set(X.columns) - {"listed"} | date_features
     assert explanation.modality[explanation.names.index("text")] == "text"
-    assert explanation.ranking()[-1] in said  # the target does not depend on it
+    assert (
+        explanation.ranking()[-1] in date_features
+    )  # the target does not depend on it
 
 
 def test_images_too_few_to_train_on_are_read_after_loading(tmp_path):
     skip_without(USUAL)
     rng = np.random.default_rng(0)
     values = rng.integers(0, 2, 60)
-    for place, value in enumerate(values):
+    for image_number, value in enumerate(values):
         shades = rng.integers(100 * value, 100 + 100 * value, (12, 12)).astype(np.uint8)
-        Image.fromarray(shades).save(tmp_path / f"{place}.png")
+        Image.fromarray(shades).save(tmp_path / f"{image_number}.png")
     X = pd.DataFrame(
         {
-            "scan": [str(tmp_path / f"{place}.png") for place in range(60)],
+            "scan": [str(tmp_path / f"{file_number}.png") for file_number in range(60)],
             "size": rng.normal(size=60),
         }
     )
@@ -224,7 +233,8 @@ def test_images_too_few_to_train_on_are_read_after_loading(tmp_path):
 def test_damaged_trees_are_refused(tmp_path):
     skip_without(USUAL)
     frame = table("numbers")
-    X, y = frame[["size", "town"]], frame["y"].to_numpy()
+    X = frame[["size", "town"]]
+    y = frame["y"].to_numpy()
     table_model("regression", USUAL).fit(X, y).save(tmp_path / "model")
     assert not list((tmp_path / "model").glob("fitted*")), (
         "trees need no file of their library"
@@ -248,7 +258,8 @@ def test_damaged_trees_are_refused(tmp_path):
 def test_trees_are_read_without_their_library(name, tmp_path, monkeypatch):
     skip_without(name)
     frame = table("classes")
-    X, y = frame[["size", "town"]], frame["y"].to_numpy()
+    X = frame[["size", "town"]]
+    y = frame["y"].to_numpy()
     fitted = table_model("classification", name).fit(X, y)
     fitted.save(tmp_path / "model")
     monkeypatch.setitem(sys.modules, name, None)
@@ -262,12 +273,12 @@ def test_trees_are_read_without_their_library(name, tmp_path, monkeypatch):
     "kind", ["binary", "classes", pytest.param("numbers", marks=pytest.mark.slow)]
 )
 def test_a_run_names_its_model_and_resumes(runs, kind):
-    request, said = runs(kind)
+    request, progress_lines = runs(kind)
     page = (request.folder / "report.html").read_text(encoding="utf-8")
     assert "The model LightGBM predicts y with" in page
     assert "Network and training" not in page
     assert "this network" not in page
-    assert any("LightGBM was fitted in" in line for line in said)
+    assert any("LightGBM was fitted in" in line for line in progress_lines)
     assert "The trained model is inside this page" in page, "What if? walks its trees"
     metrics = json.loads((request.folder / "metrics.json").read_bytes())
     assert metrics["model"] == "LightGBM"
@@ -341,15 +352,14 @@ def test_single_rows_take_few_predictions_and_are_near_the_exact_values(
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
         rng.normal(size=(400, columns)),
-        columns=[f"x{place}" for place in range(columns)],
+        columns=[f"x{column_number}" for column_number in range(columns)],
     )
     y = (X["x0"] * X["x1"] + X["x2"]).to_numpy()
-    model, few = (
-        table_model("regression", USUAL).fit(X, y),
-        X[:10].reset_index(drop=True),
-    )
+    model = table_model("regression", USUAL).fit(X, y)
+    few = X[:10].reset_index(drop=True)
     work = TrainedOther.of(model, X, Clock(), seed=0)
-    predicted, guess = [], FittedBaseline.guess
+    predicted = []
+    guess = FittedBaseline.guess
 
     def counted(one, rows):
         predicted.append(len(getattr(rows, "encoded", rows)))
@@ -373,13 +383,12 @@ def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
     skip_without(USUAL)
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
-        rng.normal(size=(300, 12)), columns=[f"x{place}" for place in range(12)]
+        rng.normal(size=(300, 12)),
+        columns=[f"x{column_number}" for column_number in range(12)],
     )
     y = (X["x0"] + X["x2"]).to_numpy()
-    model, few = (
-        table_model("regression", USUAL).fit(X, y),
-        X[:10].reset_index(drop=True),
-    )
+    model = table_model("regression", USUAL).fit(X, y)
+    few = X[:10].reset_index(drop=True)
     rows = Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)
     orders = []
     for wide in (12, 3):
@@ -392,10 +401,8 @@ def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
 
 # ---- an estimator of the user's --------------------------------------------------------------------------------------
 def pipeline(model):
-    numbers, levels = (
-        (SimpleImputer(), ["size"]),
-        (OneHotEncoder(handle_unknown="ignore"), ["town"]),
-    )
+    numbers = (SimpleImputer(), ["size"])
+    levels = (OneHotEncoder(handle_unknown="ignore"), ["town"])
     return make_pipeline(make_column_transformer(numbers, levels), model)
 
 
@@ -419,10 +426,10 @@ def test_an_estimator_of_the_user_gets_the_columns_as_they_are(
     assert outcome.text.startswith("The model LogisticRegression predicts y with")
     frame = pd.read_csv(tables["binary"])
     split = np.load(tmp_path / "run" / "split.npz")
-    own = pipeline(LogisticRegression()).fit(
+    own_pipeline = pipeline(LogisticRegression()).fit(
         frame.iloc[split["train"]], frame["y"][split["train"]]
     )
-    expected = own.predict_proba(frame.iloc[split["test"]])[:, 1]
+    expected = own_pipeline.predict_proba(frame.iloc[split["test"]])[:, 1]
     stored = pd.read_csv(tmp_path / "run" / "predictions.csv")
     np.testing.assert_allclose(stored["probability_mid"], expected)
     loaded = pg.load(tmp_path / "run" / "model")
@@ -450,14 +457,14 @@ def test_types_of_the_users_own_are_loaded_in_python_alone(
         out=tmp_path / "run",
     )
     run_table(request, say=lambda _: None)
-    told = r"by itself: own_types\.Mine.*skops\.io\.load\('run/model/fitted\.skops', trusted=\['own_types\.Mine'\]\)"
-    for ask, asked in (
+    message_pattern = r"by itself: own_types\.Mine.*skops\.io\.load\('run/model/fitted\.skops', trusted=\['own_types\.Mine'\]\)"
+    for ask, request_class in (
         (predict_table, PredictRequest),
         (explain_table, ExplainRequest),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message_pattern):
             ask(
-                asked(
+                request_class(
                     model_folder=Path("run"),
                     table=tables["binary"],
                     out=tmp_path / "out",
@@ -564,14 +571,16 @@ def test_auto_takes_the_model_with_the_least_loss(tables, tmp_path, monkeypatch)
     pytest.importorskip("skops")
     skip_without(USUAL)
     monkeypatch.setattr(others, "CANDIDATES", ("extra_trees", "linear"))
-    said: list[str] = []
+    progress_lines: list[str] = []
     request = RunRequest(
         table=str(tables["numbers"]), target=("y",), model="auto", out=tmp_path / "run"
     )
-    outcome = run_table(request, say=said.append)
-    chosen = json.loads((tmp_path / "run" / "run.json").read_bytes())["facts"]["auto"]
-    assert chosen["model"] == "linear"  # the target is a sum
-    assert chosen["losses"]["linear"] < chosen["losses"]["extra_trees"]
+    outcome = run_table(request, say=progress_lines.append)
+    auto_facts = json.loads((tmp_path / "run" / "run.json").read_bytes())["facts"][
+        "auto"
+    ]
+    assert auto_facts["model"] == "linear"  # the target is a sum
+    assert auto_facts["losses"]["linear"] < auto_facts["losses"]["extra_trees"]
     assert outcome.text.startswith("The model ridge regression predicts y")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "--model auto chose ridge regression" in page
@@ -582,27 +591,35 @@ def test_auto_takes_the_model_with_the_least_loss(tables, tmp_path, monkeypatch)
 def test_parts_keep_classes_groups_and_times(timed):
     from permgrad.base.dependence import Dependence
 
-    y, groups = np.tile(["a", "a", "b"], 30), np.repeat(np.arange(30), 3)
-    part = others._parts(
+    y = np.tile(["a", "a", "b"], 30)
+    groups = np.repeat(np.arange(30), 3)
+    part_codes = others._parts(
         y,
         "classification",
         0,
         None if timed is None else Dependence(groups, timed=timed),
     )
-    assert sorted(np.unique(part, return_counts=True)[1].tolist()) == [30, 30, 30]
+    assert sorted(np.unique(part_codes, return_counts=True)[1].tolist()) == [30, 30, 30]
     if timed is None:
-        assert all(abs((y[part == one] == "b").sum() - 10) <= 1 for one in range(3))
+        assert all(
+            abs((y[part_codes == part_code] == "b").sum() - 10) <= 1
+            for part_code in range(3)
+        )
     else:
-        assert all(len(np.unique(part[groups == one])) == 1 for one in range(30))
+        assert all(
+            len(np.unique(part_codes[groups == group_code])) == 1
+            for group_code in range(30)
+        )
     if timed:
-        assert (np.diff(part) >= 0).all()
+        assert (np.diff(part_codes) >= 0).all()
 
 
 def test_the_report_of_a_loaded_model_is_that_of_its_run(runs, tables):
     folder = runs("binary")[0].folder
-    frame, split = pd.read_csv(tables["binary"]), np.load(folder / "split.npz")
-    parts = (frame.iloc[split[part]] for part in ("train", "test"))
-    train, test = ((rows.drop(columns="y"), rows["y"]) for rows in parts)
+    frame = pd.read_csv(tables["binary"])
+    split = np.load(folder / "split.npz")
+    split_frames = (frame.iloc[split[split_name]] for split_name in ("train", "test"))
+    train, test = ((rows.drop(columns="y"), rows["y"]) for rows in split_frames)
     page = pg.report(pg.load(folder / "model"), *test, train=train, progress=False)
     assert "cannot run inside the page" not in page.html
     stored = json.loads((folder / "metrics.json").read_text())["test"]["roc_auc"]

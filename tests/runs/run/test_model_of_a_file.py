@@ -38,7 +38,8 @@ MODELS = {
 
 
 def rows(count=300, seed=0):
-    rng, towns = np.random.default_rng(seed), ["Ulm", "Bonn", "Kiel"]
+    rng = np.random.default_rng(seed)
+    towns = ["Ulm", "Bonn", "Kiel"]
     frame = pd.DataFrame(
         {
             "age": rng.integers(18, 90, count),
@@ -81,10 +82,10 @@ def request(folder, name, out, **options):
 @pytest.mark.parametrize("name", ["numbers", "two", "three"])
 def test_its_predictions_are_those_of_the_file(files, tmp_path, name):
     folder, models = files
-    said = []
-    run_table(request(folder, name, tmp_path / "run"), say=said.append)
-    assert any(f"{name}.onnx was fitted before" in line for line in said)
-    assert not any("was fitted in" in line for line in said)
+    progress_lines = []
+    run_table(request(folder, name, tmp_path / "run"), say=progress_lines.append)
+    assert any(f"{name}.onnx was fitted before" in line for line in progress_lines)
+    assert not any("was fitted in" in line for line in progress_lines)
     assert "was fitted before" in (tmp_path / "run" / "report.html").read_text(
         encoding="utf8"
     )
@@ -115,8 +116,8 @@ def test_its_predictions_are_those_of_the_file(files, tmp_path, name):
 def test_a_stopped_run_resumes_with_the_same_file_only(files, tmp_path):
     folder, models = files
     shutil.copytree(folder, tmp_path / "own")
-    asked = request(tmp_path / "own", "two", tmp_path / "run")
-    run_table(asked, say=lambda _: None)
+    run_request = request(tmp_path / "own", "two", tmp_path / "run")
+    run_table(run_request, say=lambda _: None)
     before = (tmp_path / "run" / "importance.csv").read_bytes()
     run_table(
         request(tmp_path / "own", "two", tmp_path / "run", from_stage="explanation"),
@@ -127,7 +128,7 @@ def test_a_stopped_run_resumes_with_the_same_file_only(files, tmp_path):
     with pytest.raises(
         InputError, match="another configuration, which differs in model"
     ):
-        run_table(asked, say=lambda _: None)
+        run_table(run_request, say=lambda _: None)
 
 
 def test_a_class_that_no_training_row_has_keeps_its_probability(files):
@@ -200,12 +201,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
 
 def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
     folder = files[0]
-    said = call(
+    printed_output = call(
         *("run", folder / "two.csv", "--target", "y", "-m", folder / "two.onnx"),
         *("--out", tmp_path / "run", "-q"),
     )
-    assert "The model two.onnx predicts y with ROC" in said
-    said = call(
+    assert "The model two.onnx predicts y with ROC" in printed_output
+    printed_output = call(
         "run",
         folder / "two.csv",
         "-m",
@@ -214,7 +215,9 @@ def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
         tmp_path / "other",
         code=2,
     )
-    assert "MODULE:FUNCTION, FILE.onnx, got 'model.txt'" in " ".join(said.split())
+    assert "MODULE:FUNCTION, FILE.onnx, got 'model.txt'" in " ".join(
+        printed_output.split()
+    )
     copy = tmp_path / "run" / "model" / "fitted.onnx"
     copy.write_bytes(copy.read_bytes().replace(b"linear", b"changed", 1))
     with pytest.raises(InputError, match=r"fitted\.onnx"):

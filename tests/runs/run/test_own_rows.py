@@ -57,28 +57,31 @@ def test_the_test_rows_are_explained_as_the_run_explained_them(place, run):
         )
         call("run", place / "table.csv", *words, "--out", place / "tested")
     call("explain", place / run, "--out", "why")
-    own, found = (
+    run_explanation, explanation_again = (
         pg.Explanation.load(path)
         for path in (place / run.partition("/")[0] / "explanations/permgrad", "why")
     )
-    np.testing.assert_array_equal(own.values, found.values)
+    np.testing.assert_array_equal(run_explanation.values, explanation_again.values)
     rows = pd.read_csv(place / run.partition("/")[0] / "predictions.csv")
-    assert found.meta["rows_explained"] == len(rows) < 120
+    assert explanation_again.meta["rows_explained"] == len(rows) < 120
 
 
 def test_a_row_is_named_by_its_number_in_the_table(place):
     rows = pd.read_csv(place / "run" / "predictions.csv")["row"].tolist()
     assert rows[3] != 3, "a precondition: its number is not its place"
-    said = call("explain", place / "run", "--method", "gradient", "--row", rows[3])
-    assert f"row {rows[3]}, truth {table()['outcome'][rows[3]]:g}" in said
-    one, every = pg.Explanation.load(f"run-gradient-row{rows[3]}"), "all"
+    printed_output = call(
+        "explain", place / "run", "--method", "gradient", "--row", rows[3]
+    )
+    assert f"row {rows[3]}, truth {table()['outcome'][rows[3]]:g}" in printed_output
+    row_explanation = pg.Explanation.load(f"run-gradient-row{rows[3]}")
+    every = "all"
     call("explain", place / "run", "--method", "gradient", "--out", every)
     every = pg.Explanation.load(every)
     assert every.meta["rows"] == rows
-    np.testing.assert_allclose(one.values[0], every.values[3], rtol=1e-5)
-    other = next(row for row in range(120) if row not in rows)
-    assert f"Row {other} is not a test row of this run" in call(
-        "explain", place / "run", "--row", other, code=2
+    np.testing.assert_allclose(row_explanation.values[0], every.values[3], rtol=1e-5)
+    training_row = next(row for row in range(120) if row not in rows)
+    assert f"Row {training_row} is not a test row of this run" in call(
+        "explain", place / "run", "--row", training_row, code=2
     )
     call(
         "explain",
@@ -101,16 +104,16 @@ def test_a_table_that_is_gone_or_changed_is_told(place):
     table_file = place / "table.csv"
     content = table_file.read_text()
     table_file.write_text(content.replace("a", "b"))
-    said = call("explain", place / "run", "--out", "none", code=2)
+    message = call("explain", place / "run", "--out", "none", code=2)
     assert (
         "table.csv, has changed since the run. Put the file back. To explain other rows, name a TABLE"
-        in said
+        in message
     )
     table_file.unlink()
-    said = call("explain", place / "run", "--out", "none", code=2)
+    message = call("explain", place / "run", "--out", "none", code=2)
     assert (
         "table.csv, no longer exists. Put the file back. To explain other rows, name a TABLE"
-        in said
+        in message
     )
     table_file.write_text(content)
 
@@ -127,14 +130,12 @@ def test_a_model_without_a_run_has_no_test_rows():
 
 def test_a_named_data_set_is_a_table(place):
     call("predict", place / "named", "breast_cancer", "--out", "all.csv")
-    predicted, known = (
-        pd.read_csv("all.csv"),
-        pd.read_csv(place / "named" / "predictions.csv"),
-    )
+    predicted = pd.read_csv("all.csv")
+    known_predictions = pd.read_csv(place / "named" / "predictions.csv")
     assert len(predicted) == 569
     np.testing.assert_allclose(
-        predicted["probability_benign"].to_numpy()[known["row"]],
-        known["probability_benign"],
+        predicted["probability_benign"].to_numpy()[known_predictions["row"]],
+        known_predictions["probability_benign"],
         atol=1e-6,
     )
     call(

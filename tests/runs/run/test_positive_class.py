@@ -81,18 +81,19 @@ def test_metrics_are_of_the_positive_class(run, positive):
 
 
 def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
-    usual, other = metrics_of("usual"), metrics_of("other")
+    usual = metrics_of("usual")
+    other_metrics = metrics_of("other")
     assert (
         usual["baselines"]["linear"]["average_precision"]
-        < other["baselines"]["linear"]["average_precision"]
+        < other_metrics["baselines"]["linear"]["average_precision"]
     )
-    assert usual["test"]["accuracy"] == other["test"]["accuracy"]
-    one, two = (
+    assert usual["test"]["accuracy"] == other_metrics["test"]["accuracy"]
+    bad_explanation, two = (
         pg.Explanation.load(f"{run}/explanations/permgrad")
         for run in ("usual", "other")
     )
-    np.testing.assert_array_equal(one.values, two.values)
-    assert (one.meta["positive"], two.meta["positive"]) == ("bad", "good")
+    np.testing.assert_array_equal(bad_explanation.values, two.values)
+    assert (bad_explanation.meta["positive"], two.meta["positive"]) == ("bad", "good")
     assert (
         Path("usual/importance.csv").read_text()
         == Path("other/importance.csv").read_text()
@@ -112,10 +113,10 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
             "linear",
             *(["--positive", "good"] if run == "other" else []),
         ]
-        said = call("run", "table.csv", *words)
+        printed_output = call("run", "table.csv", *words)
         assert (
             f"Average precision and lift are for the positive class '{positive}' (change it"
-            in said
+            in printed_output
         )
 
 
@@ -123,10 +124,12 @@ def test_explain_follows_the_run():
     for run, positive in (("usual", "bad"), ("other", "good")):
         call("explain", run, "table.csv", "--method", "gradient", "--out", positive)
         assert pg.Explanation.load(positive).meta["positive"] == positive
-    one, two = pg.Explanation.load("bad"), pg.Explanation.load("good")
+    bad_explanation = pg.Explanation.load("bad")
+    two = pg.Explanation.load("good")
     assert (
         "bad"
-        in one.plot.beeswarm().axes[0].get_xlabel() + one.plot.beeswarm().description
+        in bad_explanation.plot.beeswarm().axes[0].get_xlabel()
+        + bad_explanation.plot.beeswarm().description
     )
     assert (
         "good"
@@ -136,10 +139,14 @@ def test_explain_follows_the_run():
 
 def test_every_command_that_trains_takes_it():
     for request in (RunRequest, TuneRequest, CompareRequest):
-        asked = request(table="table.csv", target=("risk",), positive="good")
-        assert "--positive good" in asked.command
+        run_request = request(table="table.csv", target=("risk",), positive="good")
+        assert "--positive good" in run_request.command
         if request is not CompareRequest:
-            run = asked if request is RunRequest else asked.run_request("fast")
+            run = (
+                run_request
+                if request is RunRequest
+                else run_request.run_request("fast")
+            )
             assert load_inputs(run).positive == "good"
     assert (
         from_request(CompareRequest(table="table.csv", target=("risk",))).positive
@@ -154,7 +161,7 @@ def test_every_command_that_trains_takes_it():
 
 
 def test_a_level_that_is_none_is_refused_before_anything_is_written():
-    said = "Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad' and 'good'."
+    expected_message = "Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad' and 'good'."
     for words in (
         ("run", "table.csv", *WORDS, "--out", "none"),
         (
@@ -168,7 +175,7 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
             "none",
         ),
     ):
-        assert said in call(*words, "--positive", "bda", code=2)
+        assert expected_message in call(*words, "--positive", "bda", code=2)
     assert not Path("none").exists()
     numbers = (
         "run",
@@ -195,11 +202,11 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
 
 def test_a_class_that_is_never_predicted_is_a_sentence():
     table(400, seed=1, push=0.1).to_csv("vague.csv", index=False)
-    said = call("run", "vague.csv", *WORDS, "--out", "vague")
+    printed_output = call("run", "vague.csv", *WORDS, "--out", "vague")
     rows = pd.read_csv("vague/predictions.csv")
     assert set(rows["prediction"]) == {"good"}, "a precondition"
     sentence = f"It never predicts bad, the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
-    assert sentence in said
+    assert sentence in printed_output
     assert sentence in Path("vague/report.html").read_text().replace(
         "&#39;", "'"
     ).replace("&#x27;", "'")

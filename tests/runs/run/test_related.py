@@ -17,14 +17,18 @@ def test_figures_hold_for_every_pair_that_a_sentence_names():
     rng = np.random.default_rng(0)
     steps = rng.normal(size=(7, 800))
     chain = pd.DataFrame(
-        {f"c{at}": steps[at : at + 3].sum(axis=0) for at in range(1, 5)}
+        {
+            f"c{first_step}": steps[first_step : first_step + 3].sum(axis=0)
+            for first_step in range(1, 5)
+        }
     )  # neighbours are related
     for frame in (chain, chain.assign(copy=-chain["c2"] + 0.1 * steps[0])):
-        truth, names = frame.corr("spearman"), list(frame)
-        said = say("related", {"pairs": related(frame, names, names)[0]})
+        truth = frame.corr("spearman")
+        names = list(frame)
+        related_text = say("related", {"pairs": related(frame, names, names)[0]})
         assert abs(truth.loc["c1", "c4"]) < 0.2
-        assert said.count("moves with") > 1
-        for words in said.removesuffix(
+        assert related_text.count("moves with") > 1
+        for words in related_text.removesuffix(
             ", so importance may be shared between them."
         ).split(", and "):
             if match := re.fullmatch(
@@ -37,11 +41,11 @@ def test_figures_hold_for_every_pair_that_a_sentence_names():
                     float(match[3]), abs=0.05
                 )
                 continue
-            center, _, others = words.partition(" moves with ")
-            named = re.findall(r"(\w+) \(correlation (\S+)\)", others)
+            center, _, other_columns = words.partition(" moves with ")
+            named = re.findall(r"(\w+) \(correlation (\S+)\)", other_columns)
             assert named
-            for other, strength in named:
-                assert truth.loc[center, other] == pytest.approx(
+            for other_column, strength in named:
+                assert truth.loc[center, other_column] == pytest.approx(
                     float(strength.replace("−", "-")), abs=0.05
                 )
 

@@ -53,16 +53,17 @@ def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
     )
     days = pd.to_datetime(riders()["day"], dayfirst=True).to_numpy()
     ends = [
-        days[inputs.parts[part].numbers] for part in ("train", "validation", "test")
+        days[inputs.parts[split_name].numbers]
+        for split_name in ("train", "validation", "test")
     ]
     assert ends[0].max() < ends[1].min() <= ends[1].max() < ends[2].min()
-    assert [len(one) for one in ends] == [770, 110, 220]
+    assert [len(part_days) for part_days in ends] == [770, 110, 220]
     assert inputs.split == "70 % training, 10 % validation, 20 % test; by time, 'day'"
 
 
 def test_a_time_that_does_not_return_is_left_out_and_why_is_said(tmp_path):
     for time, why in (
-        ([2019 + place // 55 for place in range(1100)], "it is no date"),
+        ([2019 + row_number // 55 for row_number in range(1100)], "it is no date"),
         (
             pd.date_range("2019-01-01", periods=1100, freq="s").astype(str),
             "nothing of it returns among them",
@@ -150,13 +151,14 @@ def test_rows_in_time_without_drift_are_not_moved():
         "progress": False,
         "kinds": {"day": "calendar"},
     }
-    X, y = frame[["day", "rain"]], frame["riders"].to_numpy()
+    X = frame[["day", "rain"]]
+    y = frame["riders"].to_numpy()
     moved = pg.HyNNRegressor(**options).fit(X, y, row_time=np.arange(len(y)))
     assert abs(moved.raised_) < 0.1
     drift = pg.HyNNRegressor(**options).fit(
         X, y + 3.0 * (np.arange(len(y)) >= 990), row_time=np.arange(len(y))
     )
     assert drift.raised_ == pytest.approx(3.0, abs=0.3)
-    held = drift.predict(X[990:])
-    assert abs(np.mean(held - y[990:] - 3)) < 0.1
+    held_out_predictions = drift.predict(X[990:])
+    assert abs(np.mean(held_out_predictions - y[990:] - 3)) < 0.1
     assert pg.HyNNRegressor(**options, max_epochs=1).fit(X, y).raised_ == 0

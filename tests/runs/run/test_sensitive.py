@@ -71,19 +71,29 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     assert sex["measures"][0]["levels"]["f"][0] == pytest.approx(called[is_f].mean())
     assert sex["measures"][0]["levels"]["m"][0] == pytest.approx(called[~is_f].mean())
     assert {"job", "income"} >= set(sex["told_by"]["features"]) >= {"job"}
-    assert {one["measure"] for one in sex["reliance"]} >= {"income"}
-    assert all(set(one["levels"]) == {"f", "m"} for one in sex["reliance"])
+    assert {reliance_entry["measure"] for reliance_entry in sex["reliance"]} >= {
+        "income"
+    }
+    assert all(
+        set(reliance_entry["levels"]) == {"f", "m"}
+        for reliance_entry in sex["reliance"]
+    )
     rate = sex["measures"][0]
     assert rate["clear"], "precondition: the rates are far apart"
     named = is_f if rate["level"] == "f" else ~is_f
-    share, rows = f"{100 * called[named].mean():.0f} %", named.sum()
+    share = f"{100 * called[named].mean():.0f} %"
+    rows = named.sum()
     words = f"The model predicts yes for {share} of the {rows} rows with sex = {rate['level']}"
     page, summary = (
         (folder / "run" / name).read_text(encoding="utf-8")
         for name in ("report.html", "report.md")
     )
     verdict = parse_json((folder / "run" / "metrics.json").read_bytes())["verdict"]
-    spoken = [one["sentence"] for one in verdict if one["facts"]["kind"] == "levels"]
+    spoken = [
+        verdict_entry["sentence"]
+        for verdict_entry in verdict
+        if verdict_entry["facts"]["kind"] == "levels"
+    ]
     assert len(spoken) == 2
     for text in (page, summary, spoken[0]):
         assert words in text.replace("\u00a0", " ")
@@ -93,10 +103,8 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
 
 @pytest.mark.slow
 def test_the_page_is_rebuilt_and_a_run_resumed_with_the_same_section(folder):
-    before, page = (
-        stored(folder),
-        (folder / "run" / "report.html").read_text(encoding="utf-8"),
-    )
+    before = stored(folder)
+    page = (folder / "run" / "report.html").read_text(encoding="utf-8")
     rebuild_report(ReportRequest(folder=folder / "run"))
     assert (folder / "run" / "report.html").read_text(encoding="utf-8") == page
     run_table(request(folder, from_stage="explanation"))
@@ -120,12 +128,12 @@ def test_other_columns_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def _elsewhere(folder: Path, place: Path, changed: dict) -> RunRequest:
+def _elsewhere(folder: Path, target_folder: Path, changed: dict) -> RunRequest:
     usual = {
         "table": str(folder / "loans.csv"),
         "target": ("paid",),
         "preset": "fast",
-        "out": place / "run",
+        "out": target_folder / "run",
     }
     return RunRequest(**{**usual, **changed})
 

@@ -38,14 +38,14 @@ def request(folder, task: str) -> RunRequest:
 def test_a_run_reads_nothing_of_its_summary_back_and_says_what_its_files_say(
     tmp_path, monkeypatch, task
 ):
-    asked = request(tmp_path, task)
+    run_request = request(tmp_path, task)
     with monkeypatch.context() as only:
         for name in READERS:
             only.setattr(
                 summary, name, lambda *_, **__: pytest.fail("a file is read back")
             )
-        done = run_table(asked, say=lambda _: None)
-    again = run_table(asked, say=pytest.fail)
+        done = run_table(run_request, say=lambda _: None)
+    again = run_table(run_request, say=pytest.fail)
     assert again.facts["already_finished"]
     assert json.loads(
         json.dumps(plain({**done.facts, "already_finished": True}))

@@ -94,11 +94,11 @@ def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
 def test_whole_numbers_that_may_be_classes_are_told():
     school = pd.Series(np.repeat(np.arange(8, 21), 30))
     flag = "--task classification"
-    (said,) = doubt_on_task(school, "school", flag)
-    assert said.startswith(
+    (message,) = doubt_on_task(school, "school", flag)
+    assert message.startswith(
         "target 'school' is predicted as a number: whole numbers with 13 different values. If these"
     )
-    assert said.endswith("are classes, pass --task classification.")
+    assert message.endswith("are classes, pass --task classification.")
     thin = pd.Series([3, 4, 5] * 40 + [9])
     assert (
         "whole numbers with 4 different values, the rarest in 1 row. If"
@@ -111,12 +111,10 @@ def test_whole_numbers_that_may_be_classes_are_told():
 
 def test_in_python_the_rule_is_the_same():
     rng = np.random.default_rng(0)
-    X, y = (
-        pd.DataFrame({"a": rng.normal(size=130)}),
-        pd.Series(np.repeat(np.arange(13), 10), name="grade"),
-    )
-    given = from_arrays(X, y)
-    assert given.task == "regression"
-    assert "If these are classes, pass y as text" in given.notes[0]
-    asked = from_arrays(X, y.astype(str))
-    assert (asked.task, asked.notes) == ("classification", ())
+    X = pd.DataFrame({"a": rng.normal(size=130)})
+    y = pd.Series(np.repeat(np.arange(13), 10), name="grade")
+    array_inputs = from_arrays(X, y)
+    assert array_inputs.task == "regression"
+    assert "If these are classes, pass y as text" in array_inputs.notes[0]
+    text_inputs = from_arrays(X, y.astype(str))
+    assert (text_inputs.task, text_inputs.notes) == ("classification", ())

@@ -68,9 +68,9 @@ def test_what_notes_propose_is_taken(tmp_path, monkeypatch):
     frame.to_csv("t.csv", index=False)
     notes = load_inputs(ASKED).notes
     proposed = [
-        found
+        proposed_option
         for note in notes
-        for found in re.findall(
+        for proposed_option in re.findall(
             r"--(kind|not-na) ((?:'[^']*'|\"[^\"]*\"|[^\s;])+)", note
         )
     ]
@@ -127,15 +127,16 @@ def test_money_has_no_exponent_and_names_differ_on_the_terminal():
     ]
     scores = {"rmse": 54_321.9, "mae": 40_000.5, "r2": 0.5}
     metrics = {"test": scores, "baselines": {}, "rows": {"test": 1000}}
-    said = "\n".join(_metric_lines(metrics))
-    assert "54,320" in said
-    assert "e+0" not in said + "\n".join(lines)
+    metric_text = "\n".join(_metric_lines(metrics))
+    assert "54,320" in metric_text
+    assert "e+0" not in metric_text + "\n".join(lines)
 
 
 def test_values_of_a_row_have_no_exponent():
     from permgrad import Explanation
 
-    values, inputs = np.array([[[250_000.0], [-31_000.0]]]), ("table",) * 2
+    values = np.array([[[250_000.0], [-31_000.0]]])
+    inputs = ("table",) * 2
     explanation = Explanation(
         values,
         LONG[:2],

@@ -21,10 +21,8 @@ from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
 
-COLOURS, NOUNS = (
-    ["red", "blue", "green", "brown", "white"],
-    ["dragon", "wizard", "beast", "knight", "golem", "elf"],
-)
+COLOURS = ["red", "blue", "green", "brown", "white"]
+NOUNS = ["dragon", "wizard", "beast", "knight", "golem", "elf"]
 NOISE = [
     "often",
     "seldom",
@@ -42,7 +40,8 @@ NOISE = [
 def cards(rows: int = 300) -> pd.DataFrame:
     """Cards of two rows each, whose colour mostly tells the class, with remarks that tell nothing."""
     rng = np.random.default_rng(0)
-    colour, noun = rng.integers(0, 5, rows // 2), rng.integers(0, 6, rows // 2)
+    colour = rng.integers(0, 5, rows // 2)
+    noun = rng.integers(0, 6, rows // 2)
     names = [
         f"{COLOURS[c]} {NOUNS[n]} of {''.join(rng.choice(list('bcdfgk'), 5))}"
         for c, n in zip(colour, noun, strict=True)
@@ -70,14 +69,14 @@ def test_the_words_of_a_group_are_a_feature(here):
     inputs = load_inputs(request(row_group="name"))
     assert list(inputs.parts["train"].frame.columns) == ["name", "cost", "remark"]
     assert inputs.left_out == {}
-    (said,) = [note for note in inputs.notes if "'name'" in note]
-    assert said == (
+    (name_note,) = [note for note in inputs.notes if "'name'" in note]
+    assert name_note == (
         "'name' divides the rows and is free text: its words are a feature, which group it names is not. Pass --drop "
         "name as well to leave its words out."
     )
-    parts = [set(rows.frame["name"]) for rows in inputs.parts.values()]
-    assert not parts[0] & parts[1]
-    assert not parts[0] & parts[2]
+    name_groups = [set(rows.frame["name"]) for rows in inputs.parts.values()]
+    assert not name_groups[0] & name_groups[1]
+    assert not name_groups[0] & name_groups[2]
     # Its cells as such say nothing of rows of other groups: only its words get scores.
     train = inputs.parts["train"]
     model = HyNNClassifier(random_state=0)
@@ -144,8 +143,10 @@ def test_text_that_does_not_help_is_said_to_be_unused():
         warnings.simplefilter("always")
         model = HyNNClassifier(random_state=0)
         model.fit_encoder(frame.drop(columns="kind"), y=frame["kind"])
-    said = [str(one.message) for one in caught if "not used" in str(one.message)]
-    assert said == [
+    unused_messages = [
+        str(warning.message) for warning in caught if "not used" in str(warning.message)
+    ]
+    assert unused_messages == [
         "Free text that is not used, because it adds nothing on rows left out: remark."
     ]
     assert set(model.preprocessor_.scores_.columns) == {"name"}
@@ -162,29 +163,29 @@ def test_text_that_does_not_help_is_said_to_be_unused():
 
 @pytest.mark.slow
 def test_a_run_says_on_its_page_what_is_not_used(here):
-    said: list[str] = []
+    progress_lines: list[str] = []
     run_table(
         request(
             preset="fast", time_limit="5s", row_group="name", out=here / "run", seed=0
         ),
-        say=said.append,
+        say=progress_lines.append,
     )
     note = (
         "Free text that is not used, because it adds nothing on rows left out: remark."
     )
     assert note in json.loads((here / "run" / "data.json").read_text())["notes"]
-    assert f"note: {note}" in said
+    assert f"note: {note}" in progress_lines
 
 
 def test_numbers_that_name_things_are_said(here):
     frame = cards().assign(shop_id=np.repeat(np.arange(1, 31), 10))
     frame.to_csv("cards.csv", index=False)
-    (said,) = [
-        one
-        for one in load_inputs(request(kind=("name=text", "remark=text"))).notes
-        if "shop_id" in one
+    (shop_note,) = [
+        input_note
+        for input_note in load_inputs(request(kind=("name=text", "remark=text"))).notes
+        if "shop_id" in input_note
     ]
-    assert said.startswith("Rows share 'shop_id': 30 values in 300 rows"), (
+    assert shop_note.startswith("Rows share 'shop_id': 30 values in 300 rows"), (
         "one note with one advice"
     )
     inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
@@ -230,36 +231,42 @@ def test_a_stream_learns_words_from_a_sample_whose_scores_come_from_other_rows(
     )
     frame["y"] = 2.0 * frame["text"].str.contains("red") + rng.normal(size=400)
     frame.to_parquet(tmp_path / "rows.parquet")
-    made = []
-    monkeypatch.setattr(TableEncoder, "learn", kept(TableEncoder.learn, made))
+    learned_samples = []
+    monkeypatch.setattr(
+        TableEncoder, "learn", kept(TableEncoder.learn, learned_samples)
+    )
     preset = {"base": "fast", "background_size": 50}
     model = HyNNRegressor(preset=preset, random_state=0, max_epochs=2, progress=False)
     prepared = streaming.prepare_stream(
         model, tmp_path / "rows.parquet", "y", None, None, None, None
     )
-    (sample,) = made
+    (sample,) = learned_samples
     assert model.preprocessor_.encoded_names_ == ["text=<score>"]
     assert len(sample) == 120 < len(prepared.job.train_rows)
     read = np.concatenate(
         [rows.x.numpy() for rows in prepared.job.train_rows.batches(64, 0, 0)]
     )[:, 0]
-    whole = model.preprocessor_.transform(frame[["text"]])[:, 0]
+    whole_scores = model.preprocessor_.transform(frame[["text"]])[:, 0]
     # Rows of the sample have their crossed scores, all others those of the whole fit.
     assert np.isin(sample[:, 0], read).all()
-    assert np.isin(read, [*whole, *sample[:, 0]]).all()
-    assert np.isin(sample[:, 0], whole).mean() < 0.5
+    assert np.isin(read, [*whole_scores, *sample[:, 0]]).all()
+    assert np.isin(sample[:, 0], whole_scores).mean() < 0.5
     with pytest.warns(
         UserWarning,
         match="Columns of free text, whose words the model reads where they help: text",
     ):
         model.fit_stream(tmp_path / "rows.parquet", target="y")
-    known, unknown = model.predict(pd.DataFrame({"text": ["red item", "blue item"]}))
-    assert known > unknown + 0.3
+    known_prediction, unknown = model.predict(
+        pd.DataFrame({"text": ["red item", "blue item"]})
+    )
+    assert known_prediction > unknown + 0.3
 
 
-def kept(function, made):
+def kept(function, kept_results):
     """Return the function, whose results are kept."""
-    return lambda *args, **options: made.append(function(*args, **options)) or made[-1]
+    return lambda *args, **options: (
+        kept_results.append(function(*args, **options)) or kept_results[-1]
+    )
 
 
 @pytest.mark.slow

@@ -37,10 +37,10 @@ def stop(*_: object, **__: object) -> None:
 
 
 def said_by(request: RunRequest, error: type[BaseException] = InputError) -> list[str]:
-    said: list[str] = []
+    progress_lines: list[str] = []
     with pytest.raises(error):
-        run_table(request, say=said.append)
-    return said
+        run_table(request, say=progress_lines.append)
+    return progress_lines
 
 
 def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
@@ -52,10 +52,10 @@ def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
 
     monkeypatch.setattr(module, "load_inputs", slowly)
     monkeypatch.setitem(stages.STAGE_WORK, "layout", stop)
-    said = said_by(ASKED)
+    progress_lines = said_by(ASKED)
     seconds = json.loads(Path("out/run.json").read_text())["stages"]["data"]["seconds"]
     assert seconds >= 0.4
-    assert f"  data took {seconds:.1f} s" in said
+    assert f"  data took {seconds:.1f} s" in progress_lines
 
 
 def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypatch):
@@ -89,11 +89,13 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
         Baseline, "available", lambda self: self.name in ("linear", "extra_trees")
     )
     monkeypatch.setattr(work.RunWork, "measure", stop)
-    said = said_by(replace(ASKED, baselines=("usual",)))
-    assert [line for line in said if "xgboost" in line] == [
+    progress_lines = said_by(replace(ASKED, baselines=("usual",)))
+    assert [line for line in progress_lines if "xgboost" in line] == [
         "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[boost]'"
     ]
-    (estimate,) = [line for line in said if line.startswith("  baselines: about ")]
+    (estimate,) = [
+        line for line in progress_lines if line.startswith("  baselines: about ")
+    ]
     assert estimate.endswith(" s for extra_trees, linear")
     assert not any(
         "baselines" in line for line in said_by(replace(ASKED, overwrite=True))
@@ -105,8 +107,8 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
 
     assert make_plan([]).notes == ()
     monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")
-    said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[boost]'"
-    assert make_plan([]).notes == (said,)
+    expected_note = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[boost]'"
+    assert make_plan([]).notes == (expected_note,)
     assert make_plan(["default", "linear"]).notes == ()
 
 
@@ -115,11 +117,11 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
     [(10, "auto", True), (1000, "auto", True), (2001, 2, False), (10_000, 2, False)],
 )
 def test_wide_tables_get_fewer_donors_and_no_directions(features, repeats, direction):
-    said: list[str] = []
-    options = Budget(say=said.append).ranking_options(features)
+    progress_lines: list[str] = []
+    options = Budget(say=progress_lines.append).ranking_options(features)
     assert options["n_repeats"] == repeats
     assert options["method"].settings()["direction"] is direction
-    assert len(said) == 2 * (features > 2000)
+    assert len(progress_lines) == 2 * (features > 2000)
 
 
 def test_a_run_that_is_repeated_has_the_same_files_but_for_its_times(here):

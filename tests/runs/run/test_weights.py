@@ -63,22 +63,18 @@ def read(folder: Path, name: str):
 
 
 def test_scores_are_weighted_and_the_page_says_so_once(weighed):
-    lines, data, scores = (
-        pd.read_csv(weighed / "predictions.csv"),
-        read(weighed, "data.json"),
-        read(weighed, "metrics.json"),
-    )
+    lines = pd.read_csv(weighed / "predictions.csv")
+    data = read(weighed, "data.json")
+    scores = read(weighed, "metrics.json")
     weights = survey()["factor"].to_numpy()[lines["row"]]
     assert (weights > 0).all()
     assert len(np.unique(weights)) == 2
-    assert {one["name"]: one["role"] for one in data["columns"]}[
-        "factor"
-    ] == "left out: --weight"
+    assert {
+        column_data["name"]: column_data["role"] for column_data in data["columns"]
+    }["factor"] == "left out: --weight"
     assert "10 rows of weight 0 are left out" in data["notes"]
-    member, chance = (
-        lines["truth"] == scores["positive"],
-        lines[f"probability_{scores['positive']}"],
-    )
+    member = lines["truth"] == scores["positive"]
+    chance = lines[f"probability_{scores['positive']}"]
     expected = {
         "roc_auc": reference.roc_auc_score(member, chance, sample_weight=weights),
         "log_loss": reference.log_loss(member, chance, sample_weight=weights),
@@ -118,12 +114,15 @@ def test_training_follows_the_weights(weighed, tmp_path):
 def test_explaining_the_run_and_its_report_keep_to_the_weights(
     weighed, tmp_path, monkeypatch
 ):
-    own = pg.Explanation.load(weighed / "explanations" / "permgrad")
-    assert own.meta["equal_rows"] < 0.8 * own.meta["rows_explained"]
+    run_explanation = pg.Explanation.load(weighed / "explanations" / "permgrad")
+    assert (
+        run_explanation.meta["equal_rows"]
+        < 0.8 * run_explanation.meta["rows_explained"]
+    )
     explain_table(ExplainRequest(model_folder=weighed, out=tmp_path / "again"))
     again = pg.Explanation.load(tmp_path / "again")
-    np.testing.assert_array_equal(again.values, own.values)
-    assert again.meta["equal_rows"] == own.meta["equal_rows"]
+    np.testing.assert_array_equal(again.values, run_explanation.values)
+    assert again.meta["equal_rows"] == run_explanation.meta["equal_rows"]
     # The page that is written again is the same page.
     page = (weighed / "report.html").read_bytes()
     rebuild_report(ReportRequest(folder=weighed))
@@ -131,7 +130,7 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(
     # A long table is read in parts, and gives the weights too.
     table = survey().iloc[:100]
     table.to_parquet(tmp_path / "rows.parquet")
-    parts = {}
+    stream_explanations = {}
     for stream in (True, False):
         monkeypatch.setattr(
             "permgrad.runs.commands.predict.LARGE_BYTES", 1 if stream else 2**30
@@ -142,16 +141,19 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(
             out=tmp_path / str(stream),
         )
         explain_table(request)
-        parts[stream] = pg.Explanation.load(tmp_path / str(stream))
-    kept = table["factor"].to_numpy() > 0
-    assert kept.sum() < len(table)
+        stream_explanations[stream] = pg.Explanation.load(tmp_path / str(stream))
+    kept_mask = table["factor"].to_numpy() > 0
+    assert kept_mask.sum() < len(table)
     weights = table["factor"].to_numpy()
-    for explanation in parts.values():
+    for explanation in stream_explanations.values():
         assert explanation.meta["equal_rows"] == pytest.approx(
             weights.sum() ** 2 / (weights**2).sum()
         )
     np.testing.assert_allclose(
-        parts[True].values, parts[False].values, rtol=0.5, atol=0.1
+        stream_explanations[True].values,
+        stream_explanations[False].values,
+        rtol=0.5,
+        atol=0.1,
     )
     table.drop(columns="factor").to_csv(tmp_path / "now.csv", index=False)
     with pytest.warns(
@@ -244,10 +246,10 @@ def test_an_estimator_is_trained_with_weights_or_refused():
     slopes = [
         np.ptp(
             table_model("regression", pipeline)
-            .fit(X, y, weights=one)
+            .fit(X, y, weights=fit_weights)
             .predict(pd.DataFrame({"a": [0.0, 1.0]}))
         )
-        for one in (weights, None)
+        for fit_weights in (weights, None)
     ]
     expected = LinearRegression().fit(X, y, weights).coef_[0]
     assert slopes[0] == pytest.approx(abs(expected))

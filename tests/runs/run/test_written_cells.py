@@ -64,8 +64,8 @@ def coded(cells, rows: int = 200) -> None:
 def test_declared_codes_stay_as_they_are_written(here, cells, levels):
     coded(cells)
     inputs = load(kind=("town=categorical",), na=("-9",), test=Path("table.csv"))
-    for part in PARTS:
-        assert set(inputs.parts[part].frame["town"].dropna()) == levels
+    for part_name in PARTS:
+        assert set(inputs.parts[part_name].frame["town"].dropna()) == levels
     assert inputs.schema["town"].n_levels == len(levels - {"-9"})
     assert "town" in inputs.texts
     later = read_like(
@@ -95,10 +95,10 @@ def test_declared_codes_stay_as_they_are_written(here, cells, levels):
 def test_identifiers_stay_as_they_are_written(here, cells):
     coded(cells)
     inputs = load(identifier=("town",), test=Path("table.csv"))
-    for part in PARTS:
-        own = inputs.parts[part]
-        assert shown(own.numbers, own.identifiers) == [
-            np.resize(cells, 200)[row] for row in own.numbers
+    for part_name in PARTS:
+        part_rows = inputs.parts[part_name]
+        assert shown(part_rows.numbers, part_rows.identifiers) == [
+            np.resize(cells, 200)[row] for row in part_rows.numbers
         ]
     later = read_like(Path("table.csv"), {"identifiers": ["town"]}).frame[["town"]]
     assert shown(np.arange(200), later) == np.resize(cells, 200).tolist()
@@ -147,10 +147,18 @@ def test_run_predict_and_explain_tell_codes_apart(here):
         f"{int(row):05}" for row in predictions["row"]
     ]
     call("predict", "run", "codes.csv", "--out", "all.csv")
-    found = pd.read_csv("all.csv", dtype=str)
-    assert found["nr"].tolist() == rows["nr"].tolist()
-    assert (found["prediction"] == found["prediction"].iloc[:4].tolist() * 50).all()
-    assert found["prediction"].iloc[:4].tolist() == ["True", "False", "False", "True"]
+    all_predictions = pd.read_csv("all.csv", dtype=str)
+    assert all_predictions["nr"].tolist() == rows["nr"].tolist()
+    assert (
+        all_predictions["prediction"]
+        == all_predictions["prediction"].iloc[:4].tolist() * 50
+    ).all()
+    assert all_predictions["prediction"].iloc[:4].tolist() == [
+        "True",
+        "False",
+        "False",
+        "True",
+    ]
     assert "\n50 rows explained." in call(
         "explain",
         "run",

@@ -64,12 +64,19 @@ def place(tmp_path_factory):
     return folder
 
 
-def words(place: Path, out: Path, trials: int = 4) -> list[object]:
-    own = ["--target", "ill", "--drop", "score", "--space", place / "space.json"]
+def words(base_folder: Path, out: Path, trials: int = 4) -> list[object]:
+    study_options = [
+        "--target",
+        "ill",
+        "--drop",
+        "score",
+        "--space",
+        base_folder / "space.json",
+    ]
     return [
         "tune",
-        place / "table.csv",
-        *own,
+        base_folder / "table.csv",
+        *study_options,
         "--trials",
         trials,
         "--out",
@@ -140,7 +147,7 @@ def test_the_folder_holds_the_study_and_a_run(tuned):
 
 
 def test_trial_0_is_the_base_preset_itself(place, tuned):
-    own = [
+    run_options = [
         "--target",
         "ill",
         "--drop",
@@ -150,7 +157,7 @@ def test_trial_0_is_the_base_preset_itself(place, tuned):
         "--out",
         place / "base",
     ]
-    call("run", place / "table.csv", *own)
+    call("run", place / "table.csv", *run_options)
     assert (tuned / "trials/0/history.csv").read_bytes() == (
         place / "base/history.csv"
     ).read_bytes()
@@ -159,9 +166,9 @@ def test_trial_0_is_the_base_preset_itself(place, tuned):
 def test_a_run_of_the_preset_is_the_winner_again(place, tuned, tmp_path):
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert finished["best"] != 0, "the precondition: the winner is not the base preset"
-    told = finished["again"].split()
-    assert told[:2] == ["permgrad", "run"]
-    call(*told[1:], "--out", tmp_path / "again")
+    command_words = finished["again"].split()
+    assert command_words[:2] == ["permgrad", "run"]
+    call(*command_words[1:], "--out", tmp_path / "again")
     for name in ("model/weights.safetensors", "predictions.csv", "importance.csv"):
         assert (tuned / name).read_bytes() == (
             tmp_path / "again" / name
@@ -195,8 +202,8 @@ def test_a_finished_study_is_left_alone(place, tuned):
 def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(tuned, study)
-    whole = (study / "model/weights.safetensors").read_bytes()
-    (study / "model/weights.safetensors").write_bytes(whole[:500])
+    whole_weights = (study / "model/weights.safetensors").read_bytes()
+    (study / "model/weights.safetensors").write_bytes(whole_weights[:500])
     result = CliRunner().invoke(app, [str(word) for word in words(place, study)])
     assert result.exit_code == 0, result.output
     assert "Nothing was changed" not in result.stdout
@@ -208,7 +215,7 @@ def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_pat
         if thread.name == "permgrad-progress":
             thread.join(10)
             assert not thread.is_alive(), "nothing is written after the command"
-    assert (study / "model/weights.safetensors").read_bytes() == whole
+    assert (study / "model/weights.safetensors").read_bytes() == whole_weights
     assert "Nothing was changed" in call(*words(place, study))
 
 
@@ -233,14 +240,14 @@ def test_the_page(tuned):
     finished = json.loads((tuned / "tune.json").read_text())["finished"]
     assert f"Trial {finished['best']} is the best of 4" in page
     assert 'href="report.html"' in page
-    for part in (
+    for section_title in (
         "History",
         "Setting by setting",
         "Learning curves",
         "All trials",
         "learning_rate",
     ):
-        assert part in page
+        assert section_title in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
 
@@ -271,7 +278,7 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
         "parameters": {"learning_rate": {"choices": [2e-3, 1e-9, 1e30]}},
     }
     (tmp_path / "wild.json").write_text(json.dumps(wild))
-    own = [
+    tune_words = [
         place / "table.csv",
         "--target",
         "ill",
@@ -281,14 +288,12 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
         tmp_path / "wild.json",
     ]
     facts = json.loads(
-        call("tune", *own, "--trials", 14, "--out", tmp_path / "study", "--json")
+        call("tune", *tune_words, "--trials", 14, "--out", tmp_path / "study", "--json")
     )
     table = pd.read_csv(tmp_path / "study/trials.csv")
     assert list(table["trial"]) == list(range(14))
-    failed, pruned = (
-        table[table["state"] == "failed"],
-        table[table["state"] == "pruned"],
-    )
+    failed = table[table["state"] == "failed"]
+    pruned = table[table["state"] == "pruned"]
     assert len(failed), "the precondition: some diverge"
     assert len(pruned), "the precondition: some do badly"
     assert failed["reason"].str.contains("Training diverged").all()
@@ -307,7 +312,7 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
 def test_a_study_in_which_all_fail(place, tmp_path):
     wild = {"base": "fast", "parameters": {"learning_rate": {"choices": [1e30]}}}
     (tmp_path / "wild.json").write_text(json.dumps(wild))
-    own = [
+    tune_words = [
         place / "table.csv",
         "--target",
         "ill",
@@ -322,8 +327,10 @@ def test_a_study_in_which_all_fail(place, tmp_path):
     (tmp_path / "wild.json").write_text(
         json.dumps(wild | {"base": str(tmp_path / "base.json")})
     )
-    said = call("tune", *own, "--trials", 2, "--out", tmp_path / "study", code=2)
-    assert "All 2 trials failed, the first with: " in said
+    message = call(
+        "tune", *tune_words, "--trials", 2, "--out", tmp_path / "study", code=2
+    )
+    assert "All 2 trials failed, the first with: " in message
 
 
 # ---- what it refuses -------------------------------------------------------------------------------------------------
@@ -375,10 +382,10 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
         ((table, "--target", "ill", "--device", "tpu"), 2, "device"),
         ((table, "--target", "ill", "--study", "mine"), 2, "No such option: --study"),
     ]
-    for given, code, said in cases:
-        message = call("tune", *given, "--out", tmp_path / "study", code=code)
-        assert said in message.splitlines()[-1], (given, message)
-        assert not (tmp_path / "study").exists(), given
+    for tune_words, code, expected_text in cases:
+        message = call("tune", *tune_words, "--out", tmp_path / "study", code=code)
+        assert expected_text in message.splitlines()[-1], (tune_words, message)
+        assert not (tmp_path / "study").exists(), tune_words
     assert list(tmp_path.iterdir()) == []
 
 
@@ -387,7 +394,7 @@ def test_a_storage_that_is_no_database(place, tmp_path):
         "no database, but a text that is long enough to look at" * 40
     )
     url = f"sqlite:///{tmp_path / 'notes.db'}"
-    said = call(
+    message = call(
         "tune",
         place / "table.csv",
         "--target",
@@ -398,18 +405,18 @@ def test_a_storage_that_is_no_database(place, tmp_path):
         tmp_path / "s",
         code=3,
     )
-    assert "Cannot open --storage " in said
+    assert "Cannot open --storage " in message
     assert (
         "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
-        in said
+        in message
     )
-    assert "Traceback" not in said
+    assert "Traceback" not in message
     assert not (tmp_path / "s").exists()
 
 
 def test_passwords_are_not_shown(place, tmp_path):
     url = "nosuch://anna:secret@host/db"
-    said = call(
+    message = call(
         "tune",
         place / "table.csv",
         "--target",
@@ -420,14 +427,14 @@ def test_passwords_are_not_shown(place, tmp_path):
         tmp_path / "s",
         code=2,
     )
-    assert "secret" not in said
-    assert "nosuch://anna:…@host/db" in said
+    assert "secret" not in message
+    assert "nosuch://anna:…@host/db" in message
 
 
 def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     before = (tuned / "tune.json").read_bytes()
-    said = call(*words(place, tuned), "--seed", 7, code=2)
-    assert "holds another one, which differs in seed (0 there, 7 now)" in said
+    message = call(*words(place, tuned), "--seed", 7, code=2)
+    assert "holds another one, which differs in seed (0 there, 7 now)" in message
     assert (tuned / "tune.json").read_bytes() == before
     foreign = tmp_path / "mine"
     foreign.mkdir()
@@ -435,10 +442,10 @@ def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
     assert "holds other files (thesis.txt)" in call(*words(place, foreign), code=2)
     assert {path.name for path in foreign.iterdir()} == {"thesis.txt"}
     url = f"sqlite:///{tuned / 'study.db'}"
-    said = call(
+    message = call(
         *words(place, tmp_path / "other"), "--storage", url, "--drop", "town", code=2
     )
-    assert "was started with other settings: drop" in said
+    assert "was started with other settings: drop" in message
     assert not (tmp_path / "other").exists()
 
 
@@ -446,8 +453,8 @@ def test_a_study_of_another_program_is_refused(place, tmp_path):
     url = f"sqlite:///{tmp_path / 'theirs.db'}"
     study = optuna.create_study(storage=url, study_name="table-network-0")
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    said = call(*words(place, tmp_path / "s"), "--storage", url, code=2)
-    assert "holds trials of another program" in said
+    message = call(*words(place, tmp_path / "s"), "--storage", url, code=2)
+    assert "holds trials of another program" in message
     call(*words(place, tmp_path / "s", trials=1), "--storage", url, "--seed", 1)
     assert len(study.trials) == 1
 
@@ -470,8 +477,8 @@ def test_overwrite_removes_nothing_where_the_storage_does_not_open(
     shutil.copytree(tuned, folder)
     (folder / "study.db").write_bytes(b"no database, but a text\n" * 300)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    said = call(*words(place, folder), "--overwrite", code=3)
-    assert "Cannot open --storage " in said
+    message = call(*words(place, folder), "--overwrite", code=3)
+    assert "Cannot open --storage " in message
     assert before == {path: path.read_bytes() for path in before}
     (folder / "study.db").unlink()
     call(*words(place, folder), "--overwrite")
@@ -481,17 +488,17 @@ def test_overwrite_removes_nothing_where_the_storage_does_not_open(
 def test_nobody_overwrites_a_study_at_work(place, tmp_path):
     folder = tmp_path / "study"
     with at_work(folder / ".workers"):
-        said = call(*words(place, folder), "--overwrite", code=2)
-    assert "1 other process are at work" not in said
-    assert "1 other process is at work" in said
+        message = call(*words(place, folder), "--overwrite", code=2)
+    assert "1 other process are at work" not in message
+    assert "1 other process is at work" in message
 
 
 def test_without_optuna(place, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    said = call(
+    message = call(
         "tune", place / "table.csv", "--target", "ill", "--out", tmp_path / "s", code=3
     )
-    assert "pip install 'permgrad[tune]'" in said
+    assert "pip install 'permgrad[tune]'" in message
     assert not (tmp_path / "s").exists()
 
 
@@ -503,8 +510,10 @@ def test_differences_and_command():
     request = TuneRequest(
         table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", seed=3
     )
-    told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper"
-    assert request.command == told
+    expected_command = (
+        "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper"
+    )
+    assert request.command == expected_command
 
 
 def test_the_published_space_prunes_nothing():
@@ -513,7 +522,7 @@ def test_the_published_space_prunes_nothing():
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------
-def session(place: Path, out: Path, deaths: int | None, trials: int) -> int:
+def session(base_folder: Path, out: Path, deaths: int | None, trials: int) -> int:
     """Work on a study in a forked process that dies, without any farewell, at its n-th write; return the exit code."""
     child = os.fork()
     if child:
@@ -526,13 +535,13 @@ def session(place: Path, out: Path, deaths: int | None, trials: int) -> int:
             _die_after(deaths)
         tune.export_winner = lambda session_: None  # type: ignore[assignment]
         target = {
-            "table": str(place / "table.csv"),
+            "table": str(base_folder / "table.csv"),
             "target": ("ill",),
             "drop": ("score",),
             "threads": 1,
         }
         request = TuneRequest(
-            **target, space=str(place / "space.json"), out=out, trials=trials
+            **target, space=str(base_folder / "space.json"), out=out, trials=trials
         )
         tune.tune_table(request, say=lambda line: None)
         code = 0
@@ -571,7 +580,8 @@ def _die_after(writes: int) -> None:
 def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
     import torch._dynamo  # noqa: F401 — loaded once, before the forks
 
-    draw, deaths = random.Random(0), 0
+    draw = random.Random(0)
+    deaths = 0
     for _ in range(200):
         code = session(place, tmp_path / "study", draw.randint(1, 25), trials=4)
         if code == 0:
@@ -591,7 +601,7 @@ def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
             assert ours.read_bytes() == theirs.read_bytes(), (trial, name)
 
 
-def run_session(place: Path, out: Path, deaths: int | None) -> int:
+def run_session(base_folder: Path, out: Path, deaths: int | None) -> int:
     """Do the stages of a run up to the trained model, likewise."""
     child = os.fork()
     if child:
@@ -607,7 +617,7 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
         for name in ("explanation", "report"):
             stages.STAGE_WORK[name] = lambda _: None
         target = {
-            "table": str(place / "table.csv"),
+            "table": str(base_folder / "table.csv"),
             "target": ("ill",),
             "drop": ("score",),
             "threads": 1,
@@ -624,7 +634,8 @@ def run_session(place: Path, out: Path, deaths: int | None) -> int:
 @FORKS
 @pytest.mark.slow
 def test_a_run_that_dies_at_any_write_is_the_same(place, tmp_path):
-    draw, deaths = random.Random(1), 0
+    draw = random.Random(1)
+    deaths = 0
     assert run_session(place, tmp_path / "alone", None) == 0
     for _ in range(100):
         code = run_session(place, tmp_path / "run", draw.randint(2, 12))
@@ -645,7 +656,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
     out = tmp_path / "study"
     command = [sys.executable, "-m", "permgrad", *map(str, words(place, out, trials=6))]
     with (tmp_path / "log").open("wb") as log:
-        both = [
+        both_processes = [
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
             for _ in range(2)
         ]
@@ -655,9 +666,9 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
             and time.monotonic() < deadline
         ):
             time.sleep(0.01)
-        both[0].kill()
-        both[0].wait()
-        assert both[1].wait(timeout=300) == 0, (tmp_path / "log").read_text()
+        both_processes[0].kill()
+        both_processes[0].wait()
+        assert both_processes[1].wait(timeout=300) == 0, (tmp_path / "log").read_text()
     table = pd.read_csv(out / "trials.csv")
     assert list(table["trial"]) == list(range(6))
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'study.db'}")

@@ -36,7 +36,7 @@ def installed(name):
         baselines.get(name).package,
         "skops" * (baselines.get(name).file == "skops"),
     ]
-    return all(find_spec(one) for one in needs if one)
+    return all(find_spec(package_name) for package_name in needs if package_name)
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +143,8 @@ def test_a_space_of_the_users_own_searches_any_setting(table, tmp_path):
     trials = pd.read_csv(tmp_path / "study" / "trials.csv")
     assert set(trials["max_bin"].dropna()) <= {8, 255}
     assert trials["num_leaves"].dropna().between(2, 9).all()
-    model, frame = (
-        load(tmp_path / "study" / "model"),
-        pd.read_csv(table)[["age", "dose", "town"]],
-    )
+    model = load(tmp_path / "study" / "model")
+    frame = pd.read_csv(table)[["age", "dose", "town"]]
     stored = pd.read_csv(tmp_path / "study" / "predictions.csv")
     np.testing.assert_allclose(
         model.predict(frame.iloc[stored["row"]]), stored["prediction"], atol=1e-9
@@ -165,15 +163,13 @@ def test_every_range_is_of_settings_that_its_library_takes(name):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(200, 4)).astype(np.float32)
     y = (rows[:, 0] + rows[:, 1] ** 2 + 0.3 * rng.normal(size=200) > 0).astype(np.int64)
-    parts, losses = (
-        (BaselineRows(rows[:120], y[:120]), BaselineRows(rows[120:], y[120:])),
-        [],
-    )
+    row_parts = (BaselineRows(rows[:120], y[:120]), BaselineRows(rows[120:], y[120:]))
+    losses = []
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(4):
         settings = space.build(study.ask())["settings"]
-        fitted = fit_baseline(name, "classification", *parts, options=settings)
-        chances = fitted.guess(parts[1])
+        fitted = fit_baseline(name, "classification", *row_parts, options=settings)
+        chances = fitted.guess(row_parts[1])
         losses.append(
             evaluate("classification", y[120:], probabilities=chances, classes=[0, 1])[
                 "log_loss"
@@ -181,11 +177,13 @@ def test_every_range_is_of_settings_that_its_library_takes(name):
         )
     assert len(set(losses)) > 2  # the settings arrive
     # The values of trial 0 are those of the comparison.
-    usual, said = (
-        fit_baseline(name, "classification", *parts, options=own)
-        for own in ({}, dict(space.start))
+    usual, start_model = (
+        fit_baseline(name, "classification", *row_parts, options=model_settings)
+        for model_settings in ({}, dict(space.start))
     )
-    np.testing.assert_allclose(usual.guess(parts[1]), said.guess(parts[1]), atol=1e-12)
+    np.testing.assert_allclose(
+        usual.guess(row_parts[1]), start_model.guess(row_parts[1]), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,8 +234,8 @@ def _written(folder):
     ],
 )
 def test_what_cannot_be_searched_is_refused(table, tmp_path, more, message):
-    given = ["tune", table, "--target", "ill", "--out", tmp_path / "out", *more]
-    result = CliRunner().invoke(app, [str(one) for one in given])
+    tune_words = ["tune", table, "--target", "ill", "--out", tmp_path / "out", *more]
+    result = CliRunner().invoke(app, [str(command_word) for command_word in tune_words])
     assert result.exit_code != 0
     assert message in result.output
     assert not (tmp_path / "out").exists()

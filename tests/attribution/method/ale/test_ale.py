@@ -42,28 +42,42 @@ def curve(explanation, name: str, label: str | None = None) -> pd.DataFrame:
 
 @pytest.mark.parametrize("kind", ["array", "frame", "network"])
 def test_a_linear_model_has_straight_curves(kind):
-    X, weights = correlated(), np.array([2.0, -1.0, 0.0])
+    X = correlated()
+    weights = np.array([2.0, -1.0, 0.0])
     X[:, 2] = np.exp(X[:, 2])  # a long tail moves no curve
-    rows, model = X, lambda table: np.asarray(table) @ weights
+    rows = X
+
+    def model(table):
+        return np.asarray(table) @ weights
+
     if kind == "frame":
         rows = pd.DataFrame(X, columns=["x0", "x1", "x2"])
     if kind == "network":
-        model, rows = torch.nn.Linear(3, 1, bias=False).double(), torch.from_numpy(X)
+        model = torch.nn.Linear(3, 1, bias=False).double()
+        rows = torch.from_numpy(X)
         model.weight.data = torch.from_numpy(weights)[None]
     explanation = explain(model, rows)
     np.testing.assert_allclose(
         explanation.values[:, 0], np.abs(weights) * X.std(axis=0), atol=1e-6
     )
-    for place, name in enumerate(explanation.names):
-        found = curve(explanation, name)
-        value = found["value"].to_numpy(dtype=float)
-        assert len(found) == 41
+    for column_index, name in enumerate(explanation.names):
+        curve_frame = curve(explanation, name)
+        value = curve_frame["value"].to_numpy(dtype=float)
+        assert len(curve_frame) == 41
         np.testing.assert_allclose(
-            found["effect"], weights[place] * (value - X[:, place].mean()), atol=1e-6
+            curve_frame["effect"],
+            weights[column_index] * (value - X[:, column_index].mean()),
+            atol=1e-6,
         )
         # The only error is that of the mean, which the curve is centred at.
-        error = abs(weights[place]) * X[:, place].std(ddof=1) / math.sqrt(ROWS)
-        np.testing.assert_allclose(found["std_error"], error, rtol=1e-6, atol=1e-9)
+        error = (
+            abs(weights[column_index])
+            * X[:, column_index].std(ddof=1)
+            / math.sqrt(ROWS)
+        )
+        np.testing.assert_allclose(
+            curve_frame["std_error"], error, rtol=1e-6, atol=1e-9
+        )
     unused = explanation.to_frame().iloc[2]
     assert (unused["importance"], unused["std_error"], unused["p_value"]) == (
         0.0,
@@ -88,9 +102,9 @@ def test_small_effects_of_a_network_add_up():
 
 def test_a_step_is_where_it_is():
     X = correlated()
-    found = curve(explain(lambda table: 3.0 * (table[:, 0] > 0.2), X), "x0")
-    changes = found["effect"].diff().to_numpy()[1:]
-    value = found["value"].to_numpy(dtype=float)
+    curve_frame = curve(explain(lambda table: 3.0 * (table[:, 0] > 0.2), X), "x0")
+    changes = curve_frame["effect"].diff().to_numpy()[1:]
+    value = curve_frame["value"].to_numpy(dtype=float)
     over = (value[:-1] <= 0.2) & (value[1:] > 0.2)
     assert over.sum() == 1
     np.testing.assert_allclose(changes, 3.0 * over, atol=1e-9)
@@ -104,46 +118,45 @@ def test_curves_of_a_product_follow_the_other_column():
     )
     assert explanation.names == ("x0", "x1", "x2", "x0 × x1")
     for name in ("x0", "x1"):
-        found = curve(explanation, name)
-        value = found["value"].to_numpy(dtype=float)
+        curve_frame = curve(explanation, name)
+        value = curve_frame["value"].to_numpy(dtype=float)
         inside = np.abs(value) < 2
         assert inside.sum() > 30
         np.testing.assert_allclose(
-            found["effect"][inside], 0.45 * (value[inside] ** 2 - 1), atol=0.06
+            curve_frame["effect"][inside], 0.45 * (value[inside] ** 2 - 1), atol=0.06
         )
     pair = curve(explanation, "x0 × x1")
     grid = pair["effect"].to_numpy().reshape(11, 11)
-    one, two = (
+    first_edges, two = (
         np.unique(pair[key].to_numpy(dtype=float)) for key in ("value", "value_2")
     )
-    changes, size = (
-        np.diff(np.diff(grid, axis=0), axis=1),
-        np.diff(one)[:, None] * np.diff(two),
-    )
-    seen = (
-        np.histogram2d(X[:, 0], X[:, 1], [one, two])[0] > 4
+    changes = np.diff(np.diff(grid, axis=0), axis=1)
+    size = np.diff(first_edges)[:, None] * np.diff(two)
+    filled_cells = (
+        np.histogram2d(X[:, 0], X[:, 1], [first_edges, two])[0] > 4
     )  # other cells are as the nearest one
-    assert 50 < seen.sum() < 100
-    np.testing.assert_allclose(changes[seen], size[seen], atol=1e-6)
+    assert 50 < filled_cells.sum() < 100
+    np.testing.assert_allclose(changes[filled_cells], size[filled_cells], atol=1e-6)
 
 
 def test_predictions_stay_in_the_data_where_shuffled_ones_leave_it():
-    X, seen = correlated(), []
+    X = correlated()
+    outside_shares = []
 
     def model(table):
         outside = np.abs(table[:, 0] - table[:, 1]) > 3
-        seen.append(outside.mean())
+        outside_shares.append(outside.mean())
         return table[:, 0] + 50.0 * outside
 
     assert not (np.abs(X[:, 0] - X[:, 1]) > 3).any()  # no row is outside
-    found = curve(explain(model, X), "x0")
-    value = found["value"].to_numpy(dtype=float)
-    assert max(seen) == 0
-    np.testing.assert_allclose(found["effect"], value - X[:, 0].mean(), atol=1e-6)
+    curve_frame = curve(explain(model, X), "x0")
+    value = curve_frame["value"].to_numpy(dtype=float)
+    assert max(outside_shares) == 0
+    np.testing.assert_allclose(curve_frame["effect"], value - X[:, 0].mean(), atol=1e-6)
     shuffled = pg.explain(
         model, X, method="permutation", random_state=0, progress=False
     )
-    assert max(seen) > 0.02
+    assert max(outside_shares) > 0.02
     assert shuffled.values[0, 0] > 10  # of a variance of 1
 
 
@@ -158,9 +171,13 @@ def test_effects_that_cancel_show_in_pairs():
     assert frame["order"].tolist() == [1, 1, 1, 2, 2, 2]
     assert frame.loc[["x0 × x2", "x1 × x2"], "importance"].tolist() == [0.0, 0.0]
     X[:, 1] = np.abs(X[:, 1])  # one of both sides
-    found = curve(explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X), "x0")
+    curve_frame = curve(
+        explain(lambda table: table[:, 0] * np.sign(table[:, 1]), X), "x0"
+    )
     np.testing.assert_allclose(
-        found["effect"], found["value"].astype(float) - X[:, 0].mean(), atol=1e-9
+        curve_frame["effect"],
+        curve_frame["value"].astype(float) - X[:, 0].mean(),
+        atol=1e-9,
     )
 
 
@@ -196,12 +213,14 @@ def slow_ale(model, X, column, bins):
     local = [[] for _ in edges]
     for row in X:
         k = slow_bin(row[column], edges)
-        low, high = row.copy(), row.copy()
-        low[column], high[column] = edges[k - 1], edges[k]
+        low = row.copy()
+        high = row.copy()
+        low[column] = edges[k - 1]
+        high[column] = edges[k]
         local[k].append(model(high[None])[0] - model(low[None])[0])
     effects = [0.0]
-    for some in local[1:]:
-        effects.append(effects[-1] + sum(some) / len(some))
+    for bin_differences in local[1:]:
+        effects.append(effects[-1] + sum(bin_differences) / len(bin_differences))
     centre = sum(slow_at(effects, row[column], edges) for row in X) / len(X)
     return np.array(edges), np.array(effects) - centre
 
@@ -234,38 +253,54 @@ def slow_pair(model, X, columns, bins):
             for k, edge in zip(cell, edges, strict=True)
         ]
 
-    known = [cell for cell in sorted(local) if len(local[cell]) >= 2]
+    filled_cells = [cell for cell in sorted(local) if len(local[cell]) >= 2]
     size = [len(edge) for edge in edges]
-    whole = np.zeros(size)
+    accumulated = np.zeros(size)
     for k, m in itertools.product(range(1, size[0]), range(1, size[1])):
         nearest = (
             (k, m)
-            if (k, m) in known
-            else min(known, key=lambda cell: math.dist(middle(cell), middle((k, m))))
+            if (k, m) in filled_cells
+            else min(
+                filled_cells, key=lambda cell: math.dist(middle(cell), middle((k, m)))
+            )
         )
         step = sum(local[nearest]) / len(local[nearest])
-        whole[k, m] = whole[k - 1, m] + whole[k, m - 1] - whole[k - 1, m - 1] + step
-    rest = whole.copy()
+        accumulated[k, m] = (
+            accumulated[k - 1, m]
+            + accumulated[k, m - 1]
+            - accumulated[k - 1, m - 1]
+            + step
+        )
+    interaction_surface = accumulated.copy()
     for way in (0, 1):
-        surface = whole if way == 0 else whole.T
+        surface = accumulated if way == 0 else accumulated.T
         steps = [[] for _ in edges[way]]
         for row in X:
             k = slow_bin(row[columns[way]], edges[way])
-            other = row[columns[1 - way]]
-            steps[k].append(slow_at(surface[k] - surface[k - 1], other, edges[1 - way]))
-        along = np.cumsum([0.0, *(sum(some) / len(some) for some in steps[1:])])
-        rest -= along[:, None] if way == 0 else along
+            other_value = row[columns[1 - way]]
+            steps[k].append(
+                slow_at(surface[k] - surface[k - 1], other_value, edges[1 - way])
+            )
+        along = np.cumsum(
+            [0.0, *(sum(bin_steps) / len(bin_steps) for bin_steps in steps[1:])]
+        )
+        interaction_surface -= along[:, None] if way == 0 else along
     centre = np.mean(
         [
             slow_at(
-                np.array([slow_at(line, row[columns[1]], edges[1]) for line in rest]),
+                np.array(
+                    [
+                        slow_at(line, row[columns[1]], edges[1])
+                        for line in interaction_surface
+                    ]
+                ),
                 row[columns[0]],
                 edges[0],
             )
             for row in X
         ]
     )
-    return rest - centre
+    return interaction_surface - centre
 
 
 def bent(table):
@@ -277,11 +312,11 @@ def test_curves_are_those_of_the_paper():
     explanation = explain(bent, X, bins=10)
     for column, name in enumerate(explanation.names):
         edges, effects = slow_ale(bent, X, column, 10)
-        found = curve(explanation, name)
+        curve_frame = curve(explanation, name)
         np.testing.assert_allclose(
-            found["value"].to_numpy(dtype=float), edges, rtol=0, atol=0
+            curve_frame["value"].to_numpy(dtype=float), edges, rtol=0, atol=0
         )
-        np.testing.assert_allclose(found["effect"], effects, atol=1e-12)
+        np.testing.assert_allclose(curve_frame["effect"], effects, atol=1e-12)
 
 
 def test_pairs_are_those_of_the_paper():
@@ -289,10 +324,10 @@ def test_pairs_are_those_of_the_paper():
     explanation = explain(bent, X, bins=5, pairs="all")
     for pair in itertools.combinations(range(3), 2):
         expected = slow_pair(bent, X, pair, 5)
-        found = curve(explanation, " × ".join(f"x{column}" for column in pair))
+        curve_frame = curve(explanation, " × ".join(f"x{column}" for column in pair))
         assert np.abs(expected).max() > 0.01 or pair == (1, 2)
         np.testing.assert_allclose(
-            found["effect"].to_numpy(), expected.ravel(), atol=1e-12
+            curve_frame["effect"].to_numpy(), expected.ravel(), atol=1e-12
         )
 
 
@@ -302,24 +337,31 @@ def test_curves_are_those_of_effector():
     Bins are closed on the left there, so that it gets the column with the other sign.
     """
     effector = pytest.importorskip("effector")
-    bins, each, rng = 8, 30, np.random.default_rng(3)
+    bins = 8
+    rows_per_bin = 30
+    rng = np.random.default_rng(3)
     inside = np.arange(bins)[:, None] + np.sort(
-        rng.uniform(0.01, 0.99, (bins, each)), axis=1
+        rng.uniform(0.01, 0.99, (bins, rows_per_bin)), axis=1
     )
     inside[:, -1] = np.arange(1, bins + 1)
     inside[0, 0] = 0
     X = np.column_stack(
-        [inside.ravel(), rng.gamma(2.0, size=bins * each), rng.normal(size=bins * each)]
+        [
+            inside.ravel(),
+            rng.gamma(2.0, size=bins * rows_per_bin),
+            rng.normal(size=bins * rows_per_bin),
+        ]
     )
 
     def model(table):
         return np.exp(table[:, 0] / 4) * table[:, 1] + np.sin(table[:, 2])
 
-    steps, other = np.diff(np.exp(np.arange(bins + 1) / 4)), X[:, 1].reshape(bins, each)
+    steps = np.diff(np.exp(np.arange(bins + 1) / 4))
+    other_column = X[:, 1].reshape(bins, rows_per_bin)
     for k in range(bins - 2, -1, -1):
-        other[k, -1] = other[k + 1].mean() * steps[k + 1] / steps[k]
-    found = curve(explain(model, X, bins=bins), "x0")
-    assert found["value"].tolist() == list(range(bins + 1))
+        other_column[k, -1] = other_column[k + 1].mean() * steps[k + 1] / steps[k]
+    curve_frame = curve(explain(model, X, bins=bins), "x0")
+    assert curve_frame["value"].tolist() == list(range(bins + 1))
     theirs = effector.ALE(
         X * [-1, 1, 1], lambda table: model(table * [-1, 1, 1]), nof_instances="all"
     )
@@ -329,7 +371,7 @@ def test_curves_are_those_of_effector():
         binning_method=effector.axis_partitioning.Fixed(nof_bins=bins),
     )
     expected = theirs.eval(0, -np.arange(bins + 1.0), centering=False)
-    effect = found["effect"].to_numpy(dtype=float)
+    effect = curve_frame["effect"].to_numpy(dtype=float)
     assert np.ptp(expected) > 5
     np.testing.assert_allclose(effect - effect[0], expected - expected[0], atol=1e-6)
 
@@ -355,10 +397,10 @@ def of_shops(table):
 def test_levels_are_ordered_by_how_alike_their_rows_are():
     X = shops()
     X["region"] = np.where(np.isin(X["shop"], ["a", "c"]), "west", "east")
-    found = curve(explain(of_shops, X), "shop")
-    assert found["value"].tolist() == ["c", "a", "d", "b"]
+    curve_frame = curve(explain(of_shops, X), "shop")
+    assert curve_frame["value"].tolist() == ["c", "a", "d", "b"]
     assert (
-        found["rows"].tolist()
+        curve_frame["rows"].tolist()
         == X["shop"].value_counts()[["c", "a", "d", "b"]].tolist()
     )
 
@@ -368,15 +410,17 @@ def test_levels_move_to_both_neighbours():
 
     PyALE's categories give the same, in the order that it finds (the same one, from either end).
     """
-    X, order = shops(), ["c", "a", "d", "b"]
+    X = shops()
+    order = ["c", "a", "d", "b"]
     effects = [0.0]
     for low, high in itertools.pairwise(order):
-        some = X[X["shop"].isin([low, high])]
+        neighbour_rows = X[X["shop"].isin([low, high])]
         effects.append(
             effects[-1]
             + float(
                 (
-                    of_shops(some.assign(shop=high)) - of_shops(some.assign(shop=low))
+                    of_shops(neighbour_rows.assign(shop=high))
+                    - of_shops(neighbour_rows.assign(shop=low))
                 ).mean()
             )
         )
@@ -399,7 +443,8 @@ def test_levels_move_to_both_neighbours():
 
 
 def test_booleans_dates_counts_and_missing_cells():
-    rng, rows = np.random.default_rng(0), 400
+    rng = np.random.default_rng(0)
+    rows = 400
     X = pd.DataFrame(
         {
             "yes": rng.random(rows) < 0.3,
@@ -432,8 +477,8 @@ def test_booleans_dates_counts_and_missing_cells():
     np.testing.assert_allclose(curve(explanation, "count")["effect"].diff()[1:], 3.0)
     days = curve(explanation, "day")
     assert len(days) == 8
-    at = (pd.to_datetime(days["value"]) - base).dt.days
-    np.testing.assert_allclose(days["effect"].diff()[1:], at.diff()[1:] / 100)
+    day_numbers = (pd.to_datetime(days["value"]) - base).dt.days
+    np.testing.assert_allclose(days["effect"].diff()[1:], day_numbers.diff()[1:] / 100)
     # Rows without the number stay as they are: 100 never enters the curve.
     number = curve(explanation, "number")
     np.testing.assert_allclose(
@@ -537,10 +582,8 @@ def test_weights_count_rows():
     X = shops()
     weights = np.random.default_rng(0).integers(0, 3, len(X))
     repeated = X.loc[np.repeat(X.index, weights)].reset_index(drop=True)
-    weighed, twice = (
-        explain(of_shops, X, sample_weight=weights),
-        explain(of_shops, repeated),
-    )
+    weighed = explain(of_shops, X, sample_weight=weights)
+    twice = explain(of_shops, repeated)
     np.testing.assert_allclose(
         curve(weighed, "shop")["effect"], curve(twice, "shop")["effect"], atol=1e-12
     )
@@ -552,14 +595,16 @@ def test_weights_count_rows():
 
 def test_groups_of_equal_rows_say_as_much_as_their_first_rows():
     X = correlated(200)
-    copies, groups = np.repeat(X, 4, axis=0), np.repeat(np.arange(200), 4)
+    copies = np.repeat(X, 4, axis=0)
+    groups = np.repeat(np.arange(200), 4)
     once, alone, related = (
         explain(bent, rows, bins=10, **options)
         for rows, options in ((X, {}), (copies, {}), (copies, {"row_groups": groups}))
     )
     for name in once.names:
         errors = [
-            curve(one, name)["std_error"].mean() for one in (once, alone, related)
+            curve(explanation, name)["std_error"].mean()
+            for explanation in (once, alone, related)
         ]
         assert errors[1] < 0.6 * errors[0]
         assert errors[2] == pytest.approx(errors[0], rel=0.05)
@@ -571,11 +616,11 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
     groups = np.repeat(np.arange(40), 10)
     X = np.random.default_rng(0).normal(size=(400, 2))
     X[:, 0] = X[groups, 0]
-    found = curve(
+    curve_frame = curve(
         explain(lambda table: table[:, 0] * table[:, 1], X, row_groups=groups), "x0"
     )
-    assert len(found) <= 40 // 5 + 1
-    assert found["std_error"].notna().all()
+    assert len(curve_frame) <= 40 // 5 + 1
+    assert curve_frame["std_error"].notna().all()
 
 
 @pytest.mark.slow
@@ -590,13 +635,13 @@ def test_intervals_cover(kind):
 @pytest.mark.slow
 def test_effects_that_cancel_are_no_importance():
     """A flat curve is found at most at its level, although its local effects are large."""
-    found = []
+    is_significant = []
     for seed in range(100):
         X = correlated(200, seed, relation=0.0)
         explanation = explain(lambda table: table[:, 0] * table[:, 1], X)
         assert np.abs(explanation.effects()["effect"]).max() > 0.01
-        found.append(explanation.p_values[0, 0] < 0.05)
-    assert np.mean(found) <= 0.09  # 0.05 and two standard errors
+        is_significant.append(explanation.p_values[0, 0] < 0.05)
+    assert np.mean(is_significant) <= 0.09  # 0.05 and two standard errors
 
 
 # ---- what users get and pass -----------------------------------------------------------------------------------------

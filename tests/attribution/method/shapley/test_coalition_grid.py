@@ -32,29 +32,36 @@ KINDS += [torch.complex128]
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_select_equals_where(kind):
     generator = torch.Generator().manual_seed(0)
-    own, other = (
+    receiver_values, donor_values = (
         (torch.randn(5, 1, 7, generator=generator) * 50).abs().to(kind)
         for _ in range(2)
     )
-    other = other.expand(5, 3, 7) if kind is torch.float64 else other
-    kept = torch.rand(5, 3, 7, generator=generator) < 0.5
-    before = own.clone(), other.clone(), kept.clone()
-    assert torch.equal(select(kept, own, other), torch.where(kept, own, other))
+    donor_values = (
+        donor_values.expand(5, 3, 7) if kind is torch.float64 else donor_values
+    )
+    kept_mask = torch.rand(5, 3, 7, generator=generator) < 0.5
+    before = receiver_values.clone(), donor_values.clone(), kept_mask.clone()
     assert torch.equal(
-        select(kept[:, :1], own, other), torch.where(kept[:, :1], own, other)
+        select(kept_mask, receiver_values, donor_values),
+        torch.where(kept_mask, receiver_values, donor_values),
+    )
+    assert torch.equal(
+        select(kept_mask[:, :1], receiver_values, donor_values),
+        torch.where(kept_mask[:, :1], receiver_values, donor_values),
     )
     assert all(
-        torch.equal(a, b) for a, b in zip(before, (own, other, kept), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(before, (receiver_values, donor_values, kept_mask), strict=True)
     )
 
 
 def test_select_keeps_every_number_as_it_is():
     strange = torch.tensor([float("nan"), float("inf"), -float("inf"), -0.0, 1e-45])
-    kept = torch.tensor([True, True, False, True, False])
-    chosen = select(kept, strange, strange.flip(0))
+    kept_mask = torch.tensor([True, True, False, True, False])
+    selected_values = select(kept_mask, strange, strange.flip(0))
     assert torch.equal(
-        chosen.view(torch.int32),
-        torch.where(kept, strange, strange.flip(0)).view(torch.int32),
+        selected_values.view(torch.int32),
+        torch.where(kept_mask, strange, strange.flip(0)).view(torch.int32),
     )
 
 
@@ -81,7 +88,8 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
 
     subject = Subject()
     subject.outputs = OutputForm("regression", "values", 2, (), ("0", "1"))
-    subject.device, subject.predict = torch.device("cpu"), forward
+    subject.device = torch.device("cpu")
+    subject.predict = forward
     owners = (torch.tensor([0, 1, 2]), torch.tensor([[1, 3], [-1, 3]]))
     space = PlayerSpace(tuple("abcd"), ("t",) * 4, ("table", "codes"), owners)
     return SimpleNamespace(
@@ -107,27 +115,31 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
 def test_equals_predictions_one_by_one(rows, coalitions, donors, batch, seed):
     rng = np.random.default_rng(seed)
     request = asked(batch)
-    receivers, others = rng.integers(0, 6, rows), rng.integers(0, 5, (rows, donors))
-    kept = rng.random((rows, coalitions, 4)) < 0.5
-    grid, game = Blend(request), Blend(request)
-    found = grid.grid(receivers, others, kept)
+    receivers = rng.integers(0, 6, rows)
+    donor_indices = rng.integers(0, 5, (rows, donors))
+    kept_mask = rng.random((rows, coalitions, 4)) < 0.5
+    grid = Blend(request)
+    game = Blend(request)
+    grid_outputs = grid.grid(receivers, donor_indices, kept_mask)
     shape = (rows, coalitions, donors)
     want = game.predict(
         np.broadcast_to(receivers[:, None, None], shape).flatten(),
-        np.broadcast_to(others[:, None], shape).flatten(),
-        ~np.broadcast_to(kept[:, :, None], (*shape, 4)).reshape(-1, 4),
+        np.broadcast_to(donor_indices[:, None], shape).flatten(),
+        ~np.broadcast_to(kept_mask[:, :, None], (*shape, 4)).reshape(-1, 4),
     )
-    assert torch.equal(found, want.reshape(*shape, 2))
+    assert torch.equal(grid_outputs, want.reshape(*shape, 2))
     assert grid.evaluations == rows * coalitions * donors
 
 
 def test_out_of_memory_halves_the_batch():
-    receivers, others = np.arange(6), np.tile(np.arange(5), (6, 1))
-    kept = np.random.default_rng(0).random((6, 7, 4)) < 0.5
-    whole = Blend(asked("auto")).grid(receivers, others, kept)
+    receivers = np.arange(6)
+    donor_indices = np.tile(np.arange(5), (6, 1))
+    kept_mask = np.random.default_rng(0).random((6, 7, 4)) < 0.5
+    expected_outputs = Blend(asked("auto")).grid(receivers, donor_indices, kept_mask)
     for largest in (1, 10):
         assert torch.equal(
-            Blend(asked("auto", largest)).grid(receivers, others, kept), whole
+            Blend(asked("auto", largest)).grid(receivers, donor_indices, kept_mask),
+            expected_outputs,
         )
     with pytest.raises(torch.OutOfMemoryError):
-        Blend(asked("auto", 0)).grid(receivers, others, kept)
+        Blend(asked("auto", 0)).grid(receivers, donor_indices, kept_mask)

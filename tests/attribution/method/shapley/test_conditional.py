@@ -31,21 +31,22 @@ def linear(rows):
     return np.asarray(rows) @ WEIGHTS + 1
 
 
-def regressed(cells, one, known, background):
+def regressed(cells, column, known_columns, background):
     """Return the least-squares prediction of a column from known ones, by the normal equations with an intercept."""
-    design = np.column_stack([np.ones(len(background)), background[:, known]])
-    weights = np.linalg.lstsq(design, background[:, one], rcond=None)[0]
-    return weights[0] + cells[..., known] @ weights[1:], design @ weights
+    design = np.column_stack([np.ones(len(background)), background[:, known_columns]])
+    weights = np.linalg.lstsq(design, background[:, column], rcond=None)[0]
+    return weights[0] + cells[..., known_columns] @ weights[1:], design @ weights
 
 
-def worth(model, kept, row, background):
+def worth(model, coalition, row, background):
     """Return the mean output over donors, whose columns outside of a coalition are drawn one by one."""
-    cells, known = np.tile(row, (len(background), 1)), list(kept)
-    for one in range(len(row)):
-        if one not in kept:
-            predicted, fitted = regressed(cells, one, known, background)
-            cells[:, one] = predicted + background[:, one] - fitted
-            known = [*known, one]
+    cells = np.tile(row, (len(background), 1))
+    known_columns = list(coalition)
+    for column in range(len(row)):
+        if column not in coalition:
+            predicted, fitted = regressed(cells, column, known_columns, background)
+            cells[:, column] = predicted + background[:, column] - fitted
+            known_columns = [*known_columns, column]
     return model(cells).mean()
 
 
@@ -53,16 +54,18 @@ def shapley(model, row, background):
     """Return Shapley's values by their definition: means over all orders."""
     players = range(len(row))
     worths = {
-        kept: worth(model, kept, row, background)
+        coalition: worth(model, coalition, row, background)
         for size in range(len(row) + 1)
-        for kept in combinations(players, size)
+        for coalition in combinations(players, size)
     }
     orders = list(permutations(players))
     values = np.zeros(len(row))
     for joined in orders:
-        for place, one in enumerate(joined):
-            before, after = (tuple(sorted(joined[:end])) for end in (place, place + 1))
-            values[one] += worths[after] - worths[before]
+        for position, player in enumerate(joined):
+            before, after = (
+                tuple(sorted(joined[:end])) for end in (position, position + 1)
+            )
+            values[player] += worths[after] - worths[before]
     return values / len(orders)
 
 
@@ -79,39 +82,36 @@ def explained(model, rows, background, **options):
 
 def test_linear_models_have_their_closed_form():
     background = table()
-    rows, mean, covariance = (
-        background[:4],
-        background.mean().to_numpy(),
-        np.cov(background.T.to_numpy(), ddof=0),
-    )
-    found = explained(linear, rows, background)
+    rows = background[:4]
+    mean = background.mean().to_numpy()
+    covariance = np.cov(background.T.to_numpy(), ddof=0)
+    explanation = explained(linear, rows, background)
 
     def expected(kept, row):
         """Return the expectation of the Gaussian model with these moments."""
-        point, others = mean.copy(), [one for one in range(len(row)) if one not in kept]
+        point = mean.copy()
+        other_columns = [column for column in range(len(row)) if column not in kept]
         gain = np.linalg.solve(
-            covariance[np.ix_(kept, kept)], covariance[np.ix_(kept, others)]
+            covariance[np.ix_(kept, kept)], covariance[np.ix_(kept, other_columns)]
         )
-        point[kept], point[others] = (
-            row[kept],
-            mean[others] + (row[kept] - mean[kept]) @ gain,
-        )
+        point[kept] = row[kept]
+        point[other_columns] = mean[other_columns] + (row[kept] - mean[kept]) @ gain
         return linear(point)
 
-    for row, values in zip(rows.to_numpy(), found.values[:, :, 0], strict=True):
+    for row, values in zip(rows.to_numpy(), explanation.values[:, :, 0], strict=True):
         np.testing.assert_allclose(
             values, shapley(linear, row, background.to_numpy()), atol=1e-8
         )
         assert values.sum() == pytest.approx(
             linear(row) - linear(background).mean(), abs=1e-8
         )
-        for kept in ([0], [1, 3]):
-            assert worth(linear, kept, row, background.to_numpy()) == pytest.approx(
-                expected(kept, row)
+        for subset in ([0], [1, 3]):
+            assert worth(linear, subset, row, background.to_numpy()) == pytest.approx(
+                expected(subset, row)
             )
-    assert found.std_error.max() == 0
+    assert explanation.std_error.max() == 0
     marginal = explained(linear, rows, background, sampling="marginal")
-    assert np.abs(found.values - marginal.values).max() > 0.05  # the games differ
+    assert np.abs(explanation.values - marginal.values).max() > 0.05  # the games differ
 
 
 def test_other_models_have_the_values_of_the_slow_twin():
@@ -131,7 +131,8 @@ def test_other_models_have_the_values_of_the_slow_twin():
 
 
 def test_samples_are_within_their_errors_of_all_coalitions():
-    first, second = table(60).to_numpy(), table(60, seed=3).to_numpy()
+    first = table(60).to_numpy()
+    second = table(60, seed=3).to_numpy()
     background = pd.DataFrame(
         np.concatenate([first, 0.6 * first + second], axis=1), columns=list("abcdefgh")
     )
@@ -157,35 +158,43 @@ def test_samples_are_within_their_errors_of_all_coalitions():
 
 
 def test_units_and_columns_that_say_the_same_change_nothing():
-    background, scale = table(), pd.Series({"a": 1e7, "b": 1e-5, "c": 1.0, "d": 1.0})
-    one = explained(linear, background[:4], background).values
+    background = table()
+    scale = pd.Series({"a": 1e7, "b": 1e-5, "c": 1.0, "d": 1.0})
+    plain_values = explained(linear, background[:4], background).values
     scaled = explained(
         lambda rows: linear(rows / scale), background[:4] * scale, background * scale
     ).values
-    np.testing.assert_allclose(scaled, one, atol=1e-8)
+    np.testing.assert_allclose(scaled, plain_values, atol=1e-8)
     twice = background.assign(e=2 * background["a"] + background["b"], f=1.0)
-    told = explained(lambda rows: linear(rows[NAMES]), twice[:4], twice)
-    assert np.isfinite(told.values).all()
-    np.testing.assert_allclose(told.values.sum(axis=1), one.sum(axis=1), atol=1e-8)
-    names = list(told.names)
-    assert np.abs(told.values[:, names.index("e")]).max() > 0.1
-    assert np.abs(told.values[:, names.index("f")]).max() < 1e-8
+    redundant_explanation = explained(
+        lambda rows: linear(rows[NAMES]), twice[:4], twice
+    )
+    assert np.isfinite(redundant_explanation.values).all()
+    np.testing.assert_allclose(
+        redundant_explanation.values.sum(axis=1), plain_values.sum(axis=1), atol=1e-8
+    )
+    names = list(redundant_explanation.names)
+    assert np.abs(redundant_explanation.values[:, names.index("e")]).max() > 0.1
+    assert np.abs(redundant_explanation.values[:, names.index("f")]).max() < 1e-8
 
 
 def test_networks_and_estimators_of_tables_are_explained_alike():
     torch.manual_seed(0)
-    network, background = torch.nn.Linear(4, 1).double(), table()
+    network = torch.nn.Linear(4, 1).double()
+    background = table()
     cells = torch.tensor(background.to_numpy())
-    found = explained(network, cells[:3], cells, task="regression")
+    explanation = explained(network, cells[:3], cells, task="regression")
 
     def model(rows):
         return network(torch.as_tensor(rows)).detach().numpy()[:, 0]
 
-    names = list(found.names)
-    for row, values in zip(cells[:3].numpy(), found.values[:, :, 0], strict=True):
+    names = list(explanation.names)
+    for row, values in zip(cells[:3].numpy(), explanation.values[:, :, 0], strict=True):
         slow = shapley(model, row, cells.numpy())
         np.testing.assert_allclose(
-            values[[names.index(f"input[{place}]") for place in range(4)]],
+            values[
+                [names.index(f"input[{column_index}]") for column_index in range(4)]
+            ],
             slow,
             atol=1e-8,
         )
@@ -203,11 +212,12 @@ def mixed(rows=300, seed=0):
 
 
 def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
-    frame, seen = mixed(), []
+    frame = mixed()
+    model_rows = []
     frame.loc[::11, "income"] = np.nan
 
     def model(rows):
-        seen.append(rows.copy())
+        model_rows.append(rows.copy())
         return (
             (rows["owner"] == "yes")
             + rows["rooms"] / 10
@@ -218,7 +228,7 @@ def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
     explained(
         model, rich, frame, groups={"all but the town": ["income", "owner", "rooms"]}
     )
-    drawn = pd.concat(seen)
+    drawn = pd.concat(model_rows)
     assert set(drawn["owner"]) == {"yes", "no"}
     assert set(drawn["town"]) == set(frame["town"])
     assert set(drawn["rooms"]) <= set(frame["rooms"])
@@ -226,10 +236,14 @@ def test_drawn_cells_are_of_the_columns_and_fit_what_is_known():
     assert drawn["income"].isna().any()
     # With only the town kept, incomes and owners are those of the town, not of all.
     only = drawn[(drawn["town"] == "Ulm") & (drawn["income"] != rich["income"].iloc[0])]
-    there, everywhere = frame[frame["town"] == "Ulm"], frame
+    there = frame[frame["town"] == "Ulm"]
+    everywhere = frame
     assert there["income"].mean() > everywhere["income"].mean() + 5
     assert abs(only["income"].mean() - there["income"].mean()) < 2
-    shares = [(part["owner"] == "yes").mean() for part in (only, there, everywhere)]
+    shares = [
+        (drawn_rows["owner"] == "yes").mean()
+        for drawn_rows in (only, there, everywhere)
+    ]
     assert shares[1] > shares[2] + 0.2
     assert abs(shares[0] - shares[1]) < 0.12
 
@@ -250,9 +264,9 @@ def test_a_column_that_the_model_does_not_read_gets_what_it_tells_of_others():
         model, rows, frame, task="classification", sampling="marginal"
     ).values
     conditional = explained(model, rows, frame, task="classification")
-    place = list(conditional.names).index("town")
-    assert np.abs(marginal[:, place]).max() == 0
-    assert conditional.values[:, place, 1].mean() > 0.02
+    feature_index = list(conditional.names).index("town")
+    assert np.abs(marginal[:, feature_index]).max() == 0
+    assert conditional.values[:, feature_index, 1].mean() > 0.02
     total = np.abs(conditional.values.sum(axis=1) - marginal.sum(axis=1))
     assert total.max() < 1e-8  # both add up to the same
 
@@ -267,23 +281,23 @@ def test_losses_are_divided_in_the_same_game():
         "random_state": 0,
         "task": "regression",
     }
-    told = explain_with(
+    conditional_explanation = explain_with(
         lambda rows: rows["d"], background, y, sampling="conditional", **options
     )
     plain = explain_with(lambda rows: rows["d"], background, y, **options)
-    assert told.meta["sampling"] == "conditional"
-    assert told.values.sum() == pytest.approx(plain.values.sum(), rel=0.05)
-    names = list(told.names)
+    assert conditional_explanation.meta["sampling"] == "conditional"
+    assert conditional_explanation.values.sum() == pytest.approx(
+        plain.values.sum(), rel=0.05
+    )
+    names = list(conditional_explanation.names)
     # The model reads d alone, of which c tells.
     assert plain.values[names.index("c"), 0] == 0
-    for one, sign in (("c", 1), ("d", -1)):
-        gap, errors = (
-            (told.values - plain.values)[names.index(one), 0],
-            (told.std_error, plain.std_error),
-        )
+    for feature, sign in (("c", 1), ("d", -1)):
+        gap = (conditional_explanation.values - plain.values)[names.index(feature), 0]
+        errors = (conditional_explanation.std_error, plain.std_error)
         assert sign * gap > 2 * np.hypot(
-            *(error[names.index(one), 0] for error in errors)
-        ), one
+            *(error[names.index(feature), 0] for error in errors)
+        ), feature
 
 
 def test_columns_without_a_player_cannot_be_drawn():

@@ -21,29 +21,30 @@ def worth(players) -> float:
     return float(WORTH[sum(1 << player for player in players)])
 
 
-def derivative(of: tuple[int, ...], at: tuple[int, ...]) -> float:
+def derivative(of: tuple[int, ...], coalition: tuple[int, ...]) -> float:
     """Return what all of some players bring together to a coalition."""
     return sum(
-        (-1) ** (len(of) - size) * worth({*some, *at})
+        (-1) ** (len(of) - size) * worth({*subset, *coalition})
         for size in range(len(of) + 1)
-        for some in combinations(of, size)
+        for subset in combinations(of, size)
     )
 
 
 def subsets(of):
-    return [some for size in range(len(of) + 1) for some in combinations(of, size)]
+    return [subset for size in range(len(of) + 1) for subset in combinations(of, size)]
 
 
 def sii(of: tuple[int, ...]) -> float:
     """Return the Shapley interaction index from its definition by derivatives (Grabisch & Roubens 1999)."""
-    others = [player for player in range(PLAYERS) if player not in of]
-    n, s = PLAYERS, len(of)
+    other_players = [player for player in range(PLAYERS) if player not in of]
+    n = PLAYERS
+    s = len(of)
     return sum(
-        factorial(n - len(at) - s)
-        * factorial(len(at))
+        factorial(n - len(coalition) - s)
+        * factorial(len(coalition))
         / factorial(n - s + 1)
-        * derivative(of, at)
-        for at in subsets(others)
+        * derivative(of, coalition)
+        for coalition in subsets(other_players)
     )
 
 
@@ -51,11 +52,14 @@ def stii(of: tuple[int, ...], order: int) -> float:
     """Return the Shapley-Taylor index from its definition by derivatives (equation 4 of its paper)."""
     if len(of) < order:
         return derivative(of, ())
-    others = [player for player in range(PLAYERS) if player not in of]
+    other_players = [player for player in range(PLAYERS) if player not in of]
     return (
         order
         / PLAYERS
-        * sum(derivative(of, at) / comb(PLAYERS - 1, len(at)) for at in subsets(others))
+        * sum(
+            derivative(of, coalition) / comb(PLAYERS - 1, len(coalition))
+            for coalition in subsets(other_players)
+        )
     )
 
 
@@ -63,9 +67,9 @@ def fsii(worths: np.ndarray, order: int) -> dict[tuple[int, ...], float]:
     """Return the faithful index from its regression, exact for nobody and for everybody (equation 2 of its paper)."""
     players = len(worths).bit_length() - 1
     names = [
-        some
+        interaction
         for size in range(1, order + 1)
-        for some in combinations(range(players), size)
+        for interaction in combinations(range(players), size)
     ]
     codes = np.arange(1, len(worths) - 1)
     holds = np.array(
@@ -83,10 +87,10 @@ def fsii(worths: np.ndarray, order: int) -> dict[tuple[int, ...], float]:
     system = np.ones((len(names) + 1, len(names) + 1))
     system[:-1, :-1] = holds.T @ (weight[:, None] * holds)
     system[-1, -1] = 0.0
-    wanted = np.append(
+    right_side = np.append(
         holds.T @ (weight * (worths[codes] - worths[0])), worths[-1] - worths[0]
     )
-    return dict(zip(names, np.linalg.solve(system, wanted)[:-1], strict=True))
+    return dict(zip(names, np.linalg.solve(system, right_side)[:-1], strict=True))
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -104,26 +108,31 @@ def test_every_index_is_that_of_its_definition(index, order):
     )
     assert np.abs(numbers).min() > 1e-3, "the game has no interactions"
     if index == "FSII":
-        wanted = fsii(WORTH, order)
+        expected_values = fsii(WORTH, order)
     elif index == "k-SII":
         bernoulli = (1, -1 / 2, 1 / 6)
-        wanted = {
-            each: sum(
-                bernoulli[len(more)] * sii((*each, *more))
+        expected_values = {
+            interaction: sum(
+                bernoulli[len(more)] * sii((*interaction, *more))
                 for more in subsets(
-                    [player for player in range(PLAYERS) if player not in each]
+                    [player for player in range(PLAYERS) if player not in interaction]
                 )
-                if len(more) + len(each) <= order
+                if len(more) + len(interaction) <= order
             )
-            for each in interactions.members
+            for interaction in interactions.members
         }
     else:
-        wanted = {
-            each: sii(each) if index == "SII" else stii(each, order)
-            for each in interactions.members
+        expected_values = {
+            interaction: sii(interaction)
+            if index == "SII"
+            else stii(interaction, order)
+            for interaction in interactions.members
         }
-    assert [values[each] for each in interactions.members] == pytest.approx(
-        [wanted[each] for each in interactions.members], abs=1e-12
+    assert [
+        values[interaction] for interaction in interactions.members
+    ] == pytest.approx(
+        [expected_values[interaction] for interaction in interactions.members],
+        abs=1e-12,
     )
     assert numbers[:PLAYERS] == pytest.approx(
         [sii((player,)) for player in range(PLAYERS)], abs=1e-12
@@ -140,10 +149,11 @@ def test_ten_players_agree_with_shapiq():
         game=lambda some: worths[(some.astype(int) << np.arange(10)).sum(axis=1)],
     )
     for index in INDICES:
-        interactions, theirs = InteractionIndex(index, 2, 10), game(index, order=2)
+        interactions = InteractionIndex(index, 2, 10)
+        theirs = game(index, order=2)
         numbers = interactions.weights(_subsets(10)) @ worths
         assert numbers[10:55] == pytest.approx(
-            [theirs[each] for each in interactions.members[10:]], abs=1e-8
+            [theirs[interaction] for interaction in interactions.members[10:]], abs=1e-8
         )
         assert numbers[55:] == pytest.approx(
             [theirs[(player,)] for player in range(10)], abs=1e-8
@@ -151,7 +161,7 @@ def test_ten_players_agree_with_shapiq():
     # The last index is also that of its regression.
     exact = fsii(worths, 2)
     assert numbers[10:55] == pytest.approx(
-        [exact[each] for each in interactions.members[10:]], abs=1e-10
+        [exact[interaction] for interaction in interactions.members[10:]], abs=1e-10
     )
 
 
@@ -169,25 +179,33 @@ CALL = {"method": "shapley", "task": "regression", "random_state": 0}
 
 def test_interactions_of_the_output_follow_the_features():
     plain = explain_with(product, ROWS, **CALL)
-    both = explain_with(product, ROWS, order=2, **CALL)
-    assert both.names[:6] == plain.names
-    assert both.names[6:8] == ("x0 × x1", "x0 × x2")
-    assert both.values[:, :6] == pytest.approx(plain.values, abs=1e-12)
+    pair_explanation = explain_with(product, ROWS, order=2, **CALL)
+    assert pair_explanation.names[:6] == plain.names
+    assert pair_explanation.names[6:8] == ("x0 × x1", "x0 × x2")
+    assert pair_explanation.values[:, :6] == pytest.approx(plain.values, abs=1e-12)
     moved = (
         ROWS[:, 0, None] - ROWS[:, 0]
     )  # the mean over donors of (x0 − x0')(x1 − x1')
     closed = (2 * moved * (ROWS[:, 1, None] - ROWS[:, 1])).mean(axis=1)
-    assert both.values[:, 6, 0] == pytest.approx(closed, abs=1e-9)
+    assert pair_explanation.values[:, 6, 0] == pytest.approx(closed, abs=1e-9)
     assert np.abs(closed).max() > 0.5
-    of_x5 = [place for place, each in enumerate(both.members) if 5 in each]
-    assert (both.values[:, of_x5] == 0).all()
-    assert both.values[:, :6].sum(axis=1) + both.base_values == pytest.approx(
-        both.predictions, abs=1e-9
+    of_x5 = [
+        interaction_index
+        for interaction_index, players in enumerate(pair_explanation.members)
+        if 5 in players
+    ]
+    assert (pair_explanation.values[:, of_x5] == 0).all()
+    assert pair_explanation.values[:, :6].sum(
+        axis=1
+    ) + pair_explanation.base_values == pytest.approx(
+        pair_explanation.predictions, abs=1e-9
     )
-    assert both.parts["k-SII"].sum(axis=1) + both.base_values == pytest.approx(
-        both.predictions, abs=1e-9
+    assert pair_explanation.parts["k-SII"].sum(
+        axis=1
+    ) + pair_explanation.base_values == pytest.approx(
+        pair_explanation.predictions, abs=1e-9
     )
-    assert both.meta["interactions"] == {
+    assert pair_explanation.meta["interactions"] == {
         "order": 2, "kind": "output", "index": "k-SII", "candidates": 15, "looked_at": 15, "share": 1.0,
         "left_out": 0, "bound": 0.0,
     }  # fmt: skip
@@ -195,13 +213,17 @@ def test_interactions_of_the_output_follow_the_features():
 
 def test_interactions_of_the_loss_divide_its_decrease():
     y = product(ROWS)
-    both = explain_with(product, ROWS, y, scope="global", order=6, index="STII", **CALL)
+    interaction_explanation = explain_with(
+        product, ROWS, y, scope="global", order=6, index="STII", **CALL
+    )
     plain = explain_with(product, ROWS, y, scope="global", **CALL)
-    assert both.values[:6] == pytest.approx(plain.values, abs=1e-12)
-    assert both.correlation == pytest.approx(plain.correlation)
-    assert both.parts["STII"].sum() == pytest.approx(both.values[:6].sum(), abs=1e-9)
-    assert both.meta["interactions"]["kind"] == "loss"
-    assert both.ranking(order=3)[0] == "x0 × x3 × x4"
+    assert interaction_explanation.values[:6] == pytest.approx(plain.values, abs=1e-12)
+    assert interaction_explanation.correlation == pytest.approx(plain.correlation)
+    assert interaction_explanation.parts["STII"].sum() == pytest.approx(
+        interaction_explanation.values[:6].sum(), abs=1e-9
+    )
+    assert interaction_explanation.meta["interactions"]["kind"] == "loss"
+    assert interaction_explanation.ranking(order=3)[0] == "x0 × x3 × x4"
 
 
 def test_this_process_computes_what_other_engines_do_not():

@@ -46,13 +46,16 @@ def test_the_mean_over_shuffled_names_is_the_shapley_value(players):
     bit = 1 << np.arange(players)
     slow = np.zeros(players)
     for player in range(players):
-        others = [other for other in range(players) if other != player]
+        other_players = [
+            candidate for candidate in range(players) if candidate != player
+        ]
         for size in range(players):
-            for chosen in combinations(others, size):
-                code = int(bit[list(chosen)].sum())
+            for coalition in combinations(other_players, size):
+                code = int(bit[list(coalition)].sum())
                 step = worth[code | bit[player]] - worth[code]
                 slow[player] += step / (players * comb(players - 1, size))
-    total, count = np.zeros(players), 0
+    total = np.zeros(players)
+    count = 0
     names = np.array(list(permutations(range(players))))
     for size in sizes_of(players):
         design = make_design(players, size)
@@ -80,7 +83,8 @@ class Game(nn.Module):
         super().__init__()
         self.kind = kind
         torch.manual_seed(1)
-        self.first, self.last = nn.Linear(14, 60), nn.Linear(60, 1)
+        self.first = nn.Linear(14, 60)
+        self.last = nn.Linear(60, 1)
 
     def forward(self, table: Tensor) -> Tensor:
         if self.kind == "parity":
@@ -114,22 +118,25 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
 
     def errors() -> tuple[float, float]:
         method = tuned(pg.methods.Shapley(tolerance=0, max_permutations=200), exact=0)
-        asked = {"method": method, "background": background, "progress": False}
+        call_options = {"method": method, "background": background, "progress": False}
         model = pg.Model(net, task="regression")
-        found = [
-            explain_with(model, rows, random_state=seed, **asked) for seed in range(6)
+        explanations = [
+            explain_with(model, rows, random_state=seed, **call_options)
+            for seed in range(6)
         ]
-        values = np.stack([own.values for own in found])
-        told = np.mean([(own.std_error**2).mean() for own in found])
-        return float(values.var(axis=0, ddof=1).mean()), float(told)
+        values = np.stack([explanation.values for explanation in explanations])
+        estimated_variance = np.mean(
+            [(explanation.std_error**2).mean() for explanation in explanations]
+        )
+        return float(values.var(axis=0, ddof=1).mean()), float(estimated_variance)
 
-    balanced, told = errors()
+    balanced, reported_variance = errors()
     monkeypatch.setattr(Tree, "free", property(lambda self: False))
     by_orders, _ = errors()
     assert by_orders > 1e-8
     # In the game of all, most pairs of background rows leave so few players that both are exact: the choice is chance.
     assert balanced < (6 if kind == "all" else 1.1) * by_orders
-    assert 0.75 < told / balanced < 3
+    assert 0.75 < reported_variance / balanced < 3
 
 
 def test_players_one_output_does_not_use_are_zero_there():
@@ -139,8 +146,9 @@ def test_players_one_output_does_not_use_are_zero_there():
         net[0].weight[:15, 4] = 0
         net[2].weight[0, 15:] = 0
         net[0].weight[:, 9] = 0
-    rows, background = torch.randn(5, 14).double(), torch.randn(20, 14).double()
-    found = pg.explain(
+    rows = torch.randn(5, 14).double()
+    background = torch.randn(20, 14).double()
+    explanation = pg.explain(
         net,
         rows,
         method=tuned(pg.methods.Shapley(), exact=0),
@@ -149,11 +157,11 @@ def test_players_one_output_does_not_use_are_zero_there():
         progress=False,
         scale="raw",
     )
-    np.testing.assert_array_equal(found.values[:, 4, 0], 0)
-    np.testing.assert_array_equal(found.values[:, 9], 0)
-    np.testing.assert_array_equal(found.std_error[:, 9], 0)
-    assert np.abs(found.values[:, 4, 1]).min() > 0
-    assert found.meta["completeness_gap"] < 1e-12
+    np.testing.assert_array_equal(explanation.values[:, 4, 0], 0)
+    np.testing.assert_array_equal(explanation.values[:, 9], 0)
+    np.testing.assert_array_equal(explanation.std_error[:, 9], 0)
+    assert np.abs(explanation.values[:, 4, 1]).min() > 0
+    assert explanation.meta["completeness_gap"] < 1e-12
 
 
 def test_a_player_that_only_some_rows_use_is_used_there():
@@ -166,9 +174,10 @@ def test_a_player_that_only_some_rows_use_is_used_there():
                 + (table[:, :1] > 50) * table[:, 13:]
             )
 
-    rows, background = torch.randn(4, 14).double(), torch.randn(20, 14).double()
+    rows = torch.randn(4, 14).double()
+    background = torch.randn(20, 14).double()
     rows[1, 0] = 100.0
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Gated(), task="regression"),
         rows,
         method=tuned(pg.methods.Shapley(), exact=0),
@@ -176,7 +185,7 @@ def test_a_player_that_only_some_rows_use_is_used_there():
         random_state=0,
         progress=False,
     )
-    np.testing.assert_array_equal(found.values[[0, 2, 3], 13], 0)
+    np.testing.assert_array_equal(explanation.values[[0, 2, 3], 13], 0)
     # With the gate, half of it is the gate's.
     mean = float(rows[1, 13] - background[:, 13].mean())
-    np.testing.assert_allclose(found.values[1, 13, 0], mean / 2, atol=1e-10)
+    np.testing.assert_allclose(explanation.values[1, 13, 0], mean / 2, atol=1e-10)

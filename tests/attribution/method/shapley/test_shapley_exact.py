@@ -52,14 +52,18 @@ def draw(rows: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-NET, ROWS, BACKGROUND = Mixed(), draw(5, 1), draw(9, 2)
+NET = Mixed()
+ROWS = draw(5, 1)
+BACKGROUND = draw(9, 2)
 SEGMENTS = {"picture": np.zeros((2, 2), dtype=int)}
 
 
-def blended(row: int, kept: Iterable[int], rows=ROWS, background=BACKGROUND) -> Tensor:
+def blended(
+    row: int, coalition: Iterable[int], rows=ROWS, background=BACKGROUND
+) -> Tensor:
     """Return the outputs of the row with all but the players ``kept`` taken from each background row."""
-    mixed = {name: own.clone() for name, own in background.items()}
-    for player in kept:
+    mixed = {name: tensor.clone() for name, tensor in background.items()}
+    for player in coalition:
         if player < 4:
             mixed["table"][:, player] = rows["table"][row, player]
         elif player < 6:
@@ -74,19 +78,21 @@ def by_formula(
     worth: Callable[[tuple[int, ...]], np.ndarray], count: int
 ) -> np.ndarray:
     """Return the Shapley values of a game, from the formula."""
-    known = {
-        own: worth(own)
+    worths = {
+        coalition: worth(coalition)
         for size in range(count + 1)
-        for own in combinations(range(count), size)
+        for coalition in combinations(range(count), size)
     }
     values = []
     for player in range(count):
-        others = [own for own in known if player not in own]
+        coalitions_without = [
+            coalition for coalition in worths if player not in coalition
+        ]
         values.append(
             sum(
-                (known[tuple(sorted((*own, player)))] - known[own])
-                / (count * comb(count - 1, len(own)))
-                for own in others
+                (worths[tuple(sorted((*coalition, player)))] - worths[coalition])
+                / (count * comb(count - 1, len(coalition)))
+                for coalition in coalitions_without
             )
         )
     return np.array(values)
@@ -100,20 +106,22 @@ def by_orders(
     """Return the mean contribution over the orders that are allowed."""
     total = np.zeros((count, *np.shape(worth(()))))
     for order in orders:
-        for place, player in enumerate(order):
-            before = tuple(sorted(order[:place]))
+        for position, player in enumerate(order):
+            before = tuple(sorted(order[:position]))
             total[player] += worth(tuple(sorted((*before, player)))) - worth(before)
     return total / len(orders)
 
 
 def explain(**options) -> pg.Explanation:
-    given = {
+    call_options = {
         "background": BACKGROUND,
         "segments": SEGMENTS,
         "progress": False,
         **options,
     }
-    return explain_with(NET, ROWS, given.pop("y", None), method="shapley", **given)
+    return explain_with(
+        NET, ROWS, call_options.pop("y", None), method="shapley", **call_options
+    )
 
 
 # ---- outputs ---------------------------------------------------------------------------------------------------------
@@ -121,7 +129,7 @@ def explain(**options) -> pg.Explanation:
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
 def test_equals_the_formula(output):
-    found = explain(scale=output)
+    explanation = explain(scale=output)
 
     def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
         outputs = blended(row, kept)
@@ -138,75 +146,79 @@ def test_equals_the_formula(output):
         ]
     )
     assert np.ptp(want) > 0.1
-    np.testing.assert_allclose(found.values, want, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(found.std_error, 0)
-    np.testing.assert_array_equal(found.low, found.values)
-    assert found.meta["estimator"] == "enumeration of all coalitions"
-    assert found.additive
+    np.testing.assert_allclose(explanation.values, want, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(explanation.std_error, 0)
+    np.testing.assert_array_equal(explanation.low, explanation.values)
+    assert explanation.meta["estimator"] == "enumeration of all coalitions"
+    assert explanation.additive
 
 
 def test_equals_shapiq():
     shapiq = pytest.importorskip(
         "shapiq", reason="shapiq is a peer, in the extra 'peers'"
     )
-    found = explain(target=1)
+    explanation = explain(target=1)
     for row in range(3):
 
         def game(coalitions, row=row):
             return np.array(
                 [
-                    blended(row, np.flatnonzero(own)).mean(dim=0)[1].item()
-                    for own in coalitions
+                    blended(row, np.flatnonzero(coalition_mask)).mean(dim=0)[1].item()
+                    for coalition_mask in coalitions
                 ]
             )
 
         values = shapiq.ExactComputer(n_players=PLAYERS, game=game)("SV", order=1)
         want = [values[(player,)] for player in range(PLAYERS)]
-        np.testing.assert_allclose(found.values[row, :, 0], want, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(
+            explanation.values[row, :, 0], want, rtol=0, atol=1e-8
+        )
 
 
 def test_linear_closed_form():
     net = nn.Linear(6, 2).double()
-    rows, background = (
-        torch.randn(8, 6, dtype=torch.float64),
-        torch.randn(30, 6, dtype=torch.float64),
-    )
-    found = pg.explain(
+    rows = torch.randn(8, 6, dtype=torch.float64)
+    background = torch.randn(30, 6, dtype=torch.float64)
+    explanation = pg.explain(
         net, rows, method="shapley", background=background, progress=False, scale="raw"
     )
     want = (rows - background.mean(dim=0))[:, :, None] * net.weight.T.detach()
-    np.testing.assert_allclose(found.values, want.numpy(), atol=1e-12)
+    np.testing.assert_allclose(explanation.values, want.numpy(), atol=1e-12)
     np.testing.assert_allclose(
-        found.base_values, net(background).mean(dim=0).detach().numpy(), atol=1e-12
+        explanation.base_values,
+        net(background).mean(dim=0).detach().numpy(),
+        atol=1e-12,
     )
 
 
 def test_values_add_up_and_unused_players_are_exactly_zero():
-    found = explain()
-    gap = found.values.sum(axis=1) - (found.predictions - found.base_values)
+    explanation = explain()
+    gap = explanation.values.sum(axis=1) - (
+        explanation.predictions - explanation.base_values
+    )
     assert np.abs(gap).max() < 1e-12
-    assert found.meta["completeness_gap"] < 1e-12
-    unused = found.names.index("table[2]")
-    np.testing.assert_array_equal(found.values[:, unused], 0)
-    np.testing.assert_array_equal(found.p_values[:, unused], 1)
-    used = np.delete(found.values, unused, axis=1)
+    assert explanation.meta["completeness_gap"] < 1e-12
+    unused = explanation.names.index("table[2]")
+    np.testing.assert_array_equal(explanation.values[:, unused], 0)
+    np.testing.assert_array_equal(explanation.p_values[:, unused], 1)
+    used = np.delete(explanation.values, unused, axis=1)
     assert np.abs(used).min() > 0
-    np.testing.assert_array_equal(np.delete(found.p_values, unused, axis=1), 0)
+    np.testing.assert_array_equal(np.delete(explanation.p_values, unused, axis=1), 0)
 
 
 def test_float32_networks_give_unused_players_exactly_zero():
     torch.manual_seed(3)
     net = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 2))
     net[0].weight.data[:, 1] = 0
-    found = pg.explain(
+    explanation = pg.explain(
         net,
         torch.randn(40, 5),
         method="shapley",
         background=torch.randn(33, 5),
         progress=False,
     )
-    np.testing.assert_array_equal(found.values[:, 1], 0)
-    assert (np.delete(found.values, 1, axis=1) != 0).all()
+    np.testing.assert_array_equal(explanation.values[:, 1], 0)
+    assert (np.delete(explanation.values, 1, axis=1) != 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -230,15 +242,15 @@ def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
         "progress": False,
     }
     options |= {"background": {"small": small, "large": large}, "exact": exact}
-    found = explain_with(Sum(), rows, method="shapley", **options)
+    explanation = explain_with(Sum(), rows, method="shapley", **options)
     wide = small.double()
     expected = (weights * (wide - wide.mean(dim=0)))[:5].numpy()
     assert (np.abs(expected[:, 2]) < 0.5).all(), "smaller than the outputs' last digits"
     np.testing.assert_allclose(
-        found.values[:, :4, 0], expected, atol=0.05 if exact else 0.25
+        explanation.values[:, :4, 0], expected, atol=0.05 if exact else 0.25
     )
-    assert (found.values[:, :3] != 0).all()
-    np.testing.assert_array_equal(found.values[:, 3], 0)
+    assert (explanation.values[:, :3] != 0).all()
+    np.testing.assert_array_equal(explanation.values[:, 3], 0)
 
 
 def test_alike_players_share_alike():
@@ -247,13 +259,13 @@ def test_alike_players_share_alike():
             return (table[:, :1] * table[:, 1:2]) + table[:, 2:]
 
     rows = torch.tensor([[2.0, 2.0, 1.0]])
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(Alike(), task="regression"),
         rows,
         method="shapley",
         background=torch.zeros(1, 3),
     )
-    np.testing.assert_allclose(found.values[0, :, 0], [2.0, 2.0, 1.0])
+    np.testing.assert_allclose(explanation.values[0, :, 0], [2.0, 2.0, 1.0])
 
 
 def test_levels_sum_only_where_the_game_is_the_same():
@@ -271,31 +283,36 @@ def test_levels_sum_only_where_the_game_is_the_same():
 
 def allowed_orders(blocks: list[list[int]]) -> list[tuple[int, ...]]:
     """Return all orders in which each block's members follow one another."""
-    found = []
+    allowed = []
     for order in permutations(range(sum(map(len, blocks)))):
-        places = [sorted(order.index(member) for member in block) for block in blocks]
-        if all(own[-1] - own[0] == len(own) - 1 for own in places):
-            found.append(order)
-    return found
+        member_positions = [
+            sorted(order.index(member) for member in block) for block in blocks
+        ]
+        if all(
+            block_positions[-1] - block_positions[0] == len(block_positions) - 1
+            for block_positions in member_positions
+        ):
+            allowed.append(order)
+    return allowed
 
 
 def test_owen_equals_the_mean_over_allowed_orders():
     blocks = [[0, 1, 2, 3], [4, 5], [6]]
     orders = allowed_orders(blocks)
     assert len(orders) == 6 * 24 * 2
-    found = explain(blocks="modality", target=0)
+    explanation = explain(blocks="modality", target=0)
     for row in range(2):
-        known: dict[tuple[int, ...], np.ndarray] = {}
+        worth_cache: dict[tuple[int, ...], np.ndarray] = {}
 
-        def worth(kept: tuple[int, ...], row=row, known=known) -> np.ndarray:
+        def worth(kept: tuple[int, ...], row=row, known=worth_cache) -> np.ndarray:
             if kept not in known:
                 known[kept] = blended(row, kept).mean(dim=0)[0].numpy()
             return known[kept]
 
         np.testing.assert_allclose(
-            found.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12
+            explanation.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12
         )
-    assert np.abs(found.values - explain(target=0).values).max() > 1e-3
+    assert np.abs(explanation.values - explain(target=0).values).max() > 1e-3
 
 
 def test_groups_are_the_blocks_of_owen_values_on_a_table():
@@ -313,32 +330,32 @@ def test_groups_are_the_blocks_of_owen_values_on_a_table():
     }
     owen = explain_with(rule, X[:3], blocks=groups, **options)
     assert owen.names == tuple(X)
-    places = [[0, 2], [1], [3]]  # age and mass join one after the other
+    column_blocks = [[0, 2], [1], [3]]  # age and mass join one after the other
 
     def worth(row, kept):
         mixed = X.iloc[[5]].copy()
         mixed.iloc[0, list(kept)] = X.iloc[row, list(kept)]
         return rule(mixed)[0]
 
-    orders = allowed_orders(places)
+    orders = allowed_orders(column_blocks)
     for row in range(3):
         shares = np.zeros(4)
         for order in orders:
-            for place, player in enumerate(order):
-                shares[player] += worth(row, order[: place + 1]) - worth(
-                    row, order[:place]
+            for position, player in enumerate(order):
+                shares[player] += worth(row, order[: position + 1]) - worth(
+                    row, order[:position]
                 )
         np.testing.assert_allclose(
             owen.values[row, :, 0], shares / len(orders), atol=1e-10
         )
-    flat, joined = (
-        explain_with(rule, X[:3], **options),
-        explain_with(rule, X[:3], groups=groups, **options),
-    )
+    flat = explain_with(rule, X[:3], **options)
+    joined = explain_with(rule, X[:3], groups=groups, **options)
     assert np.abs(owen.values - flat.values).max() > 0.01
-    own = owen.values[:, :, 0]
+    owen_values = owen.values[:, :, 0]
     np.testing.assert_allclose(
-        np.stack([own[:, [0, 2]].sum(1), own[:, 1], own[:, 3]], 1),
+        np.stack(
+            [owen_values[:, [0, 2]].sum(1), owen_values[:, 1], owen_values[:, 3]], 1
+        ),
         joined.values[:, :, 0],
     )
     with pytest.raises(pg.InputError, match="'height', which is not a feature"):
@@ -360,7 +377,9 @@ def test_trees_of_three_levels():
     ]
     assert len(orders) == 2 * 2 * 2 * 2
     coalitions = tree.coalitions()
-    worths = np.array([worth(tuple(np.flatnonzero(own))) for own in coalitions.kept])
+    worths = np.array(
+        [worth(tuple(np.flatnonzero(kept_mask))) for kept_mask in coalitions.kept]
+    )
     np.testing.assert_allclose(
         coalitions.weights @ worths, by_orders(worth, orders, 5), atol=1e-12
     )
@@ -384,16 +403,17 @@ def test_owen_counts_blocks_not_players():
             for name in ("left", "right")
         }
 
-    rows, background = both(2), both(3)
-    given = {
+    rows = both(2)
+    background = both(3)
+    call_options = {
         "method": "shapley",
         "background": background,
         "task": "regression",
         "progress": False,
     }
-    owen = explain_with(Two(), rows, blocks="modality", **given)
+    owen = explain_with(Two(), rows, blocks="modality", **call_options)
     assert owen.meta["permutations"] == 0
-    modality = explain_with(Two(), rows, groups="modality", **given)
+    modality = explain_with(Two(), rows, groups="modality", **call_options)
     np.testing.assert_allclose(owen.by_modality().values, modality.values, atol=1e-12)
 
 
@@ -402,9 +422,9 @@ def test_owen_counts_blocks_not_players():
 Y = np.array([0, 2, 1, 0, 2])
 
 
-def minus_loss(row: int, kept: tuple[int, ...], game: str) -> np.ndarray:
+def minus_loss(row: int, coalition: tuple[int, ...], game: str) -> np.ndarray:
     """Return what a coalition is worth, as SAGE defines it, or with the loss inside the mean."""
-    probabilities = blended(row, kept).softmax(dim=1)[:, Y[row]]
+    probabilities = blended(row, coalition).softmax(dim=1)[:, Y[row]]
     return (
         probabilities.mean().log()
         if game == "prediction"
@@ -414,41 +434,45 @@ def minus_loss(row: int, kept: tuple[int, ...], game: str) -> np.ndarray:
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_loss_equals_the_formula(game):
-    found = explain(y=Y, scope="global", game=game, exact=PLAYERS)
+    explanation = explain(y=Y, scope="global", game=game, exact=PLAYERS)
     rows = np.array(
         [
             by_formula(lambda kept, row=row: minus_loss(row, kept, game), PLAYERS)
             for row in range(5)
         ]
     )
-    assert found.outputs == ("all", "0", "1", "2")
-    np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
+    assert explanation.outputs == ("all", "0", "1", "2")
+    np.testing.assert_allclose(explanation.values[:, 0], rows.mean(axis=0), atol=1e-12)
     for label in (0, 2):
         np.testing.assert_allclose(
-            found.values[:, 1 + label], rows[label == Y].mean(axis=0), atol=1e-12
+            explanation.values[:, 1 + label], rows[label == Y].mean(axis=0), atol=1e-12
         )
     # The overall importance is the mean of the classes, weighted by their rows.
     shares = np.bincount(Y) / 5
     np.testing.assert_allclose(
-        found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12
+        explanation.values[:, 1:] @ shares, explanation.values[:, 0], atol=1e-12
     )
     of_rows = rows.std(axis=0, ddof=1) / 5**0.5
     if game == "prediction":
-        np.testing.assert_allclose(found.std_error[:, 0], of_rows, atol=1e-12)
+        np.testing.assert_allclose(explanation.std_error[:, 0], of_rows, atol=1e-12)
     else:
         # The choice of donors is part of the error.
-        assert (found.std_error[:, 0] >= of_rows - 1e-12).all()
-    assert found.values[2, 0] == 0
-    assert found.p_values[2, 0] == 1
+        assert (explanation.std_error[:, 0] >= of_rows - 1e-12).all()
+    assert explanation.values[2, 0] == 0
+    assert explanation.p_values[2, 0] == 1
 
 
 def test_divergence_without_y():
-    found = explain(scope="global", exact=PLAYERS, returns="logits")
+    explanation = explain(scope="global", exact=PLAYERS, returns="logits")
 
     def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
-        own = blended(row, tuple(range(PLAYERS)))[0].softmax(dim=0)
+        full_probabilities = blended(row, tuple(range(PLAYERS)))[0].softmax(dim=0)
         mean = blended(row, kept).softmax(dim=1).mean(dim=0)
-        return -(own * (own.log() - mean.log())).sum().numpy()
+        return (
+            -(full_probabilities * (full_probabilities.log() - mean.log()))
+            .sum()
+            .numpy()
+        )
 
     rows = np.array(
         [
@@ -456,37 +480,36 @@ def test_divergence_without_y():
             for row in range(5)
         ]
     )
-    np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
-    assert found.meta["quantity"] == "part of the divergence"
+    np.testing.assert_allclose(explanation.values[:, 0], rows.mean(axis=0), atol=1e-12)
+    assert explanation.meta["quantity"] == "part of the divergence"
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
 def test_regression_loss(loss):
     net = nn.Linear(4, 1).double()
-    rows, background = (
-        torch.randn(30, 4, dtype=torch.float64),
-        torch.randn(25, 4, dtype=torch.float64),
-    )
+    rows = torch.randn(30, 4, dtype=torch.float64)
+    background = torch.randn(25, 4, dtype=torch.float64)
     y = np.random.default_rng(0).normal(size=30)
-    given = {
+    call_options = {
         "method": "shapley",
         "scope": "global",
         "background": background,
         "loss": loss,
         "progress": False,
     }
-    found = explain_with(net, rows, y, **given)
+    explanation = explain_with(net, rows, y, **call_options)
     error = {"squared_error": np.square, "absolute_error": np.abs}[loss]
     with torch.no_grad():
         nothing = error(net(background).mean().item() - y).mean()
         everything = error(net(rows)[:, 0].numpy() - y).mean()
     np.testing.assert_allclose(
-        found.values[:, 0].sum(), nothing - everything, atol=1e-12
+        explanation.values[:, 0].sum(), nothing - everything, atol=1e-12
     )
     weights = np.arange(30) + 1.0
-    weighted = explain_with(net, rows, y, sample_weight=weights, **given)
+    weighted = explain_with(net, rows, y, sample_weight=weights, **call_options)
     alone = [
-        explain_with(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)
+        explain_with(net, rows[[i]], y[[i]], **call_options).values[:, 0]
+        for i in range(30)
     ]
     np.testing.assert_allclose(
         weighted.values[:, 0], np.average(alone, axis=0, weights=weights), atol=1e-12
@@ -494,11 +517,11 @@ def test_regression_loss(loss):
 
 
 def test_saved_and_shown(tmp_path):
-    found = explain()
-    found.save(tmp_path / "shapley")
+    explanation = explain()
+    explanation.save(tmp_path / "shapley")
     again = pg.Explanation.load(tmp_path / "shapley")
-    np.testing.assert_array_equal(again.values, found.values)
-    assert again.to_frame().equals(found.to_frame())
+    np.testing.assert_array_equal(again.values, explanation.values)
+    assert again.to_frame().equals(explanation.to_frame())
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution.players.tree import Tree
 
-PLAYERS, ROWS = 8, 40
-DESIGNS, ORDERS = (
-    "balanced coalitions and their complements",
-    "pairs of an order and its reverse",
-)
+PLAYERS = 8
+ROWS = 40
+DESIGNS = "balanced coalitions and their complements"
+ORDERS = "pairs of an order and its reverse"
 
 
 def network(outputs: int = 3) -> nn.Module:
@@ -38,14 +37,16 @@ def drawn(rows: int, seed: int) -> torch.Tensor:
     )
 
 
-NET, X, BACKGROUND = network(), drawn(ROWS, 1), drawn(12, 2)
+NET = network()
+X = drawn(ROWS, 1)
+BACKGROUND = drawn(12, 2)
 Y = np.random.default_rng(0).integers(0, 3, ROWS)
 
 
 def explain(
     net: nn.Module = NET, rows: torch.Tensor = X, y=Y, **options
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "exact": 0,
         "tolerance": 0,
         "n_repeats": 1,
@@ -54,7 +55,7 @@ def explain(
         **options,
     }
     return explain_with(
-        net, rows, y, method="shapley", scope="global", progress=False, **given
+        net, rows, y, method="shapley", scope="global", progress=False, **call_options
     )
 
 
@@ -62,11 +63,11 @@ def explain(
 @pytest.mark.parametrize("y", [Y, None], ids=["loss", "divergence"])
 def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
     exact = explain(y=y, game=game, exact=PLAYERS, references=12)
-    found = [
+    explanations = [
         explain(y=y, game=game, n_repeats=25, random_state=seed) for seed in range(8)
     ]
-    assert {own.meta["estimator"] for own in found} == {DESIGNS}
-    values = np.stack([own.values for own in found])
+    assert {explanation.meta["estimator"] for explanation in explanations} == {DESIGNS}
+    values = np.stack([explanation.values for explanation in explanations])
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     assert np.nanmax(exact.std_error) > 0
     off = np.abs(values.mean(axis=0) - exact.values) / error
@@ -76,14 +77,15 @@ def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
 
 
 def test_sums_are_exact_after_a_single_sample():
-    exact, found = explain(exact=PLAYERS), explain()
-    assert found.meta["permutations"] == 2
+    exact = explain(exact=PLAYERS)
+    explanation = explain()
+    assert explanation.meta["permutations"] == 2
     assert exact.meta["permutations"] == 0, "all coalitions, no order"
-    assert np.abs(found.values - exact.values).max() > 1e-4
+    assert np.abs(explanation.values - exact.values).max() > 1e-4
     np.testing.assert_allclose(
-        found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
+        explanation.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
     )
-    assert found.meta["completeness_gap"] < 1e-12
+    assert explanation.meta["completeness_gap"] < 1e-12
 
 
 @pytest.mark.slow
@@ -97,21 +99,28 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
 
     def spread() -> tuple[float, float]:
         alike = [explain(random_state=seed).values[:, 0] for seed in range(30)]
-        found = [
-            explain(rows=population[own], y=y[own], random_state=seed)
-            for seed, own in enumerate(picked)
+        explanations = [
+            explain(rows=population[row_indices], y=y[row_indices], random_state=seed)
+            for seed, row_indices in enumerate(picked)
         ]
-        told = np.mean([(own.std_error[:, 0] ** 2).sum() for own in found])
+        estimated_variance = np.mean(
+            [(explanation.std_error[:, 0] ** 2).sum() for explanation in explanations]
+        )
         return float(np.var(alike, axis=0, ddof=1).sum()), float(
-            told / np.var([own.values[:, 0] for own in found], axis=0, ddof=1).sum()
+            estimated_variance
+            / np.var(
+                [explanation.values[:, 0] for explanation in explanations],
+                axis=0,
+                ddof=1,
+            ).sum()
         )
 
-    designs, told = spread()
+    designs, error_ratio = spread()
     monkeypatch.setattr(Tree, "free", property(lambda self: False))
     assert explain().meta["estimator"] == ORDERS
     orders, _ = spread()
     assert designs < 0.8 * orders
-    assert 0.7 < told < 1.4
+    assert 0.7 < error_ratio < 1.4
 
 
 def test_a_row_has_the_same_sample_whoever_stands_beside_it():
@@ -124,9 +133,10 @@ def test_a_row_has_the_same_sample_whoever_stands_beside_it():
             - 2 * explain(rows=rows[:2], y=y[:2]).values[:, 0]
         )
 
-    others, theirs = torch.cat([X[20:22], X[2:3]]), np.append(Y[20:22], Y[2])
+    other_rows = torch.cat([X[20:22], X[2:3]])
+    theirs = np.append(Y[20:22], Y[2])
     np.testing.assert_allclose(
-        of_the_third(others, theirs), of_the_third(X[:3], Y[:3]), atol=1e-12
+        of_the_third(other_rows, theirs), of_the_third(X[:3], Y[:3]), atol=1e-12
     )
     moved = of_the_third(
         torch.cat([X[:1], X[2:3], X[2:3]]), np.array([Y[0], Y[2], Y[2]])
@@ -136,19 +146,20 @@ def test_a_row_has_the_same_sample_whoever_stands_beside_it():
 
 
 def test_the_outputs_asked_for_change_nothing():
-    every, one = explain(), explain(target=1)
-    np.testing.assert_array_equal(one.values[:, 0], every.values[:, 0])
-    np.testing.assert_array_equal(one.values[:, 1], every.values[:, 2])
+    every = explain()
+    single_output = explain(target=1)
+    np.testing.assert_array_equal(single_output.values[:, 0], every.values[:, 0])
+    np.testing.assert_array_equal(single_output.values[:, 1], every.values[:, 2])
 
 
 def test_players_that_change_nothing_have_exactly_zero():
     net = network()
     with torch.no_grad():
         net[0].weight[:, 5] = 0
-    found = explain(net)
-    assert found.meta["estimator"] == ORDERS
-    np.testing.assert_array_equal(found.values[5], 0)
-    assert np.abs(np.delete(found.values[:, 0], 5)).min() > 0
+    explanation = explain(net)
+    assert explanation.meta["estimator"] == ORDERS
+    np.testing.assert_array_equal(explanation.values[5], 0)
+    assert np.abs(np.delete(explanation.values[:, 0], 5)).min() > 0
 
 
 def test_a_tree_is_played_in_orders():

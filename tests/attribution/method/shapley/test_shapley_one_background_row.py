@@ -10,7 +10,8 @@ from torch import nn
 
 import permgrad as pg
 
-PLAYERS, ROWS = 15, 5
+PLAYERS = 15
+ROWS = 5
 
 
 def explain(
@@ -34,14 +35,15 @@ def smooth() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 def test_one_background_row_is_played_in_balanced_coalitions():
     net, rows, background = smooth()
     truth = explain(net, rows, background, exact=PLAYERS).values
-    errors, told = [], []
+    errors = []
+    reported_errors = []
     for seed in range(6):
-        found = explain(
+        explanation = explain(
             net, rows, background, random_state=seed, tolerance=0, max_permutations=100
         )
-        assert found.meta["estimator"].startswith("balanced coalitions")
-        errors.append(found.values - truth)
-        told.append(found.std_error)
+        assert explanation.meta["estimator"].startswith("balanced coalitions")
+        errors.append(explanation.values - truth)
+        reported_errors.append(explanation.std_error)
     owen = [
         explain(
             net,
@@ -54,16 +56,19 @@ def test_one_background_row_is_played_in_balanced_coalitions():
         )
         for seed in range(6)
     ]
-    assert {own.meta["estimator"] for own in owen} == {
+    assert {owen_explanation.meta["estimator"] for owen_explanation in owen} == {
         "pairs of an order and its reverse"
     }
     of_designs, of_orders = (
-        np.sqrt(np.mean(np.square(own)))
-        for own in (errors, [one.values - truth for one in owen])
+        np.sqrt(np.mean(np.square(deviations)))
+        for deviations in (
+            errors,
+            [owen_explanation.values - truth for owen_explanation in owen],
+        )
     )
     assert of_orders > 1e-4
     assert of_designs < 0.85 * of_orders
-    assert 0.6 < np.sqrt(np.mean(np.square(told))) / of_designs < 1.6, (
+    assert 0.6 < np.sqrt(np.mean(np.square(reported_errors))) / of_designs < 1.6, (
         "the error that is told is the one there is"
     )
     assert np.abs(np.mean(errors)) < 4 * of_designs / np.sqrt(6 * ROWS * PLAYERS)
@@ -78,14 +83,12 @@ class Unused(nn.Module):
 
 def test_unused_inputs_have_exactly_nothing():
     torch.manual_seed(1)
-    rows, background = (
-        torch.randn(3, PLAYERS, dtype=torch.float64),
-        torch.zeros(1, PLAYERS, dtype=torch.float64),
-    )
-    found = explain(Unused(), rows, background, random_state=0)
-    assert np.abs(found.values[:, :-1]).max() > 0.1
-    assert (found.values[:, -1] == 0).all()
-    assert (found.std_error[:, -1] == 0).all()
+    rows = torch.randn(3, PLAYERS, dtype=torch.float64)
+    background = torch.zeros(1, PLAYERS, dtype=torch.float64)
+    explanation = explain(Unused(), rows, background, random_state=0)
+    assert np.abs(explanation.values[:, :-1]).max() > 0.1
+    assert (explanation.values[:, -1] == 0).all()
+    assert (explanation.std_error[:, -1] == 0).all()
 
 
 @pytest.mark.slow
@@ -98,28 +101,31 @@ def test_players_that_cannot_differ_do_not_count(blocks, references):
     background[:, :4] = torch.tensor([1.0, -1.0, 0.5, 2.0])
     rows[:2, :4] = background[0, :4]
     rows[3, 1:4] = background[0, 1:4]
-    given = {"random_state": 0, "blocks": blocks, "max_permutations": 8}
-    found = explain(net, rows, background, **given)
+    call_options = {"random_state": 0, "blocks": blocks, "max_permutations": 8}
+    explanation = explain(net, rows, background, **call_options)
     few = [0, 1, 3]
     truth = explain(net, rows[few], background, exact=PLAYERS, blocks=blocks)
     assert np.abs(truth.values).max() > 0.05
-    np.testing.assert_allclose(found.values[few], truth.values, rtol=0, atol=1e-12)
-    assert (found.std_error[few] == 0).all()
-    assert (found.values[:2, :4] == 0).all()
-    assert found.std_error[[2, 4]].min() > 0
-    alone = explain(net, rows[3:], background, **given)
-    np.testing.assert_allclose(alone.values, found.values[3:], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        explanation.values[few], truth.values, rtol=0, atol=1e-12
+    )
+    assert (explanation.std_error[few] == 0).all()
+    assert (explanation.values[:2, :4] == 0).all()
+    assert explanation.std_error[[2, 4]].min() > 0
+    alone = explain(net, rows[3:], background, **call_options)
+    np.testing.assert_allclose(alone.values, explanation.values[3:], rtol=0, atol=1e-12)
 
 
 def test_players_that_change_nothing_end_the_question_whether_all_do():
     """Of a function of three columns among many, the pilot costs less than the values."""
-    columns, orders = 300, 20
+    columns = 300
+    orders = 20
     rows = np.random.default_rng(0).normal(size=(2, columns))
 
     def few(table: np.ndarray) -> np.ndarray:
         return table[:, 0] * table[:, 5] + table[:, 9]
 
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(few, returns="values"),
         rows,
         method=pg.methods.Shapley(max_permutations=orders),
@@ -127,9 +133,9 @@ def test_players_that_change_nothing_end_the_question_whether_all_do():
         random_state=0,
         progress=False,
     )
-    assert found.meta["estimator"] == "pairs of an order and its reverse"
-    assert found.meta["model_rows"] < len(rows) * columns * (orders + 4) + 1000
-    np.testing.assert_allclose(found.values[:, 9, 0], rows[:, 9], atol=1e-12)
+    assert explanation.meta["estimator"] == "pairs of an order and its reverse"
+    assert explanation.meta["model_rows"] < len(rows) * columns * (orders + 4) + 1000
+    np.testing.assert_allclose(explanation.values[:, 9, 0], rows[:, 9], atol=1e-12)
     np.testing.assert_allclose(
-        found.values[:, 0, 0], rows[:, 0] * rows[:, 5] / 2, atol=1e-12
+        explanation.values[:, 0, 0], rows[:, 0] * rows[:, 5] / 2, atol=1e-12
     )

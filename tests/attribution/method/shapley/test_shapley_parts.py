@@ -25,47 +25,60 @@ KEYS = np.arange(200, dtype=np.uint64)
 def test_a_coalition_with_a_player_is_the_one_without_it_and_the_player():
     rng = np.random.default_rng(0)
     player = np.repeat(np.arange(6), 500)
-    both = _with_and_without(player, rng.random(3000), rng.random((3000, 6)))
+    coalition_pairs = _with_and_without(player, rng.random(3000), rng.random((3000, 6)))
     trials = np.arange(3000)
-    assert both.shape == (3000, 2, 6)
-    assert not both[trials, 0, player].any()
-    assert both[trials, 1, player].all()
-    others = np.arange(6) != player[:, None]
-    np.testing.assert_array_equal(both[:, 0][others], both[:, 1][others])
+    assert coalition_pairs.shape == (3000, 2, 6)
+    assert not coalition_pairs[trials, 0, player].any()
+    assert coalition_pairs[trials, 1, player].all()
+    other_player_mask = np.arange(6) != player[:, None]
+    np.testing.assert_array_equal(
+        coalition_pairs[:, 0][other_player_mask],
+        coalition_pairs[:, 1][other_player_mask],
+    )
     # Of the other five any number is as likely as any other.
-    counts = np.bincount(both[:, 0].sum(axis=1), minlength=6) / 3000
+    counts = np.bincount(coalition_pairs[:, 0].sum(axis=1), minlength=6) / 3000
     np.testing.assert_allclose(counts, 1 / 6, atol=0.03)
 
 
 @pytest.mark.parametrize("references", [1, 2, 7, 50, 101])
 def test_background_rows_come_in_turn_and_lie_evenly(references):
     """None comes twice before all came once, and at any time the places taken lie evenly over the background."""
-    whole = _spread_donors(3, KEYS, 0, 2 * references, references)
-    assert whole.shape == (200, 2 * references)
-    assert whole.min() >= 0
+    all_donors = _spread_donors(3, KEYS, 0, 2 * references, references)
+    assert all_donors.shape == (200, 2 * references)
+    assert all_donors.min() >= 0
     for start in (0, references // 2, references):
-        some = np.sort(whole[:, start : start + references], axis=1)
-        np.testing.assert_array_equal(some, np.tile(np.arange(references), (200, 1)))
+        round_donors = np.sort(all_donors[:, start : start + references], axis=1)
+        np.testing.assert_array_equal(
+            round_donors, np.tile(np.arange(references), (200, 1))
+        )
     np.testing.assert_array_equal(
-        _spread_donors(3, KEYS, 5, 4, references), _wrapped(whole, 5, 4, references)
+        _spread_donors(3, KEYS, 5, 4, references),
+        _wrapped(all_donors, 5, 4, references),
     )
     if references > 20:
         # Steps of the golden section leave gaps of at most about 1.62² / n of the whole after n of them.
         for walks in (5, 12):
-            taken = np.sort(whole[:, :walks], axis=1)
+            sorted_donors = np.sort(all_donors[:, :walks], axis=1)
             gaps = np.diff(
-                np.concatenate([taken, taken[:, :1] + references], axis=1), axis=1
+                np.concatenate(
+                    [sorted_donors, sorted_donors[:, :1] + references], axis=1
+                ),
+                axis=1,
             )
             assert gaps.max() <= 2.7 * references / walks + 1
-        assert len(np.unique(whole[:, 0])) > 0.4 * references, "rows begin anywhere"
+        assert len(np.unique(all_donors[:, 0])) > 0.4 * references, (
+            "rows begin anywhere"
+        )
         assert not np.array_equal(
-            whole, _spread_donors(4, KEYS, 0, 2 * references, references)
+            all_donors, _spread_donors(4, KEYS, 0, 2 * references, references)
         )
 
 
-def _wrapped(whole: np.ndarray, first: int, count: int, references: int) -> np.ndarray:
+def _wrapped(
+    donor_table: np.ndarray, first: int, count: int, references: int
+) -> np.ndarray:
     return np.stack(
-        [whole[:, (first + step) % references] for step in range(count)], axis=1
+        [donor_table[:, (first + step) % references] for step in range(count)], axis=1
     )
 
 
@@ -105,10 +118,10 @@ def walks(
     offset: int = 0,
 ) -> _Walks:
     """Return what draws the donors of rows, without a game."""
-    made = object.__new__(_Walks)
-    made.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
-    made.lenders = Lenders(background, shared=False)
-    made.plan = LossPlan(
+    sampler = object.__new__(_Walks)
+    sampler.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
+    sampler.lenders = Lenders(background, shared=False)
+    sampler.plan = LossPlan(
         expected=expected,
         references=references,
         exact=exact,
@@ -116,8 +129,8 @@ def walks(
         tolerance=0.0,
         most=4,
     )
-    made.order = np.random.default_rng(0).permutation(background)
-    return made
+    sampler.order = np.random.default_rng(0).permutation(background)
+    return sampler
 
 
 @pytest.mark.parametrize(
@@ -125,19 +138,19 @@ def walks(
 )
 def test_every_row_has_an_even_sample_of_the_background(background, references):
     rows = np.arange(300)
-    own = walks(background, references)
-    donors = own._donors(rows, 0)
+    sampler = walks(background, references)
+    donors = sampler._donors(rows, 0)
     count = min(background, references)
     assert donors.shape == (300, count)
     assert all(len(set(row)) == count for row in donors.tolist()), "none twice"
     used = np.bincount(donors.ravel(), minlength=background) / 300
     np.testing.assert_allclose(used, count / background, atol=0.12)
-    again = own._donors(rows, 1)
+    again = sampler._donors(rows, 1)
     if count < background:
-        places = np.sort(np.argsort(own.order)[donors], axis=1)
-        assert np.diff(places, axis=1).max(initial=0) <= background / count + 1, (
-            "systematic: about equally far apart"
-        )
+        donor_positions = np.sort(np.argsort(sampler.order)[donors], axis=1)
+        assert (
+            np.diff(donor_positions, axis=1).max(initial=0) <= background / count + 1
+        ), "systematic: about equally far apart"
         assert not np.array_equal(donors, again), "another sample in each round"
         later = walks(background, references, offset=100)
         np.testing.assert_array_equal(later._donors(rows[:50], 0), donors[100:150])
@@ -147,17 +160,18 @@ def test_every_row_has_an_even_sample_of_the_background(background, references):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_single_donor_is_any_row_but_the_own(shared):
-    background, rows = 12, np.arange(12)
+    background = 12
+    rows = np.arange(12)
     request = SimpleNamespace(seed=3, shared=shared)
     order = np.random.default_rng(0).permutation(background)
-    found = np.stack(
+    drawn_donors = np.stack(
         [
             _other_rows(request, order, rows, rows, number, background)
             for number in range(3000)
         ]
     )
     for row in rows:
-        used = np.bincount(found[:, row], minlength=background) / 3000
+        used = np.bincount(drawn_donors[:, row], minlength=background) / 3000
         if shared:
             assert used[row] == 0
             np.testing.assert_allclose(np.delete(used, row), 1 / 11, atol=0.025)
@@ -175,7 +189,8 @@ def test_weights_of_rows_are_rows_that_stand_there_more_often(game, exact):
         torch.randn(count, 3, generator=generator, dtype=torch.float64)
         for count in (12, 9)
     )
-    y, weight = (rows[:, 0] * rows[:, 1] + rows[:, 2]).numpy(), np.arange(12) % 3 + 1
+    y = (rows[:, 0] * rows[:, 1] + rows[:, 2]).numpy()
+    weight = np.arange(12) % 3 + 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
@@ -241,7 +256,7 @@ def test_losses_take_as_many_samples_in_any_unit():
             return self.times * (x[:, :1] * x[:, 1:2] * x[:, 2:3] + x[:, 3:])
 
     method = tuned(pg.methods.Shapley(blocks="modality", tolerance=1e-6), exact=0)
-    given = {
+    call_options = {
         "scope": "global",
         "background": background,
         "n_repeats": 40,
@@ -253,7 +268,7 @@ def test_losses_take_as_many_samples_in_any_unit():
             rows,
             times * (2 + rows[:, 0].numpy()),
             method=method,
-            **given,
+            **call_options,
         ).meta["permutations"]
         for times in (1, 64, 1 / 64)
     }
@@ -278,14 +293,14 @@ def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, c
         sample_weight=None,
         shared=False,
     )
-    found = choose_references(request, wanted)
-    assert len(found) == len(set(found.tolist())) == count
-    assert (np.diff(found) > 0).all()
-    assert 0 <= found.min() <= found.max() < known
+    reference_rows = choose_references(request, wanted)
+    assert len(reference_rows) == len(set(reference_rows.tolist())) == count
+    assert (np.diff(reference_rows) > 0).all()
+    assert 0 <= reference_rows.min() <= reference_rows.max() < known
     if count < known:
-        assert not np.array_equal(found, np.arange(count)), "from anywhere"
+        assert not np.array_equal(reference_rows, np.arange(count)), "from anywhere"
         request.seed = 1
-        again = np.array_equal(found, choose_references(request, wanted))
+        again = np.array_equal(reference_rows, choose_references(request, wanted))
         assert again == (wanted is None), "rows to compare with need no seed"
 
 
@@ -304,7 +319,7 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
     with pytest.warns(
         pg.PermgradWarning, match=r"After \d+ orders, the standard error is above"
     ):
-        found = pg.explain(
+        explanation = pg.explain(
             pg.Model(Triple(), task="regression"),
             rows,
             method=tuned(
@@ -323,10 +338,10 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
         else None
     )
     if size is not None:
-        assert found.meta["permutations"] == most // (2 * size) * 2 * size
-    assert most / 2 < found.meta["permutations"] <= most
-    assert found.meta["mean_permutations"] == found.meta["permutations"]
-    assert (found.std_error > 0).all()
+        assert explanation.meta["permutations"] == most // (2 * size) * 2 * size
+    assert most / 2 < explanation.meta["permutations"] <= most
+    assert explanation.meta["mean_permutations"] == explanation.meta["permutations"]
+    assert (explanation.std_error > 0).all()
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -342,7 +357,9 @@ def test_orders_are_played_where_they_vary_clearly_less(
 
     def drawn(spread: float):
         def numbers(game, *given) -> np.ndarray:
-            rows = next(own for own in given if isinstance(own, np.ndarray))
+            rows = next(
+                argument for argument in given if isinstance(argument, np.ndarray)
+            )
             shape = (len(rows), game.players, game.width)
             return spread * rng.normal(size=shape) + 10.0 * rows.reshape(-1, 1, 1)
 
@@ -353,7 +370,7 @@ def test_orders_are_played_where_they_vary_clearly_less(
     rows = torch.randn(
         40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    found = pg.explain(
+    explanation = pg.explain(
         pg.Model(nn.Linear(12, 1).double(), task="regression"),
         rows[:4],
         method=tuned(
@@ -364,7 +381,7 @@ def test_orders_are_played_where_they_vary_clearly_less(
         random_state=0,
         progress=False,
     )
-    assert found.meta["estimator"] == estimator
+    assert explanation.meta["estimator"] == estimator
 
 
 @pytest.mark.parametrize(
@@ -381,10 +398,10 @@ def test_pairs_that_tell_nothing_are_followed_by_others(
     monkeypatch, told, calls, designs
 ):
     """``told``: how much designs and orders vary for each of four pairs, one entry for each time they are compared."""
-    asked: list[int] = []
+    compared_rows: list[int] = []
 
     def compared(game, tree, chosen, number) -> np.ndarray:
-        asked.extend(chosen.tolist())
+        compared_rows.extend(chosen.tolist())
         return np.repeat(np.array(told[number])[:, None], len(chosen) // 2, axis=1)
 
     monkeypatch.setattr(sampled, "used_players", lambda game: np.ones(2, dtype=bool))
@@ -394,7 +411,9 @@ def test_pairs_that_tell_nothing_are_followed_by_others(
         sampled.prefers_designs(game, SimpleNamespace(free=True, players=2))[0]
         == designs
     )
-    assert len(asked) == len(set(asked)) == 8 * calls, "others each time"
+    assert len(compared_rows) == len(set(compared_rows)) == 8 * calls, (
+        "others each time"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
@@ -406,9 +425,9 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(
 
     def watched(name: str):
         def numbers(game, *given) -> np.ndarray:
-            receivers, donors = [own for own in given if isinstance(own, np.ndarray)][
-                :2
-            ]
+            receivers, donors = [
+                argument for argument in given if isinstance(argument, np.ndarray)
+            ][:2]
             pairs.setdefault(
                 name, list(zip(receivers.tolist(), donors[:, 0].tolist(), strict=True))
             )
@@ -431,7 +450,8 @@ def test_designs_and_orders_are_compared_between_rows_that_differ(
         progress=False,
     )
     assert pairs["designs"] == pairs["orders"]
-    first, again = pairs["designs"][::2], pairs["designs"][1::2]
+    first = pairs["designs"][::2]
+    again = pairs["designs"][1::2]
     assert first == again, "each pair twice"
     assert len(first) == min(background // 2, 4)
     assert len({row for pair in first for row in pair}) == 2 * len(first), (

@@ -29,16 +29,17 @@ def _table():
 
 
 def test_values_are_the_steps_along_the_stored_orders_and_back(table):
-    row, background = table[:1], table[1:4]
+    row = table[:1]
+    background = table[1:4]
     explanation = explain_with(
         product, row, background=background, max_permutations=6, **OPTIONS
     )
     ranks = shared_orders(3, 5, 3)
     steps = np.zeros((3, 5))
     for walk, donor in enumerate(background):
-        for places in (ranks[walk], 4 - ranks[walk]):
+        for player_ranks in (ranks[walk], 4 - ranks[walk]):
             mixed = donor.copy()
-            for player in np.argsort(places):
+            for player in np.argsort(player_ranks):
                 before = product(mixed[None])[0]
                 mixed[player] = row[0, player]
                 steps[walk, player] += (product(mixed[None])[0] - before) / 2
@@ -56,14 +57,14 @@ def test_what_does_not_change_between_two_rows_keeps_its_value(table):
         product, two, background=table[1:5], max_permutations=8, **OPTIONS
     )
     np.testing.assert_allclose(same.values[0, :3], same.values[1, :3], atol=1e-12)
-    each = explain_with(
+    independent = explain_with(
         product,
         two,
         background=table[1:5],
         max_permutations=8,
         **OPTIONS | {"same_orders": False},
     )
-    assert np.abs(each.values[0, :3] - each.values[1, :3]).max() > 1e-3
+    assert np.abs(independent.values[0, :3] - independent.values[1, :3]).max() > 1e-3
 
 
 def test_same_orders_is_true_or_false(table):

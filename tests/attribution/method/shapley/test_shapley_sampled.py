@@ -32,9 +32,9 @@ def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
         nn.ReLU(),
         nn.Linear(24, outputs),
     )
-    for part in net:
-        if isinstance(part, nn.Linear):
-            part.weight.data *= 2
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            layer.weight.data *= 2
     return net.double()
 
 
@@ -50,11 +50,13 @@ def draw(rows: int, players: int = 8, seed: int = 1) -> Tensor:
 #: Background rows that go through the network again, to see how far rounding goes.
 PROBES = 16 + 2
 
-NET, ROWS, BACKGROUND = make_net(), draw(12), draw(20, seed=2)
+NET = make_net()
+ROWS = draw(12)
+BACKGROUND = draw(20, seed=2)
 
 
 def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
-    given = {
+    call_options = {
         "background": BACKGROUND,
         "exact": 0,
         "random_state": 0,
@@ -68,8 +70,8 @@ def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
             NET,
             rows,
             method="shapley",
-            max_permutations=given.pop("orders", 100),
-            **given,
+            max_permutations=call_options.pop("orders", 100),
+            **call_options,
         )
 
 
@@ -88,23 +90,26 @@ def no_pilot(monkeypatch):
 
 
 def test_values_add_up_when_the_background_is_gone_round():
-    found = explain()
-    gap = found.values.sum(axis=1) - (found.predictions - found.base_values)
+    explanation = explain()
+    gap = explanation.values.sum(axis=1) - (
+        explanation.predictions - explanation.base_values
+    )
     assert np.abs(gap).max() < 1e-12
-    assert found.meta["completeness_gap"] < 1e-12
+    assert explanation.meta["completeness_gap"] < 1e-12
     # 2 · 20 orders make a round, of which 100 orders hold two and a half.
-    assert found.meta["permutations"] == 80
+    assert explanation.meta["permutations"] == 80
 
 
 def test_the_gap_is_told_where_the_background_is_too_large():
-    found = explain(background=draw(60, seed=3))
+    explanation = explain(background=draw(60, seed=3))
     gap = np.abs(
-        found.values.sum(axis=1) - (found.predictions - found.base_values)
+        explanation.values.sum(axis=1)
+        - (explanation.predictions - explanation.base_values)
     ).max(axis=0)
-    assert found.meta["completeness_gap"] == pytest.approx(
-        (gap / found.meta["output_range"]).max()
+    assert explanation.meta["completeness_gap"] == pytest.approx(
+        (gap / explanation.meta["output_range"]).max()
     )
-    assert found.meta["completeness_gap"] > 1e-3
+    assert explanation.meta["completeness_gap"] > 1e-3
 
 
 @pytest.mark.parametrize("blocks", [None, "modality"])
@@ -132,7 +137,8 @@ def test_pairs_are_exact_where_two_players_interact():
                 :, :1
             ]
 
-    rows, background = draw(3, 4), draw(5, 4, seed=2)
+    rows = draw(3, 4)
+    background = draw(5, 4, seed=2)
     options = {
         "method": "shapley",
         "background": background,
@@ -156,34 +162,36 @@ def test_unused_players_get_exactly_zero():
             "progress": False,
         }
         rows = ROWS.to(options["background"].dtype)
-        found = explain_with(
+        explanation = explain_with(
             used, rows, method="shapley", random_state=0, exact=0, **options
         )
         for array, number in (
-            (found.values, 0),
-            (found.std_error, 0),
-            (found.p_values, 1),
+            (explanation.values, 0),
+            (explanation.std_error, 0),
+            (explanation.p_values, 1),
         ):
             np.testing.assert_array_equal(array[:, 3], number)
-        assert (np.delete(found.values, 3, axis=1) != 0).all()
+        assert (np.delete(explanation.values, 3, axis=1) != 0).all()
 
 
 def test_a_row_is_explained_alike_whoever_stands_beside_it():
-    whole = explain()
+    full_explanation = explain()
     alone = explain(ROWS[[7]])
-    np.testing.assert_allclose(alone.values[0], whole.values[7], atol=1e-13)
-    np.testing.assert_allclose(alone.std_error[0], whole.std_error[7], atol=1e-13)
+    np.testing.assert_allclose(alone.values[0], full_explanation.values[7], atol=1e-13)
+    np.testing.assert_allclose(
+        alone.std_error[0], full_explanation.std_error[7], atol=1e-13
+    )
     turned = explain(ROWS.flip(0))
-    np.testing.assert_allclose(turned.values[::-1], whole.values, atol=1e-13)
-    other = explain(random_state=1)
-    assert np.abs(other.values - whole.values).max() > 1e-4
+    np.testing.assert_allclose(turned.values[::-1], full_explanation.values, atol=1e-13)
+    reseeded = explain(random_state=1)
+    assert np.abs(reseeded.values - full_explanation.values).max() > 1e-4
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch):
-    whole = explain()
+    full_explanation = explain()
     monkeypatch.setattr(shapley_sampled, "_BLOCK_NUMBERS", 2000)
     monkeypatch.setattr(shapley_sampled, "_MASK_BYTES", 3000)
-    np.testing.assert_allclose(explain().values, whole.values, atol=1e-13)
+    np.testing.assert_allclose(explain().values, full_explanation.values, atol=1e-13)
 
 
 @pytest.mark.usefixtures("no_pilot")
@@ -197,16 +205,16 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
         return plain(self, tensor)
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    found = explain()
+    explanation = explain()
     # Rows and background once, 18 rows to see the rounding, then 40
     # designs per row of 8 coalitions and their complements.
-    assert found.meta["model_rows"] == 12 + 20 + 18 + 12 * 40 * 16
+    assert explanation.meta["model_rows"] == 12 + 20 + 18 + 12 * 40 * 16
     # Reading the network takes one look at the rows, and a few at some of them: again, turned round, in halves, alone
     # and beside four that are mixed of them; one and two rows tell what memory a row takes, and
     # eight asked thrice whether the network remembers. Two rows are a call as its user makes it, before all others.
     assert (
         0
-        <= evaluated - found.meta["model_rows"]
+        <= evaluated - explanation.meta["model_rows"]
         <= len(ROWS) + 5 * 8 + (8 + 4) + 4 + 3 + 3 * 8 + 2
     )
 
@@ -234,19 +242,17 @@ def test_what_is_tried_before_is_counted_too(monkeypatch):
             "prefers_designs",
             lambda game, tree: (tree.free, np.ones(tree.players, dtype=bool)),
         )
-    without, known = rows_of_a_run()
+    without, reported_rows = rows_of_a_run()
     assert counted > without
-    assert for_reading == known
+    assert for_reading == reported_rows
 
 
 @pytest.mark.parametrize("blocks", [None, "modality"])
 @pytest.mark.usefixtures("no_pilot")
 def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     """Codes often agree with the donor's; what is left out changes nothing."""
-    rows, background = (
-        (draw(6, seed=3) > 0.4).double(),
-        (draw(20, seed=4) > 0.4).double(),
-    )
+    rows = (draw(6, seed=3) > 0.4).double()
+    background = (draw(20, seed=4) > 0.4).double()
     rows[0] = background[0]
     sparing = explain(rows, background=background, blocks=blocks)
     monkeypatch.setattr(
@@ -254,12 +260,15 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
         "differs",
         lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool),
     )
-    whole = explain(rows, background=background, blocks=blocks)
+    full_explanation = explain(rows, background=background, blocks=blocks)
 
-    each = 14 if blocks is not None else 16
+    evaluations_per_order = 14 if blocks is not None else 16
 
-    assert whole.meta["model_rows"] == 6 + 20 + PROBES + 6 * 40 * each
-    assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
+    assert (
+        full_explanation.meta["model_rows"]
+        == 6 + 20 + PROBES + 6 * 40 * evaluations_per_order
+    )
+    assert sparing.meta["model_rows"] < 0.6 * full_explanation.meta["model_rows"]
     # A smaller design has other coalitions; along an order, what is left out changes nothing.
     exact = pg.explain(
         NET,
@@ -270,23 +279,25 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
     )
     assert (
         np.abs(sparing.values - exact.values).max()
-        < np.abs(whole.values - exact.values).max() * 1.5 + 1e-12
+        < np.abs(full_explanation.values - exact.values).max() * 1.5 + 1e-12
     )
     if blocks is not None:
-        np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
-        np.testing.assert_allclose(sparing.std_error, whole.std_error, atol=1e-12)
+        np.testing.assert_allclose(sparing.values, full_explanation.values, atol=1e-12)
+        np.testing.assert_allclose(
+            sparing.std_error, full_explanation.std_error, atol=1e-12
+        )
 
 
 def test_a_row_that_equals_the_background_owes_it_nothing():
     rows = draw(1).repeat(3, 1)
-    found = explain(rows[:1], background=rows)
-    np.testing.assert_array_equal(found.values, 0)
+    explanation = explain(rows[:1], background=rows)
+    np.testing.assert_array_equal(explanation.values, 0)
     # Every player is tried once whether it is used, which these rows cannot show.
-    assert found.meta["model_rows"] < 1 + 3 + PROBES + 8 * 16 * 2
+    assert explanation.meta["model_rows"] < 1 + 3 + PROBES + 8 * 16 * 2
 
 
 def test_out_of_memory_is_lived_with(monkeypatch):
-    whole = explain()
+    full_explanation = explain()
     plain = nn.Linear.forward
 
     def forward(self, tensor):
@@ -295,16 +306,20 @@ def test_out_of_memory_is_lived_with(monkeypatch):
         return plain(self, tensor)
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
+    np.testing.assert_allclose(explain().values, full_explanation.values, atol=1e-12)
 
 
 # ---- stopping --------------------------------------------------------------------------------------------------------
 
 
 def test_rows_stop_when_they_are_known():
-    found = explain(tolerance=0.004, orders=4000)
-    assert (found.std_error <= 0.004 * np.asarray(found.meta["output_range"])).all()
-    assert found.meta["mean_permutations"] < found.meta["permutations"] < 4000
+    explanation = explain(tolerance=0.004, orders=4000)
+    assert (
+        explanation.std_error <= 0.004 * np.asarray(explanation.meta["output_range"])
+    ).all()
+    assert (
+        explanation.meta["mean_permutations"] < explanation.meta["permutations"] < 4000
+    )
 
 
 def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
@@ -372,24 +387,31 @@ def test_rounds(references, least, most, walks):
 )
 def test_intervals_cover_the_exact_values(options):
     """The long form is verification/verify_shapley.py."""
-    given = dict(options)
-    background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
+    call_options = dict(options)
+    background = draw(300, seed=5) if call_options.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)
     exact = pg.explain(
         NET,
         rows,
-        method=pg.methods.Shapley(blocks=given.get("blocks")),
+        method=pg.methods.Shapley(blocks=call_options.get("blocks")),
         background=background,
         progress=False,
     )
-    inside, scaled = [], []
+    inside = []
+    scaled = []
     for seed in range(3):
-        found = explain(
-            rows, background=background, random_state=seed, min_permutations=2, **given
+        explanation = explain(
+            rows,
+            background=background,
+            random_state=seed,
+            min_permutations=2,
+            **call_options,
         )
-        assert np.abs(found.values - exact.values).max() > 1e-3
-        inside.append((found.low <= exact.values) & (exact.values <= found.high))
-        scaled.append((found.values - exact.values) / found.std_error)
+        assert np.abs(explanation.values - exact.values).max() > 1e-3
+        inside.append(
+            (explanation.low <= exact.values) & (exact.values <= explanation.high)
+        )
+        scaled.append((explanation.values - exact.values) / explanation.std_error)
     # 1,920 cases, of which those of one row hang together.
     assert 0.92 <= np.mean(inside) <= 0.98
     # The sizes of designs lie more evenly than chance, which the standard error does not know of.
@@ -427,8 +449,8 @@ def test_strata_equal_the_plain_formula(strata, walks, rounds, seed):
         np.random.default_rng(seed).normal(size=(rounds, 2, strata, walks, 3, 1)) + 100
     )
     running = Strata((2, strata, 3, 1))
-    for own in sample:
-        running.add(own)
+    for walk_sample in sample:
+        running.add(walk_sample)
     mean, std, freedom = running.estimate()
     pooled = sample.transpose(1, 2, 0, 3, 4, 5).reshape(2, strata, rounds * walks, 3, 1)
     np.testing.assert_allclose(mean, pooled.mean(axis=(1, 2)), rtol=1e-12)
@@ -454,9 +476,11 @@ def test_content_keys(columns, dtype):
 
 def test_errors_of_a_row_borrow_from_its_players_that_can_move_an_output():
     std = np.array([[[2.0], [0.0], [0.0]]])
-    found, freedom = moderated(std, 48, np.array([[True, True, False]]))
+    moderated_errors, freedom = moderated(std, 48, np.array([[True, True, False]]))
     assert freedom == 49
-    np.testing.assert_allclose(found[0, :, 0] ** 2, [(48 * 4 + 2) / 49, 2 / 49, 0])
+    np.testing.assert_allclose(
+        moderated_errors[0, :, 0] ** 2, [(48 * 4 + 2) / 49, 2 / 49, 0]
+    )
 
 
 def test_intervals_of_trees_cover_where_interactions_are_rare():
@@ -469,7 +493,8 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
             + (rows[:, 4:8] > -0.3).all(axis=1)
         )
 
-    rows, background = draw(40, 9, seed=4).numpy(), draw(20, 9, seed=2).numpy()
+    rows = draw(40, 9, seed=4).numpy()
+    background = draw(20, 9, seed=2).numpy()
     options = {
         "method": "shapley",
         "background": background,
@@ -477,15 +502,17 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
         "progress": False,
     }
     exact = explain_with(tree, rows, **options)
-    found = explain_with(tree, rows, random_state=0, exact=0, **options)
+    explanation = explain_with(tree, rows, random_state=0, exact=0, **options)
     used = exact.values[:, :8] != 0
     assert 0.1 < used.mean() < 0.9
-    wrong = np.abs(found.values - exact.values) > 1e-9
+    wrong = np.abs(explanation.values - exact.values) > 1e-9
     assert wrong.mean() > 0.05
-    assert (found.std_error[wrong] > 0).mean() > 0.9
-    inside = (found.low - 1e-9 <= exact.values) & (exact.values <= found.high + 1e-9)
+    assert (explanation.std_error[wrong] > 0).mean() > 0.9
+    inside = (explanation.low - 1e-9 <= exact.values) & (
+        exact.values <= explanation.high + 1e-9
+    )
     assert inside.mean() > 0.85
-    np.testing.assert_array_equal(found.std_error[:, 8], 0)
+    np.testing.assert_array_equal(explanation.std_error[:, 8], 0)
 
 
 # ---- losses ----------------------------------------------------------------------------------------------------------
@@ -495,30 +522,39 @@ Y = np.random.default_rng(0).integers(0, 2, 12)
 
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_sampled_losses_meet_the_enumerated(game):
-    given = {
+    call_options = {
         "method": "shapley",
         "scope": "global",
         "background": BACKGROUND,
         "game": game,
         "progress": False,
     }
-    exact = explain_with(NET, ROWS, Y, exact=8, **given)
-    found = explain_with(
-        NET, ROWS, Y, n_repeats=200, random_state=0, exact=0, tolerance=0, **given
+    exact = explain_with(NET, ROWS, Y, exact=8, **call_options)
+    explanation = explain_with(
+        NET,
+        ROWS,
+        Y,
+        n_repeats=200,
+        random_state=0,
+        exact=0,
+        tolerance=0,
+        **call_options,
     )
-    assert found.meta["permutations"] == 400
+    assert explanation.meta["permutations"] == 400
     if game == "prediction":
-        assert found.meta["completeness_gap"] < 1e-12
+        assert explanation.meta["completeness_gap"] < 1e-12
         np.testing.assert_allclose(
-            found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
+            explanation.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12
         )
     spread = exact.std_error.max()
     assert (
-        np.abs(found.values - exact.values).max()
+        np.abs(explanation.values - exact.values).max()
         < (0.1 if game == "prediction" else 0.5) * spread
     )
-    np.testing.assert_allclose(found.std_error[:, 0], exact.std_error[:, 0], rtol=0.35)
-    frame = found.to_frame()
+    np.testing.assert_allclose(
+        explanation.std_error[:, 0], exact.std_error[:, 0], rtol=0.35
+    )
+    frame = explanation.to_frame()
     outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
     assert ((frame["p_value"] < 0.05) == outside).all()
 
@@ -526,12 +562,10 @@ def test_sampled_losses_meet_the_enumerated(game):
 @pytest.mark.slow
 def test_loss_intervals_cover_the_value_over_all_rows():
     rng = np.random.default_rng(1)
-    population, noise = (
-        draw(20000, seed=11),
-        torch.as_tensor(rng.normal(size=(20000, 2))),
-    )
+    population = draw(20000, seed=11)
+    noise = torch.as_tensor(rng.normal(size=(20000, 2)))
     y = (NET(population).detach() + noise).argmax(dim=1).numpy()
-    given = {
+    call_options = {
         "method": "shapley",
         "scope": "global",
         "exact": 8,
@@ -539,21 +573,23 @@ def test_loss_intervals_cover_the_value_over_all_rows():
         "background": BACKGROUND[:5],
     }
     truth = explain_with(
-        NET, population[:4000], y[:4000], progress=False, **given
+        NET, population[:4000], y[:4000], progress=False, **call_options
     ).values[:, 0]
     inside = []
     for seed in range(20):
         rows = rng.choice(np.arange(4000, 20000), 150, replace=False)
-        found = explain_with(
+        explanation = explain_with(
             NET,
             population[rows],
             y[rows],
             random_state=seed,
             n_repeats=1,
             progress=False,
-            **{**given, "exact": 0},
+            **{**call_options, "exact": 0},
         )
-        inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
+        inside.append(
+            (explanation.low[:, 0] <= truth) & (truth <= explanation.high[:, 0])
+        )
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
@@ -563,24 +599,24 @@ def test_rows_as_their_own_background_never_donate_to_themselves(
 ):
     from permgrad.attribution.method.shapley import loss as shapley_loss
 
-    seen = []
+    watched_calls = []
     plain = getattr(shapley_loss, sampler)
 
     def watched(game, *given):
         rows, donors = given[-4:-2] if sampler == "solve" else given[1:3]
-        seen.append((rows, donors[:, 0]))
+        watched_calls.append((rows, donors[:, 0]))
         return plain(game, *given)
 
     monkeypatch.setattr(shapley_loss, sampler, watched)
-    given = {
+    call_options = {
         "method": "shapley",
         "scope": "global",
         "game": "expected",
         "blocks": blocks,
     }
-    explain_with(NET, ROWS, Y, random_state=0, progress=False, exact=0, **given)
-    assert len(seen) > 1
-    assert all((rows != donors).all() for rows, donors in seen)
+    explain_with(NET, ROWS, Y, random_state=0, progress=False, exact=0, **call_options)
+    assert len(watched_calls) > 1
+    assert all((rows != donors).all() for rows, donors in watched_calls)
 
 
 @pytest.mark.slow
@@ -597,7 +633,7 @@ def test_intervals_over_rows_that_are_their_own_background(game):
         y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(
             size=80
         )
-        found = pg.explain(
+        explanation = pg.explain(
             net,
             rows,
             y,
@@ -606,14 +642,14 @@ def test_intervals_over_rows_that_are_their_own_background(game):
             random_state=seed,
             progress=False,
         )
-        low, high = found.ci()
+        low, high = explanation.ci()
         hits += int(((low[:, 0] <= truth) & (truth <= high[:, 0])).sum())
     assert 0.88 <= hits / 120 <= 0.99
 
 
 def test_a_single_round_uses_every_background_row_once():
     """Where two rounds cannot be afforded, one adds up exactly; its error is told too large rather than too small."""
-    given = {
+    call_options = {
         "method": "shapley",
         "background": BACKGROUND,
         "exact": 0,
@@ -624,15 +660,16 @@ def test_a_single_round_uses_every_background_row_once():
         NET, ROWS, method="shapley", background=BACKGROUND, progress=False
     )
     orders = 2 * len(BACKGROUND)
-    inside, cases = 0, 0
+    inside = 0
+    cases = 0
     for seed in range(20):
-        found = explain_with(
-            NET, ROWS, random_state=seed, max_permutations=orders, **given
+        explanation = explain_with(
+            NET, ROWS, random_state=seed, max_permutations=orders, **call_options
         )
-        assert found.meta["permutations"] == orders
-        assert found.meta["completeness_gap"] < 1e-12
-        low, high = found.ci()
-        moved = found.std_error > 0
+        assert explanation.meta["permutations"] == orders
+        assert explanation.meta["completeness_gap"] < 1e-12
+        low, high = explanation.ci()
+        moved = explanation.std_error > 0
         inside += int(((low <= exact.values) & (exact.values <= high))[moved].sum())
         cases += int(moved.sum())
     assert inside / cases >= 0.94

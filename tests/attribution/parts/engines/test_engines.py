@@ -39,9 +39,9 @@ class SendingEngine:
     def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
         sent = pickle.dumps(work)
         workers = [pickle.loads(sent), pickle.loads(sent)]
-        for place, task in enumerate(reversed(tasks)):
+        for task_index, task in enumerate(reversed(tasks)):
             yield pickle.loads(
-                pickle.dumps(workers[place % 2](pickle.loads(pickle.dumps(task))))
+                pickle.dumps(workers[task_index % 2](pickle.loads(pickle.dumps(task))))
             )
 
 
@@ -100,16 +100,18 @@ def test_engines_are_registered_and_fit_the_protocol() -> None:
 
 
 def test_local_engine_runs_tasks_in_order() -> None:
-    seen: list[int] = []
-    found = LocalEngine().run([3, 1, 2], lambda task: seen.append(task) or task * 10)  # type: ignore[func-returns-value]
-    assert next(found) == 30
-    assert seen == [3], "a task is done when its result is asked for"
-    assert list(found) == [10, 20]
+    seen_tasks: list[int] = []
+    results = LocalEngine().run(
+        [3, 1, 2], lambda task: seen_tasks.append(task) or task * 10
+    )  # type: ignore[func-returns-value]
+    assert next(results) == 30
+    assert seen_tasks == [3], "a task is done when its result is asked for"
+    assert list(results) == [10, 20]
 
 
 def test_an_engine_of_ones_own_is_taken_as_it_is() -> None:
-    own = SendingEngine()
-    assert make_engine(own) is own
+    engine = SendingEngine()
+    assert make_engine(engine) is engine
 
 
 @pytest.mark.parametrize(
@@ -259,8 +261,8 @@ def test_a_session_of_one_machine_is_shared_with_nobody(
 ) -> None:
     monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(machines))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with ray_session.session(workers=None, address=None) as found:
-        assert found == RaySession(2.0 * machines, 0.0, shared=machines > 1)
+    with ray_session.session(workers=None, address=None) as opened_session:
+        assert opened_session == RaySession(2.0 * machines, 0.0, shared=machines > 1)
 
 
 def test_the_address_in_the_environment_is_looked_at_before_ray_starts(
@@ -297,24 +299,24 @@ def test_without_the_extra_the_message_says_how_to_get_it(
 def test_a_cluster_is_joined_quietly_and_left_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: dict[str, Any] = {}
+    start_options: dict[str, Any] = {}
     left: list[str] = []
     ray = SimpleNamespace(
         is_initialized=lambda: False, shutdown=lambda: left.append("ray")
     )
     monkeypatch.setattr(ray_session, "import_ray", lambda: ray)
     monkeypatch.setattr(
-        ray_session, "_start", lambda _, **options: asked.update(options)
+        ray_session, "_start", lambda _, **options: start_options.update(options)
     )
     monkeypatch.setattr(ray_session, "_look", lambda _, **found: found)
     monkeypatch.setattr(ray_session, "_check_address", lambda _: None)
-    with ray_session.session(workers=None, address="head:6379") as found:
-        assert asked == {
+    with ray_session.session(workers=None, address="head:6379") as opened_session:
+        assert start_options == {
             "address": "head:6379",
             "log_to_driver": False,
             "configure_logging": False,
         }
-        assert found == {"shared": True}
+        assert opened_session == {"shared": True}
         assert not left
     assert left == ["ray"]
 
@@ -366,7 +368,7 @@ LOCAL: list[dict[str, Any]] = [
 def explain(
     model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **more: Any
 ) -> pg.Explanation:
-    given = {
+    call_options = {
         "y": y,
         "n_repeats": 2,
         "random_state": 3,
@@ -374,11 +376,11 @@ def explain(
         **options,
         **more,
     }
-    if isinstance(given.get("background"), str):
-        given["background"] = table[:60]
-    if isinstance(given.get("sample_weight"), str):
-        given["sample_weight"] = np.random.default_rng(1).random(len(table))
-    return explain_with(model, table, given.pop("y"), **given)
+    if isinstance(call_options.get("background"), str):
+        call_options["background"] = table[:60]
+    if isinstance(call_options.get("sample_weight"), str):
+        call_options["sample_weight"] = np.random.default_rng(1).random(len(table))
+    return explain_with(model, table, call_options.pop("y"), **call_options)
 
 
 def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) -> None:
@@ -391,21 +393,22 @@ def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) 
         "predictions",
         "base_values",
     ):
-        mine, theirs = getattr(alone, name), getattr(shared, name)
+        mine = getattr(alone, name)
+        theirs = getattr(shared, name)
         assert (mine is None) == (theirs is None), name
         if mine is not None:
             np.testing.assert_allclose(
                 theirs, mine, rtol=0, atol=tolerance, equal_nan=True, err_msg=name
             )
-    for own, other in (
+    for alone_fields, shared_fields in (
         (alone.parts, shared.parts),
         (alone.part_std, shared.part_std),
         (alone.maps, shared.maps),
     ):
-        assert own.keys() == other.keys()
-        for name, array in own.items():
+        assert alone_fields.keys() == shared_fields.keys()
+        for name, array in alone_fields.items():
             np.testing.assert_allclose(
-                other[name], array, rtol=0, atol=tolerance, err_msg=name
+                shared_fields[name], array, rtol=0, atol=tolerance, err_msg=name
             )
     assert (shared.names, shared.outputs, shared.modality) == (
         alone.names,
@@ -490,18 +493,17 @@ def test_donors_are_those_of_the_row_in_the_whole_table(
 def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
     rng = np.random.default_rng(0)
     sizes = (50, 50, True, 2, 3)
-    whole, merged = PairMoments(*sizes), PairMoments(*sizes)
+    full_moments = PairMoments(*sizes)
+    merged = PairMoments(*sizes)
     for start in range(0, 50, 10):
         rows = np.repeat(np.arange(start, start + 10), 2)
-        donors, effects = (
-            rng.integers(0, 50, len(rows)),
-            rng.normal(size=(len(rows), 3)),
-        )
-        own = PairMoments(*sizes)
-        for moments in (whole, own):
+        donors = rng.integers(0, 50, len(rows))
+        effects = rng.normal(size=(len(rows), 3))
+        part_moments = PairMoments(*sizes)
+        for moments in (full_moments, part_moments):
             moments.add(rows, donors, effects, classes=rows % 2)
-        merged.merge(unpacked(pickle.loads(pickle.dumps(packed(own)))))
-    for name, array in whole.to_arrays().items():
+        merged.merge(unpacked(pickle.loads(pickle.dumps(packed(part_moments)))))
+    for name, array in full_moments.to_arrays().items():
         np.testing.assert_allclose(
             merged.to_arrays()[name], array, atol=1e-13, err_msg=name
         )
@@ -511,11 +513,15 @@ def test_a_warning_of_many_parts_is_said_once(
     classifier: pg.HyNNClassifier, table: pd.DataFrame
 ) -> None:
     # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
-    with pytest.warns(pg.PermgradWarning) as said:
+    with pytest.warns(pg.PermgradWarning) as caught_warnings:
         pg.explain_stream(
             classifier, table, method="gradcam", engine=SendingEngine(), progress=False
         )
-    texts = [str(one.message) for one in said if "maps at layer" in str(one.message)]
+    texts = [
+        str(warning.message)
+        for warning in caught_warnings
+        if "maps at layer" in str(warning.message)
+    ]
     assert len(texts) == 1
     assert texts[0].startswith("In a part of the rows: ")
 
@@ -570,10 +576,10 @@ def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
 def test_the_users_model_and_rows_stay_as_they_are(
     regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
 ) -> None:
-    before, weights = (
-        table.copy(),
-        {name: value.clone() for name, value in regressor.module_.state_dict().items()},
-    )
+    before = table.copy()
+    weights = {
+        name: value.clone() for name, value in regressor.module_.state_dict().items()
+    }
     explain(regressor, table, target, {}, engine=SendingEngine())
     pd.testing.assert_frame_equal(table, before)
     assert all(

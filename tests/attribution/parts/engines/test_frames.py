@@ -21,13 +21,16 @@ from permgrad.attribution.parts.engines.frames import join_fact, join_rows, span
 from permgrad.attribution.parts.engines.ray import _Pool
 from permgrad.base.errors import EnvironmentProblem
 
-NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
+NAMES = ("a", "b")
+OUTPUTS = ("no", "yes")
+WHERE = ("table", "table")
 LENGTHS = (3, 1, 6)
 
 
 def part(number: int, **meta: Any) -> pg.Explanation:
     """Return a local explanation of some rows, with every field that can be there, all numbers drawn."""
-    rows, rng = LENGTHS[number], np.random.default_rng(number)
+    rows = LENGTHS[number]
+    rng = np.random.default_rng(number)
     shape = (rows, 2, 2)
     return pg.Explanation(
         rng.normal(size=shape), NAMES, WHERE, OUTPUTS, "lime", "local",
@@ -41,8 +44,8 @@ def part(number: int, **meta: Any) -> pg.Explanation:
 
 
 def test_rows_follow_each_other_in_every_field():
-    parts = [part(number) for number in range(3)]
-    joined = join_rows(parts)
+    part_results = [part(number) for number in range(3)]
+    joined = join_rows(part_results)
     for name in (
         "values",
         "std_error",
@@ -53,13 +56,18 @@ def test_rows_follow_each_other_in_every_field():
         "base_values",
     ):
         np.testing.assert_array_equal(
-            getattr(joined, name), np.concatenate([getattr(own, name) for own in parts])
+            getattr(joined, name),
+            np.concatenate(
+                [getattr(part_result, name) for part_result in part_results]
+            ),
         )
     for name in ("parts", "part_std", "maps"):
         (key,) = getattr(joined, name)
         np.testing.assert_array_equal(
             getattr(joined, name)[key],
-            np.concatenate([getattr(own, name)[key] for own in parts]),
+            np.concatenate(
+                [getattr(part_result, name)[key] for part_result in part_results]
+            ),
         )
     assert joined.feature_values["b"].tolist() == [
         f"{n}:{row}" for n in range(3) for row in range(LENGTHS[n])
@@ -74,11 +82,19 @@ def test_rows_follow_each_other_in_every_field():
 
 
 def test_a_baseline_of_all_rows_is_averaged_by_their_number():
-    parts = [part(number) for number in range(3)]
-    for own in parts:
-        object.__setattr__(own, "base_values", own.base_values[0])
-    expected = sum(own.base_values * len(own.values) for own in parts) / 10
-    np.testing.assert_allclose(join_rows(parts).base_values, expected, rtol=1e-12)
+    part_results = [part(number) for number in range(3)]
+    for result in part_results:
+        object.__setattr__(result, "base_values", result.base_values[0])
+    expected = (
+        sum(
+            part_result.base_values * len(part_result.values)
+            for part_result in part_results
+        )
+        / 10
+    )
+    np.testing.assert_allclose(
+        join_rows(part_results).base_values, expected, rtol=1e-12
+    )
 
 
 def test_what_a_method_does_not_give_is_not_there():
@@ -154,12 +170,15 @@ def test_facts_that_are_not_known_of_every_part():
 
 def test_parts_are_few_and_hold_every_row_once():
     for rows in (1, 499, 500, 501, 16_001, 100_000, 3_000_000):
-        found = spans(rows)
-        assert found[0].start == 0
-        assert found[-1].stop == rows
-        assert all(one.stop == other.start for one, other in itertools.pairwise(found))
-        sizes = [own.stop - own.start for own in found]
-        assert len(found) <= 32 or max(sizes) == 20_000
+        row_spans = spans(rows)
+        assert row_spans[0].start == 0
+        assert row_spans[-1].stop == rows
+        assert all(
+            span.stop == next_span.start
+            for span, next_span in itertools.pairwise(row_spans)
+        )
+        sizes = [span.stop - span.start for span in row_spans]
+        assert len(row_spans) <= 32 or max(sizes) == 20_000
         assert all(500 <= size <= 20_000 for size in sizes[:-1])
         assert 0 < sizes[-1] <= max(sizes)
 
@@ -186,36 +205,39 @@ def case():
     model = pg.HyNNRegressor(
         preset="fast", max_epochs=1, random_state=0, progress=False
     ).fit(X, y)
-    engine, whole = (
-        Keeping(),
-        {"background": X[:50] + 1.0, "progress": False, "random_state": 0},
+    engine = Keeping()
+    call_options = {"background": X[:50] + 1.0, "progress": False, "random_state": 0}
+    explanation = explain_with(
+        model,
+        X,
+        method="integrated_gradients",
+        baseline="mean",
+        engine=engine,
+        **call_options,
     )
-    found = explain_with(
-        model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole
-    )
-    return model, X, engine.work, found
+    return model, X, engine.work, explanation
 
 
 def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
-    model, X, kept, _ = case
-    shipped = pickle.loads(pickle.dumps(kept))
+    model, X, kept_work, _ = case
+    shipped = pickle.loads(pickle.dumps(kept_work))
     assert shipped.opened is None, "what was made here is not sent"
     shipped(slice(0, 10))
-    opened, _ = made = shipped.opened
+    opened, _ = first_opened = shipped.opened
     shipped(slice(0, 10))
-    assert made is shipped.opened, "made once"
-    assert vars(pickle.loads(pickle.dumps(shipped))).keys() == vars(kept).keys()
+    assert first_opened is shipped.opened, "made once"
+    assert vars(pickle.loads(pickle.dumps(shipped))).keys() == vars(kept_work).keys()
     assert pickle.loads(pickle.dumps(shipped)).opened is None, (
         "what a worker has made is not sent on"
     )
-    for found, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
-        assert len(found) == 1
-        np.testing.assert_array_equal(found[0].numpy(), model.encode_rows(rows).encoded)
+    for tensors, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
+        assert len(tensors) == 1
+        np.testing.assert_array_equal(
+            tensors[0].numpy(), model.encode_rows(rows).encoded
+        )
     pd.testing.assert_frame_equal(opened.raw, X)
-    encoded, background = (
-        model.encode_rows(X).encoded,
-        model.encode_rows(X[:50]).encoded,
-    )
+    encoded = model.encode_rows(X).encoded
+    background = model.encode_rows(X[:50]).encoded
     shown = X.memory_usage(deep=True).sum()
     assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
     opened.encoded[:] = 0
@@ -225,16 +247,18 @@ def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
 
 
 def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):
-    _, X, work, whole = case
+    _, X, work, full_explanation = case
     span = slice(200, 260)
-    part, result, notes = work(span)
-    assert (part, notes) == (span, [])
-    np.testing.assert_allclose(result.values, whole.values[200:260], rtol=0, atol=1e-5)
-    assert np.abs(whole.values).max() > 1e-3
+    done_span, result, notes = work(span)
+    assert (done_span, notes) == (span, [])
+    np.testing.assert_allclose(
+        result.values, full_explanation.values[200:260], rtol=0, atol=1e-5
+    )
+    assert np.abs(full_explanation.values).max() > 1e-3
     pd.testing.assert_frame_equal(
         result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True)
     )
-    assert whole.meta["engine"] == Keeping.facts
+    assert full_explanation.meta["engine"] == Keeping.facts
 
 
 def test_the_engine_that_needs_nothing_says_so():
@@ -244,9 +268,9 @@ def test_the_engine_that_needs_nothing_says_so():
 
 def test_texts_count_with_all_their_letters(case):
     """The store of a session of ours is made as large as what is put into it."""
-    _, X, kept, _ = case
+    _, X, kept_work, _ = case
     texts = pd.DataFrame({"text": pd.Series(["a long text " * 50] * 300, dtype=object)})
-    shipped = pickle.loads(pickle.dumps(kept))
+    shipped = pickle.loads(pickle.dumps(kept_work))
     before = shipped.store_bytes - X.memory_usage(deep=True).sum()
     shipped.raw = texts
     assert (
@@ -287,7 +311,9 @@ class PretendedRay:
             """Stands for Ray's own."""
 
     def __init__(self, deadly: set[int | None]) -> None:
-        self.deadly, self.started, self.killed = deadly, 0, 0
+        self.deadly = deadly
+        self.started = 0
+        self.killed = 0
 
     def start(self) -> Any:
         self.started += 1

@@ -90,12 +90,12 @@ def test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice(
     with torch_threads(1):  # as a worker
         alone = script.run(case, "local")
     assert len(alone.results) == 8
-    found = script.killed_workers(case, alone, after=(1, 4))
-    assert found["killed"] == 2
+    kill_record = script.killed_workers(case, alone, after=(1, 4))
+    assert kill_record["killed"] == 2
     # Not at all where the other worker has done the rest before the successor of a killed one is there.
-    assert found["warned"] <= 1
-    assert script.same(found, 8 * 60)
-    assert found["largest difference of sums"] == 0
+    assert kill_record["warned"] <= 1
+    assert script.same(kill_record, 8 * 60)
+    assert kill_record["largest difference of sums"] == 0
 
 
 @linux
@@ -115,17 +115,19 @@ def test_the_only_worker_is_killed_and_its_successor_is_told_of(
         pg.PermgradWarning,
         match="A worker crashed and was started again. .* results do not change",
     ):
-        found = list(engine.run(list(range(4)), work))
+        results = list(engine.run(list(range(4)), work))
     assert marker.exists()
-    assert sorted(found) == [0, 1, 2, 3]
+    assert sorted(results) == [0, 1, 2, 3]
     assert engine.facts["workers_restarted"] == 1
 
 
 def test_rows_in_memory_give_what_they_give_in_this_process(
     session: None, case: Any
 ) -> None:
-    model, rows = pg.load(case.model), pd.read_parquet(case.table)
-    X, y = rows.drop(columns="y"), rows["y"]
+    model = pg.load(case.model)
+    rows = pd.read_parquet(case.table)
+    X = rows.drop(columns="y")
+    y = rows["y"]
     options: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
     alone = explain_with(model, X, y, **options)
     shared = pg.explain_stream(model, X, y, engine=pg.RayEngine(workers=2), **options)
@@ -167,12 +169,12 @@ def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(
             )  # until the second worker has come, which needs a task of its own
         return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
 
-    found = set(RayEngine().run(list(range(4)), work))
-    assert len({process for process, _, _ in found}) == 2, (
+    worker_facts = set(RayEngine().run(list(range(4)), work))
+    assert len({process for process, _, _ in worker_facts}) == 2, (
         "one worker for each accelerator"
     )
-    assert {device for _, device, _ in found} == {"0", "1"}
-    assert {threads for _, _, threads in found} == {1}
+    assert {device for _, device, _ in worker_facts} == {"0", "1"}
+    assert {threads for _, _, threads in worker_facts} == {1}
 
 
 def test_a_worker_that_cannot_load_says_where(session: None) -> None:
@@ -263,7 +265,7 @@ def test_a_session_of_ours_leaves_nothing_behind(
     capfd.readouterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error", pg.PermgradWarning)
-        found = pg.explain_stream(
+        explanation = pg.explain_stream(
             case.model,
             case.table,
             "y",
@@ -272,8 +274,8 @@ def test_a_session_of_ours_leaves_nothing_behind(
             rows_per_part=1,
             random_state=0,
         )
-    said = capfd.readouterr()
-    assert found.meta["engine"] == {"engine": "ray", "workers": 2}
+    printed = capfd.readouterr()
+    assert explanation.meta["engine"] == {"engine": "ray", "workers": 2}
     assert not ray.is_initialized()
     after = (
         dict(os.environ),
@@ -284,8 +286,8 @@ def test_a_session_of_ours_leaves_nothing_behind(
     assert after == before
     assert {name: os.environ.get(name) for name in hint} == hint
     assert {name: logging.getLogger(name).level for name in loggers} == loggers
-    assert said.out == ""
-    assert "ray" not in said.err.lower()
+    assert printed.out == ""
+    assert "ray" not in printed.err.lower()
 
 
 def test_more_workers_than_processors_are_refused() -> None:
@@ -353,15 +355,18 @@ def test_the_leader_is_killed_and_the_command_goes_on(
         time.sleep(0.02)
     leader.kill()
     leader.wait()
-    finished = {own: own.stat().st_mtime_ns for own in out.glob("local/part-*.parquet")}
+    finished = {
+        local_file: local_file.stat().st_mtime_ns
+        for local_file in out.glob("local/part-*.parquet")
+    }
     # A worker may have renamed one more file after the leader's end, which is then written anew, the same.
-    accepted = {own.stem for own in out.glob("parts/part-*.npz")}
+    accepted = {parts_file.stem for parts_file in out.glob("parts/part-*.npz")}
     assert 1 <= len(accepted) < 8
     assert call(*words).startswith("{"), "nothing but the result is printed"
     assert all(
-        own.stat().st_mtime_ns == was
-        for own, was in finished.items()
-        if own.stem in accepted
+        local_file.stat().st_mtime_ns == was
+        for local_file, was in finished.items()
+        if local_file.stem in accepted
     )
     rows = pd.read_parquet(out / "local")
     assert sorted(rows["row"].unique()) == list(range(8 * 60))
