@@ -1,4 +1,6 @@
-"""What holds for all tests: the threads they compute with, how many cases of each run, which examples are skipped."""
+"""What holds for all tests: the threads they compute with, how many cases of each run,
+which examples are skipped.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-# Before torch is imported: on small tables threads take longer to meet than to compute, the more so where two processes
-# share two cores. Who sets the variable is heard.
+# Before torch is imported: on small tables threads take longer to meet than to compute,
+# the more so where two processes share two cores. Who sets the variable is heard.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Threads that tests ask for sleep while they wait: where all processors are busy, waiting awake took a twentieth.
+# Threads that tests ask for sleep while they wait: where all processors are busy,
+# waiting awake took a twentieth.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 #: What examples import from the extras.
@@ -49,7 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def spread(
     items: list[pytest.Item], most: int
 ) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Divide tests into those that run and those left out: at most so many cases of one function, evenly spread."""
+    """Divide tests into those that run and those left out: at most so many cases of one
+    function, evenly spread.
+    """
     functions: dict[str, list[pytest.Item]] = {}
     for item in items:
         functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
@@ -67,9 +72,11 @@ def spread(
 def pytest_collection() -> Iterator[None]:
     """Leave what is made while tests are collected out of garbage collection.
 
-    It lives to the end. Looking through all of it again and again took a fifth of the tests' processor time.
+    It lives to the end. Looking through all of it again and again took a fifth of the
+    tests' processor time.
     """
-    # A module whose examples are collected before its package is imported would be made twice.
+    # A module whose examples are collected before its package is imported would be made
+    # twice.
     import permgrad.attribution  # noqa: F401
 
     gc.disable()
@@ -83,7 +90,9 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forgotten() -> Iterator[None]:
-    """Leave what a file's tests made and keep, such as libraries that they import first, out of it as well."""
+    """Leave what a file's tests made and keep, such as libraries that they import
+    first, out of it as well.
+    """
     yield
     gc.collect()
     gc.freeze()
@@ -91,7 +100,9 @@ def _forgotten() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _still_frozen() -> Iterator[None]:
-    """Let commands that run in this process leave it so: a look through all that was collected takes a second."""
+    """Let commands that run in this process leave it so: a look through all that was
+    collected takes a second.
+    """
     from permgrad.base import startup
 
     left = {name: getattr(gc, name) for name in ("isenabled", "disable", "enable")}
@@ -105,7 +116,9 @@ def _still_frozen() -> Iterator[None]:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name bytes after their parameter: those of archives hold the time at which they were made."""
+    """Name bytes after their parameter: those of archives hold the time at which they
+    were made.
+    """
     return argname if isinstance(val, bytes) else None
 
 

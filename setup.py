@@ -1,6 +1,8 @@
-"""What the metadata says about the repository: the project's links, and README with absolute links.
+"""What the metadata says about the repository: the project's links, and README with
+absolute links.
 
-The address is `repository` under `[tool.permgrad]` in `pyproject.toml`; everything else is there too.
+The address is `repository` under `[tool.permgrad]` in `pyproject.toml`; everything else
+is there too.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-#: Where a link may stand: `[text](to)`, `[name]: to`, and `src`, `href` and `srcset` of HTML.
+#: Where a link may stand: `[text](to)`, `[name]: to`, and `src`, `href` and `srcset` of
+#: HTML.
 LINKS = re.compile(
     r"""(\]\(|^\[[^]\n]+\]:[ ]+|\b(?:src|href|srcset)=["'])([^)\s"'>]+)""", re.MULTILINE
 )
@@ -32,10 +35,15 @@ def repository() -> str:
 
 
 def notice() -> str:
-    """Return a sentence while the address of the repository is a placeholder, else nothing."""
+    """Return a sentence while the address of the repository is a placeholder, else
+    nothing.
+    """
     if "//example.org/" not in repository():
         return ""
-    return "This version has no public repository yet. Links to example.org are placeholders that lead nowhere."
+    return (
+        "This version has no public repository yet. Links to example.org are "
+        "placeholders that lead nowhere."
+    )
 
 
 def urls() -> dict[str, str]:

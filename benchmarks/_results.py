@@ -1,4 +1,6 @@
-"""What every ``verify_*.py`` script shares: its arguments, and the committed record of what it found."""
+"""What every ``verify_*.py`` script shares: its arguments, and the committed record of
+what it found.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-#: An absolute path, and from where on it says something to people who have another machine.
+#: An absolute path, and from where on it says something to people who have another
+#: machine.
 _PATH = re.compile(r"(?<![\w.~/:\\-])/(?:[\w.+@~-]+/)+[\w.+@~-]*")
 _KNOWN = re.compile(r"(?:site-packages|src|tests|tools|verification|benchmarks)/.*")
 
@@ -70,9 +73,11 @@ def record(
     seeds: Any,
     name: str | None = None,
 ) -> int:
-    """Print the result, write it beside the others unless told not to, and return the exit code.
+    """Print the result, write it beside the others unless told not to, and return the
+    exit code.
 
-    ``name`` is the record's, left out: the script's. ``passed`` is None where nothing has a floor.
+    ``name`` is the record's, left out: the script's. ``passed`` is None where nothing
+    has a floor.
     """
     head = head_of(seeds)
     if passed is not None:
@@ -87,13 +92,18 @@ def record(
 
 
 def head_of(seeds: Any) -> dict[str, Any]:
-    """Return what every record says first: the command, the date, seeds, versions and the commit."""
+    """Return what every record says first: the command, the date, seeds, versions and
+    the commit.
+    """
     import numpy as np
     import torch
 
     import permgrad
 
-    versions = f"permgrad {permgrad.__version__}, torch {torch.__version__}, NumPy {np.__version__}"
+    versions = (
+        f"permgrad {permgrad.__version__}, torch {torch.__version__}, NumPy "
+        f"{np.__version__}"
+    )
     return {
         "command": command(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
@@ -113,7 +123,9 @@ def page_of(title: str, head: Mapping[str, Any], text: str) -> str:
 
 
 def store(path: Path, page: str, head: Mapping[str, Any], data: Any) -> None:
-    """Write a record's page to ``path``, and what it says, with its figures, as JSON beside it."""
+    """Write a record's page to ``path``, and what it says, with its figures, as JSON
+    beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(shortened(page), encoding="utf-8")
     text = json.dumps(shortened({**head, "results": data}), indent=1)
@@ -121,7 +133,9 @@ def store(path: Path, page: str, head: Mapping[str, Any], data: Any) -> None:
 
 
 def shortened(value: Any) -> Any:
-    """Return a value whose texts name no folder of this machine: the end of a path is kept."""
+    """Return a value whose texts name no folder of this machine: the end of a path is
+    kept.
+    """
     if isinstance(value, Mapping):
         return {key: shortened(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -142,7 +156,9 @@ def command() -> str:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with a mark where files of permgrad or of the scripts were changed since."""
+    """Return the commit that is measured, with a mark where files of permgrad or of the
+    scripts were changed since.
+    """
     asked = [
         ["rev-parse", "--short", "HEAD"],
         ["status", "--porcelain", "--", "src", "benchmarks/*.py"],

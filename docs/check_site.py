@@ -1,7 +1,9 @@
-"""Check the built site: every link and anchor leads somewhere, and no page loads anything from elsewhere.
+"""Check the built site: every link and anchor leads somewhere, and no page loads
+anything from elsewhere.
 
     python docs/check_site.py            # links
-    python docs/check_site.py --browser  # also search and accessibility (axe), in Chromium, on a wide and a narrow page
+    python docs/check_site.py --browser  # also search and accessibility (axe), in
+    Chromium, on a wide and a narrow page
 
 The site has to be built before, by ``make docs``.
 """

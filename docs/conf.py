@@ -1,4 +1,6 @@
-"""The site: ``make docs`` builds it with Sphinx from the Markdown pages, from README and from the code itself."""
+"""The site: ``make docs`` builds it with Sphinx from the Markdown pages, from README
+and from the code itself.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ napoleon_custom_sections = [("Options", "params_style")]
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# GALLERY=0 shows the examples without running them. Their small pictures are those of the repository then, too.
+# GALLERY=0 shows the examples without running them. Their small pictures are those of
+# the repository then, too.
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples/gallery"],
     "gallery_dirs": ["auto_gallery"],
@@ -92,18 +95,23 @@ html_sidebars = {"index": []}
 
 
 def _dashes(_: object, doctree: nodes.document) -> None:
-    """Put a dash between a parameter and its description. Smart quotes would do it, and change ``--options`` too."""
+    """Put a dash between a parameter and its description.
+
+    Smart quotes would do it, and change ``--options`` too.
+    """
     for text in list(doctree.findall(nodes.Text)):
         if text == " -- ":
             text.parent.replace(text, nodes.Text(" – "))
 
 
-#: How types are written for readers: arrays without their parameters, the values of an option without ``Literal``.
+#: How types are written for readers: arrays without their parameters, the values of an
+#: option without ``Literal``.
 PLAIN_TYPES = (
     (re.compile(r"~?(typing|collections\.abc|numpy|pathlib|os)\."), ""),
     (
         re.compile(
-            r"ndarray\[tuple\[[^]]*\], dtype\[[^]]*\]\]|npt\.NDArray\[[^]]*\]|\bFloats\b"
+            r"ndarray\[tuple\[[^]]*\], "
+            r"dtype\[[^]]*\]\]|npt\.NDArray\[[^]]*\]|\bFloats\b"
         ),
         "ndarray",
     ),
@@ -130,7 +138,9 @@ def _plain_types(app: Sphinx, *_: object) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Make the pages that come from files outside this folder, and the links to such files."""
+    """Make the pages that come from files outside this folder, and the links to such
+    files.
+    """
     site_pages.setup(app)
     app.connect("doctree-read", _dashes)
     app.connect(

@@ -1,4 +1,6 @@
-"""Stable codes of errors: ``PG012`` means the same in every release, and each code has a section in the docs."""
+"""Stable codes of errors: ``PG012`` means the same in every release, and each code has
+a section in the docs.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +16,26 @@ class ErrorCode:
     remedy: str
 
 
-#: Every code with its page. Codes are never renumbered. A new situation takes a free number of its group.
+#: Every code with its page. Codes are never renumbered. A new situation takes a free
+#: number of its group.
 CODES: dict[str, ErrorCode] = {
     # arguments
     "PG001": ErrorCode(
         "Argument of the wrong type",
-        "An argument or option has a type or form that cannot be used, for example text where a number belongs.",
+        "An argument or option has a type or form that cannot be used, for example "
+        "text where a number belongs.",
         "Pass a value of the type that the message names.",
     ),
     "PG002": ErrorCode(
         "Number out of range",
-        "A number is below the smallest or above the largest value that makes sense, or it is not finite.",
+        "A number is below the smallest or above the largest value that makes sense, "
+        "or it is not finite.",
         "Choose a number in the range that the message gives.",
     ),
     "PG003": ErrorCode(
         "Unknown choice",
-        "A name is not one of the possible ones. The message has the one that is near or means the same, else all.",
+        "A name is not one of the possible ones. The message has the one that is near "
+        "or means the same, else all.",
         "Pick one of the names in the message.",
     ),
     "PG004": ErrorCode(
@@ -49,8 +55,10 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG007": ErrorCode(
         "Shapes that do not match",
-        "Arrays, tensors or tables differ in their numbers of rows, columns or dimensions.",
-        "Check that every input has one entry per row, in the shape that the message names.",
+        "Arrays, tensors or tables differ in their numbers of rows, columns or "
+        "dimensions.",
+        "Check that every input has one entry per row, in the shape that the message "
+        "names.",
     ),
     "PG008": ErrorCode(
         "Names that clash",
@@ -61,17 +69,20 @@ CODES: dict[str, ErrorCode] = {
     "PG010": ErrorCode(
         "File not found",
         "A file or folder does not exist or cannot be opened.",
-        "Check the path. A data set is named without a suffix (`heloc`), a file with one (`./heloc.csv`).",
+        "Check the path. A data set is named without a suffix (`heloc`), a file with "
+        "one (`./heloc.csv`).",
     ),
     "PG011": ErrorCode(
         "File that cannot be read",
-        "A file has an unknown format, is damaged, or does not hold what its name promises.",
+        "A file has an unknown format, is damaged, or does not hold what its name "
+        "promises.",
         "Write the file again, or convert it to CSV or Parquet.",
     ),
     "PG012": ErrorCode(
         "Column not found",
         "A table has no column of that name.",
-        "Check the spelling, including upper and lower case. The message names the nearest column.",
+        "Check the spelling, including upper and lower case. The message names the "
+        "nearest column.",
     ),
     "PG013": ErrorCode(
         "Too few rows",
@@ -80,17 +91,21 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG014": ErrorCode(
         "Cell that cannot be used",
-        "A cell holds a value that its column cannot have, for example infinity or text among numbers.",
-        "Correct the cell. The message names its row and column. Codes for missing values go into `na`.",
+        "A cell holds a value that its column cannot have, for example infinity or "
+        "text among numbers.",
+        "Correct the cell. The message names its row and column. Codes for missing "
+        "values go into `na`.",
     ),
     "PG015": ErrorCode(
         "Target that cannot be predicted",
-        "The target has one value only, is missing, holds unknown classes or does not suit the task.",
+        "The target has one value only, is missing, holds unknown classes or does not "
+        "suit the task.",
         "Choose another target column or another task, or correct its values.",
     ),
     "PG016": ErrorCode(
         "Task unclear",
-        "It cannot be seen from the target whether this is classification or regression.",
+        "It cannot be seen from the target whether this is classification or "
+        "regression.",
         "Pass `task='classification'` or `task='regression'` (`--task`).",
     ),
     "PG017": ErrorCode(
@@ -100,12 +115,14 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG018": ErrorCode(
         "Split that cannot be made",
-        "Training, validation and test rows cannot be chosen as asked, for example because a group has too few rows.",
+        "Training, validation and test rows cannot be chosen as asked, for example "
+        "because a group has too few rows.",
         "Choose another share, another split column, or leave the option out.",
     ),
     "PG019": ErrorCode(
         "Image that cannot be used",
-        "An image file is missing, cannot be read, or has another size or number of channels than the others.",
+        "An image file is missing, cannot be read, or has another size or number of "
+        "channels than the others.",
         "Check the paths and sizes of the images that the message names.",
     ),
     "PG020": ErrorCode(
@@ -121,12 +138,15 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG031": ErrorCode(
         "Model that cannot be used",
-        "The object is not a model that permgrad can call, or its file is not one that can be read safely.",
-        "Pass a fitted estimator, a torch network, or a function that takes rows and returns predictions.",
+        "The object is not a model that permgrad can call, or its file is not one that "
+        "can be read safely.",
+        "Pass a fitted estimator, a torch network, or a function that takes rows and "
+        "returns predictions.",
     ),
     "PG032": ErrorCode(
         "Model failed on its inputs",
-        "The model itself raised an error, or its predictions have a shape that cannot be used.",
+        "The model itself raised an error, or its predictions have a shape that cannot "
+        "be used.",
         "Call the model on the same inputs by hand, and correct it or the inputs.",
     ),
     "PG033": ErrorCode(
@@ -136,7 +156,8 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG034": ErrorCode(
         "Method that the model does not support",
-        "The method needs something that this model does not offer, for example gradients or feature maps.",
+        "The method needs something that this model does not offer, for example "
+        "gradients or feature maps.",
         "Choose a method that needs predictions only, such as `permgrad` or `shapley`.",
     ),
     "PG035": ErrorCode(
@@ -146,7 +167,8 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG036": ErrorCode(
         "Loss that cannot be computed",
-        "The loss does not suit the outputs or the targets, or it returned something other than one number per row.",
+        "The loss does not suit the outputs or the targets, or it returned something "
+        "other than one number per row.",
         "Choose another loss, or return one number per row.",
     ),
     "PG037": ErrorCode(
@@ -161,7 +183,8 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG039": ErrorCode(
         "Groups or segments that cannot be used",
-        "Groups, tokens, segments or held inputs name something that does not exist, overlap, or leave nothing over.",
+        "Groups, tokens, segments or held inputs name something that does not exist, "
+        "overlap, or leave nothing over.",
         "Name each feature once, and only features that exist.",
     ),
     "PG040": ErrorCode(
@@ -182,7 +205,8 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG051": ErrorCode(
         "Folder of another run",
-        "The folder holds results of other settings, of another table or of another model.",
+        "The folder holds results of other settings, of another table or of another "
+        "model.",
         "Choose another folder, or repeat the command with the settings of the folder.",
     ),
     "PG052": ErrorCode(
@@ -202,14 +226,16 @@ CODES: dict[str, ErrorCode] = {
     ),
     "PG055": ErrorCode(
         "Nothing to work with yet",
-        "The run, study or comparison is not finished, or it holds no result of the kind asked for.",
+        "The run, study or comparison is not finished, or it holds no result of the "
+        "kind asked for.",
         "Run the command that makes the result first.",
     ),
     # surroundings
     "PG060": ErrorCode(
         "Package not installed",
         "An optional package is missing, or its version is too old.",
-        "Install the extra that the message names, for example `pip install 'permgrad[tune]'`.",
+        "Install the extra that the message names, for example `pip install "
+        "'permgrad[tune]'`.",
     ),
     "PG061": ErrorCode(
         "Not enough memory",

@@ -1,12 +1,14 @@
-"""Writes the measured figures of README and docs from the records in ``benchmarks/results``: ``make figures``.
+"""Writes the measured figures of README and docs from the records in
+``benchmarks/results``: ``make figures``.
 
     python docs/figures.py            # write them
     python docs/figures.py --check    # only say which differ; exit code 1 if any does
 
-A page holds plain text. ``SENTENCES`` and ``TABLES`` say which of its numbers come from which record; numbers that are
-settings or definitions, not measurements, are listed in ``SETTINGS``. A test compares all pages with the records and
-refuses a number with decimals, a share or a ratio that is in neither list. To add a figure, write it into the page and
-enter the sentence here.
+A page holds plain text. ``SENTENCES`` and ``TABLES`` say which of its numbers come from
+which record; numbers that are settings or definitions, not measurements, are listed in
+``SETTINGS``. A test compares all pages with the records and refuses a number with
+decimals, a share or a ratio that is in neither list. To add a figure, write it into the
+page and enter the sentence here.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ class Sentence:
     Attributes:
         page: path from the project's root.
         record: name of the record.
-        text: the words around the numbers, each number a slot such as ``{:.3f}``; line breaks do not matter.
+        text: the words around the numbers, each number a slot such as ``{:.3f}``; line
+            breaks do not matter.
         values: ``record -> numbers``, in the order of the slots.
     """
 
@@ -56,7 +59,8 @@ class Sentence:
         match = self.find(page)
         if match is None:
             raise LookupError(
-                f"{self.page} does not hold the sentence {self.text!r}. Correct it here or on the page."
+                f"{self.page} does not hold the sentence {self.text!r}. Correct it "
+                "here or on the page."
             )
         values = self.values(load(self.record))
         for number, (slot, value) in enumerate(
@@ -96,7 +100,8 @@ class Table:
         match = self.find(page)
         if match is None:
             raise LookupError(
-                f"{self.page} does not hold the table {self.header!r}. Correct it here or on the page."
+                f"{self.page} does not hold the table {self.header!r}. Correct it here "
+                "or on the page."
             )
         rows = "".join(
             f"| {' | '.join(row)} |\n" for row in self.rows(load(self.record))
@@ -122,7 +127,10 @@ def commits(record: str) -> str:
 
 
 def origin(page: str) -> str:
-    """Return the line that says where a page's figures come from. The page on the benchmark says it for README, too."""
+    """Return the line that says where a page's figures come from.
+
+    The page on the benchmark says it for README, too.
+    """
     spoken_for = {page, README} if page == BENCHMARK else {page}
     found = [own for own in (*SENTENCES, *TABLES) if own.page in spoken_for]
     records = dict.fromkeys(
@@ -161,13 +169,18 @@ def pages() -> list[str]:
 
 
 def unlisted(page: str, text: str) -> Iterator[str]:
-    """Yield the numbers of a page that look measured and are in no list: decimals, shares, ratios, sizes and times."""
+    """Yield the numbers of a page that look measured and are in no list: decimals,
+    shares, ratios, sizes and times.
+    """
     for own in (*SENTENCES, *TABLES):
         if own.page == page and (match := own.find(text)):
             text = text[: match.start()] + text[match.end() :]
     text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"`[^`\n]*`|\]\([^)]*\)|arXiv \d{4}\.\s*\d+|\d{4}\.\d{5}", " ", text)
-    looks_measured = rf"(?<![\w.,])({_NUMBER})(?![\w]|\.\d)(\s?%|\s(?:per cent|times|[KMG]i?B|s|ms|µs|seconds|minutes|hours)\b)?"
+    looks_measured = (
+        rf"(?<![\w.,])({_NUMBER})(?![\w]|\.\d)(\s?%|\s(?:per "
+        r"cent|times|[KMG]i?B|s|ms|µs|seconds|minutes|hours)\b)?"
+    )
     for match in re.finditer(looks_measured, text):
         number, unit = match.group(1), (match.group(2) or "").strip()
         if ("." in number or unit) and f"{number} {unit}".strip() not in SETTINGS.get(
@@ -176,7 +189,7 @@ def unlisted(page: str, text: str) -> Iterator[str]:
             yield f"{number} {unit}".strip()
 
 
-# ---- what the pages take from the records ----------------------------------------------------------------------------
+# ---- what the pages take from the records --------------------------------------------
 
 
 def _mean(record: Any, name: str, model: str, metric: str) -> float:
@@ -208,7 +221,9 @@ _MODELS = {
 
 
 def _rank_rows(_: Any) -> list[list[str]]:
-    """Return each model's mean ranks: on the six tables, on 22 others, and on one split of these beside networks."""
+    """Return each model's mean ranks: on the six tables, on 22 others, and on one split
+    of these beside networks.
+    """
     six = {
         row["model"]: float(row["mean rank"])
         for row in load("comparison")["results"]["mean rank"]
@@ -233,7 +248,9 @@ def _rank(record: Any, model: str) -> float:
 
 
 def _seconds_beside(record: Any) -> float:
-    """Return how many times the processor seconds of the network alone the default takes."""
+    """Return how many times the processor seconds of the network alone the default
+    takes.
+    """
     cells = record["results"]["cells"]
     whole, alone = (
         sum(cell["processor_seconds"] for cell in cells if cell["model"] == name)
@@ -364,7 +381,8 @@ def _reading_rows(record: Any, rows: str) -> list[list[str]]:
     ]
 
 
-#: What of the speed page stands in docs: section, words in "what", words in "peer" -> how it is called.
+#: What of the speed page stands in docs: section, words in "what", words in "peer" ->
+#: how it is called.
 _SPEED = {
     ("imaging", "heloc (23 columns), blur: mean", "png"): (
         "pictures of HELOC rows",
@@ -556,9 +574,12 @@ SENTENCES = (
     Sentence(
         DOCS + "how-sure-is-an-importance.md",
         "verify_ranks",
-        "{:.1f} % of {:,} simulated cases with tied and close effects had no false statement. {:.1f} % of the tied "
-        "pairs were named as ties, and {:.1f} % of the intervals of importances covered the truth. Of the {} cases "
-        "whose first five 24 repeats put in a certain order, 8 repeats did so in {:.0f} %, and 16 in {:.0f} %",
+        "{:.1f} % of {:,} simulated cases with tied and close effects had no false "
+        "statement. {:.1f} % of the tied "
+        "pairs were named as ties, and {:.1f} % of the intervals of importances "
+        "covered the truth. Of the {} cases "
+        "whose first five 24 repeats put in a certain order, 8 repeats did so in "
+        "{:.0f} %, and 16 in {:.0f} %",
         lambda record: [
             100 * record["results"]["cases without a false statement"],
             record["results"]["cases"],
@@ -572,16 +593,20 @@ SENTENCES = (
     Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
-        "came before all others in {} of {} models that fit well, and by the loss of 20,000 rows in {} of {}. By the "
-        "loss of 500 rows with two donors each they did in {:.0f} % of the samples ({:.0f} % for the model with the "
-        "weakest pairs). Intervals of the loss covered the model's own value in {:.1f} % of the cases, "
+        "came before all others in {} of {} models that fit well, and by the loss of "
+        "20,000 rows in {} of {}. By the "
+        "loss of 500 rows with two donors each they did in {:.0f} % of the samples "
+        "({:.0f} % for the model with the "
+        "weakest pairs). Intervals of the loss covered the model's own value in {:.1f} "
+        "% of the cases, "
         "and {:.1f} % of the pairs",
         _interactions,
     ),
     Sentence(
         DOCS + "how-sure-is-an-importance.md",
         "verify_refits",
-        "these intervals cover the mean over trainings in {:.1f} % of the cases. The interval "
+        "these intervals cover the mean over trainings in {:.1f} % of the cases. The "
+        "interval "
         "of a single fit covers it in {:.1f} %.",
         lambda record: [
             100 * record["results"]["summary"][-1][key]
@@ -591,8 +616,10 @@ SENTENCES = (
     Sentence(
         DOCS + "coming-from/shap.md",
         "tree_shapley",
-        "takes {:.0f} times as long as `TreeExplainer` for 100 rows ({:.2f} against {:.2f} seconds) and {:.0f} times "
-        "as long for 3. The values of both agree to {:.3f}, where the attributions of a row add up to values in a "
+        "takes {:.0f} times as long as `TreeExplainer` for 100 rows ({:.2f} against "
+        "{:.2f} seconds) and {:.0f} times "
+        "as long for 3. The values of both agree to {:.3f}, where the attributions of "
+        "a row add up to values in a "
         "range of {:.1f}",
         lambda record: [
             *(
@@ -612,7 +639,8 @@ SENTENCES = (
     Sentence(
         README,
         "comparison_unseen",
-        "On 22 others it is first, {:.2f} (its network alone {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
+        "On 22 others it is first, {:.2f} (its network alone {:.2f}, CatBoost {:.2f}, "
+        "LightGBM {:.2f})",
         lambda record: [
             record["results"]["mean rank, All 22 tables"][name]
             for name in ("default", "network", "catboost", "lightgbm")
@@ -627,7 +655,8 @@ SENTENCES = (
     Sentence(
         README,
         "comparison",
-        "best mean rank of twelve models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, CatBoost {:.2f}, LightGBM {:.2f})",
+        "best mean rank of twelve models, {:.2f} (TabM {:.2f}, RealMLP {:.2f}, "
+        "CatBoost {:.2f}, LightGBM {:.2f})",
         lambda record: [
             _rank(record, name)
             for name in ("permgrad default", "TabM", "RealMLP", "CatBoost", "LightGBM")
@@ -713,13 +742,15 @@ SENTENCES = (
     Sentence(
         DOCS + "published-work.md",
         "image_table_example",
-        "On PneumoniaMNIST with made columns, the accuracy is {:.3f}, without images {:.3f}",
+        "On PneumoniaMNIST with made columns, the accuracy is {:.3f}, without images "
+        "{:.3f}",
         lambda record: [one["accuracy"] for one in _with_and_without(record)],
     ),
     Sentence(
         DOCS + "your-own-network.md",
         "image_memory",
-        "On resnet-18 and 32 images of 160 × 160 pixels, no method needs more than {:.0f} MB in all",
+        "On resnet-18 and 32 images of 160 × 160 pixels, no method needs more than "
+        "{:.0f} MB in all",
         lambda record: [
             max(
                 line["peak, MB"]
@@ -732,8 +763,10 @@ SENTENCES = (
     Sentence(
         DOCS + "images-and-a-table.md",
         "image_table_example",
-        "on {} test rows, the accuracy is {:.3f}, and {:.3f} without the images. The best baseline reaches {:.3f}, and "
-        "{:.3f} without them. The shares are {:.0f} % for the images and {:.0f} % for the table",
+        "on {} test rows, the accuracy is {:.3f}, and {:.3f} without the images. The "
+        "best baseline reaches {:.3f}, and "
+        "{:.3f} without them. The shares are {:.0f} % for the images and {:.0f} % for "
+        "the table",
         lambda record: [
             record["results"]["rows"]["test"],
             *(
@@ -747,8 +780,10 @@ SENTENCES = (
     Sentence(
         DOCS + "the-default-network.md",
         "gpu",
-        "the default network predicted {:.0f} times as fast, trained {:.1f} times as fast with batches of {}, and the "
-        "methods took from {:.1f} to {:.3f} of the time for the same few hundred rows (median {:.2f})",
+        "the default network predicted {:.0f} times as fast, trained {:.1f} times as "
+        "fast with batches of {}, and the "
+        "methods took from {:.1f} to {:.3f} of the time for the same few hundred rows "
+        "(median {:.2f})",
         _on_a_gpu,
     ),
     Sentence(
@@ -763,7 +798,8 @@ SENTENCES = (
     Sentence(
         DOCS + "how-sure-is-an-importance.md",
         "verify_groups",
-        "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to {:.1f} % of samples call something "
+        "In 100 groups of five equal rows, where nothing is to be found, {:.1f} to "
+        "{:.1f} % of samples call something "
         "clear at 5 %, and in 500 rows of a series {:.1f} to {:.1f} %",
         lambda record: [
             100 * end(_named(record, words))
@@ -774,8 +810,10 @@ SENTENCES = (
     Sentence(
         DOCS + "comparing.md",
         "verify_changes",
-        "intervals hold the truth in {:.1f} to {:.1f} % of samples, and the mean estimates are at most {:.3f} off. "
-        "Where nothing changes, {:.1f} % of pairs of samples have any clear score, and {:.1f} % any clear importance",
+        "intervals hold the truth in {:.1f} to {:.1f} % of samples, and the mean "
+        "estimates are at most {:.3f} off. "
+        "Where nothing changes, {:.1f} % of pairs of samples have any clear score, and "
+        "{:.1f} % any clear importance",
         lambda record: [
             100 * min(_named(record, "intervals of")),
             100 * max(_named(record, "intervals of")),
@@ -789,7 +827,8 @@ SENTENCES = (
     Sentence(
         DOCS + "methods.md",
         "verify_null_conditional",
-        "irrelevant features are rejected in {:.1f} % of tests at 5 %, the one rejected most in {:.0f} %, and the "
+        "irrelevant features are rejected in {:.1f} % of tests at 5 %, the one "
+        "rejected most in {:.0f} %, and the "
         "false discovery rate at 10 % is {:.1f} %",
         lambda record: [
             100 * record["results"][name]
@@ -813,8 +852,10 @@ SENTENCES = (
     Sentence(
         DOCS + "your-own-network.md",
         "multimodal_shapley_speed",
-        "reaches the same error {:.1f} times as fast as the best approximator of shapiq and {:.1f} times as fast as "
-        "Captum with one background row. With 20 background rows it is {:.1f} and {:.1f} times as fast",
+        "reaches the same error {:.1f} times as fast as the best approximator of "
+        "shapiq and {:.1f} times as fast as "
+        "Captum with one background row. With 20 background rows it is {:.1f} and "
+        "{:.1f} times as fast",
         lambda record: [line["times as fast"] for line in record["results"]["ratios"]],
     ),
     Sentence(
@@ -835,14 +876,16 @@ TABLES = (
     Table(
         DOCS + "the-default-network.md",
         "comparison",
-        "| model | six tables, five splits | 22 tables, five splits | 22 tables, one split |",
+        "| model | six tables, five splits | 22 tables, five splits | 22 tables, one "
+        "split |",
         _rank_rows,
         also=("comparison_unseen",),
     ),
     Table(
         DOCS + "uneven-classes.md",
         "ig_message",
-        "| reading of client 100 | published | mean of 20 trainings | interval | trainings with the published sign "
+        "| reading of client 100 | published | mean of 20 trainings | interval | "
+        "trainings with the published sign "
         "| recurs |",
         lambda record: _reading_rows(record, "client, zeros"),
     ),
@@ -855,13 +898,15 @@ TABLES = (
     Table(
         DOCS + "intervals.md",
         "verify_intervals",
-        "| table | splits | covered | lowest group | classes in a set | against LightGBM |",
+        "| table | splits | covered | lowest group | classes in a set | against "
+        "LightGBM |",
         partial(_interval_rows, measure="width"),
     ),
     Table(
         README,
         "verify_multimodal",
-        "| method | compared with | PneumoniaMNIST: mean | worst function | digits: mean | worst function |",
+        "| method | compared with | PneumoniaMNIST: mean | worst function | digits: "
+        "mean | worst function |",
         _method_rows,
         also=("verify_multimodal_digits",),
     ),
@@ -905,7 +950,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "intervals.md": ("0.9", "0.1", "0.95", "90 %"),
     DOCS + "uneven-classes.md": ("11.7 %", "0.5"),
     DOCS + "large-tables.md": ("1 GB", "128 MiB", "2.60"),
-    # the last five: intervals of ale along time, by verification/verify_ale.py with a series
+    # the last five: intervals of ale along time, by verification/verify_ale.py with a
+    # series
     DOCS + "methods.md": (
         "1 %",
         "0.75",

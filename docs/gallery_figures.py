@@ -1,4 +1,6 @@
-"""Shows in the gallery the figures that permgrad's plots return, which pyplot does not know."""
+"""Shows in the gallery the figures that permgrad's plots return, which pyplot does not
+know.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Makes the picture of the method, table to ranking, from a trained network: a part of ``make pictures``.
+"""Makes the picture of the method, table to ranking, from a trained network: a part of
+``make pictures``.
 
 python docs/make_abstract.py [--out docs/pictures/method.png]
 """

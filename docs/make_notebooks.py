@@ -1,10 +1,13 @@
-"""Makes a notebook, and a small picture, of each script of the gallery: ``make notebooks``.
+"""Makes a notebook, and a small picture, of each script of the gallery: ``make
+notebooks``.
 
     python docs/make_notebooks.py               # examples/notebooks
-    python docs/make_notebooks.py --thumbnails  # also runs them, and writes docs/pictures/gallery
+    python docs/make_notebooks.py --thumbnails  # also runs them, and writes
+    docs/pictures/gallery
 
-The notebooks have no outputs, and their bytes follow from the scripts alone. A test compares them. The small pictures
-stand in the gallery of a site that is built without running its scripts (``GALLERY=0``).
+The notebooks have no outputs, and their bytes follow from the scripts alone. A test
+compares them. The small pictures stand in the gallery of a site that is built without
+running its scripts (``GALLERY=0``).
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ SIZE = 400, 280
 
 
 def markdown(text: str) -> str:
-    """Return reStructuredText as the scripts write it (headings, code, links) in Markdown."""
+    """Return reStructuredText as the scripts write it (headings, code, links) in
+    Markdown.
+    """
     text = _PAGE.sub(
         lambda it: f"[{' '.join(it[1].split())}](../../docs/{it[2]}.md)", text
     )
@@ -91,7 +96,9 @@ def notebooks() -> Iterator[tuple[Path, str]]:
 
 
 def run(content: str, name: str) -> Iterator[Any]:
-    """Run the cells of a notebook one after another, and yield what the last expression of each gives, or None."""
+    """Run the cells of a notebook one after another, and yield what the last expression
+    of each gives, or None.
+    """
     space: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(json.loads(content)["cells"], start=1):
         if cell["cell_type"] != "code":

@@ -1,4 +1,5 @@
-"""Makes the picture of README: a page of a report, and the explanation of a row with an image: ``make pictures``.
+"""Makes the picture of README: a page of a report, and the explanation of a row with an
+image: ``make pictures``.
 
 Both are pages that permgrad writes, and Chromium takes them. ``--quick`` trains less.
 """
@@ -23,7 +24,9 @@ HEIGHT, GAP = 1000, 24
 
 
 def scans(rng: np.random.Generator, spots: np.ndarray) -> np.ndarray:
-    """Return made scans ``(rows, 48, 48)``: dark lungs, and a bright spot in one where ``spots`` is 1."""
+    """Return made scans ``(rows, 48, 48)``: dark lungs, and a bright spot in one where
+    ``spots`` is 1.
+    """
     down, right = np.mgrid[0:48, 0:48]
     lungs = sum(
         np.exp(-((((down - 25) / 13) ** 2 + ((right - column) / 7.5) ** 2) ** 2))
@@ -41,7 +44,10 @@ def scans(rng: np.random.Generator, spots: np.ndarray) -> np.ndarray:
 
 
 def records(folder: Path, count: int) -> np.ndarray:
-    """Write scans and ``records.csv``; return where a scan has a spot. The age does not matter."""
+    """Write scans and ``records.csv``; return where a scan has a spot.
+
+    The age does not matter.
+    """
     rng = np.random.default_rng(0)
     spots = rng.integers(0, 2, count)
     for row, image in enumerate(scans(rng, spots)):
@@ -140,7 +146,10 @@ def main() -> None:
             .plot.bar(top_n=8, title="")
             .to_svg()
         )
-        style = "body{margin:28px;font:15px sans-serif;background:#fff;color:#222} .card{zoom:1.25} h2{font-size:22px}"
+        style = (
+            "body{margin:28px;font:15px sans-serif;background:#fff;color:#222} "
+            ".card{zoom:1.25} h2{font-size:22px}"
+        )
         parts = [
             f"<meta charset=utf-8><style>{style}</style>",
             "<h2>Why does the network see pneumonia in this patient?</h2>",

@@ -1,7 +1,8 @@
-"""The JSON Schema of everything that ``--json`` prints and the tools of ``permgrad mcp`` return.
+"""The JSON Schema of everything that ``--json`` prints and the tools of ``permgrad
+mcp`` return.
 
-``python docs/output_schema.py`` writes the file that the docs publish. Tests check the output of every command and
-tool against it.
+``python docs/output_schema.py`` writes the file that the docs publish. Tests check the
+output of every command and tool against it.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ _ENTRIES: Schema = {
     "already_finished": FLAG,
     "task": {"enum": ["classification", "regression"]},
     "scope": {"enum": ["global", "local"]},
-    # Sentences in reading order with the numbers behind each, whose kind says what it is about.
+    # Sentences in reading order with the numbers behind each, whose kind says what it
+    # is about.
     "verdict": _list({"$ref": "#/$defs/sentence"}),
     "sentences": _list(TEXT),
     "test": _each(ANY),  # metrics by name
@@ -124,7 +126,8 @@ _ENTRIES: Schema = {
     "before": _PREDICTION,
     "after": _PREDICTION,
     "changes": _CELLS,
-    # Cells that no training row had: rows with one, the first of them, and for each column how many and an example.
+    # Cells that no training row had: rows with one, the first of them, and for each
+    # column how many and an example.
     "unlike": _object({"rows": COUNT, "first": ANY, "columns": _list(_each(ANY))}),
     "scores": _each(ANY),  # metrics by name, of a table with the target
     "warnings": _list(TEXT),  # only of tools: commands write them on stderr
@@ -132,7 +135,10 @@ _ENTRIES: Schema = {
 
 
 def _output(needed: str, optional: str = "", **own: Schema) -> Schema:
-    """Return the schema of an output by the names of its entries. ``own``: those that mean something else in it."""
+    """Return the schema of an output by the names of its entries.
+
+    ``own``: those that mean something else in it.
+    """
     known, may_miss = _ENTRIES | own, optional.split()
     names = dict.fromkeys([*needed.split(), *own])
     return _object(
@@ -141,7 +147,10 @@ def _output(needed: str, optional: str = "", **own: Schema) -> Schema:
     )
 
 
-_RUN = "folder report already_finished task test verdict baselines importance_unit loss top_features branches"
+_RUN = (
+    "folder report already_finished task test verdict baselines importance_unit "
+    "loss top_features branches"
+)
 _MODEL = {"model": TEXT, "label": TEXT, "mean": NUMBER, "std": NUMBER}
 _COLUMN = {
     "name": TEXT,
@@ -222,11 +231,15 @@ OUTPUTS: dict[str, Schema] = {
 
 
 def document() -> Schema:
-    """Return the published schema: a definition for each command and tool. Any output fulfils one of them."""
+    """Return the published schema: a definition for each command and tool.
+
+    Any output fulfils one of them.
+    """
     definitions = {name.replace(" ", "-"): schema for name, schema in OUTPUTS.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What permgrad prints with --json, and what the tools of permgrad mcp return",
+        "title": "What permgrad prints with --json, and what the tools of permgrad mcp "
+        "return",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in definitions],
         "$defs": {**_SHARED, **definitions},
     }

@@ -1,7 +1,8 @@
-"""The reference, made from the code: public names, methods, presets, plots, files, commands and error codes.
+"""The reference, made from the code: public names, methods, presets, plots, files,
+commands and error codes.
 
-``pages()`` returns the text of each page by its name; ``site_pages`` writes them into ``docs/reference/``. They are in
-reStructuredText, the language of the docstrings.
+``pages()`` returns the text of each page by its name; ``site_pages`` writes them into
+``docs/reference/``. They are in reStructuredText, the language of the docstrings.
 """
 
 from __future__ import annotations
@@ -26,25 +27,35 @@ from permgrad.runs.folder.folder import STAGES
 
 #: What the files of a run's folder hold. A file that has no entry stops the build.
 FILES = {
-    "run.json": "The configuration with its hash, the finished stages, versions and the command.",
+    "run.json": "The configuration with its hash, the finished stages, versions and "
+    "the command.",
     "data.json": "The kind of each column, the notes on them and the roles of columns.",
-    "columns.json": "How each column is distributed in the training and the test rows, and how far they differ.",
-    "training.json": "The values of each column in the training rows, for ``permgrad predict --against``.",
+    "columns.json": "How each column is distributed in the training and the test rows, "
+    "and how far they differ.",
+    "training.json": "The values of each column in the training rows, for ``permgrad "
+    "predict --against``.",
     "split.npz": "The row numbers of the training, validation and test rows.",
     "layout.json": "The pixel of each encoded column.",
     "layout.svg": "A picture of the layout.",
-    "model": "The trained model: weights as safetensors, all else as JSON and npz. Loading it executes nothing.",
-    "metrics.json": "Metrics on validation and test rows, of a constant prediction and of the baselines. "
+    "model": "The trained model: weights as safetensors, all else as JSON and npz. "
+    "Loading it executes nothing.",
+    "metrics.json": "Metrics on validation and test rows, of a constant prediction and "
+    "of the baselines. "
     "``verdict`` has the first sentences of the report.",
     "history.csv": "The learning curves.",
     "times.json": "With baselines: how long each took to fit.",
-    "predictions.csv": "The predictions for the test rows, with intervals or sets of classes.",
+    "predictions.csv": "The predictions for the test rows, with intervals or sets of "
+    "classes.",
     "segments.json": "The scores of groups of test rows by every feature.",
-    "baseline_predictions.npz": "With baselines: their predictions for the test rows, by name.",
-    ".checkpoint": "The state of an unfinished training. It is removed when training ends.",
-    ".explanations": "Explanations that were computed before, so that they need not be computed again.",
+    "baseline_predictions.npz": "With baselines: their predictions for the test rows, "
+    "by name.",
+    ".checkpoint": "The state of an unfinished training. It is removed when training "
+    "ends.",
+    ".explanations": "Explanations that were computed before, so that they need not be "
+    "computed again.",
     "explanations": "All explanations, for ``pg.Explanation.load``.",
-    "importance.csv": "One line per feature and class: importance, standard error, interval, p-values, paths.",
+    "importance.csv": "One line per feature and class: importance, standard error, "
+    "interval, p-values, paths.",
     "integrated_gradients.csv": "Integrated gradients of the strongest features.",
     "branches.json": "How much each path of the network contributes, with intervals.",
     "report.md": "The first sentences of the report, as text.",
@@ -52,7 +63,8 @@ FILES = {
     "report.html": "The report. It is one file and works offline.",
 }
 EXIT_CODES = (
-    "Exit codes: 0 success, 1 a fault in permgrad, 2 wrong input, 3 the environment (network, disk, missing package), "
+    "Exit codes: 0 success, 1 a fault in permgrad, 2 wrong input, 3 the environment "
+    "(network, disk, missing package), "
     "130 interrupted.\n"
 )
 #: Bases whose members the pages of public classes leave out.
@@ -70,7 +82,7 @@ OTHER_BASES = (
 FOLDERS = ("model", "explanations", ".checkpoint", ".explanations")
 
 
-# ---- text ------------------------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------
 def title(text: str, sign: str = "=") -> str:
     """Return a heading."""
     return f"{text}\n{sign * len(text)}\n"
@@ -112,7 +124,7 @@ def first_sentence(entry: Any) -> str:
     return re.split(r"(?<=[a-z)`][.:;]) ", paragraph)[0].rstrip(".:;") + "."
 
 
-# ---- Python ----------------------------------------------------------------------------------------------------------
+# ---- Python --------------------------------------------------------------------------
 def public_names() -> list[str]:
     """Return the public names of the package."""
     return sorted(
@@ -132,7 +144,9 @@ def result_of(function: Any) -> type | None:
 
 
 def fields_of(entry: type) -> str:
-    """Return the option that leaves out the fields of a class, which its docstring describes."""
+    """Return the option that leaves out the fields of a class, which its docstring
+    describes.
+    """
     names = (
         ", ".join(field.name for field in fields(entry)) if is_dataclass(entry) else ""
     )
@@ -179,7 +193,7 @@ def integrations_page() -> str:
     return "\n".join(lines)
 
 
-# ---- methods, presets, plots -----------------------------------------------------------------------------------------
+# ---- methods, presets, plots ---------------------------------------------------------
 def method_page(name: str) -> str:
     """Return the page of a method: how it is called, its options, what it computes."""
     method = methods.get(name)
@@ -222,9 +236,11 @@ def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def presets_page() -> str:
     """Return a table with the settings of each preset."""
     text = title("Presets") + (
-        '\nA preset names a network and its training: ``--preset NAME`` on the command line, ``preset="NAME"`` in '
+        "\nA preset names a network and its training: ``--preset NAME`` on the command "
+        'line, ``preset="NAME"`` in '
         "Python. "
-        "A JSON file that names another preset as its ``base`` and replaces some of these settings works in the same "
+        "A JSON file that names another preset as its ``base`` and replaces some of "
+        "these settings works in the same "
         "places, and in Python a mapping with the same content.\n\n"
     )
     settings = {name: flat(presets.get(name).to_dict()) for name in presets}
@@ -248,12 +264,15 @@ def plots_page() -> str:
     lines += [".. autoclass:: permgrad.pages.plots.drawn.PlotAccessor\n   :members:\n"]
     lines += [
         title("Figures", "-"),
-        ".. autoclass:: permgrad.base.figures.PlotFigure\n   :members: save, show, to_svg, to_html\n",
+        (
+            ".. autoclass:: permgrad.base.figures.PlotFigure\n   :members: save, show, "
+            "to_svg, to_html\n"
+        ),
     ]
     return "\n".join(lines)
 
 
-# ---- data sets, metrics, files ---------------------------------------------------------------------------------------
+# ---- data sets, metrics, files -------------------------------------------------------
 def datasets_page() -> str:
     """Return a table of the named data sets."""
     cards = [(name, get_card(name).to_dict()) for name in list_datasets()]
@@ -269,8 +288,10 @@ def datasets_page() -> str:
         for name, card in cards
     ]
     about = (
-        "\n``permgrad run NAME`` and ``pg.load_dataset(NAME)`` take these names. ``permgrad datasets fetch NAME`` "
-        "downloads one. ``permgrad datasets list`` also shows where each comes from.\n\n"
+        "\n``permgrad run NAME`` and ``pg.load_dataset(NAME)`` take these names. "
+        "``permgrad datasets fetch NAME`` "
+        "downloads one. ``permgrad datasets list`` also shows where each comes "
+        "from.\n\n"
     )
     return (
         title("Data sets")
@@ -297,7 +318,8 @@ def files_page() -> str:
     written = {name for names in STAGES.values() for name in names} | {"run.json"}
     if written != set(FILES):
         raise ValueError(
-            f"FILES in {__file__} must describe what a run writes: {sorted(written ^ set(FILES))}"
+            f"FILES in {__file__} must describe what a run writes: "
+            f"{sorted(written ^ set(FILES))}"
         )
     stages = {"every stage": ("run.json",), **STAGES}
     rows = [
@@ -309,7 +331,7 @@ def files_page() -> str:
     return title("Files of a run") + about + table(("file", "stage", "content"), rows)
 
 
-# ---- commands, errors ------------------------------------------------------------------------------------------------
+# ---- commands, errors ----------------------------------------------------------------
 def commands(group: Any = None, before: str = "permgrad") -> dict[str, Any]:
     """Return the commands with their names, those of groups too."""
     group = group or typer.main.get_command(app)
@@ -368,8 +390,10 @@ def command_page(name: str, command: Any) -> str:
 def errors_page() -> str:
     """Return a page with a section for each error code."""
     text = title("Error codes") + (
-        "\nEvery error states the problem and then what to do about it. Most end with a code, such as ``[PG012]``, "
-        "that stays the same in every version. In Python the code is ``error.code``.\n\n"
+        "\nEvery error states the problem and then what to do about it. Most end with "
+        "a code, such as ``[PG012]``, "
+        "that stays the same in every version. In Python the code is "
+        "``error.code``.\n\n"
     )
     for code_name, entry in CODES.items():
         text += (
@@ -381,7 +405,7 @@ def errors_page() -> str:
     return text
 
 
-# ---- all -------------------------------------------------------------------------------------------------------------
+# ---- all -----------------------------------------------------------------------------
 def pages() -> dict[str, str]:
     """Return every page of the reference by its name."""
     found = {f"python/{name}": python_page(name) for name in public_names()} | {
@@ -393,13 +417,19 @@ def pages() -> dict[str, str]:
         for name, one in commands().items()
     }
     called = [name.replace(" ", "-") for name in commands()]
-    about = "``import permgrad as pg``. These are the public names. Everything else may change in any version.\n"
+    about = (
+        "``import permgrad as pg``. These are the public names. Everything else "
+        "may change in any version.\n"
+    )
     lists = [
         ("python", "Python", about, [*public_names(), "integrations"]),
         (
             "methods",
             "Methods",
-            ":doc:`/methods` compares them. ``pg.explain`` takes their options by name.\n",
+            (
+                ":doc:`/methods` compares them. ``pg.explain`` takes their options by "
+                "name.\n"
+            ),
             methods,
         ),
         ("commands", "Command line", EXIT_CODES, called),

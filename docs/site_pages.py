@@ -1,4 +1,5 @@
-"""How files outside ``docs/`` join the site: README, changelog and records are included, links to other files lead on.
+"""How files outside ``docs/`` join the site: README, changelog and records are
+included, links to other files lead on.
 
 A page includes a part of a file with
 
@@ -7,8 +8,9 @@ A page includes a part of a file with
     :end-before: "## Install"
     ```
 
-Links of a page, and of what it includes, work in the repository. On the site, a link to a record or to a script of
-the gallery leads to its page, and a link to any other file of the repository leads to the repository.
+Links of a page, and of what it includes, work in the repository. On the site, a link to
+a record or to a script of the gallery leads to its page, and a link to any other file
+of the repository leads to the repository.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ _INCLUDE = re.compile(
 )
 _OPTION = re.compile(r'^:([a-z-]+): "(.*)"$', re.MULTILINE)
 _FENCES = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
-#: Where a docstring says how a method differs from its paper; the lines that follow are indented.
+#: Where a docstring says how a method differs from its paper; the lines that follow are
+#: indented.
 _DEPARTURE = re.compile(r"^NOTE\[DIFF\]:(.*(?:\n +.*)*)", re.MULTILINE)
 _LINKS = re.compile(r"(\]\()([^)\s]+)(\))")
 
@@ -51,7 +54,9 @@ def _repository() -> Any:
 
 
 def notice() -> str:
-    """Return what readers are told while the address of the repository is a placeholder."""
+    """Return what readers are told while the address of the repository is a
+    placeholder.
+    """
     return str(_repository().notice())
 
 
@@ -80,7 +85,9 @@ def link(target: str, folder: Path, page: Path) -> str:
 
 
 def with_links(text: str, folder: Path, page: Path) -> str:
-    """Return a text of a file in ``folder`` with the links of a page; code stays as it is."""
+    """Return a text of a file in ``folder`` with the links of a page; code stays as it
+    is.
+    """
     pieces = _FENCES.split(text)
     pieces[::2] = [
         _LINKS.sub(
@@ -122,7 +129,9 @@ def read_page(app: Any, docname: str, source: list[str]) -> None:
 
 
 def write(name: str, text: str) -> None:
-    """Write a generated page, unless it says the same already: Sphinx reads again what is newer."""
+    """Write a generated page, unless it says the same already: Sphinx reads again what
+    is newer.
+    """
     file = DOCS / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -141,13 +150,17 @@ def generate(_: Any) -> None:
     entries = "\n".join(name.removesuffix(".md") for name in names)
     write(
         "records/index.md",
-        "# Records\n\nEach record states what was measured, on which machine and at which commit. A script of the same "
-        f"name in `benchmarks/` or `verification/` makes it again.\n\n```{{toctree}}\n:maxdepth: 1\n\n{entries}\n```\n",
+        "# Records\n\nEach record states what was measured, on which machine and at "
+        "which commit. A script of the same "
+        "name in `benchmarks/` or `verification/` makes it "
+        f"again.\n\n```{{toctree}}\n:maxdepth: 1\n\n{entries}\n```\n",
     )
 
 
 def as_page(text: str) -> str:
-    """Turn names of pages in a docstring into links, and departures into paragraphs; a bar outside code is a bar."""
+    """Turn names of pages in a docstring into links, and departures into paragraphs; a
+    bar outside code is a bar.
+    """
     text = _DEPARTURE.sub(
         lambda it: "\n**Difference from the source.**" + re.sub(r"\n +", "\n", it[1]),
         text,

@@ -1,4 +1,6 @@
-"""`tools/diff_runs.py`: times and paths aside, anything that differs is named by file and place."""
+"""`tools/diff_runs.py`: times and paths aside, anything that differs is named by file
+and place.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,8 @@ def test_times_and_paths_are_no_difference(tmp_path, capsys):
     assert main([str(first), str(second)]) == 0
     assert (
         capsys.readouterr().out
-        == f"Nothing differs: {len(comparers) + 1} files compared, times and paths aside.\n"
+        == f"Nothing differs: {len(comparers) + 1} files compared, times and paths "
+        "aside.\n"
     )
 
 
@@ -111,7 +114,9 @@ def test_each_kind_of_file_shows_what_differs(tmp_path):
 
 @pytest.mark.parametrize("names", [("tw", "a-b"), ("MT", "k1"), ("aaa", "run-0")])
 def test_folders_named_like_words_or_parts_of_them(tmp_path, monkeypatch, names):
-    """A short name stands within words and within pictures written as text; there it is no folder's."""
+    """A short name stands within words and within pictures written as text; there it is
+    no folder's.
+    """
     monkeypatch.chdir(tmp_path)
     text = "a hybrid network; a-b, base64,xxMTk1OSA0aaaQ== k1MT; tw; run-0 aaa"
     for name in names:
@@ -137,7 +142,10 @@ def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_p
         ("a", "data 1 s, model 3 s"),
         ("b", "data 2 s, model 4 s, report 0.5 s"),
     ):
-        text = f"<div><dt>seed</dt><dd>0</dd></div><div><dt>time</dt><dd>{stages}; together 4 s</dd></div>"
+        text = (
+            f"<div><dt>seed</dt><dd>0</dd></div><div><dt>time</dt><dd>{stages}; "
+            "together 4 s</dd></div>"
+        )
         (tmp_path / f"{name}.html").write_text(text)
     assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
 
@@ -153,10 +161,14 @@ def page(error, seconds, times):
         )
         view.figure(drawing, "Lower left is better.", timed=timed)
     figures = [
-        f"<figure{' data-clock' if figure_block.timed else ''} style=''>{page_data(figure_block.chart.spec())}</figure>"
+        f"<figure{' data-clock' if figure_block.timed else ''} "
+        f"style=''>{page_data(figure_block.chart.spec())}</figure>"
         for _, figure_block in view.blocks
     ]
-    clock = f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
+    clock = (
+        f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} "
+        f"times as long as B ({seconds / times} s)."
+    )
     return f"<p>{clock}</p>\n" + "\n".join(figures)
 
 

@@ -1,4 +1,6 @@
-"""Mutation testing itself: what is changed and what is left alone, which tests are chosen, how a mutant ends."""
+"""Mutation testing itself: what is changed and what is left alone, which tests are
+chosen, how a mutant ends.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def changed(source: str, operator: str | None = None) -> set[str]:
     }
 
 
-# --- operators --------------------------------------------------------------------------------------------------------
+# --- operators ------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("operator", "line", "expected"),
     [
@@ -65,7 +67,9 @@ def test_each_operator_makes_its_changes_and_no_others(operator, line, expected)
 
 
 def test_conditions_are_negated_once():
-    """Negating what a comparison or ``not`` decides is what their own operators do already."""
+    """Negating what a comparison or ``not`` decides is what their own operators do
+    already.
+    """
     source = """
     def function(x, y):
         if x == y:
@@ -167,7 +171,11 @@ def test_an_assignment_that_all_depends_on_is_kept():
 
 
 def test_what_happens_on_import_is_known():
-    source = "LIMIT = 3\n\n\nclass Thing:\n    size = 4\n\n    def count(self, n=5):\n        return n < 6\n"
+    source = (
+        "LIMIT = 3\n\n\nclass Thing:\n    size = 4\n\n    def count(self, "
+        "n=5):\n "
+        "       return n < 6\n"
+    )
     spans = {
         mutant.diff(source).splitlines()[-1]: mutant.imported_lines
         for mutant in find_mutants(source, "toy.py")
@@ -200,7 +208,7 @@ def test_every_mutant_of_a_real_module_differs_and_nearly_all_compile():
     )
 
 
-# --- names and the draw -----------------------------------------------------------------------------------------------
+# --- names and the draw ---------------------------------------------------------------
 SOURCE = "def first(x):\n    return x + 1\n\n\ndef second(x):\n    return x + 1\n"
 
 
@@ -236,7 +244,7 @@ def test_the_interval_is_wilsons():
     assert mutation_testing.wilson(0, 0) == (0.0, 1.0)
 
 
-# --- the choice of tests ----------------------------------------------------------------------------------------------
+# --- the choice of tests --------------------------------------------------------------
 class _Lines:
     tests = {  # noqa: RUF012
         "src/a.py": {
@@ -280,7 +288,7 @@ def test_light_tests_come_first_and_a_shared_fixture_is_part_of_the_cost():
     )
 
 
-# --- the server -------------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------
 TOY = "def size(n):\n    while n < 3:\n        n += 1\n    return n\n"
 TESTS = """
 import toy

@@ -1,4 +1,6 @@
-"""No package of the library uses a private name of another: neither an import, nor an attribute."""
+"""No package of the library uses a private name of another: neither an import, nor an
+attribute.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def defined(nodes: list[ast.AST]) -> Iterator[str]:
 
 
 def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
-    """Yield the line, the name and, of an import, the package of every private name that is not one's own."""
+    """Yield the line, the name and, of an import, the package of every private name
+    that is not one's own.
+    """
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
             "permgrad"

@@ -1,4 +1,6 @@
-"""Every command and call of ``docs/published-work.md`` works, in a short form: few rows, one epoch, one trial."""
+"""Every command and call of ``docs/published-work.md`` works, in a short form: few
+rows, one epoch, one trial.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def test_links_to_scripts_lead_to_pages_of_the_site():
     assert "(records/image_question.md)" in text
 
 
-# ---- commands --------------------------------------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, undrawn_file):
     with (
@@ -81,12 +83,15 @@ def place(tmp_path_factory, undrawn_file):
 def need_data(what: str) -> None:
     if "PERMGRAD_DATA" not in os.environ:
         pytest.skip(
-            f"{what} needs the folder that PERMGRAD_DATA names: nothing is downloaded here"
+            f"{what} needs the folder that PERMGRAD_DATA names: nothing is downloaded "
+            "here"
         )
 
 
 def small_table(name: str) -> list[str]:
-    """Write a few rows of a named data set, and return the file and its target in the place of the name."""
+    """Write a few rows of a named data set, and return the file and its target in the
+    place of the name.
+    """
     card = get_card(name)
     need_data(name)
     if not Path(f"{name}.csv").exists():
@@ -210,7 +215,7 @@ def test_a_command_that_does_not_exist_fails(text):
         run_command(text)
 
 
-# ---- calls -----------------------------------------------------------------------------------------------------------
+# ---- calls ---------------------------------------------------------------------------
 class Fused(nn.Module):
     def __init__(self):
         super().__init__()
@@ -229,7 +234,9 @@ class Fused(nn.Module):
 
 @pytest.fixture(scope="module")
 def names():
-    """What the page calls ``model``, ``X``, ``y``, ``net``, ``inputs`` and ``labels``."""
+    """What the page calls ``model``, ``X``, ``y``, ``net``, ``inputs`` and
+    ``labels``.
+    """
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(120, 5)), columns=list("abcde"))
     y = np.where(X["a"] > 0.5, "yes", np.where(X["b"] > 0, "no", "maybe"))

@@ -1,4 +1,6 @@
-"""What each folder's code may ask of a reader has numbers, and a folder beyond is named."""
+"""What each folder's code may ask of a reader has numbers, and a folder beyond is
+named.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every extra can be installed under constraints.txt: resolved from what the packages say they require, offline."""
+"""Every extra can be installed under constraints.txt: resolved from what the packages
+say they require, offline.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def pins() -> dict[str, str]:
 
 
 def faults(wanted_requirements: list[str], recorded: dict, extras: dict) -> list[str]:
-    """Return every requirement, direct or not, that the recorded versions do not meet."""
+    """Return every requirement, direct or not, that the recorded versions do not
+    meet.
+    """
     found_faults = []
     seen_extras = set()
     open_ = [("permgrad", Requirement(text), "") for text in wanted_requirements]

@@ -1,4 +1,6 @@
-"""What the documentation shows works: its Python blocks run, its links lead somewhere, its commands exist."""
+"""What the documentation shows works: its Python blocks run, its links lead somewhere,
+its commands exist.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def blocks(page: Path, language: str) -> list[str]:
     "page", [page for page in PAGES if blocks(page, "python")], ids=name_of_page
 )
 def test_python_blocks_run(page, tmp_path):
-    # A process of its own: the pages register methods and data sets, which must not leak into other tests.
+    # A process of its own: the pages register methods and data sets, which must not
+    # leak into other tests.
     program = tmp_path / "page.py"
     program.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
     ended = run_script(program, cwd=tmp_path)
@@ -166,7 +169,9 @@ def test_the_first_screen_of_the_readme_says_how_to_begin():
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of_page)
 def test_commands_and_options_exist(page):
-    """Every ``permgrad …`` and ``make …`` line in a console block names commands and options that exist."""
+    """Every ``permgrad …`` and ``make …`` line in a console block names commands and
+    options that exist.
+    """
     from typer.testing import CliRunner
 
     from permgrad.cli import app
@@ -213,7 +218,9 @@ def test_pinned_versions_cover_every_direct_dependency():
 
 
 def test_lower_bounds_are_the_versions_that_the_lowest_environment_has():
-    """Each core dependency states one lower bound and no more, and is pinned to it for `make test-lowest`."""
+    """Each core dependency states one lower bound and no more, and is pinned to it for
+    `make test-lowest`.
+    """
     needs = project()["dependencies"]
     assert {"numpy", "pandas", "torch"} <= {name_of(need) for need in needs}
     bounds = dict(

@@ -1,4 +1,6 @@
-"""Every measured figure of README and docs is the one in the record that it comes from."""
+"""Every measured figure of README and docs is the one in the record that it comes
+from.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The scripts of the gallery run outside the repository, with no data but what they make."""
+"""The scripts of the gallery run outside the repository, with no data but what they
+make.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Messages for users: every error has a code, no text has the old form, and what they say to type is there."""
+"""Messages for users: every error has a code, no text has the old form, and what they
+say to type is there.
+"""
 
 from __future__ import annotations
 
@@ -102,9 +104,11 @@ def test_many_errors_are_seen() -> None:
     assert all(re.fullmatch(r"PG\d{3}", code) for code in CODES)
 
 
-# ---- what messages say to type ---------------------------------------------------------------------------------------
+# ---- what messages say to type -------------------------------------------------------
 def said(path: Path) -> Iterator[str]:
-    """Yield the texts in a file that are no docstrings, with … in the place of values."""
+    """Yield the texts in a file that are no docstrings, with … in the place of
+    values.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     joined_strings = [
         node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)

@@ -17,7 +17,8 @@ import make_notebooks  # noqa: E402
 
 sys.path.pop(0)
 MADE = dict(make_notebooks.notebooks())
-#: The one whose cells are run. The statements of the others are those of their scripts, which are all run.
+#: The one whose cells are run. The statements of the others are those of their scripts,
+#: which are all run.
 RUN = "any_model.ipynb"
 
 

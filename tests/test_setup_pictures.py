@@ -1,4 +1,7 @@
-"""The pictures of README and of the method are made by scripts. That of README runs here in its short form."""
+"""The pictures of README and of the method are made by scripts.
+
+That of README runs here in its short form.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every public name has an example that runs: in its docstring or in that of its class."""
+"""Every public name has an example that runs: in its docstring or in that of its
+class.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def example(*entries: object) -> str:
 
 
 def members(kind: type) -> list[str]:
-    """Return the public methods and properties that permgrad defines for a class, without those of other packages."""
+    """Return the public methods and properties that permgrad defines for a class,
+    without those of other packages.
+    """
     other_bases = [
         base_class
         for base_class in kind.__mro__
@@ -74,7 +78,8 @@ def test_every_method_has_an_example_that_calls_it(name):
 
 def test_every_member_of_a_public_class_is_in_an_example():
     kinds = [*CLASSES, PlotAccessor, PlotFigure]
-    # The examples of a class also show what it inherits; the two estimators share theirs.
+    # The examples of a class also show what it inherits; the two estimators share
+    # theirs.
     shown = {
         kind: example(*kind.__mro__, *[pg.HyNNClassifier] * (kind is pg.HyNNRegressor))
         for kind in kinds

@@ -1,4 +1,6 @@
-"""What a release says about itself: one version everywhere, links that hold outside the repository, useful extras."""
+"""What a release says about itself: one version everywhere, links that hold outside the
+repository, useful extras.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,10 @@ print(used.ru_utime + used.ru_stime)
 
 
 def test_importing_permgrad_loads_nothing_heavy():
-    code = f"import sys, permgrad; print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = (
+        f"import sys, permgrad; print([name for name in {HEAVY!r} if name in "
+        "sys.modules])"
+    )
     assert run(code).strip() == "[]"
 
 

@@ -1,4 +1,6 @@
-"""Pages stay short: one that grows takes from another, or the number here is raised on purpose."""
+"""Pages stay short: one that grows takes from another, or the number here is raised on
+purpose.
+"""
 
 from __future__ import annotations
 

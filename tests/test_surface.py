@@ -1,4 +1,6 @@
-"""The parameters of the public functions: a change here is a change of what people have written down."""
+"""The parameters of the public functions: a change here is a change of what people have
+written down.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from permgrad.evaluation.comparison import Comparison
 from permgrad.pages.plots.drawn import PlotAccessor
 from permgrad.pages.report import Report
 
-#: Each function as it is called, with its defaults. A further function is one more line.
+#: Each function as it is called, with its defaults. A further function is one more
+#: line.
 SURFACE = """
 counterfactuals(model, row, X, *, want=None, fixed=(), ranges=None, direction=None, max_changes=None, count=4, random_state=0)
 changes(model, X_old, y_old, X_new, y_new, *, groups=None, loss="auto", method="permgrad", row_groups=None, n_repeats="auto", random_state=0, progress="auto")
@@ -98,7 +101,9 @@ def public(name: str) -> Callable[..., Any]:
 
 
 def written(line: str) -> tuple[str, list[tuple[str, str, Any]]]:
-    """Return the name in a line of ``SURFACE``, and its parameters: name, kind and default."""
+    """Return the name in a line of ``SURFACE``, and its parameters: name, kind and
+    default.
+    """
     name, _, signature_rest = line.partition("(")
     parsed_arguments = ast.parse(f"def f({signature_rest}: ...").body[0].args  # type: ignore[attr-defined]
     empty = inspect.Parameter.empty

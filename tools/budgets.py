@@ -1,13 +1,12 @@
 """Whether each folder of the source keeps to what its code may ask of a reader.
 
-The numbers are in ``pyproject.toml`` under ``[tool.permgrad.budgets]``: the statements of
-a folder (of Python, and of the page's scripts), and how dense they are: tokens and
+The numbers are in ``pyproject.toml`` under ``[tool.permgrad.budgets]``: the statements
+of a folder (of Python, and of the page's scripts), and how dense they are: tokens and
 characters in a line of code; if-expressions (and nested ones), comprehensions and
 assignments of several values at once per 1,000 statements; functions over 400 tokens;
-names that say nothing per 1,000 functions, and the letters of a local name, which may not
-become fewer. Lines are not counted.
-Raise a number only with a line in benchmarks/decisions.md, *Budgets*, that says what users
-got for it.
+names that say nothing per 1,000 functions, and the letters of a local name, which may
+not become fewer. Lines are not counted. Raise a number only with a line in
+benchmarks/decisions.md, *Budgets*, that says what users got for it.
 
     python -m tools.budgets         exit 1 if a folder has more, or has no numbers
     python -m tools.budgets --now   the table as it would be now, statements 2 % above it

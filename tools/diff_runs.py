@@ -2,9 +2,10 @@
 
     python tools/diff_runs.py A B [--tolerance SHARE] [--json]
 
-Ends with 0 where nothing differs, with 1 where something does, and with 2 where there is nothing to compare.
-Every kind of file is one function of two paths and one registration, by the ending of its name. A file whose ending
-is not known is compared byte for byte.
+Ends with 0 where nothing differs, with 1 where something does, and with 2 where there
+is nothing to compare. Every kind of file is one function of two paths and one
+registration, by the ending of its name. A file whose ending is not known is compared
+byte for byte.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, 
 from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json, read_npz
 
-#: Words in the names of what says when, how long, where, or that it was found again: never compared.
+#: Words in the names of what says when, how long, where, or that it was found again:
+#: never compared.
 _WHEN_AND_WHERE = re.compile(
     r"(^|[_ .])(seconds|started|finished_at|finished|date|duration|command|seal|storage|folder|path|host|pid|cached)"
     r"($|[_ .])"
@@ -39,13 +41,15 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?
 _LENGTH_OF_TIME = re.compile(
     r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?"
 )
-#: What is no result: a database's and a lock's state, the state of a training, what a killed process left.
+#: What is no result: a database's and a lock's state, the state of a training, what a
+#: killed process left.
 _NO_RESULT = re.compile(
     r"\.(db|sqlite3?|lock|pid|tmp|log|pt)$|\.db-(wal|shm|journal)$|^\."
 )
 #: A metric that says how long something took, in a line of a table.
 _METRIC_OF_TIME = re.compile(r"^(?:\w+_)?(?:seconds|duration)(?:_\w+)?$")
-#: The columns of permgrad's own tables that say the same; others, such as a feature named "duration", are results.
+#: The columns of permgrad's own tables that say the same; others, such as a feature
+#: named "duration", are results.
 _COLUMNS_OF_TIME = (
     "seconds",
     "fit_seconds",
@@ -59,7 +63,9 @@ _MOST_SHOWN = 40
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs: the file, the place within it, and what stands there on either side."""
+    """One thing that differs: the file, the place within it, and what stands there on
+    either side.
+    """
 
     file: str
     where: str
@@ -73,7 +79,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Sides:
-    """One file on both sides, with the folders that it lies in, whose names are no difference."""
+    """One file on both sides, with the folders that it lies in, whose names are no
+    difference.
+    """
 
     first: Path
     second: Path
@@ -81,12 +89,15 @@ class Sides:
     tolerance: float
 
     def same_text(self, one: str, other: str) -> bool:
-        """Whether two texts are the same but for moments, lengths of time and the names of their folders."""
+        """Whether two texts are the same but for moments, lengths of time and the names
+        of their folders.
+        """
         one, other = (
             _LENGTH_OF_TIME.sub("<time>", _MOMENT.sub("<moment>", text))
             for text in (one, other)
         )
-        # A folder's name may be a word, or stand within one: it is looked for only where there is a difference.
+        # A folder's name may be a word, or stand within one: it is looked for only
+        # where there is a difference.
         return one == other or self._without_folder(one, 0) == self._without_folder(
             other, 1
         )
@@ -103,7 +114,9 @@ class Sides:
         return text
 
     def equal(self, one: float, other: float) -> bool:
-        """Whether two numbers are the same, up to the tolerance relative to the larger."""
+        """Whether two numbers are the same, up to the tolerance relative to the
+        larger.
+        """
         if math.isnan(one) or math.isnan(other):
             return math.isnan(one) and math.isnan(other)
         return one == other or abs(one - other) <= self.tolerance * max(
@@ -118,29 +131,35 @@ comparers: Registry[Comparer] = Registry("kind of file")
 def differences(
     first: Path, second: Path, *, tolerance: float = 0.0
 ) -> tuple[list[Difference], int]:
-    """Return what differs between two folders, or two files, of results, and how many files were compared.
+    """Return what differs between two folders, or two files, of results, and how many
+    files were compared.
 
     Args:
-        first: folder that ``run``, ``tune``, ``explain``, ``compare`` or ``benchmark`` wrote, or a file.
+        first: folder that ``run``, ``tune``, ``explain``, ``compare`` or ``benchmark``
+            wrote, or a file.
         second: another.
         tolerance: numbers may differ by this share of the larger; 0: not at all.
 
     Raises:
-        InputError: one does not exist, or one is a folder and the other is not; or nothing to compare.
+        InputError: one does not exist, or one is a folder and the other is not; or
+            nothing to compare.
         EnvironmentProblem: a file cannot be read.
     """
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(
-            f"--tolerance must be at least 0, however: --tolerance {tolerance}; pass for example 1e-6"
+            f"--tolerance must be at least 0, however: --tolerance {tolerance}; pass "
+            "for example 1e-6"
         )
     for path in (first, second):
         if not path.exists():
             raise InputError(
-                f"diff needs two folders of results, however: {path} does not exist; check its name"
+                f"diff needs two folders of results, however: {path} does not exist; "
+                "check its name"
             )
     if first.is_dir() != second.is_dir():
         raise InputError(
-            f"diff needs two folders or two files, however: of {first} and {second} one is a folder and one is a file; "
+            f"diff needs two folders or two files, however: of {first} and {second} "
+            "one is a folder and one is a file; "
             "name two of a kind"
         )
     if first.is_file():
@@ -151,7 +170,8 @@ def differences(
     files = _results(first), _results(second)
     if not files[0] and not files[1]:
         raise InputError(
-            f"diff needs results, however: neither {first} nor {second} holds any; name a run's folder"
+            f"diff needs results, however: neither {first} nor {second} holds any; "
+            "name a run's folder"
         )
     found = [
         Difference(name, "", "there", "missing") for name in sorted(files[0] - files[1])
@@ -175,19 +195,25 @@ def in_words(found: list[Difference], compared: int) -> str:
         'Nothing differs: 29 files compared, times and paths aside.'
     """
     if not found:
-        return f"Nothing differs: {counted(compared, 'file')} compared, times and paths aside."
+        return (
+            f"Nothing differs: {counted(compared, 'file')} compared, times and "
+            "paths aside."
+        )
     lines = [str(one) for one in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         lines.append(f"… and {len(found) - _MOST_SHOWN:,} more")
     files = len({one.file for one in found})
     lines.append(
-        f"{counted(len(found), 'difference')} in {counted(files, 'file')}; {counted(compared, 'file')} compared."
+        f"{counted(len(found), 'difference')} in {counted(files, 'file')}; "
+        f"{counted(compared, 'file')} compared."
     )
     return "\n".join(lines)
 
 
 def _results(folder: Path) -> set[str]:
-    """Return the names of a folder's results; hidden files and folders, databases and locks are none."""
+    """Return the names of a folder's results; hidden files and folders, databases and
+    locks are none.
+    """
     found = set()
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
@@ -211,10 +237,12 @@ def _compare(sides: Sides, name: str) -> list[Difference]:
     except (
         Exception
     ) as error:  # a damaged file is a difference, and is compared as what it is: bytes
-        # What the system refuses has a number; pyarrow says of a file that is cut off that reading it failed.
+        # What the system refuses has a number; pyarrow says of a file that is cut off
+        # that reading it failed.
         if isinstance(error, OSError) and error.errno is not None:
             raise EnvironmentProblem(
-                f"both files must be readable, however: {name}: {error}; check the folders' rights"
+                f"both files must be readable, however: {name}: {error}; check the "
+                "folders' rights"
             ) from error
         return [
             Difference(name, "", "(cannot be read as its name says)", "")
@@ -227,7 +255,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-# ---- kinds of files --------------------------------------------------------------------------------------------------
+# ---- kinds of files ------------------------------------------------------------------
 
 
 def _bytes(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
@@ -259,7 +287,8 @@ def _values(
                 sides, one.get(key, "(missing)"), other.get(key, "(missing)"), place
             )
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        # A line of a table, such as ["permgrad", "seconds", 1.5]: its numbers are what a name in it says.
+        # A line of a table, such as ["permgrad", "seconds", 1.5]: its numbers are what
+        # a name in it says.
         timed = any(
             isinstance(value, str) and _METRIC_OF_TIME.match(value) for value in one
         )
@@ -281,7 +310,9 @@ def _same_value(sides: Sides, one: Any, other: Any) -> bool:
 
 
 def _is_checksum(key: Any, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an entry is the checksum of a file, which is compared itself: it may hold times."""
+    """Whether an entry is the checksum of a file, which is compared itself: it may hold
+    times.
+    """
     values = one.get(key), other.get(key)
     return bool(Path(str(key)).suffix) and all(
         isinstance(value, str) and _HASH.match(value) for value in values
@@ -315,7 +346,8 @@ def _parquet(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
         list(
             row_groups(metadata)
         )  # damage that Arrow would end the process over is an error here
-        # Read by this thread alone: others can still hold the bytes when the process ends over an error.
+        # Read by this thread alone: others can still hold the bytes when the process
+        # ends over an error.
         table = pq.ParquetFile(pa.BufferReader(content), metadata=metadata).read(
             use_threads=False, use_pandas_metadata=True
         )
@@ -340,7 +372,8 @@ def _tables(
     if len(one) != len(other):
         yield "rows", len(one), len(other)
         return
-    # Where each line has a metric and its value, lines that say how long something took are not compared.
+    # Where each line has a metric and its value, lines that say how long something took
+    # are not compared.
     metrics = (
         one["metric"].astype(str)
         if {"metric", "value"} <= set(one.columns)
@@ -359,7 +392,8 @@ def _tables(
                 yield f"{column}, row {row}", *pair
 
 
-#: A number as a table has it; 01 and 1_0 are text, which Python would take for numbers too.
+#: A number as a table has it; 01 and 1_0 are text, which Python would take for numbers
+#: too.
 _NUMBER = re.compile(
     r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf", re.IGNORECASE
 )
@@ -434,12 +468,17 @@ _SORTED_BY_TIME = re.compile(rf'data-sort="[^"]*">(?={_LENGTH_OF_TIME.pattern})'
 
 
 def _without_times(page: str) -> str:
-    """Return a page without the figures of times and the cells that stand below a head such as "seconds".
+    """Return a page without the figures of times and the cells that stand below a head
+    such as "seconds".
 
     Examples:
-        >>> _without_times('a<figure data-clock style="">how long</figure>b<figure>how much</figure>')
+        >>> _without_times(
+        ...     'a<figure data-clock style="">how long</figure>b<figure>how much</figure>'
+        ... )
         'ab<figure>how much</figure>'
-        >>> _without_times("<table><tr><th>a</th><th>seconds</th></tr><tr><td>1</td><td>2</td></tr></table>")
+        >>> _without_times(
+        ...     "<table><tr><th>a</th><th>seconds</th></tr><tr><td>1</td><td>2</td></tr></table>"
+        ... )
         '<table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
     """
 

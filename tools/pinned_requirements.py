@@ -1,9 +1,11 @@
-"""Write what the packages of constraints.txt require, for the test that resolves every extra without a network.
+"""Write what the packages of constraints.txt require, for the test that resolves every
+extra without a network.
 
     python tools/pinned_requirements.py
 
-Asks pip what it would install of every extra under the constraints, and installs nothing. Run it with Python 3.11
-whenever constraints.txt or the dependencies in pyproject.toml change.
+Asks pip what it would install of every extra under the constraints, and installs
+nothing. Run it with Python 3.11 whenever constraints.txt or the dependencies in
+pyproject.toml change.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ def _extras_of(requirements: list[Requirement]) -> set[tuple[str, str]]:
 
 
 def _applies(requirement: Requirement, of: str, asked: set[tuple[str, str]]) -> bool:
-    """Return whether a requirement of a package counts: without its extras, or with one that is asked for."""
+    """Return whether a requirement of a package counts: without its extras, or with one
+    that is asked for.
+    """
     extras = {"", *(extra for name, extra in asked if name == of)}
     marker = requirement.marker
     return marker is None or any(

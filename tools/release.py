@@ -1,7 +1,9 @@
-"""A release, rehearsed: build the source archive and the wheel, and try the wheel in a bare environment of each Python.
+"""A release, rehearsed: build the source archive and the wheel, and try the wheel in a
+bare environment of each Python.
 
-Nothing is published. It ends with an error while the repository's address is undecided (``[tool.permgrad]`` in
-``pyproject.toml``), as the last step, so that all others can be rehearsed.
+Nothing is published. It ends with an error while the repository's address is undecided
+(``[tool.permgrad]`` in ``pyproject.toml``), as the last step, so that all others can be
+rehearsed.
 
     python -m tools.release                  # build into dist/, try every Python that is here
     python -m tools.release --python python3.12
@@ -37,18 +39,22 @@ def refusal(repository: str) -> str:
     if "//example.org/" not in repository:
         return ""
     return (
-        f"The repository's address is undecided ({repository}), so nothing can be released. Set repository under "
+        f"The repository's address is undecided ({repository}), so nothing can be "
+        "released. Set repository under "
         "[tool.permgrad] in pyproject.toml."
     )
 
 
 def strangers(names: Iterable[str]) -> list[str]:
-    """Return the files of a wheel that do not belong there: tests, records and fixtures, and files beside packages.
+    """Return the files of a wheel that do not belong there: tests, records and
+    fixtures, and files beside packages.
 
     Examples:
         >>> strangers(["permgrad/cli/__init__.py", "permgrad-0.1.0.dist-info/METADATA"])
         []
-        >>> strangers(["tests/test_a.py", "permgrad/tests/a.py", "permgrad_benchmark/results/a.json"])
+        >>> strangers(
+        ...     ["tests/test_a.py", "permgrad/tests/a.py", "permgrad_benchmark/results/a.json"]
+        ... )
         ['tests/test_a.py', 'permgrad/tests/a.py', 'permgrad_benchmark/results/a.json']
     """
     return [
@@ -89,13 +95,17 @@ def _run(words: Sequence[object], **options: object) -> None:
 
 
 def build(folder: Path) -> Path:
-    """Build the source archive and, from it, the wheel. Say how large they are, and return the wheel."""
+    """Build the source archive and, from it, the wheel.
+
+    Say how large they are, and return the wheel.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     _run([sys.executable, "-m", "build", "--outdir", folder, ROOT])
     (archive,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     with tarfile.open(archive) as opened:
         print(
-            f"{archive.name}: {_size(archive.stat().st_size)}, {len(opened.getnames()):,} files and folders"
+            f"{archive.name}: {_size(archive.stat().st_size)}, "
+            f"{len(opened.getnames()):,} files and folders"
         )
     with zipfile.ZipFile(wheel) as opened_wheel:
         names, unpacked = (
@@ -103,17 +113,21 @@ def build(folder: Path) -> Path:
             sum(one.file_size for one in opened_wheel.infolist()),
         )
     print(
-        f"{wheel.name}: {_size(wheel.stat().st_size)}, {len(names):,} files, {_size(unpacked)} installed"
+        f"{wheel.name}: {_size(wheel.stat().st_size)}, {len(names):,} files, "
+        f"{_size(unpacked)} installed"
     )
     if odd := strangers(names):
         sys.exit(
-            f"error: The wheel holds {', '.join(odd[:5])}. Only the packages belong there."
+            f"error: The wheel holds {', '.join(odd[:5])}. Only the packages belong "
+            "there."
         )
     return wheel
 
 
 def try_wheel(python: str, wheel: Path) -> None:
-    """Install the wheel in a bare environment, and run the help, the demonstration and the example of README there."""
+    """Install the wheel in a bare environment, and run the help, the demonstration and
+    the example of README there.
+    """
     with tempfile.TemporaryDirectory() as place:
         bare, work = Path(place) / "bare", Path(place) / "work"
         work.mkdir()
@@ -134,19 +148,24 @@ def try_wheel(python: str, wheel: Path) -> None:
             for folder in (*own, packages)
         ]
         print(
-            f"{python}: installed {_size(sizes[0] + sizes[1])} with compiled files, {_size(sizes[2])} with dependencies"
+            f"{python}: installed {_size(sizes[0] + sizes[1])} with compiled files, "
+            f"{_size(sizes[2])} with dependencies"
         )
         for words in (["--help"], ["demo", "--out", "demo", "--quiet"]):
             _run([bare / "bin" / "permgrad", *words], cwd=work)
         example = first_lines((ROOT / "README.md").read_text(encoding="utf-8"))
         _run([bare / "bin" / "python", "-c", example], cwd=work)
         print(
-            f"{python}: permgrad --help, permgrad demo and the first example of README run"
+            f"{python}: permgrad --help, permgrad demo and the first example of README "
+            "run"
         )
 
 
 def _runs(python: str) -> bool:
-    """Whether a Python is here. A launcher of several Pythons has names that end in an error."""
+    """Whether a Python is here.
+
+    A launcher of several Pythons has names that end in an error.
+    """
     words = [python, "-c", ""]
     return (
         shutil.which(python) is not None

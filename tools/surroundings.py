@@ -2,11 +2,14 @@
 
     python tools/surroundings.py                       # every surrounding, and `make test` and `make demo` in the first
     python tools/surroundings.py --no-make             # without these two
-    python tools/surroundings.py --only "no terminal"  # one of them; may be given several times
+    python tools/surroundings.py --only "no terminal"  # one of them; may be given
+    several times
 
-Each surrounding is a line of the table: variables of the environment, or how the process is started. All else is as on
-a newcomer's machine: none of the variables of ``FOREIGN`` is set. The last column is the processor time beside that of
-the first line. What fails is named below its line, and the exit code is 1; tests that are skipped are counted.
+Each surrounding is a line of the table: variables of the environment, or how the
+process is started. All else is as on a newcomer's machine: none of the variables of
+``FOREIGN`` is set. The last column is the processor time beside that of the first line.
+What fails is named below its line, and the exit code is 1; tests that are skipped are
+counted.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from types import MappingProxyType
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Variables that change how numbers are computed, or how a process speaks; nobody has them by default.
+#: Variables that change how numbers are computed, or how a process speaks; nobody has
+#: them by default.
 FOREIGN = (
     "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ATEN_CPU_CAPABILITY",
     "ONEDNN_MAX_CPU_ISA", "MPLBACKEND", "LC_ALL", "PYTHONPATH",
 )  # fmt: skip
-#: Resumed work, threads and processes, fast ways beside slow ones in float32, encoders, signals, locks.
+#: Resumed work, threads and processes, fast ways beside slow ones in float32, encoders,
+#: signals, locks.
 TESTS = (
     "src/permgrad/base/startup.py",
     "src/permgrad/models/devices.py",
@@ -76,9 +81,12 @@ class Surrounding:
         variables: of the environment; None: not set.
         before: done in the new process before it becomes pytest.
         new_session: whether it is one of its own, and so has no terminal.
-        folder: name of the folder that the project is copied to; empty: it stays where it is.
-        another_user: whether somebody else than root starts the tests, on a copy that is theirs.
-        without: tests that cannot be run there, because of something else than permgrad.
+        folder: name of the folder that the project is copied to; empty: it stays where
+            it is.
+        another_user: whether somebody else than root starts the tests, on a copy that
+            is theirs.
+        without: tests that cannot be run there, because of something else than
+            permgrad.
     """
 
     name: str
@@ -93,7 +101,8 @@ class Surrounding:
 
 
 def _threads(count: int) -> Surrounding:
-    # Threads that wait leave the processor to others: where these are more than processors a turn is long.
+    # Threads that wait leave the processor to others: where these are more than
+    # processors a turn is long.
     variables = {"OMP_NUM_THREADS": str(count), "OMP_WAIT_POLICY": "passive"}
     return Surrounding(f"{count} thread{'s' * (count > 1)}", variables)
 
@@ -115,7 +124,8 @@ SURROUNDINGS = (
     ),
     Surrounding("Ctrl-C ignored", before=_ignore_ctrl_c),
     Surrounding("no terminal", new_session=True),
-    # Captum imports IPython, which refuses to be imported where pytest has replaced a closed stdin.
+    # Captum imports IPython, which refuses to be imported where pytest has replaced a
+    # closed stdin.
     Surrounding(
         "closed stdin",
         before=lambda: os.close(0),
@@ -154,7 +164,9 @@ def processor_seconds() -> float:
 
 
 def environment(surrounding: Surrounding) -> dict[str, str]:
-    """Return the variables of a process, as a newcomer has them but for those that the surrounding is about."""
+    """Return the variables of a process, as a newcomer has them but for those that the
+    surrounding is about.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     for name, value in surrounding.variables.items():
         kept.pop(name, None)
@@ -199,10 +211,12 @@ def some_user(home: Path) -> pwd.struct_passwd:
 def as_user(
     user: pwd.struct_passwd, place: Path, variables: dict[str, str]
 ) -> tuple[str, Callable[[], None]]:
-    """Give a copy of the project to a user, and return the Python and what makes a process theirs.
+    """Give a copy of the project to a user, and return the Python and what makes a
+    process theirs.
 
     Raises:
-        SkippedSurroundingError: no Python of this version with the packages of this one is open to them.
+        SkippedSurroundingError: no Python of this version with the packages of this one
+            is open to them.
     """
     for path in (place.parent, *place.parent.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid)
@@ -221,7 +235,8 @@ def as_user(
         os.setgroups([])
         os.setuid(user.pw_uid)
 
-    # The packages' own Python may lie in a folder of root's; another one of the same version reads them as well.
+    # The packages' own Python may lie in a folder of root's; another one of the same
+    # version reads them as well.
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         with suppress(OSError):
             words = [python, "-c", "import torch, pytest, permgrad"]
@@ -236,7 +251,8 @@ def as_user(
             if found.returncode == 0:
                 return python, become
     raise SkippedSurroundingError(
-        f"no {version} with the packages of {sys.prefix} is open to other users than root"
+        f"no {version} with the packages of {sys.prefix} is open to other users than "
+        "root"
     )
 
 
@@ -317,7 +333,9 @@ def _count(results: Path, outcome: Outcome) -> None:
 
 
 def make(target: str, limit: float) -> Outcome:
-    """Run a target of the Makefile as a background job of a script does: nothing set, Ctrl-C ignored, no terminal."""
+    """Run a target of the Makefile as a background job of a script does: nothing set,
+    Ctrl-C ignored, no terminal.
+    """
     begun, used = time.monotonic(), processor_seconds()
     with tempfile.TemporaryDirectory(prefix="surroundings-") as runs:
         ended = subprocess.run(
@@ -346,7 +364,8 @@ def show(name: str, outcome: Outcome, first: float) -> None:
     ratio = f"{outcome.processor / first:.2f}" if first else "–"
     counts = f"{outcome.passed:6d} {len(outcome.failures):6d} {outcome.skipped:7d}"
     print(
-        f"{name:30s} {counts} {outcome.seconds:8.0f} {outcome.processor:10.0f} {ratio:>6s}",
+        f"{name:30s} {counts} {outcome.seconds:8.0f} {outcome.processor:10.0f} "
+        f"{ratio:>6s}",
         flush=True,
     )
     for failure in outcome.failures:

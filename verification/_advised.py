@@ -25,7 +25,9 @@ def _noise(rng: np.random.Generator, rows: int = 400) -> pd.DataFrame:
 
 
 def tables() -> Iterator[tuple[str, pd.DataFrame, str, tuple[str, ...]]]:
-    """Yield a name, a table, its target and further options, with names of columns that a shell would change."""
+    """Yield a name, a table, its target and further options, with names of columns that
+    a shell would change.
+    """
     rng = np.random.default_rng(0)
     for name in ("it's", "-x", "a,b", "x=1", 'ü "$HOME"', "*"):
         table = _noise(rng)
@@ -68,7 +70,10 @@ def tables() -> Iterator[tuple[str, pd.DataFrame, str, tuple[str, ...]]]:
 
 
 def faults_of_advice() -> tuple[int, list[str]]:
-    """Run each table, then what its page advises. Return how many commands were advised, and which did not end well."""
+    """Run each table, then what its page advises.
+
+    Return how many commands were advised, and which did not end well.
+    """
     advised, faults = 0, list[str]()
     with tempfile.TemporaryDirectory() as place:
         for number, (name, table, target, options) in enumerate(tables()):

@@ -16,13 +16,16 @@ _MIXED = (
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the command line: its arguments, what it leaves behind, and where it starts.
+    """A command of the command line: its arguments, what it leaves behind, and where it
+    starts.
 
     Attributes:
         arguments: As typed after ``permgrad``.
         leaves: Files and folders that are compared.
-        finished: Whether it starts beside the runs that the old code finished, else beside the tables alone.
-        says: What the old code is known to say, and its exit code; the case shows nothing if it does not.
+        finished: Whether it starts beside the runs that the old code finished, else
+            beside the tables alone.
+        says: What the old code is known to say, and its exit code; the case shows
+            nothing if it does not.
         code: See ``says``.
     """
 

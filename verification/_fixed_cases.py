@@ -1,4 +1,5 @@
-"""The fixed cases: data, models, torch networks, and what is computed with them by public names of permgrad.
+"""The fixed cases: data, models, torch networks, and what is computed with them by
+public names of permgrad.
 
     python -m verification._fixed_cases list                             # names, and where permgrad comes from
     python -m verification._fixed_cases train MODELS                     # fit and save the models
@@ -6,7 +7,8 @@
     python -m verification._fixed_cases cases MODELS OUT --names NAME…   # compute cases, one folder each
     python -m verification._fixed_cases read RESULTS OUT --names NAME…   # load saved explanations, write their frames
 
-``old_against_new.py`` starts this file with PYTHONPATH of the one and the other checkout.
+``old_against_new.py`` starts this file with PYTHONPATH of the one and the other
+checkout.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ TRAINING_ROWS, ROWS = 400, 520
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the features, mixed and with missing cells, and the targets of one table of fixed contents."""
+    """Return the features, mixed and with missing cells, and the targets of one table
+    of fixed contents.
+    """
     rng = np.random.default_rng(27)
     frame = pd.DataFrame(
         {
@@ -174,7 +178,9 @@ class Reader(nn.Module):
 
 
 def networks() -> dict[str, tuple[nn.Module, Any]]:
-    """Return torch networks with weights of a fixed seed, larger than at the start of a training, and their inputs."""
+    """Return torch networks with weights of a fixed seed, larger than at the start of a
+    training, and their inputs.
+    """
     torch.manual_seed(27)
     found: dict[str, tuple[nn.Module, Any]] = {}
     rng = np.random.default_rng(5)
@@ -248,7 +254,9 @@ class World:
         background: int = 0,
         **options: Any,
     ) -> Any:
-        """Explain the first rows that no estimator was trained on; a background are the first training rows."""
+        """Explain the first rows that no estimator was trained on; a background are the
+        first training rows.
+        """
         found, inputs, targets = self.model(model)
         part = slice(TRAINING_ROWS, TRAINING_ROWS + rows)
         if background:
@@ -281,7 +289,9 @@ def predictions(name: str, world: World) -> dict[str, Any]:
 
 
 def trained_again(name: str, _: World) -> dict[str, Any]:
-    """Return what an estimator that was trained by this code says, and how its training went."""
+    """Return what an estimator that was trained by this code says, and how its training
+    went.
+    """
     model, frame = RECIPES[name].fit(), tables()[0]
     predict = getattr(model, "predict_proba", model.predict)
     history = model.history_.drop(columns="seconds")
@@ -450,7 +460,9 @@ def read(results: Path, out: Path, names: Iterable[str]) -> None:
 
 
 def write_tables(folder: Path) -> None:
-    """Write the tables that commands are given: every other row of a bundled data set, and the mixed one."""
+    """Write the tables that commands are given: every other row of a bundled data set,
+    and the mixed one.
+    """
     cancer = pg.load_dataset("breast_cancer")
     cancer.frame[::2].to_csv(folder / "cancer.csv", index=False)
     frame, targets = tables()

@@ -1,4 +1,6 @@
-"""What runs on this machine: the processes that a process has started, and those that carry a mark of ours."""
+"""What runs on this machine: the processes that a process has started, and those that
+carry a mark of ours.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import os
 import time
 from pathlib import Path
 
-#: Name of the variable that marks a process and all that it starts, whoever their parent is later.
+#: Name of the variable that marks a process and all that it starts, whoever their
+#: parent is later.
 MARK = "PERMGRAD_MARK"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -36,7 +39,9 @@ def processes() -> dict[int, tuple[int, str, float]]:
 
 
 def children(leader: int) -> dict[int, tuple[str, float]]:
-    """Return title and processor seconds of all processes that a process has started, and those that these have."""
+    """Return title and processor seconds of all processes that a process has started,
+    and those that these have.
+    """
     everyone = processes()
     mine = {leader}
     while (
@@ -48,7 +53,8 @@ def children(leader: int) -> dict[int, tuple[str, float]]:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Return the titles of the processes that were started with ``MARK`` set to a text; those that ended are left out.
+    """Return the titles of the processes that were started with ``MARK`` set to a text;
+    those that ended are left out.
 
     The mark is inherited, so that it also finds processes whose parent is gone.
     """
@@ -85,7 +91,9 @@ def processor_seconds(process: int) -> float:
 
 
 def left_over(mark: str, patience: float) -> dict[int, str]:
-    """Wait until no process with a mark is left, so long at most, and return those that are."""
+    """Wait until no process with a mark is left, so long at most, and return those that
+    are.
+    """
     deadline = time.monotonic() + patience
     while (found := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.2)

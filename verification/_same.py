@@ -1,7 +1,8 @@
 """Whether two results are the same: numbers up to a tolerance, everything else exactly.
 
-``compare`` takes two folders or files of results and returns what differs, as text, with the largest relative
-difference of numbers. Nothing of permgrad is imported: the one who compares must not be among the compared.
+``compare`` takes two folders or files of results and returns what differs, as text,
+with the largest relative difference of numbers. Nothing of permgrad is imported: the
+one who compares must not be among the compared.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-#: Numbers may differ by this share of the largest absolute value of what they belong to.
+#: Numbers may differ by this share of the largest absolute value of what they belong
+#: to.
 TOLERANCE = 1e-6
-#: Keys of JSON files and columns of tables that say when, how long or where, and seals over them.
+#: Keys of JSON files and columns of tables that say when, how long or where, and seals
+#: over them.
 _PASSING = re.compile(
     r"(^|[_ .])(seconds|started|finished_at|finished|date|command|seal|checksums|versions|cached|commit|host|pid)"
     r"($|[_ .])"
@@ -50,7 +53,8 @@ class Found:
     """What a comparison found.
 
     Attributes:
-        largest: Largest difference of numbers, relative to the largest absolute value of what they belong to.
+        largest: Largest difference of numbers, relative to the largest absolute value
+            of what they belong to.
         faults: What differs by more than is allowed.
         notes: What differs and may.
         compared: Number of files.
@@ -106,7 +110,8 @@ class Found:
                 np.argmax(difference - tolerance), difference.shape
             )
             self.faults.append(
-                f"{where}{[int(i) for i in worst]}: {first[worst]:.9g} → {second[worst]:.9g}"
+                f"{where}{[int(i) for i in worst]}: {first[worst]:.9g} → "
+                f"{second[worst]:.9g}"
             )
 
     def number(self, where: str, old: float, new: float) -> None:
@@ -154,7 +159,9 @@ def compare(old: Path, new: Path) -> Found:
 
 
 def _files(old: Path, new: Path, name: str) -> Found:
-    """Compare two files by the ending of their name; without a comparer byte for byte."""
+    """Compare two files by the ending of their name; without a comparer byte for
+    byte.
+    """
     found = Found(compared=1)
     if not new.is_file():
         found.faults.append(f"{name}: missing")
@@ -198,7 +205,8 @@ def _safetensors(found: Found, old: Path, new: Path, name: str) -> None:
     one, other = (_weights(path.read_bytes()) for path in (old, new))
     if list(one) != list(other):
         found.faults.append(
-            f"{name}: weights {sorted(set(one) ^ set(other))} on one side only, or in another order"
+            f"{name}: weights {sorted(set(one) ^ set(other))} on one side only, or in "
+            "another order"
         )
     for key in set(one) & set(other):
         found.arrays(f"{name}: {key}", one[key], other[key], largest(one[key]))
@@ -226,9 +234,11 @@ def _weights(content: bytes) -> dict[str, Array]:
 
 
 def _p_tolerance(arrays: dict[str, Array], scale: float) -> Array:
-    """Return by how much p-values may differ: by what an allowed difference of value and error makes of them.
+    """Return by how much p-values may differ: by what an allowed difference of value
+    and error makes of them.
 
-    p = P(|Z| > |v| / s), so that its slope in v is at most 0.8 / s and in s at most 0.5 / s.
+    p = P(|Z| > |v| / s), so that its slope in v is at most 0.8 / s and in s at most 0.5
+    / s.
     """
     error = arrays["std_error"].astype(np.float64)
     slope = np.divide(
@@ -285,13 +295,17 @@ def _objects(
 
 
 def _lasting(text: str) -> str:
-    """Return a text without what passes: moments, lengths of time, lines on progress, names in drawings."""
+    """Return a text without what passes: moments, lengths of time, lines on progress,
+    names in drawings.
+    """
     text = _PROGRESS.sub("", text)
     return _TIME.sub("<time>", _MOMENT.sub("<moment>", _FIGURE.sub("figure-", text)))
 
 
 def _texts(found: Found, where: str, old: str, new: str) -> None:
-    """Compare texts: numbers in them up to the tolerance, moments and lengths of time not at all."""
+    """Compare texts: numbers in them up to the tolerance, moments and lengths of time
+    not at all.
+    """
     one, other = (_lasting(text) for text in (old, new))
     if one == other:
         return
@@ -322,7 +336,9 @@ def _text_files(found: Found, old: Path, new: Path, name: str) -> None:
 
 
 def _pages(found: Found, old: Path, new: Path, name: str) -> None:
-    """Compare what a page says, then its pictures and drawings one by one, to a fraction of a point."""
+    """Compare what a page says, then its pictures and drawings one by one, to a
+    fraction of a point.
+    """
     sides = [
         _DRAWING.sub(_unpacked, path.read_text(encoding="utf-8")) for path in (old, new)
     ]
@@ -351,7 +367,8 @@ def _csv(found: Found, old: Path, new: Path, name: str) -> None:
     heads = [table[0] if table else [] for table in tables]
     if heads[0] != heads[1] or len(tables[0]) != len(tables[1]):
         found.faults.append(
-            f"{name}: {len(tables[0])} lines of {heads[0]} → {len(tables[1])} lines of {heads[1]}"
+            f"{name}: {len(tables[0])} lines of {heads[0]} → {len(tables[1])} lines of "
+            f"{heads[1]}"
         )
         return
     sides = [
@@ -410,7 +427,9 @@ _COMPARERS: dict[str, Callable[[Found, Path, Path, str], None]] = {
 
 
 def trivial(folder: Path) -> Iterator[str]:
-    """Yield why a result would show nothing if it were the same: an error, no numbers, or only zeros."""
+    """Yield why a result would show nothing if it were the same: an error, no numbers,
+    or only zeros.
+    """
     if (error := folder / "error.txt").is_file():
         yield f"old code failed: {error.read_text(encoding='utf-8').strip().splitlines()[-1]}"
         return

@@ -1,4 +1,6 @@
-"""Situations for ``verify_verdict``: rows, what models predict for them, and what a verdict must and must not say."""
+"""Situations for ``verify_verdict``: rows, what models predict for them, and what a
+verdict must and must not say.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Situation:
-    """Rows, what models predict for them, and the sentences that a verdict must and must not have.
+    """Rows, what models predict for them, and the sentences that a verdict must and
+    must not have.
 
-    ``guess`` and the baselines' predictions are ``(rows,)`` of numbers or ``(rows, classes)`` of probabilities.
+    ``guess`` and the baselines' predictions are ``(rows,)`` of numbers or ``(rows,
+    classes)`` of probabilities.
     """
 
     kind: str
@@ -61,7 +65,7 @@ class Situation:
     persons: Array | None = None
 
 
-# ---- the situations --------------------------------------------------------------------------------------------------
+# ---- the situations ------------------------------------------------------------------
 def draw(kind: str, seed: int) -> Situation:
     """Draw a situation of a kind."""
     rng = np.random.default_rng([seed, sorted(KINDS).index(kind)])
@@ -105,7 +109,9 @@ def _classified(
     sharper: float = 1.0,
     **more: Any,
 ) -> Situation:
-    """Classes drawn from calibrated probabilities, which ``sharper`` makes overconfident."""
+    """Classes drawn from calibrated probabilities, which ``sharper`` makes
+    overconfident.
+    """
     classes = [f"class {chr(ord('a') + place)}" for place in range(len(shares))]
     train, test = _tables(rng, *rows)
     tables = [
@@ -172,7 +178,9 @@ def _regression(
 def _with_baselines(
     one: Situation, rng: np.random.Generator, gains: tuple[float, float]
 ) -> Situation:
-    """Add two baselines: the model's predictions mixed with noise, or with the truth where a gain is above 0."""
+    """Add two baselines: the model's predictions mixed with noise, or with the truth
+    where a gain is above 0.
+    """
     for name, gain in zip(LABELS, gains, strict=True):
         if one.task == "regression":
             error = one.guess - one.truth
@@ -203,7 +211,9 @@ def _leak(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _filled(kind: str, rng: np.random.Generator) -> Situation:
-    """One class alone has a value, which differs in nearly every row: a code, a date, a text."""
+    """One class alone has a value, which differs in nearly every row: a code, a date, a
+    text.
+    """
     shares = (0.6, 0.4) if rng.random() < 0.7 else (0.4, 0.35, 0.25)
     one, way = _classified(kind, rng, shares=shares), rng.integers(0, 3)
     for table, target in ((one.train, one.learned), (one.test, one.truth)):
@@ -241,7 +251,9 @@ def _made_of(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _too_rare(kind: str, rng: np.random.Generator) -> Situation:
-    """So few test rows of a class that a model can hardly be shown to be better than a constant."""
+    """So few test rows of a class that a model can hardly be shown to be better than a
+    constant.
+    """
     one = _classified(
         kind,
         rng,
@@ -279,7 +291,9 @@ def _chain(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _spectrum(kind: str, rng: np.random.Generator) -> Situation:
-    """Three columns are nearly equal, and the model lives on their differences: without one it is far off."""
+    """Three columns are nearly equal, and the model lives on their differences: without
+    one it is far off.
+    """
     one = _regression(kind, rng)
     for table in (one.train, one.test):
         table[FEATURES[1:3]] = (
@@ -293,7 +307,9 @@ def _spectrum(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _patients(kind: str, rng: np.random.Generator) -> Situation:
-    """Rows that repeat patients: columns, target and errors are partly those of the patient."""
+    """Rows that repeat patients: columns, target and errors are partly those of the
+    patient.
+    """
     one = _regression(kind, rng) if rng.random() < 0.5 else _classified(kind, rng)
     each = int(rng.choice([5, 10, 20]))
     for table in (one.train, one.test):
@@ -364,7 +380,9 @@ def _cut(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _unchecked(kind: str, rng: np.random.Generator, *, perfect: bool) -> Situation:
-    """A nearly perfect model, or one that is not, without training rows to look for the reason."""
+    """A nearly perfect model, or one that is not, without training rows to look for the
+    reason.
+    """
     if rng.random() < 0.5:
         one = _regression(kind, rng, 0.02 if perfect else 0.6)
     else:
@@ -424,7 +442,9 @@ def _rare(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _ordered(kind: str, rng: np.random.Generator, *, named: bool) -> Situation:
-    """Scores that follow a feature, or the same classes with numbers that only name them."""
+    """Scores that follow a feature, or the same classes with numbers that only name
+    them.
+    """
     # Fewer than five classes are never called ordered: chance orders them too often.
     one, count = _classified(kind, rng, shares=(0.2,) * 5), 5
     one.classes = [str(place + 1) for place in range(count)]
@@ -504,7 +524,9 @@ def _no_skill(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _skewed(kind: str, rng: np.random.Generator) -> Situation:
-    """A few values are far larger, or smaller, than all others, and so are their errors."""
+    """A few values are far larger, or smaller, than all others, and so are their
+    errors.
+    """
     one, side = _regression(kind, rng), rng.choice([-1, 1])
     sizes = [np.exp(1.6 * table["x0"].to_numpy()) for table in (one.train, one.test)]
     one.learned, one.truth = (
@@ -521,7 +543,10 @@ def _skewed(kind: str, rng: np.random.Generator) -> Situation:
 
 
 def _crossed(kind: str, rng: np.random.Generator) -> Situation:
-    """Two categories together determine the class, as genus and species do. Each alone does not."""
+    """Two categories together determine the class, as genus and species do.
+
+    Each alone does not.
+    """
     one, count = (
         _classified(kind, rng, rows=(900, 400), shares=(0.4, 0.3, 0.3)),
         int(rng.integers(4, 8)),

@@ -3,7 +3,8 @@
     python -m verification._speed_cases models FOLDER   # fit and save the models that are explained
     python -m verification._speed_cases serve FOLDER    # each line of stdin names a task; its seconds are the answer
 
-A task is prepared, and called once, before its first timed call, so that nobody pays for loading.
+A task is prepared, and called once, before its first timed call, so that nobody pays
+for loading.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tests.shared.explaining import explain_with
 import permgrad as pg
 
 COLUMNS, TRAINING_ROWS, ROWS = 23, 1500, 2500
-#: Epochs of the models that are explained: enough for outputs that are not all the same.
+#: Epochs of the models that are explained: enough for outputs that are not all the
+#: same.
 EPOCHS = {"paper": 1, "default": 2}
 
 Call = Callable[[], object]
@@ -34,7 +36,9 @@ Call = Callable[[], object]
 
 @cache
 def table() -> tuple[pd.DataFrame, pd.Series]:
-    """Return a table of numbers, whole and not, in the form of HELOC, and its classes."""
+    """Return a table of numbers, whole and not, in the form of HELOC, and its
+    classes.
+    """
     rng = np.random.default_rng(27)
     cells = rng.normal(size=(ROWS, COLUMNS)) @ (
         np.eye(COLUMNS) + 0.2 * rng.normal(size=(COLUMNS, COLUMNS))

@@ -1,11 +1,15 @@
-"""How fast two checkouts are, in one run: they take turns, each in processes of its own.
+"""How fast two checkouts are, in one run: they take turns, each in processes of its
+own.
 
-A round is a call of a task by each side, the one that begins changing from round to round; of a task that takes less
-than a second it is several. Processes are started afresh half-way, because the place of things in memory differs from
-process to process. A line's ratio is the speed of the new code over that of the old: the median of the old code's
-seconds over the median of the new code's, of processor time and on the clock. A floor is met if both ratios are at
-least that; where one is not, the ratio of the shortest times decides, because other work on a machine makes calls
-longer and never shorter. A line that misses is measured again with as many rounds, and all of them count.
+A round is a call of a task by each side, the one that begins changing from round to
+round; of a task that takes less than a second it is several. Processes are started
+afresh half-way, because the place of things in memory differs from process to process.
+A line's ratio is the speed of the new code over that of the old: the median of the old
+code's seconds over the median of the new code's, of processor time and on the clock. A
+floor is met if both ratios are at least that; where one is not, the ratio of the
+shortest times decides, because other work on a machine makes calls longer and never
+shorter. A line that misses is measured again with as many rounds, and all of them
+count.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR, TRAINING_FLOOR = 0.95, 0.75
-#: How many times as often as other tasks, since it is short, and the arguments of Python.
+#: How many times as often as other tasks, since it is short, and the arguments of
+#: Python.
 _STARTS = {
     "start, --help": (5, ("-m", "permgrad", "--help")),
     "start, import and explain": (
@@ -45,7 +50,9 @@ Seconds = tuple[float, float]
 
 @dataclass(frozen=True)
 class Both:
-    """Both checkouts, the environments of their processes, and the models that both explain."""
+    """Both checkouts, the environments of their processes, and the models that both
+    explain.
+    """
 
     checkouts: tuple[Path, Path]
     environments: tuple[Mapping[str, str], Mapping[str, str]]
@@ -72,7 +79,9 @@ class Line:
         return TRAINING_FLOOR if self.task.startswith("training") else FLOOR
 
     def medians(self, clock: int) -> tuple[float, float]:
-        """Return the medians of both sides: of processor time (0) or on the clock (1)."""
+        """Return the medians of both sides: of processor time (0) or on the clock
+        (1).
+        """
         old, new = (
             statistics.median(own[clock] for own in side)
             for side in (self.old, self.new)
@@ -86,7 +95,9 @@ class Line:
 
     @property
     def verdict(self) -> str:
-        """Return ``met``, with a remark where it took the shortest times to see it, or ``MISSED``."""
+        """Return ``met``, with a remark where it took the shortest times to see it, or
+        ``MISSED``.
+        """
         remarks = []
         for clock, name in ((0, "processor"), (1, "on the clock")):
             if self.ratio(clock) < self.floor:
@@ -130,7 +141,8 @@ def _server(both: Both, side: int) -> Iterator[tuple[subprocess.Popen[str], list
                 .is_relative_to(both.checkouts[side].resolve())
             ):
                 raise SystemExit(
-                    f"permgrad must come from {both.checkouts[side]}, however: {known['file']}"
+                    f"permgrad must come from {both.checkouts[side]}, however: "
+                    f"{known['file']}"
                 )
             yield process, known["tasks"]
         finally:
@@ -199,7 +211,9 @@ def _call_rounds(
 def _start_rounds(
     both: Both, rounds: int, lines: dict[str, Line], only: Sequence[str]
 ) -> None:
-    """Time processes that only start; the first of each side writes its compiled files and does not count."""
+    """Time processes that only start; the first of each side writes its compiled files
+    and does not count.
+    """
     with tempfile.TemporaryDirectory() as cwd:
         for task, (often, arguments) in _STARTS.items():
             if not _wanted(task, only):
@@ -262,7 +276,9 @@ def measure(both: Both, only: Sequence[str], rounds: int, runs: int) -> list[Lin
 
 
 def table(lines: Sequence[Line]) -> list[str]:
-    """Return the lines of the table: medians in seconds, and the speed of the new code over that of the old."""
+    """Return the lines of the table: medians in seconds, and the speed of the new code
+    over that of the old.
+    """
     head = ("task", "old, s", "new, s", "processor", "on the clock", "floor", "verdict")
     rows = [
         (

@@ -1,4 +1,6 @@
-"""What the statistical checks share: small networks that train in seconds, and a record of what was run."""
+"""What the statistical checks share: small networks that train in seconds, and a record
+of what was run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-# Before torch and NumPy are imported: one thread, so that processor time means something.
+# Before torch and NumPy are imported: one thread, so that processor time means
+# something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import torch
@@ -22,7 +25,9 @@ SMALL_NETWORK = {"dense_units": (16, 16), "conv_filters": (4, 8), "fusion_units"
 
 
 def small_model(task: str, **settings: object) -> pg.HyNNClassifier | pg.HyNNRegressor:
-    """Return an unfitted estimator whose explanation of 1,000 rows takes tens of milliseconds."""
+    """Return an unfitted estimator whose explanation of 1,000 rows takes tens of
+    milliseconds.
+    """
     torch.set_num_threads(1)
     kind = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
     return kind(
@@ -66,17 +71,21 @@ class Record:
         if not met:
             self.faults.append(what)
         self.write(
-            f"- {what}: {value:.4f}, floor {low:.4g} to {high:.4g}: {'met' if met else 'MISSED'}"
+            f"- {what}: {value:.4f}, floor {low:.4g} to {high:.4g}: "
+            f"{'met' if met else 'MISSED'}"
         )
 
     def close(self, path: Path | None) -> int:
-        """Write the record to ``path``, if any, its figures as JSON beside it, and return the exit code."""
+        """Write the record to ``path``, if any, its figures as JSON beside it, and
+        return the exit code.
+        """
         minutes = [(now - start) / 60 for now, start in _clocks(self)]
         verdict = (
             f"MISSED: {'; '.join(self.faults)}" if self.faults else "All floors met"
         )
         self.write(
-            f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} on the clock."
+            f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} "
+            "on the clock."
         )
         if path is not None:
             self.head["floor met"] = not self.faults

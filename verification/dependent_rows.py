@@ -1,8 +1,10 @@
-"""How often a run says "clearly" of tables of pure noise whose rows depend on each other.
+"""How often a run says "clearly" of tables of pure noise whose rows depend on each
+other.
 
-``--row-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are constant within a patient, or vary
-in part. ``--time``: 300 rows of autoregressive series (0.8, 0.95). Nothing is related to anything. At most 2 of 20
-tables may be spoken of with certainty. Exit 1 otherwise.
+``--row-group``: 40 patients with 10 rows, and 20 with 25. Columns and target are
+constant within a patient, or vary in part. ``--time``: 300 rows of autoregressive
+series (0.8, 0.95). Nothing is related to anything. At most 2 of 20 tables may be spoken
+of with certainty. Exit 1 otherwise.
 
     python verification/dependent_rows.py [tables]
 """
@@ -20,12 +22,14 @@ import pandas as pd
 
 #: What a page or a terminal says when it is certain.
 CERTAIN = re.compile(
-    r"(?<!not )(?<!No feature )(?<!None )clearly (worse|different|matters?)|(?<!not )significantly (better|worse)"
+    r"(?<!not )(?<!No feature )(?<!None )clearly (worse|different|matters?)|(?<!not "
+    r")significantly (better|worse)"
     r"|says more|is off"
 )
 #: The same words where they say that there is nothing.
 NOTHING = re.compile(
-    r"(None of|No |not |A group is clearly worse if|Bold: clearly|Groups that are clearly|features that clearly matter"
+    r"(None of|No |not |A group is clearly worse if|Bold: clearly|Groups that are "
+    r"clearly|features that clearly matter"
     r"|clearly matters if|\* clearly matters|0 features? clearly)"
 )
 
@@ -42,7 +46,9 @@ def wave(draw: np.random.Generator, rows: int, related: float) -> np.ndarray:
 
 
 def patients(seed: int, count: int, each: int) -> pd.DataFrame:
-    """Return rows of patients: a target of each patient, columns of patients, and columns of rows."""
+    """Return rows of patients: a target of each patient, columns of patients, and
+    columns of rows.
+    """
     draw, patient = np.random.default_rng(seed), np.repeat(np.arange(count), each)
     table = pd.DataFrame({"patient": [f"P{one:03d}" for one in patient]})
     table["age"], table["dose"] = (draw.normal(size=count)[patient] for _ in range(2))

@@ -1,22 +1,30 @@
-"""Does a changed permgrad still do what it did? Two checkouts, the same models and calls, results compared.
+"""Does a changed permgrad still do what it did?
+
+Two checkouts, the same models and calls, results compared.
 
     python verification/old_against_new.py OLD_CHECKOUT                     # against this repository
     python verification/old_against_new.py OLD_CHECKOUT --new CHECKOUT      # against another
-    python verification/old_against_new.py OLD --only 'shapley*' command-run  # some cases (--list names them)
-    python verification/old_against_new.py OLD --keep FOLDER                # keep what the old code computed
-    python verification/old_against_new.py OLD --own-models                 # where the new code refuses old models
-    python verification/old_against_new.py OLD --speed [--speed-run]        # how fast, in the place of what
+    python verification/old_against_new.py OLD --only 'shapley*' command-run  # some
+    cases (--list names them) python verification/old_against_new.py OLD --keep FOLDER
+    # keep what the old code computed python verification/old_against_new.py OLD
+    --own-models                 # where the new code refuses old models python
+    verification/old_against_new.py OLD --speed [--speed-run]        # how fast, in the
+    place of what
 
-The old code trains and saves small models. Both codes load them and compute fixed cases: predictions, all methods of
-explanation on hybrid and on torch networks, tables in parts, a comparison of models, refusals, trainings from the same
-seed, and commands of the command line, also on folders that the old code wrote. Numbers must agree within 1e-6 of the
-largest of what they belong to, texts exactly; times, versions and paths do not count. One line a case: its name, the
-largest relative difference, the verdict. The exit code is 1 if anything differs, or if a case would show nothing
-because the old result is an error, zero or empty. Cases that differ by design stand in ``INTENDED``, with the reason.
-With ``--own-models`` each checkout trains the models by its own scripts, which must be equal for the rest to be.
+The old code trains and saves small models. Both codes load them and compute fixed
+cases: predictions, all methods of explanation on hybrid and on torch networks, tables
+in parts, a comparison of models, refusals, trainings from the same seed, and commands
+of the command line, also on folders that the old code wrote. Numbers must agree within
+1e-6 of the largest of what they belong to, texts exactly; times, versions and paths do
+not count. One line a case: its name, the largest relative difference, the verdict. The
+exit code is 1 if anything differs, or if a case would show nothing because the old
+result is an error, zero or empty. Cases that differ by design stand in ``INTENDED``,
+with the reason. With ``--own-models`` each checkout trains the models by its own
+scripts, which must be equal for the rest to be.
 
-Only public names are used. A case of the old code is computed once and kept under ``--keep``, in a folder named after
-the old commit, the libraries and these scripts. ``--speed`` is described in ``_speed_of_both.py``.
+Only public names are used. A case of the old code is computed once and kept under
+``--keep``, in a folder named after the old commit, the libraries and these scripts.
+``--speed`` is described in ``_speed_of_both.py``.
 """
 
 from __future__ import annotations
@@ -47,8 +55,8 @@ from verification._same import Found, compare, trivial  # noqa: E402
 from verification._speed_of_both import Both, measure, table  # noqa: E402
 
 CASES = ("-m", "verification._fixed_cases")
-#: What differs by design: cases, the faults in them, and what was changed. Such faults are shown and do not fail; all
-#: other faults of these cases do.
+#: What differs by design: cases, the faults in them, and what was changed. Such faults
+#: are shown and do not fail; all other faults of these cases do.
 INTENDED = (
     (
         "*",
@@ -58,7 +66,10 @@ INTENDED = (
     (
         "*",
         r"(low|high|p_values?|p_adjusted)\b[^→]*: [^→]+ → ",
-        "intervals know few rows and long tails, and go from 0 to 0 where no drawn pair moved",
+        (
+            "intervals know few rows and long tails, and go from 0 to 0 where no drawn "
+            "pair moved"
+        ),
     ),
     ("*", r"meta\.equal_rows is new", "a summary says what weighted rows are worth"),
     ("permgrad-tolerance", " → ", "intervals ask for more repeats"),
@@ -85,7 +96,8 @@ INTENDED = (
         r"meta\.streamed\.(table|key)",
         "folders of work trust files by other digests",
     ),
-    # Looked at side by side: bars, marks and cells stand a pixel or two elsewhere, the texts and numbers are the same.
+    # Looked at side by side: bars, marks and cells stand a pixel or two elsewhere, the
+    # texts and numbers are the same.
     (
         "command-*",
         r"report\.html: drawing|plots/\w+\.png: other bytes",
@@ -104,10 +116,11 @@ class Side:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment of its processes: its sources first, one thread, no terminal's width or colour.
+        """Return the environment of its processes: its sources first, one thread, no
+        terminal's width or colour.
 
-        Python compiles modules once, into a place beside the results: the time to start is then that of a user, and
-        the checkouts stay as they are.
+        Python compiles modules once, into a place beside the results: the time to start
+        is then that of a user, and the checkouts stay as they are.
         """
         foreign = ("PERMGRAD_", "COV_", "PYTHON")
         kept = {
@@ -134,7 +147,8 @@ class Side:
     def start(
         self, *arguments: str | Path, cwd: Path | None = None, check: bool = True
     ) -> tuple[int, str]:
-        """Run Python with arguments, beside the scripts if not elsewhere; return the exit code and what it said.
+        """Run Python with arguments, beside the scripts if not elsewhere; return the
+        exit code and what it said.
 
         Raises:
             SystemExit: It failed, and ``check`` is true.
@@ -159,12 +173,15 @@ class Side:
         )
 
     def names(self) -> list[str]:
-        """Return the names of all fixed cases, and make sure that this checkout is the one that is imported."""
+        """Return the names of all fixed cases, and make sure that this checkout is the
+        one that is imported.
+        """
         said = self.start(*CASES, "list")[1]
         found = json.loads(said[said.index("{") :])
         if not Path(found["file"]).resolve().is_relative_to(self.checkout.resolve()):
             raise SystemExit(
-                f"permgrad must come from {self.checkout}, however: it came from {found['file']}"
+                f"permgrad must come from {self.checkout}, however: it came from "
+                f"{found['file']}"
             )
         return [*found["cases"], *COMMANDS]
 
@@ -215,7 +232,9 @@ class Side:
         (done / "said.txt").write_text(said, encoding="utf-8")
 
     def finished_runs(self) -> Path:
-        """Return a folder with the tables and the runs that this code finished; ``tables`` stands beside it."""
+        """Return a folder with the tables and the runs that this code finished;
+        ``tables`` stands beside it.
+        """
         tables, finished = self.folder / "tables", self.folder / "finished"
         if not (tables / "done").is_file():
             tables.mkdir(parents=True, exist_ok=True)
@@ -239,7 +258,9 @@ def _without_progress(said: str) -> str:
 
 
 def key(checkout: Path) -> str:
-    """Return a name for what a checkout computes: its commit and changes, these scripts, the libraries."""
+    """Return a name for what a checkout computes: its commit and changes, these
+    scripts, the libraries.
+    """
     digest = hashlib.sha256()
     for asked in (
         ("rev-parse", "HEAD"),
@@ -266,7 +287,10 @@ def key(checkout: Path) -> str:
 
 @contextmanager
 def _folders(keep: Path | None, old: Path) -> Iterator[tuple[Path, Path]]:
-    """Give the folders of old and new results; the new ones are always empty. One process at a time has them."""
+    """Give the folders of old and new results; the new ones are always empty.
+
+    One process at a time has them.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         top = Path(temporary) if keep is None else keep.resolve() / key(old)
         new = top / "new"
@@ -307,7 +331,9 @@ def _chosen(
 
 
 def judge(name: str, found: Found, why: Sequence[str]) -> bool:
-    """Print the line of a case, what is wrong with it below; return whether it is the same, or differs by design."""
+    """Print the line of a case, what is wrong with it below; return whether it is the
+    same, or differs by design.
+    """
     mine = [
         (pattern, reason)
         for case, pattern, reason in INTENDED
@@ -367,7 +393,9 @@ def same_behaviour(old: Side, new: Side, names: Sequence[str]) -> bool:
 
 
 def _read_by_new(old: Side, new: Side, names: Sequence[str]) -> bool:
-    """Load the explanations that the old code saved with the new code: the frames must be equal."""
+    """Load the explanations that the old code saved with the new code: the frames must
+    be equal.
+    """
     saved = [
         name for name in names if (old.folder / "cases" / name / "explanation").is_dir()
     ]
@@ -493,7 +521,8 @@ def main() -> int:
         - spent.children_system
     )
     print(
-        f"{processor:.0f} s of processor time, {time.perf_counter() - started:.0f} s on the clock"
+        f"{processor:.0f} s of processor time, {time.perf_counter() - started:.0f} s "
+        "on the clock"
     )
     return 0 if passed else 1
 

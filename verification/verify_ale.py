@@ -3,12 +3,14 @@
     python -m verification.verify_ale                  # 400 samples of each kind of rows, a minute
     python -m verification.verify_ale --repeats 100    # the short form that the tests run
 
-A product with a related column has a curve and an importance in closed form. Rows are independent, come in groups that
-share half of their variance, or have weights. Floors: intervals of 95 % contain the curve in 92 to 97 % of its points,
-and the importance in 92 to 98.5 % of samples.
+A product with a related column has a curve and an importance in closed form. Rows are
+independent, come in groups that share half of their variance, or have weights. Floors:
+intervals of 95 % contain the curve in 92 to 97 % of its points, and the importance in
+92 to 98.5 % of samples.
 
-Compared by hand with PyALE 1.2.0, which has the same bins: 20 bins of 600 rows and three related columns, of a forest
-and of a smooth function. Differences along the curves are at most 2e-15 apart. The curves are centred otherwise.
+Compared by hand with PyALE 1.2.0, which has the same bins: 20 bins of 600 rows and
+three related columns, of a forest and of a smooth function. Differences along the
+curves are at most 2e-15 apart. The curves are centred otherwise.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def main() -> int:
         met = 0.92 <= curves <= 0.97 and 0.92 <= importances <= 0.985
         faults += not met
         print(
-            f"{kind}: curves {curves:.3f}, importances {importances:.3f}: {'met' if met else 'NOT MET'}"
+            f"{kind}: curves {curves:.3f}, importances {importances:.3f}: "
+            f"{'met' if met else 'NOT MET'}"
         )
     return min(faults, 1)
 

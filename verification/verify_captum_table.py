@@ -1,19 +1,23 @@
 """Are the numbers those of Captum, case by case of Captum's own test table?
 
-``captum.testing.attr.helpers.test_config`` lists models, inputs, targets (also one for each row), baselines and further
-arguments with the methods that take them. Each pair of a case and a method that exists here is computed by both; a
-pair without a counterpart is counted with the reason.
+``captum.testing.attr.helpers.test_config`` lists models, inputs, targets (also one for
+each row), baselines and further arguments with the methods that take them. Each pair of
+a case and a method that exists here is computed by both; a pair without a counterpart
+is counted with the reason.
 
-How cases are put: targets by row are picked from the values of all outputs; outputs ``(rows, K, L, M)`` are laid flat;
-a baseline for each row is one call a row; a further argument that is a tensor is held with its row, a constant is given
-one for each row. Captum's sampling methods are compared with what they estimate: ``ShapleyValueSampling`` with
-Captum's ``ShapleyValues``, the others with more samples, and integrated gradients with more steps, than the case asks
-for. A player of a picture is a pixel in all its channels, also at a layer.
+How cases are put: targets by row are picked from the values of all outputs; outputs
+``(rows, K, L, M)`` are laid flat; a baseline for each row is one call a row; a further
+argument that is a tensor is held with its row, a constant is given one for each row.
+Captum's sampling methods are compared with what they estimate: ``ShapleyValueSampling``
+with Captum's ``ShapleyValues``, the others with more samples, and integrated gradients
+with more steps, than the case asks for. A player of a picture is a pixel in all its
+channels, also at a layer.
 
-The table's convolutional network weighs all inputs of all classes alike before its softmax, so that every attribution
-is 0; it is given drawn weights there.
+The table's convolutional network weighs all inputs of all classes alike before its
+softmax, so that every attribution is 0; it is given drawn weights there.
 
-Floor: each pair within 2 % of the largest number of the case, or in the list of reasons.
+Floor: each pair within 2 % of the largest number of the case, or in the list of
+reasons.
 """
 
 from __future__ import annotations
@@ -65,8 +69,10 @@ _OTHER = "no such method here: "
 #: Why a method is not compared.
 REASONS = {
     "Occlusion": "its windows overlap and are averaged; players here do not overlap",
-    "FeaturePermutation": "one random order of the batch; permutation here is the mean over background rows",
-    "Lime": "a lasso over 50 random neighbours: its own numbers change with the seed by more than the tolerance",
+    "FeaturePermutation": "one random order of the batch; permutation here is the mean "
+    "over background rows",
+    "Lime": "a lasso over 50 random neighbours: its own numbers change with the seed "
+    "by more than the tolerance",
     "LRP": _OTHER + "relevance rules",
     "LayerLRP": _OTHER + "relevance rules",
     "GuidedBackprop": _OTHER + "changed gradients",
@@ -76,7 +82,8 @@ REASONS = {
     "InternalInfluence": _OTHER + "gradients at a layer without its activations",
     "LayerActivation": "activations, no attribution",
 }
-#: Arguments of Captum that say how it computes, and numbers of samples with which its sampling methods settle.
+#: Arguments of Captum that say how it computes, and numbers of samples with which its
+#: sampling methods settle.
 _HOW = (
     "internal_batch_size",
     "perturbations_per_eval",
@@ -93,7 +100,9 @@ _OVER_ALL = ("DeepLiftShap", "GradientShap")
 
 @dataclass(frozen=True)
 class Case:
-    """A case of the table: a network whose output is ``(rows, outputs)``, its inputs, and the output of each row."""
+    """A case of the table: a network whose output is ``(rows, outputs)``, its inputs,
+    and the output of each row.
+    """
 
     name: str
     model: nn.Module
@@ -114,7 +123,9 @@ class Case:
 
 
 class Flat(nn.Module):
-    """The network of a case as a function of tensors with rows, all outputs side by side."""
+    """The network of a case as a function of tensors with rows, all outputs side by
+    side.
+    """
 
     def __init__(self, model: nn.Module, further: tuple[Any, ...]) -> None:
         super().__init__()
@@ -165,23 +176,32 @@ def reason_of(case: Case, name: str) -> str:
     if case.layer == "multi_relu":
         return "a layer that gives two tensors; name one that gives one"
     if name == "LayerGradientXActivation" and case.layer == "conv2":
-        return "a product for each channel; a player of a picture is a pixel in all its channels"
+        return (
+            "a product for each channel; a player of a picture is a pixel in all "
+            "its channels"
+        )
     if name in ("ShapleyValueSampling", "KernelShap") and not _few(case):
         return "100 players: an estimate in both, with errors above the tolerance"
     if name == "LayerDeepLift" and case.layer == "conv2":
-        return "a softmax: exact here, values add up to the output's difference; Captum's do not"
+        return (
+            "a softmax: exact here, values add up to the output's difference; "
+            "Captum's do not"
+        )
     if name == "LayerGradCam" and case.layer != "conv2":
         return "a layer without a picture: maps are of images"
     return ""
 
 
 def captums(case: Case, name: str) -> np.ndarray:
-    """Return Captum's numbers ``(rows, players)``, with the samples that a sampling method needs."""
+    """Return Captum's numbers ``(rows, players)``, with the samples that a sampling
+    method needs.
+    """
     options = {key: value for key, value in case.arguments.items() if key not in _HOW}
     if name in _SAMPLES:
         options["n_samples"] = _SAMPLES[name]
     if name.endswith("IntegratedGradients"):
-        # The nodes of the default rule are eigenvalues of a matrix of so many rows: most of the time of the check.
+        # The nodes of the default rule are eigenvalues of a matrix of so many rows:
+        # most of the time of the check.
         options |= {"n_steps": _STEPS, "method": "riemann_middle"}
     picture = name.startswith("Layer") and case.inputs[0].ndim == 4
     if picture and name == "LayerFeatureAblation":
@@ -236,7 +256,8 @@ def ours(case: Case, name: str) -> np.ndarray:
         {"segments": "pixels"} if inputs[0].ndim == 4 and method != "gradcam" else {}
     )
     net = Flat(case.model, further).eval()
-    # A baseline for each row is one call a row; so is a layer, where what is held enters the baseline too.
+    # A baseline for each row is one call a row; so is a layer, where what is held
+    # enters the baseline too.
     apart = (
         case.baselines is not None
         and len(case.baselines[0]) == count
@@ -363,7 +384,8 @@ def main(argv: list[str] | None = None) -> int:
     failed = [line for line in compared if line["verdict"] != "equal"]
     equal, apart = len(compared) - len(failed), sum(left.values())
     text = "\n\n".join([
-        f"{equal} of {len(compared)} pairs are equal within {TOLERANCE:.0%}; {apart} have no counterpart.",
+        (f"{equal} of {len(compared)} pairs are equal within {TOLERANCE:.0%}; {apart} "
+        "have no counterpart."),
         markdown_table(compared),
         "Pairs that are not compared:",
         markdown_table([

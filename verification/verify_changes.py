@@ -1,14 +1,16 @@
 """Is what ``pg.changes`` says true, and does it say nothing where nothing changed?
 
-Two fixed models of four Gaussian columns, correlated 0.4, predict a number and two classes. Both are wrong in a way
-that depends on the columns, so that their loss changes when columns move.
+Two fixed models of four Gaussian columns, correlated 0.4, predict a number and two
+classes. Both are wrong in a way that depends on the columns, so that their loss changes
+when columns move.
 
-1. *No change.* Both samples follow one law. In how many pairs of samples does any change of a kind (scores,
-   importances) have p < 0.05 after Holm's steps? At most 5 % should; the floor leaves room for
-   chance.
-2. *A moved column*, *a changed relation*, and *both, with two moved columns*. Truth is known from large samples of the
-   same laws. Intervals of 95 % should hold it in 92 to 97 % of the samples, and the mean of the estimated changes of
-   the loss should be within 0.02 of it.
+1. *No change.* Both samples follow one law. In how many pairs of samples does any
+   change of a kind (scores, importances) have p < 0.05 after Holm's steps? At most 5 %
+   should; the floor leaves room for chance.
+2. *A moved column*, *a changed relation*, and *both, with two moved columns*. Truth is
+   known from large samples of the same laws. Intervals of 95 % should hold it in 92 to
+   97 % of the samples, and the mean of the estimated changes of the loss should be
+   within 0.02 of it.
 
     python -m verification.verify_changes            # about 5 minutes of processor time
     python -m verification.verify_changes --quick    # few samples, wider floors

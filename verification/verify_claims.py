@@ -1,28 +1,38 @@
-"""Is what is called clear, better, worse, different or changed false in at most 5 % of the cases where nothing is?
+"""Is what is called clear, better, worse, different or changed false in at most 5 % of
+the cases where nothing is?
 
-Each claim is looked at under its own null: rows (200, 1,200), shares of the positive class (50 %, 5 %, 1 %), laws of
-errors (normal, Student's t with 3 degrees of freedom, lognormal), levels (2, 10, 50), and rows alone or in groups of 5
-that share all values. Claims are read where they are decided, by the functions that sentences ask.
+Each claim is looked at under its own null: rows (200, 1,200), shares of the positive
+class (50 %, 5 %, 1 %), laws of errors (normal, Student's t with 3 degrees of freedom,
+lognormal), levels (2, 10, 50), and rows alone or in groups of 5 that share all values.
+Claims are read where they are decided, by the functions that sentences ask.
 
-1. *levels*: a right model, and levels that mean nothing. Does ``audit`` have a clear line?
-2. *groups of rows*: the same model, and a feature by which outcomes are more and less uncertain besides. Is any worse?
+1. *levels*: a right model, and levels that mean nothing. Does ``audit`` have a clear
+   line?
+2. *groups of rows*: the same model, and a feature by which outcomes are more and less
+   uncertain besides. Is any worse?
 3. *models*: two models that are equally good. Does one do better?
 4. *constant*: a model of noise. Has it learnt something?
-5. *changes*: two samples of one law, of which the new one has a quarter of the rows. Did a score change clearly?
+5. *changes*: two samples of one law, of which the new one has a quarter of the rows.
+   Did a score change clearly?
 6. *probabilities*: those that outcomes were drawn with. Are they off?
-7. *order*: 3 to 8 classes along a line, coded at random. Are they in an order? Of fewer than five this is never said.
-8. *reliance*: importances of rows that have nothing to do with levels. Does a feature matter more in a level?
-9. *few groups*: rows in groups, each with another difference between two levels, whose mean is 0. Does a level differ?
+7. *order*: 3 to 8 classes along a line, coded at random. Are they in an order? Of fewer
+   than five this is never said.
+8. *reliance*: importances of rows that have nothing to do with levels. Does a feature
+   matter more in a level?
+9. *few groups*: rows in groups, each with another difference between two levels, whose
+   mean is 0. Does a level differ?
 10. *columns*: two samples of one law. Does a column differ?
 11. *outputs*: two samples of one law. Did the mean prediction change?
 12. *importances*: two samples of one law. Did an importance change clearly?
 
-Which features matter, in what order, and which pairs act together, is looked at by ``verify_null``,
-``verify_headlines``, ``verify_ranks`` and ``verify_interactions``. With more than a hundred cells, a few are above 5 %
-and two standard errors by chance. Such a cell is asked again, with three times as many new samples, which then count.
+Which features matter, in what order, and which pairs act together, is looked at by
+``verify_null``, ``verify_headlines``, ``verify_ranks`` and ``verify_interactions``.
+With more than a hundred cells, a few are above 5 % and two standard errors by chance.
+Such a cell is asked again, with three times as many new samples, which then count.
 
-Power: a level of 100 of 1,200 rows with doubled errors, a rate of two levels that is 10 points apart, and of 5 % of
-events 10 points more in a level of 100 rows. Each must be found in 80 %.
+Power: a level of 100 of 1,200 rows with doubled errors, a rate of two levels that is 10
+points apart, and of 5 % of events 10 points more in a level of 100 rows. Each must be
+found in 80 %.
 
     python -m verification.verify_claims                  # 400 samples of each cell: hours
     python -m verification.verify_claims --samples 40     # what the record says that it had
@@ -75,7 +85,8 @@ ROWS, SHARES, LAWS = (200, 1200), (0.5, 0.05, 0.01), ("normal", "t3", "lognormal
 LEVELS, RELATED = (2, 10, 50), (False, True)
 #: Rows in few groups, and new samples of a cell that is above, as many times as before.
 FEW_ROWS, AGAIN = 400, 3
-#: Samples of cells with many rows, as a share of those with few: they take so much longer.
+#: Samples of cells with many rows, as a share of those with few: they take so much
+#: longer.
 PART_OF_LARGE = 0.5
 
 
@@ -102,7 +113,9 @@ def classed(truth: npt.NDArray[Any], chances: Floats) -> Predicted:
 def drawn(
     cell: tuple[Any, ...], rng: np.random.Generator
 ) -> tuple[pd.DataFrame, Predicted, Dependence | None]:
-    """Return a level and a feature of each row, a right model's predictions, and which rows belong together."""
+    """Return a level and a feature of each row, a right model's predictions, and which
+    rows belong together.
+    """
     rows, law, levels, related = cell
     units = rows // EACH if related else rows
     frame = pd.DataFrame(
@@ -277,7 +290,7 @@ def of_importances(rng: np.random.Generator, seed: int, rows: int, law: str) -> 
     return bool((chosen["p_holm"] < LEVEL).any())
 
 
-# ---- power -----------------------------------------------------------------------------------------------------------
+# ---- power ---------------------------------------------------------------------------
 def doubled(rng: np.random.Generator, seed: int, law: str) -> bool:
     """A level of 100 of 1,200 rows has errors of twice the size."""
     town = np.where(
@@ -292,7 +305,9 @@ def doubled(rng: np.random.Generator, seed: int, law: str) -> bool:
 
 
 def apart(rng: np.random.Generator, seed: int, share: float) -> bool:
-    """A rate is 10 points apart: of two halves of the rows, or, of rare events, in a level of 100 of 1,200 rows."""
+    """A rate is 10 points apart: of two halves of the rows, or, of rare events, in a
+    level of 100 of 1,200 rows.
+    """
     rare = share < 0.2
     town = np.where(np.arange(1200) < (100 if rare else 600), "T0", "T1")
     if rare:
@@ -342,7 +357,8 @@ def rates(
         claims: how each is looked at, and its cells.
         samples: of each cell.
         partial: a file of cells that are finished. Others are added.
-        limit: the rate at which a cell is asked again is the limit of its number of samples, if this is below 1.
+        limit: the rate at which a cell is asked again is the limit of its number of
+            samples, if this is below 1.
     """
     finished = dict[tuple[str, str], tuple[float, int]]()
     if partial is not None and partial.exists():
@@ -439,7 +455,8 @@ def main(words: list[str] | None = None) -> int:
     record.write(markdown_table(("claim", "cell", "made", "samples"), lines))
     if asked.partial is not None:
         record.write(
-            "Finished cells were read from a file, and may be of earlier commits and of other numbers of samples."
+            "Finished cells were read from a file, and may be of earlier commits and "
+            "of other numbers of samples."
         )
     written = not asked.quick and asked.only is None
     return record.close(

@@ -3,25 +3,32 @@
     PERMGRAD_DATA=/folder/with/tables python -m verification.verify_classes                    # preset default
     python -m verification.verify_classes --preset fast --class-weight balanced
 
-On Covertype (seven kinds of forest, the sample of 15,000 rows), networks are trained twice from different seeds, and
-twice more on shuffled labels. A network trained on shuffled labels still learns how frequent each class is, which is a
-true difference between classes, but not one between features; with ``--class-weight balanced`` it does not.
+On Covertype (seven kinds of forest, the sample of 15,000 rows), networks are trained
+twice from different seeds, and twice more on shuffled labels. A network trained on
+shuffled labels still learns how frequent each class is, which is a true difference
+between classes, but not one between features; with ``--class-weight balanced`` it does
+not.
 
-1. Effects: for a pair of classes the leading feature of either is looked at; the pair counts if the effects of both
-   leading features (of the one, where they are the same) have disjoint intervals for rows of the one class and of the
-   other. The intervals hold for all features and classes together (Bonferroni, 95 %).
-2. Differences: each class has its features' effects, and its mean class activation map over its own rows (the same
-   layout in all networks). The mean distance between two classes in one network is compared with the mean distance
-   between the two networks for one class.
+1. Effects: for a pair of classes the leading feature of either is looked at; the pair
+   counts if the effects of both leading features (of the one, where they are the same)
+   have disjoint intervals for rows of the one class and of the other. The intervals
+   hold for all features and classes together (Bonferroni, 95 %).
+2. Differences: each class has its features' effects, and its mean class activation map
+   over its own rows (the same layout in all networks). The mean distance between two
+   classes in one network is compared with the mean distance between the two networks
+   for one class.
 
-Floors: at least one pair of classes with disjoint intervals in both networks, and for effects and maps alike a distance
-between classes above that between refits. Maps are HiResCAM's and LayerCAM's, which weigh each cell by its own
-gradient; Grad-CAM's, which weigh a channel by its mean gradient, are shown beside them without a floor: where a small
-part of the prediction goes through the image (preset ``default`` on Covertype: 3 to 5 %), they differ more between
-refits. With shuffled labels no such pair in both networks, and what the distance between classes has over that between
-refits is at most a tenth of the distance with the true labels. (One network of noise may have such a pair, and
-rightly: the features depend on each other, and it reacts by chance to rows that marginal replacement makes and that
-cannot occur. These effects are a hundredth of the true ones.)
+Floors: at least one pair of classes with disjoint intervals in both networks, and for
+effects and maps alike a distance between classes above that between refits. Maps are
+HiResCAM's and LayerCAM's, which weigh each cell by its own gradient; Grad-CAM's, which
+weigh a channel by its mean gradient, are shown beside them without a floor: where a
+small part of the prediction goes through the image (preset ``default`` on Covertype: 3
+to 5 %), they differ more between refits. With shuffled labels no such pair in both
+networks, and what the distance between classes has over that between refits is at most
+a tenth of the distance with the true labels. (One network of noise may have such a
+pair, and rightly: the features depend on each other, and it reacts by chance to rows
+that marginal replacement makes and that cannot occur. These effects are a hundredth of
+the true ones.)
 """
 
 from __future__ import annotations
@@ -88,8 +95,8 @@ def fit(
         progress=False,
         **parameters,
     )
-    # The validation rows are given: drawn from the training rows by label, they would leave each network other rows to
-    # fit the encoder on.
+    # The validation rows are given: drawn from the training rows by label, they would
+    # leave each network other rows to fit the encoder on.
     return model.fit(
         data["X"], data["y"], eval_set=(data["validation"], data["validation y"])
     )
@@ -108,7 +115,9 @@ def counted_classes(data: dict[str, Any]) -> list[str]:
 def class_effects(
     model: pg.HyNNClassifier, data: dict[str, Any], seed: int
 ) -> tuple[list[str], np.ndarray]:
-    """Return the pairs of classes whose leading features' effects are disjoint, and the effects (classes, features)."""
+    """Return the pairs of classes whose leading features' effects are disjoint, and the
+    effects (classes, features).
+    """
     classes = counted_classes(data)
     intervals = len(classes) * len(model.preprocessor_.features("feature"))
     explained = pg.explain(
@@ -132,7 +141,8 @@ def class_effects(
             for j in leading
         ):
             found.append(
-                f"{one} and {other} ({' and '.join(explained.names[j] for j in sorted(leading))})"
+                f"{one} and {other} "
+                f"({' and '.join(explained.names[j] for j in sorted(leading))})"
             )
     return found, np.array(
         [explained.values[:, explained.outputs.index(name)] for name in classes]
@@ -142,7 +152,9 @@ def class_effects(
 def class_maps(
     model: pg.HyNNClassifier, data: dict[str, Any], rows: int, variant: str
 ) -> np.ndarray:
-    """Return each class's mean map over up to ``rows`` rows of that class, ``(classes, pixels)``."""
+    """Return each class's mean map over up to ``rows`` rows of that class, ``(classes,
+    pixels)``.
+    """
     maps = []
     for name in counted_classes(data):
         own = np.flatnonzero(
@@ -165,7 +177,8 @@ def class_maps(
 
 
 def distances(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return the mean distance between two classes in one network, and between two networks for one class.
+    """Return the mean distance between two classes in one network, and between two
+    networks for one class.
 
     Shape:
         one, other ``(classes, numbers)``: what two networks say of the classes.
@@ -268,8 +281,10 @@ def _summary(found: list[dict[str, Any]], name: str) -> str:
         for a, b in zip(true, noise, strict=True)
     )
     return (
-        f"Maps of {name} differ {', '.join(f'{ratio:.2f}' for ratio in ratios)} times as much between classes as "
-        f"between refits; with shuffled labels the excess is at most {left:.1%} of the distance with the true ones."
+        f"Maps of {name} differ {', '.join(f'{ratio:.2f}' for ratio in ratios)} times "
+        "as much between classes as "
+        f"between refits; with shuffled labels the excess is at most {left:.1%} of the "
+        "distance with the true ones."
     )
 
 
@@ -284,7 +299,8 @@ def main() -> int:
     arguments = options.parse_args()
     if data_folder() is None:
         print(
-            "PERMGRAD_DATA must name the folder that holds covertype_sample.csv, however: it does not",
+            "PERMGRAD_DATA must name the folder that holds covertype_sample.csv, "
+            "however: it does not",
             file=sys.stderr,
         )
         return 3
@@ -301,7 +317,8 @@ def main() -> int:
         {key: value for key, value in line.items() if key != "pairs"} for line in found
     ]
     text = (
-        f"Covertype, {arguments.rows or 9000} training rows, 3000 test rows explained, preset {preset}, class weights "
+        f"Covertype, {arguments.rows or 9000} training rows, 3000 test rows explained, "
+        f"preset {preset}, class weights "
         f"{arguments.class_weight}, classes with at least {LEAST_ROWS} test rows. "
         "Distances are Euclidean: of effects in nats, of maps as they are.\n\n"
         + markdown_table(shown)
@@ -309,7 +326,10 @@ def main() -> int:
     text += "\n\n" + " ".join(
         _summary(found, name) for name in (*VARIANTS, *WITHOUT_FLOOR)
     )
-    text += "\n\nPairs of classes with disjoint intervals in both networks, and their leading features:\n\n"
+    text += (
+        "\n\nPairs of classes with disjoint intervals in both networks, and their "
+        "leading features:\n\n"
+    )
     text += "\n".join(
         f"- seed {line['seed']}: {'; '.join(line['pairs'])}"
         for line in found

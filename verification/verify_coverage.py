@@ -1,10 +1,14 @@
-"""Do the 95 % intervals of the path game cover the truth in 95 % of samples? (Issue 2, check 7.)
+"""Do the 95 % intervals of the path game cover the truth in 95 % of samples?
 
-One fixed network per loss (squared error; cross entropy with three classes, the rarest with about 100 of 1,000 rows).
-The truth is the population effect of that very network, the mean over a million rows with donors of their own. Then
-hundreds of independent samples of 1,000 rows are explained, and for every effect we count how often its interval
-contains the truth: the total, the share of each path, the interaction, overall and by class, and the branch weights, at
-1, 5 and 50 repeats and as many as pay, with the stopping rule, and with a background that is a separate sample.
+(Issue 2, check 7.)
+
+One fixed network per loss (squared error; cross entropy with three classes, the rarest
+with about 100 of 1,000 rows). The truth is the population effect of that very network,
+the mean over a million rows with donors of their own. Then hundreds of independent
+samples of 1,000 rows are explained, and for every effect we count how often its
+interval contains the truth: the total, the share of each path, the interaction, overall
+and by class, and the branch weights, at 1, 5 and 50 repeats and as many as pay, with
+the stopping rule, and with a background that is a separate sample.
 
 Intervals of the parts are ``part_std`` times Student's quantile, as for the total.
 
@@ -85,7 +89,9 @@ class Case:
 
 
 def draw_features(rows: int, rng: np.random.Generator) -> Floats:
-    """Return four features: two that matter, one that hangs together with the first, one that is noise."""
+    """Return four features: two that matter, one that hangs together with the first,
+    one that is noise.
+    """
     x = rng.normal(size=(rows, FEATURES))
     x[:, 2] = 0.5 * x[:, 0] + np.sqrt(0.75) * x[:, 2]
     return x
@@ -113,7 +119,9 @@ def draw_classes(
 
 
 def make_case(loss: str, seed: int, *, quick: bool) -> Case:
-    """Train the network and choose the tolerance that lets features stop at different repeats."""
+    """Train the network and choose the tolerance that lets features stop at different
+    repeats.
+    """
     regression = loss == "squared error"
     draw = draw_regression if regression else draw_classes
     model = small_model(
@@ -131,7 +139,8 @@ def make_case(loss: str, seed: int, *, quick: bool) -> Case:
         explain(case, Setting("", repeats), x, y, None, 0)
         for repeats in (2, 8 if quick else 50)
     )
-    # Between the widths at few and at many repeats of the feature that gains most by repeating.
+    # Between the widths at few and at many repeats of the feature that gains most by
+    # repeating.
     few, many = ((pilot.high - pilot.low)[:, 0] / 2 for pilot in (first, last))
     gains_most = int(np.argmax(few / many))
     case.tolerance = float(
@@ -164,7 +173,9 @@ def explain(
 
 
 def labels(case: Case) -> list[tuple[str, str, str]]:
-    """Return (who, class, part) for every number that ``numbers`` gives, in its order."""
+    """Return (who, class, part) for every number that ``numbers`` gives, in its
+    order.
+    """
     outputs = (
         ["all"]
         if case.loss == "squared error"
@@ -208,7 +219,9 @@ def numbers(
 def chunks(
     case: Case, rows: int, chunk: int, seed: int
 ) -> Iterator[tuple[Floats, Floats]]:
-    """Yield the effects of independent chunks and the number of rows each effect is a mean of."""
+    """Yield the effects of independent chunks and the number of rows each effect is a
+    mean of.
+    """
     for number in range(rows // chunk):
         x, y = case.draw(chunk, np.random.default_rng([seed, 2, number]))
         mean, _, _ = numbers(explain(case, Setting("", 2), x, y, None, number), y)
@@ -220,7 +233,9 @@ def chunks(
 
 
 def find_truth(case: Case, rows: int, chunk: int, seed: int) -> None:
-    """Set the population effects, and their standard errors from the spread between chunks."""
+    """Set the population effects, and their standard errors from the spread between
+    chunks.
+    """
     means, weights = (
         np.array(part) for part in zip(*chunks(case, rows, chunk, seed), strict=True)
     )
@@ -279,7 +294,9 @@ def report(
     outcome: Outcome,
     slack: float,
 ) -> None:
-    """Write the table of one case, pooled over features, and compare every cell with its floor."""
+    """Write the table of one case, pooled over features, and compare every cell with
+    its floor.
+    """
     names = labels(case)
     groups: dict[tuple[str, str, str], list[int]] = {}
     for position, (who, output, part) in enumerate(names):
@@ -302,7 +319,8 @@ def report(
         for setting, r in zip(settings, rate, strict=True):
             cells[f"{who}, {rows}, {part}, repeats {setting.name}"] = float(r.mean())
     record.write(
-        f"Coverage in per cent over {outcome.covered.shape[1]} samples, pooled over features "
+        f"Coverage in per cent over {outcome.covered.shape[1]} samples, pooled over "
+        "features "
         "(lowest and highest single feature); columns: repeats."
     )
     record.write(
@@ -352,13 +370,15 @@ def main(arguments: list[str] | None = None) -> int:
     samples = given.samples or (30 if given.quick else 400)
     settings = QUICK_SETTINGS if given.quick else SETTINGS
     record = Record("Coverage of the intervals", given.seed)
-    # A pooled cell may miss by chance where samples are few: three standard errors of a single effect's rate.
+    # A pooled cell may miss by chance where samples are few: three standard errors of a
+    # single effect's rate.
     slack = 3 * float(np.sqrt(0.05 * 0.95 / samples)) if given.quick else 0.0
     for number, loss in enumerate(("squared error", "cross entropy")):
         case = make_case(loss, given.seed + number, quick=given.quick)
         x, y = case.draw(20_000, np.random.default_rng([given.seed, 4]))
         record.write(
-            f"## {loss}\n\nThe network's score (R² or accuracy) on fresh rows: {case.model.score(x, y):.3f}."
+            f"## {loss}\n\nThe network's score (R² or accuracy) on fresh rows: "
+            f"{case.model.score(x, y):.3f}."
         )
         find_truth(
             case,

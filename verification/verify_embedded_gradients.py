@@ -1,17 +1,20 @@
-"""Integrated gradients of text, an image and a table together: do they add up, are they Captum's, and at what price?
+"""Integrated gradients of text, an image and a table together: do they add up, are they
+Captum's, and at what price?
 
     OMP_NUM_THREADS=1 python -m verification.verify_embedded_gradients
 
-A small BERT beside a convolutional network and a table, joined by a head with rectifiers; weights are drawn, in
-float64. permgrad is called with token ids and no further options, so that the call finds the embedding, holds the mask
-and chooses its own steps. Captum is given the network cut behind the word embedding by hand, the fastest way there is:
-the vectors, the image and the table are the inputs of one ``IntegratedGradients``, from the vector of the padding id
-and zeros.
+A small BERT beside a convolutional network and a table, joined by a head with
+rectifiers; weights are drawn, in float64. permgrad is called with token ids and no
+further options, so that the call finds the embedding, holds the mask and chooses its
+own steps. Captum is given the network cut behind the word embedding by hand, the
+fastest way there is: the vectors, the image and the table are the inputs of one
+``IntegratedGradients``, from the vector of the padding id and zeros.
 
-The truth are Captum's attributions at 4,000 steps. At equal error means: Captum takes the fewest steps of a list whose
-largest error is not above permgrad's, in batches of the size that is the fastest for it. They take turns; medians of
-processor time. Floor: a gap of at most 1e-6 of the output's range, no value further than 2e-4 of the largest from the
-truth, and at least Captum's speed.
+The truth are Captum's attributions at 4,000 steps. At equal error means: Captum takes
+the fewest steps of a list whose largest error is not above permgrad's, in batches of
+the size that is the fastest for it. They take turns; medians of processor time. Floor:
+a gap of at most 1e-6 of the output's range, no value further than 2e-4 of the largest
+from the truth, and at least Captum's speed.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ import permgrad as pg
 STEPS, LENGTH, WORDS, OUTPUTS = 4000, 16, 200, 3
 BATCHES = (32, 64, 128, 256, 512, 1024)
 FEWER = (200, 800, 1600, 2400, 3200)
-#: The spread of BERT's weights: as transformers draws them, and ten times as wide, which makes it less of a plane.
+#: The spread of BERT's weights: as transformers draws them, and ten times as wide,
+#: which makes it less of a plane.
 SPREADS = {"as drawn by transformers": 0.02, "ten times as wide": 0.2}
 
 
@@ -147,7 +151,9 @@ def captum(
 
 
 def by_player(parts: tuple[Tensor, ...], explanation: pg.Explanation) -> np.ndarray:
-    """Return Captum's attributions added up as permgrad's players are, ``(rows, players)``."""
+    """Return Captum's attributions added up as permgrad's players are, ``(rows,
+    players)``.
+    """
     words, image, table = (part.detach() for part in parts)
     players = torch.from_numpy(explanation.maps["segments:image"]).flatten()
     sums = torch.zeros(len(words), len(explanation.names), dtype=torch.float64)
@@ -224,8 +230,10 @@ def main(argv: list[str] | None = None) -> int:
         for line in lines
     )
     text = (
-        f"The truth are Captum's attributions at {steps:,} steps; the call of permgrad has no option that says how "
-        f"to integrate. Medians of {rounds} rounds of processor time, one thread.\n\n{markdown_table(lines)}"
+        f"The truth are Captum's attributions at {steps:,} steps; the call of permgrad "
+        "has no option that says how "
+        f"to integrate. Medians of {rounds} rounds of processor time, one "
+        f"thread.\n\n{markdown_table(lines)}"
     )
     return record(
         arguments, "Integrated gradients of text, image and table together", text, lines,

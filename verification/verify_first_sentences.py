@@ -1,9 +1,12 @@
-"""Do the first sentences of a run raise no false alarm and miss none? (Issue 26, check 4.)
+"""Do the first sentences of a run raise no false alarm and miss none?
 
-Each table goes through the stages of ``permgrad run`` up to the model, with preset fast. What is known of it is
-compared with what is said: which columns alone give the target, whether anything can be learned, which columns
-determine each other one to one, and which class is the positive one. The tables come from packages that ship data;
-their files are read, nothing of them is imported:
+(Issue 26, check 4.)
+
+Each table goes through the stages of ``permgrad run`` up to the model, with preset
+fast. What is known of it is compared with what is said: which columns alone give the
+target, whether anything can be learned, which columns determine each other one to one,
+and which class is the positive one. The tables come from packages that ship data; their
+files are read, nothing of them is imported:
 
     pip install --no-deps ISLP palmerpenguins statsmodels vega_datasets
     python -m verification.verify_first_sentences            # about 2 minutes of processor time
@@ -71,7 +74,8 @@ def shipped(package: str, file: str) -> Callable[[], pd.DataFrame]:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             sys.exit(
-                f"The package {package} is not installed. See the head of this script for the command."
+                f"The package {package} is not installed. See the head of this script "
+                "for the command."
             )
         frame = pd.read_csv(
             Path(spec.submodule_search_locations[0], file), sep=None, engine="python"
@@ -165,7 +169,8 @@ def look_at(table: Table, folder: Path) -> dict[str, Any]:
     inputs = load_inputs(request)
     with open_run(out, configuration(request), command=request.command) as run:
         work = RunWork(request, inputs, run, lambda _: None)
-        # What stands first is known when the model is; the explanation would take most of the time.
+        # What stands first is known when the model is; the explanation would take most
+        # of the time.
         for name in ("data", "layout", "model"):
             with run.stage(name):
                 STAGE_WORK[name](work)
@@ -220,7 +225,8 @@ def main() -> int:
             print(lines[-1], flush=True)
     return _results.record(
         arguments,
-        "First sentences: leaks, models that learnt nothing, columns one to one, the positive class",
+        "First sentences: leaks, models that learnt nothing, columns one to one, the "
+        "positive class",
         f"{(__doc__ or '').partition(chr(10))[0]}\n\n{_results.markdown_table(lines)}",
         lines,
         passed=all(line["as known"] for line in lines),

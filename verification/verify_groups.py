@@ -1,15 +1,22 @@
-"""Do the answers beside the ranking allow for rows that depend on each other, and for weights?
+"""Do the answers beside the ranking allow for rows that depend on each other, and for
+weights?
 
-100 groups of 5 equal rows each say no more than 100 rows. 500 rows in time, each correlated 0.8 with the next one, say
-no more than 56. In each case, something is 0 in truth by construction, and at most 5 % of the samples may call it clear
-with ``row_groups`` (and with ``sample_weight``, random weights of whole groups, where the answer takes them), and with
-``row_time``. Without these the same test must fail, else the case shows nothing.
+100 groups of 5 equal rows each say no more than 100 rows. 500 rows in time, each
+correlated 0.8 with the next one, say no more than 56. In each case, something is 0 in
+truth by construction, and at most 5 % of the samples may call it clear with
+``row_groups`` (and with ``sample_weight``, random weights of whole groups, where the
+answer takes them), and with ``row_time``. Without these the same test must fail, else
+the case shows nothing.
 
-1. *ale*: ``x0 + x1 * x2`` of independent columns of mean 0. The curve of ``x1`` is flat.
-2. *Shapley*: the loss of ``x0 + x1``, where the target is ``x0 + x1 / 2`` and noise, by conditional
-   draws. A model without ``x1`` has the same loss: half of it too little instead of too much.
-3. *changes*: two samples of one law. No score, part or importance changes. After Holm's steps, by kind.
-4. *sensitive*: rates and errors by a column that is drawn for each group, or a series. After Holm's steps.
+1. *ale*: ``x0 + x1 * x2`` of independent columns of mean 0. The curve of ``x1`` is
+   flat.
+2. *Shapley*: the loss of ``x0 + x1``, where the target is ``x0 + x1 / 2`` and noise, by
+   conditional draws. A model without ``x1`` has the same loss: half of it too little
+   instead of too much.
+3. *changes*: two samples of one law. No score, part or importance changes. After Holm's
+   steps, by kind.
+4. *sensitive*: rates and errors by a column that is drawn for each group, or a series.
+   After Holm's steps.
 
     python -m verification.verify_groups            # about 5 minutes of processor time
     python -m verification.verify_groups --quick    # few samples, wider floors; nothing is written
@@ -48,13 +55,16 @@ TIME = np.arange(GROUPS * EACH)
 #: The correlation of a row with the next one in time.
 NEXT = 0.8
 OPTIONS: dict[str, Any] = {"task": "regression", "progress": False}
-#: What options a call gets, of rows that depend on each other and weights. The first of groups, and of times, are none.
+#: What options a call gets, of rows that depend on each other and weights. The first of
+#: groups, and of times, are none.
 WAYS = ("rows", "groups", "groups and weights", "rows in time", "time")
 NO_OPTIONS = ("rows", "rows in time")
 
 
 def draw(way: str, rng: np.random.Generator, columns: int = 3) -> Floats:
-    """Return standard normal numbers ``(rows, columns)``: equal rows of groups, or series that fade from row to row."""
+    """Return standard normal numbers ``(rows, columns)``: equal rows of groups, or
+    series that fade from row to row.
+    """
     if "time" not in way:
         return rng.normal(size=(GROUPS, columns)).repeat(EACH, axis=0)
     x = rng.normal(size=(len(TIME), columns))

@@ -1,16 +1,18 @@
 """Do headlines name features that have no effect?
 
-*Tables.* 300 rows, 5 relevant and 25 irrelevant features: 5 irrelevant ones correlate with a relevant one (0.5 to 0.9),
-5 with each other (0.6), 15 are independent of every other feature. Half of the tables are regressions, half have two
-classes. A table counts as wrong when its headline names one of the 15: those have no effect that any correct sentence
-could report. *Noise.* The same features, and a target that depends on none: a table counts as wrong when its headline
-names any.
+*Tables.* 300 rows, 5 relevant and 25 irrelevant features: 5 irrelevant ones correlate
+with a relevant one (0.5 to 0.9), 5 with each other (0.6), 15 are independent of every
+other feature. Half of the tables are regressions, half have two classes. A table counts
+as wrong when its headline names one of the 15: those have no effect that any correct
+sentence could report. *Noise.* The same features, and a target that depends on none: a
+table counts as wrong when its headline names any.
 
-Every table goes through what ``permgrad run`` does up to the headline: its split into training, validation and test
-rows, the estimator it makes, the explanation of the 60 test rows, and the sentence of the report. Drawings, further
-methods and files are left out; for the first tables of each kind the whole command is run too, and must name the same
-features. That a page puts "no better than a constant" in the place of this sentence, as it mostly does on noise, is not
-counted in its favour.
+Every table goes through what ``permgrad run`` does up to the headline: its split into
+training, validation and test rows, the estimator it makes, the explanation of the 60
+test rows, and the sentence of the report. Drawings, further methods and files are left
+out; for the first tables of each kind the whole command is run too, and must name the
+same features. That a page puts "no better than a constant" in the place of this
+sentence, as it mostly does on noise, is not counted in its favour.
 
     python -m verification.verify_headlines                  # about 15 minutes of processor time
     python -m verification.verify_headlines --preset fast    # about 5 minutes
@@ -103,7 +105,9 @@ def request_of(
 
 
 def headline(request: RunRequest) -> tuple[Explanation, str]:
-    """Return the explanation of the test rows, and the headline's sentence about the features."""
+    """Return the explanation of the test rows, and the headline's sentence about the
+    features.
+    """
     inputs = load_inputs(request)
     train, held, test = (inputs.parts[part] for part in ("train", "validation", "test"))
     with told_of_columns():
@@ -207,12 +211,15 @@ def main(arguments: list[str] | None = None) -> int:
 def report(
     record: Record, kind: str, preset: str, found: list[dict[str, object]]
 ) -> None:
-    """Write what the headlines of one kind of table say, and compare it with its floor."""
+    """Write what the headlines of one kind of table say, and compare it with its
+    floor.
+    """
     named = [groups_of(list(own["named"])) for own in found]  # type: ignore[call-overload]
     clear = [groups_of(list(own["clear"])) for own in found]  # type: ignore[call-overload]
     count = len(found)
     record.write(
-        f"## {kind.capitalize()}, preset {preset}: {count} tables, {found[0]['test_rows']} test rows each"
+        f"## {kind.capitalize()}, preset {preset}: {count} tables, "
+        f"{found[0]['test_rows']} test rows each"
     )
     rows = [
         [words, sum(group in own for own in named), sum(group in own for own in clear)]
@@ -238,9 +245,12 @@ def report(
     above = np.array([own["above_0"] for own in found])
     tail = 0.05 / len(NAMES)
     record.write(
-        f"Of the {p_values.size:,} p-values of independent features {100 * np.mean(p_values < 0.05):.2f} % are below "
-        f"0.05 and {100 * np.mean(p_values < tail):.3f} % below {tail:.5f} (0.05 / 30), where Holm's first step looks; "
-        f"with an estimate above 0 these are {100 * np.mean((p_values < 0.05) & above):.2f} % and "
+        f"Of the {p_values.size:,} p-values of independent features "
+        f"{100 * np.mean(p_values < 0.05):.2f} % are below "
+        f"0.05 and {100 * np.mean(p_values < tail):.3f} % below {tail:.5f} (0.05 / "
+        "30), where Holm's first step looks; "
+        "with an estimate above 0 these are "
+        f"{100 * np.mean((p_values < 0.05) & above):.2f} % and "
         f"{100 * np.mean((p_values < tail) & above):.3f} %."
     )
     # 16 of 200 and 9 of 100; in proportion, rounded up, where there are fewer tables.

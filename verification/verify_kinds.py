@@ -1,9 +1,12 @@
-"""Are the shares of table, text and photo right, are their intervals honest, and do planted parts come first?
+"""Are the shares of table, text and photo right, are their intervals honest, and do
+planted parts come first?
 
-Three made sets whose rows have two numbers, a text and an image (issue 45, check 5): the parts are added, the word
-multiplies a number, or the image repeats the word. One network is fitted on each. The truth is the population value
-under its own function, by plain loops over 20,000 rows. Then samples of 200 rows are explained: shares of the kinds,
-intervals of kinds, of words and of places of the image. ``--quick`` takes fewer samples and rows.
+Three made sets whose rows have two numbers, a text and an image (issue 45, check 5):
+the parts are added, the word multiplies a number, or the image repeats the word. One
+network is fitted on each. The truth is the population value under its own function, by
+plain loops over 20,000 rows. Then samples of 200 rows are explained: shares of the
+kinds, intervals of kinds, of words and of places of the image. ``--quick`` takes fewer
+samples and rows.
 
     OMP_NUM_THREADS=1 python -m verification.verify_kinds
 """
@@ -100,7 +103,9 @@ def draw(name: str, rows: int, seed: int) -> tuple[pd.DataFrame, Any]:
 
 
 def shapley(loss: Callable[[tuple[str, ...]], Any]) -> dict[str, Any]:
-    """Return the Shapley value of each kind from the losses with a set of kinds replaced, by its definition."""
+    """Return the Shapley value of each kind from the losses with a set of kinds
+    replaced, by its definition.
+    """
     losses = {
         some: loss(some) for size in range(4) for some in combinations(KINDS, size)
     }
@@ -116,7 +121,9 @@ def shapley(loss: Callable[[tuple[str, ...]], Any]) -> dict[str, Any]:
 
 
 def of_model(model: Any, rows: EncodedRows, y: Any) -> dict[str, float]:
-    """Return the population value of each kind under a model, each row with several donors."""
+    """Return the population value of each kind under a model, each row with several
+    donors.
+    """
     encoder, rng = model.preprocessor_, np.random.default_rng(SEED)
     kinds = np.array(
         [
@@ -145,7 +152,9 @@ def of_model(model: Any, rows: EncodedRows, y: Any) -> dict[str, float]:
 
 
 def of_function(name: str) -> dict[str, float]:
-    """Return the population value of each kind under the made function itself, where the kinds are independent."""
+    """Return the population value of each kind under the made function itself, where
+    the kinds are independent.
+    """
     rng = np.random.default_rng(SEED)
     parts = {kind: rng.random((2, 1_000_000)) for kind in ("text", "photo")} | {
         "table": rng.normal(size=(2, 10**6))
@@ -164,7 +173,9 @@ def of_function(name: str) -> dict[str, float]:
 def check_kinds(
     record: Record, name: str, model: Any, rows: EncodedRows, y: Any, samples: int
 ) -> list[Any]:
-    """Compare shares of the kinds in all rows with the truth, and count intervals of samples that hold it."""
+    """Compare shares of the kinds in all rows with the truth, and count intervals of
+    samples that hold it.
+    """
     truth = of_model(model, rows, y)
     options = {"groups": "modality", "direction": False, "progress": False}
     whole = explain_with(model, rows, y, n_repeats=2, random_state=0, **options)
@@ -218,7 +229,9 @@ def effects(
     sample: Callable[[int], Any],
     samples: int,
 ) -> None:
-    """Say whether the planted part comes first, and how often intervals of samples hold the population's effects."""
+    """Say whether the planted part comes first, and how often intervals of samples hold
+    the population's effects.
+    """
     planted = {"word": WORD, "place": PLACE}[what]
     truth, first, inside = population.set_index(what)["effect"], [], []
     for seed in range(samples):

@@ -1,13 +1,14 @@
 """Does anything stay behind when explanations are made again and again?
 
-First, 500 calls of each kind in a process of its own: every method and scope on a fitted hybrid network, on a network
-of an image and a table, and a table in parts. Then 500 calls in one process, the kinds in turn; now and then a plot is
-drawn and an explanation saved and read. After 50 calls, by which every one has been made, nothing may grow any more:
-the most resident memory seen by less than 2 %, and Python's objects, files, threads, child processes and Matplotlib's
-figures not at all.
+First, 500 calls of each kind in a process of its own: every method and scope on a
+fitted hybrid network, on a network of an image and a table, and a table in parts. Then
+500 calls in one process, the kinds in turn; now and then a plot is drawn and an
+explanation saved and read. After 50 calls, by which every one has been made, nothing
+may grow any more: the most resident memory seen by less than 2 %, and Python's objects,
+files, threads, child processes and Matplotlib's figures not at all.
 
-The hybrid network is trained by another process and loaded: memory that a training leaves
-behind says nothing of explanations.
+The hybrid network is trained by another process and loaded: memory that a training
+leaves behind says nothing of explanations.
 
 Floor: those.
 """
@@ -17,7 +18,8 @@ from __future__ import annotations
 import gc
 import os
 
-# Before NumPy and PyTorch are imported: one thread, as the measured process would otherwise wait for others.
+# Before NumPy and PyTorch are imported: one thread, as the measured process would
+# otherwise wait for others.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import itertools
@@ -62,7 +64,7 @@ FEW: dict[str, dict[str, Any]] = {
 Call = Callable[[], pg.Explanation]
 
 
-# ---- what is explained -----------------------------------------------------------------------------------------------
+# ---- what is explained ---------------------------------------------------------------
 def table(rows: int) -> tuple[pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(rows, 5)), columns=list("abcde"))
@@ -99,7 +101,9 @@ def save_model(place: Path) -> None:
 
 
 def make_calls(model: pg.HyNNClassifier, place: Path) -> dict[str, Call]:
-    """Return one call for every method and scope on every kind of model, by name; rows in parts lie in a place."""
+    """Return one call for every method and scope on every kind of model, by name; rows
+    in parts lie in a place.
+    """
     X, y = table(400)
     (place / "rows").mkdir()
     X[:ROWS].to_parquet(place / "rows" / "0.parquet")
@@ -157,9 +161,11 @@ def do_one(call: Call, number: int, place: Path) -> None:
         pg.Explanation.load(place / "saved")
 
 
-# ---- what stays behind -----------------------------------------------------------------------------------------------
+# ---- what stays behind ---------------------------------------------------------------
 def figures() -> int:
-    """Return how many of Matplotlib's figures there are, those that pyplot keeps and all others."""
+    """Return how many of Matplotlib's figures there are, those that pyplot keeps and
+    all others.
+    """
     if "matplotlib" not in sys.modules:
         return 0
     from matplotlib.figure import Figure
@@ -193,7 +199,9 @@ def look() -> dict[str, int]:
 def check(
     model: Path, calls: int, warm_up: int, kind: str | None
 ) -> list[dict[str, int]]:
-    """Make so many calls, of all kinds in turn or of one; return what was held at the end of the warm-up and later."""
+    """Make so many calls, of all kinds in turn or of one; return what was held at the
+    end of the warm-up and later.
+    """
     lines: list[dict[str, int]] = []
     with (
         tempfile.TemporaryDirectory(prefix="verify-leaks-") as folder,
@@ -208,7 +216,8 @@ def check(
                 do_one(call, number, Path(folder))
             else:
                 call()
-            # Between the calls up to the first line there is nothing yet that could have stayed behind.
+            # Between the calls up to the first line there is nothing yet that could
+            # have stayed behind.
             most = resident() if number <= warm_up else max(most, resident())
             if number == calls or (
                 number >= warm_up and (number - warm_up) % EVERY == 0
@@ -219,7 +228,9 @@ def check(
 
 
 def check_all(calls: int, warm_up: int) -> dict[str, list[dict[str, int]]]:
-    """Make so many calls of each kind, then of all in turn, each in a process of its own; return what these held."""
+    """Make so many calls of each kind, then of all in turn, each in a process of its
+    own; return what these held.
+    """
     with tempfile.TemporaryDirectory(prefix="verify-leaks-") as folder:
         model = Path(folder) / "model"
         save_model(model)
@@ -252,13 +263,15 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
     """Return what has grown since the end of the warm-up and must not."""
     first, last = lines[0], lines[-1]
     faults = [
-        f"{what}, {name}: {first[name]} after {first['calls']} calls, {last[name]} after {last['calls']}"
+        f"{what}, {name}: {first[name]} after {first['calls']} calls, {last[name]} "
+        f"after {last['calls']}"
         for name in first
         if name not in ("calls", "objects")
         and not name.endswith("KiB")
         and last[name] > first[name]
     ]
-    # Caches of the libraries below fill and empty: what stays behind with every call grows all the time.
+    # Caches of the libraries below fill and empty: what stays behind with every call
+    # grows all the time.
     early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
     most, least = (
         max(line["objects"] for line in early),
@@ -266,7 +279,8 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
     )
     if least > most:
         faults.append(
-            f"{what}, objects: at most {most} in the first half of the calls, at least {least} later"
+            f"{what}, objects: at most {most} in the first half of the calls, at least "
+            f"{least} later"
         )
     if growth(lines) >= MOST_GROWTH:
         faults.append(f"{what}: resident memory grew by {growth(lines):.2%}")
@@ -276,10 +290,11 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
 def growth(lines: list[dict[str, int]]) -> float:
     """Return by which share resident memory has grown since the end of the warm-up.
 
-    The C library keeps up to 24 MB of what was given back, and returns it every now and then: what a process holds goes
-    up and down by 5 % while the bytes in use stay the same. So memory is looked at after every call, the most that was
-    seen in the first half of the calls is compared with the most that was seen later, and what came in between is drawn
-    out to all calls.
+    The C library keeps up to 24 MB of what was given back, and returns it every now and
+    then: what a process holds goes up and down by 5 % while the bytes in use stay the
+    same. So memory is looked at after every call, the most that was seen in the first
+    half of the calls is compared with the most that was seen later, and what came in
+    between is drawn out to all calls.
     """
     early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
     grown = (
@@ -355,9 +370,12 @@ def main() -> int:
         for kind, lines in held.items()
     ]
     text = (
-        f"{calls} calls in each process. After the first {warm_up} resident memory grew by {growth(held[most]):.2%} at "
-        f"most with calls of one kind ({most}), and by {growth(held[TURNS]):.2%} with all kinds in turn; floor below "
-        f"{MOST_GROWTH:.0%}. Objects are what Python's number of objects changed by.\n\n{markdown_table(shown)}"
+        f"{calls} calls in each process. After the first {warm_up} resident memory "
+        f"grew by {growth(held[most]):.2%} at "
+        f"most with calls of one kind ({most}), and by {growth(held[TURNS]):.2%} with "
+        "all kinds in turn; floor below "
+        f"{MOST_GROWTH:.0%}. Objects are what Python's number of objects changed "
+        f"by.\n\n{markdown_table(shown)}"
         f"\n\nAll kinds in turn:\n\n{markdown_table(held[TURNS])}"
         + "".join(f"\n\n- {fault}" for fault in faults)
     )

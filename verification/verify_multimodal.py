@@ -1,25 +1,29 @@
 """Are the modalities of a fused network weighed as the true function weighs them?
 
-The published design: two images and twenty clinical columns, eight decision functions, three seeds. Each network is
-trained end to end on labels alone and explained by every contestant, ours and the peers'; beside each stands its
-oracle, the same method on the true function. Floors:
+The published design: two images and twenty clinical columns, eight decision functions,
+three seeds. Each network is trained end to end on labels alone and explained by every
+contestant, ours and the peers'; beside each stands its oracle, the same method on the
+true function. Floors:
 
 - test accuracy at least 93 % on each function and seed (F7: 91 %);
-- ``shapley``, ``permgrad``, ``permutation``: error of the modality shares at most 0.02 against the effect truth in
-  every cell; against the published truth at most the oracle's + 0.02 in every cell, and 0.04 in the mean (0.046 is what
-  the effect truth itself is away from the published one on F5);
+- ``shapley``, ``permgrad``, ``permutation``: error of the modality shares at most 0.02
+  against the effect truth in every cell; against the published truth at most the
+  oracle's + 0.02 in every cell, and 0.04 in the mean (0.046 is what the effect truth
+  itself is away from the published one on F5);
 - ``gradient``, ``lime``: at most 0.09 against the published truth in the mean.
 
-The error is the root mean square over the four modalities. What the training settings were chosen by:
-``multimodal_settings.py``. The floors are those of the default images; ``--images digits`` (scikit-learn's, 28 × 28)
-or any other set has a record of its own, without floors.
+The error is the root mean square over the four modalities. What the training settings
+were chosen by: ``multimodal_settings.py``. The floors are those of the default images;
+``--images digits`` (scikit-learn's, 28 × 28) or any other set has a record of its own,
+without floors.
 """
 
 from __future__ import annotations
 
 import os
 
-# Before torch and NumPy are imported: one thread, so that processor time means something.
+# Before torch and NumPy are imported: one thread, so that processor time means
+# something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import sys
@@ -52,7 +56,8 @@ MOST_EFFECT_ERROR, MOST_OVER_ORACLE, MOST_PUBLISHED_ERROR, MOST_SLOPE_ERROR = (
     0.04,
     0.09,
 )
-#: From the published work, on organamnist and organcmnist: accuracies and errors of shares.
+#: From the published work, on organamnist and organcmnist: accuracies and errors of
+#: shares.
 PUBLISHED_ACCURACY = (0.95, 0.93, 0.98, 0.99, 0.92, 0.99, 0.93, 0.93)
 PUBLISHED_ERRORS = {
     "gradient": 0.122,
@@ -83,7 +88,8 @@ def cells(
             found.extend(own)
             right = next(one.value for one in own if one.metric == "accuracy")
             print(
-                f"{function} {seed}: accuracy {right:.4f}, {time.process_time() - started:.0f} s",
+                f"{function} {seed}: accuracy {right:.4f}, "
+                f"{time.process_time() - started:.0f} s",
                 flush=True,
             )
     return frame_of(found)
@@ -104,7 +110,9 @@ def pick(
 def errors(
     frame: pd.DataFrame, methods: list[str], chosen: list[str]
 ) -> list[dict[str, Any]]:
-    """Return errors of the shares over some functions: mean and worst of the cells there are, and the oracle's mean."""
+    """Return errors of the shares over some functions: mean and worst of the cells
+    there are, and the oracle's mean.
+    """
     own = frame[frame["function"].isin(chosen)]
     rows = []
     for method in methods:
@@ -184,7 +192,9 @@ def check(frame: pd.DataFrame, chosen: list[str]) -> list[dict[str, Any]]:
 def errors_by_function(
     frame: pd.DataFrame, methods: list[str], names: list[str]
 ) -> list[dict[str, Any]]:
-    """Return each method's error on each function, as means over seeds, the largest first."""
+    """Return each method's error on each function, as means over seeds, the largest
+    first.
+    """
     rows = []
     for function in names:
         own = frame[frame["function"] == function]
@@ -199,7 +209,9 @@ def errors_by_function(
 
 
 def digits(folder: Path) -> str:
-    """Write scikit-learn's 1,797 digits, 8 × 8, as a file of 28 × 28 images, and return its path."""
+    """Write scikit-learn's 1,797 digits, 8 × 8, as a file of 28 × 28 images, and return
+    its path.
+    """
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -250,7 +262,9 @@ def by_function(
 
 
 def stability_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return stability and randomisation checks of the cells that have them, as means."""
+    """Return stability and randomisation checks of the cells that have them, as
+    means.
+    """
     wanted = [
         f"{what}:{how}"
         for what, hows in (
@@ -285,25 +299,33 @@ def report(
     shown = [name for name in (*GAMES, *SLOPES) if name in methods]
     images = suite.facts(settings)["images"]
     about = (
-        f"Images: {', '.join(Path(own).stem for own in images['sets'])} ({images.get('counts')}); bottleneck features "
-        f"{[one[:12] for one in images.get('checksums', [])]}, as recorded: {images.get('checksums_as_recorded')}, "
-        f"variance explained {[round(one, 3) for one in images.get('variance_explained', [])]}. "
-        f"{FULL.test} test pairs; {TRAINING.epochs} epochs of {TRAINING.pairings} pairs per training image. "
-        f"Training of one network: {pick(frame, 'network', 'seconds').mean():.1f} s on the clock."
+        f"Images: {', '.join(Path(own).stem for own in images['sets'])} "
+        f"({images.get('counts')}); bottleneck features "
+        f"{[one[:12] for one in images.get('checksums', [])]}, as recorded: "
+        f"{images.get('checksums_as_recorded')}, "
+        "variance explained "
+        f"{[round(one, 3) for one in images.get('variance_explained', [])]}. "
+        f"{FULL.test} test pairs; {TRAINING.epochs} epochs of {TRAINING.pairings} "
+        "pairs per training image. "
+        f"Training of one network: {pick(frame, 'network', 'seconds').mean():.1f} s on "
+        "the clock."
     )
     parts = [
         about,
         "## Floors\n\n" + markdown_table(checks),
         "## Functions\n\nShares of X1, X2, X3, X4; means over seeds.\n\n"
         + markdown_table(by_function(frame, shown, [*chosen, *further])),
-        "## Errors by function\n\nMeans over seeds, the worst function of each method first.\n\n"
+        "## Errors by function\n\nMeans over seeds, the worst function of each method "
+        "first.\n\n"
         + markdown_table(
             errors_by_function(frame, [*shown, "random"], [*chosen, *further])
         ),
         "## Errors of the shares, eight published functions\n\n"
         + markdown_table(errors(frame, plain, chosen)),
-        "## What the games measure\n\nF4, F5 and F6, which read several modalities. Plain names measure the squared "
-        "change of the network's log-odds, which goes with the square of F's; the others a loss against the labels, "
+        "## What the games measure\n\nF4, F5 and F6, which read several modalities. "
+        "Plain names measure the squared "
+        "change of the network's log-odds, which goes with the square of F's; the "
+        "others a loss against the labels, "
         "which bends: saturating losses draw the shares together.\n\n"
         + markdown_table(
             errors(
@@ -312,7 +334,10 @@ def report(
                 ["F4", "F5", "F6"],
             )
         ),
-        f"Published figures on other images, for context: accuracy {PUBLISHED_ACCURACY}; errors {PUBLISHED_ERRORS}.",
+        (
+            "Published figures on other images, for context: accuracy "
+            f"{PUBLISHED_ACCURACY}; errors {PUBLISHED_ERRORS}."
+        ),
     ]
     if further:
         parts.insert(

@@ -1,17 +1,22 @@
 """Are features that matter nothing rejected in 5 % of tests, and only in 5 %?
 
-1. *Nothing there.* Ten networks per loss are trained on noise, long enough to have learned some of it by heart; then
-   the target is noise again on 200 fresh samples of 1,000 rows each. The features are independent of each other, so
-   that exchanging one leaves the distribution of the rows as it is, and the true effect on the loss is exactly 0 for
-   every network. Of the tests, overall and within each class, 5 % should have p < 0.05.
-2. *Irrelevant but correlated.* Ten Gaussian features correlated 0.6, of which five act. A network leans a little on
-   the other five. ``sampling="conditional"`` asks whether a feature helps beyond the others: the five should be
-   rejected in 5 % of tests, the relevant ones nearly always. Marginal sampling makes rows that cannot occur, and
+1. *Nothing there.* Ten networks per loss are trained on noise, long enough to have
+   learned some of it by heart; then the target is noise again on 200 fresh samples of
+   1,000 rows each. The features are independent of each other, so that exchanging one
+   leaves the distribution of the rows as it is, and the true effect on the loss is
+   exactly 0 for every network. Of the tests, overall and within each class, 5 % should
+   have p < 0.05.
+2. *Irrelevant but correlated.* Ten Gaussian features correlated 0.6, of which five act.
+   A network leans a little on the other five. ``sampling="conditional"`` asks whether a
+   feature helps beyond the others: the five should be rejected in 5 % of tests, the
+   relevant ones nearly always. Marginal sampling makes rows that cannot occur, and
    rejects far more.
-3. *Irrelevant but bent.* Three irrelevant features follow relevant ones along curves, surfaces or with a spread that
-   changes, plus noise; the target bends in the same way, so that networks lean on them. Conditional sampling for a
-   hybrid network and for a torch network of one's own.
-4. *Constant.* A column that is constant, in training or only in the rows explained, gets exactly 0, std 0, p 1.
+3. *Irrelevant but bent.* Three irrelevant features follow relevant ones along curves,
+   surfaces or with a spread that changes, plus noise; the target bends in the same way,
+   so that networks lean on them. Conditional sampling for a hybrid network and for a
+   torch network of one's own.
+4. *Constant.* A column that is constant, in training or only in the rows explained,
+   gets exactly 0, std 0, p 1.
 
     python -m verification.verify_null            # about 20 minutes of processor time
     python -m verification.verify_null --quick    # one seed, few samples, wider floors
@@ -55,7 +60,9 @@ CORRELATION = 0.6
 def draw_noise(
     loss: str, rows: int, rng: np.random.Generator
 ) -> tuple[Floats, npt.NDArray]:
-    """Return four independent features and a target that has nothing to do with them."""
+    """Return four independent features and a target that has nothing to do with
+    them.
+    """
     x = rng.normal(size=(rows, 4))
     return x, rng.normal(size=rows) if loss == "squared error" else rng.choice(
         3, size=rows, p=CLASS_SHARES
@@ -65,7 +72,9 @@ def draw_noise(
 def train_on_noise(
     loss: str, seed: int, number: int
 ) -> tuple[pg.HyNNClassifier | pg.HyNNRegressor, float]:
-    """Return a network that has learned noise, and its predictions' spread as a share of the target's."""
+    """Return a network that has learned noise, and its predictions' spread as a share
+    of the target's.
+    """
     rng = np.random.default_rng([seed, 10, number])
     x, y = draw_noise(loss, 500, rng)
     task = "regression" if loss == "squared error" else "classification"
@@ -107,14 +116,17 @@ def nothing_there(
             p_values.append(explanation.p_values)
     rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
     record.write(
-        f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} rows each, 4 features, "
+        f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} "
+        "rows each, 4 features, "
         "as many donors as pay. "
-        f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to {100 * max(spreads):.1f} %. "
+        f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to "
+        f"{100 * max(spreads):.1f} %. "
         f"Exactly-zero effects among the tests: {int((np.array(p_values) == 1).sum())}."
     )
     by_network = rejected[..., 0].mean(axis=(1, 2))
     record.write(
-        f"Overall effects by network, in per cent: {', '.join(f'{100 * share:.1f}' for share in by_network)}."
+        "Overall effects by network, in per cent: "
+        f"{', '.join(f'{100 * share:.1f}' for share in by_network)}."
     )
     if min(spreads) < 0.01:
         record.faults.append("networks trained on noise must predict something")
@@ -125,7 +137,10 @@ def nothing_there(
         0.06 + slack,
     )
     for output in range(1, rejected.shape[-1]):
-        what = f"{loss}: the same, rows of class {output - 1} ({100 * CLASS_SHARES[output - 1]:.0f} % of rows)"
+        what = (
+            f"{loss}: the same, rows of class {output - 1} "
+            f"({100 * CLASS_SHARES[output - 1]:.0f} % of rows)"
+        )
         record.floor(what, rejected[..., output].mean(), 0.04 - slack, 0.06 + slack)
 
 
@@ -171,8 +186,10 @@ def correlated(
         for sampling, kept in p_values.items()
     }
     record.write(
-        f"## Irrelevant but correlated\n\n{networks} networks (R² {min(scores):.2f} to {max(scores):.2f}), {samples} "
-        f"samples of {ROWS} rows each, as many donors as pay. Tests with p < 0.05 in per cent:"
+        f"## Irrelevant but correlated\n\n{networks} networks (R² {min(scores):.2f} to "
+        f"{max(scores):.2f}), {samples} "
+        f"samples of {ROWS} rows each, as many donors as pay. Tests with p < 0.05 in "
+        "per cent:"
     )
     head = [
         "sampling",
@@ -200,7 +217,8 @@ def correlated(
     )
 
 
-#: Means and spreads of the three irrelevant features given the four relevant ones, and what the target follows.
+#: Means and spreads of the three irrelevant features given the four relevant ones, and
+#: what the target follows.
 DESIGNS: dict[str, Callable[..., tuple[list, list, Floats]]] = {
     "x², abs x, eˣ": lambda a, b, c, d: (
         [a**2, np.abs(b), np.exp(c)], [0.3, 0.3, 0.3], a**2 + np.abs(b) + np.exp(c) / 2 + d / 2,
@@ -219,7 +237,9 @@ RELEVANT = np.array([True] * 4 + [False] * 3)
 def draw_bent(
     design: str, rows: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return four relevant features, three irrelevant ones that follow them, and the target."""
+    """Return four relevant features, three irrelevant ones that follow them, and the
+    target.
+    """
     relevant = rng.normal(size=(rows, 4))
     means, spreads, target = DESIGNS[design](*relevant.T)
     others = [
@@ -254,7 +274,9 @@ def own_network(x: Floats, y: Floats, seed: int) -> nn.Module:
 
 
 def bent(record: Record, samples: int, seed: int, slack: float) -> None:
-    """Check 3: conditional sampling where irrelevant features depend nonlinearly on relevant ones."""
+    """Check 3: conditional sampling where irrelevant features depend nonlinearly on
+    relevant ones.
+    """
     rows, rejected, wrong = [], [], []
     for number, design in enumerate(DESIGNS):
         x, y = draw_bent(design, 600, np.random.default_rng([seed, 40, number]))
@@ -307,8 +329,10 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
     ]
     head = ["irrelevant features", "network", *named]
     record.write(
-        f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} samples of {BENT_ROWS} rows, as "
-        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of both networks) that flag an "
+        f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} "
+        f"samples of {BENT_ROWS} rows, as "
+        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of "
+        "both networks) that flag an "
         "irrelevant feature:"
     )
     record.write(markdown_table([*head, "flagged"], rows))

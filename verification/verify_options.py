@@ -1,12 +1,15 @@
-"""Options of ``permgrad run`` by the thousand: three at random, with every model and task.
+"""Options of ``permgrad run`` by the thousand: three at random, with every model and
+task.
 
     python -m verification.verify_options                # 1,000 combinations
     python -m verification.verify_options --cases 60     # a look
-    python -m verification.verify_options --log a.jsonl  # what is in the log is not repeated
+    python -m verification.verify_options --log a.jsonl  # what is in the log is not
+    repeated
 
-Cases come from ``tests/shared/option_cases.py``. Each command works, or is refused in words before training begins. What
-a run trained is then predicted with, explained and reported. Anything else is a fault. Pages are written with the words
-of their pictures alone, and forests are small, as in the tests: ``--drawn`` does both in full.
+Cases come from ``tests/shared/option_cases.py``. Each command works, or is refused in
+words before training begins. What a run trained is then predicted with, explained and
+reported. Anything else is a fault. Pages are written with the words of their pictures
+alone, and forests are small, as in the tests: ``--drawn`` does both in full.
 """
 
 from __future__ import annotations
@@ -108,8 +111,10 @@ def main() -> int:
     codes = ", ".join(f"{code} {count}" for code, count in refusals.most_common())
     text = (
         f"{len(entries):,} combinations of {len(option_cases.MODELS)} models, "
-        f"{len(option_cases.TASKS)} tasks and three of {len(option_cases.OPTIONS)} options; "
-        f"{len(faults)} faults. Refusals by their code: {codes}.\n\n{markdown_table(rows)}"
+        f"{len(option_cases.TASKS)} tasks and three of {len(option_cases.OPTIONS)} "
+        "options; "
+        f"{len(faults)} faults. Refusals by their code: "
+        f"{codes}.\n\n{markdown_table(rows)}"
     )
     data = {"ends": rows, "refusals": dict(refusals), "faults": faults}
     trained = counts["run", "works"]

@@ -1,16 +1,20 @@
-"""Are shuffled curves read as curves, and do local maps stand where the curve says something? On MNIST-1D.
+"""Are shuffled curves read as curves, and do local maps stand where the curve says
+something? On MNIST-1D.
 
-Five draws of MNIST-1D (Greydanus & Kobak 2020; package mnist1d), 4,000 training and 1,000 test rows of 40 columns,
-shuffled anew in each. The default network is trained, and its test rows are explained: what share of the absolute
-attributions to the predicted class is inside the span of the row's digit? The span is known: the generator is run
-twice with one seed, once without noise. Outside there is only noise. ``benchmarks.quality.orders`` compares accuracies.
+Five draws of MNIST-1D (Greydanus & Kobak 2020; package mnist1d), 4,000 training and
+1,000 test rows of 40 columns, shuffled anew in each. The default network is trained,
+and its test rows are explained: what share of the absolute attributions to the
+predicted class is inside the span of the row's digit? The span is known: the generator
+is run twice with one seed, once without noise. Outside there is only noise.
+``benchmarks.quality.orders`` compares accuracies.
 
     python -m verification.verify_order
     python -m verification.verify_order --quick    # one draw, 100 rows
 
-Floors: accuracy .975 in each draw; the image alone at least .25 better in the order that was found than in a random one
-(both as the convolutions for curves read them); and a larger share inside for the attributions of single rows that the
-page shows (integrated gradients) than for Grad-CAM as published, in each draw.
+Floors: accuracy .975 in each draw; the image alone at least .25 better in the order
+that was found than in a random one (both as the convolutions for curves read them); and
+a larger share inside for the attributions of single rows that the page shows
+(integrated gradients) than for Grad-CAM as published, in each draw.
 """
 
 from __future__ import annotations
@@ -44,7 +48,9 @@ OWN, PUBLISHED = "integrated gradients (the page's)", "Grad-CAM as published"
 
 
 def draw(seed: int) -> dict[str, Any]:
-    """Return a draw of MNIST-1D with ``span``, bool ``(test rows, 40)``: where the digit stands in each row."""
+    """Return a draw of MNIST-1D with ``span``, bool ``(test rows, 40)``: where the
+    digit stands in each row.
+    """
     made, clean = (make_dataset(arguments(seed, noise)) for noise in (True, False))
     assert (made["y"] == clean["y"]).all(), "both runs draw the same random numbers"
     bare = clean["x_test"].round(12)
@@ -61,7 +67,9 @@ def arguments(seed: int, noise: bool) -> Any:
 
 
 def of_draw(seed: int, rows: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return accuracies and seconds of a draw, and the share of each method inside the span."""
+    """Return accuracies and seconds of a draw, and the share of each method inside the
+    span.
+    """
     made = draw(seed)
     order = np.random.default_rng(seed).permutation(made["x"].shape[1])
     names = [f"c{place}" for place in range(len(order))]
@@ -116,13 +124,17 @@ def shuffled(model: Any, seed: int) -> Any:
 
 
 def neighbours(model: Any, order: np.ndarray) -> float:
-    """Return the share of neighbours in the network's order that are neighbours of the curve."""
+    """Return the share of neighbours in the network's order that are neighbours of the
+    curve.
+    """
     places = order[np.argsort(model.renderer_.layout.positions[:, 1])]
     return float((np.abs(np.diff(places)) == 1).mean())
 
 
 def inside(values: np.ndarray, span: np.ndarray) -> float:
-    """Return the share of absolute values inside the span, mean over rows that have any."""
+    """Return the share of absolute values inside the span, mean over rows that have
+    any.
+    """
     sizes = np.abs(values)
     total = sizes.sum(axis=1)
     return float(((sizes * span).sum(axis=1)[total > 0] / total[total > 0]).mean())
@@ -147,8 +159,10 @@ def main() -> int:
     ahead = all(one[OWN] > one[PUBLISHED] for one in shares)
     span = np.mean([one["random"] for one in shares])
     text = (
-        f"{markdown_table(lines)}\n\n## Local maps\n\nMean over {rows} test rows of each draw, attributions to the "
-        f"predicted class (permgrad: to the loss of the true one). Random values have {span:.0%} inside the digit.\n\n"
+        f"{markdown_table(lines)}\n\n## Local maps\n\nMean over {rows} test rows of "
+        "each draw, attributions to the "
+        "predicted class (permgrad: to the loss of the true one). Random values have "
+        f"{span:.0%} inside the digit.\n\n"
         f"{markdown_table(sorted(table, key=lambda row: -row['share inside the digit']))}"
     )
     data = {"draws": lines, "shares": shares}

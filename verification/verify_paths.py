@@ -1,15 +1,18 @@
 """Are the effects and path shares true, or do they only add up?
 
-1. Every effect again, slowly: a copy of the *raw* table is edited (the donor's cells of a feature or group, texts and
-   missing values too, are copied), and ``predict`` / ``predict_proba`` of the estimator gives Δ_both; for one path
-   alone the whole network is run with the edited encoded rows in that path and the original ones in the other. No
-   cache, no boxes. Means over rows and over the rows of each class are compared with ``pg.explain``; and single pairs,
-   one row explained alone, on a copy of the network in float64, so that nothing is left to rounding.
-2. Networks with weights set by hand, f = a·x(table) + b·x(image), against the closed forms φ_table = 2a(a+b)σ²,
-   φ_image = 2b(a+b)σ², interaction 4abσ², and exactly 0 for a path that the head ignores.
+1. Every effect again, slowly: a copy of the *raw* table is edited (the donor's cells of
+   a feature or group, texts and missing values too, are copied), and ``predict`` /
+   ``predict_proba`` of the estimator gives Δ_both; for one path alone the whole network
+   is run with the edited encoded rows in that path and the original ones in the other.
+   No cache, no boxes. Means over rows and over the rows of each class are compared with
+   ``pg.explain``; and single pairs, one row explained alone, on a copy of the network
+   in float64, so that nothing is left to rounding.
+2. Networks with weights set by hand, f = a·x(table) + b·x(image), against the closed
+   forms φ_table = 2a(a+b)σ², φ_image = 2b(a+b)σ², interaction 4abσ², and exactly 0 for
+   a path that the head ignores.
 
-Floors: the largest difference is at most 1e-5 of the loss scale (the loss of the constant predictor), for single pairs
-in float64 1e-8.
+Floors: the largest difference is at most 1e-5 of the loss scale (the loss of the
+constant predictor), for single pairs in float64 1e-8.
 """
 
 from __future__ import annotations
@@ -37,11 +40,13 @@ PAIR_TOLERANCE = 1e-8
 PARTS = ("total", "tabular", "image", "interaction")
 
 
-# ---- a table with everything in it -----------------------------------------------------------------------------------
+# ---- a table with everything in it ---------------------------------------------------
 
 
 def mixed_table(rows: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return a table with numbers, texts, booleans, dates, missing values and a constant, and a target in numbers."""
+    """Return a table with numbers, texts, booleans, dates, missing values and a
+    constant, and a target in numbers.
+    """
     rng = np.random.default_rng(seed)
     number = rng.normal(size=(rows, 6))
     colour = rng.choice(["red", "green", "blue"], rows)
@@ -73,7 +78,7 @@ def three_classes(y: np.ndarray) -> np.ndarray:
     ]
 
 
-# ---- the slow way ----------------------------------------------------------------------------------------------------
+# ---- the slow way --------------------------------------------------------------------
 
 
 def edited_table(
@@ -102,7 +107,9 @@ def edited_rows(
     donors: pd.DataFrame,
     numbers: np.ndarray,
 ) -> Any:
-    """Return the table with the donors' cells, encoded where only what their dates say is taken."""
+    """Return the table with the donors' cells, encoded where only what their dates say
+    is taken.
+    """
     parts = {
         name: part
         for name, part in model.preprocessor_.date_parts_.items()
@@ -122,7 +129,9 @@ def edited_rows(
 
 
 def row_losses(model: Any, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Return the loss of each row from what ``predict`` (numbers) or ``predict_proba`` (classes) gives."""
+    """Return the loss of each row from what ``predict`` (numbers) or ``predict_proba``
+    (classes) gives.
+    """
     if hasattr(model, "classes_"):
         place = {label: index for index, label in enumerate(model.classes_.tolist())}
         return -np.log(
@@ -149,7 +158,9 @@ def in_float64(model: Any) -> Any:
 def network_outputs(
     model: Any, table: pd.DataFrame, edited: Any, paths: Iterable[str]
 ) -> np.ndarray:
-    """Return what the whole network gives with the edited rows in some paths and the original rows in the others."""
+    """Return what the whole network gives with the edited rows in some paths and the
+    original rows in the others.
+    """
     network: HybridNetwork = model.module_
     dtype = next(network.parameters()).dtype
     rows, changed = (
@@ -176,7 +187,9 @@ def slow_effects(
     donors: pd.DataFrame,
     numbers: np.ndarray,
 ) -> np.ndarray:
-    """Return total, a share for each path and interaction of each row against its donor, ``(rows, 2 + paths)``."""
+    """Return total, a share for each path and interaction of each row against its
+    donor, ``(rows, 2 + paths)``.
+    """
     edited = edited_rows(model, table, columns, donors, numbers)
     paths = model.module_.paths
     plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
@@ -189,7 +202,8 @@ def slow_effects(
     both = after - before
     if len(paths) == 1:
         return np.stack([both, both], axis=1)
-    # ``predict`` rounds otherwise than the network's layers one by one: a difference is taken within one of the two.
+    # ``predict`` rounds otherwise than the network's layers one by one: a difference is
+    # taken within one of the two.
     before = row_losses(model, y, plain[0])
 
     def effect(own: frozenset[str]) -> np.ndarray:
@@ -231,7 +245,9 @@ def largest_difference(
     single_rows: int = 4,
     **options: Any,
 ) -> dict[str, Any]:
-    """Compare every feature, class and part of ``pg.explain`` with the slow way; in units of the loss scale."""
+    """Compare every feature, class and part of ``pg.explain`` with the slow way; in
+    units of the loss scale.
+    """
     shared = background is None
     donors = table if background is None else background
     common = {
@@ -319,18 +335,22 @@ def largest_difference_of_pairs(
     return worst
 
 
-# ---- networks to compare on ------------------------------------------------------------------------------------------
+# ---- networks to compare on ----------------------------------------------------------
 
 
 def shifted_squares(encoded: np.ndarray) -> np.ndarray:
-    """Draw pictures in somebody else's way: squares and neighbours' products, 3 × encoded columns."""
+    """Draw pictures in somebody else's way: squares and neighbours' products, 3 ×
+    encoded columns.
+    """
     return np.stack(
         [encoded, encoded**2 / 4, encoded * np.roll(encoded, 1, axis=1) / 4], axis=1
     )
 
 
 def configurations() -> dict[str, dict[str, Any]]:
-    """Return what is varied: presets, layouts with and without collisions and blur, single branches."""
+    """Return what is varied: presets, layouts with and without collisions and blur,
+    single branches.
+    """
     few = {"max_epochs": 3}
     return {
         "default": {**few, "branches": ("tabular", "image")},
@@ -362,7 +382,9 @@ def _parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def compare_on_mixed_table(
     name: str, task: str, rows: int, seed: int
 ) -> dict[str, Any]:
-    """Train a little on the mixed table and compare: own rows and a background as donors, and groups."""
+    """Train a little on the mixed table and compare: own rows and a background as
+    donors, and groups.
+    """
     table, numbers = mixed_table(2 * rows, seed)
     y = numbers if task == "regression" else three_classes(numbers)
     estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
@@ -392,7 +414,9 @@ def compare_on_mixed_table(
 
 
 def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
-    """Train a little on a named data set and compare on test rows, with its missing codes and its groups."""
+    """Train a little on a named data set and compare on test rows, with its missing
+    codes and its groups.
+    """
     from permgrad.data.datasets import load_dataset
     from permgrad.data.splitting import split_rows
 
@@ -420,13 +444,14 @@ def compare_on_data(name: str, preset: str, rows: int) -> dict[str, Any]:
     }
 
 
-# ---- weights set by hand ---------------------------------------------------------------------------------------------
+# ---- weights set by hand -------------------------------------------------------------
 
 
 def hand_set(
     table_slopes: Iterable[float], image_slopes: Iterable[float]
 ) -> pg.HyNNRegressor:
-    """Return a fitted regressor whose network is f = Σ_j a_j·x_j (read in the table) + Σ_j b_j·x_j (read in the image).
+    """Return a fitted regressor whose network is f = Σ_j a_j·x_j (read in the table) +
+    Σ_j b_j·x_j (read in the image).
 
     x is the encoded row; ReLU units come in pairs, relu(t) − relu(−t) = t.
     """
@@ -476,7 +501,9 @@ def hand_set(
 def closed_forms(
     a: list[float], b: list[float], rows: int, repeats: int, seed: int
 ) -> dict[str, Any]:
-    """Compare a hand-set network with its closed forms: exactly on the pairs drawn, and in expectation."""
+    """Compare a hand-set network with its closed forms: exactly on the pairs drawn, and
+    in expectation.
+    """
     model = hand_set(a, b)
     scales = np.linspace(1.0, 2.0, len(a))
     X = np.random.default_rng(seed).normal(size=(rows, len(a))) * scales
@@ -497,7 +524,8 @@ def closed_forms(
         )
     ) ** 2
     first, second = np.array(a), np.array(b)
-    # With both paths together worth (a + b)², the table's share of one pair is a(a + b)·(x′ − x)².
+    # With both paths together worth (a + b)², the table's share of one pair is a(a +
+    # b)·(x′ − x)².
     factors = {
         "total": (first + second) ** 2,
         "tabular": first * (first + second),
@@ -556,7 +584,8 @@ CLOSED = (
 
 def main() -> int:
     arguments = parser(__doc__).parse_args()
-    # Three epochs are too few for anything but comparing two ways of computing one number.
+    # Three epochs are too few for anything but comparing two ways of computing one
+    # number.
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     # From 200 rows on they are their own background.
@@ -588,7 +617,8 @@ def main() -> int:
         and all(row["ignored paths exactly 0"] for row in closed)
     )
     text = (
-        "Largest difference from the slow recomputation, in units of the loss scale: means over rows (of each class "
+        "Largest difference from the slow recomputation, in units of the loss scale: "
+        "means over rows (of each class "
         "and overall, all parts), and single pairs in float64.\n\n"
         + markdown_table(found)
         + "\n\nWeights set by hand, "

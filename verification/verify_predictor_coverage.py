@@ -1,11 +1,15 @@
-"""Do the 95 % intervals cover the truth in 95 % of samples for trees, too? (Issue 28, check 2.)
+"""Do the 95 % intervals cover the truth in 95 % of samples for trees, too?
 
-One fitted random forest (squared error) and one fitted LightGBM classifier (cross entropy). The truth is the population
-effect of that very model, from 200,000 rows. Then 200 independent samples of 1,000 rows are explained.
+(Issue 28, check 2.)
 
-With few rows (issue 44, check 3): seven functions, explained as they are and as a forest learnt them, at 60 and 200
-rows, then heavy tails, 3 % positives, weights that undo an oversampled group, and F1 of a rare class. A column that is
-covered in less than 85 % of the samples must be called rough (in half of the summaries).
+One fitted random forest (squared error) and one fitted LightGBM classifier (cross
+entropy). The truth is the population effect of that very model, from 200,000 rows. Then
+200 independent samples of 1,000 rows are explained.
+
+With few rows (issue 44, check 3): seven functions, explained as they are and as a
+forest learnt them, at 60 and 200 rows, then heavy tails, 3 % positives, weights that
+undo an oversampled group, and F1 of a rare class. A column that is covered in less than
+85 % of the samples must be called rough (in half of the summaries).
 
     OMP_NUM_THREADS=1 python -m verification.verify_predictor_coverage
     OMP_NUM_THREADS=1 python -m verification.verify_predictor_coverage --few   # the second part alone
@@ -100,7 +104,7 @@ def cover(name: str, model: Any, draw: Any, samples: int) -> list[dict[str, Any]
     ]
 
 
-# ---- few rows --------------------------------------------------------------------------------------------------------
+# ---- few rows ------------------------------------------------------------------------
 
 FEW, POOLED, WORST, POPULATION = (60, 200), (0.92, 0.935), 0.85, 200_000
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -120,7 +124,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Few:
-    """A model, its rows ``draw(count, generator) -> x, y``, how it is explained, and how its effects are measured."""
+    """A model, its rows ``draw(count, generator) -> x, y``, how it is explained, and
+    how its effects are measured.
+    """
 
     model: Callable[[Any], Any]
     draw: Callable[[int, np.random.Generator], tuple[Any, Any]]
@@ -205,7 +211,9 @@ def few_cases() -> dict[str, Few]:
 
 
 def cover_few(name: str, case: Few, count: int, samples: int) -> list[dict[str, Any]]:
-    """Return how often the intervals of few rows hold the truth, and how often they are called rough."""
+    """Return how often the intervals of few rows hold the truth, and how often they are
+    called rough.
+    """
     x, y = case.draw(POPULATION, np.random.default_rng([1, 0]))
     order, before = (
         np.random.default_rng(2).permutation(len(x)),
@@ -297,9 +305,16 @@ def main() -> int:
         "error of the truth, share of a sample's",
         "covered",
     ]
-    text = f"{samples} samples of {ROWS} rows, as many donors as pay; floors: pooled {FLOOR}, each feature {EACH}.\n\n"
+    text = (
+        f"{samples} samples of {ROWS} rows, as many donors as pay; floors: pooled "
+        f"{FLOOR}, each feature {EACH}.\n\n"
+    )
     text += markdown_table([{key: row.get(key) for key in order} for row in rows])
-    text += f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column {WORST} or called rough.\n\n"
+    text += (
+        f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column "
+        f"{WORST} "
+        "or called rough.\n\n"
+    )
     text += markdown_table(
         [
             {

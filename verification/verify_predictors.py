@@ -1,14 +1,19 @@
-"""Predictors of many libraries on real tables, against slow loops over the user's own frame. (Issue 28, check 1.)
+"""Predictors of many libraries on real tables, against slow loops over the user's own
+frame. (Issue 28, check 1.)
 
     OMP_NUM_THREADS=1 PERMGRAD_DATA=… python -m verification.verify_predictors
 
 Three tables of eight columns with categories and missing values. For each predictor:
 
-- effects on the loss of ``permgrad`` against a loop that edits the frame with pandas, 200 rows, 2 repeats;
-- Shapley values of the probability against all 256 coalitions written out, 2 rows, 5 background rows;
-- LightGBM's Shapley values of the raw score against interventional TreeSHAP of ``shap``, numeric columns of HELOC.
+- effects on the loss of ``permgrad`` against a loop that edits the frame with pandas,
+  200 rows, 2 repeats;
+- Shapley values of the probability against all 256 coalitions written out, 2 rows, 5
+  background rows;
+- LightGBM's Shapley values of the raw score against interventional TreeSHAP of
+  ``shap``, numeric columns of HELOC.
 
-Libraries whose pins disagree need environments of their own: what is not installed keeps the numbers of its last run.
+Libraries whose pins disagree need environments of their own: what is not installed
+keeps the numbers of its last run.
 """
 
 from __future__ import annotations
@@ -36,7 +41,8 @@ from permgrad.attribution.replace.donors import Lenders
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 ROWS, TRAINED, REPEATS, SEED = 200, 1000, 2, 3
 EXACT, TREE_SHAP = 1e-9, 1e-6
-#: Networks in float32: the last digits of a matrix product depend on how many rows go in together.
+#: Networks in float32: the last digits of a matrix product depend on how many rows go
+#: in together.
 ROUNDED = {"pytorch-tabular": 1e-6}
 COLUMNS = {
     "bank": ("y", "yes", ["job", "education", "contact", "poutcome"], ["age", "balance", "duration", "campaign"]),
@@ -79,9 +85,10 @@ def read(name: str, folder: Path) -> tuple[pd.DataFrame, Any]:
     return frame, y
 
 
-# ---- predictors ------------------------------------------------------------------------------------------------------
+# ---- predictors ----------------------------------------------------------------------
 
-#: A predictor, and what gives the probability of the second class (or labels) for a frame.
+#: A predictor, and what gives the probability of the second class (or labels) for a
+#: frame.
 Made = tuple[Any, Callable[[pd.DataFrame], Any]]
 _SMALL = {"n_estimators": 20, "random_state": 0, "n_jobs": 1}
 
@@ -262,7 +269,9 @@ def _pytorch_tabular(X: pd.DataFrame, y: Any) -> Made:
 
 
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table for libraries that take no missing numbers, or no missing categories."""
+    """Return a table for libraries that take no missing numbers, or no missing
+    categories.
+    """
     filled = {}
     for name in frame:
         cells = frame[name]
@@ -301,7 +310,7 @@ PREDICTORS: dict[str, tuple[str, Callable[[pd.DataFrame, Any], Made]]] = {
 FILLED = ("CatBoost", "pytorch-tabular")
 
 
-# ---- slow twins ------------------------------------------------------------------------------------------------------
+# ---- slow twins ----------------------------------------------------------------------
 
 
 def second(numbers: Any) -> Floats:
@@ -324,7 +333,9 @@ def losses(
 def effects(
     predict: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, y: Any, loss: str
 ) -> Floats:
-    """Return the mean effect of each column, by a loop over the frame, ``(columns,)``."""
+    """Return the mean effect of each column, by a loop over the frame,
+    ``(columns,)``.
+    """
     before, found = losses(predict, frame, y, loss), []
     for name in frame:
         each = []
@@ -345,7 +356,9 @@ def enumerated(
     background: pd.DataFrame,
     change: Any = second,
 ) -> Floats:
-    """Return Shapley values of one row's prediction from all coalitions, ``(columns,)``."""
+    """Return Shapley values of one row's prediction from all coalitions,
+    ``(columns,)``.
+    """
     names, count = list(row.columns), len(row.columns)
     coalitions = [
         set(chosen)
@@ -380,7 +393,7 @@ def enumerated(
     return shapley
 
 
-# ---- checks ----------------------------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------
 
 
 def check(name: str, table: str, frame: pd.DataFrame, y: Any) -> dict[str, Any]:
@@ -431,7 +444,9 @@ def check(name: str, table: str, frame: pd.DataFrame, y: Any) -> dict[str, Any]:
 
 
 def check_tree_shap(frame: pd.DataFrame, y: Any) -> dict[str, Any]:
-    """Compare LightGBM's Shapley values of the raw score with interventional TreeSHAP on the same background."""
+    """Compare LightGBM's Shapley values of the raw score with interventional TreeSHAP
+    on the same background.
+    """
     import shap
 
     frame = frame.select_dtypes("number").fillna(0)
@@ -462,7 +477,9 @@ def check_tree_shap(frame: pd.DataFrame, y: Any) -> dict[str, Any]:
 def measure(
     folder: Path, earlier: Mapping[str, Any], only: list[str] | None, tables: list[str]
 ) -> dict[str, Any]:
-    """Return the rows of all predictors: new ones, and of libraries that are not here those of the last run."""
+    """Return the rows of all predictors: new ones, and of libraries that are not here
+    those of the last run.
+    """
     results = {(row["predictor"], row["table"]): row for row in earlier.get("rows", [])}
     for table in tables:
         frame, y = read(table, folder)
@@ -503,9 +520,12 @@ def main() -> int:
     found = measure(folder, earlier, arguments.only, tables)
     trees = found["TreeSHAP"] or {"met": False}
     text = (
-        f"{len({row['predictor'] for row in found['rows']})} predictors, floors {EXACT:g} "
-        f"(pytorch-tabular, a float32 network: {ROUNDED['pytorch-tabular']:g}).\n\n{markdown_table(found['rows'])}\n\n"
-        f"LightGBM's raw score against interventional TreeSHAP of shap (20 rows, 50 background rows, floor "
+        f"{len({row['predictor'] for row in found['rows']})} predictors, floors "
+        f"{EXACT:g} "
+        "(pytorch-tabular, a float32 network: "
+        f"{ROUNDED['pytorch-tabular']:g}).\n\n{markdown_table(found['rows'])}\n\n"
+        "LightGBM's raw score against interventional TreeSHAP of shap (20 rows, 50 "
+        "background rows, floor "
         f"{TREE_SHAP:g}):\n\n{markdown_table([trees])}"
     )
     passed = all(row["met"] for row in found["rows"]) and trees["met"]

@@ -1,14 +1,18 @@
-"""Do statements on ranks hold, are ties named, and how many repeats make an order certain?
+"""Do statements on ranks hold, are ties named, and how many repeats make an order
+certain?
 
-1,000 simulated cases, 900 of ``permutation`` and 100 of ``shapley`` of the loss: 8 to 16 features of mean 0 and
-variance 1 (signs, normal, uniform, skewed, heavy tails), whose true importances are tied, close or apart, some of them
-0. Some have products of two features, others features that share a factor. The model is the true function, so the true
-importances are known: for permutation 2 (b² + Σ c²) with coefficients b and c of a product (of independent features),
-for shapley b². A case is false if one rank interval excludes a true rank. None of the cases was looked at while the
-method was written.
+1,000 simulated cases, 900 of ``permutation`` and 100 of ``shapley`` of the loss: 8 to
+16 features of mean 0 and variance 1 (signs, normal, uniform, skewed, heavy tails),
+whose true importances are tied, close or apart, some of them 0. Some have products of
+two features, others features that share a factor. The model is the true function, so
+the true importances are known: for permutation 2 (b² + Σ c²) with coefficients b and c
+of a product (of independent features), for shapley b². A case is false if one rank
+interval excludes a true rank. None of the cases was looked at while the method was
+written.
 
-One case in four has more rows and neither ties nor close effects, and is also explained with other numbers of repeats.
-It is separable if 24 of them make the order of the first five certain.
+One case in four has more rows and neither ties nor close effects, and is also explained
+with other numbers of repeats. It is separable if 24 of them make the order of the first
+five certain.
 
     OMP_NUM_THREADS=1 python -m verification.verify_ranks
 """
@@ -99,7 +103,10 @@ def draw(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
 
 
 def case(number: int) -> Case:
-    """Return a simulated case. Three in four have ties and close effects, in few rows."""
+    """Return a simulated case.
+
+    Three in four have ties and close effects, in few rows.
+    """
     rng, method = (
         np.random.default_rng([SEED, number]),
         "shapley" if number % 10 == 9 else "permutation",
@@ -160,7 +167,9 @@ def in_order(explanation: pg.Explanation) -> bool:
 
 
 def one(number: int) -> dict[str, Any]:
-    """Return what the statements on a case are worth, and which numbers of repeats make its order certain."""
+    """Return what the statements on a case are worth, and which numbers of repeats make
+    its order certain.
+    """
     warnings.simplefilter("ignore")
     this = case(number)
     explanation = this.explain()

@@ -1,17 +1,23 @@
 """Does a Ray cluster explain the same, faster, and whoever is killed?
 
-A hybrid network of the preset ``paper`` is explained by the path game on a folder of Parquet files:
+A hybrid network of the preset ``paper`` is explained by the path game on a folder of
+Parquet files:
 
-- in this process, by one Ray worker and by two: the counts of all donors and all other whole numbers must be equal, and
-  the values within 1e-5 of the loss scale; two workers must take at most 1 / 1.7 of the time of one. Times are given
-  with the start of Ray and without; beside them the share of the time that workers were at work, and the processor time
-  that they and all of Ray took, which other programs on the machine disturb less;
-- with two workers killed by ``kill -9`` while they are at work: the same sums, each part once; and the same for a local
-  explanation, whose Parquet files must hold each row once;
-- with the process that leads the work killed by ``kill -9``, and the command started again: only parts that were not
-  finished are computed, the result is the same, and no process of Ray is left behind.
+- in this process, by one Ray worker and by two: the counts of all donors and all other
+  whole numbers must be equal, and the values within 1e-5 of the loss scale; two workers
+  must take at most 1 / 1.7 of the time of one. Times are given with the start of Ray
+  and without; beside them the share of the time that workers were at work, and the
+  processor time that they and all of Ray took, which other programs on the machine
+  disturb less;
+- with two workers killed by ``kill -9`` while they are at work: the same sums, each
+  part once; and the same for a local explanation, whose Parquet files must hold each
+  row once;
+- with the process that leads the work killed by ``kill -9``, and the command started
+  again: only parts that were not finished are computed, the result is the same, and no
+  process of Ray is left behind.
 
-The rows come from a fixed function; how many stand in a part is measured first, so that a part takes a few seconds.
+The rows come from a fixed function; how many stand in a part is measured first, so that
+a part takes a few seconds.
 """
 
 from __future__ import annotations
@@ -53,7 +59,8 @@ FLOOR, AIM, TOLERANCE = 1.7, 1.9, 1e-5
 #: Processors that other programs may take in the timed runs.
 _QUIET = 0.2
 _CAVEAT = (
-    f"While others take more than {_QUIET} processors, times of two runs cannot be compared, and the check is not held "
+    f"While others take more than {_QUIET} processors, times of two runs cannot be "
+    "compared, and the check is not held "
     "to be met, however large the ratio."
 )
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -126,7 +133,9 @@ def make_case(
 def rows_in(
     seconds: float, folder: Path, model: Path | None = None
 ) -> tuple[int, Path]:
-    """Return how many rows this machine explains in some seconds, and the model that was trained for it."""
+    """Return how many rows this machine explains in some seconds, and the model that
+    was trained for it.
+    """
     case = make_case(folder, parts=2, rows=1000, model=model)
     network, table, plan = case.plan()
     work = Work(plan, table, None, network)
@@ -136,14 +145,16 @@ def rows_in(
     return max(200, int(1000 * seconds / (time.process_time() - begun))), case.model
 
 
-# ---- processes -------------------------------------------------------------------------------------------------------
+# ---- processes -----------------------------------------------------------------------
 def is_worker(title: str) -> bool:
     """Whether a title is that of an actor that holds the model."""
     return title.startswith("ray::_Worker")
 
 
 def workers_of(leader: int) -> list[int]:
-    """Return the processes that hold the model, of the Ray session that a process started."""
+    """Return the processes that hold the model, of the Ray session that a process
+    started.
+    """
     return [own for own, (title, _) in children(leader).items() if is_worker(title)]
 
 
@@ -185,7 +196,7 @@ class Usage:
         return sum(self.seconds.values())
 
 
-# ---- the same, and faster --------------------------------------------------------------------------------------------
+# ---- the same, and faster ------------------------------------------------------------
 class Clocked:
     """Work, and the processor seconds that each part took."""
 
@@ -199,7 +210,9 @@ class Clocked:
 
 
 def taken() -> float:
-    """Return the processor seconds that all programs of the machine have taken since it was started."""
+    """Return the processor seconds that all programs of the machine have taken since it
+    was started.
+    """
     numbers = [
         int(word)
         for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
@@ -246,7 +259,8 @@ def run(
 ) -> Run:
     """Compute all parts; ``each`` is called with the number of results so far.
 
-    With ``clocked`` workers read their processor time; they can do so where this file is the program, not a module.
+    With ``clocked`` workers read their processor time; they can do so where this file
+    is the program, not a module.
     """
     model, table, plan = case.plan()
     usage, results, first, parts = Usage(), [], 0.0, 0.0
@@ -333,7 +347,9 @@ def timing(name: str, own: Run, workers: int) -> dict[str, Any]:
 
 
 def cost(rows: int, own: Run, big: float = 1e9) -> dict[str, Any]:
-    """Return what a table of so many rows would cost at the rate of one run in this process."""
+    """Return what a table of so many rows would cost at the rate of one run in this
+    process.
+    """
     rate = rows / own.parts
     hours = big / rate / 3600
     return {
@@ -344,9 +360,11 @@ def cost(rows: int, own: Run, big: float = 1e9) -> dict[str, Any]:
     }
 
 
-# ---- killed ----------------------------------------------------------------------------------------------------------
+# ---- killed --------------------------------------------------------------------------
 class Killer:
-    """Kills a worker that is at work, as soon as there are so many results; another one for each number."""
+    """Kills a worker that is at work, as soon as there are so many results; another one
+    for each number.
+    """
 
     def __init__(self, after: Sequence[int]) -> None:
         self.after = list(after)
@@ -382,7 +400,9 @@ def killed_workers(
 def killed_workers_local(
     case: Case, out: Path, *, after: Sequence[int]
 ) -> dict[str, Any]:
-    """Kill two workers while rows are written, and look for rows that are missing or stand twice."""
+    """Kill two workers while rows are written, and look for rows that are missing or
+    stand twice.
+    """
     killer, seen = Killer(after), threading.Event()
 
     def watch() -> None:
@@ -431,7 +451,9 @@ pg.explain_stream(model, table, "y", out=out, engine="ray", workers=2, **options
 
 
 def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
-    """Kill the process that leads the work, see that Ray ends, and start the work again."""
+    """Kill the process that leads the work, see that Ray ends, and start the work
+    again.
+    """
     arguments = [str(case.model), str(case.table), str(out), str(case.repeats)]
     leader = subprocess.Popen(
         [sys.executable, "-c", _LEADER, *arguments], start_new_session=True
@@ -490,9 +512,11 @@ def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
     }
 
 
-# ---- what a billion rows would cost ----------------------------------------------------------------------------------
+# ---- what a billion rows would cost --------------------------------------------------
 def rates() -> list[dict[str, Any]]:
-    """Return rows per processor second of one thread, the median of three, for what is done to rows."""
+    """Return rows per processor second of one thread, the median of three, for what is
+    done to rows.
+    """
     train, rows = rows_of(1500, 1), rows_of(8000, 7)
     X, y, lines = rows.drop(columns="y"), rows["y"], []
     for preset in ("paper", "default"):
@@ -543,7 +567,7 @@ def rates() -> list[dict[str, Any]]:
     return lines
 
 
-# ---- all of it -------------------------------------------------------------------------------------------------------
+# ---- all of it -----------------------------------------------------------------------
 def main() -> int:
     """Run the checks and write the record."""
     options = parser(__doc__)
@@ -597,7 +621,8 @@ def main() -> int:
             "processor time of the parts, two workers against one": two.parts
             / one.parts,
         }
-        # What two workers would do alone on the machine: they are at work so much more, on parts that cost so much.
+        # What two workers would do alone on the machine: they are at work so much more,
+        # on parts that cost so much.
         ratios["expected without others, from the first part to the last"] = (
             ratios["workers at work"]
             / ratios["processor time of the parts, two workers against one"]
@@ -629,8 +654,10 @@ def main() -> int:
     }
     costs = cost(total, reference)
     about = (
-        f"{os.cpu_count()} processors, one thread each; load of the machine {loads} the timed runs (other work makes "
-        f"the ratios of times lower). Path game, preset paper, 15 features, 5 repeats, {parts} parts of {rows:,} rows, "
+        f"{os.cpu_count()} processors, one thread each; load of the machine {loads} "
+        "the timed runs (other work makes "
+        "the ratios of times lower). Path game, preset paper, 15 features, 5 repeats, "
+        f"{parts} parts of {rows:,} rows, "
         f"{total:,} rows in all."
     )
     text = "\n\n".join(
@@ -643,7 +670,11 @@ def main() -> int:
                     for name, value in ratios.items()
                 ]
             ),
-            f"Floor {FLOOR}, aim {AIM}, on the first line. {_CAVEAT} What this rate would cost elsewhere:",
+            (
+                f"Floor {FLOOR}, aim {AIM}, on the first line. {_CAVEAT} What this "
+                "rate "
+                "would cost elsewhere:"
+            ),
             markdown_table([costs]),
             "Against this process:",
             markdown_table(compared),

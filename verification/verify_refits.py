@@ -1,10 +1,13 @@
-"""Do the intervals of ``pg.explain_refits`` cover the mean over trainings on new samples? (Issue 31, check 6.)
+"""Do the intervals of ``pg.explain_refits`` cover the mean over trainings on new
+samples? (Issue 31, check 6.)
 
-Twelve functions with 500 rows, three models each, and two functions for HyNN ``fast``. The truth is the mean importance
-of trainings on fresh samples of 500 rows, each measured on 2,000 further rows. Its error is added to the comparison.
-Then the procedure is explained on samples of its own. For every feature we count how often its interval contains the
-truth. The intervals of the trainings themselves, each explained on its 2,000 rows by ``pg.explain``, are those of a
-single fit. The statements on another training are compared with what the trainings of the truth say.
+Twelve functions with 500 rows, three models each, and two functions for HyNN ``fast``.
+The truth is the mean importance of trainings on fresh samples of 500 rows, each
+measured on 2,000 further rows. Its error is added to the comparison. Then the procedure
+is explained on samples of its own. For every feature we count how often its interval
+contains the truth. The intervals of the trainings themselves, each explained on its
+2,000 rows by ``pg.explain``, are those of a single fit. The statements on another
+training are compared with what the trainings of the truth say.
 
     python -m verification.verify_refits                                # as in the issue: hours of processor time
     python -m verification.verify_refits --trainings 120 --repeats 25   # a smaller size; the record says it
@@ -48,7 +51,10 @@ FLOOR = (0.92, 0.98)
 
 
 def models(function: str) -> dict[str, Any]:
-    """Return the unfitted models of a function. The forest and the boosting are small, for time."""
+    """Return the unfitted models of a function.
+
+    The forest and the boosting are small, for time.
+    """
     forest: dict[str, Any] = {"n_estimators": 25, "min_samples_leaf": 3, "n_jobs": 1}
     boosting: dict[str, Any] = {
         "n_estimators": 60,
@@ -74,7 +80,9 @@ def models(function: str) -> dict[str, Any]:
 def fresh_trainings(
     function: str, model: Any, count: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the importances of trainings on fresh samples ``(trainings, features)``, and the ends of intervals."""
+    """Return the importances of trainings on fresh samples ``(trainings, features)``,
+    and the ends of intervals.
+    """
     from sklearn.base import clone
 
     truth, results = make_truth(function), []
@@ -99,7 +107,9 @@ def fresh_trainings(
 def do_cell(
     function: str, name: str, model: Any, trainings: int, repeats: int
 ) -> dict[str, Any]:
-    """Return the coverage of one model on one function, and what the statements on another training are worth."""
+    """Return the coverage of one model on one function, and what the statements on
+    another training are worth.
+    """
     started, truth = time.perf_counter(), make_truth(function)
     values, low, high = fresh_trainings(function, model, trainings)
     mean, error = (
@@ -154,7 +164,9 @@ def do_cell(
 
 
 def calibration(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return, for statements of similar size, what they say on average and what the trainings of the truth say."""
+    """Return, for statements of similar size, what they say on average and what the
+    trainings of the truth say.
+    """
     stated, true = (
         np.concatenate([cell[key] for cell in cells]) for key in ("stated", "true")
     )
@@ -269,8 +281,10 @@ def main() -> int:
         and summary[-1]["single fit"] < summary[-1]["covered"]
     )
     text = (
-        f"{len(functions)} functions, {ROWS} rows, {REFITS} refits, {DONORS} donors. Truth: {sizes[0]} trainings on "
-        f"fresh samples ({networks[0]} for HyNN). {sizes[1]} procedures ({networks[1]} for HyNN). Floor "
+        f"{len(functions)} functions, {ROWS} rows, {REFITS} refits, {DONORS} donors. "
+        f"Truth: {sizes[0]} trainings on "
+        f"fresh samples ({networks[0]} for HyNN). {sizes[1]} procedures ({networks[1]} "
+        "for HyNN). Floor "
         f"of the coverage pooled over features: {FLOOR[0]:.0%} to {FLOOR[1]:.0%}. "
         "The forest has 25 trees, the boosting 60.\n\n"
         f"{markdown_table(summary)}\n\n{markdown_table(shown)}\n\n{markdown_table(calibration(cells))}"

@@ -1,16 +1,19 @@
 """Does work that was killed go on as if nothing had happened?
 
-One process: ``permgrad tune`` and ``permgrad run`` are started as a user starts them, killed with ``kill -9``, started
-again and left to end; at five random moments each, once for each, and for ``tune`` also five times in a row on one
-study. Their files are then compared, byte for byte, with those of the same command left alone: for ``tune`` the trial
-table, every trial's weights, the winner's settings, weights, predictions, metrics and explanation; for ``run`` weights,
-predictions, metrics and explanation.
+One process: ``permgrad tune`` and ``permgrad run`` are started as a user starts them,
+killed with ``kill -9``, started again and left to end; at five random moments each,
+once for each, and for ``tune`` also five times in a row on one study. Their files are
+then compared, byte for byte, with those of the same command left alone: for ``tune``
+the trial table, every trial's weights, the winner's settings, weights, predictions,
+metrics and explanation; for ``run`` weights, predictions, metrics and explanation.
 
-Two processes on one study, each killed at random moments and started again: the study must have its total of trials,
-numbered without a gap, each finished once, and each with its model.
+Two processes on one study, each killed at random moments and started again: the study
+must have its total of trials, numbered without a gap, each finished once, and each with
+its model.
 
-A moment is drawn between the first sign of work and the time that the work is known to take, so that kills fall into
-training, into the database's writes, and into the export of the winner alike.
+A moment is drawn between the first sign of work and the time that the work is known to
+take, so that kills fall into training, into the database's writes, and into the export
+of the winner alike.
 
 Floors: no difference, and no trial lost or repeated.
 """
@@ -131,7 +134,9 @@ def kill_at_random(
     seconds: float,
     draw: random.Random,
 ) -> int:
-    """Start a command ``kills`` times and kill it each time; return how many were still at work then."""
+    """Start a command ``kills`` times and kill it each time; return how many were still
+    at work then.
+    """
     hit = 0
     for _ in range(kills):
         process = start(words, log)
@@ -143,7 +148,9 @@ def kill_at_random(
 
 
 def work_seconds(words: Sequence[str], out: Path, log: Path) -> float:
-    """Run a command to its end and return the seconds between its first sign of work and its end."""
+    """Run a command to its end and return the seconds between its first sign of work
+    and its end.
+    """
     process = start(words, log)
     wait_for_work(process, out)
     begun = time.perf_counter()
@@ -165,7 +172,9 @@ def differing(one: Path, other: Path, names: Sequence[str]) -> list[str]:
 
 
 def states_of(out: Path) -> list[str]:
-    """Return the state of every trial that the study's database holds, interrupted ones included."""
+    """Return the state of every trial that the study's database holds, interrupted ones
+    included.
+    """
     with sqlite3.connect(out / "study.db") as database:
         return [
             state
@@ -205,11 +214,13 @@ def trial_weights(out: Path, trial: int) -> Path:
     return out / "trials" / str(trial) / "model" / "weights.safetensors"
 
 
-# ---- the checks ------------------------------------------------------------------------------------------------------
+# ---- the checks ----------------------------------------------------------------------
 def check_moments(
     command: str, place: Path, seed: int, kills: int, trials: int
 ) -> dict[str, Any]:
-    """Kill at one moment of the whole work, go on to the end and compare; anew for each moment."""
+    """Kill at one moment of the whole work, go on to the end and compare; anew for each
+    moment.
+    """
     draw, seconds = random.Random(seed), leave_alone(command, place, trials)
     hit, faults, number = 0, [], 0
     while hit < kills and number < 3 * kills:
@@ -239,7 +250,9 @@ def check_row(place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]
 
 
 def leave_alone(command: str, place: Path, trials: int) -> float:
-    """Do the work undisturbed, once, and return the seconds between its first sign and its end."""
+    """Do the work undisturbed, once, and return the seconds between its first sign and
+    its end.
+    """
     out, known = place / f"{command}-alone", place / f"{command}.seconds"
     if not known.exists():
         seconds = work_seconds(
@@ -269,7 +282,9 @@ def compare(command: str, place: Path, out: Path, log: Path, trials: int) -> lis
 
 
 def check_two(place: Path, seed: int, kills: int, trials: int) -> dict[str, Any]:
-    """Let two processes work on one study, kill one or the other, or both, and start them again."""
+    """Let two processes work on one study, kill one or the other, or both, and start
+    them again.
+    """
     draw = random.Random(1000 + seed)
     out, log = place / f"two-{seed}", place / f"two-{seed}.log"
     words = words_of("tune", place, out, trials)
@@ -332,9 +347,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         lines = check_all(Path(folder), seeds, kills, trials)
     text = (
-        f"Studies of {trials} trials and runs with preset fast on a table of 600 rows; {kills} kills for each line: "
-        "once each of as many studies or runs, in a row on one study, or on two processes of one study, of which one "
-        "or both are killed each time. Files are compared byte for byte with those of the same "
+        f"Studies of {trials} trials and runs with preset fast on a table of 600 rows; "
+        f"{kills} kills for each line: "
+        "once each of as many studies or runs, in a row on one study, or on two "
+        "processes of one study, of which one "
+        "or both are killed each time. Files are compared byte for byte with those of "
+        "the same "
         "command left alone.\n\n" + markdown_table(lines)
     )
     return record(

@@ -1,15 +1,18 @@
-"""Shapley values against everything that is known exactly: other people's numbers, closed forms, coverage, Owen sums.
+"""Shapley values against everything that is known exactly: other people's numbers,
+closed forms, coverage, Owen sums.
 
     OMP_NUM_THREADS=1 python -m verification.verify_shapley
 
-Float64 networks with a table and a code (an embedding) as inputs, eight players and 20 background rows, so that every
-coalition can be enumerated:
+Float64 networks with a table and a code (an embedding) as inputs, eight players and 20
+background rows, so that every coalition can be enumerated:
 
-- exact values against enumeration written out here and against ``shapiq.ExactComputer``;
+- exact values against enumeration written out here and against
+  ``shapiq.ExactComputer``;
 - a linear network against its closed form, w (x − mean of the background);
 - Owen values: the sums over modalities against the game of modalities, enumerated;
-- coverage: in what share of cases the 95 % interval of sampled values holds the exact value, for smooth and for kinked
-  networks, few and many orders, flat and Owen, and for a background too large to go round.
+- coverage: in what share of cases the 95 % interval of sampled values holds the exact
+  value, for smooth and for kinked networks, few and many orders, flat and Owen, and for
+  a background too large to go round.
 """
 
 from __future__ import annotations
@@ -71,7 +74,9 @@ def worth(
     background: dict[str, Tensor],
     kept: list[int],
 ) -> np.ndarray:
-    """Return what a coalition is worth, written as it is defined: the mean output over the background."""
+    """Return what a coalition is worth, written as it is defined: the mean output over
+    the background.
+    """
     table, codes = background["table"].clone(), background["codes"].clone()
     for player in kept:
         if player < 5:
@@ -174,7 +179,9 @@ def exactness(rows: int) -> list[dict[str, object]]:
 
 
 def coverage(seeds: int, rows: int) -> list[dict[str, object]]:
-    """Return the share of intervals that hold the exact value, and the error relative to its estimate."""
+    """Return the share of intervals that hold the exact value, and the error relative
+    to its estimate.
+    """
     settings: dict[str, dict[str, object]] = {
         "two rounds": {"max_permutations": 80},
         "ten rounds": {"max_permutations": 400},
@@ -230,7 +237,10 @@ def main() -> int:
     covered = coverage(2 if arguments.quick else 10, 20 if arguments.quick else 40)
     passed = all(line["largest difference"] <= EXACT for line in exact)
     passed &= all(COVERAGE[0] <= line["coverage"] <= COVERAGE[1] for line in covered)
-    text = f"{markdown_table(exact)}\n\nCoverage of 95 % intervals:\n\n{markdown_table(covered)}"
+    text = (
+        f"{markdown_table(exact)}\n\nCoverage of 95 % "
+        f"intervals:\n\n{markdown_table(covered)}"
+    )
     results = {"exactness": exact, "coverage": covered}
     return record(
         arguments,

@@ -1,14 +1,18 @@
-"""Do page, command and Python give a row's prediction to the same features? Five models, 100 rows of each.
+"""Do page, command and Python give a row's prediction to the same features?
+
+Five models, 100 rows of each.
 
     python -m verification.verify_single_rows
     python -m verification.verify_single_rows --quick    # 20 rows of each
 
-A run trains a network of permgrad, LightGBM, a line and a forest on one made table of 14 columns. The page's values of
-a row are those of its *What if?*, or the stored ones where a model cannot run in a page. The command is
-``permgrad explain --row N --method shapley``, and Python ``pg.explain(model, rows, method="shapley")`` of the saved
-model. A plain function has a page (``pg.report``) and Python. Floors: the feature with the largest value is the same in
-95 % of the rows, and values correlate by .99, page against command and page against Python; and the 95 % intervals of
-Python hold the values against all training rows in 90 % of the cases.
+A run trains a network of permgrad, LightGBM, a line and a forest on one made table of
+14 columns. The page's values of a row are those of its *What if?*, or the stored ones
+where a model cannot run in a page. The command is ``permgrad explain --row N --method
+shapley``, and Python ``pg.explain(model, rows, method="shapley")`` of the saved model.
+A plain function has a page (``pg.report``) and Python. Floors: the feature with the
+largest value is the same in 95 % of the rows, and values correlate by .99, page against
+command and page against Python; and the 95 % intervals of Python hold the values
+against all training rows in 90 % of the cases.
 """
 
 from __future__ import annotations
@@ -58,7 +62,9 @@ document.getElementById("out").textContent = JSON.stringify(results);
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
-    """Return a made table: numbers that depend on each other, levels, cells without a value, and two classes."""
+    """Return a made table: numbers that depend on each other, levels, cells without a
+    value, and two classes.
+    """
     rng = np.random.default_rng(seed)
     numbers = rng.normal(size=(rows, 10))
     numbers[:, 1] += numbers[:, 0]
@@ -76,7 +82,9 @@ def table(rows: int, seed: int) -> pd.DataFrame:
 
 
 def of_page(content: Any, model: Any, names: list[str]) -> dict[int, np.ndarray]:
-    """Return the values ``(features,)`` of the positive class that a page shows of its rows."""
+    """Return the values ``(features,)`` of the positive class that a page shows of its
+    rows.
+    """
     shown = with_what_if(content, model, large=False, keep_rows=True)
     if "form" not in (shown.what_if or {}):
         return of_parts(content, names)
@@ -120,7 +128,9 @@ def of_rows(explanation: pg.Explanation, names: list[str]) -> np.ndarray:
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Return in which share of rows the largest value is of the same feature, and the correlation of all values."""
+    """Return in which share of rows the largest value is of the same feature, and the
+    correlation of all values.
+    """
     same = np.abs(one).argmax(axis=1) == np.abs(other).argmax(axis=1)
     return float(same.mean()), float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
@@ -181,7 +191,9 @@ def check_function(count: int) -> list[tuple[str, float, float]]:
 
 
 def coverage(count: int) -> float:
-    """Return how often intervals hold the values against all rows that the background was drawn from."""
+    """Return how often intervals hold the values against all rows that the background
+    was drawn from.
+    """
     X = table(1000, 2)[["n0", "n1", "n2", "n3", "age"]]
     asked: Any = {"method": "shapley", "scope": "local", "progress": False}
 

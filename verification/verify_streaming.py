@@ -1,13 +1,16 @@
-"""Memory of predict and explain on Parquet: does the resident peak grow with the rows of the table?
+"""Memory of predict and explain on Parquet: does the resident peak grow with the rows
+of the table?
 
     OMP_NUM_THREADS=1 python -m verification.verify_streaming
 
-Tables of N, 4 N and 16 N rows (16 N is 10 million) with 30 features, of which one is text and one whole numbers, in
-files of 125,000 rows. Each command runs in a process of its own, as a user types it: ``permgrad predict RUN FOLDER``
-and ``permgrad explain RUN FOLDER --max-rows 50000``, which explains a sample of 50,000 receivers of the whole table;
-beside them ``permgrad explain RUN FOLDER --method gradient``, which writes the explanation of every row.
-What is measured is the largest resident set of that process as the system counts it (``ru_maxrss``), interpreter and
-libraries included. The network has the tabular branch alone. Files are written a row group at a time and linked, so
+Tables of N, 4 N and 16 N rows (16 N is 10 million) with 30 features, of which one is
+text and one whole numbers, in files of 125,000 rows. Each command runs in a process of
+its own, as a user types it: ``permgrad predict RUN FOLDER`` and ``permgrad explain RUN
+FOLDER --max-rows 50000``, which explains a sample of 50,000 receivers of the whole
+table; beside them ``permgrad explain RUN FOLDER --method gradient``, which writes the
+explanation of every row. What is measured is the largest resident set of that process
+as the system counts it (``ru_maxrss``), interpreter and libraries included. The network
+has the tabular branch alone. Files are written a row group at a time and linked, so
 that the smaller tables are the first files of the largest one.
 
 Floors: the peaks of the three sizes differ by less than 5 %, and stay below 1.5 GB.
@@ -91,7 +94,9 @@ def linked(source: Path, target: Path, files: int) -> Path:
 
 
 def measured(*words: object) -> dict[str, float]:
-    """Run ``permgrad`` with these words and return its peak, processor seconds and time on the clock."""
+    """Run ``permgrad`` with these words and return its peak, processor seconds and time
+    on the clock.
+    """
     started = time.perf_counter()
     command = [sys.executable, "-m", "permgrad", *map(str, words)]
     with tempfile.TemporaryFile() as errors:
@@ -101,7 +106,8 @@ def measured(*words: object) -> dict[str, float]:
         errors.seek(0)
         if process.returncode:
             raise RuntimeError(
-                f"{' '.join(command)} ended with {process.returncode}: {errors.read().decode()}"
+                f"{' '.join(command)} ended with {process.returncode}: "
+                f"{errors.read().decode()}"
             )
     return {
         "peak GB": usage.ru_maxrss / 2**20,
@@ -176,8 +182,10 @@ def verdict(lines: list[dict[str, Any]], receivers: int) -> tuple[str, bool]:
         met = difference < MOST_DIFFERENCE and max(peaks) < MOST_GB and complete
         passed &= met
         said.append(
-            f"- {name}: peaks differ by {100 * difference:.1f} % (floor {100 * MOST_DIFFERENCE:.0f} %), the largest is "
-            f"{max(peaks):.3f} GB (floor {MOST_GB} GB), {'every row counted' if complete else 'ROWS ARE MISSING'}: "
+            f"- {name}: peaks differ by {100 * difference:.1f} % (floor "
+            f"{100 * MOST_DIFFERENCE:.0f} %), the largest is "
+            f"{max(peaks):.3f} GB (floor {MOST_GB} GB), "
+            f"{'every row counted' if complete else 'ROWS ARE MISSING'}: "
             f"{'met' if met else 'MISSED'}"
         )
     return "\n".join(said), passed
@@ -210,7 +218,8 @@ def main() -> int:
         )
     said, passed = verdict(lines, receivers)
     about = (
-        f"{FEATURES} features, files of {per_file:,} rows, {size:.2f} GB of Parquet, written in {writing:.0f} s of "
+        f"{FEATURES} features, files of {per_file:,} rows, {size:.2f} GB of Parquet, "
+        f"written in {writing:.0f} s of "
         "processor time."
     )
     text = "\n\n".join([about, markdown_table(lines), said])

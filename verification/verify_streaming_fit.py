@@ -1,11 +1,14 @@
-"""Training from Parquet files: memory does not grow with rows, and the model is as good as the one that ``fit`` gives.
+"""Training from Parquet files: memory does not grow with rows, and the model is as good
+as the one that ``fit`` gives.
 
     python -m verification.verify_streaming_fit [--quick]
 
-Memory: one epoch on N, 4N and 16N rows of 30 columns, each in a process of its own, tabular branch, blocks of 50,000
-rows; the peak of its resident memory may differ by 5 % from the smallest table to the largest. Quality: HELOC, several
-seeds, loss on the validation rows of a model fitted in memory, of one fitted from files in one block (it is the same
-model, bit for bit), and of one fitted in blocks of a twelfth of the rows; the same rows judge all three.
+Memory: one epoch on N, 4N and 16N rows of 30 columns, each in a process of its own,
+tabular branch, blocks of 50,000 rows; the peak of its resident memory may differ by 5 %
+from the smallest table to the largest. Quality: HELOC, several seeds, loss on the
+validation rows of a model fitted in memory, of one fitted from files in one block (it
+is the same model, bit for bit), and of one fitted in blocks of a twelfth of the rows;
+the same rows judge all three.
 """
 
 from __future__ import annotations
@@ -189,7 +192,11 @@ def main() -> int:
         same = max(abs(row["one block"] - row["in memory"]) for row in judged)
         text += [
             markdown_table(judged),
-            f"On average, blocks change the validation loss by {worse:+.4f}; one block by {same:.1e} at most.",
+            (
+                f"On average, blocks change the validation loss by {worse:+.4f}; one "
+                "block "
+                f"by {same:.1e} at most."
+            ),
         ]
         passed = passed and worse <= MOST_WORSE and (len(judged) == 1 or same < 0.02)
     return record(

@@ -1,13 +1,15 @@
 """Is permgrad first, or level with the first, on tables of known functions?
 
-Runs the tabular suite (``permgrad benchmark tabular``) or reads a folder in which it was run, and says: who is first
-among the methods that estimate the same truth (error of importance shares; seeds are averaged, functions are the
-sample, level is what a 95 % t-interval does not tell apart); who is first in telling relevant from irrelevant features
-(top k, AUC, false discoveries and power, by p-values and by a common share); bias and spread over seeds; errors against
-all four truths; stability over retrainings and resamples; likeness to explanations of randomised networks.
+Runs the tabular suite (``permgrad benchmark tabular``) or reads a folder in which it
+was run, and says: who is first among the methods that estimate the same truth (error of
+importance shares; seeds are averaged, functions are the sample, level is what a 95 %
+t-interval does not tell apart); who is first in telling relevant from irrelevant
+features (top k, AUC, false discoveries and power, by p-values and by a common share);
+bias and spread over seeds; errors against all four truths; stability over retrainings
+and resamples; likeness to explanations of randomised networks.
 
-Floor: ``permgrad`` and ``permgrad:conditional`` are first or level among the methods of their estimand and on every
-measure of relevance.
+Floor: ``permgrad`` and ``permgrad:conditional`` are first or level among the methods of
+their estimand and on every measure of relevance.
 """
 
 from __future__ import annotations
@@ -30,14 +32,25 @@ from permgrad_benchmark.truth import make_truth
 
 OURS = ("permgrad", "permgrad:conditional")
 DEPENDENCE = (
-    "A p-value asks whether the *network* uses a feature. Where features are independent, using an irrelevant one does "
-    "not change the expected loss, so that all false discoveries are chance. Where they depend on each other, the "
-    "network does use irrelevant ones a little in place of relevant ones; marginal methods detect that and are counted "
-    "as wrong, because the *function* does not. Conditional methods ask what the feature adds to the others, which is "
-    "nothing. Ablation replaces by one value, so that its effects are about half as large and fewer are detected."
+    "A p-value asks whether the *network* uses a feature. Where features are "
+    "independent, using an irrelevant one does "
+    "not change the expected loss, so that all false discoveries are chance. Where "
+    "they depend on each other, the "
+    "network does use irrelevant ones a little in place of relevant ones; marginal "
+    "methods detect that and are counted "
+    "as wrong, because the *function* does not. Conditional methods ask what the "
+    "feature adds to the others, which is "
+    "nothing. Ablation replaces by one value, so that its effects are about half as "
+    "large and fewer are detected."
 )
-REPETITIONS = ("stability_kendall:retraining", "stability_kendall:resampling", "stability_spread:retraining",
-               "stability_spread:resampling", "randomised:parameters", "randomised:labels")  # fmt: skip
+REPETITIONS = (
+    "stability_kendall:retraining",
+    "stability_kendall:resampling",
+    "stability_spread:retraining",
+    "stability_spread:resampling",
+    "randomised:parameters",
+    "randomised:labels",
+)
 
 
 def shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -86,7 +99,9 @@ def means(frame: pd.DataFrame, metrics: tuple[str, ...]) -> str:
 
 
 def by_dependence(frame: pd.DataFrame) -> str:
-    """Return discoveries and coverage apart for functions of independent and of dependent features."""
+    """Return discoveries and coverage apart for functions of independent and of
+    dependent features.
+    """
     own = frame[
         frame["metric"].isin(("false_discovery_rate", "power", "interval_coverage"))
     ]
@@ -195,7 +210,10 @@ def main() -> int:
     text, passed = page(frame, summary, contestants)
     seeds = sorted(int(seed) for seed in frame["seed"].unique())
     count = frame["function"].nunique()
-    head = f"{count} functions, {len(seeds)} seeds each; networks of the default preset, {vars(FULL)}.\n\n"
+    head = (
+        f"{count} functions, {len(seeds)} seeds each; networks of the default "
+        f"preset, {vars(FULL)}.\n\n"
+    )
     for folder in folders:
         asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))[
             "command"

@@ -1,10 +1,11 @@
 """Does the ranking agree with the truth, where the truth is known?
 
-Networks of the default preset are trained on functions whose permutation effects have a closed form. Reported for
-each: R² against the noiseless function, the share of the relevant features among the top k, and the share error (root
-mean square difference of importance shares, clipped at 0 and normalised) of ``permgrad`` and, on the same network and
-rows, of ``permgrad_paper``. Floors, for ``permgrad`` on every network: top k of the relevant 1.0, share error at most
-0.01.
+Networks of the default preset are trained on functions whose permutation effects have a
+closed form. Reported for each: R² against the noiseless function, the share of the
+relevant features among the top k, and the share error (root mean square difference of
+importance shares, clipped at 0 and normalised) of ``permgrad`` and, on the same network
+and rows, of ``permgrad_paper``. Floors, for ``permgrad`` on every network: top k of the
+relevant 1.0, share error at most 0.01.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ LEAST_RELEVANT_SHARE = 0.005
 
 
 def true_effects(name: str) -> tuple[np.ndarray, int]:
-    """Return the true effects in order of the features and the number of relevant ones, which must all count."""
+    """Return the true effects in order of the features and the number of relevant ones,
+    which must all count.
+    """
     truth = make_truth(name)
     effects = truth.known("total_effect").values
     relevant = len(truth.relevant)
@@ -38,7 +41,8 @@ def true_effects(name: str) -> tuple[np.ndarray, int]:
         or (effects[relevant:] != 0).any()
     ):
         raise RuntimeError(
-            f"{name}: a relevant effect is below {LEAST_RELEVANT_SHARE:.1%} of the total, or an irrelevant one is not 0"
+            f"{name}: a relevant effect is below {LEAST_RELEVANT_SHARE:.1%} of the "
+            "total, or an irrelevant one is not 0"
         )
     return effects, relevant
 
@@ -116,7 +120,8 @@ def main() -> int:
         for row in found
     )
     text = (
-        f"Preset {arguments.preset}, {arguments.rows} training rows, {arguments.test_rows} fresh rows explained, "
+        f"Preset {arguments.preset}, {arguments.rows} training rows, "
+        f"{arguments.test_rows} fresh rows explained, "
         "10 repeats. R² is against the noiseless function on the rows explained.\n\n"
         + markdown_table(found)
     )
@@ -127,7 +132,8 @@ def main() -> int:
             for key in ("top_k", "share_error", "spearman")
         }
         text += (
-            f"\n\n{method}: mean top k {mean['top_k']:.3f}, mean share error {mean['share_error']:.4f} "
+            f"\n\n{method}: mean top k {mean['top_k']:.3f}, mean share error "
+            f"{mean['share_error']:.4f} "
             f"(worst {worst:.4f}), mean Spearman {mean['spearman']:.3f}."
         )
     return record(

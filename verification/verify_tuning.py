@@ -1,12 +1,16 @@
 """Is a tuned network better than the default one?
 
-``permgrad tune`` with ``--trials 30`` on six tables. Trial 0 of the space is the default preset itself, trained on the
-same rows with the same seed, so that the study holds both networks. Compared are the validation loss, on which the
-choice was made, and on test rows, which no trial saw, the loss row by row: the mean difference with its 95 % interval.
+``permgrad tune`` with ``--trials 30`` on six tables. Trial 0 of the space is the
+default preset itself, trained on the same rows with the same seed, so that the study
+holds both networks. Compared are the validation loss, on which the choice was made, and
+on test rows, which no trial saw, the loss row by row: the mean difference with its 95 %
+interval.
 
-Floors: the winner's validation loss is below the default's, and its test loss is not significantly above.
+Floors: the winner's validation loss is below the default's, and its test loss is not
+significantly above.
 
-With ``--folder`` the studies are kept, and a check that was stopped goes on where it was.
+With ``--folder`` the studies are kept, and a check that was stopped goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -30,7 +34,9 @@ SETS = ("heloc", "dengue", "covertype", "gas", "bank", "puma")
 
 
 def row_losses(model: Any, X: pd.DataFrame, y: np.ndarray) -> np.ndarray:
-    """Return each row's log-loss, or squared error in units of the target's variance."""
+    """Return each row's log-loss, or squared error in units of the target's
+    variance.
+    """
     if not hasattr(model, "classes_"):
         return ((model.predict(X) - y) / model.target_scale_) ** 2
     probabilities = model.predict_proba(X)
@@ -125,7 +131,8 @@ def main() -> int:
         for line in lines
     )
     text = (
-        f"`permgrad tune` with {trials} trials, space default, split 42, seed 0. Losses are log-loss or, for puma, "
+        f"`permgrad tune` with {trials} trials, space default, split 42, seed 0. "
+        "Losses are log-loss or, for puma, "
         "squared error in units of the target's variance.\n\n" + markdown_table(lines)
     )
     return record(

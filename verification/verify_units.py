@@ -1,11 +1,12 @@
 """Do the units of the target change anything?
 
-The same rows with the target y, 1000·y, y/1000 and 1000·y + 10⁶, a network trained anew for each from the same seed:
-the largest difference, from the network for y, of the importance shares, the branch shares and the ranking of
-``permgrad``, and of the branch weights and the ranking of ``permgrad_paper`` on the same networks.
+The same rows with the target y, 1000·y, y/1000 and 1000·y + 10⁶, a network trained anew
+for each from the same seed: the largest difference, from the network for y, of the
+importance shares, the branch shares and the ranking of ``permgrad``, and of the branch
+weights and the ranking of ``permgrad_paper`` on the same networks.
 
-Floors: 1e-4 for ``permgrad``, with the same ranking; ``permgrad_paper`` ends without an error although its weights
-saturate.
+Floors: 1e-4 for ``permgrad``, with the same ranking; ``permgrad_paper`` ends without an
+error although its weights saturate.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ PATHS = ("tabular", "image")
 
 
 def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, Any]:
-    """Train with the target in one unit and return what both methods say about 1,000 fresh rows."""
+    """Train with the target in one unit and return what both methods say about 1,000
+    fresh rows.
+    """
     truth = make_truth("friedman1")
     X, y = truth.sample(rows + 1000, random_state=30_000 + seed)
     y = UNITS[unit](y)
@@ -54,7 +57,9 @@ def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, 
 
 
 def compare(seed: int, rows: int, preset: str) -> list[dict[str, Any]]:
-    """Return one line for each unit and method: differences from the network trained on y."""
+    """Return one line for each unit and method: differences from the network trained on
+    y.
+    """
     base = explain_in_units("y", seed, rows, preset)
     lines = []
     for unit in UNITS:
@@ -113,9 +118,10 @@ def main() -> int:
         )
         print(f"seed {seed} done", flush=True)
     text = (
-        f"Friedman #1, {arguments.rows} training rows, 1000 rows explained, preset {arguments.preset}; differences are "
-        "from the network trained on y. Tabular and image are the branches' shares (weights in permgrad_paper).\n\n"
-        + markdown_table(found)
+        f"Friedman #1, {arguments.rows} training rows, 1000 rows explained, preset "
+        f"{arguments.preset}; differences are "
+        "from the network trained on y. Tabular and image are the branches' shares "
+        "(weights in permgrad_paper).\n\n" + markdown_table(found)
     )
     return record(
         arguments,

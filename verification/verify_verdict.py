@@ -1,10 +1,13 @@
 """Is every sentence of the verdict true, and does every command that it advises run?
 
-300 situations are drawn: a good model, no skill, a leak, no training rows, a tie with a baseline, a rare class, drift,
-few rows, one class in the test rows, and more. The verdict of each is made as in a run. Then every sentence is taken
-apart again: its numbers are computed here, from the rows, by other formulas than those of permgrad. Intervals are drawn
-again with other random numbers, so their ends may differ by a fifth of their width. What a situation was made to show
-must be said, and what it does not show must not be said. Commands that pages advise are run as they are printed.
+300 situations are drawn: a good model, no skill, a leak, no training rows, a tie with a
+                          baseline, a rare class, drift,
+few rows, one class in the test rows, and more. The verdict of each is made as in a run.
+Then every sentence is taken apart again: its numbers are computed here, from the rows,
+by other formulas than those of permgrad. Intervals are drawn again with other random
+numbers, so their ends may differ by a fifth of their width. What a situation was made
+to show must be said, and what it does not show must not be said. Commands that pages
+advise are run as they are printed.
 
     python -m verification.verify_verdict            # 300 situations, about two minutes of processor time
     python -m verification.verify_verdict --quick    # one of each kind; nothing is written
@@ -48,7 +51,7 @@ from verification._situations import (
 SITUATIONS = 300
 
 
-# ---- the same numbers, computed otherwise ----------------------------------------------------------------------------
+# ---- the same numbers, computed otherwise --------------------------------------------
 def _areas(scores: Array, members: Array, counts: Array) -> Array:
     """ROC-AUC of each draw: the share of pairs in the right order, ties count half."""
     inside, outside = scores[members][:, None], scores[~members]
@@ -63,7 +66,9 @@ def _areas(scores: Array, members: Array, counts: Array) -> Array:
 
 
 def _metrics_of(name: str, one: Situation, guess: Array, counts: Array) -> Array:
-    """Compute a metric by its label, for each of several draws ``(draws, rows)`` of the rows."""
+    """Compute a metric by its label, for each of several draws ``(draws, rows)`` of the
+    rows.
+    """
     if name == "RMSE":
         return np.sqrt(counts @ (one.truth - guess) ** 2 / counts.sum(axis=1))
     right = one.truth[:, None] == np.asarray(one.classes, dtype=object)
@@ -108,9 +113,9 @@ def _interval(
         _metrics_of(name, one, first, counts) - _metrics_of(name, one, second, counts)
     )
     low, high = map(float, np.nanquantile(differences, [0.025, 0.975]))
-    if (
-        name == "ROC-AUC"
-    ):  # rows drawn again and again say nothing where a class has a few of them: the rank sum's error
+    if name == "ROC-AUC":
+        # rows drawn again and again say nothing where a class has a few of them: the
+        # rank sum's error
         counts = np.array(
             [np.sum(one.truth == label) for label in one.classes], dtype=float
         )
@@ -164,7 +169,9 @@ class Faults(list[str]):
     """What is wrong with the sentences of a situation."""
 
     def same(self, what: str, text: str, value: float, slack: float = 0.0) -> None:
-        """Compare a written number with its value: equal to its last digit, and within ``slack``."""
+        """Compare a written number with its value: equal to its last digit, and within
+        ``slack``.
+        """
         digits = re.sub(r"e.*", "", text)
         decimals = len(digits.partition(".")[2])
         power = int(_value(text.partition("e")[2] or "0"))
@@ -189,7 +196,10 @@ class Faults(list[str]):
         words: str,
         how: Callable[[str, str], re.Match[str] | None] = re.fullmatch,
     ) -> re.Match[str] | None:
-        """Return what a pattern finds in a sentence. Note a sentence that it does not know."""
+        """Return what a pattern finds in a sentence.
+
+        Note a sentence that it does not know.
+        """
         found = how(pattern, words)
         self.claim(f"{kind}: unknown sentence: {words}", found is not None)
         return found
@@ -273,7 +283,7 @@ def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
     )
 
 
-# ---- one check for each kind of sentence -----------------------------------------------------------------------------
+# ---- one check for each kind of sentence ---------------------------------------------
 def _skill(one: Situation, words: str, faults: Faults) -> None:
     if match := re.fullmatch(
         rf"The network predicts y with (.+) ({_NUMBER})( %)? on ([\d,]+) test rows\.",
@@ -299,7 +309,8 @@ def _skill(one: Situation, words: str, faults: Faults) -> None:
         return
     match = faults.match(
         "skill",
-        r"The network predicts y not clearly better than a constant that ignores the features \((.+) on the test "
+        r"The network predicts y not clearly better than a constant that ignores the "
+        r"features \((.+) on the test "
         r"rows\)\.",
         words,
     )
@@ -333,7 +344,8 @@ def _against(
 ) -> None:
     """Check ``metric a against b (difference d, 95 % interval e to f``."""
     match = re.search(
-        rf"({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % interval ({_NUMBER}) to ({_NUMBER})",
+        rf"({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % interval "
+        rf"({_NUMBER}) to ({_NUMBER})",
         words,
     )
     faults.claim(f"numbers are missing: {words}", match is not None)
@@ -365,7 +377,8 @@ def _against(
         faults.same("RMSE, lower end", match[4], low)
         faults.same("RMSE, upper end", match[5], high)
         return
-    # permgrad widens intervals by a correlation, this draws groups. With few rows, its areas are of the first order.
+    # permgrad widens intervals by a correlation, this draws groups. With few rows, its
+    # areas are of the first order.
     slack = 0.2 if one.groups is None and len(one.truth) >= 30 else 0.5
     faults.same(f"{name}, lower end", match[4], low, slack * (high - low))
     faults.same(f"{name}, upper end", match[5], high, slack * (high - low))
@@ -382,7 +395,8 @@ def _over_constant(one: Situation, words: str, faults: Faults) -> None:
     if match is not None:
         _against(match[1], one, words, constant, faults)
     shares = re.match(
-        r"Always predicting the most frequent class is right in (\S+) % of the rows, the model in (\S+) %",
+        r"Always predicting the most frequent class is right in (\S+) % of the rows, "
+        r"the model in (\S+) %",
         words,
     )
     if shares is not None:
@@ -466,7 +480,8 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
         return
     match = faults.match(
         "features",
-        r"(\d+) of (\d+) features clearly matters?\. It (?:relies most|clearly relies) on (.+)",
+        r"(\d+) of (\d+) features clearly matters?\. It (?:relies most|clearly relies) "
+        r"on (.+)",
         words,
         re.match,
     )
@@ -491,7 +506,8 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
         metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess)
     )
     told = re.match(
-        rf"(\w+): without it the {name} rises from ({_NUMBER}) to ({_NUMBER}) \(a constant has ({_NUMBER})\)\."
+        rf"(\w+): without it the {name} rises from ({_NUMBER}) to ({_NUMBER}) \(a "
+        rf"constant has ({_NUMBER})\)\."
         r"(?: Next, (.+))?",
         match[3],
     )
@@ -540,8 +556,10 @@ def _dependence_words(one: Situation, words: str, faults: Faults) -> None:
 def _together_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "together",
-        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of ([\d,]+) test rows have one of "
-        r"the training rows\. (?:A forest has accuracy ([01]\.\d+) .*, and (0\.\d+) if|If they belong together)",
+        r"Rows share 'person': ([\d,]+) values in ([\d,]+) rows, and ([\d,]+) of "
+        r"([\d,]+) test rows have one of "
+        r"the training rows\. (?:A forest has accuracy ([01]\.\d+) .*, and (0\.\d+) "
+        r"if|If they belong together)",
         words,
         re.match,
     )
@@ -575,7 +593,8 @@ def _related_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
     end = (
-        ". Replacing one alone makes rows that do not occur, for which the model is worse than a constant: that says "
+        ". Replacing one alone makes rows that do not occur, for which the model is "
+        "worse than a constant: that says "
         "little of single features. A group of them is replaced as one."
     )
     faults.claim(f"impossible: unknown sentence: {words}", words.endswith(end))
@@ -594,7 +613,8 @@ def _moves_words(one: Situation, body: str, faults: Faults) -> None:
     truth = one.train.select_dtypes("number").corr("spearman")
     for part in body.split(", and "):
         if match := re.fullmatch(
-            r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to )?(\S+)\)",
+            r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to "
+            r")?(\S+)\)",
             part,
         ):
             names = re.split(", | and ", match[1])
@@ -662,7 +682,8 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
         faults.claim("leak: presence", tells and 0 < is_class.sum() < len(is_class))
         return
     if match := re.match(
-        r"(.+) together predict 'y' nearly perfectly \(balanced accuracy 1\.000 on held-out",
+        r"(.+) together predict 'y' nearly perfectly \(balanced accuracy 1\.000 on "
+        r"held-out",
         words,
     ):
         named = re.findall(r"'([^']+)'", match[1])
@@ -676,7 +697,8 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
         )
         return
     if match := re.match(
-        r"'(\w+)' and '(\w+)' together determine 'y' nearly perfectly \(balanced accuracy",
+        r"'(\w+)' and '(\w+)' together determine 'y' nearly perfectly \(balanced "
+        r"accuracy",
         words,
     ):
         pairs = (
@@ -710,7 +732,8 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
 def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "nearly perfect",
-        rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), like a model that knows",
+        rf"It is nearly perfect \((R²|balanced accuracy) ({_NUMBER})\), like a model "
+        r"that knows",
         words,
         re.match,
     )
@@ -741,7 +764,8 @@ def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(
-        r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?) \(",
+        r"([\d,]+) test rows? ha(?:s|ve) a class of y that no training row has \((.+?) "
+        r"\(",
         words,
     )
     strange = one.truth[~np.isin(one.truth.astype(str), one.learned.astype(str))]
@@ -751,7 +775,8 @@ def _unseen_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _one_class_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(
-        r"All test rows \(([\d,]+)\) have the class (.+), so nothing is known about the other classes",
+        r"All test rows \(([\d,]+)\) have the class (.+), so nothing is known about "
+        r"the other classes",
         words,
     )
     faults.claim(
@@ -769,14 +794,18 @@ def _few_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _wilson(share: float, rows: int) -> tuple[float, float]:
-    """Return Wilson's ends: the smallest and the largest share p with (p̂ − p)² ≤ z² p (1 − p) / n, on a grid."""
+    """Return Wilson's ends: the smallest and the largest share p with (p̂ − p)² ≤ z² p
+    (1 − p) / n, on a grid.
+    """
     grid = np.linspace(0, 1, 200_001)
     inside = grid[(share - grid) ** 2 <= 1.959964**2 * grid * (1 - grid) / rows + 1e-15]
     return float(inside.min()), float(inside.max())
 
 
 def _group_of(column: Array, words: str) -> Array:
-    """Return which rows a group of a feature has, by its name: a quarter of the numbers, or a value."""
+    """Return which rows a group of a feature has, by its name: a quarter of the
+    numbers, or a value.
+    """
     if words == "missing":
         return np.asarray(pd.isna(column))
     if re.fullmatch(r"\d+ others", words):
@@ -806,7 +835,8 @@ def _group_of(column: Array, words: str) -> Array:
 
 
 def _beyond(one: Situation, measure: str) -> tuple[Array, Array, Array, Array]:
-    """Return the error of each row, the expected one, how far it is beyond, the variance.
+    """Return the error of each row, the expected one, how far it is beyond, the
+    variance.
 
     Probabilities expect an error and a loss. Numbers have the error that is usual at
     such predictions, in whose units they are. NaN: the model does not know the class.
@@ -931,7 +961,8 @@ def _worse_numbers(
 def _finds_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "finds",
-        r"It finds (\S+) % of the rows with the class (.+), and is right in (\S+) % of those that it predicts as \2 "
+        r"It finds (\S+) % of the rows with the class (.+), and is right in (\S+) % of "
+        r"those that it predicts as \2 "
         r"\(at a threshold of 50 %\)\.",
         words,
     )
@@ -947,7 +978,9 @@ def _finds_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _none_worse(one: Situation, faults: Faults) -> None:
-    """Check that the quarters of each number, tested here by other tests, have none that is clearly worse."""
+    """Check that the quarters of each number, tested here by other tests, have none
+    that is clearly worse.
+    """
     if one.groups is not None or one.time is not None:
         return
     tests = 5 * one.test.shape[1]
@@ -989,7 +1022,9 @@ def _none_worse(one: Situation, faults: Faults) -> None:
 
 
 def _extreme(one: Situation) -> tuple[Array, float]:
-    """Return the fiftieth of the rows that is furthest from the median target, and its share of the squared error."""
+    """Return the fiftieth of the rows that is furthest from the median target, and its
+    share of the squared error.
+    """
     far = np.argsort(np.abs(one.truth - np.quantile(one.truth, 0.5)))[::-1][
         : -(-len(one.truth) // 50)
     ]
@@ -1000,8 +1035,10 @@ def _extreme(one: Situation) -> tuple[Array, float]:
 def _skewed_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "skewed",
-        rf"A few rows make most of the error: the (\d+) test rows? (with y of ({_NUMBER}) and (more|less)|whose y is "
-        rf"furthest from its median) ha(?:s|ve) (\S+) % of the squared error\. Half of all rows have an error of at "
+        r"A few rows make most of the error: the (\d+) test rows? (with y of "
+        rf"({_NUMBER}) and (more|less)|whose y is "
+        r"furthest from its median) ha(?:s|ve) (\S+) % of the squared error\. Half of "
+        r"all rows have an error of at "
         rf"most ({_NUMBER})\.",
         words,
     )
@@ -1089,7 +1126,9 @@ def _duplicate_words(one: Situation, words: str, faults: Faults) -> None:
 
 
 def _calibration_words(one: Situation, words: str, faults: Faults) -> None:
-    """The error of equal bins must be far above those of labels drawn from the probabilities."""
+    """The error of equal bins must be far above those of labels drawn from the
+    probabilities.
+    """
     rng = np.random.default_rng(1)
     places = [1] if len(one.classes) == 2 else range(len(one.classes))
     ours, drawn = [], []
@@ -1242,7 +1281,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
         wrong += [f"{kind} {place}: {fault}" for fault in check(one, sentences)]
     record.write(
-        f"{total} situations of {len(KINDS)} kinds, {sum(spoken.values())} sentences of {len(spoken)} kinds."
+        f"{total} situations of {len(KINDS)} kinds, {sum(spoken.values())} sentences "
+        f"of {len(spoken)} kinds."
     )
     record.write(markdown_table(["sentence", "how often"], sorted(spoken.items())))
     for line in wrong[:40]:

@@ -1,14 +1,18 @@
-"""Does the page predict and explain a changed row as Python does? Edits of seventeen models in Chromium.
+"""Does the page predict and explain a changed row as Python does?
+
+Edits of seventeen models in Chromium.
 
     python -m verification.verify_what_if              # 200 edits of each model
     python -m verification.verify_what_if --quick      # 20 edits of each. Nothing is written
     python -m verification.verify_what_if --edits 20 --only members
 
-Each model is trained for a moment, so that its numbers are not those of a start. A page holds what a report holds for
-*What if*, makes the edits one after the other, and writes its predictions, shares and times. Predictions must agree
-with ``predict_proba`` or ``predict`` within 1e-5 (of the largest in size, for numbers), shares with ``pg.explain``
-within 1e-3 of the output's range. The time of an edit ends when its waterfall is drawn and laid out. A model predicts
-in float32, and the page in float32 and float64: how far each is from the same network in float64 is shown as well.
+Each model is trained for a moment, so that its numbers are not those of a start. A page
+holds what a report holds for *What if*, makes the edits one after the other, and writes
+its predictions, shares and times. Predictions must agree with ``predict_proba`` or
+``predict`` within 1e-5 (of the largest in size, for numbers), shares with
+``pg.explain`` within 1e-3 of the output's range. The time of an edit ends when its
+waterfall is drawn and laid out. A model predicts in float32, and the page in float32
+and float64: how far each is from the same network in float64 is shown as well.
 """
 
 from __future__ import annotations
@@ -152,7 +156,9 @@ def members(epochs: int = 8) -> Case:
 
 
 def curve(epochs: int = 3) -> Case:
-    """The network for ordered columns: convolutions along a row of 25 pixels, beside random kernels."""
+    """The network for ordered columns: convolutions along a row of 25 pixels, beside
+    random kernels.
+    """
     rng = np.random.default_rng(5)
     table = pd.DataFrame(
         np.cumsum(rng.normal(size=(600, 25)), axis=1),
@@ -165,7 +171,9 @@ def curve(epochs: int = 3) -> Case:
 
 
 def channels(epochs: int = 3) -> Case:
-    """Pictures of 2 × 4 pixels with three channels, and a category: convolutions and random kernels read all three."""
+    """Pictures of 2 × 4 pixels with three channels, and a category: convolutions and
+    random kernels read all three.
+    """
     rng = np.random.default_rng(8)
     names = [
         f"px_{row}_{column}_{one}"
@@ -186,7 +194,9 @@ def channels(epochs: int = 3) -> Case:
 
 
 def mixed(epochs: int = 3) -> Case:
-    """The default network on numbers, categories, dates, yes and no, missing ones of two kinds; three classes."""
+    """The default network on numbers, categories, dates, yes and no, missing ones of
+    two kinds; three classes.
+    """
     rng = np.random.default_rng(2)
     table = _mixed(rng, 1200)
     y = np.digitize(_signal(table, rng), [-0.5, 0.5])
@@ -198,7 +208,9 @@ def mixed(epochs: int = 3) -> Case:
 
 
 def routes(epochs: int = 3) -> Case:
-    """A regression with a number that is a level, too: the length of a route, whose price is its own."""
+    """A regression with a number that is a level, too: the length of a route, whose
+    price is its own.
+    """
     rng = np.random.default_rng(4)
     table, length = (
         _mixed(rng, 1500),
@@ -213,7 +225,9 @@ def routes(epochs: int = 3) -> Case:
 
 
 def levels(epochs: int = 3) -> Case:
-    """A regression with scores: of a text, of over 60 levels with slopes and a centred number; layer normalisation."""
+    """A regression with scores: of a text, of over 60 levels with slopes and a centred
+    number; layer normalisation.
+    """
     rng = np.random.default_rng(3)
     table = _mixed(rng, 1500, levels=70)
     words = np.array(["red", "old", "<b>", "small", "cheap", "round"])
@@ -238,7 +252,9 @@ def levels(epochs: int = 3) -> Case:
 
 
 def words(epochs: int = 3) -> Case:
-    """Words are taken out of two texts: short ones with accents, marks and repeated words, long ones; three classes."""
+    """Words are taken out of two texts: short ones with accents, marks and repeated
+    words, long ones; three classes.
+    """
     rng = np.random.default_rng(9)
     table = _mixed(rng, 900, 5)
     some = np.array(
@@ -288,7 +304,9 @@ def words(epochs: int = 3) -> Case:
 
 
 def paper(epochs: int = 2) -> Case:
-    """The published network: TINTO's images of three channels, batch normalisation; isotonic calibration."""
+    """The published network: TINTO's images of three channels, batch normalisation;
+    isotonic calibration.
+    """
     rng = np.random.default_rng(4)
     table = _mixed(rng, 800, 5)
     y = np.where(_signal(table, rng) > 0, "good", "bad")
@@ -327,7 +345,9 @@ def one_logit(epochs: int = 3) -> Case:
 
 
 def dated(epochs: int = 3) -> Case:
-    """The table alone, two dates of three centuries: one with its time, of the other only what returns."""
+    """The table alone, two dates of three centuries: one with its time, of the other
+    only what returns.
+    """
     rng = np.random.default_rng(8)
     table = _table(rng, 1600, 5)
     for name in ("seen", "due"):
@@ -351,7 +371,9 @@ def dated(epochs: int = 3) -> Case:
 
 
 def photos(epochs: int = 4) -> Case:
-    """Patches of photos of two sizes are covered, beside a table: the page has the scores of what is left."""
+    """Patches of photos of two sizes are covered, beside a table: the page has the
+    scores of what is left.
+    """
     rng = np.random.default_rng(7)
     table = _mixed(rng, 400, 5).drop(columns="when")
     side = rng.integers(0, 2, len(table))
@@ -400,7 +422,9 @@ def _boosted(
 
 
 def trees(_: int = 0) -> Case:
-    """Boosted trees of LightGBM: 300 rounds of 31 leaves, nearly 30 features, numbers far from 0."""
+    """Boosted trees of LightGBM: 300 rounds of 31 leaves, nearly 30 features, numbers
+    far from 0.
+    """
     settings = {"n_estimators": 300, "num_leaves": 31, "learning_rate": 0.05}
     return _boosted(
         "lightgbm",
@@ -450,14 +474,16 @@ CASES: dict[str, Callable[..., Case]] = {
 }
 
 
-# ---- edits -----------------------------------------------------------------------------------------------------------
+# ---- edits ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Edits:
-    """Listed rows, and changed rows ``frame``, each by the place of its listed row and the columns changed in it.
+    """Listed rows, and changed rows ``frame``, each by the place of its listed row and
+    the columns changed in it.
 
-    ``cells``: of each changed row those that the page has in another form than the frame.
+    ``cells``: of each changed row those that the page has in another form than the
+    frame.
     """
 
     listed: pd.DataFrame
@@ -472,7 +498,8 @@ def make_edits(case: Case, edits: int, seed: int = 0) -> Edits:
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(case.rows), -(-edits // _EDITS_OF_ROW), replace=False)
     columns_read = encoder_form(case.model.preprocessor_)["columns"]
-    # A page cannot read a text or an image: it sets levels that it knows, or none, takes words out, or covers a patch.
+    # A page cannot read a text or an image: it sets levels that it knows, or none,
+    # takes words out, or covers a patch.
     known = {
         form["name"]: {level for level, _ in form.get("levels", ())}
         for form in columns_read
@@ -552,14 +579,16 @@ def _other_value(case: Case, name: str, rng: np.random.Generator) -> Any:
     return column.iloc[int(rng.integers(len(column)))]
 
 
-# ---- both sides ------------------------------------------------------------------------------------------------------
+# ---- both sides ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far page and Python are apart, and what shows that the comparison is not of nothing.
+    """How far page and Python are apart, and what shows that the comparison is not of
+    nothing.
 
-    ``page_exact``, ``model_exact``: how far the predictions of each are from those of the network in float64.
+    ``page_exact``, ``model_exact``: how far the predictions of each are from those of
+    the network in float64.
     """
 
     predictions: float
@@ -589,14 +618,18 @@ def page(content: dict[str, Any], edits: Edits, encoder: Any, later: list[int]) 
 
 
 def scripted(data: str, script: str) -> str:
-    """Return a page of data and a script that reads them, with the scripts of a report."""
+    """Return a page of data and a script that reads them, with the scripts of a
+    report.
+    """
     scripts = "\n".join(
         (SCRIPTS / name).read_text(encoding="utf-8")
         for name in ("charts.js", "page.js", "layers.js", "network.js", "shares.js")
     )
     return (
-        '<!doctype html><meta charset="utf-8"><title>edits</title><pre id="out"></pre><div id="figure"></div>'
-        f'<script type="application/json" id="edits">{data}</script><script>{scripts}{script}</script>'
+        '<!doctype html><meta charset="utf-8"><title>edits</title><pre '
+        'id="out"></pre><div id="figure"></div>'
+        '<script type="application/json" '
+        f'id="edits">{data}</script><script>{scripts}{script}</script>'
     )
 
 
@@ -666,7 +699,9 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         listed = model.encode_rows(made.listed)
-        rows = rows_of(model, listed, np.arange(len(listed)), background_rows=_kept(case))
+        rows = rows_of(
+            model, listed, np.arange(len(listed)), background_rows=_kept(case)
+        )
         content = whatif.what_if(
             model, rows, photos=_photos(model.preprocessor_, made.listed)
         )
@@ -717,7 +752,9 @@ def _kept(case: Case) -> np.ndarray | None:
 
 
 def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
-    """Return what a model would predict of encoded rows ``(rows, outputs)`` if its network computed in float64."""
+    """Return what a model would predict of encoded rows ``(rows, outputs)`` if its
+    network computed in float64.
+    """
     if not hasattr(model, "module_"):  # trees do
         guess: np.ndarray = model.fitted_.guess(encoded)
         return guess if hasattr(model, "classes_") else guess[:, None]
@@ -733,7 +770,9 @@ def in_float64(model: Any, encoded: np.ndarray) -> np.ndarray:
 
 
 def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
-    """Return what a page has of the images of rows: their scores with each patch covered."""
+    """Return what a page has of the images of rows: their scores with each patch
+    covered.
+    """
     made = []
     for name in (
         one
@@ -750,7 +789,10 @@ def _photos(encoder: Any, frame: pd.DataFrame) -> list[PhotoColumn]:
 
 
 def _changed(model: Any, edits: Edits) -> EncodedRows:
-    """Return the changed rows. Of images with a patch covered the pixels are covered before they are read."""
+    """Return the changed rows.
+
+    Of images with a patch covered the pixels are covered before they are read.
+    """
     encoder, rows = model.preprocessor_, model.encode_rows(edits.frame)
     for at, cells in enumerate(edits.cells):
         for name, cell in cells.items():
@@ -773,7 +815,9 @@ def _changed(model: Any, edits: Edits) -> EncodedRows:
 
 
 def _covered_pixels(column: Any, cell: Any, patch: int) -> np.ndarray:
-    """Return an image in the frame of its column, with one of 4 × 4 patches in its mean colour."""
+    """Return an image in the frame of its column, with one of 4 × 4 patches in its mean
+    colour.
+    """
     size = column.channels, column.height, column.width
     pixels = np.moveaxis(read_image(cell.source, *size, framed=True), 0, -1).copy()
     colour = read_image(cell.source, *size).mean(axis=(1, 2)).round()
@@ -790,7 +834,9 @@ def _difference(
     explanation: pg.Explanation,
     form: dict[str, Any],
 ) -> tuple[float, float]:
-    """Return the largest difference of shares and of their errors, and the largest share, in ranges of the output."""
+    """Return the largest difference of shares and of their errors, and the largest
+    share, in ranges of the output.
+    """
     names = [name for name, _ in form["players"]]
     assert explanation.meta["permutations"] == 2 * results[places[0]]["walks"]
     order = [explanation.names.index(name) for name in names]

@@ -1,4 +1,5 @@
-"""A table with 10,000 columns goes through `permgrad run`; prints the time of each stage.
+"""A table with 10,000 columns goes through `permgrad run`; prints the time of each
+stage.
 
 python -m verification.verify_wide
 """
@@ -53,7 +54,8 @@ def main() -> None:
     )
     if lines != 3 * COLUMNS:
         sys.exit(
-            f"importance.csv must have a line per feature and class, however: {lines} lines"
+            f"importance.csv must have a line per feature and class, however: {lines} "
+            "lines"
         )
 
 

@@ -1,7 +1,10 @@
-"""AutoGluon as a contestant: trees, forests and networks, weighted by held-out rows (Erickson et al. 2020).
+"""AutoGluon as a contestant: trees, forests and networks, weighted by held-out rows
+(Erickson et al. 2020).
 
-It needs an environment of its own (``pip install "autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3"``),
-because it asks for older libraries than permgrad's. Its cells are computed there and then kept in the record.
+It needs an environment of its own (``pip install
+"autogluon.tabular[lightgbm,catboost,xgboost,fastai]==1.6.3"``), because it asks for
+older libraries than permgrad's. Its cells are computed there and then kept in the
+record.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ TARGET = "the target of the table"
 
 @dataclass
 class AutoGluon:
-    """The preset ``medium_quality``: every model of its default list trained once, no bags, on one core.
+    """The preset ``medium_quality``: every model of its default list trained once, no
+    bags, on one core.
 
     Args:
         task: ``"classification"`` or ``"regression"``.

@@ -1,4 +1,6 @@
-"""Tables of finished cells: means, ranks, paired tests, times and gaps; shared by the comparisons."""
+"""Tables of finished cells: means, ranks, paired tests, times and gaps; shared by the
+comparisons.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def value_table(
     cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Mean ± standard deviation over splits on the test rows; the best mean of a set in bold."""
+    """Mean ± standard deviation over splits on the test rows; the best mean of a set in
+    bold.
+    """
     heads, best = shown_sets(sets), {}
     for name in sets:
         means = [
@@ -95,7 +99,9 @@ def value_table(
 def ranks(
     cells: Cells, models: Sequence[str], sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[dict[str, float], int]:
-    """Return mean ranks over the cells that all models have, and the number of these cells."""
+    """Return mean ranks over the cells that all models have, and the number of these
+    cells.
+    """
     table: dict[str, list[float]] = {model: [] for model in models}
     for name in sets:
         for split in splits:
@@ -112,7 +118,9 @@ def ranks(
 def rank_table(
     cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Mean ranks among models that have every cell; where others lack some, also over the cells that all have."""
+    """Mean ranks among models that have every cell; where others lack some, also over
+    the cells that all have.
+    """
     wanted = len(sets) * len(splits)
     there = {
         model: sum(len(scores(cells, model, name, splits)) for name in sets)
@@ -146,7 +154,9 @@ def paired(
     splits: Sequence[int],
     part: str = "test",
 ) -> dict[str, Any] | None:
-    """Test ``first`` against ``second`` on the splits that both have; a positive difference is better for ``first``."""
+    """Test ``first`` against ``second`` on the splits that both have; a positive
+    difference is better for ``first``.
+    """
     found = {
         s: (cells.value(first, name, s, part), cells.value(second, name, s, part))
         for s in splits
@@ -169,7 +179,9 @@ def paired(
 def against_best(
     cells: Cells, ours: str, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """For each set our model against the other with the best mean; Holm's steps over the sets."""
+    """For each set our model against the other with the best mean; Holm's steps over
+    the sets.
+    """
     found = []
     for name in sets:
         others = {
@@ -195,7 +207,9 @@ def against_best(
 def against_before(
     cells: Cells, ours: str, sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """For each set our model against its own cells of an earlier day; Holm's steps over the sets."""
+    """For each set our model against its own cells of an earlier day; Holm's steps over
+    the sets.
+    """
     before = ours + BEFORE
     found = [
         {"set": name, **test}
@@ -217,13 +231,23 @@ def against_before(
             f"{np.mean(scores(cells, model, name, splits)):.4f}"
             for model in (before, ours)
         ]
-        rows.append({"set": name, "then": means[0], "now": means[1], **row,
-                     "processor seconds then": seconds[0], "processor seconds now": seconds[1]})  # fmt: skip
+        rows.append(
+            {
+                "set": name,
+                "then": means[0],
+                "now": means[1],
+                **row,
+                "processor seconds then": seconds[0],
+                "processor seconds now": seconds[1],
+            }
+        )
     return rows, found
 
 
 def _over_sets(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Adjust the p-values of one test for each set by Holm's steps, and return what is shown of the tests."""
+    """Adjust the p-values of one test for each set by Holm's steps, and return what is
+    shown of the tests.
+    """
     for entry, adjusted in zip(
         found, holm([entry["p_value"] for entry in found]), strict=True
     ):
@@ -274,7 +298,8 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 def over_tables(
     cells: Cells, ours: str, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Test a model against every other over tables: Wilcoxon's signed ranks of the mean losses' ratios, Holm's steps.
+    """Test a model against every other over tables: Wilcoxon's signed ranks of the mean
+    losses' ratios, Holm's steps.
 
     For tables whose metric is a loss. A table counts once, whatever its unit.
     """
@@ -319,9 +344,11 @@ def over_tables(
 def mean_loss_ranks(
     cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[dict[str, float], float]:
-    """Return mean ranks over tables of the mean losses, the best first, and from which difference two are apart.
+    """Return mean ranks over tables of the mean losses, the best first, and from which
+    difference two are apart.
 
-    Nemenyi's test, see Demšar 2006, "Statistical comparisons of classifiers over multiple data sets", section 3.2.2.
+    Nemenyi's test, see Demšar 2006, "Statistical comparisons of classifiers over
+    multiple data sets", section 3.2.2.
     """
     losses = pd.DataFrame(
         {m: [np.mean(scores(cells, m, name, splits)) for name in sets] for m in labels}
@@ -335,7 +362,9 @@ def mean_loss_ranks(
 def draw_ranks(
     path: Path, cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> None:
-    """Draw mean ranks, and a bar over each longest group of models whose ranks do not differ significantly."""
+    """Draw mean ranks, and a bar over each longest group of models whose ranks do not
+    differ significantly.
+    """
     found, least = mean_loss_ranks(cells, labels, sets, splits)
     values = np.array(list(found.values()))
     figure = Figure(figsize=(7, 0.32 * len(values) + 1))
@@ -362,7 +391,9 @@ def draw_ranks(
 def time_table(
     cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Processor seconds of a fit, mean over the splits that were trained on a processor."""
+    """Processor seconds of a fit, mean over the splits that were trained on a
+    processor.
+    """
     rows = []
     for model, label in labels.items():
         row: dict[str, Any] = {"model": label}
@@ -385,7 +416,9 @@ def time_table(
 def gap_table(
     cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """How much better a model is on its training rows than on the test rows, mean over splits."""
+    """How much better a model is on its training rows than on the test rows, mean over
+    splits.
+    """
     heads, rows = shown_sets(sets), []
     for model, label in labels.items():
         row: dict[str, Any] = {"model": label}

@@ -1,7 +1,9 @@
-"""One cell of the comparisons: one model on one split of one set, measured once and kept in a folder.
+"""One cell of the comparisons: one model on one split of one set, measured once and
+kept in a folder.
 
-``CACHE/cells.jsonl`` has a line for each finished cell (the last line of a cell counts), ``CACHE/predictions`` the
-predictions for the validation and test rows. Runs may be stopped at any moment and started again.
+``CACHE/cells.jsonl`` has a line for each finished cell (the last line of a cell
+counts), ``CACHE/predictions`` the predictions for the validation and test rows. Runs
+may be stopped at any moment and started again.
 """
 
 from __future__ import annotations
@@ -155,11 +157,14 @@ class Contender:
         return self.baseline is None or baselines.get(self.baseline).available()
 
     def fingerprint(self) -> str:
-        """Tell configurations of permgrad's models apart; those of baselines are the versions of their libraries."""
+        """Tell configurations of permgrad's models apart; those of baselines are the
+        versions of their libraries.
+        """
         content: Any = dict(self.options)
         if self.preset is not None:
             preset = get_preset(self.preset).to_dict()
-            # Options that came after the first cells, left out where they mean what was done before.
+            # Options that came after the first cells, left out where they mean what was
+            # done before.
             preset["training"] = {name: preset.pop(name) for name in TRAINING}
             for part, name, before in LATER_OPTIONS:
                 options = preset if part is None else preset[part]
@@ -191,7 +196,9 @@ class Cells:
 
     @classmethod
     def read(cls, folder: Path, record: Path | None = None) -> Cells:
-        """Read a cache, and before it the cells of a record, so that only what changed is trained again."""
+        """Read a cache, and before it the cells of a record, so that only what changed
+        is trained again.
+        """
         made = cls(folder)
         if record is not None and record.exists():
             for cell in json.loads(record.read_bytes())["results"]["cells"]:
@@ -200,7 +207,9 @@ class Cells:
         return made
 
     def update(self) -> None:
-        """Read the lines that were added since, by this process or by another one on the same folder."""
+        """Read the lines that were added since, by this process or by another one on
+        the same folder.
+        """
         lines = self.folder / self.file
         if not lines.exists() or lines.stat().st_size == self.read_bytes:
             return
@@ -216,13 +225,16 @@ class Cells:
     def add(
         self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        """Keep the predictions, if there are any, then the line that says they are there."""
+        """Keep the predictions, if there are any, then the line that says they are
+        there.
+        """
         if predictions is not None:
             at = self.predictions(cell["model"], cell["set"], cell["split"])
             at.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(at) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **predictions)
-        # One write in append mode: lines of two processes do not mix. A line cut off before is closed first.
+        # One write in append mode: lines of two processes do not mix. A line cut off
+        # before is closed first.
         lines = self.folder / self.file
         cut = (
             lines.exists()
@@ -244,7 +256,9 @@ class Cells:
 
 
 def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
-    """Return features, target, task and the encoder's options of a set or of another table."""
+    """Return features, target, task and the encoder's options of a set or of another
+    table.
+    """
     if name in SETS:
         data = load_dataset(name)
         return (
@@ -275,7 +289,9 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def load_split(name: str, split_seed: int) -> dict[str, Any]:
-    """Return the table, its rows in three parts, and the parts encoded as baselines want them."""
+    """Return the table, its rows in three parts, and the parts encoded as baselines
+    want them.
+    """
     X, y, task, facts = load(name)
     split = split_rows(
         len(X),
@@ -318,7 +334,8 @@ def measure(
         contender: the model.
         name: the set.
         split: the seed of the split.
-        device: where TabM and RealMLP train; on a GPU in full float32. All others stay on the processor.
+        device: where TabM and RealMLP train; on a GPU in full float32. All others stay
+            on the processor.
     """
     on_gpu = contender.movable and device != "cpu"
     placed = contender
@@ -420,7 +437,9 @@ def _unseen_rows(name: str, split: int) -> tuple[str, dict[str, tuple[Any, Any]]
 def _model_of(
     name: str, split: int
 ) -> tuple[Any, tuple[float, float], tuple[float, float]]:
-    """Return the default model, its seconds, and those of the branches beside its network."""
+    """Return the default model, its seconds, and those of the branches beside its
+    network.
+    """
     task, parts = _unseen_rows(name, split)
     started, clock = time.process_time(), time.perf_counter()
     kind = HyNNRegressor if task == "regression" else HyNNClassifier
@@ -443,7 +462,10 @@ def _model_of(
 
 
 def _network_alone(model: Any) -> Any:
-    """Return a model without the branches beside its network. Neither knows of the other while it is trained."""
+    """Return a model without the branches beside its network.
+
+    Neither knows of the other while it is trained.
+    """
     alone = copy.copy(model)
     alone.module_ = copy.deepcopy(model.module_)
     shares = alone.module_.shares.values()
@@ -453,7 +475,10 @@ def _network_alone(model: Any) -> Any:
 
 
 def _unseen(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
-    """Train a model as ``permgrad run --model`` does. The network alone is that of the default model."""
+    """Train a model as ``permgrad run --model`` does.
+
+    The network alone is that of the default model.
+    """
     (task, parts), more = _unseen_rows(name, split), {}
     started, clock = time.process_time(), time.perf_counter()
     if contender.ours:
@@ -579,7 +604,8 @@ def run(
                 f"{part} {cell['metrics'][part][metric]:.4f}" for part in PARTS
             )
             print(
-                f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} {split}  {metric} {values}  "
+                f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} "
+                f"{split}  {metric} {values}  "
                 f"{cell['processor_seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
@@ -587,7 +613,9 @@ def run(
 
 
 def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
-    """Name models with cells that were computed with another configuration than today's."""
+    """Name models with cells that were computed with another configuration than
+    today's.
+    """
     return sorted({
         key[0]
         for key, cell in cells.found.items()
@@ -596,7 +624,9 @@ def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
 
 
 def contenders() -> dict[str, Contender]:
-    """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
+    """Return every model of the comparison by name: permgrad's presets, the baselines,
+    and peers as for ROC-AUC.
+    """
     made = {
         name: Contender(name, f"permgrad {name}", preset=name)
         for name in presets

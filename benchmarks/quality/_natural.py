@@ -1,4 +1,6 @@
-"""Tables with one column per number and one per category, for peers that read categories."""
+"""Tables with one column per number and one per category, for peers that read
+categories.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ from permgrad.data.encode.encoding import TableEncoder
 
 
 def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
-    """Turn encoded rows back into one column per number and one per category, for models that read categories.
+    """Turn encoded rows back into one column per number and one per category, for
+    models that read categories.
 
-    Columns of a feature that are 0 or 1 become one category, from 0 for "none of these", and those of a date one for
-    each part: weekday, month. Needs ``numeric="standard"``.
+    Columns of a feature that are 0 or 1 become one category, from 0 for "none of
+    these", and those of a date one for each part: weekday, month. Needs
+    ``numeric="standard"``.
     """
     features = {
         name: np.asarray(columns)
@@ -42,7 +46,8 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         for part, places in parts.items():
             raised = np.asarray(encoded)[:, places] > 0.5
             level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
-            # All levels are declared, so that rows that lack some of them have the same categories.
+            # All levels are declared, so that rows that lack some of them have the same
+            # categories.
             made[f"{source}=?{part}"] = pd.Categorical(
                 level, categories=range(len(places) + 1)
             )

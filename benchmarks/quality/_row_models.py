@@ -1,8 +1,10 @@
-"""Contestants on rows of several kinds: permgrad, boosting on the table, linear models of words, images and levels.
+"""Contestants on rows of several kinds: permgrad, boosting on the table, linear models
+of words, images and levels.
 
-Each takes training and test rows of a set and returns predictions: of classes their probabilities, in sorted order.
-What the others are free to choose (penalties, numbers of trees) is chosen on a fifth of the training rows, of which
-groups are kept whole or the latest are taken. They are then fitted on all training rows.
+Each takes training and test rows of a set and returns predictions: of classes their
+probabilities, in sorted order. What the others are free to choose (penalties, numbers
+of trees) is chosen on a fifth of the training rows, of which groups are kept whole or
+the latest are taken. They are then fitted on all training rows.
 """
 
 from __future__ import annotations
@@ -79,9 +81,11 @@ class Task:
         return self.train[names], self.test[names]
 
 
-# ---- permgrad -------------------------------------------------------------------------------------------------------
+# ---- permgrad ------------------------------------------------------------------------
 class Looked:
-    """Vectors that were computed before, found by the colour of an image, as a function for ``image_encoder``."""
+    """Vectors that were computed before, found by the colour of an image, as a function
+    for ``image_encoder``.
+    """
 
     def __init__(self, vectors: Mapping[str, np.ndarray]) -> None:
         self.starts, start = dict[str, int](), 0
@@ -94,7 +98,10 @@ class Looked:
         )
 
     def cells(self, name: str, places: pd.Series[Any]) -> pd.Series[Any]:
-        """Return small images of one colour each. Levels lie apart, so that resizing cannot mix them up."""
+        """Return small images of one colour each.
+
+        Levels lie apart, so that resizing cannot mix them up.
+        """
         made = []
         for place in (places + self.starts[name]).tolist():
             levels = [place // 32**2 % 32, place // 32 % 32, place % 32]
@@ -111,7 +118,9 @@ class Looked:
 
 
 def permgrad_on(kind: str, *, drop: Sequence[str] = ()) -> Callable[[Task], np.ndarray]:
-    """Return the default network on the columns of one kind, or of all, as a contestant."""
+    """Return the default network on the columns of one kind, or of all, as a
+    contestant.
+    """
 
     def fit(task: Task) -> np.ndarray:
         from permgrad import HyNNClassifier, HyNNRegressor, InputError
@@ -183,7 +192,7 @@ def _mean(task: Task) -> np.ndarray:
     return np.full(len(task.test), task.y.mean())
 
 
-# ---- linear models --------------------------------------------------------------------------------------------------
+# ---- linear models -------------------------------------------------------------------
 def calendar(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with the parts of its dates in their place."""
     made = frame.copy()
@@ -210,7 +219,9 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 
 def sides(task: Task, kinds: Sequence[str]) -> tuple[Any, Any]:
-    """Return training and test rows as one matrix: numbers scaled, levels one-hot, words by tf-idf, vectors scaled."""
+    """Return training and test rows as one matrix: numbers scaled, levels one-hot,
+    words by tf-idf, vectors scaled.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -300,7 +311,7 @@ def linear_of(*kinds: str) -> Callable[[Task], np.ndarray]:
     return fit
 
 
-# ---- boosting -------------------------------------------------------------------------------------------------------
+# ---- boosting ------------------------------------------------------------------------
 def lightgbm(
     task: Task, more: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:
@@ -335,7 +346,9 @@ def lightgbm(
 
 
 def stacked(task: Task) -> np.ndarray:
-    """LightGBM on the table and on what linear models of words and of images say, of training rows out of fold."""
+    """LightGBM on the table and on what linear models of words and of images say, of
+    training rows out of fold.
+    """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
     made: list[tuple[np.ndarray, np.ndarray]] = []
@@ -399,7 +412,9 @@ def catboost(task: Task) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model of the suite: its label, what fits it, on which sets, and the package it needs."""
+    """A model of the suite: its label, what fits it, on which sets, and the package it
+    needs.
+    """
 
     label: str
     fit: Callable[[Task], np.ndarray]

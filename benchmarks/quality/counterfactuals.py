@@ -1,15 +1,19 @@
-"""Counterfactuals beside dice-ml and the nearest rows of the other outcome: HELOC, bank and puma, three models.
+"""Counterfactuals beside dice-ml and the nearest rows of the other outcome: HELOC, bank
+and puma, three models.
 
     pip install --no-deps dice-ml raiutils              # not in any extra
     python -m benchmarks.quality.counterfactuals        # half an hour on a quiet machine
 
-Models are fitted on 5,000 rows, which every contestant gets. Four counterfactuals are asked for each of 334 further
-rows (``--quick``: 5, and of dice-ml's genetic search, which is slow, the first 20): the other class, or a number half
-to one standard deviation above the prediction (below, if it is above the median). ``found``: rows with any result. Of
-results: ``valid``: the model predicts them as asked from a table with the types of the data, ``changes``: changed
-columns, ``distance``: in median absolute deviations (where these are 0: mean ones), and 1 for another category,
-``to data``: the same to the nearest of the 5,000 rows with that prediction. ``ways``: how many different sets of
-columns the results of a row change. ``seconds``: of one processor, for a row, on which the contestants take turns.
+Models are fitted on 5,000 rows, which every contestant gets. Four counterfactuals are
+asked for each of 334 further rows (``--quick``: 5, and of dice-ml's genetic search,
+which is slow, the first 20): the other class, or a number half to one standard
+deviation above the prediction (below, if it is above the median). ``found``: rows with
+any result. Of results: ``valid``: the model predicts them as asked from a table with
+the types of the data, ``changes``: changed columns, ``distance``: in median absolute
+deviations (where these are 0: mean ones), and 1 for another category, ``to data``: the
+same to the nearest of the 5,000 rows with that prediction. ``ways``: how many different
+sets of columns the results of a row change. ``seconds``: of one processor, for a row,
+on which the contestants take turns.
 """
 
 from __future__ import annotations
@@ -65,7 +69,9 @@ def fitted(name: str, X: pd.DataFrame, y: Any, *, classes: bool) -> Any:
 
 
 class Typed:
-    """A model that first gives rows the types of the data, and numbers its classes: dice-ml changes both."""
+    """A model that first gives rows the types of the data, and numbers its classes:
+    dice-ml changes both.
+    """
 
     def __init__(self, model: Any, X: pd.DataFrame) -> None:
         self.model, self.like = model, X[:0]

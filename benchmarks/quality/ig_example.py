@@ -1,11 +1,14 @@
-"""The published network for UCI Bank Marketing, preset ``ig_example``: ranking, time, and the accuracy of every cut.
+"""The published network for UCI Bank Marketing, preset ``ig_example``: ranking, time,
+and the accuracy of every cut.
 
     PERMGRAD_DATA=… python -m benchmarks.quality.ig_example
 
-Split 80/20, stratified, ``random_state=42``. Floor: mean ROC-AUC over five seeds at least 0.927, each training under
-one minute. The published code cuts the logit at 0.5; with a weighted loss the logit of equal odds is log(pos_weight).
-Thresholds "chosen" come from a second fit per seed, on 90 % of the training rows, and from its other 10 %; they, and
-the two calibrations, are judged on the same test rows. ``--published`` adds the published schedule, minutes per seed.
+Split 80/20, stratified, ``random_state=42``. Floor: mean ROC-AUC over five seeds at
+least 0.927, each training under one minute. The published code cuts the logit at 0.5;
+with a weighted loss the logit of equal odds is log(pos_weight). Thresholds "chosen"
+come from a second fit per seed, on 90 % of the training rows, and from its other 10 %;
+they, and the two calibrations, are judged on the same test rows. ``--published`` adds
+the published schedule, minutes per seed.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ def cuts_of(model: Any, X: Any, y: Any) -> dict[str, dict[str, Any]]:
 def chosen_cuts(
     X: Any, y: Any, X_test: Any, y_test: Any, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Choose thresholds on rows held out of training, and measure them on the test rows."""
+    """Choose thresholds on rows held out of training, and measure them on the test
+    rows.
+    """
     X_train, X_held, y_train, y_held = train_test_split(
         X, y, test_size=0.1, stratify=y, random_state=seed
     )
@@ -122,13 +127,19 @@ def summary_of(rows: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
         [row["cuts"]["logit log 7.55"]["confusion_matrix"] for row in rows], axis=0
     )
     text = f"{markdown_table(seeds)}\n\n{markdown_table(cuts)}\n\n"
-    text += f"Confusion matrix at log 7.55, mean over seeds (rows are truth, no and yes): {matrix.round(1).tolist()}.\n"
+    text += (
+        "Confusion matrix at log 7.55, mean over seeds (rows are truth, no and "
+        f"yes): {matrix.round(1).tolist()}.\n"
+    )
     if "log_loss" in rows[0]:
         losses = {
             name: statistics.mean(row["log_loss"][name] for row in rows)
             for name in rows[0]["log_loss"]
         }
-        text += "\nTest log loss by calibration (those other than none train on 90 % of the training rows):\n\n"
+        text += (
+            "\nTest log loss by calibration (those other than none train on 90 % "
+            "of the training rows):\n\n"
+        )
         text += markdown_table([losses]) + "\n"
         means["log_loss"] = losses
     return text, {"means": means, "cuts": cuts, "rows": rows}
@@ -149,7 +160,8 @@ def main() -> int:
     text, found = summary_of(rows)
     majority = float(np.mean(parts[3] == "no"))
     text = (
-        f"{len(parts[2])} training and {len(parts[3])} test rows; {torch.get_num_threads()} thread(s).\n"
+        f"{len(parts[2])} training and {len(parts[3])} test rows; "
+        f"{torch.get_num_threads()} thread(s).\n"
         f"Always no: accuracy {majority:.4f}.\n\n{text}"
     )
     data: dict[str, Any] = {"ig_example": found, "majority": majority}

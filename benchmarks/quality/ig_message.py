@@ -1,15 +1,19 @@
-"""Do the published readings of UCI Bank Marketing recur, over twenty trainings: is it the network or the draw?
+"""Do the published readings of UCI Bank Marketing recur, over twenty trainings: is it
+the network or the draw?
 
     PERMGRAD_DATA=… python -m benchmarks.quality.ig_message
 
-The published notebook trains once and reads the integrated gradients of the logit of yes, from encoded zeros: as bars
-(the sum over the test rows divided by its L1 norm) and for one client (row 100 of the test rows, divided by its L1
-norm). Its three conclusions come from that client: blue-collar work, April and secondary education lower the logit.
-Five further readings come from the bars. Here preset ``ig_example`` is trained with twenty seeds on the published split
-(80/20, stratified, ``random_state=42``). For each reading: the mean over seeds with its 95 % interval (Student's t),
-how many seeds have the published sign, and the median rank by absolute value. A reading recurs if the interval is on
-the side of 0 that was published. From the median row, the other baseline, the bars answer another question: they stand
-beside without a verdict. So does the share of yes of each level among the training rows: what a bar is not.
+The published notebook trains once and reads the integrated gradients of the logit of
+yes, from encoded zeros: as bars (the sum over the test rows divided by its L1 norm) and
+for one client (row 100 of the test rows, divided by its L1 norm). Its three conclusions
+come from that client: blue-collar work, April and secondary education lower the logit.
+Five further readings come from the bars. Here preset ``ig_example`` is trained with
+twenty seeds on the published split (80/20, stratified, ``random_state=42``). For each
+reading: the mean over seeds with its 95 % interval (Student's t), how many seeds have
+the published sign, and the median rank by absolute value. A reading recurs if the
+interval is on the side of 0 that was published. From the median row, the other
+baseline, the bars answer another question: they stand beside without a verdict. So does
+the share of yes of each level among the training rows: what a bar is not.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from tests.shared.explaining import explain_with
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
 
-#: Column, level, and the bar of the authors' stored array (``ig_attr_test_norm_sum.npy`` in their repository).
+#: Column, level, and the bar of the authors' stored array
+#: (``ig_attr_test_norm_sum.npy`` in their repository).
 READINGS = (
     ("job", "blue-collar", -0.0509),
     ("month", "apr", -0.0150),
@@ -36,7 +41,8 @@ READINGS = (
     ("job", "management", -0.0471),
     ("job", "technician", -0.0387),
 )
-#: The client of the notebook, and his largest inputs in the authors' stored array (``ig_attr_test.npy``).
+#: The client of the notebook, and his largest inputs in the authors' stored array
+#: (``ig_attr_test.npy``).
 CLIENT = 100
 OF_CLIENT = (
     ("job", "blue-collar", -0.2209),
@@ -46,7 +52,9 @@ OF_CLIENT = (
 
 
 def bars(model: Any, X: Any, baseline: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the 51 names, the published form of their bars, and that of the client's, for the logit of yes."""
+    """Return the 51 names, the published form of their bars, and that of the client's,
+    for the logit of yes.
+    """
     options = {
         "method": "integrated_gradients",
         "players": "encoded",
@@ -150,7 +158,8 @@ def main() -> int:
             "",
         ]
     text.append(
-        f"Share of yes among all training rows: {float((y_train == 'yes').mean()):.4f}. A bar is negative where the "
+        "Share of yes among all training rows: "
+        f"{float((y_train == 'yes').mean()):.4f}. A bar is negative where the "
         "input lowers the logit."
     )
     title = "The published bars, twenty trainings"

@@ -1,13 +1,18 @@
-"""Does the image help? The default network with the table alone, the image alone, both, and both with a random layout.
+"""Does the image help?
+
+The default network with the table alone, the image alone, both, and both with a random
+layout.
 
     python -m benchmarks.quality.image_question                            # what is missing is trained, then the tables
     python -m benchmarks.quality.image_question --sets heloc --splits 42 43
-    python -m benchmarks.quality.image_question --refresh tabular_only image_only hybrid hybrid_random
-    python -m benchmarks.quality.image_question --models                   # train nothing, only the tables
+    python -m benchmarks.quality.image_question --refresh tabular_only image_only hybrid
+    hybrid_random python -m benchmarks.quality.image_question --models
+    # train nothing, only the tables
 
-Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Published work on
-tables as images reports hybrids alone, and reads a smaller train–test gap as implicit regularisation; here each form
-is set against the table alone by a corrected paired test, in its score and in its gap.
+Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed
+everywhere. Published work on tables as images reports hybrids alone, and reads a
+smaller train–test gap as implicit regularisation; here each form is set against the
+table alone by a corrected paired test, in its score and in its gap.
 """
 
 from __future__ import annotations
@@ -60,7 +65,9 @@ FORMS = {
 def tests(
     cells: Cells, sets: Sequence[str], splits: Sequence[int], *, of_gaps: bool
 ) -> list[dict[str, Any]]:
-    """Each form against the table alone on each set; Holm's steps over the sets of one form."""
+    """Each form against the table alone on each set; Holm's steps over the sets of one
+    form.
+    """
     found = []
     for form in FORMS:
         if form == REFERENCE:
@@ -85,7 +92,9 @@ def tests(
 def gap_test(
     cells: Cells, form: str, name: str, splits: Sequence[int]
 ) -> dict[str, Any] | None:
-    """Test the train–test gap of a form against that of the table alone; a negative difference is a smaller gap."""
+    """Test the train–test gap of a form against that of the table alone; a negative
+    difference is a smaller gap.
+    """
     shared = [
         s
         for s in splits
@@ -108,7 +117,9 @@ def gap_test(
 def overall(
     cells: Cells, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Count the cells and sets on which a form is ahead of the table alone, whatever the size of the difference."""
+    """Count the cells and sets on which a form is ahead of the table alone, whatever
+    the size of the difference.
+    """
     rows = []
     for form, own in FORMS.items():
         if form == REFERENCE:
@@ -168,9 +179,12 @@ def answer(
             if e["form"] == form and e["p_holm"] < tables.LEVEL and e["difference"] > 0
         ]
         lines.append(
-            f"- {own.label}: better than the table alone on {', '.join(ahead) or 'no set'}, worse on "
-            f"{', '.join(behind) or 'no set'}; a smaller train–test gap on {', '.join(smaller) or 'no set'}, a larger "
-            f"one on {', '.join(larger) or 'no set'} (of {len(mine)} sets, p < 0.05 after Holm's steps)."
+            f"- {own.label}: better than the table alone on "
+            f"{', '.join(ahead) or 'no set'}, worse on "
+            f"{', '.join(behind) or 'no set'}; a smaller train–test gap on "
+            f"{', '.join(smaller) or 'no set'}, a larger "
+            f"one on {', '.join(larger) or 'no set'} (of {len(mine)} sets, p < 0.05 "
+            "after Holm's steps)."
         )
     return "\n".join(lines) or "(nothing finished yet)"
 
@@ -225,10 +239,12 @@ def main() -> int:
     text = "\n\n".join([
         answer(found, gap_tests),
         "## Test rows, mean ± standard deviation over splits\n\n" + tables.markdown(tables.value_table(cells, *where)),
-        "## Against the table alone (+: better than the table alone)\n\nCorrected resampled t-test (Nadeau & Bengio "
+        "## Against the table alone (+: better than the table alone)\n\nCorrected "
+        "resampled t-test (Nadeau & Bengio "
         "2003) over the splits.\n\n" + tables.markdown(test_table(found)),
         "## Cells on either side\n\n" + tables.markdown(overall(cells, given.sets, given.splits)),
-        "## Train–test gap (how much better on training rows; RMSE: how much smaller)\n\n"
+        "## Train–test gap (how much better on training rows; RMSE: how much "
+        "smaller)\n\n"
         + tables.markdown(tables.gap_table(cells, *where)),
         "## The gap against that of the table alone (−: a smaller gap)\n\n" + tables.markdown(test_table(gap_tests)),
         "## Processor seconds of a fit\n\n" + tables.markdown(tables.time_table(cells, *where)),

@@ -1,10 +1,13 @@
-"""A table of records and a folder of images, end to end: PneumoniaMNIST as PNG files beside made clinical columns.
+"""A table of records and a folder of images, end to end: PneumoniaMNIST as PNG files
+beside made clinical columns.
 
-    python -m benchmarks.quality.image_table_example [--rows 1200] [--out FOLDER] [--preset default]
+    python -m benchmarks.quality.image_table_example [--rows 1200] [--out FOLDER]
+    [--preset default]
 
-writes the files, runs ``permgrad run`` on them, with the images and without, and records what was found beside what is
-known: two clinical columns carry the label, two are noise, and the image carries it as well. The label is balanced, so
-that guessing is right half of the time. ``write_records`` is what the tests use.
+writes the files, runs ``permgrad run`` on them, with the images and without, and
+records what was found beside what is known: two clinical columns carry the label, two
+are noise, and the image carries it as well. The label is balanced, so that guessing is
+right half of the time. ``write_records`` is what the tests use.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ INFORMATIVE, NOISE = ("crp", "cough"), ("age", "ward")
 
 
 def write_records(folder: Path, source: Path, rows: int, seed: int = 0) -> Path:
-    """Write PNG files and ``records.csv`` with a path, four clinical columns and the label; return the table's path.
+    """Write PNG files and ``records.csv`` with a path, four clinical columns and the
+    label; return the table's path.
 
     Args:
         folder: where to write; images go into ``scans`` in it.
@@ -66,7 +70,9 @@ def write_records(folder: Path, source: Path, rows: int, seed: int = 0) -> Path:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Return scores, shares of the kinds of columns, and each column's importance with its interval."""
+    """Return scores, shares of the kinds of columns, and each column's importance with
+    its interval.
+    """
     metrics = json.loads((run / "metrics.json").read_text())
     inputs = json.loads((run / "branches.json").read_text())
     importance = (
@@ -130,10 +136,14 @@ def main() -> int:
         name: alone[name] for name in ("accuracy", "log loss", "best baseline")
     }
     text = (
-        f"Known: {', '.join(INFORMATIVE)} and the image carry the label; {', '.join(NOISE)} do not.\n\n"
-        f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log loss {found['log loss']:.3f}; "
-        f"without the images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. Accuracy of the best baseline "
-        f"{found['best baseline']:.3f}, without the images {alone['best baseline']:.3f}. Shares "
+        f"Known: {', '.join(INFORMATIVE)} and the image carry the label; "
+        f"{', '.join(NOISE)} do not.\n\n"
+        f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log "
+        f"loss {found['log loss']:.3f}; "
+        f"without the images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. "
+        "Accuracy of the best baseline "
+        f"{found['best baseline']:.3f}, without the images "
+        f"{alone['best baseline']:.3f}. Shares "
         + ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
         + ".\n\n"
         + markdown_table(found["columns"])

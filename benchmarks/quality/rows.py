@@ -1,20 +1,24 @@
-"""Rows of any kind: permgrad, boosting, and linear models of words, images and levels, on fifteen public sets.
+"""Rows of any kind: permgrad, boosting, and linear models of words, images and levels,
+on fifteen public sets.
 
     python -m benchmarks.quality.rows --folder clones          # what is missing is measured, then the record; hours
     python -m benchmarks.quality.rows --prepare --folder clones  # only make the sets
     python -m benchmarks.quality.rows --processes 14 --seconds 480 --cells cells.jsonl   # as many as fit in the time
     python -m benchmarks.quality.rows --record cells.jsonl     # train nothing: the record
-    # some cells anew, beside those of the last record: --record new.jsonl benchmarks/results/rows.json
+    # some cells anew, beside those of the last record: --record new.jsonl
+    benchmarks/results/rows.json
 
-The sets, what they need and what is left out of them: ``_row_sets.py``. The contestants: ``_row_models.py``. A
-contestant whose package is missing is left out. AutoGluon's multimodal recipe is not among them.
+The sets, what they need and what is left out of them: ``_row_sets.py``. The
+contestants: ``_row_models.py``. A contestant whose package is missing is left out.
+AutoGluon's multimodal recipe is not among them.
 """
 
 from __future__ import annotations
 
 import os
 
-# Before torch and NumPy are imported: one thread a process, so that processor time means something.
+# Before torch and NumPy are imported: one thread a process, so that processor time
+# means something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import argparse
@@ -41,7 +45,8 @@ from permgrad.evaluation.metrics import evaluate
 DATA, CELLS = CACHE.parent / "rows" / "data", CACHE.parent / "rows" / "cells.jsonl"
 KEPT = ("accuracy", "log_loss", "roc_auc", "rmse", "r2", "mae")
 TINY = 240
-#: What decides comes first, then what is most asked for, then the rest: where time is short, that is what is missing.
+#: What decides comes first, then what is most asked for, then the rest: where time is
+#: short, that is what is missing.
 FIRST, SECOND = (
     ("permgrad", "tfidf", "onehot", "lightgbm", "without"),
     ("catboost", "linear"),
@@ -101,7 +106,9 @@ def _loaded(name: str, data: Path, tiny: bool) -> Any:
 def measure(
     model: str, name: str, split: int, data: Path, tiny: bool = False
 ) -> dict[str, Any]:
-    """Train one contestant on one split of a set, and return its cell, with the loss of each test row."""
+    """Train one contestant on one split of a set, and return its cell, with the loss of
+    each test row.
+    """
     one, (frame, vectors) = SETS[name], _loaded(name, data, tiny)
     train, test = one.parts(frame)[split]
     # The models of the latest fifth differ by their seed alone.
@@ -161,7 +168,10 @@ def _one(
 def run(
     cells: Cells, asked: list[tuple[str, str, int]], given: argparse.Namespace
 ) -> int:
-    """Measure what is not there yet, until the time is over. Return how many cells failed."""
+    """Measure what is not there yet, until the time is over.
+
+    Return how many cells failed.
+    """
     missing = [(key, given.data, given.tiny) for key in asked if key not in cells.found]
     end, failed, done = time.monotonic() + given.seconds, 0, 0
     pool = multiprocessing.get_context("spawn").Pool(given.processes)
@@ -266,7 +276,10 @@ def main() -> int:
 
 
 def _read(*files: Path) -> Cells:
-    """Return the cells of files, a record among them or not. Those of the first count, and new ones are added to it."""
+    """Return the cells of files, a record among them or not.
+
+    Those of the first count, and new ones are added to it.
+    """
     found: dict[Any, Any] = {}
     for file in reversed(files):
         if file.suffix == ".json":  # a record

@@ -1,12 +1,15 @@
-"""Accuracy of a training that ends when its loss has risen, which is the default, against patience alone.
+"""Accuracy of a training that ends when its loss has risen, which is the default,
+against patience alone.
 
-    python -m benchmarks.quality.training_end  # what is missing is trained, then the tables; an hour
-    python -m benchmarks.quality.training_end --splits 42 --sets heloc puma
-    python -m benchmarks.quality.training_end --splits --sets      # train nothing, only the tables
+    python -m benchmarks.quality.training_end  # what is missing is trained, then the
+    tables; an hour python -m benchmarks.quality.training_end --splits 42 --sets heloc
+    puma python -m benchmarks.quality.training_end --splits --sets      # train nothing,
+    only the tables
 
-Each cell is one fit of preset ``default`` by patience alone, with the validation loss of each epoch. The rule is then
-applied to these losses. Where the best epoch before the end is the same, so are the weights. Where it is not, the
-network is trained with the rule: a cell of ``benchmarks.quality.comparison``. Six named sets, and four tables of
+Each cell is one fit of preset ``default`` by patience alone, with the validation loss
+of each epoch. The rule is then applied to these losses. Where the best epoch before the
+end is the same, so are the weights. Where it is not, the network is trained with the
+rule: a cell of ``benchmarks.quality.comparison``. Six named sets, and four tables of
 scikit-learn.
 """
 
@@ -43,7 +46,9 @@ from permgrad.runs.run.clock import ROWS_SEEN
 
 
 def fit_by_patience(name: str, split: int) -> dict[str, Any]:
-    """Train on one split by patience alone, and return the cell: losses, seconds, and the metric on test rows."""
+    """Train on one split by patience alone, and return the cell: losses, seconds, and
+    the metric on test rows.
+    """
     X, y, task, facts = load(name)
     rows, losses = split_rows(len(X), y, task=task, seed=split), list[float]()
     kind, patience = (
@@ -95,7 +100,9 @@ def ended(losses: list[float]) -> tuple[int, int]:
 
 
 def measure(cells: Cells, name: str, split: int) -> dict[str, Any]:
-    """Return a cell: the training by patience alone, and what the rule changes, which is the comparison's cell."""
+    """Return a cell: the training by patience alone, and what the rule changes, which
+    is the comparison's cell.
+    """
     cell = fit_by_patience(name, split)
     if ended(cell["losses"])[1] == int(np.argmin(cell["losses"])) + 1:
         return cell
@@ -137,7 +144,8 @@ def rows_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "epochs now": float(np.mean([last for _, last in epochs])),
             "processor seconds before": float(np.mean([cell["seconds"] for cell in own])),
             "processor seconds now": float(np.mean(np.multiply(shares, [cell["seconds"] for cell in own]))),
-            "same weights": f"{sum('value_now' not in cell for cell in own)} of {len(own)}",
+            "same weights": f"{sum('value_now' not in cell for cell in own)} of "
+                            f"{len(own)}",
             "before": float(before.mean()), "now": float(now.mean()),
             "better by": float(difference.mean()), "p": "identical" if not difference.any() else p,
         })  # fmt: skip
@@ -181,11 +189,16 @@ def main() -> int:
     ]
     same = sum("value_now" not in cell for cell in cells)
     text = (
-        f"Measured: {len(cells)} of {len(METRICS) * len(SPLITS)} trainings. In {same} of them the rule ends after the "
-        "best epoch, so that weights are the same to the last bit, and ranks among other models stay as in "
-        "comparison.md for these. Processor seconds now are those of the whole training by its share of epochs."
-        f" Significantly worse: {', '.join(behind) or 'no table'}. All of these tables have "
-        f"fewer than {ROWS_SEEN // 60:,} training rows, so that the number of epochs is not reduced.\n\n"
+        f"Measured: {len(cells)} of {len(METRICS) * len(SPLITS)} trainings. In {same} "
+        "of them the rule ends after the "
+        "best epoch, so that weights are the same to the last bit, and ranks among "
+        "other models stay as in "
+        "comparison.md for these. Processor seconds now are those of the whole "
+        "training by its share of epochs."
+        f" Significantly worse: {', '.join(behind) or 'no table'}. All of these tables "
+        "have "
+        f"fewer than {ROWS_SEEN // 60:,} training rows, so that the number of epochs "
+        "is not reduced.\n\n"
         f"{markdown_table(table)}"
     )
     arguments.quick = False

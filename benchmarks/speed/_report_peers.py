@@ -1,8 +1,10 @@
-"""Build one package's page of a LightGBM model, in an environment that has this package. Called by report_peers.py.
+"""Build one package's page of a LightGBM model, in an environment that has this
+package. Called by report_peers.py.
 
     python benchmarks/speed/_report_peers.py PACKAGE FOLDER
 
-``FOLDER/rows.npz`` has the rows. The last line printed is JSON: seconds, processor seconds, bytes and the version.
+``FOLDER/rows.npz`` has the rows. The last line printed is JSON: seconds, processor
+seconds, bytes and the version.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ def permgrad(model: Any, train: Rows, test: Rows, page: Path) -> None:
 
 
 def interpret(model: Any, train: Rows, test: Rows, page: Path) -> None:
-    """The explanations that InterpretML's dashboard shows for a black box, each figure written into one file."""
+    """The explanations that InterpretML's dashboard shows for a black box, each figure
+    written into one file.
+    """
     from interpret.blackbox import MorrisSensitivity, PartialDependence, ShapKernel
     from interpret.data import ClassHistogram
     from interpret.perf import ROC

@@ -1,4 +1,6 @@
-"""What the speed scripts share: contestants that take turns, and one form of line for the speed page."""
+"""What the speed scripts share: contestants that take turns, and one form of line for
+the speed page.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-#: A line of the speed page. ``ours`` and ``theirs`` are medians in ``unit``; ``ratio`` is how many times as fast
-#: permgrad is, median of the rounds' ratios, and ``low`` and ``high`` are the least and the largest of them.
+#: A line of the speed page. ``ours`` and ``theirs`` are medians in ``unit``; ``ratio``
+#: is how many times as fast permgrad is, median of the rounds' ratios, and ``low`` and
+#: ``high`` are the least and the largest of them.
 Line = dict[str, Any]
 
 
@@ -20,7 +23,8 @@ def take_turns(
     rounds: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
-    """Return what each call took in each round; all are called once before, so that nobody pays for loading.
+    """Return what each call took in each round; all are called once before, so that
+    nobody pays for loading.
 
     Examples:
         >>> sorted(take_turns({"a": lambda: None, "b": lambda: None}, 2))
@@ -39,10 +43,13 @@ def take_turns(
 def timed_errors(
     work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: Iterable[int]
 ) -> tuple[list[float], float]:
-    """Return the processor seconds of ``work(seed)`` for each seed, and the root mean square error over all of them.
+    """Return the processor seconds of ``work(seed)`` for each seed, and the root mean
+    square error over all of them.
 
     Examples:
-        >>> timed_errors(lambda seed: np.array([1.0, 3.0 - seed]), np.array([1.0, 3.0]), range(1))[1]
+        >>> timed_errors(lambda seed: np.array([1.0, 3.0 - seed]), np.array([1.0, 3.0]), range(1))[
+        ...     1
+        ... ]
         0.0
     """
     seconds, errors = [], []
@@ -96,7 +103,9 @@ def line(
 
 
 def missing(what: str, peer: str, why: str) -> Line:
-    """Return the line of a peer that is not there: it is named, never left out in silence."""
+    """Return the line of a peer that is not there: it is named, never left out in
+    silence.
+    """
     empty = dict.fromkeys(
         ("equal", "unit", "ours", "theirs", "ratio", "low", "high", "rounds")
     )

@@ -1,12 +1,16 @@
-"""Grad-CAM on one thread: permgrad's batches against Captum's batched layer Grad-CAM and a loop over rows.
+"""Grad-CAM on one thread: permgrad's batches against Captum's batched layer Grad-CAM
+and a loop over rows.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.cam_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.cam_speed
 
-Everything is measured in one run on the same module (preset ``paper``, trained for one epoch: speed does not depend
-on the weights), the same encoded test rows of HELOC and the same layer (the rectified output of the last
-convolution), for one class, in processor time. The contestants take turns, so that a slow minute of the machine hits
-all; medians over the rounds are printed. permgrad is timed through ``pg.explain``: checks, encoding, maps at the
-image's size and the pull-back to features included, which the others do not do.
+Everything is measured in one run on the same module (preset ``paper``, trained for one
+epoch: speed does not depend on the weights), the same encoded test rows of HELOC and
+the same layer (the rectified output of the last convolution), for one class, in
+processor time. The contestants take turns, so that a slow minute of the machine hits
+all; medians over the rounds are printed. permgrad is timed through ``pg.explain``:
+checks, encoding, maps at the image's size and the pull-back to features included, which
+the others do not do.
 """
 
 from __future__ import annotations
@@ -31,14 +35,18 @@ from permgrad.models.network.summary import count_numbers
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the processor seconds of one call, so that other work on the machine does not count."""
+    """Return the processor seconds of one call, so that other work on the machine does
+    not count.
+    """
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def trained() -> tuple[pg.HyNNClassifier, object]:
-    """Return the paper network after one epoch on HELOC's training rows, and the test rows."""
+    """Return the paper network after one epoch on HELOC's training rows, and the test
+    rows.
+    """
     data = load_dataset("heloc")
     frame = data.frame.drop(columns=data.target)
     y = data.frame[data.target].to_numpy()
@@ -125,7 +133,10 @@ def measure(*, quick: bool = False) -> list[Line]:
     per_row = {
         name: [1000 * own / runs[name][0] for own in taken[name]] for name in runs
     }
-    note = f"maps differ by at most {apart:.0e} of the largest cell; permgrad also reads the maps at the features"
+    note = (
+        f"maps differ by at most {apart:.0e} of the largest cell; permgrad also "
+        "reads the maps at the features"
+    )
     what = f"Grad-CAM of a row, paper network, {len(rows):,} HELOC rows"
     ours = per_row.pop("permgrad, one class")
     del per_row["permgrad, both classes"]
@@ -146,13 +157,16 @@ def main() -> None:
     warnings.simplefilter("ignore")
     model, rows = trained()
     print(
-        f"Grad-CAM, preset paper ({count_numbers(model.module_):,} numbers), {len(rows)} HELOC test rows"
+        f"Grad-CAM, preset paper ({count_numbers(model.module_):,} numbers), "
+        f"{len(rows)} HELOC test rows"
     )
     print(
-        f"one thread, {platform.machine()}, torch {torch.__version__}, medians of {options.rounds} rounds"
+        f"one thread, {platform.machine()}, torch {torch.__version__}, medians of "
+        f"{options.rounds} rounds"
     )
     print(
-        f"largest difference to captum's maps: {check_equal(model, rows[:200]):.1e} of the largest cell"
+        f"largest difference to captum's maps: {check_equal(model, rows[:200]):.1e} of "
+        "the largest cell"
     )
     runs = contestants(model, rows, options.loop_rows, options.batches)
     seconds: dict[str, list[float]] = {name: [] for name in runs}

@@ -1,15 +1,19 @@
-"""The first example of README files, from the start of Python to its output: permgrad beside five other packages.
+"""The first example of README files, from the start of Python to its output: permgrad
+beside five other packages.
 
     python -m benchmarks.speed.first_output --peers /path/to/venv/bin/python
 
-``--peers`` is the Python of an environment with ``shap``, ``xgboost``, ``captum``, ``interpret``, ``skrub`` and
-``autogluon.tabular``. Packages that it does not have are left out, and the record says so.
+``--peers`` is the Python of an environment with ``shap``, ``xgboost``, ``captum``,
+``interpret``, ``skrub`` and ``autogluon.tabular``. Packages that it does not have are
+left out, and the record says so.
 
-Each example is the first of the package's README (skrub: of its site), in a fresh process with warm files, ended by
-its output. Processes take turns, and the two packages that fit many models run once. Examples that download a table get
-one of the same size: 20,640 × 8 for shap, and the table of permgrad's example for AutoGluon, which is fitted as by
-default, not with ``presets="best"``. The time is that of the whole process: it holds imports, fitting and explaining.
-README's words, code and pictures are counted in the description that the package brings along.
+Each example is the first of the package's README (skrub: of its site), in a fresh
+process with warm files, ended by its output. Processes take turns, and the two packages
+that fit many models run once. Examples that download a table get one of the same size:
+20,640 × 8 for shap, and the table of permgrad's example for AutoGluon, which is fitted
+as by default, not with ``presets="best"``. The time is that of the whole process: it
+holds imports, fitting and explaining. README's words, code and pictures are counted in
+the description that the package brings along.
 """
 
 from __future__ import annotations
@@ -154,7 +158,9 @@ def taken(python: str, program: Path) -> tuple[float, float]:
 
 
 def size_of(text: str) -> dict[str, Any]:
-    """Return how many words and pictures a README has, and how many words stand before its first code."""
+    """Return how many words and pictures a README has, and how many words stand before
+    its first code.
+    """
     words = re.sub(r"<[^>]+>|\]\([^)]*\)", " ", text)
     before = re.split(r"^```|^\.\. code|^>>> ", words, maxsplit=1, flags=re.MULTILINE)[
         0
@@ -246,7 +252,10 @@ def main() -> int:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     lines = measure(arguments)
     title = "Time to the first output of README's first example"
-    text = "Seconds by the clock are the median of the rounds and the shortest, processor seconds the least."
+    text = (
+        "Seconds by the clock are the median of the rounds and the shortest, "
+        "processor seconds the least."
+    )
     load = (
         f"{os.getloadavg()[2]:.0f} other processes on {os.cpu_count()} processors"
         if os.getloadavg()[2] > 2

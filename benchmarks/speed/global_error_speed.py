@@ -1,15 +1,20 @@
-"""Global importance on one thread: processor time to the same error, permgrad against SAGE.
+"""Global importance on one thread: processor time to the same error, permgrad against
+SAGE.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.global_error_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.global_error_speed
 
-The same network, rows, labels and background rows for all; SAGE is its permutation estimator (Covert, Lundberg & Lee
-2020, Algorithm 1) as in the benchmark of known truth, and calls the network as anyone would, in batches of 256. Two of
-permgrad's answers are set against it: ``shapley`` with ``scope="global"``, which estimates SAGE's own values, and the
-path game, which answers another question (what replacing a feature does, and through which path). Errors are root mean
-squares over features, relative to that of the values themselves: SAGE's and the Shapley game's against one long run
-of the Shapley game with other random numbers, the path game's against a long run of itself. For each run of SAGE the
-time that permgrad takes to the same relative error is read from permgrad's own curve (log-log; never below its cheapest
-run), so the ratio is a lower bound where SAGE is more exact than permgrad's cheapest run needs to be.
+The same network, rows, labels and background rows for all; SAGE is its permutation
+estimator (Covert, Lundberg & Lee 2020, Algorithm 1) as in the benchmark of known truth,
+and calls the network as anyone would, in batches of 256. Two of permgrad's answers are
+set against it: ``shapley`` with ``scope="global"``, which estimates SAGE's own values,
+and the path game, which answers another question (what replacing a feature does, and
+through which path). Errors are root mean squares over features, relative to that of the
+values themselves: SAGE's and the Shapley game's against one long run of the Shapley
+game with other random numbers, the path game's against a long run of itself. For each
+run of SAGE the time that permgrad takes to the same relative error is read from
+permgrad's own curve (log-log; never below its cheapest run), so the ratio is a lower
+bound where SAGE is more exact than permgrad's cheapest run needs to be.
 """
 
 from __future__ import annotations
@@ -62,7 +67,9 @@ class Case:
         self.background = frame.iloc[chosen]
 
     def ours(self, repeats: int, **options: Any) -> Work:
-        """Return an explanation by permgrad's public call, as a function of the seed."""
+        """Return an explanation by permgrad's public call, as a function of the
+        seed.
+        """
 
         def work(seed: int) -> np.ndarray:
             given = {
@@ -118,7 +125,9 @@ class Case:
 def run(
     who: str, setting: str, work: Work, truth: np.ndarray, seeds: range
 ) -> dict[str, Any]:
-    """Return processor seconds and relative error of a contestant, over several seeds."""
+    """Return processor seconds and relative error of a contestant, over several
+    seeds.
+    """
     seconds, error = timed_errors(work, truth, seeds)
     size = np.sqrt(np.mean(truth**2))
     line = {
@@ -135,7 +144,8 @@ def _range(seconds: list[float]) -> str:
 
 
 def measure(*, preset: str = "fast", quick: bool = False) -> list[dict[str, Any]]:
-    """Return one line per run; ``shapley's ratio`` and ``path game's ratio`` stand with SAGE's.
+    """Return one line per run; ``shapley's ratio`` and ``path game's ratio`` stand with
+    SAGE's.
 
     Args:
         preset: of the network.

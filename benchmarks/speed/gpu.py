@@ -1,11 +1,14 @@
-"""Processor against GPU: how fast, and how far apart the values are: rendering, training, prediction, every method.
+"""Processor against GPU: how fast, and how far apart the values are: rendering,
+training, prediction, every method.
 
     python -m benchmarks.speed.gpu --out results [--device cuda] [--seconds 220]
 
-Every section stands alone: what fails is reported with its traceback, and the others go on; a section that would begin
-after the time is over is left out, and said so. Before a GPU is timed, the same call runs once to warm up. Both sides
-draw the same donors (they are counter-based), so that differences of values are rounding alone, unless a method stops
-by its own estimate of precision. ``--device cpu`` runs the same code against itself.
+Every section stands alone: what fails is reported with its traceback, and the others go
+on; a section that would begin after the time is over is left out, and said so. Before a
+GPU is timed, the same call runs once to warm up. Both sides draw the same donors (they
+are counter-based), so that differences of values are rounding alone, unless a method
+stops by its own estimate of precision. ``--device cpu`` runs the same code against
+itself.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ from permgrad.imaging import Renderer, fit_layout, make_layout
 
 COLUMNS = 23
 Row = dict[str, Any]
-#: What each method is asked for beyond its defaults, so that it ends in seconds on a processor.
+#: What each method is asked for beyond its defaults, so that it ends in seconds on a
+#: processor.
 OPTIONS: dict[str, dict[str, Any]] = {
     "shapley": {"max_permutations": 50, "references": 30},
     "lime": {"samples": 200},
@@ -80,7 +84,9 @@ class Bench:
     def clock(
         self, work: Callable[[], Any], *, warm: bool = False
     ) -> tuple[Any, float]:
-        """Return a result and its wall-clock seconds, what a GPU still has to do included."""
+        """Return a result and its wall-clock seconds, what a GPU still has to do
+        included.
+        """
         if warm:
             work()
         self.wait()
@@ -100,7 +106,9 @@ class Bench:
         return twin
 
     def model(self, preset: str) -> Any:
-        """Return an estimator fitted on the device and brought to the processor; made once."""
+        """Return an estimator fitted on the device and brought to the processor; made
+        once.
+        """
         if preset not in self._models:
             X, y = table(4000)
             options = {
@@ -122,7 +130,9 @@ class Bench:
         return self.left() <= 0 or time.perf_counter() - started > SECTION_SECONDS
 
     def section(self, name: str, work: Callable[[Bench], Iterator[Row]]) -> None:
-        """Run a section as far as it goes; each of its rows is kept as soon as it is there."""
+        """Run a section as far as it goes; each of its rows is kept as soon as it is
+        there.
+        """
         found: dict[str, Any] = {
             "section": name,
             "rows": [],
@@ -158,7 +168,9 @@ def shown(value: Any) -> str:
 
 
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return numeric columns that depend on each other, and two classes, of the shape of HELOC."""
+    """Return numeric columns that depend on each other, and two classes, of the shape
+    of HELOC.
+    """
     rng = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).normal(size=(COLUMNS, COLUMNS)) * 0.3 + np.eye(
         COLUMNS
@@ -186,11 +198,13 @@ def distance(own: np.ndarray, reference: np.ndarray) -> float:
     )
 
 
-# ---- sections ------------------------------------------------------------------------------------------------------
+# ---- sections ------------------------------------------------------------------------
 
 
 def arithmetic(bench: Bench) -> Iterator[Row]:
-    """How fast each side multiplies matrices: what all other ratios are to be read against."""
+    """How fast each side multiplies matrices: what all other ratios are to be read
+    against.
+    """
     for name, device in (("processor", torch.device("cpu")), ("device", bench.device)):
         size = bench.rows(2048 if device.type == "cpu" else 8192)
         for dtype in (torch.float32, torch.bfloat16):
@@ -318,7 +332,8 @@ def compare_methods(
                     bench, model, twin, name, scope, count, rows_of, options
                 )
             except pg.InputError:
-                continue  # this network does not have what the method reads, such as images
+                # this network does not have what the method reads, such as images
+                continue
             except Exception as error:  # noqa: BLE001 — the other methods go on
                 traceback.print_exc()
                 yield {
@@ -454,7 +469,9 @@ def allowed_tf32() -> Iterator[None]:
 
 
 def precision(bench: Bench) -> Iterator[Row]:
-    """How far explanations in coarser precision are from float32 ones on the processor."""
+    """How far explanations in coarser precision are from float32 ones on the
+    processor.
+    """
     for preset in ("paper", "default"):
         model = bench.model(preset)
         X, y = table(bench.rows(USUAL_ROWS), seed=2)
@@ -528,7 +545,9 @@ def large(bench: Bench) -> Iterator[Row]:
 
 
 def repeatable(bench: Bench) -> Iterator[Row]:
-    """Whether the same seed gives the same weights twice on the device, and the same explanation."""
+    """Whether the same seed gives the same weights twice on the device, and the same
+    explanation.
+    """
     X, y = table(1000)
     models = [
         pg.HyNNClassifier(
@@ -570,7 +589,7 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
-# ---- writing -------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------
 
 
 def head(device: torch.device) -> dict[str, Any]:
@@ -578,8 +597,10 @@ def head(device: torch.device) -> dict[str, Any]:
         "command": command(),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "commit": commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
-        "versions": f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch uses "
+        f"{torch.get_num_threads()} threads",
+        "versions": f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy "
+        f"{np.__version__}, "
         f"Python {platform.python_version()}",
         "device": str(device),
     }
@@ -608,8 +629,16 @@ def page(facts: dict[str, Any], sections: list[dict[str, Any]]) -> str:
         "",
     ]
     text += [
-        "Times are wall-clock seconds, the device's after a warm-up; `times` is how often the device is faster.",
-        "`difference` is the largest difference between the two sides' values, as a share of the largest value.",
+        (
+            "Times are wall-clock seconds, the device's after a warm-up; `times` is "
+            "how "
+            "often the device is faster."
+        ),
+        (
+            "`difference` is the largest difference between the two sides' values, as "
+            "a "
+            "share of the largest value."
+        ),
         "",
     ]
     for section in sections:
@@ -662,7 +691,8 @@ def main() -> int:
             name.startswith(start) for start in arguments.only
         ):
             bench.section(name, work)
-            # After each section, so that nothing is lost when the machine is taken away.
+            # After each section, so that nothing is lost when the machine is taken
+            # away.
             text = json.dumps(
                 shortened({**facts, "results": bench.sections}), indent=1, default=str
             )
@@ -672,7 +702,8 @@ def main() -> int:
             )
     failed = [one["section"] for one in bench.sections if one["error"]]
     print(
-        f"{len(bench.sections) - len(failed)} sections whole; not whole: {', '.join(failed) or 'none'}"
+        f"{len(bench.sections) - len(failed)} sections whole; not whole: "
+        f"{', '.join(failed) or 'none'}"
     )
     return 1 if failed else 0
 

@@ -2,11 +2,13 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.growth
 
-One repeat of the path game with everything that belongs to it (intervals, weights of the branches), on synthetic
-regression tables: 10³ to 10⁵ rows on the `paper` network, to 10⁶ on its tabular branch alone (10 features each), and 8
-to 1,024 features at 2,000 rows on both. Networks are barely trained, which decides nothing about cost. Directions
-are left out, whose cost does not depend on the rows. Processor time, each size in turn, the median over rounds; the
-slope is that of the logarithms, by least squares over all sizes, and between neighbours at most the last column.
+One repeat of the path game with everything that belongs to it (intervals, weights of
+the branches), on synthetic regression tables: 10³ to 10⁵ rows on the `paper` network,
+to 10⁶ on its tabular branch alone (10 features each), and 8 to 1,024 features at 2,000
+rows on both. Networks are barely trained, which decides nothing about cost. Directions
+are left out, whose cost does not depend on the rows. Processor time, each size in turn,
+the median over rounds; the slope is that of the logarithms, by least squares over all
+sizes, and between neighbours at most the last column.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ FEATURES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def table(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return continuous features, so that no two replacements are equal, and a target."""
+    """Return continuous features, so that no two replacements are equal, and a
+    target.
+    """
     rng = np.random.default_rng(0)
     values = rng.standard_normal((rows, features), dtype=np.float32)
     frame = pd.DataFrame(
@@ -48,7 +52,9 @@ def table(rows: int, features: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def fitted(features: int, branches: tuple[str, ...]) -> pg.HyNNRegressor:
-    """Return the `paper` network, or its tabular branch, after one epoch over 1,000 rows."""
+    """Return the `paper` network, or its tabular branch, after one epoch over 1,000
+    rows.
+    """
     frame, y = table(1_000, features)
     model = pg.HyNNRegressor(
         preset="paper", branches=branches, max_epochs=1, random_state=0, progress=False
@@ -57,7 +63,9 @@ def fitted(features: int, branches: tuple[str, ...]) -> pg.HyNNRegressor:
 
 
 def seconds(model: pg.HyNNRegressor, frame: pd.DataFrame, y: np.ndarray) -> float:
-    """Return the processor time of one explanation with one repeat; donors come from the rows themselves."""
+    """Return the processor time of one explanation with one repeat; donors come from
+    the rows themselves.
+    """
     started = time.process_time()
     pg.explain(
         model,
@@ -130,7 +138,8 @@ def growth_in_features(
 
 
 def measure(*, rounds: int = 3, quick: bool = False) -> list[dict[str, Any]]:
-    """Return one line per network and size; ``slope of all`` stands in the last line of each curve.
+    """Return one line per network and size; ``slope of all`` stands in the last line of
+    each curve.
 
     Args:
         rounds: how often a size is timed.
@@ -158,7 +167,10 @@ def main() -> int:
     slopes = [
         line["slope of all"] for line in lines if line["slope of all"] is not None
     ]
-    text = f"Largest slope of a curve: {max(slopes):.2f} (at most {MOST}).\n\n{markdown_table(lines)}"
+    text = (
+        f"Largest slope of a curve: {max(slopes):.2f} (at most "
+        f"{MOST}).\n\n{markdown_table(lines)}"
+    )
     return record(
         arguments,
         "Growth of the path game",

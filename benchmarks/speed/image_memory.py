@@ -1,13 +1,16 @@
-"""Memory of explaining images: the peak of every method on resnet-18, 32 rows of 160 × 160, beside Captum's.
+"""Memory of explaining images: the peak of every method on resnet-18, 32 rows of 160 ×
+160, beside Captum's.
 
     sh tests/foreign/install.sh .venv-foreign    # an environment that has timm
     .venv-foreign/bin/python -m benchmarks.speed.image_memory
 
-permgrad chooses its batches itself. Captum is run with several batch sizes, as many as each of its methods has; the
-floor is the largest peak among those that are as fast as its fastest one, up to 5 %, and 1 GB in all for every method
-of ours. Each run is a process of its own, on one thread, that imports its own library alone: "peak" is the highest
-resident set of the process, "above start" what the call added to the one before it. How much work is asked for (steps,
-samples, orders) changes times, not peaks, and is small here. Methods without a counterpart in Captum have the 1 GB.
+permgrad chooses its batches itself. Captum is run with several batch sizes, as many as
+each of its methods has; the floor is the largest peak among those that are as fast as
+its fastest one, up to 5 %, and 1 GB in all for every method of ours. Each run is a
+process of its own, on one thread, that imports its own library alone: "peak" is the
+highest resident set of the process, "above start" what the call added to the one before
+it. How much work is asked for (steps, samples, orders) changes times, not peaks, and is
+small here. Methods without a counterpart in Captum have the 1 GB.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from benchmarks._results import RESULTS, markdown_table, parser, record
 
 ROWS, SIDE, CELLS, FLOOR_MB = 32, 160, 4, 1000
 RECORD = RESULTS / "image_memory.json"
-#: Options of each method of ours, and the Captum method beside it with the batches that it is tried with.
+#: Options of each method of ours, and the Captum method beside it with the batches that
+#: it is tried with.
 METHODS: dict[str, tuple[dict[str, object], str | None, tuple[int, ...]]] = {
     "gradient": ({"target": 0}, "Saliency", (1, 4, 32)),
     "smoothgrad": ({"target": 0, "samples": 2}, "NoiseTunnel", (1, 2)),
@@ -144,7 +148,8 @@ def compare(name: str, *, quick: bool) -> list[dict[str, object]]:
     fast = {
         batch for batch, each in theirs.items() if each["seconds"] <= 1.05 * fastest
     }
-    # What the libraries take by themselves is no part of a method: they are compared by what a call adds.
+    # What the libraries take by themselves is no part of a method: they are compared by
+    # what a call adds.
     floor = max(
         (theirs[batch]["above start, MB"] for batch in fast), default=float("inf")
     )
@@ -191,7 +196,8 @@ def main() -> int:
     lines = [line for group in groups.values() for line in group]
     passed = all(line["floor met"] is not False for line in lines)
     text = (
-        f"Floors: peak below {FLOOR_MB:,} MB in all; above the start no more than Captum at its fastest setting."
+        f"Floors: peak below {FLOOR_MB:,} MB in all; above the start no more than "
+        "Captum at its fastest setting."
         f"{earlier}\n\n"
         f"{markdown_table(lines)}"
     )

@@ -1,23 +1,29 @@
-"""Are our pictures TINTOlib's, and how much faster are they drawn? One run, one thread, the same rows.
+"""Are our pictures TINTOlib's, and how much faster are they drawn?
 
-For each of the six named data sets (columns as numbers, texts as whole-number codes) a TINTO layout is fitted on the
-same training rows by TINTOlib 1.3.1 and by permgrad, without a blur and with one (mean, maximum). The script
+One run, one thread, the same rows.
 
-1. compares every pixel of a sample of test rows with the arrays TINTOlib writes in its npy format (bound: 1e-6, in
-   float64, and in float32 on encoded values), and
-2. measures rows per second of TINTOlib writing PNG files, of TINTOlib writing npy files, and of our renderer in float32
-   at batches of 2,048 rows; the ratio of medians over the repeats is printed. Floors: 200 (PNG) and 50 (npy), with and
-   without a blur.
+For each of the six named data sets (columns as numbers, texts as whole-number codes) a
+TINTO layout is fitted on the same training rows by TINTOlib 1.3.1 and by permgrad,
+without a blur and with one (mean, maximum). The script
+
+1. compares every pixel of a sample of test rows with the arrays TINTOlib writes in its
+   npy format (bound: 1e-6, in float64, and in float32 on encoded values), and
+2. measures rows per second of TINTOlib writing PNG files, of TINTOlib writing npy
+   files, and of our renderer in float32 at batches of 2,048 rows; the ratio of medians
+   over the repeats is printed. Floors: 200 (PNG) and 50 (npy), with and without a blur.
 
 It ends with 1 if a picture differs or a floor is missed.
 
-TINTOlib needs pandas below 3 and pillow below 13, so it lives in an environment of its own::
+TINTOlib needs pandas below 3 and pillow below 13, so it lives in an environment of its
+own::
 
     python -m venv .venv-tinto
-    .venv-tinto/bin/pip install torch==2.13.0 TINTOlib==1.3.1 "pandas<3" scikit-learn==1.9.1 numpy==2.4.6 scipy==1.17.1
-    PERMGRAD_DATA=/path/to/data PYTHONPATH=src .venv-tinto/bin/python -m benchmarks.speed.imaging_speed
+    .venv-tinto/bin/pip install torch==2.13.0 TINTOlib==1.3.1 "pandas<3"
+    scikit-learn==1.9.1 numpy==2.4.6 scipy==1.17.1 PERMGRAD_DATA=/path/to/data
+    PYTHONPATH=src .venv-tinto/bin/python -m benchmarks.speed.imaging_speed
 
-scikit-learn must be the version that permgrad runs with elsewhere: the projection is its own.
+scikit-learn must be the version that permgrad runs with elsewhere: the projection is
+its own.
 """
 
 from __future__ import annotations
@@ -57,7 +63,9 @@ BLURS: dict[str, dict[str, Any]] = {
 
 
 def load(folder: Path, name: str) -> pd.DataFrame:
-    """Return a data set's features as numbers: texts become whole-number codes, missing numbers the median."""
+    """Return a data set's features as numbers: texts become whole-number codes, missing
+    numbers the median.
+    """
     file, target, others = SETS[name]
     table = pd.read_csv(folder / file).drop(columns=[target, *others])
     for column in table.columns:
@@ -73,7 +81,8 @@ def tintolib_method(
     from sklearn.preprocessing import MinMaxScaler
     from TINTOlib.tinto import TINTO
 
-    # A new scaler each time: TINTOlib's default is one object shared by all its methods.
+    # A new scaler each time: TINTOlib's default is one object shared by all its
+    # methods.
     method = TINTO(
         problem="unsupervised",
         pixels=20,
@@ -106,7 +115,8 @@ def seconds_to_write(method: Any, rows: pd.DataFrame, repeats: int) -> float:
 
 def seconds_to_render(renderer: Renderer, rows: np.ndarray, repeats: int) -> float:
     batch = torch.as_tensor(rows, dtype=torch.float32)
-    # The same rows again and again until the batch is one that a network would be given.
+    # The same rows again and again until the batch is one that a network would be
+    # given.
     batch = batch.repeat(-(-2048 // len(batch)), 1)[:2048].contiguous()
     times = []
     with torch.inference_mode():
@@ -208,7 +218,8 @@ def main() -> int:
     folder = Path(os.environ.get("PERMGRAD_DATA", "data"))
     torch.set_num_threads(1)
     print(
-        "rows per second of processor time, one thread; difference: largest over all pixels from TINTOlib's npy arrays"
+        "rows per second of processor time, one thread; difference: largest over all "
+        "pixels from TINTOlib's npy arrays"
     )
     head = (
         f"{'set':10} {'columns':>7} {'blur':8} {'difference':>10} {'in float32':>10} "
@@ -221,8 +232,10 @@ def main() -> int:
             results.append(found)
             print(
                 f"{name:10} {found['columns']:7d} {blur:8} {found['difference']:10.1e} "
-                f"{found['difference_float32']:10.1e} {found['ours_rows_per_second']:10.0f} "
-                f"{found['npy_rows_per_second']:7.0f} {found['png_rows_per_second']:7.0f} "
+                f"{found['difference_float32']:10.1e} "
+                f"{found['ours_rows_per_second']:10.0f} "
+                f"{found['npy_rows_per_second']:7.0f} "
+                f"{found['png_rows_per_second']:7.0f} "
                 f"{found['png_ratio']:9.0f} {found['npy_ratio']:9.0f}",
                 flush=True,
             )
@@ -233,7 +246,8 @@ def main() -> int:
     )
     fast = all(row["png_ratio"] >= 200 and row["npy_ratio"] >= 50 for row in results)
     print(
-        f"equal within 1e-6: {'yes' if equal else 'NO'}; floors 200 (png) and 50 (npy): {'met' if fast else 'MISSED'}"
+        f"equal within 1e-6: {'yes' if equal else 'NO'}; floors 200 (png) and 50 "
+        f"(npy): {'met' if fast else 'MISSED'}"
     )
     return 0 if equal and fast else 1
 

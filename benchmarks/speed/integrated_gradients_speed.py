@@ -1,15 +1,20 @@
-"""Integrated gradients on one thread against Captum's, at 50 steps: time, memory, gaps and errors, in one run.
+"""Integrated gradients on one thread against Captum's, at 50 steps: time, memory, gaps
+and errors, in one run.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.integrated_gradients_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/tables python -m
+    benchmarks.speed.integrated_gradients_speed
 
-Two networks: the published example on bank (51–80–30–10–1, rectifiers, dropout 0.3, 30 epochs, batches of 512) over all
-9,043 test rows, and preset ``default`` (both paths) on HELOC. Both contestants explain the same output of the same
-module for the same encoded rows from the baseline of zeros; permgrad is timed through ``pg.explain``, with checks,
-encoding of the table and everything its result holds. They take turns; medians of processor time. Peak memory is
-measured in a process of its own for each: the highest resident set during the call over what was there before it.
+Two networks: the published example on bank (51–80–30–10–1, rectifiers, dropout 0.3, 30
+epochs, batches of 512) over all 9,043 test rows, and preset ``default`` (both paths) on
+HELOC. Both contestants explain the same output of the same module for the same encoded
+rows from the baseline of zeros; permgrad is timed through ``pg.explain``, with checks,
+encoding of the table and everything its result holds. They take turns; medians of
+processor time. Peak memory is measured in a process of its own for each: the highest
+resident set during the call over what was there before it.
 
-Since permgrad's sums are right to rounding by the way it integrates, the gap says nothing about its single values: the
-errors of both are therefore measured too, against a midpoint sum of several thousand gradients in float64.
+Since permgrad's sums are right to rounding by the way it integrates, the gap says
+nothing about its single values: the errors of both are therefore measured too, against
+a midpoint sum of several thousand gradients in float64.
 """
 
 from __future__ import annotations
@@ -64,7 +69,9 @@ NETWORK = NetworkOptions(
 
 
 def bank_model(epochs: int = 30) -> tuple[pg.HyNNClassifier, Any, int]:
-    """Return the published example's network with one output, the test rows, and the position of its output."""
+    """Return the published example's network with one output, the test rows, and the
+    position of its output.
+    """
     from sklearn.model_selection import train_test_split
 
     data = load_dataset("bank")
@@ -107,7 +114,9 @@ def one_logit(rows: torch.Tensor, target: torch.Tensor, epochs: int) -> HybridNe
 
 
 def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int]:
-    """Return preset ``default`` after a few epochs on HELOC, some test rows, and the position of the output."""
+    """Return preset ``default`` after a few epochs on HELOC, some test rows, and the
+    position of the output.
+    """
     data = load_dataset("heloc")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
@@ -168,7 +177,9 @@ def reference(
 def gaps(
     model: pg.HyNNClassifier, rows: Any, target: int, values: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Return |Σ attributions − (f(x) − f(baseline))| of each row, and the range of f over the rows."""
+    """Return |Σ attributions − (f(x) − f(baseline))| of each row, and the range of f
+    over the rows.
+    """
     net, encoded = model.module_, torch.from_numpy(model.encode_rows(rows).encoded)
     column = target if net.outputs > 1 else 0
     with torch.no_grad():
@@ -179,7 +190,7 @@ def gaps(
     )
 
 
-# ---- memory, in a process of its own ---------------------------------------------------------------------------------
+# ---- memory, in a process of its own -------------------------------------------------
 
 
 def resident(name: str) -> float:
@@ -191,7 +202,9 @@ def resident(name: str) -> float:
 
 
 def measure_memory(name: str, file: str) -> None:
-    """Print the peak of one call over what was resident before it; a short call first loads what is loaded once."""
+    """Print the peak of one call over what was resident before it; a short call first
+    loads what is loaded once.
+    """
     torch.set_num_threads(1)
     model, rows, target = torch.load(file, weights_only=False)
     CONTESTANTS[name](model, rows[:20], target)
@@ -203,7 +216,9 @@ def measure_memory(name: str, file: str) -> None:
 
 
 def peak_memory(name: str, file: Path) -> float:
-    """Run ``measure_memory`` in a fresh process; the file is the one that this script has just written."""
+    """Run ``measure_memory`` in a fresh process; the file is the one that this script
+    has just written.
+    """
     command = [
         sys.executable,
         "-W",
@@ -222,7 +237,7 @@ def peak_memory(name: str, file: Path) -> float:
     )
 
 
-# ---- the comparison --------------------------------------------------------------------------------------------------
+# ---- the comparison ------------------------------------------------------------------
 
 
 def compare(
@@ -297,7 +312,10 @@ def measure(*, quick: bool = False) -> list[Line]:
         error = {
             name: float(np.abs(own[:20] - truth).max()) for name, own in values.items()
         }
-        note = f"largest error of a value: permgrad {error['permgrad']:.1e}, Captum {error['captum']:.1e}"
+        note = (
+            f"largest error of a value: permgrad {error['permgrad']:.1e}, Captum "
+            f"{error['captum']:.1e}"
+        )
         peer = f"Captum, {STEPS} steps, batches of {INTERNAL_BATCH:,}"
         ours, theirs = (
             [own / len(given) * 1000 for own in taken[name]] for name in CONTESTANTS
@@ -310,10 +328,12 @@ def measure(*, quick: bool = False) -> list[Line]:
 def expected_gradients(
     model: pg.HyNNClassifier, rows: Any, target: int, *, quick: bool
 ) -> list[Line]:
-    """Return the line of expected gradients (the mean over 100 background rows) against shap's GradientExplainer.
+    """Return the line of expected gradients (the mean over 100 background rows) against
+    shap's GradientExplainer.
 
-    shap draws pairs of a background row and a point of the line; its draws are as many as it needs to be as near to the
-    truth as permgrad is, or 5,000 a row if that does not do.
+    shap draws pairs of a background row and a point of the line; its draws are as many
+    as it needs to be as near to the truth as permgrad is, or 5,000 a row if that does
+    not do.
     """
     import shap
 
@@ -360,7 +380,10 @@ def expected_gradients(
         [1000 * seconds / len(some) for seconds in taken[name]]
         for name in ("own", "shap")
     )
-    note = f"root mean square error: permgrad {error:.1e}, shap {theirs_error:.1e} with {draws:,} draws"
+    note = (
+        f"root mean square error: permgrad {error:.1e}, shap {theirs_error:.1e} "
+        f"with {draws:,} draws"
+    )
     peer = "shap GradientExplainer"
     what = "expected gradients of a row, bank, 100 background rows"
     return [line(what, peer, ours, other, unit="ms", equal="error", note=note)]
@@ -411,8 +434,10 @@ def main() -> int:
             "HELOC, preset default", heloc_model(500), max(1, rounds // 2), 20, 1000
         )
     text = (
-        f"Captum: {STEPS} steps, internal_batch_size={INTERNAL_BATCH}. Gaps and errors in logits; medians of {rounds} "
-        "rounds of processor time, one thread. The floor is for bank: 3 times as fast, no larger gap (largest, mean), "
+        f"Captum: {STEPS} steps, internal_batch_size={INTERNAL_BATCH}. Gaps and errors "
+        f"in logits; medians of {rounds} "
+        "rounds of processor time, one thread. The floor is for bank: 3 times as fast, "
+        "no larger gap (largest, mean), "
         "no more memory, and a largest gap of 0.5 % of the range of f.\n\n"
         + markdown_table(found)
     )

@@ -1,21 +1,28 @@
-"""The published hybrid network (HyNN) and its explanation (PermGrad) in Keras: a peer to time, never a dependency.
+"""The published hybrid network (HyNN) and its explanation (PermGrad) in Keras: a peer
+to time, never a dependency.
 
-    python benchmarks/speed/keras_peer.py --make-environment DIR  # a few minutes, about 2 GB; needs pip and a network
-    DIR/bin/python benchmarks/speed/keras_peer.py --job JOB.json  # what keras_speed.py does
+    python benchmarks/speed/keras_peer.py --make-environment DIR  # a few minutes, about
+    2 GB; needs pip and a network DIR/bin/python benchmarks/speed/keras_peer.py --job
+    JOB.json  # what keras_speed.py does
 
-Written anew from the published description (docs/methods.md) and with the steps of the authors' notebooks, "HyNN" for
-regression and for classification, github.com/felescgon/PermGrad (Apache-2.0); no line of them is here. The layers and
-their sizes are those that the job names, which are read from permgrad's preset ``paper``. Neither permgrad nor torch is
-needed in the environment, and this file imports nothing but the standard library until it knows what to do.
+Written anew from the published description (docs/methods.md) and with the steps of the
+authors' notebooks, "HyNN" for regression and for classification,
+github.com/felescgon/PermGrad (Apache-2.0); no line of them is here. The layers and
+their sizes are those that the job names, which are read from permgrad's preset
+``paper``. Neither permgrad nor torch is needed in the environment, and this file
+imports nothing but the standard library until it knows what to do.
 
-A job is a JSON object. ``{"work": "train", ...}`` fits the network on arrays and says what each epoch took;
-``{"work": "notebook", ...}`` does what the notebook does from the CSV file to the joint importances, and says what each
-step took. Answers are JSON as well, written to the path ``answer``.
+A job is a JSON object. ``{"work": "train", ...}`` fits the network on arrays and says
+what each epoch took; ``{"work": "notebook", ...}`` does what the notebook does from the
+CSV file to the joint importances, and says what each step took. Answers are JSON as
+well, written to the path ``answer``.
 
-NOTE[DIFF]: Keras 3 with TensorFlow 2.21 and TINTOlib 1.3, where the notebooks had TensorFlow 2.17 and TINTOlib 0.0.26.
-The search over 75 networks is left out, one network of given sizes is trained; so are the notebooks' plots; features'
-pixels are read from the fitted TINTO object instead of being computed a second time; the softmax of the branches' loss
-differences subtracts the largest first, since the published form overflows. All of this is to the peer's advantage.
+NOTE[DIFF]: Keras 3 with TensorFlow 2.21 and TINTOlib 1.3, where the notebooks had
+TensorFlow 2.17 and TINTOlib 0.0.26. The search over 75 networks is left out, one
+network of given sizes is trained; so are the notebooks' plots; features' pixels are
+read from the fitted TINTO object instead of being computed a second time; the softmax
+of the branches' loss differences subtracts the largest first, since the published form
+overflows. All of this is to the peer's advantage.
 """
 
 from __future__ import annotations
@@ -47,7 +54,7 @@ DEFAULT_ENVIRONMENT = Path(__file__).parents[1] / ".environments" / "keras"
 EPOCHS, SHUFFLES = 200, 5
 
 
-# ---- the environment -------------------------------------------------------------------------------------------------
+# ---- the environment -----------------------------------------------------------------
 
 
 def python_of(environment: Path) -> Path:
@@ -90,19 +97,21 @@ def make_environment(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Path
     return python
 
 
-# ---- the network -----------------------------------------------------------------------------------------------------
+# ---- the network ---------------------------------------------------------------------
 
 
 def build_network(
     features: int, pixels: int, outputs: int, sizes: dict[str, Any]
 ) -> Any:
-    """Return the uncompiled Keras network; the joined branches are its layer ``"joined"``.
+    """Return the uncompiled Keras network; the joined branches are its layer
+    ``"joined"``.
 
     Args:
         features: columns of the table.
         pixels: height and width of the images, which have three channels.
         outputs: classes, or 1 for regression.
-        sizes: ``dense_units, conv_filters, fusion_units, dropout, kernel_size`` as in permgrad's network options.
+        sizes: ``dense_units, conv_filters, fusion_units, dropout, kernel_size`` as in
+            permgrad's network options.
     """
     from keras import Model, initializers, layers
 
@@ -137,7 +146,8 @@ def build_network(
     branches = [dense(table, sizes["dense_units"], "dense"), layers.Flatten()(maps)]
     joined = layers.Concatenate(name="joined")(branches)
     activation = "softmax" if outputs > 1 else "linear"
-    # Whatever the network computes in, its answer is in float32, as Keras' guide to mixed precision asks.
+    # Whatever the network computes in, its answer is in float32, as Keras' guide to
+    # mixed precision asks.
     last = layers.Dense(
         outputs,
         activation=activation,
@@ -151,7 +161,9 @@ def build_network(
 def compile_network(
     network: Any, job: dict[str, Any], *, published_metrics: bool = True
 ) -> None:
-    """Compile with the notebooks' optimizer, loss and list of metrics, or without the metrics."""
+    """Compile with the notebooks' optimizer, loss and list of metrics, or without the
+    metrics.
+    """
     from keras import metrics, optimizers
 
     regression = job["outputs"] == 1
@@ -182,7 +194,9 @@ def compile_network(
 def rate_of(
     epoch: int, most: float, *, least: float = 1e-5, epochs: int = EPOCHS
 ) -> float:
-    """Return the published learning rate: linear rise over the first quarter of the epochs, then half a cosine."""
+    """Return the published learning rate: linear rise over the first quarter of the
+    epochs, then half a cosine.
+    """
     import math
 
     rise = epochs / 4
@@ -201,7 +215,9 @@ def schedule(job: dict[str, Any]) -> Any:
 
 
 def epoch_clock() -> Any:
-    """Return a callback whose ``taken`` lists (processor seconds, seconds) of each epoch, validation included."""
+    """Return a callback whose ``taken`` lists (processor seconds, seconds) of each
+    epoch, validation included.
+    """
     from keras import callbacks
 
     class Clock(callbacks.Callback):
@@ -223,11 +239,13 @@ def epoch_clock() -> Any:
     return Clock()
 
 
-# ---- work: train -----------------------------------------------------------------------------------------------------
+# ---- work: train ---------------------------------------------------------------------
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
-    """Fit on the arrays of ``job["arrays"]``: pictures drawn beforehand, as the notebook has them."""
+    """Fit on the arrays of ``job["arrays"]``: pictures drawn beforehand, as the
+    notebook has them.
+    """
     import numpy as np
     from keras import mixed_precision
 
@@ -271,7 +289,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-# ---- work: notebook --------------------------------------------------------------------------------------------------
+# ---- work: notebook ------------------------------------------------------------------
 
 
 class Steps:
@@ -297,7 +315,9 @@ class Steps:
 
 
 def notebook(job: dict[str, Any]) -> dict[str, Any]:
-    """Do the regression notebook's steps: pictures, reading, training, permutation, Grad-CAM, ablation, sum."""
+    """Do the regression notebook's steps: pictures, reading, training, permutation,
+    Grad-CAM, ablation, sum.
+    """
     with tempfile.TemporaryDirectory() as name:
         return _notebook(job, Path(name))
 
@@ -349,7 +369,9 @@ def _notebook(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _read_parts(table: Any, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{part: ([numbers, images], target)}``: columns scaled over all rows, the notebook's split."""
+    """Return ``{part: ([numbers, images], target)}``: columns scaled over all rows, the
+    notebook's split.
+    """
     import cv2
     import numpy as np
     import pandas as pd
@@ -382,7 +404,9 @@ def _read_parts(table: Any, folder: Path, job: dict[str, Any]) -> dict[str, Any]
 def _fit(
     parts: dict[str, Any], features: int, job: dict[str, Any], folder: Path
 ) -> tuple[Any, int]:
-    """Return the network with its best weights, and how many epochs it had: the job's, or until patience ends."""
+    """Return the network with its best weights, and how many epochs it had: the job's,
+    or until patience ends.
+    """
     from keras import callbacks, saving
 
     network = build_network(features, job["pixels"], 1, job["sizes"])
@@ -408,7 +432,9 @@ def _fit(
 
 
 def _permute(test: list[Any], effect: Callable[[list[Any]], float]) -> Any:
-    """Return the mean effect of shuffling each column of the table, the pictures staying as they are."""
+    """Return the mean effect of shuffling each column of the table, the pictures
+    staying as they are.
+    """
     import numpy as np
 
     numbers, images = test
@@ -426,9 +452,11 @@ def _permute(test: list[Any], effect: Callable[[list[Any]], float]) -> Any:
 def _grad_cam(
     network: Any, test: list[Any], positions: Any, job: dict[str, Any]
 ) -> Any:
-    """Return what the maps of the rows, one after the other, show at the features' pixels.
+    """Return what the maps of the rows, one after the other, show at the features'
+    pixels.
 
-    The notebook makes the model of maps and outputs anew for each row; ``"grad_cam": "one model"`` makes it once.
+    The notebook makes the model of maps and outputs anew for each row; ``"grad_cam":
+    "one model"`` makes it once.
     """
     import numpy as np
     import tensorflow as tf
@@ -462,7 +490,9 @@ def _grad_cam(
 
 
 def _without_branches(network: Any) -> Iterator[Any]:
-    """Yield the network with the table's branch set to zero, then with the picture's."""
+    """Yield the network with the table's branch set to zero, then with the
+    picture's.
+    """
     from keras import Model, layers, ops
 
     names = [layer.name for layer in network.layers]
@@ -483,7 +513,7 @@ def _scaled(values: Any) -> Any:
     return (values - values.min()) / spread if spread > 0 else values * 0
 
 
-# ---- the face --------------------------------------------------------------------------------------------------------
+# ---- the face ------------------------------------------------------------------------
 
 
 def versions() -> dict[str, str]:

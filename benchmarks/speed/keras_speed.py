@@ -1,20 +1,23 @@
-"""The published network and notebook in Keras against permgrad: training per epoch, and everything from CSV to report.
+"""The published network and notebook in Keras against permgrad: training per epoch, and
+everything from CSV to report.
 
-    PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.keras_speed [--environment DIR] [--quick]
+    PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.keras_speed
+    [--environment DIR] [--quick]
 
-The peer is ``keras_peer.py``, in an environment that this script makes the first time (a few minutes, about 2 GB).
-Both have the same layers and widths (preset ``paper``; the numbers of parameters are compared), the same rows, batches
-of 32, AdamW and learning rates; processor time, in processes of their own, which take turns.
+The peer is ``keras_peer.py``, in an environment that this script makes the first time
+(a few minutes, about 2 GB). Both have the same layers and widths (preset ``paper``; the
+numbers of parameters are compared), the same rows, batches of 32, AdamW and learning
+rates; processor time, in processes of their own, which take turns.
 
-*Training*: ``model.fit`` with the notebook's metrics, once more without any metric, and once more in Keras' mixed
-precision of bfloat16; ours in float32. An epoch is its steps and the validation after it.
-The peer's pictures are drawn beforehand, as in the
-notebook; permgrad draws them in every step, and that is in its time. The first epoch is left out on both sides:
-TensorFlow compiles in it.
+*Training*: ``model.fit`` with the notebook's metrics, once more without any metric, and
+once more in Keras' mixed precision of bfloat16; ours in float32. An epoch is its steps
+and the validation after it. The peer's pictures are drawn beforehand, as in the
+notebook; permgrad draws them in every step, and that is in its time. The first epoch is
+left out on both sides: TensorFlow compiles in it.
 
-*From CSV to report*: ``permgrad run puma --preset paper`` with batches of 32 against the notebook's steps with as many
-epochs. Ours also explains with intervals and writes an HTML report; the peer's plots and its search over 75 networks
-are left out.
+*From CSV to report*: ``permgrad run puma --preset paper`` with batches of 32 against
+the notebook's steps with as many epochs. Ours also explains with intervals and writes
+an HTML report; the peer's plots and its search over 75 networks are left out.
 """
 
 from __future__ import annotations
@@ -47,11 +50,13 @@ PEERS = {
 TABLES = {"puma": "puma8NH.csv", "heloc": "heloc.csv"}
 
 
-# ---- the data that both are given ------------------------------------------------------------------------------------
+# ---- the data that both are given ----------------------------------------------------
 
 
 def write_arrays(name: str, path: Path) -> int:
-    """Write a table's rows, pictures and targets as both need them; return the number of outputs."""
+    """Write a table's rows, pictures and targets as both need them; return the number
+    of outputs.
+    """
     import numpy as np
     import torch
 
@@ -105,11 +110,13 @@ def job(folder: Path, **more: Any) -> dict[str, Any]:
     }
 
 
-# ---- running ---------------------------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------
 
 
 def run(command: list[str], threads: int | None) -> tuple[float, float]:
-    """Run a command and return its processor seconds and seconds; its text is shown only if it fails."""
+    """Run a command and return its processor seconds and seconds; its text is shown
+    only if it fails.
+    """
     environment = {
         key: value
         for key, value in os.environ.items()
@@ -136,7 +143,9 @@ def run(command: list[str], threads: int | None) -> tuple[float, float]:
 
 
 def ask(command: list[str], work: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Give a job to a process of its own and return its answer, with the processor time of the whole process."""
+    """Give a job to a process of its own and return its answer, with the processor time
+    of the whole process.
+    """
     file = folder / "job.json"
     file.write_text(json.dumps(work), encoding="utf-8")
     processor, seconds = run([*command, str(file)], work["threads"])
@@ -201,7 +210,7 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     return {"epochs": taken, "parameters": count_numbers(network), "val_loss": losses}
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------
 
 
 def measure_training(
@@ -211,7 +220,9 @@ def measure_training(
     epochs: int,
     threads: tuple[int | None, ...] = (1, None),
 ) -> list[dict[str, Any]]:
-    """Return a line for each table and number of threads: processor seconds per epoch, medians and spread."""
+    """Return a line for each table and number of threads: processor seconds per epoch,
+    medians and spread.
+    """
     found = []
     for name in tables:
         for number in threads:
@@ -245,7 +256,8 @@ def _compare_training(
         peer = ask(peer_command, work, folder)
         if ours["parameters"] != peer["parameters"]:
             raise RuntimeError(
-                f"both networks must have as many parameters, however: {ours['parameters']}, {peer['parameters']}"
+                "both networks must have as many parameters, however: "
+                f"{ours['parameters']}, {peer['parameters']}"
             )
         answers = {"permgrad": ours} | {who: peer[key] for who, key in PEERS.items()}
         for who, answer in answers.items():
@@ -281,7 +293,7 @@ def _compare_training(
     }
 
 
-# ---- from CSV to report ----------------------------------------------------------------------------------------------
+# ---- from CSV to report --------------------------------------------------------------
 
 
 def measure_notebook(
@@ -316,7 +328,8 @@ def measure_notebook(
             for step, (processor, _) in answer["steps"].items():
                 steps.setdefault(step, []).append(processor)
             print(
-                f"round {number + 1}: permgrad {own_times[-1]}, peer {peer_times[-1]}, {epochs} epochs",
+                f"round {number + 1}: permgrad {own_times[-1]}, peer {peer_times[-1]}, "
+                f"{epochs} epochs",
                 flush=True,
             )
     ratios = [peer[0] / own[0] for own, peer in zip(own_times, peer_times, strict=True)]
@@ -364,7 +377,10 @@ def measure(*, quick: bool = False) -> list[Line]:
         2 if quick else 4,
         (1,),
     ):
-        what = f"an epoch of the paper network, batches of {BATCH}, {own['table']}, threads: {own['threads']}"
+        what = (
+            f"an epoch of the paper network, batches of {BATCH}, {own['table']}, "
+            f"threads: {own['threads']}"
+        )
         ours, note = (
             own["permgrad, s per epoch"],
             "permgrad draws the pictures in each step",
@@ -394,7 +410,8 @@ def measure(*, quick: bool = False) -> list[Line]:
             )
     own = measure_notebook(python, 1, most_epochs=2 if quick else None)
     found = line(
-        f"from CSV to report, puma, {own['epochs of the last round']} epochs in batches of {BATCH}",
+        f"from CSV to report, puma, {own['epochs of the last round']} epochs in "
+        f"batches of {BATCH}",
         "the notebook's steps in Keras",
         [own["permgrad, processor s"]],
         [own["Keras notebook, processor s"]],
@@ -407,7 +424,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     ]
 
 
-# ---- the face --------------------------------------------------------------------------------------------------------
+# ---- the face ------------------------------------------------------------------------
 
 
 def main() -> int:
@@ -453,7 +470,9 @@ def main() -> int:
 
 
 def passed(results: dict[str, Any]) -> bool:
-    """Whether the floors are met: training on one thread on every table, and the whole process."""
+    """Whether the floors are met: training on one thread on every table, and the whole
+    process.
+    """
     ratios = {
         "training": [
             line["times as fast"]
@@ -486,7 +505,8 @@ def text(results: dict[str, Any]) -> str:
         own = dict(results["notebook"])
         steps = own.pop("peer's steps, processor s")
         parts.append(
-            f"From CSV to report, floor {FLOORS['notebook']:g} times, aim {AIMS['notebook']:g}."
+            f"From CSV to report, floor {FLOORS['notebook']:g} times, aim "
+            f"{AIMS['notebook']:g}."
         )
         parts.append(
             markdown_table(

@@ -1,11 +1,15 @@
-"""LIME on one thread: permgrad's rate against that of its bare forwards, and against Captum's Lime.
+"""LIME on one thread: permgrad's rate against that of its bare forwards, and against
+Captum's Lime.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.lime_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.lime_speed
 
-Networks and rows are those of ``shapley_speed.py``: HELOC's 23 features through a hybrid network and through a plain
-MLP, 1,000 neighbours of each row. *Bare forwards* are the network alone on the very neighbours that permgrad evaluates,
-laid out in memory beforehand, in batches of the same size. Captum's Lime fits one row after the other; its
-perturbations per forward are those it was found fastest with. The contestants take turns; medians of processor time.
+Networks and rows are those of ``shapley_speed.py``: HELOC's 23 features through a
+hybrid network and through a plain MLP, 1,000 neighbours of each row. *Bare forwards*
+are the network alone on the very neighbours that permgrad evaluates, laid out in memory
+beforehand, in batches of the same size. Captum's Lime fits one row after the other; its
+perturbations per forward are those it was found fastest with. The contestants take
+turns; medians of processor time.
 """
 
 from __future__ import annotations
@@ -55,7 +59,9 @@ def ours(case: Case, rows: torch.Tensor) -> pg.Explanation:
 
 
 def neighbours(case: Case, rows: torch.Tensor) -> list[torch.Tensor]:
-    """Return the batches that the network is called with while permgrad explains the rows."""
+    """Return the batches that the network is called with while permgrad explains the
+    rows.
+    """
     seen: list[torch.Tensor] = []
     handle = case.net.register_forward_pre_hook(
         lambda _, arguments: seen.append(arguments[0].clone())
@@ -123,7 +129,9 @@ def compare(case: Case, rows: int, rounds: int) -> dict[str, object]:
 
 
 def lime_package(case: Case, rows: torch.Tensor) -> None:
-    """Fit the linear models of the package ``lime``, one row after the other, on as many neighbours."""
+    """Fit the linear models of the package ``lime``, one row after the other, on as
+    many neighbours.
+    """
     from lime.lime_tabular import LimeTabularExplainer
 
     def predict(array: np.ndarray) -> np.ndarray:

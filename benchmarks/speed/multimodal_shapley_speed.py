@@ -1,17 +1,22 @@
-"""Shapley values of text, image and table in one network: processor time to equal error, permgrad and its peers.
+"""Shapley values of text, image and table in one network: processor time to equal
+error, permgrad and its peers.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.multimodal_shapley_speed
 
-A small BERT (two layers of 128), a CNN and an MLP into one head, trained briefly on a target in which words, image and
-table interact. 17 players: 7 tokens, 4 blocks of the image, 6 columns. The truth are all 2^17 coalitions in float64.
-All explain the same output of the same rows, against one background row and against many (the mean over them).
+A small BERT (two layers of 128), a CNN and an MLP into one head, trained briefly on a
+target in which words, image and table interact. 17 players: 7 tokens, 4 blocks of the
+image, 6 columns. The truth are all 2^17 coalitions in float64. All explain the same
+output of the same rows, against one background row and against many (the mean over
+them).
 
-shapiq: the approximators of Shapley values that the installed version has run once; the two most exact run for all
-seeds, on a game that is evaluated in batches, and the least time of both counts at each error. Captum:
-``ShapleyValueSampling`` and ``KernelShap`` with as many perturbations in a forward as was found fastest; of several
-background rows one after the other is its baseline. Contestants take turns within a seed; time is the processor's, the
-network's evaluations included. The ratio is their time over ours at equal error, read from log-log curves where both
-reach it; geometric mean over errors, for each seed.
+shapiq: the approximators of Shapley values that the installed version has run once; the
+two most exact run for all seeds, on a game that is evaluated in batches, and the least
+time of both counts at each error. Captum: ``ShapleyValueSampling`` and ``KernelShap``
+with as many perturbations in a forward as was found fastest; of several background rows
+one after the other is its baseline. Contestants take turns within a seed; time is the
+processor's, the network's evaluations included. The ratio is their time over ours at
+equal error, read from log-log curves where both reach it; geometric mean over errors,
+for each seed.
 """
 
 from __future__ import annotations
@@ -41,7 +46,8 @@ TOKENS, BLOCKS, COLUMNS = 7, 4, 6
 PLAYERS = TOKENS + BLOCKS + COLUMNS
 WORDS, PIXELS, HIDDEN = 200, 32, 128
 FLOOR = 1.3
-#: So many of shapiq's approximators, the most exact with middling budgets, run for all seeds.
+#: So many of shapiq's approximators, the most exact with middling budgets, run for all
+#: seeds.
 BEST = 2
 #: Rows of the network in one forward of the peers' games, found to be the fastest here.
 BATCH = 256
@@ -55,7 +61,8 @@ SAMPLES = {1: (2, 5, 10, 20, 40, 80, 160), 20: (1, 2, 5)}
 Work = Callable[[int], np.ndarray]
 
 
-#: Operators that torchvision's import asks for where it was built for CUDA and torch was not; transformers imports it.
+#: Operators that torchvision's import asks for where it was built for CUDA and torch
+#: was not; transformers imports it.
 _stand_ins: list[torch.library.Library] = []
 
 
@@ -140,7 +147,9 @@ def drawn(rows: int, seed: int) -> dict[str, Tensor]:
 
 
 def target(inputs: dict[str, Tensor]) -> Tensor:
-    """Return what the network learns: words times words, blocks and columns, each also by itself."""
+    """Return what the network learns: words times words, blocks and columns, each also
+    by itself.
+    """
     words = torch.sin(inputs["input_ids"] * 1.7)
     blocks = (
         inputs["image"]
@@ -177,7 +186,7 @@ def trained(steps: int) -> Multimodal:
     return net.eval()
 
 
-# ---- the truth -------------------------------------------------------------------------------------------------------
+# ---- the truth -----------------------------------------------------------------------
 
 
 def owners() -> dict[str, Tensor]:
@@ -196,7 +205,9 @@ def owners() -> dict[str, Tensor]:
 
 
 def blend(case: Case, row: int, donor: int, keeps: Tensor) -> dict[str, Tensor]:
-    """Return the inputs of coalitions ``(coalitions, players)`` of one row, the others taken from one donor."""
+    """Return the inputs of coalitions ``(coalitions, players)`` of one row, the others
+    taken from one donor.
+    """
     made = {
         name: torch.where(
             keeps[:, owner], case.rows[name][row], case.background[name][donor]
@@ -215,7 +226,9 @@ def doubled(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def worth_of_all(case: Case, row: int, donor: int) -> np.ndarray:
-    """Return what each of the 2^17 coalitions is worth, in float64; player i is bit i."""
+    """Return what each of the 2^17 coalitions is worth, in float64; player i is
+    bit i.
+    """
     net, parts, first = case.net.double(), [], 0
     precise = Case(net, doubled(case.rows), doubled(case.background))
     with torch.no_grad():
@@ -270,7 +283,7 @@ def truth(case: Case) -> np.ndarray:
     return np.mean(values, axis=1)
 
 
-# ---- contestants -----------------------------------------------------------------------------------------------------
+# ---- contestants ---------------------------------------------------------------------
 
 
 def ours(case: Case, most: int) -> Work:
@@ -299,7 +312,9 @@ def ours(case: Case, most: int) -> Work:
 
 
 class Game:
-    """What coalitions of one row are worth: the mean output over the background rows, in batches."""
+    """What coalitions of one row are worth: the mean output over the background rows,
+    in batches.
+    """
 
     def __init__(self, case: Case, row: int) -> None:
         self.case, self.row, self.owners = case, row, owners()
@@ -307,7 +322,9 @@ class Game:
         self.nobody = float(self(np.zeros((1, PLAYERS), dtype=bool))[0])
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
-        """Return the worth of each coalition, less that of nobody: shapiq's games are normalized."""
+        """Return the worth of each coalition, less that of nobody: shapiq's games are
+        normalized.
+        """
         keeps = torch.from_numpy(np.atleast_2d(np.asarray(coalitions, dtype=bool)))
         donors = len(self.case.background["table"])
         size, parts = max(1, BATCH // donors), []
@@ -331,7 +348,9 @@ class Game:
 
 
 def shapiq_approximators() -> dict[str, Callable[[int], object]]:
-    """Return constructors of shapiq's approximators of Shapley values, by name; each takes a seed."""
+    """Return constructors of shapiq's approximators of Shapley values, by name; each
+    takes a seed.
+    """
     from shapiq import approximator as made
 
     named: dict[str, Callable[[int], object]] = {
@@ -376,7 +395,9 @@ def by_shapiq(case: Case, make: Callable[[int], object], budget: int) -> Work:
 
 
 def by_captum(case: Case, name: str, samples: int, per_forward: int) -> Work:
-    """Return a method of Captum, one background row after the other as its baseline, all rows at once where it can."""
+    """Return a method of Captum, one background row after the other as its baseline,
+    all rows at once where it can.
+    """
     import captum.attr
 
     order = ("input_ids", "image", "table")
@@ -417,13 +438,15 @@ def by_captum(case: Case, name: str, samples: int, per_forward: int) -> Work:
     return work
 
 
-# ---- measuring -------------------------------------------------------------------------------------------------------
+# ---- measuring -----------------------------------------------------------------------
 
 
 def screened(
     case: Case, exact: np.ndarray, donors: int, quick: bool
 ) -> list[dict[str, object]]:
-    """Return the time and error of each of shapiq's approximators, once, with a middling number of coalitions."""
+    """Return the time and error of each of shapiq's approximators, once, with a
+    middling number of coalitions.
+    """
     lines = []
     for name, make in shapiq_approximators().items():
         budget = 100 if quick else 400 // donors**0.5
@@ -478,7 +501,9 @@ def fastest_captum(case: Case, name: str) -> int:
 
 
 def timed(work: Work, seed: int, exact: np.ndarray) -> tuple[float, float]:
-    """Return processor seconds per row and the root mean square error, as a share of the values' own."""
+    """Return processor seconds per row and the root mean square error, as a share of
+    the values' own.
+    """
     started = time.process_time()
     values = work(seed)
     seconds = time.process_time() - started
@@ -487,7 +512,9 @@ def timed(work: Work, seed: int, exact: np.ndarray) -> tuple[float, float]:
 
 
 def seconds_at(curve: Sequence[tuple[float, float]], error: float) -> float:
-    """Return the least seconds of a curve of (seconds, error) that reach an error; infinite where nothing does."""
+    """Return the least seconds of a curve of (seconds, error) that reach an error;
+    infinite where nothing does.
+    """
     front: list[tuple[float, float]] = []
     for point in sorted(curve):
         if not front or point[1] < front[-1][1]:
@@ -504,9 +531,12 @@ def seconds_at(curve: Sequence[tuple[float, float]], error: float) -> float:
 def ratio(
     own: Sequence[tuple[float, float]], peers: Sequence[Sequence[tuple[float, float]]]
 ) -> float:
-    """Return how many times as long the best of the peers takes, the geometric mean over the errors that it reaches."""
+    """Return how many times as long the best of the peers takes, the geometric mean
+    over the errors that it reaches.
+    """
     theirs = [error for curve in peers for _, error in curve]
-    # From the largest error that both have, where the cheapest runs stand, down to the least that both reach.
+    # From the largest error that both have, where the cheapest runs stand, down to the
+    # least that both reach.
     largest = min(max(error for _, error in own), max(theirs))
     errors = np.geomspace(largest, max(min(theirs), min(error for _, error in own)), 12)
     best = [
@@ -519,7 +549,9 @@ def ratio(
 def compare(
     case: Case, donors: int, seeds: range, quick: bool
 ) -> tuple[list[dict[str, object]], list[dict[str, object]], dict[str, list[float]]]:
-    """Return lines of the screening and of each run, and each seed's ratio to the best of shapiq and of Captum."""
+    """Return lines of the screening and of each run, and each seed's ratio to the best
+    of shapiq and of Captum.
+    """
     exact = truth(case)
     ranked = screened(case, exact, donors, quick)
     runs = contestants(

@@ -1,15 +1,18 @@
-"""Integrated gradients of any torch network: memory of a very large call, and gaps against Captum's.
+"""Integrated gradients of any torch network: memory of a very large call, and gaps
+against Captum's.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.network_gradients_memory
 
-Memory: 200,000 rows × 50 steps on a 51–80–30–10–1 network, the highest resident set of a process of its own, from its
-start to its end, Python and torch included; once with ``steps=50`` (exactly 50 gradients for each row) and once as by
-default, refined until each row has settled. Captum's ``internal_batch_size`` of 4,096 is measured beside them.
+Memory: 200,000 rows × 50 steps on a 51–80–30–10–1 network, the highest resident set of
+a process of its own, from its start to its end, Python and torch included; once with
+``steps=50`` (exactly 50 gradients for each row) and once as by default, refined until
+each row has settled. Captum's ``internal_batch_size`` of 4,096 is measured beside them.
 
-Gaps: 2,000 rows of the same network, and a network of two images with a shared encoder, max pooling and a table. Captum
-with more and more steps until its largest gap is below 0.5 % of the output's range; permgrad as by default and with
-eight steps. Sums over secants are right to rounding by construction, so single values are compared too, with a midpoint
-sum of many gradients in float64.
+Gaps: 2,000 rows of the same network, and a network of two images with a shared encoder,
+max pooling and a table. Captum with more and more steps until its largest gap is below
+0.5 % of the output's range; permgrad as by default and with eight steps. Sums over
+secants are right to rounding by construction, so single values are compared too, with a
+midpoint sum of many gradients in float64.
 """
 
 from __future__ import annotations
@@ -113,7 +116,7 @@ def train(net: nn.Module, draw: Any, function: Any, steps: int = 300) -> None:
         optimizer.step()
 
 
-# ---- memory, in a process of its own ---------------------------------------------------------------------------------
+# ---- memory, in a process of its own -------------------------------------------------
 
 
 def ours(
@@ -166,7 +169,9 @@ CALLS = {
 
 
 def measure_memory(name: str, rows: int) -> None:
-    """Print the process's highest resident set, in GB, and the processor time of the call."""
+    """Print the process's highest resident set, in GB, and the processor time of the
+    call.
+    """
     torch.set_num_threads(1)
     net, inputs = table_network(rows)
     started = time.process_time()
@@ -208,7 +213,7 @@ def memory(rows: int) -> list[dict[str, Any]]:
     return found
 
 
-# ---- gaps ------------------------------------------------------------------------------------------------------------
+# ---- gaps ----------------------------------------------------------------------------
 
 
 def reference(net: nn.Module, rows: tuple[torch.Tensor, ...], steps: int) -> np.ndarray:
@@ -276,7 +281,9 @@ def gaps(
 
 
 def meets_floor(lines: list[dict[str, Any]]) -> bool:
-    """Return whether the gap is below 0.5 %, and Captum needs more gradients for as small a one."""
+    """Return whether the gap is below 0.5 %, and Captum needs more gradients for as
+    small a one.
+    """
     own = lines[0]
     gap = "largest gap, % of range"
     as_small = [
@@ -317,8 +324,10 @@ def main() -> int:
         and meets_floor(pictures)
     )
     text = (
-        f"Floors: permgrad's peaks below {FLOOR_GB} GB; a gap below 0.5 % of the output's range, and fewer gradients "
-        "than Captum needs for as small a gap. Seconds are processor time on one thread.\n\n"
+        f"Floors: permgrad's peaks below {FLOOR_GB} GB; a gap below 0.5 % of the "
+        "output's range, and fewer gradients "
+        "than Captum needs for as small a gap. Seconds are processor time on one "
+        "thread.\n\n"
         f"{markdown_table(peaks)}\n\n{markdown_table(tables + pictures)}"
     )
     data = {"memory": peaks, "gaps": tables + pictures}

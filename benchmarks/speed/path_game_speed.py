@@ -1,11 +1,14 @@
-"""Speed of the path game against scikit-learn's permutation importance, in one run, on one thread.
+"""Speed of the path game against scikit-learn's permutation importance, in one run, on
+one thread.
 
-Equal work: HELOC's test rows (published split), 23 features, 5 repeats, the `paper` network. Ours plays three
-coalitions (table, image, both) and gives intervals; scikit-learn's plays one. Two peers:
-`sklearn.inspection.permutation_importance` over a plain PyTorch forward of the same module at batch 2,048, and over
-permgrad's own `predict_proba`. HELOC's codes −7, −8, −9 are left as numbers, as in the published work, so that 23
-features are 23 encoded columns for everybody. Scikit-learn's log loss cuts probabilities at 2e-16, ours does not: where
-a barely trained network is sure of itself on replaced values, importances differ.
+Equal work: HELOC's test rows (published split), 23 features, 5 repeats, the `paper`
+network. Ours plays three coalitions (table, image, both) and gives intervals;
+scikit-learn's plays one. Two peers: `sklearn.inspection.permutation_importance` over a
+plain PyTorch forward of the same module at batch 2,048, and over permgrad's own
+`predict_proba`. HELOC's codes −7, −8, −9 are left as numbers, as in the published work,
+so that 23 features are 23 encoded columns for everybody. Scikit-learn's log loss cuts
+probabilities at 2e-16, ours does not: where a barely trained network is sure of itself
+on replaced values, importances differ.
 
     PERMGRAD_DATA=../shared/data python -m benchmarks.speed.path_game_speed [--runs 5]
 """
@@ -43,7 +46,9 @@ FLOORS, AIMS = {PLAIN: 8.0, PREDICT: 3.0}, {PLAIN: 20.0, PREDICT: 6.0}
 
 
 class PlainForward(ClassifierMixin, BaseEstimator):
-    """The module called as anyone would call it: whole batches of 2,048 encoded rows, no gradient."""
+    """The module called as anyone would call it: whole batches of 2,048 encoded rows,
+    no gradient.
+    """
 
     def __init__(self, module, classes):
         self.module, self.classes_ = module, classes
@@ -64,7 +69,9 @@ class PlainForward(ClassifierMixin, BaseEstimator):
 
 
 def trained(epochs: int = 3):
-    """Return the paper network after a few epochs on HELOC's training rows, the test rows and their labels."""
+    """Return the paper network after a few epochs on HELOC's training rows, the test
+    rows and their labels.
+    """
     data = load_dataset("heloc")
     X, y = data.frame.drop(columns=data.target), data.frame[data.target]
     split = split_rows(len(X), y.to_numpy(), task="classification")
@@ -80,7 +87,9 @@ def trained(epochs: int = 3):
 
 
 def captum_permutation(model, encoded: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the mean rise of each row's loss by Captum's FeaturePermutation, a batch of all rows at once."""
+    """Return the mean rise of each row's loss by Captum's FeaturePermutation, a batch
+    of all rows at once.
+    """
     from captum.attr import FeaturePermutation
 
     target = torch.as_tensor((y == model.classes_[1]).astype(np.int64))
@@ -154,7 +163,9 @@ def measure(*, quick: bool = False) -> list[Line]:
 
 
 def check(runs: int) -> tuple[list[dict[str, object]], str]:
-    """Return one line per contestant over all test rows, and what the run was; contestants take turns."""
+    """Return one line per contestant over all test rows, and what the run was;
+    contestants take turns.
+    """
     model, X, y = trained()
     encoded = model.encode_rows(X).encoded
     if encoded.shape[1] != 23:
@@ -207,9 +218,12 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
         found[DENSE].values[:, 0],
     )
     text = (
-        f"HELOC, {len(X):,} test rows, 23 features, {REPEATS} repeats, `paper` network, one thread, {runs} rounds, "
-        f"processor time, scikit-learn {sklearn.__version__}. Correlation of our importances and scikit-learn's "
-        f"{np.corrcoef(ours, theirs)[0, 1]:.4f}; largest difference from the dense reference "
+        f"HELOC, {len(X):,} test rows, 23 features, {REPEATS} repeats, `paper` "
+        f"network, one thread, {runs} rounds, "
+        f"processor time, scikit-learn {sklearn.__version__}. Correlation of our "
+        "importances and scikit-learn's "
+        f"{np.corrcoef(ours, theirs)[0, 1]:.4f}; largest difference from the dense "
+        "reference "
         f"{np.abs(ours - dense).max() / np.log(2):.1e} of the loss scale."
     )
     return lines, text

@@ -1,11 +1,15 @@
-"""Pages of the same model on the same rows by five packages: seconds, size, and what each loads from the network.
+"""Pages of the same model on the same rows by five packages: seconds, size, and what
+each loads from the network.
 
-    python -m benchmarks.speed.report_peers --python interpret=/venv/bin/python --python shapash=/other/bin/python
+    python -m benchmarks.speed.report_peers --python interpret=/venv/bin/python --python
+    shapash=/other/bin/python
 
-A LightGBM model of 100 trees on the bank table (44,211 training rows, 16 columns, categories as numbers). Pages are of
-1,000 held-out rows. skrub's page is of the training table, as it has no model. InterpretML has no page of its own: its
-figures for a black box are written into one file (local ones of five rows). Each package runs in a process of its own,
-on one thread; ``--python`` names the Python of an environment that has it. Fitting the model is not counted.
+A LightGBM model of 100 trees on the bank table (44,211 training rows, 16 columns,
+categories as numbers). Pages are of 1,000 held-out rows. skrub's page is of the
+training table, as it has no model. InterpretML has no page of its own: its figures for
+a black box are written into one file (local ones of five rows). Each package runs in a
+process of its own, on one thread; ``--python`` names the Python of an environment that
+has it. Fitting the model is not counted.
 """
 
 from __future__ import annotations

@@ -1,14 +1,18 @@
 """Rate of arithmetic of the dense path against the machine's own, on one thread.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.roofline
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.roofline
 
-The dense path is ``predict_encoded`` of the `paper` network on HELOC's encoded test rows, everything in it: drawing the
-images, convolutions, activations, normalisation, pooling, products. The floating-point operations of its convolutions
-and products are counted at the shapes in which they are computed (three equal image channels are one), and the same
-convolutions and products are timed by themselves: torch's own ``conv2d`` and ``linear``, same shapes, same batch,
-channels last, on inputs that are ready. The share is the dense path's rate over theirs: what is left for the rest is
-one minus it. It is counted a second time against the fastest product that torch has on this machine, which permgrad
-takes and ``linear`` does not. Processor time, alternating, the median of the ratios of each round.
+The dense path is ``predict_encoded`` of the `paper` network on HELOC's encoded test
+rows, everything in it: drawing the images, convolutions, activations, normalisation,
+pooling, products. The floating-point operations of its convolutions and products are
+counted at the shapes in which they are computed (three equal image channels are one),
+and the same convolutions and products are timed by themselves: torch's own ``conv2d``
+and ``linear``, same shapes, same batch, channels last, on inputs that are ready. The
+share is the dense path's rate over theirs: what is left for the rest is one minus it.
+It is counted a second time against the fastest product that torch has on this machine,
+which permgrad takes and ``linear`` does not. Processor time, alternating, the median of
+the ratios of each round.
 """
 
 from __future__ import annotations
@@ -53,7 +57,9 @@ def heloc_model(epochs: int = 2) -> tuple[Any, np.ndarray]:
 
 
 class Work:
-    """One convolution or product of the dense path: its operations per row, and the bare call."""
+    """One convolution or product of the dense path: its operations per row, and the
+    bare call.
+    """
 
     def __init__(
         self,
@@ -78,7 +84,10 @@ def convolution(segment: Any, number: int) -> Work:
         )
 
     per_place = 2 * int(weight[0].numel()) * own.out_channels
-    name = f"convolution {number}: {segment.in_channels} → {own.out_channels}, {height} × {width}"
+    name = (
+        f"convolution {number}: {segment.in_channels} → {own.out_channels}, "
+        f"{height} × {width}"
+    )
     return Work(
         name, per_place * segment.slide.size[0] * segment.slide.size[1], bare, bare
     )
@@ -122,7 +131,9 @@ def parts(model: Any) -> list[Work]:
 
 
 def seconds(work: Callable[[], Any], times: int = 1) -> float:
-    """Return the processor time of some calls; no result outlives its call, as none does inside a network."""
+    """Return the processor time of some calls; no result outlives its call, as none
+    does inside a network.
+    """
     started = time.process_time()
     for _ in range(times):
         work()
@@ -132,7 +143,8 @@ def seconds(work: Callable[[], Any], times: int = 1) -> float:
 def measure(
     *, rounds: int = 15, model: Any = None, encoded: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
-    """Return one line for the dense path and one for each of its convolutions and products.
+    """Return one line for the dense path and one for each of its convolutions and
+    products.
 
     Args:
         rounds: how often each is timed.
@@ -209,9 +221,12 @@ def main() -> int:
     lines = measure(rounds=3 if arguments.quick else 15)
     share = lines[0]["share of the bare rate"]
     text = (
-        f"`paper` network on HELOC, batches of {BATCH} rows, one thread. The dense path reaches {share:.0%} of the "
-        f"rate of torch's bare convolutions and products (floor {FLOOR:.0%}, aim {AIM:.0%}), "
-        f"{lines[0]['of the fastest']:.0%} of the fastest that torch has here.\n\n{markdown_table(lines)}"
+        f"`paper` network on HELOC, batches of {BATCH} rows, one thread. The dense "
+        f"path reaches {share:.0%} of the "
+        f"rate of torch's bare convolutions and products (floor {FLOOR:.0%}, aim "
+        f"{AIM:.0%}), "
+        f"{lines[0]['of the fastest']:.0%} of the fastest that torch has "
+        f"here.\n\n{markdown_table(lines)}"
     )
     return record(
         arguments,

@@ -1,14 +1,19 @@
-"""Shapley values of the loss (SAGE) on one thread: processor time to the same error, permgrad against ``sage``.
+"""Shapley values of the loss (SAGE) on one thread: processor time to the same error,
+permgrad against ``sage``.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.sage_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.sage_speed
 
-The same network, HELOC test rows, labels and 50 background rows for both, and the same quantity: how much each feature
-takes off the cross-entropy of the prediction averaged over the background rows. The peer is the original authors'
-package ``sage-importance`` (``PermutationEstimator`` over ``MarginalImputer``, its function called in batches of the
-size that permgrad uses). The truth is a long run of permgrad with other random numbers; that the peer converges to it
-is seen in its error falling. It plays so many walks, and, as by default, as many as its own rule asks for, which ends
-when the largest standard error is 2.5 % of the range of the values. For each run of the peer the time that permgrad
-takes to the same error is read from permgrad's own curve, and is never below that of its cheapest run.
+The same network, HELOC test rows, labels and 50 background rows for both, and the same
+quantity: how much each feature takes off the cross-entropy of the prediction averaged
+over the background rows. The peer is the original authors' package ``sage-importance``
+(``PermutationEstimator`` over ``MarginalImputer``, its function called in batches of
+the size that permgrad uses). The truth is a long run of permgrad with other random
+numbers; that the peer converges to it is seen in its error falling. It plays so many
+walks, and, as by default, as many as its own rule asks for, which ends when the largest
+standard error is 2.5 % of the range of the values. For each run of the peer the time
+that permgrad takes to the same error is read from permgrad's own curve, and is never
+below that of its cheapest run.
 """
 
 from __future__ import annotations
@@ -46,7 +51,9 @@ def labels(rows: int) -> np.ndarray:
 
 
 def ours(case: Case, y: np.ndarray, repeats: int) -> Callable[[int], np.ndarray]:
-    """Return permgrad through its public call; ``repeats`` designs, or pairs of orders, for each row."""
+    """Return permgrad through its public call; ``repeats`` designs, or pairs of orders,
+    for each row.
+    """
 
     def work(seed: int) -> np.ndarray:
         found = pg.explain(
@@ -66,7 +73,9 @@ def ours(case: Case, y: np.ndarray, repeats: int) -> Callable[[int], np.ndarray]
 
 
 def sage(case: Case, y: np.ndarray, walks: int | None) -> Callable[[int], np.ndarray]:
-    """Return the peer: so many rows, each with an order of its own; None: until its own rule ends it."""
+    """Return the peer: so many rows, each with an order of its own; None: until its own
+    rule ends it.
+    """
     import sage as package
 
     size = (

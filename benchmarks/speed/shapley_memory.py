@@ -1,10 +1,12 @@
-"""Memory of Shapley values of many rows: the resident set's peak while 100,000 rows with 8 players are explained.
+"""Memory of Shapley values of many rows: the resident set's peak while 100,000 rows
+with 8 players are explained.
 
     OMP_NUM_THREADS=1 python -m benchmarks.speed.shapley_memory
 
-A multilayer perceptron 8–64–64–1, all 2⁸ coalitions with four background rows (over a hundred million forwards), rows,
-results, intervals and the interpreter with its libraries included. The rows alone take 3 MB; all coalitions of all rows
-at once would take 3 GB, and their outputs another 0.4 GB.
+A multilayer perceptron 8–64–64–1, all 2⁸ coalitions with four background rows (over a
+hundred million forwards), rows, results, intervals and the interpreter with its
+libraries included. The rows alone take 3 MB; all coalitions of all rows at once would
+take 3 GB, and their outputs another 0.4 GB.
 """
 
 from __future__ import annotations

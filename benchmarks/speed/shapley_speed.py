@@ -1,17 +1,23 @@
-"""Shapley values on one thread: processor time to the same error, permgrad against shap and Captum.
+"""Shapley values on one thread: processor time to the same error, permgrad against shap
+and Captum.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m benchmarks.speed.shapley_speed
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/heloc.csv python -m
+    benchmarks.speed.shapley_speed
 
-The same network, test rows, 100 background rows and output for all: HELOC's 23 features through hybrid networks
-(presets ``fast`` and ``default``) and through a plain MLP. The truth is a long run of permgrad with other random
-numbers; that the peers converge to the same values is seen in their error falling.
+The same network, test rows, 100 background rows and output for all: HELOC's 23 features
+through hybrid networks (presets ``fast`` and ``default``) and through a plain MLP. The
+truth is a long run of permgrad with other random numbers; that the peers converge to
+the same values is seen in their error falling.
 
-shap's KernelExplainer runs as it comes, which keeps the ten players that a lasso selects, and with ``l1_reg=0``, which
-keeps all; its function is called in batches of the size that permgrad uses. Captum's ShapleyValueSampling runs at its
-best: one background row after the other as baseline (so that orders differ), and as many perturbations in a forward as
-was found fastest. For each run of a peer the time that permgrad takes to the same error is read from permgrad's own
-curve (log-log interpolation; never below its cheapest run). A peer's ratio is the one at the run that it is set up for
-by default (shap: its default number of coalitions; Captum: its 25 orders), and the others are shown.
+shap's KernelExplainer runs as it comes, which keeps the ten players that a lasso
+selects, and with ``l1_reg=0``, which keeps all; its function is called in batches of
+the size that permgrad uses. Captum's ShapleyValueSampling runs at its best: one
+background row after the other as baseline (so that orders differ), and as many
+perturbations in a forward as was found fastest. For each run of a peer the time that
+permgrad takes to the same error is read from permgrad's own curve (log-log
+interpolation; never below its cheapest run). A peer's ratio is the one at the run that
+it is set up for by default (shap: its default number of coalitions; Captum: its 25
+orders), and the others are shown.
 """
 
 from __future__ import annotations
@@ -40,7 +46,9 @@ DEFAULTS = {"auto coalitions", "25 orders per background row"}
 
 @dataclass
 class Case:
-    """A network, rows to explain and background rows, all as encoded tensors; column 1 is explained."""
+    """A network, rows to explain and background rows, all as encoded tensors; column 1
+    is explained.
+    """
 
     name: str
     net: torch.nn.Module
@@ -51,7 +59,9 @@ class Case:
 def heloc_cases(
     presets: list[str], rows: int, references: int, epochs: int
 ) -> list[Case]:
-    """Return the hybrid networks and an MLP of the usual size, trained on HELOC's training rows."""
+    """Return the hybrid networks and an MLP of the usual size, trained on HELOC's
+    training rows.
+    """
     data = load_dataset("heloc")
     frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
     split = split_rows(len(frame), y, task="classification")
@@ -119,7 +129,7 @@ def _mlp(features: torch.Tensor, target: torch.Tensor) -> torch.nn.Module:
     return net
 
 
-# ---- contestants -----------------------------------------------------------------------------------------------------
+# ---- contestants ---------------------------------------------------------------------
 
 
 def ours(case: Case, **options: object) -> Callable[[int], np.ndarray]:
@@ -159,7 +169,9 @@ def kernel(
 
 
 def captum(case: Case, samples: int, per_forward: int) -> Callable[[int], np.ndarray]:
-    """Return Captum's sampling, one background row after the other as baseline, each with its own orders."""
+    """Return Captum's sampling, one background row after the other as baseline, each
+    with its own orders.
+    """
     from captum.attr import ShapleyValueSampling
 
     explainer = ShapleyValueSampling(case.net)
@@ -182,7 +194,9 @@ def captum(case: Case, samples: int, per_forward: int) -> Callable[[int], np.nda
 
 
 def _predicting(case: Case) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the explained output as a function of arrays, called in batches of the size that permgrad uses."""
+    """Return the explained output as a function of arrays, called in batches of the
+    size that permgrad uses.
+    """
     size = (
         256
         if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules())
@@ -200,7 +214,9 @@ def _predicting(case: Case) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def shap_permutation(case: Case, rounds: int) -> Callable[[int], np.ndarray]:
-    """Return shap's PermutationExplainer: so many orders, each with its reverse, over all background rows."""
+    """Return shap's PermutationExplainer: so many orders, each with its reverse, over
+    all background rows.
+    """
     import shap
 
     features = case.rows.shape[1]
@@ -222,7 +238,9 @@ def shap_permutation(case: Case, rounds: int) -> Callable[[int], np.ndarray]:
 
 
 def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
-    """Return shapiq's TabularExplainer for plain Shapley values, with as many coalitions as ``budget``."""
+    """Return shapiq's TabularExplainer for plain Shapley values, with as many
+    coalitions as ``budget``.
+    """
     import shapiq
 
     rows = case.rows.numpy()
@@ -246,20 +264,25 @@ def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
     return work
 
 
-# ---- measuring -------------------------------------------------------------------------------------------------------
+# ---- measuring -----------------------------------------------------------------------
 
 
 def measure_errors(
     work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range
 ) -> tuple[float, float]:
-    """Return processor seconds per row, and the root mean square error; over several random seeds."""
-    # Every contestant loads its libraries before the clock runs: the truth was permgrad's first call.
+    """Return processor seconds per row, and the root mean square error; over several
+    random seeds.
+    """
+    # Every contestant loads its libraries before the clock runs: the truth was
+    # permgrad's first call.
     seconds, error = timed_errors(work, truth, seeds)
     return float(np.median(seconds)) / len(truth), error
 
 
 def time_to(error: float, curve: list[tuple[float, float]]) -> float | None:
-    """Return the least time of a curve of (seconds, error) that reaches an error; None if nothing does."""
+    """Return the least time of a curve of (seconds, error) that reaches an error; None
+    if nothing does.
+    """
     best = [(seconds, reached) for seconds, reached in sorted(curve)]
     front = [
         point
@@ -378,8 +401,9 @@ def measure(*, quick: bool = False) -> list[Line]:
     warnings.simplefilter("ignore")
     found: list[Line] = []
     for case in heloc_cases(["fast"], 2 if quick else 128, 100, 1 if quick else 2):
-        # A call costs us 10 to 40 ms whatever it explains, and a few rows of a small network would not pay for it:
-        # the page says how many there are. A hybrid network costs twenty times as much for each prediction.
+        # A call costs us 10 to 40 ms whatever it explains, and a few rows of a small
+        # network would not pay for it: the page says how many there are. A hybrid
+        # network costs twenty times as much for each prediction.
         if not case.name.startswith("MLP"):
             case.rows = case.rows[:8]
         found += [
@@ -396,7 +420,8 @@ def _line(own: dict[str, object]) -> Line:
     """Return a run of a peer as a line of the speed page."""
     ratio: float | None = own["times permgrad's time"]
     return {
-        "what": f"Shapley values of a row, 23 features, 100 background rows, HELOC, {own['network']}"
+        "what": "Shapley values of a row, 23 features, 100 background rows, HELOC, "
+        f"{own['network']}"
         f", {own['rows']} rows in a call",
         "peer": f"{own['method']}, {own['setting']}",
         "equal": "error",

@@ -1,18 +1,23 @@
 """The speed page: one command, one table of how fast permgrad is beside its peers.
 
-    PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.speed [--quick] [--only SECTION ...] [--list]
+    PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.speed [--quick] [--only
+    SECTION ...] [--list]
 
-Each section is a script of this folder whose ``measure(quick)`` returns lines; it runs in a process of its own, with
-one thread, so that neither threads nor memory of one disturb another. Within a section the contestants take turns.
-Times are processor time unless a line says otherwise; ratios are medians of the rounds' ratios, with the least and the
-largest beside them. What is equal on both sides, the work or the error of the values, is said in each line. Peers that
-are not installed here are named as missing. Two peers need environments of their own (TINTOlib, and the published
-network in Keras), which are made the first time in ``benchmarks/.environments``; ``--no-environments`` leaves them out.
+Each section is a script of this folder whose ``measure(quick)`` returns lines; it runs
+in a process of its own, with one thread, so that neither threads nor memory of one
+disturb another. Within a section the contestants take turns. Times are processor time
+unless a line says otherwise; ratios are medians of the rounds' ratios, with the least
+and the largest beside them. What is equal on both sides, the work or the error of the
+values, is said in each line. Peers that are not installed here are named as missing.
+Two peers need environments of their own (TINTOlib, and the published network in Keras),
+which are made the first time in ``benchmarks/.environments``; ``--no-environments``
+leaves them out.
 
-A finished section is kept in ``benchmarks/.speed`` and not measured again on the same commit (``--again`` does); with
-``--any-commit`` sections of other commits count too, and the page says which commit each was measured on. With
-``--into-page`` the page's other sections stand as they are, also those of other machines. The
-table is written to ``benchmarks/results/speed.md`` and ``speed.json``, unless ``--quick``.
+A finished section is kept in ``benchmarks/.speed`` and not measured again on the same
+commit (``--again`` does); with ``--any-commit`` sections of other commits count too,
+and the page says which commit each was measured on. With ``--into-page`` the page's
+other sections stand as they are, also those of other machines. The table is written to
+``benchmarks/results/speed.md`` and ``speed.json``, unless ``--quick``.
 """
 
 from __future__ import annotations
@@ -89,11 +94,12 @@ TINTO_PACKAGES = (
     "numpy==2.4.6",
     "scipy==1.17.1",
 )
-#: Peers that are too old or too small to be extras of permgrad: put beside it for the speed page alone.
+#: Peers that are too old or too small to be extras of permgrad: put beside it for the
+#: speed page alone.
 PEER_PACKAGES = ("lime==0.2.0.1", "sage-importance==0.0.6")
 
 
-# ---- one section -----------------------------------------------------------------------------------------------------
+# ---- one section ---------------------------------------------------------------------
 
 
 def kept(section: Section, quick: bool, any_commit: bool) -> dict[str, Any] | None:
@@ -106,7 +112,9 @@ def kept(section: Section, quick: bool, any_commit: bool) -> dict[str, Any] | No
 
 
 def interpreter(section: Section, make: bool) -> Path | None:
-    """Return the Python that a section runs with, making its environment if allowed; None where there is none."""
+    """Return the Python that a section runs with, making its environment if allowed;
+    None where there is none.
+    """
     from benchmarks.speed.keras_peer import make_environment, python_of
 
     if not section.environment:
@@ -120,7 +128,9 @@ def interpreter(section: Section, make: bool) -> Path | None:
 
 
 def add_peers() -> str:
-    """Put the small peers into a folder of their own and return it; an empty text where that fails."""
+    """Put the small peers into a folder of their own and return it; an empty text where
+    that fails.
+    """
     folder = ENVIRONMENTS / "peers"
     stamp = folder / "made-from.json"
     if not (
@@ -148,7 +158,9 @@ def add_peers() -> str:
 
 
 def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str, Any]:
-    """Measure a section in a process of its own and keep what it found; a failure is not kept."""
+    """Measure a section in a process of its own and keep what it found; a failure is
+    not kept.
+    """
     out = KEPT / f"{section.name}{'-quick' if quick else ''}.json"
     KEPT.mkdir(exist_ok=True)
     threads = dict.fromkeys(
@@ -189,7 +201,10 @@ def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str
         stdout=sys.stderr,
     )
     if done.returncode:
-        reason = f"the section failed with exit code {done.returncode}; run it alone to see why"
+        reason = (
+            f"the section failed with exit code {done.returncode}; run it alone "
+            "to see why"
+        )
         return {
             "commit": measured_on,
             "lines": [],
@@ -211,7 +226,8 @@ def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str
 def measure_here(name: str, into: Path, quick: bool) -> None:
     """Do a section's work in this process: the child's side."""
     module = importlib.import_module(f"benchmarks.speed.{SECTIONS[name].module}")
-    # A script whose figures are no comparison has its own rounds instead of a short form.
+    # A script whose figures are no comparison has its own rounds instead of a short
+    # form.
     short = (
         {"quick": quick}
         if "quick" in inspect.signature(module.measure).parameters
@@ -249,7 +265,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-# ---- the page --------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------
 
 
 def machine() -> str:
@@ -279,7 +295,9 @@ def number(value: Any) -> str:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the lines of a section as a Markdown table; figures that compare nobody keep their own columns."""
+    """Return the lines of a section as a Markdown table; figures that compare nobody
+    keep their own columns.
+    """
     if "ratio" not in lines[0]:
         names = list(dict.fromkeys(name for own in lines for name in own))
         bare = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
@@ -290,7 +308,10 @@ def table(lines: list[dict[str, Any]]) -> str:
                 for own in lines
             ]
         )
-    head = "| what | peer | equal | permgrad | peer's | unit | **times as fast** | least–most | rounds | note |"
+    head = (
+        "| what | peer | equal | permgrad | peer's | unit | **times as fast** | "
+        "least–most | rounds | note |"
+    )
     rows = [head, "|" + "---|" * 10]
     for own in lines:
         ratio = "–" if own["ratio"] is None else f"**{number(own['ratio'])}**"
@@ -324,9 +345,12 @@ def table(lines: list[dict[str, Any]]) -> str:
 def page(results: dict[str, dict[str, Any]], command: str) -> str:
     """Return the whole page."""
     head = (
-        f"`{command}`, one thread unless a line says otherwise. Processor time; ratios are medians over rounds in "
-        "which the contestants take turns, beside the least and the largest. *Equal work*: the same values on the "
-        "same rows; *equal error*: the time after which the values are as near to the truth. A ratio "
+        f"`{command}`, one thread unless a line says otherwise. Processor time; ratios "
+        "are medians over rounds in "
+        "which the contestants take turns, beside the least and the largest. *Equal "
+        "work*: the same values on the "
+        "same rows; *equal error*: the time after which the values are as near to the "
+        "truth. A ratio "
         "below 1 says that the peer is faster."
     )
     parts = ["# Speed", head]
@@ -357,7 +381,9 @@ def _where(found: dict[str, Any]) -> str:
 
 
 def recorded() -> dict[str, dict[str, Any]]:
-    """Return the sections that stand on the page; each was measured on a machine of its own."""
+    """Return the sections that stand on the page; each was measured on a machine of its
+    own.
+    """
     path = RESULTS / "speed.json"
     if not path.exists():
         return {}

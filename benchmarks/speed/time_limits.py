@@ -1,13 +1,17 @@
-"""How good is a run under a time limit, against one without? Limits of .3, .5 and 1 of the free time over ten tables.
+"""How good is a run under a time limit, against one without?
+
+Limits of .3, .5 and 1 of the free time over ten tables.
 
     python -m benchmarks.speed.time_limits
     python -m benchmarks.speed.time_limits --quick            # the three smallest tables, limits of .5
     python -m benchmarks.speed.time_limits --only areas bank  # these tables
 
-A run without a limit is timed on the clock, from the command to its page. A run with a limit has a share of that time.
-What a limit must not cost: from half of the free time on, at least half of what the free run gains over a constant (in
-accuracy, or in the RMSE), and every run under a limit ends within it, with a slack of a third and five seconds. The
-smallest tables need more than their share for the start of the process alone, so that a limit is at least 20 seconds.
+A run without a limit is timed on the clock, from the command to its page. A run with a
+limit has a share of that time. What a limit must not cost: from half of the free time
+on, at least half of what the free run gains over a constant (in accuracy, or in the
+RMSE), and every run under a limit ends within it, with a slack of a third and five
+seconds. The smallest tables need more than their share for the start of the process
+alone, so that a limit is at least 20 seconds.
 """
 
 from __future__ import annotations
@@ -137,7 +141,9 @@ def run(source: Path, out: Path, limit: float | None) -> tuple[float, dict[str, 
 
 
 def gained(metrics: dict[str, Any], y: pd.Series[Any]) -> float:
-    """Return what a model gains over a constant: in accuracy, or as a share of the RMSE."""
+    """Return what a model gains over a constant: in accuracy, or as a share of the
+    RMSE.
+    """
     test = metrics["test"]
     if metrics["task"] == "classification":
         return float(test["accuracy"]) - float(y.value_counts(normalize=True).iloc[0])

@@ -1,9 +1,11 @@
-"""Our training against a bare PyTorch loop: the same network, batches, optimizer, schedule and validation.
+"""Our training against a bare PyTorch loop: the same network, batches, optimizer,
+schedule and validation.
 
     python -m benchmarks.speed.training_speed
 
-Runs alternate, so that other work on the machine meets both alike; the medians of wall-clock and
-processor time of whole trainings are compared, one thread. The floor is a ratio of at most 1.15.
+Runs alternate, so that other work on the machine meets both alike; the medians of
+wall-clock and processor time of whole trainings are compared, one thread. The floor is
+a ratio of at most 1.15.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ COLUMNS = 23
 def bare_loop(
     network: HybridNetwork, rows: Rows, validation: Rows, options: TrainingOptions
 ) -> None:
-    """What a careful user would write by hand, with the published schedule, early stopping and best weights."""
+    """What a careful user would write by hand, with the published schedule, early
+    stopping and best weights.
+    """
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=options.learning_rate,
@@ -124,8 +128,10 @@ def compare(
         )
         steps = epochs * math.ceil(n_rows / options.batch_size)
         print(
-            f"{'+'.join(paths):14} {n_rows} rows, {epochs} epochs, {title:14}: bare {bare:.3f} s "
-            f"({bare / steps * 1e3:.2f} ms per step), permgrad {ours:.3f} s, ratio {ours / bare:.3f} (floor 1.15)",
+            f"{'+'.join(paths):14} {n_rows} rows, {epochs} epochs, {title:14}: bare "
+            f"{bare:.3f} s "
+            f"({bare / steps * 1e3:.2f} ms per step), permgrad {ours:.3f} s, ratio "
+            f"{ours / bare:.3f} (floor 1.15)",
             flush=True,
         )
     return times

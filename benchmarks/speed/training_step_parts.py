@@ -1,11 +1,14 @@
-"""Where the time of a training step goes: the `paper` network, 32 rows, one thread, layer by layer.
+"""Where the time of a training step goes: the `paper` network, 32 rows, one thread,
+layer by layer.
 
-    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/tables python -m benchmarks.speed.training_step_parts
+    OMP_NUM_THREADS=1 PERMGRAD_DATA=/folder/with/tables python -m
+    benchmarks.speed.training_step_parts
 
-Each part is timed twice: *in the step*, one after the other as they stand in it, so that each finds the caches as the
-others left them; and *alone*, the same part again and again, its code and its numbers in the nearest cache. The sum of
-the first is the step; the difference is what the machine's caches cost, which no other order of the same operations
-saves.
+Each part is timed twice: *in the step*, one after the other as they stand in it, so
+that each finds the caches as the others left them; and *alone*, the same part again and
+again, its code and its numbers in the nearest cache. The sum of the first is the step;
+the difference is what the machine's caches cost, which no other order of the same
+operations saves.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ Clock = Callable[[str, Callable[[], Any]], Any]
 
 
 def make_learner(name: str) -> Learner:
-    """Return a learner of the `paper` network on a named table's training rows, in its first epoch."""
+    """Return a learner of the `paper` network on a named table's training rows, in its
+    first epoch.
+    """
     data = load_dataset(name)
     y = data.y.to_numpy()
     split = split_rows(len(y), y, task=data.task)

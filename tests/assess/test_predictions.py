@@ -1,4 +1,6 @@
-"""Predictions: truth and guesses in every form that sections need, and probabilities as before calibration."""
+"""Predictions: truth and guesses in every form that sections need, and probabilities as
+before calibration.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ def test_some_rows_are_taken_with_all_that_belongs_to_them():
     assert numbers.take(np.array([2])).inside.tolist() == [[2, 3]]
 
 
-# ---- calibration -----------------------------------------------------------------------------------------------------
+# ---- calibration ---------------------------------------------------------------------
 @pytest.mark.parametrize(
     "calibrated",
     [

@@ -1,4 +1,6 @@
-"""Values come back from files as they were: every section, columns of any kind and name; what is damaged is refused."""
+"""Values come back from files as they were: every section, columns of any kind and
+name; what is damaged is refused.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +228,9 @@ def check_same(first, second):
 
 
 def there_and_back(value, folder: Path, expected=None, explanation: str = ""):
-    """Store a value with and without a folder, check that both are what is read, and return that."""
+    """Store a value with and without a folder, check that both are what is read, and
+    return that.
+    """
     entry_path = "explanations/it"
     put, written = (
         Store(where).put(entry_path, value, explanation) for where in (None, folder)
@@ -237,7 +241,7 @@ def there_and_back(value, folder: Path, expected=None, explanation: str = ""):
     return read
 
 
-# ---- what comes back -------------------------------------------------------------------------------------------------
+# ---- what comes back -----------------------------------------------------------------
 def test_every_kind_of_section_is_tried():
     assert set(SECTIONS) == set(_KINDS)
 
@@ -363,7 +367,9 @@ def test_arrays_and_tables_in_lists_and_mappings_come_back(value):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_mappings_by_names_of_columns_come_back(name, tmp_path):
-    """Names are no names in the archive, in which these would be cut off, join or be refused."""
+    """Names are no names in the archive, in which these would be cut off, join or be
+    refused.
+    """
     section = cards_section()
     section.curves = {
         name: np.zeros((1, 2, 1)),
@@ -444,7 +450,7 @@ def test_a_folder_without_a_value_has_none(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [], "without a folder nothing is written"
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 @pytest.fixture(scope="module", name="whole")
 def _whole(tmp_path_factory):
     """A folder with a section of every kind and an explanation."""
@@ -472,9 +478,12 @@ DAMAGED = (
     *((MARKED % entry).encode() for entry in (
         '"Unknown"', '"CardsSection"', '"CardsSection", "rows": 1, "more": 2', '["list"]', '"array"', "1",
         '"array", "key": "no"', '"array", "key": [1]', '"explanation"', '"explanation", "key": 1', '"texts"', '"table"',
-        '"table", "key": "it", "columns": [], "rows": "x"', '"table", "key": "it", "columns": [], "rows": 1e300',
+        '"table", "key": "it", "columns": [], "rows": "x"', ('"table", "key": "it", '
+                                                            '"columns": [], "rows": '
+                                                            '1e300'),
         '"table", "key": "it", "columns": [{"name": "a", "levels": null}], "rows": 1',
-        '"table", "key": "it", "columns": [1], "rows": 1', '"table", "key": "it", "columns": 1, "rows": 1',
+        '"table", "key": "it", "columns": [1], "rows": 1', ('"table", "key": "it", '
+                                                           '"columns": 1, "rows": 1'),
     )),
 )  # fmt: skip
 

@@ -12,7 +12,9 @@ import torch
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Give a function that imports a long script by its dotted name; the threads that it sets are put back."""
+    """Give a function that imports a long script by its dotted name; the threads that
+    it sets are put back.
+    """
     threads = torch.get_num_threads()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")

@@ -1,4 +1,6 @@
-"""What every registered method must do, whatever it computes: a new method is met here through the registry."""
+"""What every registered method must do, whatever it computes: a new method is met here
+through the registry.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ def fitted(request) -> tuple[Any, np.ndarray]:
         if request.param == "regression"
         else (pg.HyNNClassifier, LABELS)
     )
-    # Dropout and batch normalisation behave otherwise in train mode, so leaving it on would be seen.
+    # Dropout and batch normalisation behave otherwise in train mode, so leaving it on
+    # would be seen.
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
     if request.param == "members":
         network |= {"normalization": "none", "members": 3}
@@ -110,11 +113,13 @@ def numbers(explanation: pg.Explanation) -> np.ndarray:
     return np.concatenate([np.nan_to_num(array).ravel() for array in arrays])
 
 
-# ---- what must be as before ------------------------------------------------------------------------------------------
+# ---- what must be as before ----------------------------------------------------------
 
 
 def state_of(model: Any) -> dict[str, Any]:
-    """Return a copy of everything a method could leave behind on the model and in the process."""
+    """Return a copy of everything a method could leave behind on the model and in the
+    process.
+    """
     module: nn.Module = model.module_
     hooks = {
         f"{name}.{kind}": len(getattr(submodule, kind))
@@ -231,12 +236,14 @@ def test_nothing_is_left_behind_after_an_error(unusual, name, scope, monkeypatch
         assert_untouched(before, state_of(model))
 
 
-# ---- chance ----------------------------------------------------------------------------------------------------------
+# ---- chance --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
 def test_chance(fitted, plain, name, scope):
-    """Repeatable; None differs; an integer reproduces; a generator advances. Without chance all are equal.
+    """Repeatable; None differs; an integer reproduces; a generator advances.
+
+    Without chance all are equal.
 
     The seed that ``None`` chose is told.
     """
@@ -276,7 +283,7 @@ SETTLED = {
 }
 
 
-# ---- the result ------------------------------------------------------------------------------------------------------
+# ---- the result ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)

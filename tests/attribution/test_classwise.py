@@ -1,4 +1,6 @@
-"""Explanations of single classes are about these classes: short form of ``verification/verify_classes.py``."""
+"""Explanations of single classes are about these classes: short form of
+``verification/verify_classes.py``.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def test_classes_of_covertype():
 
 @pytest.fixture(scope="module")
 def two_worlds():
-    """Class A against the rest is told by ``left``, B against C by ``right``; the picture shows both."""
+    """Class A against the rest is told by ``left``, B against C by ``right``; the
+    picture shows both.
+    """
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
         rng.normal(size=(1500, 4)), columns=["left", "right", "idle", "other"]
@@ -62,7 +66,9 @@ def test_every_class_has_its_own_leader(two_worlds):
 
 
 def test_a_class_is_the_mean_over_its_rows(two_worlds):
-    """The column of a class is the mean over the rows of that class, and "all" their mean weighted by rows."""
+    """The column of a class is the mean over the rows of that class, and "all" their
+    mean weighted by rows.
+    """
     model, X, y = two_worlds
     background = X[:200]
     common = {

@@ -1,4 +1,6 @@
-"""Counterfactuals: enumeration on small grids, bounds, kinds of columns, and what is refused."""
+"""Counterfactuals: enumeration on small grids, bounds, kinds of columns, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -73,9 +75,11 @@ def valid(result):
     return (rule(result.rows).argmax(axis=1) == 1).all()
 
 
-# ---- enumeration -----------------------------------------------------------------------------------------------------
+# ---- enumeration ---------------------------------------------------------------------
 def enumerated(predict, row, values, reached):
-    """Return the fewest changes of a row that reach a goal, over all combinations of values. None: none does."""
+    """Return the fewest changes of a row that reach a goal, over all combinations of
+    values. None: none does.
+    """
     cells = np.array(list(itertools.product(*values)))
     changes = (cells != row).sum(axis=1)[reached(predict(cells))]
     return changes.min() if len(changes) else None
@@ -153,7 +157,7 @@ def test_no_change_of_a_result_can_be_undone():
             assert rule(back).argmax() == 0
 
 
-# ---- validity and limits ---------------------------------------------------------------------------------------------
+# ---- validity and limits -------------------------------------------------------------
 def test_all_kinds_of_columns_stay_what_they_are():
     row, X = refused_row()
     before = X.copy(deep=True)
@@ -318,7 +322,7 @@ def test_a_range_beyond_the_data_is_reached_at_its_end():
     assert counterfactuals.rows.tolist() == [[2.0, 0.3]]
 
 
-# ---- outcomes --------------------------------------------------------------------------------------------------------
+# ---- outcomes ------------------------------------------------------------------------
 def test_pipelines_and_bounds_of_a_probability():
     X, y = people()
     X = X.drop(columns="since")
@@ -353,7 +357,9 @@ def test_another_of_three_classes_and_a_named_one():
 
 
 def test_a_threshold_of_its_own_decides():
-    """A model whose ``predict`` is not the largest probability is asked by what it decides."""
+    """A model whose ``predict`` is not the largest probability is asked by what it
+    decides.
+    """
 
     class Strict(LogisticRegression):
         def predict(self, X):
@@ -369,7 +375,9 @@ def test_a_threshold_of_its_own_decides():
 
 
 def test_a_rule_that_first_rows_do_not_show_decides():
-    """A threshold between whose probability and one half are only a few rows, all far behind in the table."""
+    """A threshold between whose probability and one half are only a few rows, all far
+    behind in the table.
+    """
 
     class Strict(LogisticRegression):
         def predict(self, X):
@@ -383,7 +391,8 @@ def test_a_rule_that_first_rows_do_not_show_decides():
     between = (odds > 0.5) & (odds < 0.9)
     assert between[300:].any()
     assert not between[:300].any()
-    # Of such a row, the largest output is no decision either, so that there is something to find.
+    # Of such a row, the largest output is no decision either, so that there is
+    # something to find.
     for row, want in ((X[:1], None), (X[between][:1], None), (X[between][:1], 1)):
         counterfactuals = pg.counterfactuals(model, row, X, want=want)
         assert len(counterfactuals)
@@ -431,7 +440,7 @@ def test_dates_take_days_of_the_data_in_order():
     assert counterfactuals.rows["since"].tolist() == [reached[0]]
 
 
-# ---- forms and repeatability -----------------------------------------------------------------------------------------
+# ---- forms and repeatability ---------------------------------------------------------
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
 def test_other_libraries(library):
     frame = people()[0][["age", "income", "since"]]
@@ -523,7 +532,7 @@ def test_summary_and_notebook():
     assert repr(counterfactuals) == "<Counterfactuals: 4 rows>"
 
 
-# ---- wrong arguments -------------------------------------------------------------------------------------------------
+# ---- wrong arguments -----------------------------------------------------------------
 WRONG = {
     "want": ({"want": "maybe"}, "want must be one of 'no', 'yes'"),
     "want of two": ({"want": {"yes": 0.2, "no": 0.1}}, "want must be one of"),
@@ -599,7 +608,9 @@ def test_one_of_several_outputs():
 
 
 class Coded:
-    """A model that takes −9 for missing, and predicts yes where the dose is missing or above 5."""
+    """A model that takes −9 for missing, and predicts yes where the dose is missing or
+    above 5.
+    """
 
     classes_ = np.array(["no", "yes"])
     preprocessor_ = SimpleNamespace(codes_=MissingCodes.of([-9, "?"]))

@@ -1,4 +1,6 @@
-"""Counterfactuals change columns that are one feature together, and combine only what some row combines."""
+"""Counterfactuals change columns that are one feature together, and combine only what
+some row combines.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ ASKED = 8
 
 
 def houses(seed: int = 4) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return dummies without their first level, complete dummies, an amount in two units, and a class."""
+    """Return dummies without their first level, complete dummies, an amount in two
+    units, and a class.
+    """
     rng = np.random.default_rng(seed)
     heating = rng.choice(["gas", "oil", "pump", "wood"], ROWS)
     state = rng.choice(["new", "old", "worn"], ROWS)

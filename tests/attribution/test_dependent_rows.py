@@ -1,4 +1,6 @@
-"""Rows that depend on each other: groups and times of ``pg.explain``, who lends to whom, what is said of few rows."""
+"""Rows that depend on each other: groups and times of ``pg.explain``, who lends to
+whom, what is said of few rows.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def probabilities(rows):
 
 
 def shops(seed: int, sizes):
-    """A column of each shop without any effect on y, which shops share for another reason."""
+    """A column of each shop without any effect on y, which shops share for another
+    reason.
+    """
     draw = np.random.default_rng(seed)
     shop = np.repeat(np.arange(len(sizes)), sizes)
     rows = np.column_stack(
@@ -247,7 +251,8 @@ def test_what_is_wrong_is_said():
         explain(row_groups=code, row_time=code)
     with pytest.raises(
         pg.InputError,
-        match=r"row_groups must have one value for each of the 160 rows, got the shape \(5,\)",
+        match=r"row_groups must have one value for each of the 160 rows, got the shape "
+        r"\(5,\)",
     ):
         explain(row_groups=code[:5])
     with pytest.raises(pg.InputError, match="no value for row 3 "):

@@ -1,7 +1,8 @@
 """Every method gives on another device what it gives on the processor.
 
-Where torch sees a GPU, that is the device. Everywhere the same code also runs on a pretended one, whose tensors refuse,
-as a GPU's do, to be mixed with the processor's (``tests/shared/pretended.py``), in a process of its own.
+Where torch sees a GPU, that is the device. Everywhere the same code also runs on a
+pretended one, whose tensors refuse, as a GPU's do, to be mixed with the processor's
+(``tests/shared/pretended.py``), in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ import permgrad as pg
 from permgrad.attribution import methods
 
 _SCRIPT = Path(__file__).parents[1] / "shared" / "on_pretended.py"
-#: Of the largest value: what another order of adding up may change. Measured: 2e-6 at most.
+#: Of the largest value: what another order of adding up may change. Measured: 2e-6 at
+#: most.
 TOLERANCE = 2e-5
-#: Steps of the optimizer divide by small gradients, so that rounding grows. Measured: 4e-5 at most.
+#: Steps of the optimizer divide by small gradients, so that rounding grows. Measured:
+#: 4e-5 at most.
 TRAINED = 5e-4
 
 needs_gpu = pytest.mark.skipif(
@@ -42,7 +45,10 @@ LEAST = {"hybrid": 25, "networks": 20, "training": 4, "rendering": 10}
 
 @pytest.fixture(scope="module")
 def differences():
-    """What differs on a device without float64, the harder kind. Without "narrow" it has float64."""
+    """What differs on a device without float64, the harder kind.
+
+    Without "narrow" it has float64.
+    """
     pytest.importorskip("torch.utils.backend_registration")
     from torch.utils import backend_registration
 
@@ -77,7 +83,7 @@ def test_as_on_the_processor(differences, work):
         } <= set(cases)
 
 
-# ---- on a GPU ------------------------------------------------------------------------------------------------------
+# ---- on a GPU ------------------------------------------------------------------------
 
 FEW = {
     "shapley": {"min_permutations": 20, "max_permutations": 20, "references": 8},
@@ -118,7 +124,8 @@ def assert_close(computed, reference):
     np.testing.assert_array_equal(np.isnan(computed), np.isnan(reference))
     largest = np.nanmax(np.abs(reference))
     assert largest > 0
-    # cuDNN adds up in an order of its own: float32 keeps about four digits through a few layers.
+    # cuDNN adds up in an order of its own: float32 keeps about four digits through a
+    # few layers.
     assert np.nanmax(np.abs(computed - reference)) <= 5e-4 * largest
 
 

@@ -1,4 +1,6 @@
-"""A categorical variable's importance is that of the raw column: neither names nor the encoding of levels matter."""
+"""A categorical variable's importance is that of the raw column: neither names nor the
+encoding of levels matter.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ LEVEL_EFFECT = np.array([-1.0, 2.0, 0.5])
 
 
 def table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """A category as the numbers 0, 1, 2 with frequencies that differ, and two numbers."""
+    """A category as the numbers 0, 1, 2 with frequencies that differ, and two
+    numbers.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -31,14 +35,16 @@ def table(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
     ].to_numpy()
 
 
-# ---- one function, two encodings -------------------------------------------------------------------------------------
+# ---- one function, two encodings -----------------------------------------------------
 
 
 def model_of(frame: pd.DataFrame, y: np.ndarray, kind: str) -> pg.HyNNRegressor:
-    """A network whose weights are set by hand: the same function of the raw row whatever the encoding of ``kind``.
+    """A network whose weights are set by hand: the same function of the raw row
+    whatever the encoding of ``kind``.
 
-    With g = LEVEL_EFFECT[kind]: the table path gives ``(g + 5, a + 9)``, the picture ``(g + 5)`` again, and the head
-    ``relu(0.7 g_table + 0.4 g_image + a) + 0.3 relu(g_image)``: paths and features interact.
+    With g = LEVEL_EFFECT[kind]: the table path gives ``(g + 5, a + 9)``, the picture
+    ``(g + 5)`` again, and the head ``relu(0.7 g_table + 0.4 g_image + a) + 0.3
+    relu(g_image)``: paths and features interact.
     """
     network = {
         "dense_units": [4, 2], "conv_filters": [3], "kernel_size": 1, "pooling": [1], "fusion_units": [2],
@@ -65,7 +71,9 @@ def model_of(frame: pd.DataFrame, y: np.ndarray, kind: str) -> pg.HyNNRegressor:
 
 
 def steps_of(values: np.ndarray) -> tuple[float, float]:
-    """Slopes of ``relu(x − v0)`` and ``relu(x − v1)`` that give LEVEL_EFFECT − LEVEL_EFFECT[0] at the three values."""
+    """Slopes of ``relu(x − v0)`` and ``relu(x − v1)`` that give LEVEL_EFFECT −
+    LEVEL_EFFECT[0] at the three values.
+    """
     first = (LEVEL_EFFECT[1] - LEVEL_EFFECT[0]) / (values[1] - values[0])
     return first, (LEVEL_EFFECT[2] - LEVEL_EFFECT[1]) / (values[2] - values[1]) - first
 
@@ -196,7 +204,7 @@ def test_one_row_does_not_see_the_encoding(twins):
     )
 
 
-# ---- names of levels -------------------------------------------------------------------------------------------------
+# ---- names of levels -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Importances by errors count those of the classes that a model decides for: by its threshold, not the likelier one."""
+"""Importances by errors count those of the classes that a model decides for: by its
+threshold, not the likelier one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The facts that every explanation carries: which there are, what they say, that their numbers are possible."""
+"""The facts that every explanation carries: which there are, what they say, that their
+numbers are possible.
+"""
 
 from __future__ import annotations
 
@@ -159,7 +161,8 @@ ON_NETWORKS = {
 }
 REPLACED = "output minus the mean output with the feature replaced"
 BASELINE = "output minus the output at the baseline"
-#: What the numbers are, and in which unit: y where that is predicted, and of two classes the log-odds.
+#: What the numbers are, and in which unit: y where that is predicted, and of two
+#: classes the log-odds.
 QUANTITIES = {
     **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
     **{(name, "local"): (REPLACED, "probability") for name in ("permgrad", "permutation", "ablation")},
@@ -168,12 +171,14 @@ QUANTITIES = {
     ("deeplift", "local"): (BASELINE, "logit"),
     ("integrated_gradients", "local"): (BASELINE, "probability"),
     ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "probability per unit of the input"),
-    ("gradient", "local"): ("absolute slope of the output", "probability per unit of the input"),
+    ("gradient", "local"): ("absolute slope of the output", ("probability per unit of "
+                                                            "the input")),
     ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "probability"),
     ("shapley", "local"): ("output minus the mean output over the background", "probability"),
     ("shapley", "global"): ("part of the decrease of the loss", "loss"),
     ("permgrad_paper", "global"): (
-        "weighted sum of min–max scaled permutation importance and Grad-CAM, as published", "none"
+        ("weighted sum of min–max scaled permutation importance and Grad-CAM, as "
+        "published"), "none"
     ),
 }  # fmt: skip
 
@@ -282,7 +287,7 @@ def test_backward_passes_are_counted_row_by_row(case, name, options, references)
     assert explain(case, "gradient", "local").meta["gradient_evaluations"] == ROWS
 
 
-# ---- a method for each input -----------------------------------------------------------------------------------------
+# ---- a method for each input ---------------------------------------------------------
 
 
 def side(
@@ -316,7 +321,9 @@ def side(
 
 
 def test_methods_of_their_own_stand_side_by_side():
-    """Each keeps its numbers; an output that one does not give is unknown; shares are within an input alone."""
+    """Each keeps its numbers; an output that one does not give is unknown; shares are
+    within an input alone.
+    """
     first = side("a", ("no", "yes"), 0)
     second = side("b", ("yes", "all"), 1)
     expected_entries = dict(second.maps)
@@ -367,7 +374,8 @@ def test_methods_of_their_own_stand_side_by_side():
     assert (combined.meta["n_repeats"], combined.meta["seconds"]) == (3, 4.0)
     assert combined.meta["by_input"] == {"a": first.meta, "b": second.meta}
     assert (combined.meta["quantity"], combined.meta["unit"]) == (
-        "different for each modality (see quantities)", "different for each modality (see units)"
+        "different for each modality (see quantities)", ("different for each modality "
+                                                        "(see units)")
     )  # fmt: skip
 
 
@@ -403,7 +411,7 @@ def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
     )
 
 
-# ---- what values are compared with -----------------------------------------------------------------------------------
+# ---- what values are compared with ---------------------------------------------------
 
 
 @pytest.mark.parametrize("given", ["background", "own"])
@@ -445,9 +453,11 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
     network = kind == "network"
     words = {
         "zeros": "every input at 0" if network else "every encoded input at 0",
-        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over {background_count} {where}",
+        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over "
+        f"{background_count} {where}",
         "median": f"median of {'each input' if network else 'numbers and most frequent level'} over {background_count} {where}",
-        "background": f"average over 5 of {background_count} {where} (expected gradients)",
+        "background": f"average over 5 of {background_count} {where} (expected "
+        "gradients)",
         "one row": "a row given by the user",
         "rows": "average over 3 rows given by the user",
     }[name]

@@ -1,4 +1,6 @@
-"""Headlines name no feature without an effect (the short form of ``verification/verify_headlines.py``)."""
+"""Headlines name no feature without an effect (the short form of
+``verification/verify_headlines.py``).
+"""
 
 import pytest
 

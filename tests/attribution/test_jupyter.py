@@ -1,4 +1,6 @@
-"""Explanations in a notebook's kernel: with its event loop running, as values, plots and progress in a cell."""
+"""Explanations in a notebook's kernel: with its event loop running, as values, plots
+and progress in a cell.
+"""
 
 from __future__ import annotations
 

@@ -78,7 +78,9 @@ def _fitted():
 
 
 def losses_without(model, table, y, donor) -> dict[frozenset, float]:
-    """Return the mean loss with each subset of kinds taken from a single row: a slow twin of the game."""
+    """Return the mean loss with each subset of kinds taken from a single row: a slow
+    twin of the game.
+    """
     kind_columns = {kind: [column_index for column_index, name in enumerate(table.columns) if (name in ("x", "z")) == (kind == "table")
               and (name == "note") == (kind == "text")] for kind in KINDS}  # fmt: skip
     losses = {}

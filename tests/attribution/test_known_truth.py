@@ -1,4 +1,6 @@
-"""The ranking agrees with the truth where it is known: the short form of ``verification/verify_truth.py``."""
+"""The ranking agrees with the truth where it is known: the short form of
+``verification/verify_truth.py``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def test_a_trained_network_tells_the_truth():
     judged = verify.judge(model, name, 0, 1000, "permgrad")
     assert judged["top_k"] == 1.0
     assert judged["share_error"] <= verify.MOST_SHARE_ERROR
-    # The published method is reported beside it; it gives numbers, and no more is claimed.
+    # The published method is reported beside it; it gives numbers, and no more is
+    # claimed.
     assert np.isfinite(
         verify.judge(model, name, 0, 500, "permgrad_paper")["share_error"]
     )
@@ -35,7 +38,9 @@ def test_a_trained_network_tells_the_truth():
     ],
 )
 def test_the_game_on_the_true_function(name):
-    """With the true function in the network's place (through somebody's subject), only sampling error is left."""
+    """With the true function in the network's place (through somebody's subject), only
+    sampling error is left.
+    """
     truth = make_truth(name, noise=0.0)
     effects, _ = verify.true_effects(name)
     X, y = truth.sample(4000, random_state=3)

@@ -1,4 +1,6 @@
-"""A row of a network of two outputs on the logit scale: the log-odds of a class, not one output's number."""
+"""A row of a network of two outputs on the logit scale: the log-odds of a class, not
+one output's number.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ WEIGHTS = torch.tensor([[10.0, 1.0, 0.0], [10.0, -2.0, 1.0]])
 
 
 class TwoOutputs(torch.nn.Module):
-    """Both outputs rise with the first column, which therefore changes no probability."""
+    """Both outputs rise with the first column, which therefore changes no
+    probability.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x @ WEIGHTS.T

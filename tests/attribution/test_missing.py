@@ -127,7 +127,9 @@ def test_effects_are_those_of_the_modality_game():
 
 
 def test_squared_error_of_a_sum_has_a_closed_form():
-    """f = y = a + b: without a the loss is the mean of (a_d − a_i)² over pairs, 2 Var(a)."""
+    """f = y = a + b: without a the loss is the mean of (a_d − a_i)² over pairs, 2
+    Var(a).
+    """
     rng = np.random.default_rng(1)
     X = rng.normal(size=(4000, 2)) * [2.0, 1.0]
     groups = {"a": ["x0"], "b": ["x1"]}
@@ -185,7 +187,9 @@ def test_scores_stand_behind_with_their_intervals():
 
 @pytest.mark.slow
 def test_intervals_of_the_loss_hold():
-    """Coverage of the loss without one modality over 200 samples; its truth is E (a − a')² + 1 = 3."""
+    """Coverage of the loss without one modality over 200 samples; its truth is E (a −
+    a')² + 1 = 3.
+    """
     covered_count = 0
     samples = 200
     for sample in range(samples):
@@ -374,7 +378,7 @@ def test_nothing_of_the_network_changes():
     assert torch.equal(state, torch.get_rng_state())
 
 
-# ---- what modalities tell alone and together is asked of the loss ----------------------------------------------------
+# ---- what modalities tell alone and together is asked of the loss --------------------
 def test_what_modalities_tell_only_together_is_asked_of_the_loss():
     rng = np.random.default_rng(3)
     X = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])

@@ -1,4 +1,6 @@
-"""``pg.Model``: what it says of a model is what explanations do, and a model is read once."""
+"""``pg.Model``: what it says of a model is what explanations do, and a model is read
+once.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +169,8 @@ CASES: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
 #: What is said of inputs.
 INPUTS = {
     "image and table": "image (60 rows, image 6 × 6), table (4 columns)",
-    "tokens and a mask": "input_ids (60 rows, tokens, 6 places), attention_mask (6 columns)",
+    "tokens and a mask": "input_ids (60 rows, tokens, 6 places), attention_mask (6 "
+    "columns)",
     "series": "input (60 rows, series 10)",
     "two heads": "x (60 rows, 4 columns)",
     "segments": "input (60 rows, image 6 × 6)",
@@ -270,7 +273,10 @@ def test_a_second_explanation_pays_for_itself_alone(method):
 
 
 def test_a_model_is_called_at_most_nine_times():
-    """To read it: a first look, other company and a row alone. Then the rows, and what is replaced in large batches."""
+    """To read it: a first look, other company and a row alone.
+
+    Then the rows, and what is replaced in large batches.
+    """
     X, y = make_classification(200, 30, random_state=0)
     counted = Counted(RandomForestClassifier(10, random_state=0).fit(X, y))
     explanation = pg.explain(counted, X, y, progress=False)

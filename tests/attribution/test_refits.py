@@ -1,4 +1,6 @@
-"""The statistics of refits: who is trained on what, rows and fits told apart, errors, another training."""
+"""The statistics of refits: who is trained on what, rows and fits told apart, errors,
+another training.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,11 @@ NAMES = ("a", "b", "c", "d")
 
 
 def refits(value, design, rows=None, trained=None, noise=0.0, slope=None, seed=0):
-    """Return explanations of refits whose importances are ``value``, a part of each row and one of each training.
+    """Return explanations of refits whose importances are ``value``, a part of each row
+    and one of each training.
 
-    ``rows`` and ``trained`` ``(features, rows)``: the effect of a row as a row explained, and as a training row.
+    ``rows`` and ``trained`` ``(features, rows)``: the effect of a row as a row
+    explained, and as a training row.
     """
     value = np.asarray(value, dtype=float)
     rows, trained = (
@@ -121,7 +125,8 @@ def test_rows_and_fits_are_told_apart_as_by_plain_least_squares():
         for fit in fits
     ]
     of_rows, of_fits, _ = _divided(fits, design, 0)
-    # Slow twin: one column for each row and each fit, one line for each part that was measured.
+    # Slow twin: one column for each row and each fit, one line for each part that was
+    # measured.
     lines = []
     targets = []
     for number, fit in enumerate(fits):
@@ -163,7 +168,9 @@ def test_a_bias_that_is_a_line_in_1_over_n_is_taken_off_and_parts_add_up():
 
 @pytest.mark.parametrize("together", [0.0, 1.0])
 def test_the_error_is_that_of_measuring_and_of_training_together(together):
-    """A row moves the measurement by s and the training by a: the mean over both has the variance of (s + a) / n."""
+    """A row moves the measurement by s and the training by a: the mean over both has
+    the variance of (s + a) / n.
+    """
     ratio = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -194,7 +201,8 @@ def test_another_training_is_drawn_from_the_estimated_distribution():
     words = training_words(certain)
     assert (
         words
-        == "In another training a would be among the first three in more than 91 of 100, b in more than 91 "
+        == "In another training a would be among the first three in more than 91 of "
+        "100, b in more than 91 "
         "and c in more than 91 (by 10 refits)."
     )
     tied = combine(refits([4.0, 3.0, 1.0, 1.0], design, rows, noise=2.0), design, 0, {})
@@ -248,7 +256,8 @@ def test_variances_are_moderated_as_far_as_features_are_alike():
     moved, freedom = moderated(alike, scale, 4)
     assert freedom == 54  # as many as there can be
     np.testing.assert_allclose(moved / scale, 3, rtol=0.5)
-    # Variances that themselves scatter with 6 degrees of freedom: Smyth's model, whose prior is found again.
+    # Variances that themselves scatter with 6 degrees of freedom: Smyth's model, whose
+    # prior is found again.
     apart = scale * (6 / rng.chisquare(6, 2000)) * rng.chisquare(4, 2000) / 4
     moved, freedom = moderated(apart, scale, 4)
     assert freedom == pytest.approx(10, rel=0.2)

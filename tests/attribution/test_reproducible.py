@@ -1,4 +1,6 @@
-"""The same seed gives the same model, and a model's explanation does not depend on how the work is cut."""
+"""The same seed gives the same model, and a model's explanation does not depend on how
+the work is cut.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,7 @@ def assert_same(
                 )
 
 
-# ---- the model -------------------------------------------------------------------------------------------------------
+# ---- the model -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", ["fast", "default", "paper"])
@@ -131,7 +133,7 @@ def test_a_generator_as_seed_advances():
     assert not np.array_equal(one(None), one(None))
 
 
-# ---- the explanation of one model ------------------------------------------------------------------------------------
+# ---- the explanation of one model ----------------------------------------------------
 
 
 def test_whatever_the_batch_size(fitted):
@@ -155,7 +157,9 @@ def test_whatever_the_number_of_threads(fitted):
 
 
 def test_whatever_the_memory(fitted, monkeypatch):
-    """Receivers are taken in blocks whose caches fit: small blocks, one after the other, give the same."""
+    """Receivers are taken in blocks whose caches fit: small blocks, one after the
+    other, give the same.
+    """
     model, y = fitted
     full_explanation = explain(model, y)
 
@@ -211,7 +215,9 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
 
 @pytest.mark.parametrize("sampling", ["marginal", "conditional"])
 def test_whatever_the_partition_of_rows(fitted, sampling):
-    """With one background for all, the mean over the parts, weighted by rows, is the mean over all rows."""
+    """With one background for all, the mean over the parts, weighted by rows, is the
+    mean over all rows.
+    """
     model, y = fitted
     options = {
         "background": X[:100],
@@ -308,7 +314,9 @@ def test_a_feature_draws_its_donors_whatever_else_is_asked_for(fitted):
 
 
 def test_more_repeats_begin_with_the_same_pairs(fitted):
-    """Repeat r has the same donors however many follow, and in whatever rounds they are played."""
+    """Repeat r has the same donors however many follow, and in whatever rounds they are
+    played.
+    """
     model, y = fitted
     single_repeat = explain(model, y, n_repeats=1)
     two = explain(model, y, n_repeats=2)

@@ -1,4 +1,6 @@
-"""Explanations in threads, workers, forked children and event loops: the same as alone, and nothing left behind."""
+"""Explanations in threads, workers, forked children and event loops: the same as alone,
+and nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ X, LABELS = table()
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    # Dropout and batch normalisation would show in the numbers if a thread switched them on for another one.
+    # Dropout and batch normalisation would show in the numbers if a thread switched
+    # them on for another one.
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
     settings = {
         "preset": "fast",
@@ -127,9 +130,11 @@ def module_state(module: nn.Module) -> dict[str, Any]:
 def compare(
     works: Sequence[Work], module: nn.Module, threads: int = 4, *, filters: bool = True
 ) -> None:
-    """Do works one after the other and then in threads, each twice, and compare; nothing else may change.
+    """Do works one after the other and then in threads, each twice, and compare;
+    nothing else may change.
 
-    ``filters``: whether the warning filters are looked at; libraries that read and draw change them without a lock.
+    ``filters``: whether the warning filters are looked at; libraries that read and draw
+    change them without a lock.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
@@ -175,7 +180,9 @@ def compare(
 
 @pytest.mark.usefixtures("many_switches")
 def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
-    """Its user has left a part in train mode, which every explanation switches off, and the last puts back."""
+    """Its user has left a part in train mode, which every explanation switches off, and
+    the last puts back.
+    """
     model.module_.table_branch.train()
 
     def work(name: str, scope: Any) -> Work:
@@ -192,7 +199,8 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
         )
 
     try:
-        # pandas, by which the model encodes rows, changes the filters for a moment without a lock.
+        # pandas, by which the model encodes rows, changes the filters for a moment
+        # without a lock.
         compare([work(*case) for case in CASES], model.module_, filters=False)
     finally:
         model.module_.eval()
@@ -240,7 +248,9 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
 
 @pytest.mark.usefixtures("many_switches")
 def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
-    """The network's forward cannot be traced: the layer's output is put in by a hook, which all threads would call."""
+    """The network's forward cannot be traced: the layer's output is put in by a hook,
+    which all threads would call.
+    """
 
     class Branching(nn.Module):
         def __init__(self) -> None:
@@ -332,7 +342,7 @@ def test_captum_objects_one_after_the_other() -> None:
     compare(works, net, threads=3)
 
 
-# ---- the pieces ------------------------------------------------------------------------------------------------------
+# ---- the pieces ----------------------------------------------------------------------
 def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     events: list[str] = []
 
@@ -370,7 +380,9 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
 
 
 def test_an_explanation_works_in_the_callers_thread(model: Any) -> None:
-    """What the caller has set for its thread, gradients switched off for example, holds for the work."""
+    """What the caller has set for its thread, gradients switched off for example, holds
+    for the work.
+    """
     where: list[int] = []
 
     def loss(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -385,7 +397,7 @@ def test_an_explanation_works_in_the_callers_thread(model: Any) -> None:
     assert set(where) == {threading.get_ident()}
 
 
-# ---- processes -------------------------------------------------------------------------------------------------------
+# ---- processes -----------------------------------------------------------------------
 def explain_in_worker(model: Any, method: str) -> np.ndarray:
     """Explain, wherever this is called."""
     torch.set_num_threads(1)
@@ -479,7 +491,10 @@ print("the same")
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_in_a_forked_child() -> None:
-    """Of an idle process and of a busy one. With several threads torch waits there forever for those left behind."""
+    """Of an idle process and of a busy one.
+
+    With several threads torch waits there forever for those left behind.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     words = [sys.executable, "-c", _FORKING]
     ended = subprocess.run(
@@ -489,7 +504,7 @@ def test_in_a_forked_child() -> None:
     assert ended.stdout == "the same\n"
 
 
-# ---- event loops -----------------------------------------------------------------------------------------------------
+# ---- event loops ---------------------------------------------------------------------
 def test_inside_a_running_event_loop(model: Any) -> None:
     """As in a notebook, whose cells run inside one."""
 

@@ -1,4 +1,6 @@
-"""The units of y change nothing, except in the published method: the short form of ``verification/verify_units.py``."""
+"""The units of y change nothing, except in the published method: the short form of
+``verification/verify_units.py``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_published_method_saturates_without_a_crash(lines):
 
 
 def test_importances_carry_the_unit_of_the_loss():
-    """1000·y is 10⁶ times the squared error: importances, errors and the loss scale follow, p-values stay."""
+    """1000·y is 10⁶ times the squared error: importances, errors and the loss scale
+    follow, p-values stay.
+    """
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     y = X[:, 0] + 0.5 * X[:, 1] ** 2

@@ -31,7 +31,9 @@ FAST = {"preset": "fast", "random_state": 0, "progress": False}
 
 
 def made(seed: int, rows: int, effect: float = 2.0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return rows with a text, of whose words "alpha" alone has an effect, and a number."""
+    """Return rows with a text, of whose words "alpha" alone has an effect, and a
+    number.
+    """
     rng = np.random.default_rng(seed)
     text = [
         " ".join(rng.permutation(VOCABULARY)[: rng.integers(3, 7)]) + f", no {row}"
@@ -45,7 +47,9 @@ def made(seed: int, rows: int, effect: float = 2.0) -> tuple[pd.DataFrame, np.nd
 def mixed(
     seed: int, rows: int = 2600, levels: int = 250
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Return rows of a mixed model with a random intercept, some of few rows, and its values."""
+    """Return rows of a mixed model with a random intercept, some of few rows, and its
+    values.
+    """
     rng = np.random.default_rng(seed)
     level = rng.choice(levels, rows, p=rng.dirichlet(np.full(levels, 0.8)))
     effects = rng.normal(size=levels)
@@ -134,7 +138,8 @@ def test_of_a_text_without_effect_no_word_matters(seed):
         with pytest.raises(pg.InputError, match="reads no words of 'text'"):
             word_effects(model, table[400:], "text")
         return
-    # Noise that the model has learned is an effect of the model, and small beside what it predicts.
+    # Noise that the model has learned is an effect of the model, and small beside what
+    # it predicts.
     assert (
         word_effects(model, table[400:], "text", random_state=0)["effect"].abs().max()
         < 0.25 * y.std()
@@ -203,7 +208,8 @@ def test_words_of_a_row_add_up_to_what_its_text_does(scale):
             0, [name for name in parts_explanation.names if name != "x"]
         ].tolist()
         assert words == table["text"][row].replace(",", "").split()
-        # Owen values: the words of a text share exactly its Shapley value where all coalitions are enumerated.
+        # Owen values: the words of a text share exactly its Shapley value where all
+        # coalitions are enumerated.
         slack = (
             1e-6
             if not parts_explanation.std_error.any()
@@ -306,5 +312,6 @@ def test_levels_are_stored_with_their_counts():
     design = Levels.fit(["a", "b", "c", "d", "e", "f"], np.array([3, 1, 1, 1, 1, 1]))
     again = Levels.from_dict(design.to_dict())
     assert (again.entries, again.counts, again.pooled) == (["a"], [3], 5)
-    # Of a category, most of whose rows share their level with others, each level has an effect.
+    # Of a category, most of whose rows share their level with others, each level has an
+    # effect.
     assert Levels.fit(["a", "b", "c"], np.array([3, 1, 2])).entries == ["a", "c", "b"]

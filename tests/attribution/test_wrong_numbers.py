@@ -1,4 +1,6 @@
-"""Numbers that an option cannot be: each is refused in a sentence that names it, before anything is computed."""
+"""Numbers that an option cannot be: each is refused in a sentence that names it, before
+anything is computed.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def test_whole_numbers(method, option, least, wrong):
             **{option: wrong},
         )
     assert net.rows < 100, (
-        "no more than it takes to read the network, and to ask twice whether it remembers"
+        "no more than it takes to read the network, and to ask twice whether it "
+        "remembers"
     )
 
 

@@ -56,7 +56,10 @@ def test_what_is_right_comes_back_as_python_has_it():
         (
             checks.check_number,
             ("tolerance", math.nan, "pass for example 0.01"),
-            "tolerance must be a finite number of at least 0, got nan. Pass for example 0.01.",
+            (
+                "tolerance must be a finite number of at least 0, got nan. Pass for "
+                "example 0.01."
+            ),
         ),
         (
             checks.check_confidence,
@@ -81,13 +84,17 @@ def test_what_is_right_comes_back_as_python_has_it():
         (
             checks.check_names,
             ("models", 7, "pass for example models=['default', 'linear']"),
-            "models must list names, got 7. Pass for example models=['default', 'linear'].",
+            (
+                "models must list names, got 7. Pass for example models=['default', "
+                "'linear']."
+            ),
         ),
         (
             checks.check_class_names,
             (["some", "all"],),
             (
-                "A class must not be called 'all': explanations use that name for all classes together. Rename "
+                "A class must not be called 'all': explanations use that name for all "
+                "classes together. Rename "
                 "the class, for example to 'every'."
             ),
         ),

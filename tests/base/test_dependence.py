@@ -1,4 +1,6 @@
-"""Rows that depend on each other: means keep their level, independent rows lose little, and what shows it is seen."""
+"""Rows that depend on each other: means keep their level, independent rows lose little,
+and what shows it is seen.
+"""
 
 from __future__ import annotations
 

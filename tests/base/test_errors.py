@@ -78,7 +78,7 @@ def test_every_synonym_is_one_word_that_is_no_name_of_ours():
     assert len(SYNONYMS) >= 25
 
 
-# ---- three ways to refuse --------------------------------------------------------------------------------------------
+# ---- three ways to refuse ------------------------------------------------------------
 def test_the_first_fault_of_a_list_is_refused():
     @errors.refusing
     def check(rows, *, least):

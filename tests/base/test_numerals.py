@@ -1,4 +1,6 @@
-"""How numbers are written: digits, units, rounding, and the same in the scripts of the page."""
+"""How numbers are written: digits, units, rounding, and the same in the scripts of the
+page.
+"""
 
 from __future__ import annotations
 

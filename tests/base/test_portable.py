@@ -1,4 +1,6 @@
-"""What only POSIX systems have is called in ``permgrad.base`` alone; all else calls what every system has."""
+"""What only POSIX systems have is called in ``permgrad.base`` alone; all else calls
+what every system has.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ MODULES = {
     "termios",
     "tty",
 }
-#: Names that modules lack on Windows, or that do something else there: a rename onto an existing file is refused.
+#: Names that modules lack on Windows, or that do something else there: a rename onto an
+#: existing file is refused.
 NAMES = {
     "os": """chown chroot fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getuid
     kill killpg lchown mkfifo mknod nice openpty pathconf pread pwrite rename sched_getaffinity sched_setaffinity setgid

@@ -1,4 +1,6 @@
-"""How far a long explanation is: a line every half minute where stderr is no terminal, for every method."""
+"""How far a long explanation is: a line every half minute where stderr is no terminal,
+for every method.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Written(io.StringIO):
 
 
 def hurried(monkeypatch) -> Written:
-    """Return a stream in the place of stderr, to which lines are written at once; pytest's own comes with each test."""
+    """Return a stream in the place of stderr, to which lines are written at once;
+    pytest's own comes with each test.
+    """
     stream = Written()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(_progress, "FIRST", 0.0)

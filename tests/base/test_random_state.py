@@ -31,21 +31,24 @@ def test_a_number_is_its_own_seed_and_none_is_another_each_time():
         (
             "seven",
             (
-                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "random_state must be None, an integer of at least 0, or a NumPy "
+                "Generator or RandomState, got "
                 "'seven'. Pass for example random_state=0."
             ),
         ),
         (
             True,
             (
-                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "random_state must be None, an integer of at least 0, or a NumPy "
+                "Generator or RandomState, got "
                 "True. Pass for example random_state=0."
             ),
         ),
         (
             1.5,
             (
-                "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, got "
+                "random_state must be None, an integer of at least 0, or a NumPy "
+                "Generator or RandomState, got "
                 "1.5. Pass for example random_state=0."
             ),
         ),

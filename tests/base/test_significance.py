@@ -1,4 +1,6 @@
-"""Which p-values pass for many features at once, and which effects deserve a sentence."""
+"""Which p-values pass for many features at once, and which effects deserve a
+sentence.
+"""
 
 import dataclasses
 
@@ -19,7 +21,9 @@ from permgrad.base.significance import (
 
 
 def rejected_step_by_step(p_values, level):
-    """Holm's procedure as his paper writes it: from the smallest on, until one does not pass; NaN is no test."""
+    """Holm's procedure as his paper writes it: from the smallest on, until one does not
+    pass; NaN is no test.
+    """
     defined_positions = [
         position for position, p in enumerate(p_values) if not np.isnan(p)
     ]
@@ -63,7 +67,9 @@ def test_each_output_and_each_row_is_a_family_of_its_own():
 
 
 def rejected_with_a_shared_level(p_values, families, level):
-    """One rejection at a time: each family that is not through has an equal share, and steps through its own tests."""
+    """One rejection at a time: each family that is not through has an equal share, and
+    steps through its own tests.
+    """
     left = {
         family: [position for position, f in enumerate(families) if f == family]
         for family in families

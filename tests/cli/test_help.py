@@ -1,4 +1,6 @@
-"""Help lists every choice in panels, shells complete them, and an option name means one thing in all commands."""
+"""Help lists every choice in panels, shells complete them, and an option name means one
+thing in all commands.
+"""
 
 from __future__ import annotations
 
@@ -69,15 +71,13 @@ def test_an_option_name_means_one_thing():
     for command in COMMANDS:
         for parameter in parameters(command):
             for flag in parameter.opts:
-                if (
-                    flag.startswith("--")
-                    and flag
-                    not in (
-                        "--out",
-                        "--target",
-                        "--against",
-                    )
-                ):  # a file of predict, an output of explain, rows that predict compares
+                if flag.startswith("--") and flag not in (
+                    "--out",
+                    "--target",
+                    "--against",
+                ):
+                    # a file of predict, an output of explain, rows that predict
+                    # compares
                     meanings.setdefault(flag, set()).add(parameter.metavar)
     assert len(meanings) > 50
     assert {flag: kinds for flag, kinds in meanings.items() if len(kinds) > 1} == {}
@@ -203,7 +203,10 @@ def test_the_model_of_a_run_has_a_short_name(tmp_path):
 )
 def test_shells_complete_choices_and_columns(line, expected, tmp_path):
     (tmp_path / "table.csv").write_text("age;arm;dose\n1;2;3\n", encoding="utf-8")
-    code = "import sys; from permgrad.cli import app; sys.argv = ['permgrad']; app(prog_name='permgrad')"
+    code = (
+        "import sys; from permgrad.cli import app; sys.argv = ['permgrad']; "
+        "app(prog_name='permgrad')"
+    )
     variables = {
         "_PERMGRAD_COMPLETE": "complete_bash",
         "COMP_WORDS": line,
@@ -217,7 +220,9 @@ def test_shells_complete_choices_and_columns(line, expected, tmp_path):
 
 
 def _ended(words, folder, module):
-    """Run a command in a process of its own, which prints the exit code and whether it has imported a module."""
+    """Run a command in a process of its own, which prints the exit code and whether it
+    has imported a module.
+    """
     code = f"""
 import sys
 from permgrad.cli import app
@@ -271,7 +276,11 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
         ),
         (
             ["run", "t.csv"],
-            "Missing --target. Which column should be predicted? Columns: age, arm, dose.",
+            (
+                "Missing --target. Which column should be predicted? Columns: age, "
+                "arm, "
+                "dose."
+            ),
         ),
         (
             ["run", "t.csv", "--target", "arm", "--drop", "dos"],

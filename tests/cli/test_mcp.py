@@ -1,4 +1,6 @@
-"""permgrad mcp: the whole story by a client, refusals of wrong calls, and that nothing outside the folder changes."""
+"""permgrad mcp: the whole story by a client, refusals of wrong calls, and that nothing
+outside the folder changes.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Bomb:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder for the server within a world that must stay as it is, also the caches of home."""
+    """A folder for the server within a world that must stay as it is, also the caches
+    of home.
+    """
     world = tmp_path_factory.mktemp("world")
     for name in ("inside", "outside", "home", "tmp"):
         (world / name).mkdir()
@@ -117,7 +121,7 @@ def fulfils(name: str, facts: dict) -> None:
     )
 
 
-# ---- the story -------------------------------------------------------------------------------------------------------
+# ---- the story -----------------------------------------------------------------------
 def test_tools_say_what_they_take_and_whether_they_write(agent):
     tools = agent.tools()
     assert set(tools) == {
@@ -280,7 +284,7 @@ def test_models_are_compared(agent):
     ]
 
 
-# ---- long work -------------------------------------------------------------------------------------------------------
+# ---- long work -----------------------------------------------------------------------
 @pytest.mark.slow
 def test_progress_is_told_and_cancelled_work_is_resumed(agent, world):
     arguments = {
@@ -329,7 +333,7 @@ def test_what_is_asked_first_can_be_cancelled_too(agent):
     ] == [240, 240]
 
 
-# ---- wrong calls -----------------------------------------------------------------------------------------------------
+# ---- wrong calls ---------------------------------------------------------------------
 TOOLS = (
     "describe_table",
     "run",
@@ -432,7 +436,9 @@ def test_a_missing_argument_is_named(agent):
 
 
 def test_links_in_a_run_lead_nowhere(agent, world):
-    """A run whose inner folder is a link to a place outside: nothing is written there."""
+    """A run whose inner folder is a link to a place outside: nothing is written
+    there.
+    """
     run = world / "inside" / "runs" / "linked"
     shutil.copytree(world / "inside" / "runs" / "one", run)
     shutil.rmtree(run / ".explanations")
@@ -498,7 +504,7 @@ def test_the_process_that_computes_changes_nothing_outside(world, tmp_path):
     assert tree(outside) == before
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------
 def test_a_folder_that_is_none_is_refused(tmp_path):
     words = [sys.executable, "-m", "permgrad", "mcp", "--folder", tmp_path / "none"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -508,7 +514,9 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_client_that_goes_away_leaves_silence(world):
-    """Its pipes are closed while a call is under way: nobody is left to read an error."""
+    """Its pipes are closed while a call is under way: nobody is left to read an
+    error.
+    """
     command = [sys.executable, "-m", "permgrad", "mcp", "--folder", world / "inside"]
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE

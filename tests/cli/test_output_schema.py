@@ -1,4 +1,6 @@
-"""What every command prints with --json fulfils the published schema, which knows all of it."""
+"""What every command prints with --json fulfils the published schema, which knows all
+of it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ RUN = (
 #: Each command, in an order in which it finds what it needs.
 CALLS = [
     ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),
-    ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),  # which is finished
+    # which is finished
+    ("run", (*RUN, "--out", "run", "--baselines", "linear,extra_trees", "--cost", "1", "5")),
     ("run", ("run", "table.csv", "--target", "dose", "--preset", "preset.json", "--out", "numbers")),
     ("explain", ("explain", "run")),
     ("explain", ("explain", "run", "table.csv", "--method", "shapley", "--row", "3")),
@@ -81,7 +84,9 @@ def place(tmp_path_factory):
 
 
 def check(name: str, facts: dict) -> None:
-    """Refuse an output that breaks the schema, or that has entries the schema does not know."""
+    """Refuse an output that breaks the schema, or that has entries the schema does not
+    know.
+    """
     document = output_schema.document()
     schema = output_schema.OUTPUTS["run" if name == "demo" else name]
     jsonschema.Draft202012Validator({**schema, "$defs": document["$defs"]}).validate(

@@ -1,4 +1,6 @@
-"""Colours only where a terminal wants them, a quiet mode, and pages opened only where there is a display."""
+"""Colours only where a terminal wants them, a quiet mode, and pages opened only where
+there is a display.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def test_a_page_is_opened_only_where_there_is_a_display(monkeypatch, tmp_path, c
     assert opened == [(tmp_path / "report.html").as_uri()]
 
 
-#: A name that erases the line, goes back in it, breaks it, turns the order of letters, and begins a colour.
+#: A name that erases the line, goes back in it, breaks it, turns the order of letters,
+#: and begins a colour.
 HOSTILE = "kg\x1b[2K\rall is well\n\u202egnp.x\u2066\x9b31mred\x7f"
 SEEN = r"kg\u001b[2K\rall is well\n\u202egnp.x\u2066\u009b31mred\u007f"
 UNSEEN = re.compile(

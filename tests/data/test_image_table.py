@@ -1,4 +1,6 @@
-"""Reading images that a table names: every format becomes one shape, and every fault names its file."""
+"""Reading images that a table names: every format becomes one shape, and every fault
+names its file.
+"""
 
 from __future__ import annotations
 
@@ -101,8 +103,10 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
         with pytest.raises(InputError) as error:
             look(list(map(str, [good, scan, bright])))
         assert error.value.message == (
-            f"2 of 3 image files in column 'scan' hold real numbers outside 0 … 1 ({scan}: -1000.0 … "
-            f"1000.0; {bright}: 0.0 … 1.5). Rescale all images of the column to 0 … 1 in the same way, or save them "
+            "2 of 3 image files in column 'scan' hold real numbers outside 0 … 1 "
+            f"({scan}: -1000.0 … "
+            f"1000.0; {bright}: 0.0 … 1.5). Rescale all images of the column to 0 … 1 "
+            "in the same way, or save them "
             "with 8 or 16 bits."
         )
     for levels, fact in (
@@ -113,8 +117,10 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
         with pytest.raises(InputError) as error:
             read([good, file])
         assert error.value.message == (
-            f"1 of 2 image files in column 'scan' hold integers outside 0 … 65,535 ({file}: {fact}). "
-            "Rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits."
+            "1 of 2 image files in column 'scan' hold integers outside 0 … 65,535 "
+            f"({file}: {fact}). "
+            "Rescale all images of the column to 0 … 65,535 in the same way, or save "
+            "them with 8 or 16 bits."
         )
 
 
@@ -128,7 +134,8 @@ def test_a_column_that_keeps_few_of_its_levels_is_told_of(tmp_path):
     target = Target(np.arange(2.0), 0, np.ones(2), seed=0)
     with pytest.warns(
         PermgradWarning,
-        match="The training images of column 'scan' reach level 16 of 255 at most, .* Rescale all",
+        match="The training images of column 'scan' reach level 16 of 255 at most, .* "
+        "Rescale all",
     ):
         ImageFeatures().learn("scan", [str(twelve)], np.zeros(2, dtype=int), target)
     with warnings.catch_warnings():
@@ -154,7 +161,8 @@ def test_files_of_several_pages_are_told_of(tmp_path, ramp):
     several = [tmp_path / "pages.tif", tmp_path / "moving.gif"]
     (message,) = pages_said("scan", [*single_page_files, *several, *several])
     assert message == (
-        f"2 of 7 image files of column 'scan' have several frames or pages ({str(several[0])!r}, …): the first of each "
+        "2 of 7 image files of column 'scan' have several frames or pages "
+        f"({str(several[0])!r}, …): the first of each "
         "is read and the others are not"
     )
     pixels = read(several, 1, 20, 30)
@@ -194,8 +202,10 @@ def test_faults_name_their_files(tmp_path, ramp):
             "scan", [str(good), str(tmp_path / "gone.png"), str(tmp_path / "text.png")]
         )
     assert error.value.message == (
-        f"1 of 3 image files in column 'scan' cannot be found ({tmp_path / 'gone.png'}). Paths start from the table's "
-        "folder, those of a frame made in Python from the working directory. The cell of a row without an image is "
+        "1 of 3 image files in column 'scan' cannot be found "
+        f"({tmp_path / 'gone.png'}). Paths start from the table's "
+        "folder, those of a frame made in Python from the working directory. The cell "
+        "of a row without an image is "
         "empty."
     )
 

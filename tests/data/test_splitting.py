@@ -1,4 +1,6 @@
-"""Splits: the published one exactly, no row twice, no group and no moment in two parts."""
+"""Splits: the published one exactly, no row twice, no group and no moment in two
+parts.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def test_a_rare_class_falls_back_with_a_warning():
     y = np.repeat(np.arange(30), 2)
     with pytest.warns(
         PermgradWarning,
-        match="The parts are drawn without stratification, because the smallest class has 2 of 60",
+        match="The parts are drawn without stratification, because the smallest class "
+        "has 2 of 60",
     ):
         split = split_rows(60, y)
     assert split.kind == "random"
@@ -149,46 +152,53 @@ def test_time_goes_forward_and_moments_stay_together(form):
         (
             {"n": 1},
             (
-                "Splitting a table in three needs at least 3 rows, got 1. Add rows, or pass test and validation files."
+                "Splitting a table in three needs at least 3 rows, got 1. Add rows, or "
+                "pass test and validation files."
             ),
         ),
         (
             {"n": 9, "groups": [1, 1, 1, 2, 2, 2, 2, 2, 2]},
             (
-                "A grouped split needs at least 3 groups, got 2. Choose another column, or split at random."
+                "A grouped split needs at least 3 groups, got 2. Choose another "
+                "column, or split at random."
             ),
         ),
         (
             {"n": 4, "time": [1, 1, 2, 2]},
             (
-                "A temporal split needs at least 3 different times, got 2. Choose another column, or split at random."
+                "A temporal split needs at least 3 different times, got 2. Choose "
+                "another column, or split at random."
             ),
         ),
         (
             {"n": 4, "time": [1, None, 2, 3]},
             (
-                "time must be a number or a date in every row, but 1 of 4 rows has none. Drop this row or split "
+                "time must be a number or a date in every row, but 1 of 4 rows has "
+                "none. Drop this row or split "
                 "at random."
             ),
         ),
         (
             {"n": 4, "time": ["1990", "1991", "?", "1992"]},
             (
-                "time must be a number or a date in every row, but it holds text such as '?'. Choose another column, "
+                "time must be a number or a date in every row, but it holds text such "
+                "as '?'. Choose another column, "
                 "or split at random."
             ),
         ),
         (
             {"n": 4, "time": ["1990", "early", "spring", "late"]},
             (
-                "time must be a number or a date in every row, but it holds text such as 'early'. Choose another "
+                "time must be a number or a date in every row, but it holds text such "
+                "as 'early'. Choose another "
                 "column, or split at random."
             ),
         ),
         (
             {"n": 3, "time": pd.Series(["Ulm", "Bonn", "Ulm"], name="town")},
             (
-                "time must be a number or a date in every row, but column 'town' holds text such as 'Ulm'. "
+                "time must be a number or a date in every row, but column 'town' holds "
+                "text such as 'Ulm'. "
                 "Choose another column, or split at random."
             ),
         ),

@@ -1,4 +1,6 @@
-"""Weights of rows: only their ratios count, from the smallest to the largest that are taken; others are refused."""
+"""Weights of rows: only their ratios count, from the smallest to the largest that are
+taken; others are refused.
+"""
 
 from __future__ import annotations
 
@@ -115,6 +117,7 @@ def test_weights_are_a_new_array():
         check_weights(torch.ones(3, requires_grad=True), 3)
     with pytest.raises(
         pg.InputError,
-        match=r"sample_weight must have one value for each of the 2 rows, got the shape \(2, 1\)\. Pass",
+        match=r"sample_weight must have one value for each of the 2 rows, got the "
+        r"shape \(2, 1\)\. Pass",
     ):
         check_weights(np.ones((2, 1)), 2)

@@ -1,4 +1,6 @@
-"""The one test between levels: exact if levels mean nothing, whatever the law, and blind to uncertain outcomes."""
+"""The one test between levels: exact if levels mean nothing, whatever the law, and
+blind to uncertain outcomes.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,10 @@ def test_errors_are_in_units_of_what_is_usual_at_the_prediction():
 
 
 def test_a_difference_that_is_another_one_in_each_group_counts_groups():
-    """Six farms of 40 rows. Half of each farm has the level, whose rows differ by so much."""
+    """Six farms of 40 rows.
+
+    Half of each farm has the level, whose rows differ by so much.
+    """
     draw = np.random.default_rng(0)
     farm = np.repeat(np.arange(6), 40)
     level = np.concatenate([draw.permutation(np.tile([0, 1], 20)) for _ in range(6)])
@@ -197,7 +202,9 @@ def test_errors_of_groups_are_those_of_their_sums():
 
 
 def test_a_few_large_groups_are_not_judged():
-    """Of twelve groups two have nearly all rows: what differs between them is no matter of levels."""
+    """Of twelve groups two have nearly all rows: what differs between them is no matter
+    of levels.
+    """
     sizes = np.array([200, 200, *[4] * 10])
     groups = Dependence(np.repeat(np.arange(12), sizes))
     rng = np.random.default_rng(0)

@@ -1,4 +1,6 @@
-"""Reliability and single classes: closed forms, scikit-learn's figures, and what chance gives."""
+"""Reliability and single classes: closed forms, scikit-learn's figures, and what chance
+gives.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Cards of features: curves against closed forms, distributions and outcomes against counts."""
+"""Cards of features: curves against closed forms, distributions and outcomes against
+counts.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _table() -> pd.DataFrame:
 
 
 def additive(row_positions, changed):
-    """A function whose curves are known: 3 a, plus 1 for the level x, plus a number of its own for each row."""
+    """A function whose curves are known: 3 a, plus 1 for the level x, plus a number of
+    its own for each row.
+    """
     return (3 * changed["a"] + (changed["c"] == "x") + 100 * row_positions).to_numpy()[
         :, None
     ]
@@ -147,7 +151,7 @@ def test_a_feature_of_several_columns_and_a_constant_have_no_curve(table):
     assert curves == {}
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------
 def test_a_distribution_counts_every_row_once():
     rng = np.random.default_rng(1)
     column = pd.Series([*rng.normal(size=1000), 1e9, None])

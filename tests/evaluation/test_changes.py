@@ -1,4 +1,6 @@
-"""What changed between two samples of rows: scores and importances, against laws that are known."""
+"""What changed between two samples of rows: scores and importances, against laws that
+are known.
+"""
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,9 @@ def lines_of(change_result, kind):
 
 @pytest.fixture(scope="module")
 def moved():
-    """The loss is (income + noise)², whose mean is 1.09, and 2.09 after income has moved by 1."""
+    """The loss is (income + noise)², whose mean is 1.09, and 2.09 after income has
+    moved by 1.
+    """
     return rows(1500, 0), rows(1200, 1, shift=1.0)
 
 

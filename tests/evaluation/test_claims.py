@@ -1,4 +1,6 @@
-"""Nothing is called clear, better, worse or changed where nothing is: the short form of ``verify_claims``."""
+"""Nothing is called clear, better, worse or changed where nothing is: the short form of
+``verify_claims``.
+"""
 
 from __future__ import annotations
 

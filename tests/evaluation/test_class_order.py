@@ -80,7 +80,9 @@ def test_numbers_that_name_are_in_no_order(read):
 
 @pytest.mark.parametrize("classes", [3, 4])
 def test_few_classes_on_a_line_may_be_names(classes):
-    """Names coded at random stand in the order of a line in one coding of three, or of twelve."""
+    """Names coded at random stand in the order of a line in one coding of three, or of
+    twelve.
+    """
     rng = np.random.default_rng(classes)
     x = rng.uniform(0, classes, 600)
     kinds = np.clip(np.floor(x + 0.3 * rng.normal(size=600)), 0, classes - 1)

@@ -1,4 +1,6 @@
-"""A ``Comparison``: who is best and who is level, in both directions, with folds that failed, and what is shared."""
+"""A ``Comparison``: who is best and who is level, in both directions, with folds that
+failed, and what is shared.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ NAMES = ("a", "b", "c")
 
 
 def made(values, metric="roc_auc", *, importances=None, problems=()):
-    """A comparison of models with these scores, fold by fold; NaN and a problem where one failed."""
+    """A comparison of models with these scores, fold by fold; NaN and a problem where
+    one failed.
+    """
     rows = []
     for model, fold_values in values.items():
         for fold, value in enumerate(fold_values):
@@ -202,8 +206,8 @@ def test_shared_features_and_agreement():
     comparison_text = " ".join(sentences(comparison))
     assert "A and B rely most on the same 2 of 4 features: x and y. " in comparison_text
     assert (
-        "of models weigh features more differently than refits of one model do, most of all A and C"
-        in comparison_text
+        "of models weigh features more differently than refits of one model do, most "
+        "of all A and C" in comparison_text
     )
     lines = comparison.agreement[
         comparison.agreement["measure"] == "weighted_overlap"
@@ -316,7 +320,8 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     )
     comparison_text = " ".join(sentences(comparison))
     assert (
-        "A and B have x in common among their strongest features. Only A has y and z among its strongest. 57"
+        "A and B have x in common among their strongest features. Only A has y and z "
+        "among its strongest. 57"
     ) in comparison_text.replace("\u00a0", " ")
     assert (
         "of the importance of their 3 strongest features is on the same ones"
@@ -333,7 +338,9 @@ def test_models_that_rely_on_unlike_numbers_of_features():
 
 
 def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
-    """b's second feature has a share like a's, and p-values that one by one look small: it is not named as b's."""
+    """b's second feature has a share like a's, and p-values that one by one look small:
+    it is not named as b's.
+    """
     names = ("x", "y", "z", "w", "u", "v")
     models = {"a": [4, 2, 1, 0.1, 0.1, 0.1], "b": [5, 2, 0.1, 0.1, 0.1, 0.1]}
     frame = importance_frame(models, names=names)

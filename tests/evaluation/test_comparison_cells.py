@@ -1,4 +1,6 @@
-"""Cache and tables of ``benchmarks/quality/comparison.py``, on cells whose answer is known, and two real ones."""
+"""Cache and tables of ``benchmarks/quality/comparison.py``, on cells whose answer is
+known, and two real ones.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def cells(tmp_path):
                 "heloc": list(high - 0.02 + STEPS[::-1] / 5),
                 "puma": list(low + 0.5 + STEPS[::-1]),
             },
-            # Ahead on one set, whose errors are the smaller the better; two cells are not finished.
+            # Ahead on one set, whose errors are the smaller the better; two cells are
+            # not finished.
             "tabm": {
                 "heloc": list(high - 0.01 - STEPS[::-1] / 5),
                 "puma": list(low - 0.3 + STEPS[::-1])[:3],
@@ -105,8 +108,8 @@ def test_the_verdict(cells, tmp_path):
     text, data, met = comparison.page(cells, LABELS, ["heloc", "puma"], SPLITS)
     assert met
     assert (
-        "has the best mean rank; significantly behind the best other on: no set; its longest fit took 2"
-        in text
+        "has the best mean rank; significantly behind the best other on: no set; its "
+        "longest fit took 2" in text
     )
     assert len(data["cells"]) == 28
     # Finish the other's cells: it is ahead on one of the two sets.
@@ -199,8 +202,8 @@ def test_the_image_question_counts_sides(tmp_path):
         "image alone: better than the table alone on no set, worse on heloc" in answer
     )
     assert (
-        "table and image: better than the table alone on heloc, worse on no set; a smaller"
-        in answer
+        "table and image: better than the table alone on heloc, worse on no set; a "
+        "smaller" in answer
     )
     sides = {
         row["form"]: row for row in image_question.overall(cells, ["heloc"], SPLITS)
@@ -277,8 +280,8 @@ def test_real_cells_are_measured_once_and_again_when_asked(
     assert (tmp_path / "cells.jsonl").read_text() == first, (
         "what is there is not measured again"
     )
-    # What LightGBM reaches on split 42 is 3.09; least squares cannot see the waves. scikit-learn takes validation rows,
-    # and so stops in time, from 1.7 on.
+    # What LightGBM reaches on split 42 is 3.09; least squares cannot see the waves.
+    # scikit-learn takes validation rows, and so stops in time, from 1.7 on.
     stops = "X_val" in inspect.signature(HistGradientBoostingRegressor.fit).parameters
     boosted, line = (
         Cells.read(tmp_path).value(m, "puma", 42)

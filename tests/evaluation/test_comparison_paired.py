@@ -1,4 +1,6 @@
-"""The paired test against its closed form and by simulation of overlapping splits; ranks and Holm's steps."""
+"""The paired test against its closed form and by simulation of overlapping splits;
+ranks and Holm's steps.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def test_p_value_and_interval_agree_and_signs_mirror(differences, train, test):
 
 
 def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
-    """Two models that are as good: each row has a difference of its own, so test parts that share rows agree."""
+    """Two models that are as good: each row has a difference of its own, so test parts
+    that share rows agree.
+    """
     rng = np.random.default_rng(0)
     rows = 300
     held_out_rows = 60

@@ -1,4 +1,6 @@
-"""Columns that differ between training and test rows are found with the right shares; equal ones raise no alarm."""
+"""Columns that differ between training and test rows are found with the right shares;
+equal ones raise no alarm.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +143,8 @@ def test_long_tables_are_sampled_and_the_target_is_compared():
         True,
     )
     assert drifted_words(target) == (
-        "about 80\u00a0% of the test rows and about 50\u00a0% of the training rows are ill"
+        "about 80\u00a0% of the test rows and about 50\u00a0% of the training rows are "
+        "ill"
     )
 
 

@@ -1,4 +1,6 @@
-"""``pg.evaluate``: closed forms for linear models, every kind of model, and what is refused."""
+"""``pg.evaluate``: closed forms for linear models, every kind of model, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,11 @@ def lines(evaluation):
     return evaluation.to_frame().set_index("metric")
 
 
-# ---- closed forms ----------------------------------------------------------------------------------------------------
+# ---- closed forms --------------------------------------------------------------------
 def test_a_linear_model_and_one_background_row():
-    """φ_j = w_j (x_j − b_j): the curves are its partial sums, and its infidelity is exactly 0."""
+    """φ_j = w_j (x_j − b_j): the curves are its partial sums, and its infidelity is
+    exactly 0.
+    """
     background = np.full((1, 4), 0.5)
     explanation = explained(background=background)
     terms = (X - 0.5) * WEIGHTS
@@ -163,7 +167,7 @@ def test_sparsity_and_complexity_are_those_of_the_values():
     assert 0 < frame.loc["sparsity", "value"] < 0.75
 
 
-# ---- weights drawn anew ----------------------------------------------------------------------------------------------
+# ---- weights drawn anew --------------------------------------------------------------
 def test_explanations_change_as_weights_are_drawn_anew():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(150, 12))
@@ -186,7 +190,7 @@ def test_explanations_change_as_weights_are_drawn_anew():
     )
 
 
-# ---- any model -------------------------------------------------------------------------------------------------------
+# ---- any model -----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -283,7 +287,9 @@ def test_numbers_repeat_and_do_not_depend_on_the_batch():
 
 
 def test_an_order_of_chance_lies_among_random_ones():
-    """Of explanations that are noise, nearly all lie within the interval of random orders."""
+    """Of explanations that are noise, nearly all lie within the interval of random
+    orders.
+    """
     explanation = explained()
     inside = 0
     for seed in range(20):
@@ -303,7 +309,7 @@ def test_an_order_of_chance_lies_among_random_ones():
     assert inside >= 16
 
 
-# ---- refused ---------------------------------------------------------------------------------------------------------
+# ---- refused -------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -342,7 +348,8 @@ def test_what_the_explanation_cannot_tell_is_asked_for():
     )
     with pytest.raises(
         InputError,
-        match=r"has other features, rows or outputs\. Pass the model as it was explained",
+        match=r"has other features, rows or outputs\. Pass the model as it was "
+        r"explained",
     ):
         explanation.evaluate(net, inputs, metrics="sensitivity", **QUIET)
     assert list(explanation.evaluate(net, inputs, n_repeats=2, **QUIET).left_out) == [
@@ -388,13 +395,16 @@ def test_other_rows_and_another_background_are_refused():
             )
 
 
-# ---- rows that depend on each other ----------------------------------------------------------------------------------
-# Errors over 50 times are themselves known to about a quarter: on 8 draws they were 1.4 to 2.2 times as large.
+# ---- rows that depend on each other --------------------------------------------------
+# Errors over 50 times are themselves known to about a quarter: on 8 draws they were 1.4
+# to 2.2 times as large.
 @pytest.mark.parametrize(
     ("argument", "least"), [("row_groups", 1.7), ("row_time", 1.3)]
 )
 def test_groups_and_times_of_single_rows_are_behind_the_errors(argument, least):
-    """Rows of a group are one row repeated, so that errors must be those of the groups."""
+    """Rows of a group are one row repeated, so that errors must be those of the
+    groups.
+    """
     few = np.random.default_rng(1).normal(size=(50, 4))
     code = np.repeat(np.arange(50.0), 5)
     rows = few[code.astype(int)]
@@ -420,7 +430,9 @@ def test_groups_and_times_of_single_rows_are_behind_the_errors(argument, least):
 
 
 def test_rows_of_a_group_do_not_lend_to_each_other():
-    """With all replaced, each row of the ten has the output of the fifty, and the other way around."""
+    """With all replaced, each row of the ten has the output of the fifty, and the other
+    way around.
+    """
     code = np.repeat(np.arange(2), [10, 50])
     rows = np.where(code[:, None] == 0, 0.0, [5.0, 1.0, 1.0, 1.0])
     options = {"task": "regression", **QUIET}

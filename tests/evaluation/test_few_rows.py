@@ -1,4 +1,6 @@
-"""Few rows that decide a score: named with the score without them, in regression and of classes."""
+"""Few rows that decide a score: named with the score without them, in regression and of
+classes.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,10 @@ def test_two_wild_predictions_are_named_and_left_out():
     words = say("few_rows_decide", few_rows_decide(content))
     low, high = (f"{end:.2f}".replace("-", "−") for end in known_range)
     assert words == (
-        f"2 of 500 test rows make {100 * deciding_rows['share']:.0f}\u00a0% of the squared error: rows 400 (predicted −30.0) and "
-        f"410 (predicted 22.0). Training targets lie between {low} and {high}. Without them, the RMSE is "
+        f"2 of 500 test rows make {100 * deciding_rows['share']:.0f}\u00a0% of the "
+        "squared error: rows 400 (predicted −30.0) and "
+        f"410 (predicted 22.0). Training targets lie between {low} and {high}. Without "
+        "them, the RMSE is "
         f"{deciding_rows['without']:.3f} instead of {deciding_rows['value']:.2f}."
     )
 

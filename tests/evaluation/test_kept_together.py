@@ -1,4 +1,6 @@
-"""Rows of one person, incident or storm are found by their outcomes, and what only tells the outcome is not."""
+"""Rows of one person, incident or storm are found by their outcomes, and what only
+tells the outcome is not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def found(frame, target, named=()):
 
 
 def visits(seed=0):
-    """Visits in unknown order: each of 400 has a time, three rows and an outcome of its own."""
+    """Visits in unknown order: each of 400 has a time, three rows and an outcome of its
+    own.
+    """
     rng = np.random.default_rng(seed)
     visit = np.repeat(np.arange(400), 3)
     outcome = rng.integers(0, 3, 400)

@@ -1,4 +1,6 @@
-"""Columns that alone give the target are found whatever they are written in; ordinary leading ones raise no alarm."""
+"""Columns that alone give the target are found whatever they are written in; ordinary
+leading ones raise no alarm.
+"""
 
 from __future__ import annotations
 
@@ -123,11 +125,12 @@ def test_values_that_only_one_of_two_classes_has_are_told_as_such():
     }
     alarm = say("leak", leak_facts("y", leaks))
     assert alarm.startswith(
-        "Column 'code' alone predicts 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows)."
+        "Column 'code' alone predicts 'y' nearly perfectly (balanced accuracy 1.000 on "
+        "held-out rows)."
     )
     assert (
-        "Whether 'a' has a value tells rows of class 'not' from all others nearly perfectly"
-        in alarm
+        "Whether 'a' has a value tells rows of class 'not' from all others nearly "
+        "perfectly" in alarm
     )
 
 
@@ -179,7 +182,9 @@ def test_long_and_wide_tables_are_looked_at_in_part():
 
 
 def cases(rows: int = 500) -> pd.DataFrame:
-    """Cases that were won or not: what only a won one has, in columns that differ in nearly every row."""
+    """Cases that were won or not: what only a won one has, in columns that differ in
+    nearly every row.
+    """
     rng = np.random.default_rng(4)
     won = rng.random(rows) < 0.3
     day = pd.Series(
@@ -391,8 +396,8 @@ def test_dummies_of_the_target_are_found_together(left):
     facts = leak_facts("y", [leak_entry])
     leak_sentence = say("leak", facts)
     assert (
-        "together predict 'y' nearly perfectly (balanced accuracy 1.000 on held-out rows): each marks rows of"
-        in leak_sentence
+        "together predict 'y' nearly perfectly (balanced accuracy 1.000 on held-out "
+        "rows): each marks rows of" in leak_sentence
     )
     assert sorted(facts["named"]) == marks
     assert split(frame.drop(columns=marks[:2]), "y", "classification") == [], (
@@ -429,7 +434,8 @@ def test_two_categories_that_determine_the_class_are_found():
     assert 0.98 <= leak_entry["score"] < 1
     leak_sentence = say("leak", leak_facts("y", [leak_entry]))
     assert leak_sentence.startswith(
-        "'genus' and 'species' together determine 'y' nearly perfectly (balanced accuracy 0.9"
+        "'genus' and 'species' together determine 'y' nearly perfectly (balanced "
+        "accuracy 0.9"
     )
     # Neither one of them alone, nor pairs that nearly every row has for itself.
     assert split(frame.drop(columns="species"), "y", "classification") == []

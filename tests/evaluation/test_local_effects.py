@@ -1,4 +1,6 @@
-"""Local effects beside mean curves, against functions whose effects are known, and where mean curves leave the data."""
+"""Local effects beside mean curves, against functions whose effects are known, and
+where mean curves leave the data.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from permgrad.evaluation.cards import Sample, add_local_effects, feature_cards
 
 
 def cards_of(raw, function, **facts):
-    """Return the cards of a function of the table, by feature, with what was predicted for them."""
+    """Return the cards of a function of the table, by feature, with what was predicted
+    for them.
+    """
     outcome = np.zeros((len(raw), 1))
     predict_calls = []
 
@@ -38,7 +42,9 @@ def cards_of(raw, function, **facts):
 
 
 def pair(rows=1500, noise=0.5, seed=0):
-    """Return two columns that nearly agree, one that is independent, and a category of the first one's sign."""
+    """Return two columns that nearly agree, one that is independent, and a category of
+    the first one's sign.
+    """
     rng = np.random.default_rng(seed)
     a = rng.normal(size=rows)
     table = pd.DataFrame(
@@ -48,7 +54,9 @@ def pair(rows=1500, noise=0.5, seed=0):
 
 
 def beyond(table):
-    """Twice c, plus 5 wherever a and b are so far apart as they never are in the data."""
+    """Twice c, plus 5 wherever a and b are so far apart as they never are in the
+    data.
+    """
     a, b, c = (table[name].to_numpy(float) for name in "abc")
     return np.stack([2 * c, a + 5 * (np.abs(a - b) > 2.8)], axis=1)
 
@@ -86,7 +94,8 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
     assert np.ptp(np.array(cards["a"]["ale"]["mean"])[:, 1]) == pytest.approx(
         np.ptp(cards["a"]["ale"]["at"]), rel=0.05
     )
-    # The rows really are unlike: of those with a value from there on, so many have another b.
+    # The rows really are unlike: of those with a value from there on, so many have
+    # another b.
     table = pair()[:1000]
     value = float(left["from"])
     like = table["b"][(table["a"] - value).abs().nsmallest(50).index]

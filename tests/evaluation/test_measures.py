@@ -22,7 +22,7 @@ from permgrad.evaluation.measures import (
 RNG = np.random.default_rng(0)
 
 
-# ---- closed forms ----------------------------------------------------------------------------------------------------
+# ---- closed forms --------------------------------------------------------------------
 def test_curves_of_a_sum_fall_by_one_value_at_a_time():
     values = np.array([[3.0, 1.0, 2.0], [1.0, 5.0, 0.0]])
     order = np.argsort(-values, axis=1)
@@ -129,7 +129,7 @@ def test_all_weights_are_drawn_anew_without_touching_the_random_state():
     )
 
 
-# ---- Quantus ---------------------------------------------------------------------------------------------------------
+# ---- Quantus -------------------------------------------------------------------------
 class Images(torch.nn.Module):
     """One channel of 8 × 8 pixels; not linear."""
 

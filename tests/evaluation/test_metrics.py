@@ -1,4 +1,6 @@
-"""Metrics equal scikit-learn's where these are defined, and are None where they are not."""
+"""Metrics equal scikit-learn's where these are defined, and are None where they are
+not.
+"""
 
 from __future__ import annotations
 
@@ -300,7 +302,8 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
         worse = evaluate("regression", y, predictions=y + 0.5, counts=True)[name]
     assert low <= worse <= high
     if name == "lift":
-        # The end of its range needs classes of at most a tenth of the rows; theirs are larger.
+        # The end of its range needs classes of at most a tenth of the rows; theirs are
+        # larger.
         assert perfect == pytest.approx(np.mean(len(codes) / np.bincount(codes)))
         return
     assert perfect == pytest.approx(
@@ -338,7 +341,8 @@ def test_primary_metric():
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
             (
-                "y and predictions must have shape (rows,), got (1,) and (2,). Pass one value per row, such as "
+                "y and predictions must have shape (rows,), got (1,) and (2,). Pass "
+                "one value per row, such as "
                 "model.predict(X)."
             ),
         ),
@@ -347,7 +351,8 @@ def test_primary_metric():
                 "regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]
             ),
             (
-                "y and predictions must have shape (rows,), got (2,) and (2, 2). Pass one value per row, such as "
+                "y and predictions must have shape (rows,), got (2,) and (2, 2). Pass "
+                "one value per row, such as "
                 "model.predict(X)."
             ),
         ),
@@ -368,14 +373,18 @@ def test_primary_metric():
             lambda: evaluate(
                 "classification", ["a", "b"], predictions=["a"], classes=["a", "b"]
             ),
-            "predictions must have one value for each of the 2 rows, got the shape (1,). Pass one prediction per row.",
+            (
+                "predictions must have one value for each of the 2 rows, got the shape "
+                "(1,). Pass one prediction per row."
+            ),
         ),
         (
             lambda: evaluate(
                 "classification", ["a"], probabilities=[[0.5, 0.5]], classes=["a"]
             ),
             (
-                "probabilities must have one row per row of y and one column per class, (1, 1), "
+                "probabilities must have one row per row of y and one column per "
+                "class, (1, 1), "
                 "got (1, 2). Pass predict_proba(X)."
             ),
         ),
@@ -383,11 +392,17 @@ def test_primary_metric():
             lambda: evaluate(
                 "classification", ["a"], predictions=["a"], classes=["a", "a"]
             ),
-            "classes must name each class of the model once, got ['a', 'a']. Pass model.classes_.",
+            (
+                "classes must name each class of the model once, got ['a', 'a']. Pass "
+                "model.classes_."
+            ),
         ),
         (
             lambda: evaluate("classification", ["a"], classes=["a", "b"]),
-            "Classification needs predictions= or probabilities=. Pass predict_proba(X).",
+            (
+                "Classification needs predictions= or probabilities=. Pass "
+                "predict_proba(X)."
+            ),
         ),
     ],
 )

@@ -1,4 +1,6 @@
-"""The suites of ``benchmarks.quality.orders``: what they hold, and that the order test is asked once."""
+"""The suites of ``benchmarks.quality.orders``: what they hold, and that the order test
+is asked once.
+"""
 
 from __future__ import annotations
 

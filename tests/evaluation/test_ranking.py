@@ -126,7 +126,11 @@ def test_shares_clip_and_normalise_and_keep_scale_out():
     [
         (
             lambda: share_error([1, np.nan], [1, 2]),
-            "truth or estimate holds missing or infinite values. Leave those features out. [PG002]",
+            (
+                "truth or estimate holds missing or infinite values. Leave those "
+                "features "
+                "out. [PG002]"
+            ),
         ),
         (
             lambda: importance_shares([np.inf, 1]),

@@ -1,4 +1,6 @@
-"""Agreement of importances: measures against slow twins and closed forms, ceilings and intervals against draws."""
+"""Agreement of importances: measures against slow twins and closed forms, ceilings and
+intervals against draws.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ lists = st.lists(st.integers(-3, 6).map(float), min_size=4, max_size=7)
 
 
 def averaged_over_ties(values, k):
-    """Membership of the k strongest, averaged over every order that ties may be put in."""
+    """Membership of the k strongest, averaged over every order that ties may be
+    put in.
+    """
     positive = [i for i, value in enumerate(values) if value > 0]
     if len(positive) <= k:
         return np.array([float(i in positive) for i in range(len(values))])
@@ -90,7 +94,9 @@ def draws(rng, centre, splits, noise):
 
 
 def test_noise_alone_does_not_make_models_differ_and_another_model_does():
-    """The gap of the same model with noise covers 0 nearly always; models that rely on other features are told."""
+    """The gap of the same model with noise covers 0 nearly always; models that rely on
+    other features are told.
+    """
     rng = np.random.default_rng(0)
     centre = np.linspace(3, 0.1, 12)
     other_centre = rng.permutation(centre)
@@ -120,7 +126,9 @@ def test_noise_alone_does_not_make_models_differ_and_another_model_does():
 
 
 def test_the_ceiling_is_that_of_unequal_reliability():
-    """Of two models with the same truth, one of them noisy, correlations fall by the root of both reliabilities."""
+    """Of two models with the same truth, one of them noisy, correlations fall by the
+    root of both reliabilities.
+    """
     rng = np.random.default_rng(1)
     centre = rng.normal(size=400)
     precise = draws(rng, centre, 4, 0.05)
@@ -135,7 +143,9 @@ def test_the_ceiling_is_that_of_unequal_reliability():
 
 
 def test_pairs_of_the_same_split_are_not_compared():
-    """Rows and donors of a split are common to all models; what they share by that must not count as agreement."""
+    """Rows and donors of a split are common to all models; what they share by that must
+    not count as agreement.
+    """
     rng = np.random.default_rng(2)
     common = rng.normal(size=(5, 30))
     split_agreement = agreement(common, common.copy(), "spearman")

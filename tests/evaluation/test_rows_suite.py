@@ -1,4 +1,6 @@
-"""The suite ``benchmarks.quality.rows``: its checks on cells whose answer is known, its divisions, its images."""
+"""The suite ``benchmarks.quality.rows``: its checks on cells whose answer is known, its
+divisions, its images.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ BAD = {"accuracy": 0.5, "log_loss": 2.0, "roc_auc": 0.8, "rmse": 0.2, "r2": 0.5}
 
 
 def made_up(folder, good=("permgrad",)):
-    """All cells: contestants named in ``good`` are better, and differ a little from split to split."""
+    """All cells: contestants named in ``good`` are better, and differ a little from
+    split to split.
+    """
     cells = Cells(folder)
     for row_set in SETS.values():
         for model in CONTESTANTS:

@@ -1,4 +1,6 @@
-"""Labels that stand on a scale, by their numbers or by their words, and labels that do not."""
+"""Labels that stand on a scale, by their numbers or by their words, and labels that do
+not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Groups of rows are scored as counted by hand; those with larger errors are named, and chance raises few alarms."""
+"""Groups of rows are scored as counted by hand; those with larger errors are named, and
+chance raises few alarms.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def rows(count: int = 600, seed: int = 0) -> pd.DataFrame:
 
 
 def classified(frame: pd.DataFrame, seed: int = 0) -> Predicted:
-    """Predictions that are wrong in 10 % of the rows, and in 40 % of those of town c."""
+    """Predictions that are wrong in 10 % of the rows, and in 40 % of those of
+    town c.
+    """
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, len(frame))
     wrong = rng.random(len(frame)) < np.where(frame["town"] == "c", 0.4, 0.1)

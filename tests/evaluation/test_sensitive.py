@@ -1,4 +1,6 @@
-"""Rates and errors by level are as by hand and as fairlearn defines them; no difference raises few false sentences."""
+"""Rates and errors by level are as by hand and as fairlearn defines them; no difference
+raises few false sentences.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from permgrad.evaluation.skill import Predicted
 def made(
     rows: int = 900, seed: int = 0, levels: int = 3, gap: float = 0.0
 ) -> tuple[pd.DataFrame, Predicted]:
-    """Rows of equal levels, of which the last one has probabilities that are larger by ``gap``."""
+    """Rows of equal levels, of which the last one has probabilities that are larger by
+    ``gap``.
+    """
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, levels, rows)
     chance = rng.uniform(0.05, 0.95, rows)
@@ -37,7 +41,9 @@ def measure(facts: dict, name: str) -> dict:
 def fairlearn_metrics(
     truth: np.ndarray, called: np.ndarray, levels: np.ndarray
 ) -> dict[str, float]:
-    """The definitions of fairlearn.metrics, with its defaults: between groups, and the worst case of equalized odds."""
+    """The definitions of fairlearn.metrics, with its defaults: between groups, and the
+    worst case of equalized odds.
+    """
     selected = []
     hit_rates = []
     alarms = []
@@ -201,7 +207,9 @@ def _few_draws(monkeypatch):
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("levels", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_without_differences_sentences_are_rare(levels):
-    """At most one in twenty audits of two columns has any false sentence, for 100 of them (with its chance)."""
+    """At most one in twenty audits of two columns has any false sentence, for 100 of
+    them (with its chance).
+    """
     false = 0
     for seed in range(100):
         frame, predicted = made(400, seed, levels)
@@ -244,7 +252,9 @@ def test_intervals_hold_the_true_difference(name):
 
 
 def test_rows_of_a_group_do_not_count_as_independent():
-    """The level, the truth and the prediction are those of a group of ten rows: without groups, much differs."""
+    """The level, the truth and the prediction are those of a group of ten rows: without
+    groups, much differs.
+    """
     false = {True: 0, False: 0}
     for seed in range(40):
         frame, predicted = made(40, seed, levels=2)
@@ -290,7 +300,9 @@ def test_the_features_that_tell_a_column_are_named():
 
 @pytest.mark.slow
 def test_noise_seldom_tells_a_column():
-    """Two-sided at 5 %, features of no use are said to tell something in at most about 2.5 % of tables."""
+    """Two-sided at 5 %, features of no use are said to tell something in at most about
+    2.5 % of tables.
+    """
     false = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)

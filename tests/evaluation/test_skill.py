@@ -1,4 +1,6 @@
-"""Whether a model is better than another or than a constant: beside closed forms and slow twins."""
+"""Whether a model is better than another or than a constant: beside closed forms and
+slow twins.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ def paired_bootstrap(
     return None if paired_facts is None else SimpleNamespace(**paired_facts)
 
 
-# ---- one difference --------------------------------------------------------------------------------------------------
+# ---- one difference ------------------------------------------------------------------
 @pytest.mark.parametrize("rows", [900, 30_000])
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(rows):
     """Also where more rows are drawn in groups."""
@@ -107,7 +109,8 @@ def test_the_interval_is_that_of_measuring_each_draw(metric, classes):
                     [reference.roc_auc_score(truth == k, guess[:, k]) for k in ranked]
                 )
             )
-        # By its definition, in a fiftieth of the time that the reference takes to check its arguments.
+        # By its definition, in a fiftieth of the time that the reference takes to check
+        # its arguments.
         return float(
             np.mean([above(guess[truth == k, k], guess[truth != k, k]) for k in ranked])
         )
@@ -233,7 +236,7 @@ def test_rows_of_a_class_that_no_model_knows_are_left_out_of_the_log_loss():
     assert paired_result.ci_low > 0
 
 
-# ---- against a constant ----------------------------------------------------------------------------------------------
+# ---- against a constant --------------------------------------------------------------
 def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_is_found():
     noise = [
         skill("classification", *classified(60, 0.0, seed), seed=seed)["learnt"]
@@ -309,7 +312,7 @@ def test_a_frequent_class_does_not_hide_a_good_order():
     assert skill_facts["learnt"]
 
 
-# ---- against others --------------------------------------------------------------------------------------------------
+# ---- against others ------------------------------------------------------------------
 def test_p_values_against_several_are_adjusted_for_their_number():
     ours, _ = classified(120, 1.0, 0)
     rng = np.random.default_rng(0)

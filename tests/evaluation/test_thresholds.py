@@ -1,4 +1,6 @@
-"""Cuts of a score: all of them, exactly, against slow loops and closed forms; and lift."""
+"""Cuts of a score: all of them, exactly, against slow loops and closed forms; and
+lift.
+"""
 
 import json
 import math
@@ -22,7 +24,9 @@ COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
 
 
 def by_hand(y, called, criterion, cost):
-    """One criterion of one cut, by scikit-learn or from its definition; larger is better."""
+    """One criterion of one cut, by scikit-learn or from its definition; larger is
+    better.
+    """
     if criterion == "f1":
         return f1_score(y, called, zero_division=0)
     if criterion == "balanced_accuracy":
@@ -94,7 +98,8 @@ def test_closed_forms():
     for criterion in ("f1", "balanced_accuracy"):
         threshold = choose_threshold(y, scores, by=criterion)
         assert (threshold.value, threshold.score) == (0.5, 1.0)
-    # One useless score: F1 calls all positive, 2p / (1 + p); balanced accuracy is one half wherever.
+    # One useless score: F1 calls all positive, 2p / (1 + p); balanced accuracy is one
+    # half wherever.
     useless = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="f1")
     assert (useless.value, useless.score, useless.metrics["called"]) == (
         -math.inf,
@@ -107,7 +112,8 @@ def test_closed_forms():
 
 
 def test_true_probabilities_are_cut_where_decision_theory_says():
-    # Calling is right where p · C_fn > (1 − p) · C_fp, that is p > C_fp / (C_fp + C_fn) (Elkan 2001, equation 1).
+    # Calling is right where p · C_fn > (1 − p) · C_fp, that is p > C_fp / (C_fp + C_fn)
+    # (Elkan 2001, equation 1).
     p = np.repeat(np.arange(1, 20) / 20, 400)
     y = np.concatenate([np.arange(400) < 20 * k for k in range(1, 20)])
     threshold = choose_threshold(
@@ -220,7 +226,11 @@ def test_inputs_stay_as_they_are():
         (
             ([0, 0], [0.1, 0.2]),
             {},
-            r"y must hold two labels of one type, got 1 \(\[0\]\)\. Pass rows of both classes",
+            (
+                r"y must hold two labels of one type, got 1 \(\[0\]\)\. Pass rows of "
+                r"both "
+                r"classes"
+            ),
         ),
         (
             ([0, 1, 2], [0.1, 0.2, 0.3]),
@@ -291,7 +301,7 @@ def test_outcomes_are_named_in_full():
         metrics_at([0, 1], [0.1, 0.2], math.nan)
 
 
-# ---- lift ------------------------------------------------------------------------------------------------------------
+# ---- lift ----------------------------------------------------------------------------
 
 
 def lift(y, scores):

@@ -1,4 +1,6 @@
-"""Classes that are never predicted: how many rows they have, and the threshold that would find some."""
+"""Classes that are never predicted: how many rows they have, and the threshold that
+would find some.
+"""
 
 from __future__ import annotations
 

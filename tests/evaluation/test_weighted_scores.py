@@ -1,4 +1,6 @@
-"""Whole weights of rows give the scores, and the differences between models, that repeated rows give."""
+"""Whole weights of rows give the scores, and the differences between models, that
+repeated rows give.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Networks of other libraries that nobody has called: are they as a copy after each method, refused or not?
+"""Networks of other libraries that nobody has called: are they as a copy after each
+method, refused or not?
 
-``.venv-foreign/bin/python tests/foreign/fresh.py`` writes ``benchmarks/results/foreign_fresh.{json,md}``. A network
-and its copy are made by configuration. One is explained. Then both are called and trained by one step.
+``.venv-foreign/bin/python tests/foreign/fresh.py`` writes
+``benchmarks/results/foreign_fresh.{json,md}``. A network and its copy are made by
+configuration. One is explained. Then both are called and trained by one step.
 """
 
 from __future__ import annotations
@@ -70,7 +72,9 @@ def text(**more: Any) -> dict[str, Any]:
 
 
 class Returned(nn.Module):
-    """A few of the numbers that a network returns for each row, as users who explain them take."""
+    """A few of the numbers that a network returns for each row, as users who explain
+    them take.
+    """
 
     def __init__(self, inner: nn.Module, read: Callable[[Any], Tensor]) -> None:
         super().__init__()
@@ -89,7 +93,7 @@ def next_median(returned: Any) -> Tensor:
     return returned.prediction[:, 0, 3:4]
 
 
-# ---- transformers ----------------------------------------------------------------------------------------------------
+# ---- transformers --------------------------------------------------------------------
 @register("BERT", "transformers")
 def _() -> Any:
     from transformers import BertConfig, BertForSequenceClassification
@@ -245,7 +249,7 @@ def whisper() -> Any:
     )
 
 
-# ---- images and volumes ----------------------------------------------------------------------------------------------
+# ---- images and volumes --------------------------------------------------------------
 @register("ConvNeXt", "timm")
 def _() -> Any:
     from timm.models.convnext import ConvNeXt
@@ -290,7 +294,7 @@ class Area(nn.Module):
         return self.inner(scan).mean(dim=(2, 3))
 
 
-# ---- series ----------------------------------------------------------------------------------------------------------
+# ---- series --------------------------------------------------------------------------
 @register("temporal fusion transformer", "pytorch_forecasting")
 def _() -> Any:
     import pandas as pd
@@ -335,7 +339,7 @@ class Forecast(nn.Module):
         return next_median(self.inner(x))
 
 
-# ---- beside a copy ---------------------------------------------------------------------------------------------------
+# ---- beside a copy -------------------------------------------------------------------
 def build(name: str) -> tuple[nn.Module, Any, dict[str, Any]]:
     """Return a network that nobody has called, its inputs and what is said of both."""
     declare_operators()
@@ -353,7 +357,9 @@ def called(net: nn.Module, X: Any) -> Any:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Yield numbers, words and tensors of what lies in lists and dicts, others by their type alone."""
+    """Yield numbers, words and tensors of what lies in lists and dicts, others by their
+    type alone.
+    """
     if isinstance(value, dict):
         for key in value:
             # Torch numbers the hooks of a process.
@@ -377,7 +383,9 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def parts_of(net: nn.Module) -> list[tuple[str, Any]]:
-    """Return each attribute of each module: weights, buffers, hooks, modes and all else."""
+    """Return each attribute of each module: weights, buffers, hooks, modes and all
+    else.
+    """
     return [
         (f"{name}.{key}", leaf)
         for name, module in net.named_modules()
@@ -417,7 +425,8 @@ def train_a_step(net: nn.Module, X: Any) -> None:
 
 
 def outcome(name: str, method: str) -> str:
-    """Explain a fresh network, compare it with a copy, and return ``"done"`` or why it was refused.
+    """Explain a fresh network, compare it with a copy, and return ``"done"`` or why it
+    was refused.
 
     Raises:
         AssertionError: It differs from the copy.
@@ -506,7 +515,10 @@ def page(record: dict[str, Any]) -> str:
         "",
         *numbered(record["cells"]),
         "",
-        f"Written at {record['commit']} by `.venv-foreign/bin/python tests/foreign/fresh.py`, with {versions}.",
+        (
+            f"Written at {record['commit']} by `.venv-foreign/bin/python "
+            f"tests/foreign/fresh.py`, with {versions}."
+        ),
     ]
     return "\n".join(lines) + "\n"
 

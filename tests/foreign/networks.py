@@ -1,4 +1,6 @@
-"""Small networks of other libraries, with rows for them; weights are drawn, nothing is downloaded."""
+"""Small networks of other libraries, with rows for them; weights are drawn, nothing is
+downloaded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 ROWS = 6
-#: Declared once for the process: torchvision asks for them when it is imported, and its own do not load without CUDA.
+#: Declared once for the process: torchvision asks for them when it is imported, and its
+#: own do not load without CUDA.
 _STAND_INS: list[Any] = []
 
 NETWORKS: dict[str, tuple[str, Callable[[], tuple[nn.Module, Any]]]] = {}
@@ -29,7 +32,9 @@ def register(name: str, package: str) -> Callable[..., Any]:
 
 
 def declare_operators() -> None:
-    """Declare the operators that torchvision's import asks for, so that libraries that import it can be used."""
+    """Declare the operators that torchvision's import asks for, so that libraries that
+    import it can be used.
+    """
     if not _STAND_INS and not hasattr(torch.ops.torchvision, "nms"):
         operator_library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
@@ -52,7 +57,7 @@ def codes(high: int, *shape: int) -> Tensor:
     return torch.randint(0, high, (ROWS, *shape))
 
 
-# ---- pytorch-widedeep: one dict, the forward's only required parameter -----------------------------------------------
+# ---- pytorch-widedeep: one dict, the forward's only required parameter ---------------
 
 
 def _columns() -> dict[str, Any]:
@@ -112,7 +117,7 @@ def _() -> Any:
     return _wide_deep(table, more=True)
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------
 
 
 @register("rtdl FT-Transformer", "rtdl_revisiting_models")
@@ -160,7 +165,7 @@ def _() -> Any:
     return Averaged(_tabm()), torch.randn(ROWS, 4)
 
 
-# ---- transformers, from a configuration ------------------------------------------------------------------------------
+# ---- transformers, from a configuration ----------------------------------------------
 
 
 @register("transformers BERT", "transformers")
@@ -186,8 +191,15 @@ def _vision(kind: Any) -> Any:
 def _() -> Any:
     from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
-    text = CLIPTextConfig(vocab_size=30, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                          num_attention_heads=2, max_position_embeddings=8, eos_token_id=29)  # fmt: skip
+    text = CLIPTextConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=8,
+        eos_token_id=29,
+    )
     config = CLIPConfig(
         text_config=text.to_dict(),
         vision_config=_vision(CLIPVisionConfig).to_dict(),
@@ -202,7 +214,9 @@ def _() -> Any:
 
 
 class PairScore(nn.Module):
-    """How well each row's text fits its image: a number for each row, as a contrastive network is explained."""
+    """How well each row's text fits its image: a number for each row, as a contrastive
+    network is explained.
+    """
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -252,7 +266,7 @@ def _() -> Any:
     }
 
 
-# ---- images and volumes ----------------------------------------------------------------------------------------------
+# ---- images and volumes --------------------------------------------------------------
 
 
 @register("monai DenseNet 2D", "monai")
@@ -292,7 +306,9 @@ def _() -> Any:
 
 
 class WithClinical(nn.Module):
-    """A network of pictures or volumes whose numbers meet a table before the last layer."""
+    """A network of pictures or volumes whose numbers meet a table before the last
+    layer.
+    """
 
     def __init__(self, trunk: nn.Module, width: int) -> None:
         super().__init__()
@@ -366,7 +382,7 @@ def _() -> Any:
     return net, torch.randn(ROWS, 3, 16, 16)
 
 
-# ---- sequences -------------------------------------------------------------------------------------------------------
+# ---- sequences -----------------------------------------------------------------------
 
 
 class LastStep(nn.Module):

@@ -1,6 +1,8 @@
-"""What each method does with each network of another library, and the table of it for the documentation.
+"""What each method does with each network of another library, and the table of it for
+the documentation.
 
-``.venv-foreign/bin/python tests/foreign/table.py`` writes ``benchmarks/results/foreign_networks.{json,md}``.
+``.venv-foreign/bin/python tests/foreign/table.py`` writes
+``benchmarks/results/foreign_networks.{json,md}``.
 """
 
 from __future__ import annotations
@@ -102,7 +104,10 @@ def page(cells: dict[str, dict[str, str]], versions: dict[str, str]) -> str:
     lines = [
         "# Networks of other libraries, explained by every method",
         "",
-        "Written by `tests/foreign/table.py`. A number is the reason of a refusal, below.",
+        (
+            "Written by `tests/foreign/table.py`. A number is the reason of a refusal, "
+            "below."
+        ),
         "",
         *numbered(cells),
     ]

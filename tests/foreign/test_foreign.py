@@ -1,6 +1,8 @@
-"""Networks of other libraries: each is explained by every method that applies, or refused with a remedy; unchanged.
+"""Networks of other libraries: each is explained by every method that applies, or
+refused with a remedy; unchanged.
 
-``make test-foreign`` makes the environment that these need; where a library is missing, its tests are skipped.
+``make test-foreign`` makes the environment that these need; where a library is missing,
+its tests are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ WITH_MAPS = (
     "transformers CLIP, score of a pair",
     "transformers ViLT",
 )
-#: Each row's output depends on the other rows, or there are several numbers for each output.
+#: Each row's output depends on the other rows, or there are several numbers for each
+#: output.
 NEVER = ("transformers CLIP, images of a batch against its texts", "tabm, its members")
 
 

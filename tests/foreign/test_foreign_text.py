@@ -1,4 +1,6 @@
-"""Text models of transformers: what is held, Shapley values of tokens, nothing changed."""
+"""Text models of transformers: what is held, Shapley values of tokens, nothing
+changed.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def rows():
 )
 @pytest.mark.parametrize("replace", ["donor", "pad", 4])
 def test_tokens_of_bert_are_players(bert, method, replace):
-    """Everything but the ids is held by itself; padding is worth 0; Shapley values add up."""
+    """Everything but the ids is held by itself; padding is worth 0; Shapley values add
+    up.
+    """
     ids, mask = rows()
     inputs = {
         "input_ids": ids,
@@ -133,7 +137,9 @@ TEXTS = ["the film was good!", "bad film", "a very very boring film", "good"]
 @pytest.mark.parametrize("replace", ["donor", "pad", "mask"])
 @pytest.mark.parametrize("as_ids", [False, True])
 def test_words_of_a_hugging_face_tokenizer(bert, tokenizer, replace, as_ids):
-    """Texts, and ids with their tokenizer, have the same words and values; those of an edited text."""
+    """Texts, and ids with their tokenizer, have the same words and values; those of an
+    edited text.
+    """
     inputs = TEXTS
     if as_ids:
         inputs = dict(tokenizer(TEXTS, padding=True, return_tensors="pt"))

@@ -1,4 +1,6 @@
-"""Networks of other libraries that nobody has called are as a copy after an explanation by each method."""
+"""Networks of other libraries that nobody has called are as a copy after an explanation
+by each method.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fresh import FRESH, outcome
 from table import METHODS, REMEDY
 
-#: Of these one label for each place is to be compared with ``y``, which has one for each row.
+#: Of these one label for each place is to be compared with ``y``, which has one for
+#: each row.
 REFUSED = ("LLaVA, all places",)
 
 

@@ -1,4 +1,6 @@
-"""CSV that spreadsheets may open: what they would compute is quoted, numbers stay numbers, all of it reads back."""
+"""CSV that spreadsheets may open: what they would compute is quoted, numbers stay
+numbers, all of it reads back.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +57,14 @@ QUOTES = ("'=1", "''=1", "'-", "'@", "'\t", "'+1", "''")
 
 
 def cells(path):
-    """Return the cells of a file as Python's reader has them, which knows nothing of quotes of ours."""
+    """Return the cells of a file as Python's reader has them, which knows nothing of
+    quotes of ours.
+    """
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
-# ---- texts -----------------------------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", [text for text in FORMULAS if len(text) > 1])
@@ -87,7 +91,7 @@ def test_quoting_is_undone_and_leaves_no_formula(text):
     )
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 
 
 def written(tmp_path, frame):
@@ -97,7 +101,9 @@ def written(tmp_path, frame):
 @pytest.mark.parametrize("mode", ["quote", "keep"])
 @pytest.mark.parametrize("text", [*FORMULAS, *HARMLESS, *QUOTES])
 def test_files_read_back_as_they_were(tmp_path, text, mode):
-    """Cells and names; also carriage returns, which Python's writer leaves bare: what follows would be a line."""
+    """Cells and names; also carriage returns, which Python's writer leaves bare: what
+    follows would be a line.
+    """
     frame = pd.DataFrame(
         {"row": [1, 2], text + "name": [text, "z"], "value": [-1.5, np.nan]}
     )
@@ -112,7 +118,9 @@ def test_files_read_back_as_they_were(tmp_path, text, mode):
         assert count == 0
         assert [file_cells[0][1], file_cells[1][1]] == [text + "name", text]
         if text in QUOTES:
-            return  # nothing in the file says that it was written so, and a quote of ours is taken off
+            # nothing in the file says that it was written so, and a quote of ours is
+            # taken off
+            return
     else:
         assert count == (quoted(text) != text) + (
             quoted(text + "name") != text + "name"
@@ -137,7 +145,9 @@ def test_the_given_frame_stays_as_it_is(tmp_path):
 
 
 def test_numbers_stay_numbers(tmp_path):
-    """A quote before a negative number would make a column of numbers one of text for every program."""
+    """A quote before a negative number would make a column of numbers one of text for
+    every program.
+    """
     frame = pd.DataFrame(
         {
             "whole": [-1, 2], "real": [-1.5, 1e300], "none": [np.nan, -0.25], "beyond": [-np.inf, np.inf],
@@ -190,7 +200,7 @@ def test_modes_are_of_the_body_alone(tmp_path):
         pass
 
 
-# ---- commands --------------------------------------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------
 
 ID = "@id"
 FEATURE = "=1+1"
@@ -200,7 +210,9 @@ CLASS = "-no"
 
 @pytest.fixture(scope="module", params=["quote", "keep"])
 def commanded(request, tmp_path_factory):
-    """The mode, and a folder with what run, predict and explain wrote of a table full of formulas."""
+    """The mode, and a folder with what run, predict and explain wrote of a table full
+    of formulas.
+    """
     base_folder = tmp_path_factory.mktemp(request.param)
     draw = np.random.default_rng(0)
     table = pd.DataFrame(
@@ -248,7 +260,8 @@ def commanded(request, tmp_path_factory):
     return request.param, base_folder
 
 
-#: Files of each command, with columns that hold formulas, and whether they stand in the head as well.
+#: Files of each command, with columns that hold formulas, and whether they stand in the
+#: head as well.
 FILES = {
     "run/predictions.csv": ({ID, "truth", "prediction"}, True),
     "run/importance.csv": ({"feature", "class"}, False),
@@ -297,7 +310,9 @@ def is_number(text):
 
 
 def test_runs_are_read_back_by_their_report(commanded):
-    """Classes are looked for in what the run wrote: a quote of ours must not hide them."""
+    """Classes are looked for in what the run wrote: a quote of ours must not hide
+    them.
+    """
     _, base_folder = commanded
     page = base_folder / "run" / "report.html"
     page.unlink()

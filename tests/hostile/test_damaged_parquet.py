@@ -1,4 +1,6 @@
-"""Damaged Parquet files that a fuzzer found: Arrow raised what nobody expected, or ended the process."""
+"""Damaged Parquet files that a fuzzer found: Arrow raised what nobody expected, or
+ended the process.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,9 @@ def test_they_are_refused(damaged: Path) -> None:
 
 
 def test_whole_files_are_read(tmp_path: Path) -> None:
-    """What is refused above is read where it is whole: text beyond ASCII, categories, several row groups."""
+    """What is refused above is read where it is whole: text beyond ASCII, categories,
+    several row groups.
+    """
     file = tmp_path / "table.parquet"
     frame = pd.DataFrame(
         {

@@ -1,4 +1,7 @@
-"""Files as people have them: what each column is, is right, or a note names it. Nothing is silent."""
+"""Files as people have them: what each column is, is right, or a note names it.
+
+Nothing is silent.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ Cells = list[Any]
 
 
 def table() -> pd.DataFrame:
-    """Return a plain table: a town, an amount with decimals, a whole amount, and a target that follows both."""
+    """Return a plain table: a town, an amount with decimals, a whole amount, and a
+    target that follows both.
+    """
     draw = np.random.default_rng(12)
     frame = pd.DataFrame({"town": draw.choice(["Ulm", "Bonn", "Trier"], ROWS)})
     frame["width"] = draw.normal(60, 9, ROWS).round(2)
@@ -51,7 +56,8 @@ def dotted(code: Callable[[int], str]) -> Cells:
     return [code(row) if row % 31 == 5 else f"{row / 7:.2f}" for row in range(ROWS)]
 
 
-#: A column of cells, and the columns that it is, with their kinds; or words of a note on it.
+#: A column of cells, and the columns that it is, with their kinds; or words of a note
+#: on it.
 COLUMNS: dict[str, tuple[Cells, dict[str, str] | str]] = {
     "pounds": ([f"£{1000 + 7 * n:,.2f}" for n in numbers(1, 900)], {"c": "numeric"}),
     "francs behind": ([f"{n}.50 CHF" for n in numbers(1, 900)], {"c": "numeric"}),
@@ -91,7 +97,8 @@ COLUMNS: dict[str, tuple[Cells, dict[str, str] | str]] = {
     "an odd pair": ([f"{95 + n % 80}/{50 + n % 41}" if n % 240 else "12O/80" for n in range(ROWS)], halves()),
     "hospital stays": ([f"{n // 24} days {n % 24} hours" for n in numbers(24, 900)], {"c": "numeric"}),
     "stones": ([f"{n // 14} st {n % 14} lb" for n in numbers(98, 240)], {"c": "numeric"}),
-    "thousands": ([f"{n % 90 + 1}.5k" for n in numbers(1, 9000)], "'c' looks like numbers"),
+    "thousands": ([f"{n % 90 + 1}.5k" for n in numbers(1, 9000)], ("'c' looks like "
+                                                                  "numbers")),
     "mixed money": ([f"${n}" if n % 2 else f"€{n}" for n in numbers(1, 9000)], "'c' looks like numbers"),
 }  # fmt: skip
 
@@ -150,7 +157,10 @@ def _joined(text: str) -> str:
 
 def _with_total(text: str) -> str:
     sums = table()[["width", "staff", "y"]].sum()
-    return f"{text}all towns,{sums.width:.2f},{sums.staff},{sums.y:.3f}\nOffice of towns,,,\n"
+    return (
+        f"{text}all towns,{sums.width:.2f},{sums.staff},{sums.y:.3f}\nOffice of "
+        "towns,,,\n"
+    )
 
 
 def _with_subtotals(text: str) -> str:

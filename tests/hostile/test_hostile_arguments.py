@@ -1,4 +1,6 @@
-"""Every argument of every public function, given every kind of value that it is not meant for."""
+"""Every argument of every public function, given every kind of value that it is not
+meant for.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from permgrad.attribution import methods
 
 #: A word is a path, a name of a table, a code for missing, a title or a label.
 WORDS = {"out", "folder", "name", "na", "title", "label", "checkpoint_folder"}
-#: Any number of digits seeds a stream, or is more than there is to do at once, or is a code.
+#: Any number of digits seeds a stream, or is more than there is to do at once, or is a
+#: code.
 LONG = {"random_state", "batch_size", "na"}
 #: Methods with an option of many values take long: they are asked for little.
 LITTLE: dict[str, dict[str, Any]] = {
@@ -97,7 +100,7 @@ def somewhere(tmp_path: Any) -> Any:
     plt.close("all")
 
 
-# ---- explain ---------------------------------------------------------------------------------------------------------
+# ---- explain -------------------------------------------------------------------------
 @pytest.mark.parametrize("name", parameters(pg.explain))
 @pytest.mark.parametrize("kind", ["hybrid", "network"])
 def test_explain(case: Any, kind: str, name: str) -> None:
@@ -169,7 +172,7 @@ def test_explain_stream(case: Any, name: str) -> None:
     )
 
 
-# ---- explanations ----------------------------------------------------------------------------------------------------
+# ---- explanations --------------------------------------------------------------------
 def call(function: Any, usual: dict[str, Any], name: str, value: Any) -> None:
     """Call a function; a figure that it returns is closed."""
     function(**usual, **{name: value})
@@ -218,7 +221,7 @@ def test_plots(case: Any, method: str) -> None:
     assert drawn >= 4
 
 
-# ---- estimators, comparisons, files ----------------------------------------------------------------------------------
+# ---- estimators, comparisons, files --------------------------------------------------
 @pytest.mark.parametrize("name", parameters(pg.HyNNClassifier))
 def test_estimators(case: Any, name: str) -> None:
     usual = {"max_epochs": 1, "random_state": 0, "progress": False, "preset": "fast"}
@@ -262,7 +265,10 @@ def test_compare(case: Any, name: str, in_order: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def in_order(case: Any) -> dict[str, Any]:
-    """Arguments of a comparison. The precondition: with each of them in order, it is made."""
+    """Arguments of a comparison.
+
+    The precondition: with each of them in order, it is made.
+    """
     options: dict[str, Any] = {
         "X": case.table,
         "y": case.y,

@@ -1,6 +1,8 @@
-"""Tables in files as people have them: every encoding, delimiter and line end, and files that are no table at all.
+"""Tables in files as people have them: every encoding, delimiter and line end, and
+files that are no table at all.
 
-Each is read as it was written, or refused in one sentence; what cannot be known from the bytes is said in a warning.
+Each is read as it was written, or refused in one sentence; what cannot be known from
+the bytes is said in a warning.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ WORDS = "a b,c;d|e\tf'ghi\nj\rk\r\nl m-n_o.p:q/r#s%t"
 
 
 def packed(content: bytes) -> bytes:
-    """Return what gzip makes of it, the same at any time: processes that share the tests must see the same cases."""
+    """Return what gzip makes of it, the same at any time: processes that share the
+    tests must see the same cases.
+    """
     return gzip.compress(content, mtime=0)
 
 
@@ -74,11 +78,13 @@ def refused(path: Any, content: bytes, name: str = "t.csv") -> str:
     return refusal(caught.value)
 
 
-# ---- any table, written in any way -----------------------------------------------------------------------------------
+# ---- any table, written in any way ---------------------------------------------------
 
 
 def texts(encoding: str) -> st.SearchStrategy[str]:
-    """Return cells of text that the encoding has, and that no reader would take for a number or a missing value."""
+    """Return cells of text that the encoding has, and that no reader would take for a
+    number or a missing value.
+    """
     wide = {"ascii": "z", "latin-1": "éßÿ¡", "cp1252": "€“”–é"}.get(
         encoding, "é日本👩\u2028€"
     )
@@ -126,7 +132,8 @@ def written(draw: Any, encoding: str) -> tuple[pd.DataFrame, bytes]:
     if "text" in selected_columns and any(
         "\r" in cell or "\n" in cell for cell in columns["text"]
     ):
-        # The writer leaves line ends unquoted that are not its own, and then nobody can read them.
+        # The writer leaves line ends unquoted that are not its own, and then nobody can
+        # read them.
         quoting = csv.QUOTE_NONNUMERIC
     text = frame.to_csv(
         index=False, sep=delimiter, quoting=quoting, lineterminator=ends
@@ -183,7 +190,7 @@ def is_utf8(content: bytes) -> bool:
     return True
 
 
-# ---- encodings -------------------------------------------------------------------------------------------------------
+# ---- encodings -----------------------------------------------------------------------
 
 TOWNS = "name,größe\nJosé,1.5\nZoë,2.5\n"
 
@@ -255,7 +262,7 @@ def test_signs_in_the_place_of_lost_letters_are_text(tmp_path):
     )
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------------
+# ---- lines ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -348,7 +355,7 @@ def test_a_first_line_that_looks_like_a_row_is_named(tmp_path, header, warned):
     ] == warning_texts[:warned]
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -612,7 +619,7 @@ def test_columns_that_were_text_are_read_as_text(tmp_path):
     assert table["g"].tolist() == usual["g"].tolist()
 
 
-# ---- files of other kinds --------------------------------------------------------------------------------------------
+# ---- files of other kinds ------------------------------------------------------------
 
 
 def zipped(name: str, text: str) -> bytes:
@@ -642,14 +649,18 @@ PARQUET = parquet(a=[1, 2], b=["x", "y"])
         (packed(packed(PLAIN)), "t.csv.gz", "is compressed by gzip twice"),
         (zipped("t.csv", "a,b\n1,2\n"), "t.csv", "is a zip or Excel file"),
         (zipped("t.csv", "a,b\n1,2\n"), "t.csv.gz", "is a zip or Excel file"),
-        (zipped("a.npy", "no array"), "t.csv", "is a file of NumPy arrays (.npz). Save its table as CSV, and images"),
+        (zipped("a.npy", "no array"), "t.csv", ("is a file of NumPy arrays (.npz). "
+                                                "Save "
+                                               "its table as CSV, and images")),
         (zipped("a.npy", "no array")[:40], "t.npz", "is a file of NumPy arrays (.npz)"),
         (b"PK\x05\x06" + bytes(18), "t.csv", "is an empty zip file"),
         (bz2.compress(PLAIN), "t.csv", "is compressed by bzip2"),
         (lzma.compress(PLAIN), "t.csv", "is compressed by xz"),
         (PARQUET[:-20], "t.parquet", "is cut off, damaged or no Parquet"),
         (PARQUET[:20], "t.csv", "is cut off, damaged or no Parquet"),
-        (PARQUET[:60] + b"\xff" * 20 + PARQUET[80:], "t.parquet", "is cut off, damaged or no Parquet"),
+        (PARQUET[:60] + b"\xff" * 20 + PARQUET[80:], "t.parquet", ("is cut off, "
+                                                                   "damaged "
+                                                                  "or no Parquet")),
         (PLAIN, "t.parquet", "is named as Parquet but holds text. Rename it to '.csv'"),
         (bytes(100), "t.parquet", "is cut off, damaged or no Parquet"),
         (parquet(a=[]), "t.parquet", "no rows"),
@@ -666,7 +677,8 @@ def test_files_of_other_kinds_are_refused(tmp_path, content, name, message):
 
 def test_a_damaged_database_is_refused(tmp_path):
     assert refused(tmp_path, b"SQLite format 3\x00" + bytes(99), "t.csv") == (
-        f"The SQLite database {str(tmp_path / 't.csv')!r} cannot be read (DatabaseError: "
+        f"The SQLite database {str(tmp_path / 't.csv')!r} cannot be read "
+        "(DatabaseError: "
         "file is not a database). Write it again, or save it as Parquet or CSV. [PG011]"
     )
 

@@ -1,4 +1,6 @@
-"""Every kind of hostile network, each by several methods; ``verification/verify_hostile.py`` goes on for thousands."""
+"""Every kind of hostile network, each by several methods;
+``verification/verify_hostile.py`` goes on for thousands.
+"""
 
 import collections
 import contextlib
@@ -55,7 +57,7 @@ def test_what_is_well_is_explained(method):
     assert ends["explained"] >= 1, ends
 
 
-# ---- what is said ----------------------------------------------------------------------------------------------------
+# ---- what is said --------------------------------------------------------------------
 
 
 class Own(nn.Module):
@@ -99,7 +101,11 @@ def shift(net, x):
     [
         (
             shift,
-            "A row's output must depend on that row alone, but the other rows of the batch change it",
+            (
+                "A row's output must depend on that row alone, but the other rows of "
+                "the "
+                "batch change it"
+            ),
         ),
         (
             lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)),
@@ -116,7 +122,11 @@ def shift(net, x):
         (lambda net, x: net.layer(x)[:, :0], r"got \(\d+, 0\) for \d+ row"),
         (
             nn.Sequential(nn.LazyLinear(2), nn.Linear(5, 2)),
-            r"'0.weight' of the network has no values yet\. Call the network once on some rows",
+            (
+                r"'0.weight' of the network has no values yet\. Call the network once "
+                r"on "
+                r"some rows"
+            ),
         ),
         (
             nn.Linear(3, 2, device="meta"),
@@ -175,7 +185,9 @@ def test_a_single_row_is_tried_beside_others():
 
 
 def test_rows_that_mix_only_where_they_are_alike_are_found():
-    """Two rows far apart hardly attend to each other; rows that take values from others do."""
+    """Two rows far apart hardly attend to each other; rows that take values from others
+    do.
+    """
     rows = torch.tensor([[2.7, 1.8, 2.3], [-2.1, 0.3, -0.3]])
     net = Own(lambda net, x: net.layer(torch.softmax(x @ x.T, dim=1) @ x))
     with torch.no_grad():
@@ -189,7 +201,9 @@ def test_rows_that_mix_only_where_they_are_alike_are_found():
 
 
 def test_rows_that_mix_in_batches_of_some_sizes_alone_are_found():
-    """As where only some batches leave the flat part of a rectifier: rows are asked alone, together and in halves."""
+    """As where only some batches leave the flat part of a rectifier: rows are asked
+    alone, together and in halves.
+    """
     rows = drawn()
     net = Own(lambda net, x: net.layer(x) + (len(x) in (4, 6)) * 1.0)
     with torch.no_grad():
@@ -199,7 +213,9 @@ def test_rows_that_mix_in_batches_of_some_sizes_alone_are_found():
 
 
 def test_rows_of_any_strides_and_of_no_width_are_explained():
-    """NumPy and pandas hand over columns whose strides are of the table they were cut from."""
+    """NumPy and pandas hand over columns whose strides are of the table they were cut
+    from.
+    """
     table = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
 
     class Two(nn.Module):
@@ -246,7 +262,8 @@ def test_the_users_own_error_is_the_cause():
     net = Own(broken)
     with pytest.raises(
         pg.InputError,
-        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines\. If it refuses",
+        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own "
+        r"in two lines\. If it refuses",
     ) as caught:
         explain(net)
     assert isinstance(caught.value.__cause__, TheirOwnError)
@@ -333,7 +350,7 @@ def test_a_forward_that_differentiates_is_no_network_for_deeplift():
     )
 
 
-# ---- the checks themselves -------------------------------------------------------------------------------------------
+# ---- the checks themselves -----------------------------------------------------------
 
 
 def test_the_checks_see_what_is_wrong(monkeypatch):

@@ -1,4 +1,6 @@
-"""Every argument of the parts that stand alone, layouts, measures, thresholds, spaces, given every kind of value."""
+"""Every argument of the parts that stand alone, layouts, measures, thresholds, spaces,
+given every kind of value.
+"""
 
 from __future__ import annotations
 

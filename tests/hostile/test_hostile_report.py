@@ -1,4 +1,6 @@
-"""Fifty injection strings as names, levels, target and path: from CSV through `run` to a page in a real browser."""
+"""Fifty injection strings as names, levels, target and path: from CSV through `run` to
+a page in a real browser.
+"""
 
 # ruff: noqa: E501 — payloads stand on one line
 
@@ -15,18 +17,23 @@ from browsing import needs_browser, visit
 from invoking import call
 
 MARK = "document.documentElement.dataset.broken=1"
-#: What runs, asks for something, or ends an element, an attribute, a script, a style or a comment. PORT is ours.
+#: What runs, asks for something, or ends an element, an attribute, a script, a style or
+#: a comment. PORT is ours.
 PAYLOADS = [
     f"<script>{MARK}</script>", f"</script><script>{MARK}</script>", f"<SCRIPT >{MARK}</SCRIPT >", f"<scr<script>ipt>{MARK}</script>",
     f"<img src=x onerror={MARK}>", f"<img src=x onerror='{MARK}'>", f'"><img src=x onerror="{MARK}">', f"'><img src=x onerror={MARK}>",
-    f"<svg onload={MARK}>", f"<svg><script>{MARK}</script></svg>", f"<svg><animate onbegin={MARK} attributeName=x dur=1s>", f"<body onload={MARK}>",
+    f"<svg onload={MARK}>", f"<svg><script>{MARK}</script></svg>", ("<svg><animate "
+                                                                   f"onbegin={MARK} "
+                                                                   "attributeName=x "
+                                                                   "dur=1s>"), f"<body onload={MARK}>",
     f"<iframe srcdoc='<script>parent.{MARK}</script>'>", f"<iframe src=javascript:{MARK}>", f"<a href=javascript:{MARK}>x</a>", f"javascript:{MARK}",
     f"<details open ontoggle={MARK}>", f"<input autofocus onfocus={MARK}>", f"<video><source onerror={MARK}></video>", f"<math><mtext></mtext><script>{MARK}</script></math>",
     f"</style><script>{MARK}</script>", f"</title><script>{MARK}</script>", f"</textarea><script>{MARK}</script>", f"</td></tr></table><script>{MARK}</script>",
     f"--><script>{MARK}</script>", f"]]><script>{MARK}</script>", f"<![CDATA[<script>{MARK}</script>]]>", f"<!--><script>{MARK}</script>-->",
     f"&lt;script&gt;{MARK}&lt;/script&gt;", f"&#60;script&#62;{MARK}&#60;/script&#62;", f"\\u003cscript\\u003e{MARK}\\u003c/script\\u003e", f"%3Cscript%3E{MARK}%3C/script%3E",
     f"';{MARK};//", f'";{MARK};//', f"`;{MARK};//", f"${{{MARK}}}", "{{ 7 * 7 }}", "{% raw %}{{ config }}", "#{7*7}", "<%= 7*7 %>",
-    "<img src=http://127.0.0.1:PORT/img>", "<link rel=stylesheet href=http://127.0.0.1:PORT/css>", "<style>@import 'http://127.0.0.1:PORT/import';</style>",
+    "<img src=http://127.0.0.1:PORT/img>", ("<link rel=stylesheet "
+                                           "href=http://127.0.0.1:PORT/css>"), "<style>@import 'http://127.0.0.1:PORT/import';</style>",
     "<meta http-equiv=refresh content='0;url=http://127.0.0.1:PORT/meta'>", "<base href=http://127.0.0.1:PORT/>", "url(http://127.0.0.1:PORT/url)",
     "<object data=http://127.0.0.1:PORT/object>", "$\\href{http://127.0.0.1:PORT/tex}{x}$", '=HYPERLINK("http://127.0.0.1:PORT/cell")', "\u202e<b>turned</b>",
 ]  # fmt: skip

@@ -1,4 +1,6 @@
-"""A fixed, quick set of hostile tables; ``verification/verify_hostile.py`` goes on from here for thousands of cases."""
+"""A fixed, quick set of hostile tables; ``verification/verify_hostile.py`` goes on from
+here for thousands of cases.
+"""
 
 import collections
 
@@ -11,7 +13,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from permgrad import InputError
 
-# One fixed sequence of cases: a new failure belongs to a change of the code, not to luck.
+# One fixed sequence of cases: a new failure belongs to a change of the code, not to
+# luck.
 FIXED = settings(
     database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink],

@@ -1,6 +1,8 @@
-"""The readers of saved files on changed files, by the hundred, and what counts as a fault there.
+"""The readers of saved files on changed files, by the hundred, and what counts as a
+fault there.
 
-``tools/fuzz/fuzz_readers.py`` is the long form, guided by coverage; here the same changes are drawn at random.
+``tools/fuzz/fuzz_readers.py`` is the long form, guided by coverage; here the same
+changes are drawn at random.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from tools.fuzz._fuzzing import Faults, Mutator, Trial
 
 from permgrad import InputError
 
-#: Cases of each reader; those of whole runs take seconds each and are left to the long form.
+#: Cases of each reader; those of whole runs take seconds each and are left to the long
+#: form.
 CASES = {
     "model": 40, "image-model": 15, "explanation": 60, "streamed": 30, "diff": 15, "folders": 60, "presets": 60,
     "checkpoint": 25, "csv": 60, "parquet": 40, "images": 60, "medmnist": 60,
@@ -49,14 +52,17 @@ def test_changed_files_are_read_or_refused(name, tmp_path):
         for _ in range(CASES[name]):
             trial(change(draw.choice(valid), draw))
         assert trial.faults.found == {}
-        # Readers of several files swallow the refusals of each; for ``diff`` a damaged file is a difference.
+        # Readers of several files swallow the refusals of each; for ``diff`` a damaged
+        # file is a difference.
         assert name in ("presets", "folders", "diff") or trial.ends["refused"] > 3
     finally:
         trial.close()
 
 
 def test_changed_files_are_told_as_differences(tmp_path):
-    """``diff`` refuses nothing that it can compare, so that it must see what was changed."""
+    """``diff`` refuses nothing that it can compare, so that it must see what was
+    changed.
+    """
     reader = _fuzz_readers.readers["diff"]
     (valid,) = _fuzz_readers.corpus(reader)
     change = Mutator(reader, tmp_path / "canary")
@@ -72,12 +78,13 @@ def test_changed_files_are_told_as_differences(tmp_path):
         assert found_differences == [] or sides[0] != sides[1]
         differences_told = differences_told + bool(found_differences)
         unequal = unequal + (sides[0] != sides[1])
-    # Some changes are of times, of the order of keys or of blanks, which are no difference.
+    # Some changes are of times, of the order of keys or of blanks, which are no
+    # difference.
     assert unequal > 10
     assert differences_told > unequal / 2
 
 
-# ---- what counts as a fault ------------------------------------------------------------------------------------------
+# ---- what counts as a fault ----------------------------------------------------------
 
 
 def tried(tmp_path, read, files=None, **options):

@@ -1,4 +1,6 @@
-"""Each place that refuses a model by PG032 or PG033: its message is met, and the remedy that it names works."""
+"""Each place that refuses a model by PG032 or PG033: its message is met, and the remedy
+that it names works.
+"""
 
 from __future__ import annotations
 

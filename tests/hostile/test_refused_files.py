@@ -1,4 +1,6 @@
-"""Files that once led to something else than a sentence, made again as found, and files that ask for memory."""
+"""Files that once led to something else than a sentence, made again as found, and files
+that ask for memory.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def npz(array=ONE, kind=zipfile.ZIP_STORED):
     return file.getvalue()
 
 
-# ---- arrays and documents --------------------------------------------------------------------------------------------
+# ---- arrays and documents ------------------------------------------------------------
 
 
 def described(descr, shape=(1,)):
@@ -125,7 +127,7 @@ def test_other_documents_are_as_json_reads_them():
     assert parse_json("[" * 90 + "]" * 90)
 
 
-# ---- models and explanations -----------------------------------------------------------------------------------------
+# ---- models and explanations ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,9 @@ def stored(tmp_path_factory):
 
 
 def doctored(stored, to, change=None, arrays=None, weights=None):
-    """Copy the model with another description, arrays or weights, all checksums and the seal renewed."""
+    """Copy the model with another description, arrays or weights, all checksums and the
+    seal renewed.
+    """
     folder = to / "model"
     shutil.copytree(stored / "model", folder)
     described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -278,7 +282,9 @@ def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_what_lies_deep_or_is_no_number_is_refused(stored, tmp_path, kept):
-    """A document that Python's own recursion gives up on; and one that it just manages to read."""
+    """A document that Python's own recursion gives up on; and one that it just manages
+    to read.
+    """
     folder = tmp_path / "model"
     shutil.copytree(stored / "model", folder)
     text = (folder / "model.json").read_text(encoding="utf-8")
@@ -328,9 +334,11 @@ HALF = "a\ud800"
 
 
 def test_half_characters_are_refused_before_training():
-    """Broken encodings have them, UTF-8 has not: pandas fails on them since its version 3, in the middle of the work.
+    """Broken encodings have them, UTF-8 has not: pandas fails on them since its version
+    3, in the middle of the work.
 
-    Whoever has them learns the column and how to replace them, instead of a table that lost a few signs in silence.
+    Whoever has them learns the column and how to replace them, instead of a table that
+    lost a few signs in silence.
     """
     numbers = np.random.default_rng(0).normal(size=(20, 1))
     named = pd.DataFrame(numbers, columns=pd.Index([HALF], dtype=object))
@@ -356,7 +364,8 @@ def test_half_characters_are_refused_before_training():
     with pytest.raises(
         pg.InputError,
         match=(
-            r"'a\\ud800' in cells of column 'a' holds half a character \(a lone surrogate\). Read the table "
+            r"'a\\ud800' in cells of column 'a' holds half a character \(a lone "
+            r"surrogate\). Read the table "
             r"in its own encoding, or replace it: text.encode\('utf-8',"
         ),
     ):
@@ -367,7 +376,9 @@ def test_half_characters_are_refused_before_training():
 
 
 def test_half_characters_in_explanations_are_kept(tmp_path):
-    """Names of parts of somebody's own network may be anything: files say them again, CSV shows them escaped."""
+    """Names of parts of somebody's own network may be anything: files say them again,
+    CSV shows them escaped.
+    """
     explanation = pg.Explanation(
         np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global"
     )
@@ -381,7 +392,7 @@ def test_half_characters_in_explanations_are_kept(tmp_path):
     assert csv_text(frame)[0].encode() == (tmp_path / "a.csv").read_bytes()
 
 
-# ---- training's checkpoint -------------------------------------------------------------------------------------------
+# ---- training's checkpoint -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -392,8 +403,15 @@ def trained(tmp_path_factory):
 
     def train(folder):
         network = {"dense_units": [3], "fusion_units": [3]}
-        regressor = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2,
-                                batch_size=16, progress=False, random_state=0)  # fmt: skip
+        regressor = pg.HyNNRegressor(
+            preset="default",
+            branches=("tabular",),
+            network=network,
+            max_epochs=2,
+            batch_size=16,
+            progress=False,
+            random_state=0,
+        )
         return regressor.fit(X, X["a"], checkpoint_folder=folder)
 
     train(base_folder)
@@ -446,7 +464,8 @@ def test_states_that_do_not_fit_are_refused(trained, tmp_path, name):
     (tmp_path / "training.pt").write_bytes(saved(changed))
     with pytest.raises(
         pg.EnvironmentProblem,
-        match=r"The checkpoint .* holds (another state \(|no options).* Delete it to begin the training anew",
+        match=r"The checkpoint .* holds (another state \(|no options).* Delete it to "
+        r"begin the training anew",
     ):
         train(tmp_path)
 
@@ -478,7 +497,7 @@ def test_states_in_other_forms_are_not_even_opened(trained, tmp_path):
         train(tmp_path)
 
 
-# ---- folders ---------------------------------------------------------------------------------------------------------
+# ---- folders -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -504,9 +523,18 @@ DAMAGE = {
         "[]",
         "{}",
         '{"task": "classification"}',
-        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
-        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": [1]}',
-        '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
+        (
+            '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": '
+            '{"rmse": 1}, "baselines": {}}'
+        ),
+        (
+            '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": '
+            '{"accuracy": 1}, "baselines": [1]}'
+        ),
+        (
+            '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": '
+            '{"rmse": 1}, "baselines": {}}'
+        ),
     ],
     "branches.json": ["[]", "3"],
     "explanations/chosen.json": [
@@ -637,7 +665,8 @@ def test_cells_that_were_changed_are_done_again(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ['{"layout": ["tinto"]}', '{"branches": 3}', '{"base": []}', '{"network": {"dropout": 1' + "0" * 400 + "}}",
+    ['{"layout": ["tinto"]}', '{"branches": 3}', '{"base": []}', '{"network": '
+                                                                 '{"dropout": 1' + "0" * 400 + "}}",
      '{"max_epochs": NaN}', "[" * 100_000, '{"numeric": {}}'],
 )  # fmt: skip
 def test_odd_presets_are_refused(tmp_path, content):
@@ -649,7 +678,7 @@ def test_odd_presets_are_refused(tmp_path, content):
         check_preset(get_preset(tmp_path / "preset.json").to_dict())
 
 
-# ---- tables and images -----------------------------------------------------------------------------------------------
+# ---- tables and images ---------------------------------------------------------------
 
 
 def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
@@ -691,7 +720,8 @@ def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
     assert len(set(names)) == 100_000
     with pytest.raises(
         pg.InputError,
-        match=r"Column names must be unique, but '99999' is in 'x' more than once. Rename the copies",
+        match=r"Column names must be unique, but '99999' is in 'x' more than once. "
+        r"Rename the copies",
     ):
         _check_names([*map(str, range(100_000)), "99999"], "x")
     wide = pd.DataFrame(
@@ -705,10 +735,14 @@ def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     "notes",
-    ["3.5", "[]", '{"index_columns": 3, "columns": []}', '{"index_columns": [["a"]], "columns": []}',
-     '{"index_columns": [], "columns": null}', '{"index_columns": [], "columns": [{"name": ["a"]}]}',
-     '{"index_columns": ["nobody"], "columns": [{"name": "nobody", "field_name": "nobody"}]}',
-     '{"index_columns": [{"kind": "range", "name": [], "start": 0, "step": 1, "stop": 3}], "columns": []}', "{"],
+    ["3.5", "[]", '{"index_columns": 3, "columns": []}', ('{"index_columns": [["a"]], '
+                                                         '"columns": []}'),
+     '{"index_columns": [], "columns": null}', ('{"index_columns": [], "columns": '
+                                               '[{"name": ["a"]}]}'),
+     ('{"index_columns": ["nobody"], "columns": [{"name": "nobody", "field_name": '
+     '"nobody"}]}'),
+     ('{"index_columns": [{"kind": "range", "name": [], "start": 0, "step": 1, "stop": '
+     '3}], "columns": []}'), "{"],
 )  # fmt: skip
 def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
     from permgrad.data.parts.partitions import open_partitioned
@@ -765,7 +799,10 @@ def png(width, height):
             "it has 10,000 × 9,000 pixels, more than 89,478,485: make it smaller",
         ),
         (
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 moveto\n",
+            (
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 "
+                b"moveto\n"
+            ),
             "it is PostScript",
         ),
     ],
@@ -815,21 +852,24 @@ def test_grey_levels_are_brought_to_eight_bits_as_before():
         (
             {"val_labels": np.zeros((2, 1))},
             (
-                r"Labels must be integers of the shape \(images, labels\), but val_labels of '.*set.npz' is "
+                r"Labels must be integers of the shape \(images, labels\), but "
+                r"val_labels of '.*set.npz' is "
                 r"float64 \(2, 1\). Convert the array"
             ),
         ),
         (
             {"val_images": np.zeros((2, 9, 9), np.uint8)},
             (
-                r"All parts of '.*set.npz' must have images of one shape, got train: \(8, 8\), val: \(9, 9\), "
+                r"All parts of '.*set.npz' must have images of one shape, got train: "
+                r"\(8, 8\), val: \(9, 9\), "
                 r"test: \(8, 8\). Write them alike"
             ),
         ),
         (
             {"test_labels": np.zeros((2, 3), int)},
             (
-                r"All parts of '.*set.npz' must have labels of one shape, got train: \(1,\), val: \(1,\), test: "
+                r"All parts of '.*set.npz' must have labels of one shape, got train: "
+                r"\(1,\), val: \(1,\), test: "
                 r"\(3,\). Write them alike"
             ),
         ),

@@ -1,4 +1,6 @@
-"""Models and explanations on disk: anything changed is refused in one sentence, and nothing it says is believed."""
+"""Models and explanations on disk: anything changed is refused in one sentence, and
+nothing it says is believed.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ def test_a_changed_description_is_refused(stored, tmp_path, what):
 
 @pytest.mark.parametrize("what", LOADERS)
 def test_who_renews_seal_and_checksums_still_gets_a_sentence(stored, tmp_path, what):
-    """Nobody is kept from writing files of their own; what they say must not crash, or ask for memory."""
+    """Nobody is kept from writing files of their own; what they say must not crash, or
+    ask for memory.
+    """
     load, name = LOADERS[what]
     draw = random.Random(1)
     whole_description = json.loads(
@@ -169,7 +173,8 @@ def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
         except pg.InputError as error:
             messages.append(str(error))
         else:
-            # What a zip file says of times and of its maker may be anything, and numbers have digits beyond their own.
+            # What a zip file says of times and of its maker may be anything, and
+            # numbers have digits beyond their own.
             saved = (stored[0] / what / path.name).read_bytes()
             same = path.suffix == ".json" and json.loads(content) == json.loads(saved)
             assert path.suffix == ".npz" or same
@@ -194,7 +199,7 @@ def test_times_are_no_part_of_what_is_stored(stored, tmp_path, what, content):
     LOADERS[what][0](copied_folder)
 
 
-# ---- arrays ----------------------------------------------------------------------------------------------------------
+# ---- arrays --------------------------------------------------------------------------
 
 
 def packed(header, numbers=b"", **options):

@@ -1,4 +1,6 @@
-"""A hundred wrong uses of the command line and of Python: each is answered in plain sentences with a code."""
+"""A hundred wrong uses of the command line and of Python: each is answered in plain
+sentences with a code.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ COMMANDS: list[tuple[str, str]] = [
     ("datasets fetch helok", "PG003"),
 ]
 
-#: Commands that the environment does not allow, and the code of the answer: the exit code is 3.
+#: Commands that the environment does not allow, and the code of the answer: the exit
+#: code is 3.
 ENVIRONMENT: list[tuple[str, str]] = [
     ("run book.xlsx --target y", "PG060"),
     ("compare table.csv --target y --models linear,xgboost", "PG060"),
@@ -204,7 +207,9 @@ def _no_network(url: str) -> bytes:
 
 
 def answered(text: str, code: str) -> None:
-    """Check that an answer has a problem and a hint as sentences, or names what can be passed, and the code."""
+    """Check that an answer has a problem and a hint as sentences, or names what can be
+    passed, and the code.
+    """
     assert text.endswith(f"[{code}]"), text
     assert code in CODES
     named = re.search(

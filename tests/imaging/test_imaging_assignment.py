@@ -11,7 +11,7 @@ from permgrad.imaging import AssignmentLayout, assignment
 from permgrad.imaging.assignment import block_cells, neighbourhood
 
 
-# --- cells ------------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("columns", "pixels", "spacing", "expected"),
     [
@@ -39,7 +39,7 @@ def test_neighbours_are_one_step_away_straight_or_across(reach):
         )
 
 
-# --- the plane --------------------------------------------------------------------------------------------------------
+# --- the plane ------------------------------------------------------------------------
 def test_a_sample_of_rows_is_standardised_and_no_row_is_taken_twice():
     rows = 2500
     table = np.stack(
@@ -122,7 +122,7 @@ def test_loadings_of_many_columns_are_those_of_a_whole_decomposition():
     )
 
 
-# --- giving cells -----------------------------------------------------------------------------------------------------
+# --- giving cells ---------------------------------------------------------------------
 def test_one_and_two_columns_keep_their_order():
     table = np.random.default_rng(1).normal(size=(30, 2))
     for seed in range(4):

@@ -1,4 +1,6 @@
-"""Grids with channels: where columns stand, how rows are drawn, and what the layout's own drawing shows."""
+"""Grids with channels: where columns stand, how rows are drawn, and what the layout's
+own drawing shows.
+"""
 
 from __future__ import annotations
 

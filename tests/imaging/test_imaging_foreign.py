@@ -26,7 +26,9 @@ def plain(rows):
 
 
 class FileMethod:
-    """Writes files as a TINTOlib method does: by class, numbered, listed in a CSV file."""
+    """Writes files as a TINTOlib method does: by class, numbered, listed in a CSV
+    file.
+    """
 
     def __init__(self, problem="classification", suffix="npy"):
         self.problem = problem
@@ -226,68 +228,84 @@ class SilentMethod:
         (
             lambda: ForeignRenderer(lambda _: np.zeros((1, 2, 2)))(ROWS),
             (
-                "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or (n, "
-                "height, width, channels), got (1, 2, 2) for n=2 rows. Return one picture for each row."
+                "Foreign pictures must have the shape (n, height, width), (n, "
+                "channels, height, width) or (n, "
+                "height, width, channels), got (1, 2, 2) for n=2 rows. Return one "
+                "picture for each row."
             ),
         ),
         *[
             (
                 lambda shape=shape: ForeignRenderer(lambda _: np.zeros(shape))(ROWS),
                 (
-                    "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
-                    f"(n, height, width, channels), got {shape} for n=2 rows. Return one picture for each row."
+                    "Foreign pictures must have the shape (n, height, width), (n, "
+                    "channels, height, width) or "
+                    f"(n, height, width, channels), got {shape} for n=2 rows. Return "
+                    "one picture for each row."
                 ),
             )
             for shape in ((2, 0, 3), (2, 3, 0), (2, 3), (2, 1, 3, 3, 1))
         ],
         (
             lambda: ForeignRenderer(lambda _: np.full((2, 2, 2), np.nan))(ROWS),
-            "Foreign pictures must be finite, but 2 of 2 hold NaN or infinity. Correct the callable.",
+            (
+                "Foreign pictures must be finite, but 2 of 2 hold NaN or infinity. "
+                "Correct "
+                "the callable."
+            ),
         ),
         (
             second_size,
             (
-                "Foreign pictures must have one shape (channels, height, width), got (1, 4, 4) after (1, 3, 3). "
+                "Foreign pictures must have one shape (channels, height, width), got "
+                "(1, 4, 4) after (1, 3, 3). "
                 "Return the same size each time."
             ),
         ),
         (
             lambda: ForeignRenderer(lambda _: np.zeros((2, 3, 3, 3)))(ROWS),
             (
-                "Either axis of pictures of shape (2, 3, 3, 3) may be that of the channels. Pass "
+                "Either axis of pictures of shape (2, 3, 3, 3) may be that of the "
+                "channels. Pass "
                 "channels_last=True or False."
             ),
         ),
         (
             lambda: ForeignRenderer(broken)(ROWS),
             (
-                "The foreign image method failed on 2 rows with ZeroDivisionError: division by zero. Try it on "
+                "The foreign image method failed on 2 rows with ZeroDivisionError: "
+                "division by zero. Try it on "
                 "the same rows outside permgrad."
             ),
         ),
         (
             lambda: ForeignRenderer(SilentMethod())(ROWS),
             (
-                "The TINTOlib method did not write regression.csv, the list of its pictures. Use TINTOlib 1.3 or later."
+                "The TINTOlib method did not write regression.csv, the list of its "
+                "pictures. Use TINTOlib 1.3 or later."
             ),
         ),
         (
             lambda: ForeignRenderer(plain).height,
             (
-                "The size of foreign pictures is unknown before the first is drawn. Draw one row first."
+                "The size of foreign pictures is unknown before the first is drawn. "
+                "Draw one row first."
             ),
         ),
         (
             lambda: ForeignRenderer(plain).influence(),
             (
-                "Maps cannot be read back to columns, because foreign code draws the pictures and it has no "
-                "slopes. Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad."
+                "Maps cannot be read back to columns, because foreign code draws the "
+                "pictures and it has no "
+                "slopes. Choose method='permgrad', 'permutation' or 'ablation', or a "
+                "layout of permgrad."
             ),
         ),
         (
             lambda: renderer_from_dict({"kind": "foreign"}),
             (
-                "A model with a foreign image callable needs that callable on loading. Call pg.load(folder, "
+                "A model with a foreign image callable needs that callable on loading. "
+                "Call pg.load(folder, "
                 "encoders={'layout': callable})."
             ),
         ),

@@ -1,4 +1,6 @@
-"""Layouts: every registered one, the protocol for others, and the assignment's quality."""
+"""Layouts: every registered one, the protocol for others, and the assignment's
+quality.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ WITHOUT_SHARING = [name for name in NAMES if name != "tinto"]
 
 
 def correlated_blocks(rows=400, blocks=4, size=4, noise=0.3, seed=0):
-    """Columns in blocks that share a factor, in shuffled order, and each column's block."""
+    """Columns in blocks that share a factor, in shuffled order, and each column's
+    block.
+    """
     rng = np.random.default_rng(seed)
     factors = rng.normal(size=(rows, blocks))
     block = rng.permutation(np.repeat(np.arange(blocks), size))
@@ -207,7 +211,8 @@ def test_correlated_columns_are_neighbours():
         ]
     )
     reached = neighbour_similarity(table, assigned)
-    # 4 blocks of 4 on a 4×4 block: quadrants are the best; 12 + … of the 42 touching pairs lie within one.
+    # 4 blocks of 4 on a 4×4 block: quadrants are the best; 12 + … of the 42 touching
+    # pairs lie within one.
     quadrants = np.empty((16, 2), dtype=int)
     for index in range(4):
         quadrants[block == index] = [
@@ -370,18 +375,27 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'lattice', 'given', 'tinto', or an object with "
-                "fit(encoded, names, random_state) that sets positions, pixels and overlap, got 3. The protocol is in "
+                "layout must be one of 'assignment', 'random', 'path', 'lattice', "
+                "'given', 'tinto', or an object with "
+                "fit(encoded, names, random_state) that sets positions, pixels and "
+                "overlap, got 3. The protocol is in "
                 "docs/extending.md."
             ),
         ),
         (
             lambda: make_layout("random", 0),
-            "pixels must be an integer from 1 to 4096, got 0. Pass for example pixels=20.",
+            (
+                "pixels must be an integer from 1 to 4096, got 0. Pass for example "
+                "pixels=20."
+            ),
         ),
         (
             lambda: fit_layout(Diagonal(pixels=3), np.eye(5), None, 0),
-            "positions must be from 0 to pixels − 1 = 2, got 0 to 4. Give the layout more pixels.",
+            (
+                "positions must be from 0 to pixels − 1 = 2, got 0 to 4. Give the "
+                "layout "
+                "more pixels."
+            ),
         ),
         (
             lambda: fit_layout(Diagonal(overlap="first"), np.eye(5), None, 0),
@@ -390,32 +404,40 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout("random").fit(np.zeros((0, 3))),
             (
-                "A layout needs encoded rows of shape (rows, columns), at least one of each, got shape (0, 3). "
+                "A layout needs encoded rows of shape (rows, columns), at least one of "
+                "each, got shape (0, 3). "
                 "Pass the encoded training rows."
             ),
         ),
         (
             lambda: make_layout("random").fit(np.zeros((2, 3)), ["a"]),
             (
-                "A layout needs one name for each encoded column, got 1 names for 3 columns. Pass the encoder's "
+                "A layout needs one name for each encoded column, got 1 names for 3 "
+                "columns. Pass the encoder's "
                 "encoded_names_."
             ),
         ),
         (
             lambda: make_layout("tinto").fit(np.array([[1.0, np.inf]])),
-            "Encoded values must be finite, but 1 of 2 columns holds infinity. Clean it first.",
+            (
+                "Encoded values must be finite, but 1 of 2 columns holds infinity. "
+                "Clean "
+                "it first."
+            ),
         ),
         (
             lambda: StoredLayout([[0, 1.5]], 4),
             (
-                "positions of a layout must be integers of shape (encoded columns, 2), a row and a column for "
+                "positions of a layout must be integers of shape (encoded columns, 2), "
+                "a row and a column for "
                 "each, got list of shape (1, 2). Round them to whole pixels."
             ),
         ),
         (
             lambda: StoredLayout([[0, 0]], 4).fit(np.eye(2)),
             (
-                "The stored layout has 1 positions for 2 encoded columns. Use layout='assignment' to place these "
+                "The stored layout has 1 positions for 2 encoded columns. Use "
+                "layout='assignment' to place these "
                 "columns anew."
             ),
         ),

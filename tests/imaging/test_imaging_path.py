@@ -1,4 +1,6 @@
-"""Orders of columns: found from what resembles what, given by names, or a grid of known size."""
+"""Orders of columns: found from what resembles what, given by names, or a grid of known
+size.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pictures of a layout and of a row: complete, legible, and without a trace in the user's Matplotlib."""
+"""Pictures of a layout and of a row: complete, legible, and without a trace in the
+user's Matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -80,9 +82,11 @@ def test_pictures_are_written(tmp_path):
         assert path.stat().st_size > 1000
 
 
-# --- what is drawn where ----------------------------------------------------------------------------------------------
+# --- what is drawn where --------------------------------------------------------------
 def boxes_of(figure, axes):
-    """Return the extent of each text in axes, in the axes' own units: left, right, bottom, top."""
+    """Return the extent of each text in axes, in the axes' own units: left, right,
+    bottom, top.
+    """
     renderer = FigureCanvasAgg(figure).get_renderer()
     text_boxes = {}
     for text in axes.texts:
@@ -95,7 +99,8 @@ def test_the_part_in_use_is_shown_with_a_margin_and_its_place_in_the_whole():
     layout = StoredLayout([[4, 11], [4, 12], [6, 12], [6, 12]], pixels=30)
     figure = draw_layout(layout)
     grid, whole_axes, _ = figure.axes
-    # Rows 4 to 6 and a margin of one pixel; two columns of pixels are widened to the same five.
+    # Rows 4 to 6 and a margin of one pixel; two columns of pixels are widened to the
+    # same five.
     assert (grid.get_xlim(), grid.get_ylim()) == ((8.5, 13.5), (7.5, 2.5))
     assert grid.get_xticks().tolist() == [9, 10, 11, 12, 13]
     assert grid.get_yticks().tolist() == [3, 4, 5, 6, 7]
@@ -278,7 +283,8 @@ def test_short_labels_fit(width):
         (
             lambda: draw_layout(StoredLayout([[0, 0]], 2), ["a", "b"]),
             (
-                "names must hold one name for each encoded column, got 2 names for 1 columns. Pass the encoder's "
+                "names must hold one name for each encoded column, got 2 names for 1 "
+                "columns. Pass the encoder's "
                 "encoded_names_."
             ),
         ),

@@ -1,4 +1,6 @@
-"""What those who draw without the renderer are told: which columns stand where, in which range, and in which box."""
+"""What those who draw without the renderer are told: which columns stand where, in
+which range, and in which box.
+"""
 
 from __future__ import annotations
 

@@ -259,21 +259,24 @@ def test_the_cache_of_plans_is_bounded():
         (
             lambda: make("apart")[0](torch.zeros(2, 3)),
             (
-                "Encoded rows must have the shape (n, 9), one column for each position of the layout, got (2, "
+                "Encoded rows must have the shape (n, 9), one column for each position "
+                "of the layout, got (2, "
                 "3). Encode the table with the encoder that the layout was fitted with."
             ),
         ),
         (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [0], [np.nan]),
             (
-                "maximum must be 1 finite numbers, one for each encoded column, got shape (1,) with 1 not "
+                "maximum must be 1 finite numbers, one for each encoded column, got "
+                "shape (1,) with 1 not "
                 "finite. Pass the encoder's maximum_."
             ),
         ),
         (
             lambda: Renderer(StoredLayout([[0, 0]], 2), [1], [0]),
             (
-                "maximum must be at least minimum, but encoded column 0 has minimum=1 and maximum=0. Swap them."
+                "maximum must be at least minimum, but encoded column 0 has minimum=1 "
+                "and maximum=0. Swap them."
             ),
         ),
         (
@@ -287,7 +290,8 @@ def test_the_cache_of_plans_is_bounded():
         (
             lambda: Renderer(object(), [0], [1]),
             (
-                "object has no positions, pixels, overlap after fit. Set positions, pixels and overlap in its fit."
+                "object has no positions, pixels, overlap after fit. Set positions, "
+                "pixels and overlap in its fit."
             ),
         ),
     ],

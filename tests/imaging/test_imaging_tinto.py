@@ -255,25 +255,31 @@ def test_positions_stay_inside_and_do_not_depend_on_units(
         ),
         (
             {"blur": True, "steps": 0},
-            "steps must be an integer of at least 1, got 0. Pass blur=False for pictures without a blur.",
+            (
+                "steps must be an integer of at least 1, got 0. Pass blur=False for "
+                "pictures without a blur."
+            ),
         ),
         (
             {"blur": True, "amplification": 0},
             (
-                "amplification must be a finite number above 0, got 0. Pass blur=False for pictures without a blur."
+                "amplification must be a finite number above 0, got 0. Pass blur=False "
+                "for pictures without a blur."
             ),
         ),
         (
             {"times": 11},
             (
-                "times must be an integer from 0 to 10, got 11. Each one doubles t-SNE's table: pass for example "
+                "times must be an integer from 0 to 10, got 11. Each one doubles "
+                "t-SNE's table: pass for example "
                 "times=4."
             ),
         ),
         (
             {"times": -1},
             (
-                "times must be an integer from 0 to 10, got -1. Each one doubles t-SNE's table: pass for example "
+                "times must be an integer from 0 to 10, got -1. Each one doubles "
+                "t-SNE's table: pass for example "
                 "times=4."
             ),
         ),

@@ -1,4 +1,6 @@
-"""A model's threshold: how it is chosen, that every prediction follows it, and that it is saved."""
+"""A model's threshold: how it is chosen, that every prediction follows it, and that it
+is saved.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Devices and precision: rows at once, TF32 and autocast kept out, bfloat16 steps near float32 ones, GPUs."""
+"""Devices and precision: rows at once, TF32 and autocast kept out, bfloat16 steps near
+float32 ones, GPUs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ needs_gpu = pytest.mark.skipif(
 
 @pytest.fixture
 def switches():
-    """Put torch's switches back to how a process begins, whatever a test does to them."""
+    """Put torch's switches back to how a process begins, whatever a test does to
+    them.
+    """
     yield
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -141,7 +145,7 @@ def test_precision_is_checked():
         Learner(job)
 
 
-# ---- on a GPU ------------------------------------------------------------------------------------------------------
+# ---- on a GPU ------------------------------------------------------------------------
 
 
 @needs_gpu
@@ -161,9 +165,9 @@ def test_trained_and_used_on_a_gpu(tmp_path, preset):
         for parameter in model.module_.parameters()
     } == {"cuda"}
     np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
-    if (
-        preset == "ig_example"
-    ):  # elsewhere dropout draws from another generator, or rounding grows with the steps
+    if preset == "ig_example":
+        # elsewhere dropout draws from another generator, or rounding grows with the
+        # steps
         np.testing.assert_allclose(
             on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1
         )

@@ -1,4 +1,6 @@
-"""Losses by name against literal ones, callable losses against a slow loop over the game."""
+"""Losses by name against literal ones, callable losses against a slow loop over the
+game.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def numpy_of(module):
 
 
 def slow_loop(module, rows, loss, names):
-    """Return the mean rise of a loss ``(outputs) -> (rows,)`` for each column, by copying and predicting the rows."""
+    """Return the mean rise of a loss ``(outputs) -> (rows,)`` for each column, by
+    copying and predicting the rows.
+    """
     before = loss(numpy_of(module)(rows))
     effects = []
     for column, name in enumerate(names):

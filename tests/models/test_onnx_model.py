@@ -1,4 +1,6 @@
-"""Models of ONNX files on tables read from text: they predict what the saved model predicts on its own frame."""
+"""Models of ONNX files on tables read from text: they predict what the saved model
+predicts on its own frame.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ MODEL = Linear(
 
 
 def table(rows=240, seed=0):
-    """Return numbers with missing cells, truths, and levels: of words, and of digits."""
+    """Return numbers with missing cells, truths, and levels: of words, and of
+    digits.
+    """
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         {
@@ -39,7 +43,9 @@ def table(rows=240, seed=0):
 
 
 def read_as(model, frame, folder):
-    """Return the frame as it comes back from a CSV file whose columns are in another order."""
+    """Return the frame as it comes back from a CSV file whose columns are in another
+    order.
+    """
     frame[frame.columns[::-1]].assign(y=1, more=2).to_csv(
         folder / "table.csv", index=False
     )
@@ -86,7 +92,8 @@ def test_models_without_names_take_columns_in_their_order(tmp_path):
     np.testing.assert_allclose(np.ravel(read(rows)), model(frame), atol=1e-12)
     with pytest.raises(
         InputError,
-        match=r"The model takes 2 columns without names, and the table has 3. Leave the others out",
+        match=r"The model takes 2 columns without names, and the table has 3. Leave "
+        r"the others out",
     ):
         read.table_for(frame.assign(more=1, y=1), "y")
 
@@ -119,7 +126,7 @@ def test_its_explanation_is_that_of_the_function(tmp_path):
     assert np.abs(ours.values).max() > 0.05
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "ending", ["pkl", "joblib", "pt", "txt", "json", "ubj", "cbm", "skops", "bin"]
 )
@@ -128,7 +135,8 @@ def test_other_files_are_not_opened(tmp_path, ending):
     path.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     with pytest.raises(
         InputError,
-        match=rf"must be ONNX \(\.onnx\), got model\.{ending}\. Load the model in Python",
+        match=rf"must be ONNX \(\.onnx\), got model\.{ending}\. Load the model in "
+        r"Python",
     ):
         pg.integrations.read_onnx(path)
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,6 @@
-"""The rows that single rows are compared with: those of all parts of a table, the same for page, command and Python."""
+"""The rows that single rows are compared with: those of all parts of a table, the same
+for page, command and Python.
+"""
 
 from __future__ import annotations
 

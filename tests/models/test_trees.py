@@ -1,4 +1,6 @@
-"""Trees as arrays say what their libraries say, for rows on thresholds as well, and damaged ones are refused."""
+"""Trees as arrays say what their libraries say, for rows on thresholds as well, and
+damaged ones are refused.
+"""
 
 import dataclasses
 
@@ -107,7 +109,9 @@ FITS = {
 
 
 def on_thresholds(trees, x, seed=1):
-    """Return rows of which each value stands on a threshold of its column, or next to one."""
+    """Return rows of which each value stands on a threshold of its column, or next to
+    one.
+    """
     random = np.random.default_rng(seed)
     rows = x[random.integers(0, len(x), 2000)].copy()
     inner = trees.left != np.arange(len(trees.left))
@@ -299,7 +303,7 @@ def test_values_that_are_not_finite_stay_in_their_tree():
     assert trees(rows).ravel().tolist() == [-2.0, 2.0, -2.0]
 
 
-# ---- damaged files ---------------------------------------------------------------------------------------------------
+# ---- damaged files -------------------------------------------------------------------
 def small():
     """Return two trees of two columns, of two nodes' depth and of one leaf."""
     tree = [0, 1], [0.5, 2.0], [2, 3], [1, 4], [[0.0], [0.0], [1.0], [2.0], [3.0]]

@@ -1,4 +1,6 @@
-"""Networks whose own ``train`` and ``eval`` do more than set a flag are as they were after each explanation."""
+"""Networks whose own ``train`` and ``eval`` do more than set a flag are as they were
+after each explanation.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ class Fusing(nn.Module):
 
 
 class Sampling(nn.Module):
-    """Weights that are drawn in training, and a shift that each change of mode moves, without a guard."""
+    """Weights that are drawn in training, and a shift that each change of mode moves,
+    without a guard.
+    """
 
     def __init__(self) -> None:
         super().__init__()

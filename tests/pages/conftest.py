@@ -1,4 +1,6 @@
-"""Realistic content for plots and reports: HELOC's names and effects of believable size."""
+"""Realistic content for plots and reports: HELOC's names and effects of believable
+size.
+"""
 
 from __future__ import annotations
 
@@ -232,13 +234,18 @@ def local_explanation(
 
 def foreign_figure() -> str:
     """A drawing that somebody else made."""
-    return '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 20"><rect width="20" height="20"/></svg>'
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 60 20"><rect '
+        'width="20" height="20"/></svg>'
+    )
 
 
 def constant_of(task: str, truth, predicted_values, classes=(), learned=None) -> dict:
-    """What ``metrics.json`` holds of the constant: its scores, and whether a model that says this is ahead of it.
+    """What ``metrics.json`` holds of the constant: its scores, and whether a model that
+    says this is ahead of it.
 
-    ``learned`` are the shares of the classes, or the mean, of the training rows; None: those of the test rows.
+    ``learned`` are the shares of the classes, or the mean, of the training rows; None:
+    those of the test rows.
     """
     if task == "regression":
         codes = np.asarray(truth, dtype=float)
@@ -418,7 +425,11 @@ def report_content(
             configuration_hash="b3f2a0c9",
         ),
         warnings=[
-            "117 test rows also stand in the training rows; the test metrics may be too good."
+            (
+                "117 test rows also stand in the training rows; the test metrics may "
+                "be "
+                "too good."
+            )
         ],
     )
 
@@ -426,7 +437,9 @@ def report_content(
 def with_answers(
     content: Assessment, rows: int = 60, names: Sequence[str] | None = None
 ) -> Assessment:
-    """Add what the tabs Features and Rows show: cards of features and listed rows, all of the local explanation."""
+    """Add what the tabs Features and Rows show: cards of features and listed rows, all
+    of the local explanation.
+    """
     rng = np.random.default_rng(1)
     local = content.local
     names = list(local.names) if names is None else list(names)
@@ -499,7 +512,10 @@ def with_answers(
 
 
 def pairs_explanation(names=NAMES[:6], seed: int = 2) -> Explanation:
-    """Features and their pairs. The first pair works together, the second pair can stand in for each other."""
+    """Features and their pairs.
+
+    The first pair works together, the second pair can stand in for each other.
+    """
     rng = np.random.default_rng(seed)
     count = len(names)
     members = [(feature_index,) for feature_index in range(count)] + list(
@@ -531,7 +547,9 @@ def modalities_explanation() -> Explanation:
 
 
 def with_together(content: Assessment) -> Assessment:
-    """Add what the tab Together shows: pairs of the first features, effects of two, and parts of two modalities."""
+    """Add what the tab Together shows: pairs of the first features, effects of two, and
+    parts of two modalities.
+    """
     names = [name for name in content.local.names if name.strip()][:6]
     pairs = pairs_explanation(names)
     table = content.local.feature_values.iloc[:60][names]

@@ -1,4 +1,6 @@
-"""*What would have to differ?* in the page: its results beside Python's model and beside ``pg.counterfactuals``."""
+"""*What would have to differ?* in the page: its results beside Python's model and
+beside ``pg.counterfactuals``.
+"""
 
 # ruff: noqa: E501 — scripts
 
@@ -115,7 +117,9 @@ def changed_row(model, row: pd.DataFrame, changes) -> pd.DataFrame:
 
 
 def number(cell) -> float:
-    """Return a number or a date in seconds as a number, NaN for all else and for missing cells."""
+    """Return a number or a date in seconds as a number, NaN for all else and for
+    missing cells.
+    """
     if isinstance(cell, pd.Timestamp):
         return (cell - pd.Timestamp(0)) / pd.Timedelta("1s")
     return (
@@ -126,7 +130,9 @@ def number(cell) -> float:
 
 
 def spreads(listed: pd.DataFrame) -> dict[str, float]:
-    """Return the unit of distances of numbers and dates: the median absolute deviation, or what stands for it."""
+    """Return the unit of distances of numbers and dates: the median absolute deviation,
+    or what stands for it.
+    """
     units = {}
     for name in listed:
         numbers = listed[name].map(number).dropna()
@@ -234,7 +240,8 @@ def test_the_button_fills_an_alternative_in_and_columns_can_stay(tmp_path):
         for change_text in panel_facts["found"][0].split(". ")[0].split("; ")
     ) == sorted(panel_facts["changed"])
     assert panel_facts["none"].startswith(
-        f"No change of up to three columns was found with which the model predicts {wished_class}."
+        "No change of up to three columns was found with which the model predicts "
+        f"{wished_class}."
     )
     assert panel_facts["kept"], "columns that stay do so in the next row"
 

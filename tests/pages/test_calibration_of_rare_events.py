@@ -1,4 +1,6 @@
-"""Probabilities of rare events that are off by a factor are told, and right ones are not."""
+"""Probabilities of rare events that are off by a factor are told, and right ones are
+not.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def test_the_sentence_says_how_many_times():
     facts = {"form": "ratio", "class": "ill", "all": 4000, "there": 81}
     sentence = Writer({**facts, "times": 2.03, "expected": 164}).sentence(CALIBRATION)
     assert sentence == (
-        "It predicts twice as many ill as there are: its probabilities add up to 164 of 4,000 rows, and 81 are."
+        "It predicts twice as many ill as there are: its probabilities add up to 164 "
+        "of 4,000 rows, and 81 are."
     )
     sentence = Writer({**facts, "times": 3.21, "expected": 260}).sentence(CALIBRATION)
     assert sentence.startswith("It predicts 3.2 times as many ill as there are")

@@ -1,4 +1,6 @@
-"""Rows that repeat a patient: what the page says of errors, probabilities and levels counts patients, not rows."""
+"""Rows that repeat a patient: what the page says of errors, probabilities and levels
+counts patients, not rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the report says of a useless model, of shares that are none, of axes, and of dates."""
+"""What the report says of a useless model, of shares that are none, of axes, and of
+dates.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,10 @@ def test_the_page_says_what_the_constant_predicts():
         -(good * math.log(0.3) + (1 - good) * math.log(0.7))
     )
     assert content.constant["roc_auc"] == 0.5
-    words = "“Always the most frequent class” predicts Bad. Its probabilities are the class shares of the"
+    words = (
+        "“Always the most frequent class” predicts Bad. Its probabilities are the "
+        "class shares of the"
+    )
     assert words in render_report(content)
     numbers = np.array([1.0, 2.0, 6.0, 7.0])
     mean = regression(numbers + 0.1, numbers, 3.0)
@@ -164,7 +169,8 @@ def test_a_useless_network_is_called_so_before_anything_else(undrawn):
     probabilities, truth = noise()
     content = classified(probabilities, truth, explanation=report_content().explanation)
     assert first_sentence(content).startswith(
-        "The network predicts outcome not clearly better than a constant that ignores the features (ROC-AUC 0."
+        "The network predicts outcome not clearly better than a constant that ignores "
+        "the features (ROC-AUC 0."
     )
     page = render_report(content)
     assert page.index("not clearly better than a constant") < page.index(

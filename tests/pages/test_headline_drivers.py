@@ -1,4 +1,6 @@
-"""Which features the page and the terminal name: those that pass Holm's steps, in rank order, and nobody else."""
+"""Which features the page and the terminal name: those that pass Holm's steps, in rank
+order, and nobody else.
+"""
 
 import dataclasses
 
@@ -23,7 +25,9 @@ NAMES = tuple(f"feature{feature_number}" for feature_number in range(8))
 
 
 def told(p_values, values=None):
-    """Content whose eight features have these p-values; intervals lie above 0, as p below 0.05 has it."""
+    """Content whose eight features have these p-values; intervals lie above 0, as p
+    below 0.05 has it.
+    """
     explanation = global_explanation(names=NAMES)
     values = np.linspace(0.2, 0.01, 8) if values is None else np.asarray(values)
     wide = np.tile(values[:, None], (1, 3))
@@ -51,7 +55,8 @@ def test_small_p_values_that_do_not_pass_are_nowhere_named():
     sentence = say("features", features(content))
     assert (
         sentence
-        == "None of 8 features clearly matters (no p-value is below 5\u00a0% after Holm's correction)."
+        == "None of 8 features clearly matters (no p-value is below 5\u00a0% after "
+        "Holm's correction)."
     )
 
 
@@ -122,8 +127,10 @@ def test_importances_are_said_as_the_loss_without_the_feature(loss):
     power = 1 if loss == "cross_entropy" else 0.5
     label = "log loss" if loss == "cross_entropy" else "RMSE"
     assert sentence.startswith(
-        f"8 of 8 features clearly matter. It relies most on feature0: without it the {label} rises from "
-        f"{number(0.5**power)} to {number(0.7**power)} (a constant has {number(0.9**power)}). Next, feature1: to "
+        "8 of 8 features clearly matter. It relies most on feature0: without it the "
+        f"{label} rises from "
+        f"{number(0.5**power)} to {number(0.7**power)} (a constant has "
+        f"{number(0.9**power)}). Next, feature1: to "
         f"{number((0.5 + content.explanation.values[1, 0]) ** power)}"
     )
 
@@ -182,7 +189,9 @@ def test_the_list_has_adjusted_p_values_and_who_passes(undrawn):
 
 
 def order_of(paper_explanation, main) -> list[str]:
-    """The order of the features by another method, from the ranks that the page shows."""
+    """The order of the features by another method, from the ranks that the page
+    shows.
+    """
     paper_explanation = dataclasses.replace(paper_explanation, method="permgrad_paper")
     content = Assessment(
         title="t",
@@ -198,7 +207,9 @@ def order_of(paper_explanation, main) -> list[str]:
 
 
 def test_other_methods_are_ranked_by_what_compares():
-    """A method with numbers for each class alone is not ranked by the first class where the others are for all rows."""
+    """A method with numbers for each class alone is not ranked by the first class where
+    the others are for all rows.
+    """
     main = global_explanation(names=("a", "b", "c"))
     values = np.array([[0.1, -0.1, 5.0], [3.0, 3.0, 0.0], [-4.0, 4.0, 4.0]])
     other_explanation = dataclasses.replace(

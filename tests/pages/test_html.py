@@ -1,4 +1,6 @@
-"""The report: complete, self-contained, quiet in a browser, and safe with hostile data."""
+"""The report: complete, self-contained, quiet in a browser, and safe with hostile
+data.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 class Page(HTMLParser):
-    """Collects elements, checks that they nest, and keeps text apart from script and style."""
+    """Collects elements, checks that they nest, and keeps text apart from script and
+    style.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -219,25 +223,37 @@ def test_minimal_and_partial_content(undrawn):
             0.9,
             0.09,
             0.001,
-            "The model does better than the best baseline, forest: ROC-AUC 0.899 against 0.809 (",
+            (
+                "The model does better than the best baseline, forest: ROC-AUC 0.899 "
+                "against 0.809 ("
+            ),
         ),
         (
             1.1,
             -0.09,
             0.001,
-            "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 (difference 0.0900, ",
+            (
+                "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 "
+                "(difference 0.0900, "
+            ),
         ),
         (
             0.9,
             0.09,
             0.06,
-            "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against",
+            (
+                "There is no significant difference from the best baseline, forest: "
+                "ROC-AUC 0.899 against"
+            ),
         ),
         (
             1.1,
             -0.09,
             0.06,
-            "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against",
+            (
+                "There is no significant difference from the best baseline, forest: "
+                "ROC-AUC 0.899 against"
+            ),
         ),
         (
             1.1,
@@ -317,7 +333,11 @@ def test_numbers_that_are_no_loss_are_named(undrawn):
             -0.038,
             -0.05,
             -0.02,
-            "(interval −0.05 to −0.02), 16 % of the total: each makes up for the other in part",
+            (
+                "(interval −0.05 to −0.02), 16 % of the total: each makes up for the "
+                "other "
+                "in part"
+            ),
         ),
         (0.02, 0.01, 0.03, "8 % of the total: they need each other"),
         (0.02, -0.01, 0.05, None),
@@ -425,7 +445,8 @@ def test_a_browser_opens_it_without_an_error_or_a_request(
     which, ordinary, hostile, tmp_path
 ):
     text = ordinary if which == "ordinary" else hostile
-    # If the page's own script runs, a click on the first heading of a table leaves a mark.
+    # If the page's own script runs, a click on the first heading of a table leaves a
+    # mark.
     page_visit = visit(
         text, tmp_path, "document.querySelector('table.sortable button').click();"
     )
@@ -445,8 +466,13 @@ def test_what_is_printed_is_light():
 
 @needs_browser
 def test_what_a_page_says_and_asks_for_would_be_seen(tmp_path):
-    """Of the one browser that opens pages with a script, and without what the page before it left."""
-    loud = "<img src=http://127.0.0.1:9/img><script>console.log('said'); localStorage.setItem('own', 1)</script>"
+    """Of the one browser that opens pages with a script, and without what the page
+    before it left.
+    """
+    loud = (
+        "<img src=http://127.0.0.1:9/img><script>console.log('said'); "
+        "localStorage.setItem('own', 1)</script>"
+    )
     page_visit = visit(f"<!doctype html><body>{loud}</body>", tmp_path, "return 1;")
     assert page_visit.requests == ["http://127.0.0.1:9/img"]
     assert any("said" in line for line in page_visit.said)

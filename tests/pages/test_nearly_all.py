@@ -1,4 +1,6 @@
-"""A column that alone gives nearly all of the skill, and dates that a model relies on most."""
+"""A column that alone gives nearly all of the skill, and dates that a model relies on
+most.
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def bars(page: str) -> list[tuple[str, list[tuple[float, float]], str]]:
     ]
 
 
-# ---- all rows --------------------------------------------------------------------------------------------------------
+# ---- all rows ------------------------------------------------------------------------
 def test_bars_of_all_rows_fall_and_have_the_lengths_of_their_values():
     page = ranked((1.0, 2.0, 0.5))._repr_html_()
     (a, first), (b, second), (c, third) = [
@@ -166,7 +166,7 @@ def test_a_mean_of_sizes_gives_no_verdict():
     assert "clearly" not in summed.to_html() + summed.summary() + local().summary()
 
 
-# ---- one row ---------------------------------------------------------------------------------------------------------
+# ---- one row -------------------------------------------------------------------------
 def test_steps_lead_from_the_baseline_to_the_row_and_an_image_is_one_step():
     explanation = local()
     rows = bars(explanation.to_html(row=1, target="ill"))
@@ -233,7 +233,8 @@ def test_words_have_the_scale_of_everything_else_and_are_one_step():
     )  # fmt: skip
     page = explanation.to_html(row=0)
     spans = re.findall(
-        r'<span style="background:rgba\([^)]*,([\d.]+)\)" title="([^"]*)">([^<]*)</span>',
+        r'<span style="background:rgba\([^)]*,([\d.]+)\)" '
+        r'title="([^"]*)">([^<]*)</span>',
         page,
     )
     assert [(float(shade), word) for shade, _, word in spans] == [
@@ -266,7 +267,10 @@ def series(values, count: int = 2, time: int = 40, name: str = "ecg") -> Explana
 def test_a_series_is_lines_on_the_colours_of_its_windows_and_one_step():
     page = series((0.4, -0.8, 0.0, 0.2)).to_html(row=1)
     first, second = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    window_pattern = r'<rect x="([\d.]+)" width="([\d.]+)" height="100" fill="rgba\([^)]*,([\d.]+)\)"><title>([^<]*)'
+    window_pattern = (
+        r'<rect x="([\d.]+)" width="([\d.]+)" height="100" '
+        r'fill="rgba\([^)]*,([\d.]+)\)"><title>([^<]*)'
+    )
     assert re.findall(window_pattern, first) == re.findall(window_pattern, second)
     assert [
         tuple(map(float, window_match[:3]))
@@ -291,8 +295,16 @@ def test_long_series_of_many_channels_stay_small_pieces():
     numbers = {f"segments:{HOSTILE[1]}": np.arange(270_000).reshape(30, 9_000)}
     values = rng.normal(size=(2, 270_000, 1))
     names = tuple(map(str, range(270_000)))
-    every = Explanation(values, names, (HOSTILE[1],) * 270_000, ("all",), "gradient", "local",
-                        maps={**explanation.maps, **numbers}, meta=explanation.meta)  # fmt: skip
+    every = Explanation(
+        values,
+        names,
+        (HOSTILE[1],) * 270_000,
+        ("all",),
+        "gradient",
+        "local",
+        maps={**explanation.maps, **numbers},
+        meta=explanation.meta,
+    )
     page = every.to_html()
     assert page.count("<svg") == 4
     assert "26 more channels not shown" in page
@@ -339,7 +351,7 @@ def test_each_method_of_its_own_has_its_own_bars():
     assert "scan (gradcam, map):" in local(method="mixed", meta=meta).summary()
 
 
-# ---- safety ----------------------------------------------------------------------------------------------------------
+# ---- safety --------------------------------------------------------------------------
 def test_names_are_escaped_and_nothing_runs():
     names = tuple(f"{name_index}{name}" for name_index, name in enumerate(HOSTILE))
     page = ranked(

@@ -1,4 +1,6 @@
-"""The page of a model that reads images: small ones, their patches, places over the mean, and examples."""
+"""The page of a model that reads images: small ones, their patches, places over the
+mean, and examples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Beside the raw data: levels, disagreements, the leakage hint, and how the report shows them."""
+"""Beside the raw data: levels, disagreements, the leakage hint, and how the report
+shows them.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def reading_of(
     return content.reading
 
 
-# --- levels -----------------------------------------------------------------------------------------------------------
+# --- levels ---------------------------------------------------------------------------
 def test_numbers_are_cut_at_quantiles():
     codes, names = levels_of(pd.Series([*range(60), None]))
     assert np.bincount(codes).tolist() == [10] * 6 + [1]
@@ -182,7 +184,7 @@ def test_explained_share_is_r_squared_of_the_level_means():
     assert explained_share(codes, np.ones(300)) == (0.0, 1.0)
 
 
-# --- sentences --------------------------------------------------------------------------------------------------------
+# --- sentences ------------------------------------------------------------------------
 def level(
     name: str, outcome: float, attribution: float, explained: int = 100
 ) -> dict[str, object]:
@@ -205,7 +207,8 @@ def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
     notes = sign_notes("month", table, 0.2)
     assert len(notes) == 1
     assert notes[0].startswith(
-        "Where month is may, the outcome is 0.15 below its average, but there it moves the prediction up, compared"
+        "Where month is may, the outcome is 0.15 below its average, but there it moves "
+        "the prediction up, compared"
     )
     assert (
         sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2)
@@ -253,7 +256,9 @@ def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
 
 
 def test_a_feature_with_little_importance_gets_no_sentence():
-    """Number 4 for the model and 14 by raw association, beside 0.2 % of the importance, says nothing."""
+    """Number 4 for the model and 14 by raw association, beside 0.2 % of the importance,
+    says nothing.
+    """
     values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.002}
     main = with_intervals(values)
     assert set(clearly_matter(main)) == set(values), "each is certain"
@@ -264,7 +269,9 @@ def test_a_feature_with_little_importance_gets_no_sentence():
 
 
 def many_classes() -> Explanation:
-    """Class by class importances whose order differs: 'left' leads overall, 'right' on the rows of class b."""
+    """Class by class importances whose order differs: 'left' leads overall, 'right' on
+    the rows of class b.
+    """
     outputs = ("all", "a", "b", "c")
     values = np.array(
         [[0.5, 0.8, 0.1, 0.6], [0.3, 0.1, 0.7, 0.1], [0.2, 0.1, 0.2, 0.3]]
@@ -319,7 +326,9 @@ def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importanc
 
 
 def test_ranks_of_features_that_do_nothing_are_not_interpreted():
-    """A constant has a rank among features within noise, and a rank by raw association, and neither says anything."""
+    """A constant has a rank among features within noise, and a rank by raw association,
+    and neither says anything.
+    """
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
         rng.normal(size=(400, 8)), columns=[f"x{number}" for number in range(8)]
@@ -393,7 +402,7 @@ def test_outcomes():
     ]
 
 
-# --- the report -------------------------------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------
 def test_cuts_and_gradients_in_the_report(undrawn):
     row = {
         "cut": "half",

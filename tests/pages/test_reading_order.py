@@ -1,4 +1,6 @@
-"""A sign for another direction in a name turns no sentence round, wherever it stands."""
+"""A sign for another direction in a name turns no sentence round, wherever it
+stands.
+"""
 
 from __future__ import annotations
 

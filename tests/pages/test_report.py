@@ -1,4 +1,6 @@
-"""``pg.report`` on every kind of model: what the page says, and what is refused before any work starts."""
+"""``pg.report`` on every kind of model: what the page says, and what is refused before
+any work starts.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ def forest():
     )
 
 
-# ---- a predictor on a table ------------------------------------------------------------------------------------------
+# ---- a predictor on a table ----------------------------------------------------------
 def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(
     forest, tmp_path, undrawn
 ):
@@ -109,7 +111,9 @@ def test_a_pipeline_of_classes_has_the_metrics_of_scikit_learn_and_a_page(
 
 
 def _check_answers(assessment, model, X, train):
-    """The cards' curves are the model's predictions, and listed rows have their own values and explanations."""
+    """The cards' curves are the model's predictions, and listed rows have their own
+    values and explanations.
+    """
     assert assessment.cards is not None
     card = next(card for card in assessment.cards.cards if card["feature"] == "region")
     level_index = card["label"].index("north")
@@ -209,8 +213,8 @@ def test_a_single_row_takes_replacement_values_from_the_training_rows():
         pg.report(model, numbers[:1], y[:1], train=(numbers[1:], y[1:]), **QUICK)
     )
     assert (
-        f"All test rows (1) have the class {y[0]}, so nothing is known about the other classes"
-        in text
+        f"All test rows (1) have the class {y[0]}, so nothing is known about the other "
+        "classes" in text
     )
 
 
@@ -283,9 +287,12 @@ def test_checks_that_were_not_made_are_named(forest, undrawn):
     assert "It was not checked" not in checked
 
 
-# ---- networks --------------------------------------------------------------------------------------------------------
+# ---- networks ------------------------------------------------------------------------
 class Both(nn.Module):
-    """An image and a table. The first column decides, and the upper half of the image."""
+    """An image and a table.
+
+    The first column decides, and the upper half of the image.
+    """
 
     def forward(self, image: torch.Tensor, clinical: torch.Tensor) -> torch.Tensor:
         score = 4 * clinical[:, 0] + 6 * image[:, 0, :4].mean(dim=(1, 2))
@@ -420,13 +427,17 @@ def test_one_of_several_outputs_is_reported():
     assert assessment.explanation.ranking()[0] == "x1"
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
             {"y": None},
-            r"report needs y: a page says how good the model is\. Pass the targets\. \[PG005\]",
+            (
+                r"report needs y: a page says how good the model is\. Pass the "
+                r"targets\. "
+                r"\[PG005\]"
+            ),
         ),
         (
             {"y": ["late"] * 3},
@@ -437,7 +448,10 @@ def test_one_of_several_outputs_is_reported():
         ({"train": 5}, r"train must be a pair of rows and targets, got int"),
         (
             {"path": "page.txt"},
-            r"A report ends in .html or .htm or .md, got path='page.txt'\. Pass 'page.html'",
+            (
+                r"A report ends in .html or .htm or .md, got path='page.txt'\. Pass "
+                r"'page.html'"
+            ),
         ),
         ({"path": ""}, r"path must be a file to write, got ''"),
         ({"path": "."}, r"\. is a folder"),
@@ -460,7 +474,7 @@ def test_a_file_is_replaced(forest, tmp_path):
     assert path.read_text(encoding="utf-8") == page.html
 
 
-# ---- the result ------------------------------------------------------------------------------------------------------
+# ---- the result ----------------------------------------------------------------------
 def test_a_report_shows_itself_in_a_frame_that_cannot_reach_the_notebook(tmp_path):
     page = Report('<!doctype html><p class="a">x & y</p>')
     shown = page._repr_html_()

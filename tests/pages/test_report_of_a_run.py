@@ -1,4 +1,6 @@
-"""``pg.report`` of a network of permgrad, on the rows that its run held back, is the page of the run."""
+"""``pg.report`` of a network of permgrad, on the rows that its run held back, is the
+page of the run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ import permgrad as pg
 
 
 def table(folder: Path, *, images: bool) -> pd.DataFrame:
-    """Rows with two classes, the rarer one first: half of what tells them apart is in the images, if there are any."""
+    """Rows with two classes, the rarer one first: half of what tells them apart is in
+    the images, if there are any.
+    """
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=["age", "dose", "noise"])
     frame["site"] = rng.choice(list("ABC"), len(frame))
@@ -36,7 +40,9 @@ def table(folder: Path, *, images: bool) -> pd.DataFrame:
 
 
 def headings(page: str) -> list[str]:
-    """The headings of a page without its title, rows by what is said of them: a run counts rows as its file does."""
+    """The headings of a page without its title, rows by what is said of them: a run
+    counts rows as its file does.
+    """
     heading_matches = re.findall(r"<h[1-6][^>]*>(.*?)</h[1-6]>", page, re.DOTALL)[1:]
     return [
         re.sub(r"^Row \d+", "Row", re.sub(r"<[^>]+>", "", heading_match).strip())

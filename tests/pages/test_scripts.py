@@ -1,4 +1,6 @@
-"""The page in a real browser: its scripts' functions, tabs, keyboard, files to take away, phones, and accessibility."""
+"""The page in a real browser: its scripts' functions, tabs, keyboard, files to take
+away, phones, and accessibility.
+"""
 
 # ruff: noqa: E501 — scripts
 
@@ -48,7 +50,9 @@ def _page() -> str:
 
 
 def _trimmed(text: str) -> str:
-    """Leave out zeros at the end of decimals, which Python writes and the script does not."""
+    """Leave out zeros at the end of decimals, which Python writes and the script does
+    not.
+    """
     return (
         re.sub(r"(\.\d*?)0+(?!\d)", r"\1", text.replace("\u00a0", " "))
         .replace(". ", " ")
@@ -57,7 +61,9 @@ def _trimmed(text: str) -> str:
 
 
 def test_functions_of_the_scripts(tmp_path):
-    """One visit for all: numbers as in Python, CSV as in Python, arrays as packed, scales, ticks and charts."""
+    """One visit for all: numbers as in Python, CSV as in Python, arrays as packed,
+    scales, ticks and charts.
+    """
     section = SectionView("first", "First")
     section.live("drawn")
     section.live("broken")
@@ -284,7 +290,8 @@ def test_tabs_links_and_files(page, tmp_path):
     assert not script_results["variables"]
     assert (
         script_results["csv"].splitlines()[0]
-        == "name,increase of the loss (nats per row),interval from,interval to,tabular path,image path"
+        == "name,increase of the loss (nats per row),interval from,interval to,tabular "
+        "path,image path"
     )
     assert script_results["link"].lstrip("#") in page
     picture = base64.b64decode(script_results["png"].partition(",")[2])

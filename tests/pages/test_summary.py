@@ -55,7 +55,7 @@ def test_names_that_are_numbers_are_not_read_as_ranks():
     assert "Order at 95 % confidence: 1 “7”; 2 “12”." in summary_text
 
 
-# ---- one row, two rows, scores, bad models, shares -------------------------------------------------------------------
+# ---- one row, two rows, scores, bad models, shares -----------------------------------
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"crp": RNG.integers(1, 90, 200), "age": RNG.integers(18, 90, 200)})
 Y = X["crp"] / 10 + RNG.normal(size=200)
@@ -148,7 +148,8 @@ def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     loss = ((-3 * model(X) - Y) ** 2).mean()
     constant = Y.var(ddof=0)
     assert (
-        f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best "
+        "The model is no better than a constant on these rows: its loss is "
+        f"{number(loss)}, that of the best "
         f"constant {number(constant)} (squared error)."
     ) in bad.summary()
     assert "no better" not in explain_with(model, X, **options).summary(), (

@@ -1,4 +1,6 @@
-"""What a page holds of texts, so that words can be taken out: all that can be left of them, and no more than fits."""
+"""What a page holds of texts, so that words can be taken out: all that can be left of
+them, and no more than fits.
+"""
 
 from __future__ import annotations
 

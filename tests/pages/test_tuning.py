@@ -1,4 +1,6 @@
-"""The page of a study: every trial is there, names are harmless, nothing is asked of the network."""
+"""The page of a study: every trial is there, names are harmless, nothing is asked of
+the network.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,8 @@ FACTS = {
     "table": "patients", "target": "outcome", "task": "classification", "space": "default", "space_text": "ours",
     "starts_with": "preset default", "best": 13, "total": 20, "importances": {"network.dropout": 0.7, "layout": 0.3},
     "curves": {0: [0.6, 0.5], 2: [0.7], 13: [0.6, 0.44]}, "seconds": {0: 1.0, 1: 2.5}, "log_scales": [],
-    "command": "permgrad tune patients.csv", "again": "permgrad run patients.csv --preset p.json --seed 9",
+    "command": "permgrad tune patients.csv", "again": "permgrad run patients.csv "
+                                                      "--preset p.json --seed 9",
     "study": "permgrad", "seed": 0, "split": "60/20/20", "has_report": True,
     "test": {"roc_auc": 0.8765, "not_a_metric": 1.0},
 }  # fmt: skip

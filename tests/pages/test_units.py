@@ -1,4 +1,6 @@
-"""Importances as the loss without a feature: exact, and only where the loss is the metric's."""
+"""Importances as the loss without a feature: exact, and only where the loss is the
+metric's.
+"""
 
 from __future__ import annotations
 

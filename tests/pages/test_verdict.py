@@ -1,7 +1,8 @@
-"""The verdict: true in situations of every kind, complete, and the same wherever it is written.
+"""The verdict: true in situations of every kind, complete, and the same wherever it is
+written.
 
-``verdicts.txt`` has the sentences of eight situations. ``python -m tests.pages.test_verdict`` writes it again, after a
-change of sentences that is meant.
+``verdicts.txt`` has the sentences of eight situations. ``python -m
+tests.pages.test_verdict`` writes it again, after a change of sentences that is meant.
 """
 
 from __future__ import annotations
@@ -172,10 +173,14 @@ def test_rows_that_may_belong_together_come_first_and_advice_is_the_whole_comman
     assert (together_entry is verdict_entries[0], together_entry["facts"]["part"]) == (
         (True, "alarm") if clear else (False, "caution")
     )
-    shared = "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have one of the training rows"
+    shared = (
+        "Rows share 'visit': 90 values in 225 rows, and 60 of 90 test rows have "
+        "one of the training rows"
+    )
     assert together_entry["sentence"].startswith(shared)
     assert verdict_entries[-1]["facts"]["command"] == (
-        "permgrad run 'my table.csv' --target y --row-group visit --out runs/old-together"
+        "permgrad run 'my table.csv' --target y --row-group visit --out "
+        "runs/old-together"
     )
     assert verdict_entries[-1]["sentence"].endswith(
         verdict_entries[-1]["facts"]["command"]
@@ -205,12 +210,14 @@ def test_features_that_move_together_are_explained_as_one_by_the_command(grouped
         if impossible_entry["facts"]["kind"] == "impossible"
     ]
     assert verdict_entry["sentence"].startswith(
-        "x0, x1 and x2 move with each other (correlation up to 1.00). Replacing one alone"
+        "x0, x1 and x2 move with each other (correlation up to 1.00). Replacing one "
+        "alone"
     )
     expected_command = (
         None
         if grouped
-        else "permgrad run t.csv --target y --groups runs/old/explanations/groups.json --out runs/old-grouped"
+        else "permgrad run t.csv --target y --groups runs/old/explanations/groups.json "
+        "--out runs/old-grouped"
     )
     assert verdict_entries[-1]["facts"].get("command") == expected_command
     assert verdict_entries[-1]["sentence"].startswith(

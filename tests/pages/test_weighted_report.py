@@ -1,4 +1,6 @@
-"""``pg.report(sample_weight=…)``: whole weights say what repeated rows say, and nothing counts rows once in silence."""
+"""``pg.report(sample_weight=…)``: whole weights say what repeated rows say, and nothing
+counts rows once in silence.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,8 @@ def test_reports_refuse_weights_that_they_cannot_use():
     for further in ({"sensitive": "dose"}, {"refits": 5, "train": (X, y)}):
         with pytest.raises(
             InputError,
-            match=r"takes no sample_weight, because it counts every row once. Leave one of them out",
+            match=r"takes no sample_weight, because it counts every row once. Leave "
+            r"one of them out",
         ):
             pg.report(model, X, y, sample_weight=weights, **further, **QUICK)
     with pytest.raises(

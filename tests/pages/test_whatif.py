@@ -1,4 +1,6 @@
-"""*What if*: what goes into the page, and that the page predicts and explains changed rows as Python does."""
+"""*What if*: what goes into the page, and that the page predicts and explains changed
+rows as Python does.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(
     model, table = fitted
     selected_rows = rows_of(model, model.encode_rows(table), np.arange(80))
     assert whatif.what_if(object(), selected_rows) == {
-        "reason": "This model cannot run inside the page: only the networks of permgrad and boosted trees can predict "
+        "reason": "This model cannot run inside the page: only the networks of "
+        "permgrad and boosted trees can predict "
         "inside a page."
     }
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
@@ -131,7 +134,8 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
     monkeypatch.setattr(trees_form, "MOST_TREE_BYTES", 1000)
     reason_text = whatif.what_if(model, rows)["reason"]
     assert re.match(
-        r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 MB\.",
+        r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 "
+        r"MB\.",
         reason_text,
     )
     assert (
@@ -347,10 +351,12 @@ def test_an_extreme_that_clipping_has_rounded_away_is_no_range():
     ["mixed", "channels", "routes", "levels", "words", "photos", "beside", "counts"],
 )
 def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
-    """Exact is within 1e-6, of the model's own predictions in float32 and of the same network's in float64.
+    """Exact is within 1e-6, of the model's own predictions in float32 and of the same
+    network's in float64.
 
-    Measured: 4e-7 at most from the model's and 5e-8 from those in float64 (both channels, whose random kernels sum a
-    thousand terms that cancel). The page is the more exact of the two: nearly all of the 4e-7 is the model's rounding.
+    Measured: 4e-7 at most from the model's and 5e-8 from those in float64 (both
+    channels, whose random kernels sum a thousand terms that cancel). The page is the
+    more exact of the two: nearly all of the 4e-7 is the model's rounding.
     """
     outcome = what_if_check.check(what_if_check.CASES[name](1), 12, tmp_path)
     assert outcome.moved > 0.005  # edits change predictions, and shares are not all 0
@@ -389,7 +395,8 @@ def test_the_page_splits_dates_as_python_does(tmp_path):
     assert outcome.moved > 0.005
     assert outcome.predictions <= 1e-5
     assert outcome.shares <= 1e-3
-    # Every encoded number of many dates, also before 1970, at midnight and in leap years.
+    # Every encoded number of many dates, also before 1970, at midnight and in leap
+    # years.
     moments = pd.date_range("1888-02-27 23:30", periods=1500, freq="53D").append(
         pd.to_datetime(
             [

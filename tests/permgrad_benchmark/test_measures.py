@@ -1,4 +1,6 @@
-"""Discoveries, coverage, stability, bias and variance, curves: closed forms, slow twins and metamorphic relations."""
+"""Discoveries, coverage, stability, bias and variance, curves: closed forms, slow twins
+and metamorphic relations.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ p_lists = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 flag_lists = st.lists(st.booleans(), min_size=1, max_size=10)
 
 
-# ---- calling features relevant ---------------------------------------------------------------------------------------
+# ---- calling features relevant -------------------------------------------------------
 @settings(max_examples=100, deadline=None)
 @given(p=p_lists, level=st.sampled_from([0.01, 0.05, 0.3]))
 def test_discoveries_equal_scipys_adjusted_p_values(p, level):
@@ -50,7 +52,9 @@ def test_discoveries_do_not_depend_on_the_order_and_grow_with_the_level(p, data)
 
 
 def test_the_procedure_controls_false_discoveries():
-    """20 irrelevant, 10 relevant features: the mean rate stays at the level times the share of irrelevant ones."""
+    """20 irrelevant, 10 relevant features: the mean rate stays at the level times the
+    share of irrelevant ones.
+    """
     rng = np.random.default_rng(0)
     relevant = np.arange(30) < 10
     rates = []
@@ -113,7 +117,7 @@ def test_coverage():
     assert interval_coverage(truth + 8, centre + 7, centre + 9) == narrow
 
 
-# ---- AUC -------------------------------------------------------------------------------------------------------------
+# ---- AUC -----------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
 @given(flags=flag_lists, data=st.data())
 def test_auc_by_pairs_and_its_relations(flags, data):
@@ -137,13 +141,14 @@ def test_auc_by_pairs_and_its_relations(flags, data):
     assert relevance_auc(
         np.array(flags, dtype=float), [-value for value in estimate]
     ) == pytest.approx(1 - auc_value)
-    # Rising transformations of the estimate, and how important a relevant feature is, do not matter.
+    # Rising transformations of the estimate, and how important a relevant feature is,
+    # do not matter.
     assert relevance_auc(np.array(flags) * 7.5, np.exp(estimate)) == pytest.approx(
         auc_value
     )
 
 
-# ---- stability -------------------------------------------------------------------------------------------------------
+# ---- stability -----------------------------------------------------------------------
 def test_stability_by_pairs():
     values = np.random.default_rng(2).random((5, 7))
     kendall_of = mean_kendall(values)
@@ -155,7 +160,8 @@ def test_stability_by_pairs():
     assert kendall_of == pytest.approx(np.mean(taus))
     assert spread == pytest.approx(math.sqrt(np.mean(shares.var(axis=0, ddof=1))))
     assert 0 < abs(kendall_of) < 1
-    # Units of each repetition and the order of features do not matter; identical repetitions are perfectly stable.
+    # Units of each repetition and the order of features do not matter; identical
+    # repetitions are perfectly stable.
     scaled = values * np.array([[1], [10], [100], [0.1], [3]])
     assert mean_kendall(scaled) == pytest.approx(kendall_of)
     assert share_spread(scaled) == pytest.approx(spread)
@@ -175,7 +181,7 @@ def test_mean_square_error_is_bias_squared_plus_variance():
     assert np.abs(bias).max() > 0.01
 
 
-# ---- curves ----------------------------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------
 def curves_of(ranking, loss=lambda x: x @ np.array([3.0, 2.0, 0.0])):
     columns = {
         name: np.array([column_index]) for column_index, name in enumerate("abc")
@@ -194,7 +200,8 @@ def test_the_true_order_has_the_best_areas_of_all():
     assert best.deletion_area > 0.5 > worst.deletion_area
     assert best.deletion.tolist() == [0, 3, 5, 5]
     assert best.insertion.tolist() == [5, 2, 0, 0]
-    # For an additive loss, deleting in one order is inserting in the other, upside down.
+    # For an additive loss, deleting in one order is inserting in the other, upside
+    # down.
     assert worst.deletion_area == pytest.approx(1 - best.deletion_area)
 
 
@@ -208,7 +215,7 @@ def test_curves_leave_the_rows_alone():
     assert math.isnan(curves_of("abc", lambda x: np.zeros(len(x))).deletion_area)
 
 
-# ---- the registry ----------------------------------------------------------------------------------------------------
+# ---- the registry --------------------------------------------------------------------
 @pytest.mark.parametrize("name", list(benchmark_metrics))
 def test_every_metric_states_direction_and_range(name):
     metric = benchmark_metrics.get(name)

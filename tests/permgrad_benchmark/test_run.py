@@ -1,4 +1,7 @@
-"""``permgrad benchmark``: cells, going on after a kill, folders that are refused. With a suite made for the purpose."""
+"""``permgrad benchmark``: cells, going on after a kill, folders that are refused.
+
+With a suite made for the purpose.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from permgrad_benchmark.run import BenchmarkRequest, run_benchmark
 
 
 class ToySuite:
-    """Two functions, two methods, no network; counts what it computed, and can break off."""
+    """Two functions, two methods, no network; counts what it computed, and can break
+    off.
+    """
 
     name = "toy"
     functions = ("sum", "product")
@@ -123,7 +128,8 @@ def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r"differs in methods \(all there, good now\)\. Replace it with --overwrite",
+        match=r"differs in methods \(all there, good now\)\. Replace it with "
+        r"--overwrite",
     ):
         run_benchmark(other_request, say=quiet)
     (tmp_path / "mine.txt").write_text("mine")
@@ -272,12 +278,19 @@ def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
         (
             "tabular",
             "organamnist",
-            "The suite 'tabular' has no images. Leave --image-sets out, or choose multimodal.",
+            (
+                "The suite 'tabular' has no images. Leave --image-sets out, or choose "
+                "multimodal."
+            ),
         ),
         (
             "multimodal",
             "a,b,c",
-            "images must name 1 or 2 sets, got 3. Name one for both images, or one for each.",
+            (
+                "images must name 1 or 2 sets, got 3. Name one for both images, or one "
+                "for "
+                "each."
+            ),
         ),
         ("multimodal", "no.npz", "Image file 'no.npz' not found"),
     ):

@@ -1,4 +1,6 @@
-"""Tests of runs look neither at the pictures of a page, which other folders draw, nor at how well baselines do."""
+"""Tests of runs look neither at the pictures of a page, which other folders draw, nor
+at how well baselines do.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _few_trees(job: Any, **choices: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_forests() -> Iterator[None]:
-    """Give forests fewer trees, which are a tenth of these tests' time; ``tests/evaluation/baselines`` has all."""
+    """Give forests fewer trees, which are a tenth of these tests' time;
+    ``tests/evaluation/baselines`` has all.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "common", _few_trees)
         patch.setattr(linear, "_FOLDS", 2)
@@ -38,9 +42,11 @@ def _small_forests() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_trials() -> Iterator[None]:
-    """Divide the texts of fewer rows among their words, and ask fewer trees what is kept together.
+    """Divide the texts of fewer rows among their words, and ask fewer trees what is
+    kept together.
 
-    Both were a tenth of these tests' time. ``tests/pages/test_whatif.py`` and ``tests/evaluation`` have all.
+    Both were a tenth of these tests' time. ``tests/pages/test_whatif.py`` and
+    ``tests/evaluation`` have all.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(what_if, "MOST_TEXTS", 3)

@@ -1,4 +1,6 @@
-"""Whatever is wrong with the input: exit code 2 or 3, one clear sentence with the fix, nothing half-written."""
+"""Whatever is wrong with the input: exit code 2 or 3, one clear sentence with the fix,
+nothing half-written.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def here(tmp_path, monkeypatch):
 
 
 def refused(folder: Path, *words: str, code: int = 2) -> str:
-    """Run the command; check that it refused in one sentence and left the disk as it was; return the sentence."""
+    """Run the command; check that it refused in one sentence and left the disk as it
+    was; return the sentence.
+    """
     before = tree(folder)
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == code, result.output
@@ -75,7 +79,8 @@ def test_misspelt_data_set(here):
 def test_no_target(here):
     message = refused(here, "run", "table.csv")
     assert message == (
-        "Missing --target. Which column should be predicted? Columns: age, weight, height, town, y. [PG005]"
+        "Missing --target. Which column should be predicted? Columns: age, weight, "
+        "height, town, y. [PG005]"
     )
 
 
@@ -90,7 +95,8 @@ def test_several_targets(here):
     message = refused(here, "run", "table.csv", "--target", "y", "--target", "age")
     assert (
         message
-        == "A run predicts one column, got --target y --target age. Run once for each target. [PG006]"
+        == "A run predicts one column, got --target y --target age. Run once for each "
+        "target. [PG006]"
     )
 
 
@@ -107,7 +113,8 @@ def test_constant_target_of_a_regression(here):
     message = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")
     assert (
         message
-        == "Column 'y' cannot be the target: it is 1.5 in every row. Choose another target. [PG015]"
+        == "Column 'y' cannot be the target: it is 1.5 in every row. Choose another "
+        "target. [PG015]"
     )
 
 
@@ -173,7 +180,8 @@ def test_infinite_target(here):
     frame.to_csv("infinite.csv", index=False)
     message = refused(here, "run", "infinite.csv", "--target", "age")
     assert message == (
-        "A regression target must be finite, but column 'age' holds inf in line 5 of 'infinite.csv'. "
+        "A regression target must be finite, but column 'age' holds inf in line 5 of "
+        "'infinite.csv'. "
         "Correct the cell or leave it empty. [PG014]"
     )
 
@@ -185,7 +193,8 @@ def test_a_target_too_large_to_be_squared(here):
         frame.to_csv("huge.csv", index=False)
         message = refused(here, "run", "huge.csv", "--target", "age")
         assert message == (
-            "y's squares do not fit into float64: its largest value is 1e+300 in size and its values span "
+            "y's squares do not fit into float64: its largest value is 1e+300 in size "
+            "and its values span "
             "1e+300. Give y in another unit. [PG015]"
         )
 
@@ -198,7 +207,8 @@ def test_infinite_values_in_whichever_part(here, row):
     message = refused(here, "run", "infinite.csv", "--target", "y")
     assert message == (
         f"Column 'weight' holds an infinite value (-inf) in line {row + 2} of "
-        "'infinite.csv'. Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
+        "'infinite.csv'. Replace inf by NaN (missing) or by a large number, or declare "
+        "it as a code for missing: "
         "--na=-inf, or na=['-inf'] in Python. [PG014]"
     )
 
@@ -207,7 +217,8 @@ def test_cells_of_a_test_file_that_are_no_numbers(here):
     table().assign(weight="heavy").to_csv("test.csv", index=False)
     message = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
     assert message.startswith(
-        "Column 'weight' must be numeric, but holds 'heavy' in line 2 of 'test.csv'. Correct the ce"
+        "Column 'weight' must be numeric, but holds 'heavy' in line 2 of 'test.csv'. "
+        "Correct the ce"
     )
 
 
@@ -215,7 +226,8 @@ def test_one_class_written_in_two_ways(here):
     table().assign(y=np.resize(["001", "1"], 60)).to_csv("one.csv", index=False)
     message = refused(here, "run", "one.csv", "--target", "y")
     assert message == (
-        "Column 'y' has only one class: 1 ('001' and '1' are both read as it). Write them as text, for example with "
+        "Column 'y' has only one class: 1 ('001' and '1' are both read as it). Write "
+        "them as text, for example with "
         "a letter in front, or choose another target. [PG015]"
     )
 
@@ -253,8 +265,8 @@ def test_nothing_to_predict_from(here):
     )
     table()[["y"]].assign(a=1, b=np.nan).to_csv("constant.csv", index=False)
     assert (
-        "No feature varies: 'a', 'b' have one value each in the training rows. Add columns"
-        in refused(here, "run", "constant.csv", "--target", "y")
+        "No feature varies: 'a', 'b' have one value each in the training rows. Add "
+        "columns" in refused(here, "run", "constant.csv", "--target", "y")
     )
 
 
@@ -262,7 +274,8 @@ def test_the_target_stands_once(here):
     Path("twice.csv").write_text("y,a,y\n" + "x,2,x\nz,3,z\n" * 30)
     message = refused(here, "run", "twice.csv", "--target", "y")
     assert message == (
-        "Column 'y' is in the header of 'twice.csv' 2 times, so the target is unclear. Rename "
+        "Column 'y' is in the header of 'twice.csv' 2 times, so the target is unclear. "
+        "Rename "
         "or delete the others. [PG008]"
     )
     assert "--target b: no such column" in refused(
@@ -341,7 +354,8 @@ def test_read_only_folder(here, monkeypatch):
     )
     assert (
         message
-        == "Cannot write runs/x: Permission denied. Choose another folder with --out. [PG062]"
+        == "Cannot write runs/x: Permission denied. Choose another folder with --out. "
+        "[PG062]"
     )
 
 
@@ -383,7 +397,11 @@ def test_folder_of_other_files(here):
         ),
         (
             ["--task", "ranking"],
-            "task must be one of 'auto', 'classification', 'regression', 'counts', got 'ranking'",
+            (
+                "task must be one of 'auto', 'classification', 'regression', 'counts', "
+                "got "
+                "'ranking'"
+            ),
         ),
         (["--preset", "defualt"], "Did you mean 'default'?"),
         (["--device", "tpu"], "device must be one of"),
@@ -450,7 +468,8 @@ def test_a_group_of_a_column_that_is_no_feature(here):
         here, "run", "table.csv", "--target", "y", "--groups", "groups.json"
     )
     assert message == (
-        "Group 'body' lists 'hieght', which is not a feature. Did you mean 'height'? [PG039]"
+        "Group 'body' lists 'hieght', which is not a feature. Did you mean 'height'? "
+        "[PG039]"
     )
 
 
@@ -544,7 +563,9 @@ def test_named_set_that_is_nowhere(here, monkeypatch):
 
 
 def test_the_program_itself_in_a_process_of_its_own(here):
-    """What the runner inside pytest cannot show: the exit code of the process and what really reaches stderr."""
+    """What the runner inside pytest cannot show: the exit code of the process and what
+    really reaches stderr.
+    """
     ended = subprocess.run(
         [sys.executable, "-m", "permgrad", "run", "tabel.csv", "--target", "y"],
         check=False, capture_output=True, text=True,
@@ -577,7 +598,8 @@ def test_an_internal_fault_says_so(here, monkeypatch):
     message = refused(here, "run", "table.csv", "--target", "y", code=1)
     assert (
         message
-        == "A fault in permgrad: RuntimeError: two plus two is five. Run again with --debug and report it."
+        == "A fault in permgrad: RuntimeError: two plus two is five. Run again with "
+        "--debug and report it."
     )
 
 

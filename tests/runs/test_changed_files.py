@@ -1,4 +1,6 @@
-"""One changed byte in any file of finished work is noticed by the command that made it, which writes the file again."""
+"""One changed byte in any file of finished work is noticed by the command that made it,
+which writes the file again.
+"""
 
 from __future__ import annotations
 

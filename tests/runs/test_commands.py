@@ -1,4 +1,6 @@
-"""The commands as a user types them, on a small table: run, go on, predict, explain, report, datasets."""
+"""The commands as a user types them, on a small table: run, go on, predict, explain,
+report, datasets.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ def regressed(place):
     return place / "score"
 
 
-# --- run --------------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------
 def test_a_run_writes_every_file_of_the_contract(classified):
     assert {path.name for path in classified.iterdir()} == FILES
     record = json.loads((classified / "run.json").read_text())
@@ -307,8 +309,8 @@ def test_another_configuration_is_refused(place, classified):
     )
     assert result.exit_code == 2
     assert (
-        "differs in seed (0 there, 1 now). Replace it with --overwrite, or choose another folder with --out."
-        in result.stderr
+        "differs in seed (0 there, 1 now). Replace it with --overwrite, or choose "
+        "another folder with --out." in result.stderr
     )
     assert tree(classified) == before
 
@@ -375,7 +377,9 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
 
 @pytest.mark.slow
 def test_notes_on_columns_are_said_once(place, tmp_path):
-    """By the run alone, not by each training in it once more, in the words for Python."""
+    """By the run alone, not by each training in it once more, in the words for
+    Python.
+    """
     pytest.importorskip("optuna")
     frame = pd.read_csv(place / "table.csv").head(80)
     rows = np.arange(len(frame))
@@ -538,13 +542,14 @@ def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
     assert process.returncode == 130, errors
     assert (
         errors.splitlines()[-1]
-        == "error: Interrupted. Run the same command to resume after the last finished stage."
+        == "error: Interrupted. Run the same command to resume after the last finished "
+        "stage."
     )
     assert "Traceback" not in errors
     assert not (folder / ".lock").exists()
 
 
-# --- predict ----------------------------------------------------------------------------------------------------------
+# --- predict --------------------------------------------------------------------------
 def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     printed_lines = call("predict", classified, place / "new.csv").splitlines()
@@ -656,11 +661,12 @@ def test_predict_names_what_is_wrong_with_the_columns(place, classified, tmp_pat
     assert result.exit_code == 0
     assert (
         result.stderr.strip()
-        == "warning: 1 column is not used, because training did not have it: 'shoe_size'"
+        == "warning: 1 column is not used, because training did not have it: "
+        "'shoe_size'"
     )
 
 
-# --- explain, report, datasets ----------------------------------------------------------------------------------------
+# --- explain, report, datasets --------------------------------------------------------
 def test_explain_a_table(place, classified, tmp_path):
     printed_output = call(
         "explain",
@@ -806,7 +812,7 @@ def test_datasets(monkeypatch, tmp_path):
     assert call("datasets", "fetch", "breast_cancer") == "breast_cancer: scikit-learn\n"
 
 
-# --- wide and awkward tables ------------------------------------------------------------------------------------------
+# --- wide and awkward tables ----------------------------------------------------------
 @pytest.mark.slow
 def test_many_more_columns_than_rows_and_pixels(tmp_path):
     """In full, with 10,000 columns, this is verification/verify_wide.py."""

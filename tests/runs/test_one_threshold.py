@@ -1,4 +1,6 @@
-"""One threshold on three uneven tables: page, metrics, predictions, levels, Python, a comparison and a study."""
+"""One threshold on three uneven tables: page, metrics, predictions, levels, Python, a
+comparison and a study.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""A full disk, a folder that may not be written, and two processes at once: for every command that writes.
+"""A full disk, a folder that may not be written, and two processes at once: for every
+command that writes.
 
-Each ends with exit code 3 and one sentence, leaves the old files or the new ones and never a half, and no temporary
-file; when the disk allows it again, the same command goes on to the same results.
+Each ends with exit code 3 and one sentence, leaves the old files or the new ones and
+never a half, and no temporary file; when the disk allows it again, the same command
+goes on to the same results.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ WRITING = [
     )  # run writes the page as well
     for name in COMMANDS
 ]
-#: Those that write into a folder that one process at a time works in; the others write one name at the end.
+#: Those that write into a folder that one process at a time works in; the others write
+#: one name at the end.
 WORKS_IN = ("run", "compare", "benchmark", "predict parts", "explain parts", "report")
 
 
@@ -83,7 +86,9 @@ def table(rows: int = 120) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a table, a trained run, the settings of a study, and rows in two parts."""
+    """A folder with a table, a trained run, the settings of a study, and rows in two
+    parts.
+    """
     folder = tmp_path_factory.mktemp("disk")
     train_run(folder, table(), identifier="id", epochs=1)
     (folder / "space.json").write_text(json.dumps(SPACE))
@@ -150,7 +155,9 @@ def words(command: str, base_folder: Path, out: Path) -> list[str]:
 
 
 def out_of(command: str, base_folder: Path, folder: Path) -> Path:
-    """Return where a command is to write; a report is made again in a copy of the run."""
+    """Return where a command is to write; a report is made again in a copy of the
+    run.
+    """
     out = folder / ("out.csv" if command == "predict" else "out")
     if command == "report":
         import shutil
@@ -168,7 +175,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def refused(command: str, base_folder: Path, out: Path) -> bool:
-    """Do a command on a disk that refuses; return whether it was refused, and see that it was in the right way."""
+    """Do a command on a disk that refuses; return whether it was refused, and see that
+    it was in the right way.
+    """
     result = CliRunner().invoke(app, words(command, base_folder, out))
     if result.exit_code == 0:
         return False
@@ -188,7 +197,9 @@ REASONS = (
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Return temporary files and locks; those of a study's processes and database stay with it."""
+    """Return temporary files and locks; those of a study's processes and database stay
+    with it.
+    """
     every = [path.relative_to(folder) for path in folder.rglob("*")]
     return [
         str(path)
@@ -216,7 +227,9 @@ def whole(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("command", WRITING)
 def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
-    """From one new file on there is no room: at the first, and later; then there is room again."""
+    """From one new file on there is no room: at the first, and later; then there is
+    room again.
+    """
     out = out_of(command, place, tmp_path)
     before = files(tmp_path)
     times = 0
@@ -271,7 +284,9 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
     whole: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its history could not be written: that says nothing of the trial, which is repeated where there is room again."""
+    """Its history could not be written: that says nothing of the trial, which is
+    repeated where there is room again.
+    """
     out = tmp_path / "out"
     calls = 0
     write = tune.write_csv
@@ -334,15 +349,16 @@ def test_two_at_once_are_noticed(command: str, place: Path, tmp_path: Path) -> N
     with hold_folder(out) if command in WORKS_IN else hold_name(out):
         message = call(*words(command, place, out), code=2)
     assert (
-        f"process {os.getpid()} is {'at work in' if command in WORKS_IN else 'writing'} {out}. Wait until it ends, or"
-        in message
+        f"process {os.getpid()} is "
+        f"{'at work in' if command in WORKS_IN else 'writing'} {out}. Wait until it "
+        "ends, or" in message
     )
     assert files(tmp_path) == before
     call(*words(command, place, out))
     assert not leftovers(tmp_path)
 
 
-# ---- what is saved from Python ---------------------------------------------------------------------------------------
+# ---- what is saved from Python -------------------------------------------------------
 @pytest.fixture(scope="module")
 def model(place: Path) -> Any:
     return pg.load(place / "run" / "model")
@@ -387,7 +403,9 @@ def test_saving(
 def test_saving_in_threads_leaves_one_whole(
     model: Any, explanation: pg.Explanation, tmp_path: Path
 ) -> None:
-    """A new folder takes the place of the old one in one step, whoever else does the same."""
+    """A new folder takes the place of the old one in one step, whoever else does the
+    same.
+    """
     faults: list[BaseException] = []
 
     def save() -> None:

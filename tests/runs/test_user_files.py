@@ -1,4 +1,6 @@
-"""Files that a person deletes, keeps or names: none of them is lost, replaced, or said to be where it is not."""
+"""Files that a person deletes, keeps or names: none of them is lost, replaced, or said
+to be where it is not.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refused(*words: object) -> str:
-    """Run a command that must be refused and change nothing here; return what it says."""
+    """Run a command that must be refused and change nothing here; return what it
+    says.
+    """
     before = contents(Path())
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 2, result.output
@@ -67,7 +71,7 @@ def refused(*words: object) -> str:
     return result.stderr.splitlines()[-1]
 
 
-# --- deleted files ----------------------------------------------------------------------------------------------------
+# --- deleted files --------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("gone", "kept"),
     [
@@ -107,8 +111,8 @@ def test_a_report_of_a_run_that_lost_files_says_which(place):
     Path("run", "importance.csv").unlink()
     message = refused("report", "run")
     assert (
-        "importance.csv of stage 'explanation' is missing. Write it again with `permgrad run "
-        in message
+        "importance.csv of stage 'explanation' is missing. Write it again with "
+        "`permgrad run " in message
     )
 
 
@@ -123,7 +127,7 @@ def test_the_command_that_mends_a_copied_run_names_the_copy(place):
     call("report", "my copy")
 
 
-# --- overwriting a run ------------------------------------------------------------------------------------------------
+# --- overwriting a run ----------------------------------------------------------------
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
@@ -204,7 +208,7 @@ def test_a_run_with_all_in_order_is_replaced(place):
     assert set(pd.read_csv("run/importance.csv")["feature"]) == {"age", "both"}
 
 
-# --- outputs that are inputs ------------------------------------------------------------------------------------------
+# --- outputs that are inputs ----------------------------------------------------------
 @pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
 def test_predictions_never_replace_their_table(place, more):
     Path("link.csv").symlink_to("table.csv")
@@ -253,8 +257,8 @@ def test_a_link_that_leads_nowhere_is_replaced_by_a_file_alone(place, leads_to):
 def test_predictions_are_not_written_under_the_name_of_another_format(place, name):
     message = refused("predict", "run", "table.csv", "--out", name)
     assert (
-        f"Predictions are written as CSV, got --out {name}. Use a name that ends in .csv, .csv.gz or .txt"
-        in message
+        f"Predictions are written as CSV, got --out {name}. Use a name that ends in "
+        ".csv, .csv.gz or .txt" in message
     )
 
 
@@ -338,7 +342,7 @@ def test_a_run_never_replaces_its_table(place):
     assert "the test file run/predictions.csv" in message
 
 
-# --- files of others --------------------------------------------------------------------------------------------------
+# --- files of others ------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("command", "name"),
     [
@@ -379,7 +383,7 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
     )
 
 
-# --- rows and classes that were asked for -----------------------------------------------------------------------------
+# --- rows and classes that were asked for ---------------------------------------------
 @pytest.mark.parametrize(
     "form", ["csv", pytest.param("parquet", marks=pytest.mark.slow)]
 )
@@ -462,7 +466,7 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     assert "(nats of cross-entropy) for well." in text
 
 
-# --- damaged files ----------------------------------------------------------------------------------------------------
+# --- damaged files --------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kept"),
@@ -493,7 +497,8 @@ def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
     assert "Nothing was changed" not in result.stdout
     assert (
         result.stderr.count(
-            "is damaged or changed. The stage that writes it is repeated, and all later ones."
+            "is damaged or changed. The stage that writes it is repeated, and all "
+            "later ones."
         )
         == 1
     )

@@ -1,4 +1,6 @@
-"""A client of the ``mcp`` package that talks to ``permgrad mcp``, called from tests that are no coroutines."""
+"""A client of the ``mcp`` package that talks to ``permgrad mcp``, called from tests
+that are no coroutines.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Agent:
     ) -> None:
         self.folder = folder
         anywhere = () if tables_in_folder else ("--no-tables-in-folder",)
-        # The folder of data may be named from where the tests are, which is not where the server starts.
+        # The folder of data may be named from where the tests are, which is not where
+        # the server starts.
         data = {
             name: str(Path(os.environ[name]).resolve())
             for name in ("PERMGRAD_DATA",)
@@ -77,7 +80,10 @@ class Agent:
         arguments: Any,
         on_progress: Callable[[Any, Any, Any], None] | None = None,
     ) -> Future[Any]:
-        """Begin a call, which ``cancel`` of the result cancels. ``seen`` gets each progress."""
+        """Begin a call, which ``cancel`` of the result cancels.
+
+        ``seen`` gets each progress.
+        """
 
         async def heard(progress: Any, total: Any, message: Any) -> None:
             if on_progress is not None:

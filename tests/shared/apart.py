@@ -1,7 +1,9 @@
-"""Scripts in processes of their own, forked from one that has imported what nearly all of them import.
+"""Scripts in processes of their own, forked from one that has imported what nearly all
+of them import.
 
-A new Python takes two to three seconds of processor time to import torch, pandas and scikit-learn. The process that
-is forked runs nothing else, so a script meets the libraries as a new Python would.
+A new Python takes two to three seconds of processor time to import torch, pandas and
+scikit-learn. The process that is forked runs nothing else, so a script meets the
+libraries as a new Python would.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ _IMPORTED += ["permgrad.pages.report", "sklearn.ensemble", "matplotlib.pyplot"]
 def run_script(
     script: Path, *words: str, cwd: Path, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script as ``python script words`` would, in ``cwd``, and wait for its end. What it prints is kept there."""
+    """Run a script as ``python script words`` would, in ``cwd``, and wait for its end.
+
+    What it prints is kept there.
+    """
     if not hasattr(os, "fork"):
         command = [sys.executable, str(script), *words]
         return subprocess.run(
@@ -61,7 +66,8 @@ def _run(
     os.environ.update(env)
     if "MPLBACKEND" in env:
         mpl.use(env["MPLBACKEND"])
-    # The path of a new Python begins with the script's folder, and lacks those that pytest adds.
+    # The path of a new Python begins with the script's folder, and lacks those that
+    # pytest adds.
     tests = Path(__file__).resolve().parents[1]
     added = {tests.parent, tests / "shared", Path.cwd()}
     sys.path[:] = [

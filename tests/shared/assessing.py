@@ -28,7 +28,10 @@ def assessed(
     sample_weight: Any = None,
     **options: Any,
 ) -> Assessment:
-    """Return the assessment of any model on some rows. ``options`` are further arguments of ``pg.explain``."""
+    """Return the assessment of any model on some rows.
+
+    ``options`` are further arguments of ``pg.explain``.
+    """
     read = ReadModel(model, X, y, seed=0, **(DONORS | options))
     if sample_weight is not None:
         read.weigh(sample_weight)

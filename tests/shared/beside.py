@@ -12,7 +12,9 @@ from permgrad.models.trees import Trees
 
 
 def trees(encoded: int, outputs: int, seed: int = 0, *, count: int = 3) -> TreeBranch:
-    """Return trees of two levels: the first asks for the first and the last column, all others for any two."""
+    """Return trees of two levels: the first asks for the first and the last column, all
+    others for any two.
+    """
     rng = np.random.default_rng(seed)
     tree_nodes = []
     for number in range(count):

@@ -1,4 +1,6 @@
-"""A page in a real browser: what it became, what its console said, what it asked the network for, what a script saw."""
+"""A page in a real browser: what it became, what its console said, what it asked the
+network for, what a script saw.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ _OPTIONS += [
     "--disable-component-update",
     "--disable-background-networking",
 ]
-#: Runs the test's script when the page is drawn, and leaves its answer in the page, also in the one around a phone.
+#: Runs the test's script when the page is drawn, and leaves its answer in the page,
+#: also in the one around a phone.
 _ANSWER = """
 const leave = (text) => {
   const made = document.createElement("pre");
@@ -82,7 +85,8 @@ class Visit:
     Attributes:
         page: the document after its scripts ran.
         said: lines of the browser's console.
-        requests: addresses that the page asked for. What the browser itself asks its maker for is left out.
+        requests: addresses that the page asked for. What the browser itself asks its
+            maker for is left out.
         answer: what the test's script returned.
     """
 
@@ -111,9 +115,11 @@ def visit(
 ) -> Visit:
     """Open a page, whose files are in ``folder``, and run a script in it.
 
-    Without a script, as of pages that attack, the browser is the page's own, and its log of the network is read.
-    ``script`` is the body of an async function, and what it returns is ``answer``. It runs when the page has drawn its
-    first tab. It is allowed by its hash, so the page's policy holds for all else. ``axe`` adds the checker of barriers.
+    Without a script, as of pages that attack, the browser is the page's own, and its
+    log of the network is read. ``script`` is the body of an async function, and what it
+    returns is ``answer``. It runs when the page has drawn its first tab. It is allowed
+    by its hash, so the page's policy holds for all else. ``axe`` adds the checker of
+    barriers.
     """
     assert BROWSER is not None, "mark the test with needs_browser"
     text = page if isinstance(page, str) else page.read_text(encoding="utf-8")
@@ -126,7 +132,10 @@ def visit(
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
     if width < 500:  # the narrowest window: a phone is a frame in it
-        inner = f'<iframe src="page.html{hash_}" width="{width}" height="{height}"></iframe>'
+        inner = (
+            f'<iframe src="page.html{hash_}" width="{width}" '
+            f'height="{height}"></iframe>'
+        )
         path = folder / "phone.html"
         path.write_text(
             f"<body>{inner}<script>{_FRAME}</script></body>", encoding="utf-8"
@@ -178,7 +187,9 @@ def _the_browser() -> OneBrowser:
 
 
 def written(text: str, folder: Path) -> Any:
-    """Return what a page writes into its element ``out``, as ``verification.verify_what_if.browse`` does."""
+    """Return what a page writes into its element ``out``, as
+    ``verification.verify_what_if.browse`` does.
+    """
     path = folder / "page.html"
     path.write_text(text, encoding="utf-8")
     with _the_browser().page(path.as_uri(), width=800, height=600, dark=False) as page:
@@ -216,7 +227,9 @@ def data_of(page: str) -> dict[str, Any]:
 
 
 def page_of_rows(what_if: dict[str, Any]) -> str:
-    """Return a page without anything but the scripts of the tab of rows, and the data of *What if* for them."""
+    """Return a page without anything but the scripts of the tab of rows, and the data
+    of *What if* for them.
+    """
     views = [TabView("rows", "Rows", (), None, rows.TAB.scripts)]
     whole_page = render_page(title="", kind="", headline="", tabs=views)
     (script,) = re.findall(r"<script>(.*?)</script>", whole_page, re.DOTALL)
@@ -225,5 +238,6 @@ def page_of_rows(what_if: dict[str, Any]) -> str:
     ).decode()
     return (
         '<!doctype html><meta charset="utf-8"><title>panel</title><body>'
-        f'<script type="text/plain" id="page-data">{data}</script><script>{script}</script></body>'
+        '<script type="text/plain" '
+        f'id="page-data">{data}</script><script>{script}</script></body>'
     )

@@ -1,4 +1,6 @@
-"""``pg.explain`` with options in one dict, for tests that vary them: parted as users say them."""
+"""``pg.explain`` with options in one dict, for tests that vary them: parted as users
+say them.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,12 @@ def explain_with(
     engine: Any = None,
     **options: Any,
 ) -> pg.Explanation:
-    """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or inner settings of the method.
+    """Explain a model by arguments of ``pg.explain``, of ``pg.Model``, and options or
+    inner settings of the method.
 
-    ``row_offset``: the rows are a part of a longer table. ``engine``: of ``pg.explain_stream``. Outputs of networks are
-    explained as they are returned, which slow twins compute, unless ``scale`` says otherwise.
+    ``row_offset``: the rows are a part of a longer table. ``engine``: of
+    ``pg.explain_stream``. Outputs of networks are explained as they are returned, which
+    slow twins compute, unless ``scale`` says otherwise.
     """
     if isinstance(model, nn.Module) or is_estimator(model):
         options = {"scale": "raw", **options}
@@ -56,7 +60,9 @@ def explain_with(
 
 
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the model as options describe it, and the arguments of ``pg.explain`` with the method's own in it."""
+    """Return the model as options describe it, and the arguments of ``pg.explain`` with
+    the method's own in it.
+    """
     method: Any = options.get("method", "permgrad")
     method_object = None if isinstance(method, Mapping) else find_method(method)[0]
     method_options = (
@@ -108,7 +114,9 @@ def stream_with(
     na: Any = (),
     **options: Any,
 ) -> pg.Explanation:
-    """Explain files as ``pg.explain_stream``, with options in one dict, or as the command does."""
+    """Explain files as ``pg.explain_stream``, with options in one dict, or as the
+    command does.
+    """
     out, per_part, engine = (
         options.pop(name, usual) for name, usual in _OF_FILES.items()
     )
@@ -133,7 +141,9 @@ def stream_with(
 
 
 def load_read(model: Any) -> Any:
-    """Return a model, loaded if it is a folder: what ``pg.Model`` says is said of a model."""
+    """Return a model, loaded if it is a folder: what ``pg.Model`` says is said of a
+    model.
+    """
     return pg.load(model) if isinstance(model, (str, os.PathLike)) else model
 
 

@@ -1,4 +1,6 @@
-"""Values of every kind that a user may pass where another kind is asked for, and what has to become of them."""
+"""Values of every kind that a user may pass where another kind is asked for, and what
+has to become of them.
+"""
 
 from __future__ import annotations
 
@@ -72,11 +74,13 @@ SUSPECT: dict[str, Callable[[], Any]] = {
 def check_argument(
     call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """Pass every value; each must be refused in a sentence or taken, nonsense must be refused.
+    """Pass every value; each must be refused in a sentence or taken, nonsense must be
+    refused.
 
     Args:
         call: passes its argument on.
-        takes: nonsense that this argument means something by, for example a word where any text is right.
+        takes: nonsense that this argument means something by, for example a word where
+            any text is right.
 
     Returns:
         What became of each value: ``"refused"`` or ``"taken"``.
@@ -111,7 +115,9 @@ def check_argument(
 
 @contextlib.contextmanager
 def working_in(folder: Any) -> Iterator[None]:
-    """Work in a folder, so that a word that is taken for a path leaves its files there."""
+    """Work in a folder, so that a word that is taken for a path leaves its files
+    there.
+    """
     before = Path.cwd()
     os.chdir(folder)
     try:

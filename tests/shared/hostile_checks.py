@@ -1,6 +1,8 @@
-"""What must hold of any table: it is refused in one sentence, or encoded, trained on and explained rightly.
+"""What must hold of any table: it is refused in one sentence, or encoded, trained on
+and explained rightly.
 
-Used by the quick set in the tests and by the long run, ``verification/verify_hostile.py``.
+Used by the quick set in the tests and by the long run,
+``verification/verify_hostile.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from permgrad.data.encode.encoding import TableEncoder
 #: Small enough to train in a moment.
 SMALL = {"dense_units": [8], "conv_filters": [4], "fusion_units": [8]}
 SCALINGS = ("robust", "standard", "minmax", "quantile")
-#: Effects of float32 networks, in units of the loss scale, against the slow recomputation.
+#: Effects of float32 networks, in units of the loss scale, against the slow
+#: recomputation.
 TOLERANCE = 1e-5
 
 
@@ -31,7 +34,8 @@ class BrokenError(AssertionError):
 
 
 def refusal(error: PermgradError) -> str:
-    """Return what was said, if it states the problem and then a hint, as two sentences (or as rule, fact and fix).
+    """Return what was said, if it states the problem and then a hint, as two sentences
+    (or as rule, fact and fix).
 
     Raises:
         BrokenError: One of them is missing.
@@ -49,7 +53,9 @@ def refusal(error: PermgradError) -> str:
 
 
 def holds(condition: Any, what: str) -> None:
-    """Raise ``BrokenError`` where a property does not hold; also under ``python -O``."""
+    """Raise ``BrokenError`` where a property does not hold; also under ``python
+    -O``.
+    """
     if not bool(condition):
         raise BrokenError(what)
 
@@ -57,7 +63,8 @@ def holds(condition: Any, what: str) -> None:
 def check_encoding(table: pd.DataFrame) -> str:
     """Encode a table; return "encoded", or the refusal.
 
-    Encoded cells are finite; a row alone is encoded as among others; the table stays as it was.
+    Encoded cells are finite; a row alone is encoded as among others; the table stays as
+    it was.
     """
     before = table.copy(deep=True)
     encoder = TableEncoder(numeric=SCALINGS[len(table) % len(SCALINGS)])
@@ -87,7 +94,8 @@ def check_encoding(table: pd.DataFrame) -> str:
 def check_training(table: pd.DataFrame, y: Any, task: str) -> str:
     """Train for an epoch, predict and explain; return how far it came, or the refusal.
 
-    Predictions are finite, probabilities add up to 1, and every effect is that of editing the table and predicting.
+    Predictions are finite, probabilities add up to 1, and every effect is that of
+    editing the table and predicting.
     """
     estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
     with warnings.catch_warnings():
@@ -139,7 +147,8 @@ def _check_predictions(model: Any, table: pd.DataFrame) -> None:
 def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
     if not hasattr(model, "classes_"):
         return (np.asarray(y, dtype=float).reshape(-1) - model.predict(table)) ** 2
-    # Both by way of pandas: NumPy itself turns dates in nanoseconds, which pandas before 3 gives, into whole numbers.
+    # Both by way of pandas: NumPy itself turns dates in nanoseconds, which pandas
+    # before 3 gives, into whole numbers.
     class_positions = {
         label: number for number, label in enumerate(pd.Series(model.classes_).tolist())
     }
@@ -148,7 +157,9 @@ def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
 
 
 def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> None:
-    """Compare with the slow way: the donors' cells are written into a copy of the table."""
+    """Compare with the slow way: the donors' cells are written into a copy of the
+    table.
+    """
     donors = table
     before = _losses(model, table, y)
     for position, name in enumerate(explained.names):

@@ -1,6 +1,8 @@
-"""What must hold of any network: it is refused in one sentence, or explained rightly, and left as it was.
+"""What must hold of any network: it is refused in one sentence, or explained rightly,
+and left as it was.
 
-Used by the quick set in the tests and by the long run, ``verification/verify_hostile.py``.
+Used by the quick set in the tests and by the long run,
+``verification/verify_hostile.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from untouched import state_of
 import permgrad as pg
 from permgrad.base.errors import PermgradError
 
-#: Float32 networks against the slow recomputation, and one batch size against another, as a share of the largest value.
+#: Float32 networks against the slow recomputation, and one batch size against another,
+#: as a share of the largest value.
 TOLERANCE = 2e-4
 HALF_TOLERANCE = 0.1
 #: Said of a network whose rows get other outputs when they are asked again.
@@ -29,8 +32,9 @@ NAMED = ("different outputs each time", "the other rows of the batch")
 def check_network(case: Case) -> str:
     """Explain a case; return "explained", "warned of …", or the refusal.
 
-    The network, its rows and the process stay as they were; an answer is finite, whole, the same in batches of another
-    size and that of the slow twin; a network whose rows depend on chance or on their neighbours is refused, or said to.
+    The network, its rows and the process stay as they were; an answer is finite, whole,
+    the same in batches of another size and that of the slow twin; a network whose rows
+    depend on chance or on their neighbours is refused, or said to.
     """
     before = state_of(case.net, [case.inputs, case.background])
     warning_texts: list[str] = []
@@ -55,7 +59,9 @@ def check_network(case: Case) -> str:
 
 
 def _saturated(case: Case) -> bool:
-    """Return whether outputs are infinite and what is explained of them is not: infinite logits are probabilities."""
+    """Return whether outputs are infinite and what is explained of them is not:
+    infinite logits are probabilities.
+    """
     if case.options.get("output") != "probability" or case.last != "logits":
         return False
     outputs = Twin(case).base
@@ -63,7 +69,9 @@ def _saturated(case: Case) -> bool:
 
 
 def _mixes(case: Case) -> bool:
-    """Return whether chance or neighbours change any output: a network may be deaf to the part that they get into."""
+    """Return whether chance or neighbours change any output: a network may be deaf to
+    the part that they get into.
+    """
     twin = Twin(case)
     seen_outputs = [twin.predict(twin.rows), twin.predict(twin.rows)]
     with torch.no_grad():
@@ -120,7 +128,8 @@ def explain(
             ]
             if strange:
                 raise AssertionError(
-                    f"a dependency's warning: {strange[0].category.__name__}: {strange[0].message}"
+                    f"a dependency's warning: {strange[0].category.__name__}: "
+                    f"{strange[0].message}"
                 )
 
 
@@ -227,7 +236,8 @@ def _same(
     )
     share = tolerance or (HALF_TOLERANCE if half else TOLERANCE)
     scale = max(float(np.nanmax(np.abs(expected_values))), 1e-300)
-    # Effects are differences: what rounding does to them is a share of what they are differences of.
+    # Effects are differences: what rounding does to them is a share of what they are
+    # differences of.
     small = case.kind == "outputs_of_any_size" and case.last in ("logits", "values")
     size = scale if small else max(scale, _size(case))
     gap = float(np.nanmax(np.abs(computed_values - expected_values)))
@@ -244,7 +254,7 @@ def _size(case: Case) -> float:
     return max(1.0, float(np.abs(Twin(case).base).max()))
 
 
-# ---- slow twins ------------------------------------------------------------------------------------------------------
+# ---- slow twins ----------------------------------------------------------------------
 
 
 def _twin(case: Case, explanation: pg.Explanation, warning_texts: list[str]) -> None:
@@ -317,7 +327,9 @@ def _slow(case: Case, twin: Twin, explanation: pg.Explanation) -> Any:
 def _complete(
     case: Case, explanation: pg.Explanation, warning_texts: list[str]
 ) -> None:
-    """Values add up to the difference from the baseline, unless it is said that they do not."""
+    """Values add up to the difference from the baseline, unless it is said that they do
+    not.
+    """
     if any(
         phrase in words
         for words in warning_texts

@@ -1,7 +1,8 @@
 """Networks as people really bring them, and worse: from a seed to a case.
 
-Every kind of hostile network is one function of a random generator and one registration, in ``network_kinds_*.py``;
-whoever meets a new one adds it there and every hostile test meets it too.
+Every kind of hostile network is one function of a random generator and one
+registration, in ``network_kinds_*.py``; whoever meets a new one adds it there and every
+hostile test meets it too.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def draw(seed: int) -> Case:
     return make(names[seed % len(names)], seed // len(names))
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------------------
+# ---- what is asked -------------------------------------------------------------------
 
 #: Fewer draws than usual: answers must be right, not precise.
 FEW: dict[str, dict[str, Any]] = {
@@ -111,7 +112,9 @@ def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
 
 
 def feature_names(case: Case) -> list[list[str]]:
-    """Return the names of the features of each input, as the package should call them."""
+    """Return the names of the features of each input, as the package should call
+    them.
+    """
     names_by_input = []
     for name, input_kind, tensor in zip(
         case.names, case.parts, case.tensors, strict=True

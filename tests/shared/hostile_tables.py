@@ -1,8 +1,9 @@
 # ruff: noqa: DTZ001 — dates without a time zone, as tables hold them
-"""Tables, targets and names as people really bring them, and worse: hypothesis strategies.
+"""Tables, targets and names as people really bring them, and worse: hypothesis
+strategies.
 
-Every kind of column is one function of ``(draw, rows)`` and one registration; whoever meets a new kind adds it here and
-every hostile test meets it too.
+Every kind of column is one function of ``(draw, rows)`` and one registration; whoever
+meets a new kind adds it here and every hostile test meets it too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Maker = Callable[[Draw, int], Any]
 
-#: Text that is markup, a formula, a path, a format, a terminator, another direction, or nothing at all.
+#: Text that is markup, a formula, a path, a format, a terminator, another direction, or
+#: nothing at all.
 TEXTS = (
     "", " ", "a", "b", "A ", "nan", "NaN", "None", "NA", "null", "?", "-", "inf", "-inf", "1", "1.0", "1,5", "1e400", "0x10",
     "true", "False", "yes", "no", "<b>bold</b>", "<script>alert(1)</script>", "</script><script>alert(1)</script>", "&lt;",
@@ -47,7 +49,9 @@ def kind(maker: Maker) -> Maker:
 
 
 def _rows(draw: Draw, rows: int, values: st.SearchStrategy[Any]) -> list[Any]:
-    """Return one value for each row, out of few, so that values repeat as they do in tables."""
+    """Return one value for each row, out of few, so that values repeat as they do in
+    tables.
+    """
     distinct_values = draw(st.lists(values, min_size=1, max_size=6))
     picks = draw(
         st.lists(st.integers(0, len(distinct_values) - 1), min_size=rows, max_size=rows)
@@ -389,11 +393,12 @@ def arrow(draw: Draw, rows: int) -> Any:
     return pd.Series(_rows(draw, rows, values), dtype=dtype)
 
 
-#: Kinds that are refused, always or mostly: a table of them says nothing about the others.
+#: Kinds that are refused, always or mostly: a table of them says nothing about the
+#: others.
 REFUSED = ("complex_numbers", "infinite_floats", "unhashable_objects", "mixed_objects")
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------
 
 names: st.SearchStrategy[Any] = (
     st.sampled_from(TEXTS)
@@ -409,7 +414,9 @@ names: st.SearchStrategy[Any] = (
 
 @st.composite
 def frames(draw: Draw, least: int = 1, most: int = 40, widest: int = 5) -> pd.DataFrame:
-    """Return a table of any kinds of columns; names are mostly usable, and sometimes not."""
+    """Return a table of any kinds of columns; names are mostly usable, and sometimes
+    not.
+    """
     rows = draw(st.integers(least, most))
     usable = sorted(set(columns) - set(REFUSED))
     kinds = usable if draw(st.integers(0, 3)) else sorted(columns)
@@ -456,7 +463,7 @@ def tables_of(draw: Draw, kind: str, rows: int) -> pd.DataFrame:
     )
 
 
-# ---- targets ---------------------------------------------------------------------------------------------------------
+# ---- targets -------------------------------------------------------------------------
 
 targets: dict[str, Maker] = {}
 

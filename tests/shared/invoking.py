@@ -29,7 +29,9 @@ QUICK = {"base": "fast", "branches": ["tabular"], "max_epochs": 4}
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Work in a folder that holds the preset ``preset.json``, ``QUICK``: for fixtures of a whole module."""
+    """Work in a folder that holds the preset ``preset.json``, ``QUICK``: for fixtures
+    of a whole module.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         Path("preset.json").write_text(json.dumps(QUICK))
@@ -39,7 +41,9 @@ def working_in(folder: Path) -> Iterator[None]:
 def train_run(
     folder: Path, table: pd.DataFrame, *, identifier: str, epochs: int
 ) -> Path:
-    """Train a small network on a table with target ``outcome``, as a user would, and return the run's folder."""
+    """Train a small network on a table with target ``outcome``, as a user would, and
+    return the run's folder.
+    """
     preset = QUICK | {"max_epochs": epochs}
     (folder / "preset.json").write_text(json.dumps(preset))
     table.to_csv(folder / "table.csv", index=False)

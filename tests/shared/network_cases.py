@@ -1,7 +1,8 @@
-"""Small networks of one to three inputs with rows for them: what hostile networks are made from.
+"""Small networks of one to three inputs with rows for them: what hostile networks are
+made from.
 
-A case is a function of its seed alone. It holds the rows twice: as the user hands them over, and as plain tensors that
-the network takes, from which the slow twins compute.
+A case is a function of its seed alone. It holds the rows twice: as the user hands them
+over, and as plain tensors that the network takes, from which the slow twins compute.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ INPUTS = ("table", "image", "codes")
 
 
 class Net(nn.Module):
-    """One encoder for each input, joined and read out; ``before`` and ``after`` are what is hostile about it."""
+    """One encoder for each input, joined and read out; ``before`` and ``after`` are
+    what is hostile about it.
+    """
 
     def __init__(
         self,
@@ -109,12 +112,15 @@ class Case:
     Attributes:
         net: the network, as the user has it.
         tensors: one for each input, as the network takes them.
-        inputs, background: the same rows in the user's form; ``others`` are the tensors of the background.
+        inputs, background: the same rows in the user's form; ``others`` are the tensors
+            of the background.
         y: the target, or None.
         options: for ``pg.explain``.
-        rowwise: whether a row's output is a function of this row alone; where it is not, this must be said.
+        rowwise: whether a row's output is a function of this row alone; where it is
+            not, this must be said.
         read: from what the network returns to ``(rows, outputs)``.
-        own_error: whether the user's own code raises, so that the refusal must be chained to it.
+        own_error: whether the user's own code raises, so that the refusal must be
+            chained to it.
         must: ``"refuse"``, ``"explain"``, or ``"either"``.
         parts: of the inputs: ``"table"``, ``"image"`` or ``"codes"``.
         twins: whether the slow twins apply.
@@ -153,11 +159,16 @@ class Case:
         argument_text = (
             f"y={self.y is not None}, background={self.background is not None}"
         )
-        return f"make({self.kind!r}, {self.seed}): {shapes}; {argument_text}, {shown_options}"
+        return (
+            f"make({self.kind!r}, {self.seed}): {shapes}; {argument_text}, "
+            f"{shown_options}"
+        )
 
 
 def seeded(seed: int, make: Callable[[np.random.Generator], Any]) -> Any:
-    """Call with a generator of NumPy; torch's own numbers depend on the seed as well, and its state is kept."""
+    """Call with a generator of NumPy; torch's own numbers depend on the seed as well,
+    and its state is kept.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(np.random.default_rng(seed))
@@ -235,7 +246,9 @@ def make_net(
 def make_case(
     rng: np.random.Generator, *, rows: int | None = None, **network_options: Any
 ) -> Case:
-    """Return a case with nothing hostile about it yet; ``wanted`` goes to ``make_net``."""
+    """Return a case with nothing hostile about it yet; ``wanted`` goes to
+    ``make_net``.
+    """
     net, input_kinds, widths, last = make_net(rng, **network_options)
     count = int(rng.integers(2, 9)) if rows is None else rows
     tensors = [
@@ -260,7 +273,9 @@ def make_case(
 
 
 def _said(last: str, outputs: int) -> dict[str, Any]:
-    """Return what is said about the outputs: what could be inferred otherwise from a few rows is not left open."""
+    """Return what is said about the outputs: what could be inferred otherwise from a
+    few rows is not left open.
+    """
     if last == "values":
         return {"task": "regression"}
     kinds = {
@@ -282,7 +297,9 @@ def _target(rng: np.random.Generator, rows: int, outputs: int, last: str) -> Any
 
 
 def hand_over(case: Case, rng: np.random.Generator) -> Case:
-    """Set ``inputs`` and ``background`` from the tensors, in one of the usual forms, unless they are set already."""
+    """Set ``inputs`` and ``background`` from the tensors, in one of the usual forms,
+    unless they are set already.
+    """
     form = (
         rng.choice(["dict", "tuple"])
         if len(case.tensors) > 1

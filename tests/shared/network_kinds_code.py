@@ -10,7 +10,7 @@ from network_cases import Case, Net, kind, make_case, together
 from torch import Tensor
 from torch.nn import functional
 
-# ---- code of the user's that raises ----------------------------------------------------------------------------------
+# ---- code of the user's that raises --------------------------------------------------
 
 
 class TheirOwnError(Exception):
@@ -167,7 +167,7 @@ def gradients_that_raise(rng: np.random.Generator) -> Case:
     return _raising(case)
 
 
-# ---- forwards that do more than compute ------------------------------------------------------------------------------
+# ---- forwards that do more than compute ----------------------------------------------
 
 
 @kind
@@ -225,7 +225,9 @@ def returns_its_input(rng: np.random.Generator) -> Case:
 
 @kind
 def counts_its_calls(rng: np.random.Generator) -> Case:
-    """A buffer is changed in place, or replaced; the output does not depend on it, or it does."""
+    """A buffer is changed in place, or replaced; the output does not depend on it, or
+    it does.
+    """
     case = make_case(rng, chain=False)
     case.net.register_buffer("calls", torch.zeros(()))
     replaced = rng.random() < 0.5
@@ -335,7 +337,8 @@ def differentiates_inside(rng: np.random.Generator) -> Case:
             return slope.flatten(1).sum(dim=1)
 
     case.net.__class__ = Forces
-    # The sum of probabilities is the same everywhere, and its slope nothing but rounding.
+    # The sum of probabilities is the same everywhere, and its slope nothing but
+    # rounding.
     case.net.last = "values"
     case.options = {"task": "regression"}
     case.last = "values"

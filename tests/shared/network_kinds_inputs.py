@@ -1,4 +1,6 @@
-"""Rows, backgrounds and targets in every form, and forwards that take them in every way."""
+"""Rows, backgrounds and targets in every form, and forwards that take them in every
+way.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import torch
 from network_cases import Case, kind, make_case
 from torch import Tensor, nn
 
-# ---- forms of inputs -------------------------------------------------------------------------------------------------
+# ---- forms of inputs -----------------------------------------------------------------
 
 
 def _formed(
@@ -329,7 +331,9 @@ def signatures_of_every_sort(rng: np.random.Generator) -> Case:
 
 @kind
 def codes_beyond_the_table(rng: np.random.Generator) -> Case:
-    """Codes that the network has no entry for: in a row, in the background, or at zero."""
+    """Codes that the network has no entry for: in a row, in the background, or at
+    zero.
+    """
     case = make_case(rng, chain=False)
     codes_position = next(
         (k for k, input_kind in enumerate(case.parts) if input_kind == "codes"), None
@@ -353,7 +357,7 @@ def codes_beyond_the_table(rng: np.random.Generator) -> Case:
     return case
 
 
-# ---- targets ---------------------------------------------------------------------------------------------------------
+# ---- targets -------------------------------------------------------------------------
 @kind
 def targets_that_do_not_fit(rng: np.random.Generator) -> Case:
     case = make_case(rng)

@@ -1,4 +1,6 @@
-"""Networks with nothing to explain, whose numbers are none, whose rows depend on each other or on chance."""
+"""Networks with nothing to explain, whose numbers are none, whose rows depend on each
+other or on chance.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from network_cases import CODES, Case, Net, kind, make_case, rows_of, together
 from torch import Tensor, nn
 from torch.nn import functional
 
-# ---- nothing to explain ----------------------------------------------------------------------------------------------
+# ---- nothing to explain --------------------------------------------------------------
 
 
 @kind
@@ -53,7 +55,9 @@ def one_row(rng: np.random.Generator) -> Case:
 
 @kind
 def columns_that_are_none(rng: np.random.Generator) -> Case:
-    """A table without columns or an image without pixels: alone, or beside other inputs."""
+    """A table without columns or an image without pixels: alone, or beside other
+    inputs.
+    """
     case = make_case(rng)
     bad = int(rng.integers(len(case.tensors)))
     case.tensors[bad] = case.tensors[bad].reshape(len(case.tensors[0]), -1)[:, :0]
@@ -112,7 +116,7 @@ def an_input_that_is_not_heard(rng: np.random.Generator) -> Case:
     return case
 
 
-# ---- numbers that are none -------------------------------------------------------------------------------------------
+# ---- numbers that are none -----------------------------------------------------------
 
 
 def _spoil(case: Case, where: Callable[..., Tensor], value: float) -> Case:
@@ -273,7 +277,7 @@ def outputs_whose_squares_are_none(rng: np.random.Generator) -> Case:
     return case
 
 
-# ---- rows that depend on their neighbours ----------------------------------------------------------------------------
+# ---- rows that depend on their neighbours --------------------------------------------
 
 
 @kind
@@ -308,7 +312,9 @@ def batch_attention(rng: np.random.Generator) -> Case:
 
 @kind
 def batch_statistics(rng: np.random.Generator) -> Case:
-    """Batch normalisation that keeps no statistics takes the batch's own, also in eval mode."""
+    """Batch normalisation that keeps no statistics takes the batch's own, also in eval
+    mode.
+    """
     case = make_case(rng, chain=False)
     case.net.mix[0] = nn.Sequential(
         case.net.mix[0], nn.BatchNorm1d(6, track_running_stats=False)
@@ -368,7 +374,7 @@ def batch_neighbours(rng: np.random.Generator) -> Case:
     return together(case)
 
 
-# ---- chance ----------------------------------------------------------------------------------------------------------
+# ---- chance --------------------------------------------------------------------------
 
 
 @kind

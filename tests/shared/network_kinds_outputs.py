@@ -13,7 +13,7 @@ from network_cases import Case, Net, kind, make_case
 from torch import Tensor, nn
 from torch.nn import functional
 
-# ---- what comes out --------------------------------------------------------------------------------------------------
+# ---- what comes out ------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -80,7 +80,9 @@ def outputs_that_are_none(rng: np.random.Generator) -> Case:
 
 @kind
 def outputs_of_other_types(rng: np.random.Generator) -> Case:
-    """Whole numbers, truths, other precisions, cut from the graph, overlapping in memory."""
+    """Whole numbers, truths, other precisions, cut from the graph, overlapping in
+    memory.
+    """
     case = make_case(rng, chain=False)
     case.options = {"task": "regression"}
     case.last = "values"
@@ -142,7 +144,8 @@ def outputs_made_without_a_graph(rng: np.random.Generator) -> Case:
                 return work(self, *inputs)
 
     case.net.__class__ = Closed
-    # Slopes of codes are those of the layers behind the embedding, which are called alone, and not in this forward.
+    # Slopes of codes are those of the layers behind the embedding, which are called
+    # alone, and not in this forward.
     case.twins = "codes" not in case.parts
     return case
 
@@ -170,7 +173,7 @@ def outputs_that_change_shape(rng: np.random.Generator) -> Case:
     return case
 
 
-# ---- modules ---------------------------------------------------------------------------------------------------------
+# ---- modules -------------------------------------------------------------------------
 @kind
 def without_parameters(rng: np.random.Generator) -> Case:
     class Sum(nn.Module):

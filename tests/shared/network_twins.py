@@ -1,4 +1,6 @@
-"""The methods written again, slowly, for small networks: rows are put together by hand and predicted one by one."""
+"""The methods written again, slowly, for small networks: rows are put together by hand
+and predicted one by one.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def _stand(
 
 
 class Twin:
-    """What a case's network says, asked row by row, and the explanations that follow from it."""
+    """What a case's network says, asked row by row, and the explanations that follow
+    from it.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -45,10 +49,12 @@ class Twin:
         self.players = _players(case)
         self.base = self.predict(self.rows)
 
-    # ---- the network ---------------------------------------------------------------------------------------------
+    # ---- the network -----------------------------------------------------------------
 
     def predict(self, tensors: list[Tensor]) -> Floats:
-        """Return the outputs of rows, ``(rows, outputs)``; each goes through the network alone."""
+        """Return the outputs of rows, ``(rows, outputs)``; each goes through the
+        network alone.
+        """
         net = self.case.net
         row_outputs = []
         modes = {submodule: submodule.training for submodule in net.modules()}
@@ -137,7 +143,7 @@ class Twin:
             else self.probabilities(self.base).argmax(axis=1)
         )
 
-    # ---- replacing ---------------------------------------------------------------------------------------------------
+    # ---- replacing -------------------------------------------------------------------
 
     def blend(
         self, rows: npt.NDArray[Any], donor_tensors: list[Tensor], names: list[str]
@@ -157,7 +163,9 @@ class Twin:
         return blended_inputs
 
     def replaced(self, names: list[str], key: str, repeat: int) -> Floats:
-        """Return predictions of all rows with players taken from the donors of one repeat."""
+        """Return predictions of all rows with players taken from the donors of one
+        repeat.
+        """
         rows = np.arange(self.count)
         donors = donor_rows(
             self.options["random_state"],
@@ -194,10 +202,12 @@ class Twin:
             ]
         )
 
-    # ---- methods -----------------------------------------------------------------------------------------------------
+    # ---- methods ---------------------------------------------------------------------
 
     def permutation(self) -> Floats:
-        """Return the effect of replacing each player alone: the loss's change, or, locally, the output's."""
+        """Return the effect of replacing each player alone: the loss's change, or,
+        locally, the output's.
+        """
         repeats = self.options["n_repeats"]
         every = np.arange(self.count)
         values = []
@@ -207,12 +217,15 @@ class Twin:
         return self._stacked(values)
 
     def ablation(self) -> Floats:
-        """Return the effect of setting each player to what is typical of the background."""
+        """Return the effect of setting each player to what is typical of the
+        background.
+        """
         every = np.arange(self.count)
         typical = []
         for donor_tensor in self.donors:
             if donor_tensor.is_floating_point():
-                # Of an even number of rows torch's own median is the lower of the two in the middle.
+                # Of an even number of rows torch's own median is the lower of the two
+                # in the middle.
                 middle = np.median(donor_tensor.double().numpy(), axis=0, keepdims=True)
                 typical.append(torch.as_tensor(middle).to(donor_tensor.dtype))
             else:

@@ -1,10 +1,11 @@
-"""Runs the package on the pretended device, in a process of its own, and prints what differs from the processor.
+"""Runs the package on the pretended device, in a process of its own, and prints what
+differs from the processor.
 
     python on_pretended.py [narrow]
 
 With ``narrow`` the device has no float64, as Apple's has none.
-Prints one JSON object: for each kind of work, a case's name to the largest difference as a share of the largest value,
-or to an error's text.
+Prints one JSON object: for each kind of work, a case's name to the largest difference
+as a share of the largest value, or to an error's text.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ FEW: dict[str, dict[str, Any]] = {
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 4},
 }
-# The members of an aggregate are methods that have cases of their own: two of them, of one scope each, are enough here.
+# The members of an aggregate are methods that have cases of their own: two of them, of
+# one scope each, are enough here.
 FAST = {**FEW, "aggregate": {"members": ("gradient", "permutation")}}
 ROWS = 12
 Cases = Iterator[tuple[str, float]]
@@ -64,7 +66,8 @@ Cases = Iterator[tuple[str, float]]
 def explain(
     model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any
 ) -> np.ndarray:
-    # With seed 0, smoothgrad moves one of 24 rows so near to a bend that the rounding of a processor decides its slope.
+    # With seed 0, smoothgrad moves one of 24 rows so near to a bend that the rounding
+    # of a processor decides its slope.
     explain_options = {
         "random_state": 1,
         "n_repeats": 2,

@@ -1,6 +1,8 @@
-"""One Chromium for the pages of a process, asked over a pipe: to start one takes a second of processor time.
+"""One Chromium for the pages of a process, asked over a pipe: to start one takes a
+second of processor time.
 
-Each page has a context of its own: no cookies, no storage and no cache of the page before it.
+Each page has a context of its own: no cookies, no storage and no cache of the page
+before it.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from contextlib import contextmanager
 from typing import Any
 
 #: Chromium reads commands from file 3 and writes to file 4.
-_START = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+_START = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
 _SECONDS = 180
 
 
 class OneBrowser:
-    """A browser without a window. ``page`` opens one; what it asks for and what its console says is kept."""
+    """A browser without a window.
+
+    ``page`` opens one; what it asks for and what its console says is kept.
+    """
 
     def __init__(self, program: str, options: list[str]) -> None:
         import fcntl  # which Windows lacks
@@ -153,7 +161,10 @@ class OnePage:
         return expression_value
 
     def awaited(self, query: str) -> str | None:
-        """Return the text of an element as soon as it is there. None: it does not come."""
+        """Return the text of an element as soon as it is there.
+
+        None: it does not come.
+        """
         end = time.monotonic() + _SECONDS
         while time.monotonic() < end:
             if (

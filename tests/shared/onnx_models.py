@@ -21,9 +21,11 @@ pytest.importorskip(
 
 @dataclass(frozen=True)
 class Linear:
-    """A sum of weighted numbers and of what levels add: a number, or the logits of classes.
+    """A sum of weighted numbers and of what levels add: a number, or the logits of
+    classes.
 
-    Missing numbers and unknown levels add nothing. ``numbers``: weights of each output. ``levels``: the same by level.
+    Missing numbers and unknown levels add nothing. ``numbers``: weights of each output.
+    ``levels``: the same by level.
     """
 
     numbers: Mapping[str, Sequence[float]]
@@ -48,7 +50,9 @@ class Linear:
     def write(
         self, path: Path, *, whole: bool = False, classes: Sequence[str] | None = None
     ) -> Path:
-        """Write the file: an input for each column, or one for the ``whole`` table; with a map of named ``classes``."""
+        """Write the file: an input for each column, or one for the ``whole`` table;
+        with a map of named ``classes``.
+        """
         helper = onnx.helper
         outputs = len(self.bias)
         nodes = []

@@ -1,4 +1,6 @@
-"""Options of ``permgrad run`` in random combinations, on small tables: each works, or is refused before training."""
+"""Options of ``permgrad run`` in random combinations, on small tables: each works, or
+is refused before training.
+"""
 
 from __future__ import annotations
 

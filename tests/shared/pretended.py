@@ -1,9 +1,12 @@
-"""A device of its own without the hardware: numbers live in the processor's memory, manners are those of a GPU.
+"""A device of its own without the hardware: numbers live in the processor's memory,
+manners are those of a GPU.
 
-Its tensors say ``pretended:0``. As on a GPU, an operation that mixes them with the processor's tensors is an error
-(single numbers, and the processor's indexes into a tensor of the device, are allowed), so is ``.numpy()``. Values are
-the processor's own, so that results can be compared closely. It is registered at torch's own extension point for
-devices, which cannot be undone: only a process that does nothing else may call ``install``.
+Its tensors say ``pretended:0``. As on a GPU, an operation that mixes them with the
+processor's tensors is an error (single numbers, and the processor's indexes into a
+tensor of the device, are allowed), so is ``.numpy()``. Values are the processor's own,
+so that results can be compared closely. It is registered at torch's own extension point
+for devices, which cannot be undone: only a process that does nothing else may call
+``install``.
 """
 
 from __future__ import annotations
@@ -67,11 +70,14 @@ class Pretended(Tensor):
 
 
 class _Mode(TorchDispatchMode):
-    """Sees the calls without a tensor of the device among their arguments: those that make the first ones."""
+    """Sees the calls without a tensor of the device among their arguments: those that
+    make the first ones.
+    """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # there is no compiler to keep away, and each call would pass through it
+        # there is no compiler to keep away, and each call would pass through it
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -99,19 +105,25 @@ def _check(
     if strangers:
         shapes = [tuple(tensor.shape) for tensor in strangers]
         raise RuntimeError(
-            f"{func.name()} mixes {NAME} tensors with the processor's, of shapes {shapes}"
+            f"{func.name()} mixes {NAME} tensors with the processor's, of shapes "
+            f"{shapes}"
         )
 
 
 def _inside(value: Any) -> Any:
-    """Return what the processor computes with in the place of a tensor or of the device itself."""
+    """Return what the processor computes with in the place of a tensor or of the device
+    itself.
+    """
     if isinstance(value, Pretended):
         return value.inner
     return torch.device("cpu") if isinstance(value, torch.device) else value
 
 
 def _changed(change: Callable[[Any], Any], value: Any) -> Any:
-    """Return arguments or a result with every leaf changed. Torch's ``tree_map`` takes longer than the operations."""
+    """Return arguments or a result with every leaf changed.
+
+    Torch's ``tree_map`` takes longer than the operations.
+    """
     if isinstance(value, dict):
         return {
             name: _changed(change, inner_value) for name, inner_value in value.items()
@@ -188,7 +200,9 @@ def install() -> torch.device:
     from torch.utils import backend_registration
 
     class Backend(backend_registration._DummyBackendModule):
-        """What ``torch.random.fork_rng`` asks of a device; chance comes from the processor's generator."""
+        """What ``torch.random.fork_rng`` asks of a device; chance comes from the
+        processor's generator.
+        """
 
         def get_rng_state(self, device: Any = None) -> Tensor:
             return torch.zeros(1, dtype=torch.uint8)
@@ -199,7 +213,8 @@ def install() -> torch.device:
     backend_registration._setup_privateuseone_for_python_backend(
         rename=NAME, backend_module=Backend()
     )
-    # Tensors that wrap others cannot be made in inference mode; without gradients is near enough.
+    # Tensors that wrap others cannot be made in inference mode; without gradients is
+    # near enough.
     torch.inference_mode = lambda mode=True: (
         torch.no_grad() if mode else contextlib.nullcontext()
     )  # type: ignore[assignment,misc]

@@ -1,4 +1,6 @@
-"""Refusals with the codes of models that fail: where the source raises them, and what each entry of the sweep holds."""
+"""Refusals with the codes of models that fail: where the source raises them, and what
+each entry of the sweep holds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ VALUE = "…"
 
 @dataclass(frozen=True)
 class Refusal:
-    """A place that raises, a call that meets it, and the remedy that its message names, typed.
+    """A place that raises, a call that meets it, and the remedy that its message names,
+    typed.
 
     Where no code can be typed, ``reason`` says why, and ``remedied`` is the same call
     after the user changed what the message says.

@@ -1,4 +1,6 @@
-"""One entry for each refusal of any other model: one that meets it, and the remedy of its message, typed."""
+"""One entry for each refusal of any other model: one that meets it, and the remedy of
+its message, typed.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ def levelled(table: pd.DataFrame) -> Any:
 
 
 class Busy:
-    """A service that does not answer its third call, nor any later one until it rests."""
+    """A service that does not answer its third call, nor any later one until it
+    rests.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -174,7 +178,10 @@ def compared(models: Any, table: Any) -> Callable[[], Any]:
     )
 
 
-RETURNED = "The predictor must return one row of numbers for each of the … rows, got the shape …"
+RETURNED = (
+    "The predictor must return one row of numbers for each of the … rows, got "
+    "the shape …"
+)
 OF_MODELS = (
     Refusal(
         "attribution/explain_refits.py",
@@ -234,7 +241,8 @@ OF_MODELS = (
     ),
     Refusal(
         f"{SUBJECT}soundness.py",
-        "A row's output must depend on that row alone, but the other rows of the batch change it (by …, where outputs "
+        "A row's output must depend on that row alone, but the other rows of the batch "
+        "change it (by …, where outputs "
         "range over …)",
         explained(levelled),
         "compute it when the predictor is fitted",
@@ -242,7 +250,8 @@ OF_MODELS = (
     ),
     Refusal(
         f"{SUBJECT}predictor.py",
-        "The predictor returned the probabilities of … targets, each with its own classes",
+        "The predictor returned the probabilities of … targets, each with its own "
+        "classes",
         explained(FORESTS.predict_proba),
         "lambda table: model.predict_proba(table)[0]",
         explained(lambda table: FORESTS.predict_proba(table)[0]),
@@ -287,7 +296,8 @@ OF_MODELS = (
         f"{SUBJECT}returned.py",
         "The predictor returned its rows in another order than the table: … is sorted",
         explained(sorted_rows),
-        "lambda table: model.predict(table).drop_duplicates('age').set_index('age').loc[table['age']]",
+        "lambda table: "
+        "model.predict(table).drop_duplicates('age').set_index('age').loc[table['age']]",
         explained(
             lambda table: (
                 MODEL.predict(table)
@@ -330,7 +340,8 @@ OF_MODELS = (
     ),
     Refusal(
         "models/libraries/boosted.py",
-        "A model of … with these settings predicts something else than the sum of its trees",
+        "A model of … with these settings predicts something else than the sum of its "
+        "trees",
         boosted(sigmoid=3.0),
         "Leave out the settings that change what its trees are",
         boosted(),

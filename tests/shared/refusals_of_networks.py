@@ -1,4 +1,6 @@
-"""One entry for each refusal of a network: a small one that meets it, and the remedy of its message, typed."""
+"""One entry for each refusal of a network: a small one that meets it, and the remedy of
+its message, typed.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ def does(forward: Any, *arguments: Any, **options: Any) -> Callable[[], Any]:
     return lambda: explained(forward, *arguments, **options)
 
 
-# ---- forwards --------------------------------------------------------------------------------------------------------
+# ---- forwards ------------------------------------------------------------------------
 def plain(net: Net, x: Tensor) -> Tensor:
     return net.head(x)
 
@@ -95,7 +97,9 @@ class Tired(Net):
 
 
 def tired() -> Any:
-    """Explain a network that fails in the last call, which shows rows as they were passed."""
+    """Explain a network that fails in the last call, which shows rows as they were
+    passed.
+    """
     rested = Tired(10**9)
     calls = rested.calls
     explained(rested)
@@ -122,7 +126,9 @@ def through_numpy(net: Net, x: Tensor) -> Tensor:
 
 
 class Pairs(nn.Module):
-    """Looks up how far apart the two numbers of each place are, of which the second is larger."""
+    """Looks up how far apart the two numbers of each place are, of which the second is
+    larger.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -397,7 +403,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}composed.py",
-        "The network takes rows one by one, and refused … together: called with … it raised …",
+        "The network takes rows one by one, and refused … together: called with … it "
+        "raised …",
         does(few),
         "pg.Model(..., batch_size=1)",
         does(few, batch_size=1),
@@ -440,7 +447,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}memory.py",
-        "A call of the network must not change later ones, but the same rows get other outputs later (by …): …",
+        "A call of the network must not change later ones, but the same rows get other "
+        "outputs later (by …): …",
         lambda: explained(Counting(counts=True)),
         "Switch that off before it is explained",
         lambda: explained(Counting(counts=False)),
@@ -448,7 +456,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}memory.py",
-        "The first call of the network must not change later ones, but rows get other outputs after a call on other "
+        "The first call of the network must not change later ones, but rows get other "
+        "outputs after a call on other "
         "rows (by …): it writes into …",
         lambda: explained(Observed()),
         "net.apply(torch.ao.quantization.disable_observer)",
@@ -456,7 +465,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}memory.py",
-        "The first call of the network must not change later ones, but rows get other outputs after a call on other "
+        "The first call of the network must not change later ones, but rows get other "
+        "outputs after a call on other "
         "rows (by …): it writes into …",
         lambda: explained(centred_once, MANY),
         "with torch.no_grad(): net(rows)",
@@ -502,7 +512,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "A row's output must depend on that row alone, but the network takes all … rows and no fewer: called with … "
+        "A row's output must depend on that row alone, but the network takes all … "
+        "rows and no fewer: called with … "
         "it raised …",
         lambda: explained(Graph(300), drawn(300, 3)),
         "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)",
@@ -510,28 +521,32 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network must return as many numbers for every batch, got … for … after … before",
+        "The network must return as many numbers for every batch, got … for … after … "
+        "before",
         does(two_widths),
         "pg.Model(net, batch_size=1)",
         does(two_widths, batch_size=1),
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network must return as many numbers for every batch, got … for … after … before",
+        "The network must return as many numbers for every batch, got … for … after … "
+        "before",
         does(never_alone(two_widths)),
         "pg.Model(..., head=)",
         does(never_alone(two_widths), head="level"),
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network must return the same outputs for every batch, got … for … after … before",
+        "The network must return the same outputs for every batch, got … for … after … "
+        "before",
         does(two_outputs),
         "pg.Model(net, batch_size=1)",
         does(two_outputs, batch_size=1),
     ),
     Refusal(
         f"{SUBJECT}network.py",
-        "The network must return the same outputs for every batch, got … for … after … before",
+        "The network must return the same outputs for every batch, got … for … after … "
+        "before",
         does(never_alone(two_outputs)),
         "head= to pg.Model",
         does(never_alone(two_outputs), head="level"),
@@ -552,7 +567,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}soundness.py",
-        "Inside the network rows have another order than in its inputs, so values there would be given to other rows",
+        "Inside the network rows have another order than in its inputs, so values "
+        "there would be given to other rows",
         inside(Ranked(ranks=True)),
         "Leave rows in their order in its forward",
         inside(Ranked(ranks=False)),
@@ -560,7 +576,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}soundness.py",
-        "A row's output must depend on that row alone, but the other rows of the batch change it (by …, where outputs "
+        "A row's output must depend on that row alone, but the other rows of the batch "
+        "change it (by …, where outputs "
         "range over …)",
         does(mixing),
         "Take out what mixes rows",
@@ -568,7 +585,8 @@ OF_NETWORKS = (
     ),
     Refusal(
         f"{SUBJECT}soundness.py",
-        "A row's output must depend on that row alone, but the other rows of the batch change it (by …, where outputs "
+        "A row's output must depend on that row alone, but the other rows of the batch "
+        "change it (by …, where outputs "
         "range over …)",
         does(scaled),
         "pg.Model(..., batch_size=1)",

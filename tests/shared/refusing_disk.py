@@ -1,4 +1,6 @@
-"""A disk that is full or may not be written, whoever runs the tests: writes into one folder are refused."""
+"""A disk that is full or may not be written, whoever runs the tests: writes into one
+folder are refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-#: What a full disk refuses: new files. What a disk that may not be written refuses: every change.
+#: What a full disk refuses: new files. What a disk that may not be written refuses:
+#: every change.
 FULL = errno.ENOSPC
 READ_ONLY = errno.EROFS
 _CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod")
@@ -51,7 +54,9 @@ class _Refusal:
 
 @functools.cache
 def _listen() -> None:
-    """Hear of every file that is opened; a hook cannot be taken back, and does nothing between bodies."""
+    """Hear of every file that is opened; a hook cannot be taken back, and does nothing
+    between bodies.
+    """
     sys.addaudithook(
         lambda event, arguments: _active[-1].see(event, arguments) if _active else None
     )
@@ -59,7 +64,9 @@ def _listen() -> None:
 
 @contextmanager
 def refusing_disk(folder: Path, code: int, after: int = 0) -> Iterator[_Refusal]:
-    """Refuse to write into a folder for the body, once so many files were opened for writing."""
+    """Refuse to write into a folder for the body, once so many files were opened for
+    writing.
+    """
     _listen()
     _active.append(_Refusal(folder, code, after))
     try:
@@ -70,7 +77,9 @@ def refusing_disk(folder: Path, code: int, after: int = 0) -> Iterator[_Refusal]
 
 @contextmanager
 def small_files(most: int) -> Iterator[None]:
-    """Let no file of this process become larger than so many bytes: the system refuses in the middle of writing."""
+    """Let no file of this process become larger than so many bytes: the system refuses
+    in the middle of writing.
+    """
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

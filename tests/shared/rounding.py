@@ -1,7 +1,7 @@
 """What may differ by rounding alone, and what makes two processes round alike.
 
-See docs/reproducibility.md: with the same number of threads results are identical, else they are equal up to rounding,
-which depends on how large the numbers are.
+See docs/reproducibility.md: with the same number of threads results are identical, else
+they are equal up to rounding, which depends on how large the numbers are.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ def rounding(
     """Return how far apart rounding may bring two ways of computing numbers.
 
     Args:
-        computed: the numbers that are rounded; of differences and sums what they are taken of, since these are larger.
-        roundings: how many of the largest number's last digits; for results of many steps more than for one.
+        computed: the numbers that are rounded; of differences and sums what they are
+            taken of, since these are larger.
+        roundings: how many of the largest number's last digits; for results of many
+            steps more than for one.
         dtype: in which they are computed.
     """
     largest = max(
@@ -30,7 +32,9 @@ def rounding(
 
 
 def as_many_threads(**variables: str) -> dict[str, str]:
-    """Return the environment of a process that computes with as many threads as this one."""
+    """Return the environment of a process that computes with as many threads as this
+    one.
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {
         **os.environ,

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 #: What torch and Python end with, by where it happens.
 ERRORS: dict[str, Callable[[int], BaseException]] = {
     "processor": lambda size: RuntimeError(
-        f"[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate {size} bytes."
+        "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate "
+        f"{size} bytes."
     ),
     "accelerator": lambda size: torch.OutOfMemoryError(
         f"CUDA out of memory. Tried to allocate {size} bytes."
@@ -23,7 +24,8 @@ ERRORS: dict[str, Callable[[int], BaseException]] = {
 
 
 class ScarceMemory(TorchDispatchMode):
-    """Refuses every new tensor of more than ``most`` bytes for the body; notes the largest and how many it refused.
+    """Refuses every new tensor of more than ``most`` bytes for the body; notes the
+    largest and how many it refused.
 
     Args:
         most: bytes of a tensor that there is memory for; None: of any.
@@ -57,7 +59,9 @@ class ScarceMemory(TorchDispatchMode):
 
 
 def _place(value: Tensor) -> int:
-    """Return where a tensor's numbers are, so that views are known; tensors in a layout of their own are new ones."""
+    """Return where a tensor's numbers are, so that views are known; tensors in a layout
+    of their own are new ones.
+    """
     return (
         value.untyped_storage().data_ptr()
         if value.layout is torch.strided

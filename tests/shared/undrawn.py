@@ -1,4 +1,6 @@
-"""Pictures with their words alone: to draw those of a page takes a third to two thirds of its time."""
+"""Pictures with their words alone: to draw those of a page takes a third to two thirds
+of its time.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from permgrad.base.figures import PlotFigure
 
 
 def _texts(artist: Artist) -> Iterator[Text]:
-    """Yield the texts of an artist, as ``findobj`` does, which would make the ticks that have no words yet."""
+    """Yield the texts of an artist, as ``findobj`` does, which would make the ticks
+    that have no words yet.
+    """
     if isinstance(artist, Text):
         yield artist
     if isinstance(artist, Axis):
@@ -43,7 +47,9 @@ def _words(figure: PlotFigure) -> str:
 
 @contextmanager
 def words_alone() -> Iterator[None]:
-    """Make the figures of pages and files, and write their words without drawing them."""
+    """Make the figures of pages and files, and write their words without drawing
+    them.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PlotFigure, "to_svg", _words)
         patch.setattr(

@@ -1,4 +1,6 @@
-"""What a call may leave behind on a network, its rows and the process; after every call it must be as before."""
+"""What a call may leave behind on a network, its rows and the process; after every call
+it must be as before.
+"""
 
 from __future__ import annotations
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from permgrad.attribution import methods
 
-#: In an order of their own: that of their registration depends on what is imported first.
+#: In an order of their own: that of their registration depends on what is imported
+#: first.
 USUAL = sorted(methods)

@@ -1,4 +1,6 @@
-"""The examples whose time to a first output is measured are those of README, and a README is counted as it is."""
+"""The examples whose time to a first output is measured are those of README, and a
+README is counted as it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ def test_the_examples_end_with_their_output():
 
 
 def test_words_and_pictures_of_a_readme_are_counted():
-    text = "# One\n\n![two words](picture.png) <b>and</b> four\n\n```python\nx = 1\n```\n\n<img src='a.png'>\n"
+    text = (
+        "# One\n\n![two words](picture.png) <b>and</b> four\n\n```python\nx = "
+        "1\n```\n\n<img src='a.png'>\n"
+    )
     size = size_of(text)
     assert size["pictures"] == 2
     assert size["before the first code"] == 6

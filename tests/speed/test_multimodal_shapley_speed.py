@@ -1,4 +1,6 @@
-"""What the comparison of Shapley values of text, image and table reckons with; the run itself needs transformers."""
+"""What the comparison of Shapley values of text, image and table reckons with; the run
+itself needs transformers.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def arguments(**changed_arguments: object):
     return argparse.Namespace(**{**usual, **changed_arguments})
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------------
+# ---- lines ---------------------------------------------------------------------------
 
 
 def test_a_line_holds_medians_and_the_spread_of_the_ratios():
@@ -83,7 +83,7 @@ def test_contestants_take_turns_and_the_first_round_does_not_count():
     assert turn_times == {"a": [1.0, 1.0], "b": [1.0, 1.0]}
 
 
-# ---- collecting ------------------------------------------------------------------------------------------------------
+# ---- collecting ----------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_section_that_fails_is_said_to_have_failed_and_is_not_kept(kept_here):
     assert not list(kept_here.glob("*.json"))
 
 
-# ---- the page --------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------
 
 
 def test_the_page_shows_ratios_missing_peers_and_other_figures():
@@ -205,7 +205,7 @@ def test_every_section_names_a_script_that_measures():
         assert "def measure(" in script.read_text(encoding="utf-8"), script
 
 
-# ---- the Keras peer --------------------------------------------------------------------------------------------------
+# ---- the Keras peer ------------------------------------------------------------------
 
 
 def test_the_keras_peer_needs_neither_permgrad_nor_keras_to_say_what_it_does():

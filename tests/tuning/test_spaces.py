@@ -23,7 +23,9 @@ optuna = pytest.importorskip("optuna")
 
 
 def draws(space: Any, count: int = 60, seed: int = 0) -> list[tuple[dict, dict]]:
-    """Return parameters, with their distributions' ranges, and presets of random trials."""
+    """Return parameters, with their distributions' ranges, and presets of random
+    trials.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     drawn_trials = []
@@ -35,7 +37,7 @@ def draws(space: Any, count: int = 60, seed: int = 0) -> list[tuple[dict, dict]]
     return drawn_trials
 
 
-# ---- the published space ---------------------------------------------------------------------------------------------
+# ---- the published space -------------------------------------------------------------
 def test_the_published_space_has_the_published_ranges():
     drawn_trials = draws(get_space("paper"), 200)
     ranges: dict[str, Any] = {}
@@ -125,7 +127,8 @@ def test_one_cycle_is_that_of_torch():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
     for step in range(steps - 1):
-        # Theirs reaches the peak one step early; at 400 steps that is a small difference.
+        # Theirs reaches the peak one step early; at 400 steps that is a small
+        # difference.
         assert one_cycle(step / (steps - 1), 0.01) == pytest.approx(
             theirs.get_last_lr()[0], abs=2e-4
         )
@@ -133,7 +136,7 @@ def test_one_cycle_is_that_of_torch():
         theirs.step()
 
 
-# ---- ours ------------------------------------------------------------------------------------------------------------
+# ---- ours ----------------------------------------------------------------------------
 def test_our_space_starts_with_the_default_preset():
     space = get_space("default")
     assert space.base == get_preset("default")
@@ -150,7 +153,7 @@ def test_every_space_gives_presets_that_can_be_used(name):
         assert check_preset(json.loads(json.dumps(preset))) == preset_from_dict(preset)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 def test_a_file_gives_a_space(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(
@@ -309,7 +312,10 @@ FAULTS: list[tuple[Any, str]] = [
     ),
     (
         {"parameters": {"schedule_unit": {"choices": ["step", "batch"]}}},
-        "'schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', 'step'",
+        (
+            "'schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', "
+            "'step'"
+        ),
     ),
     (
         {
@@ -322,7 +328,11 @@ FAULTS: list[tuple[Any, str]] = [
     ),
     (
         {"parameters": {"network.dense_units.depth": {"low": 1, "high": 10**30}}},
-        "'network.dense_units.depth' cannot be 1000000000000000000000000000000: The depth is ",
+        (
+            "'network.dense_units.depth' cannot be 1000000000000000000000000000000: "
+            "The "
+            "depth is "
+        ),
     ),
     (
         {"parameters": {"network.dense_units.width": {"low": 8, "high": 10**8}}},
@@ -355,7 +365,10 @@ FAULTS: list[tuple[Any, str]] = [
                 "network.dense_units.base": {"low": 8, "high": 16},
             }
         },
-        "'network.dense_units.width' and 'network.dense_units.base' cannot both be searched",
+        (
+            "'network.dense_units.width' and 'network.dense_units.base' cannot both be "
+            "searched"
+        ),
     ),
 ]
 

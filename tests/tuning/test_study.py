@@ -70,7 +70,10 @@ def study(tmp_path):
 def do(
     study: Any, total: int, seed: int = 0, stops: int | None = None, alone: bool = True
 ) -> None:
-    """Do trials of a function instead of a training. The process stops in the middle of one place, if so told."""
+    """Do trials of a function instead of a training.
+
+    The process stops in the middle of one place, if so told.
+    """
     guard = Path(study.user_attrs["guard"])
 
     def objective(trial: Any) -> float:
@@ -126,7 +129,8 @@ def test_an_interrupted_trial_is_tried_again(tmp_path):
         with opened(tmp_path / "again") as study, pytest.raises(KeyboardInterrupt):
             do(study, 14, stops=stops)
     with opened(tmp_path / "again") as study:
-        # A process that was killed leaves a trial that runs, with some of its parameters.
+        # A process that was killed leaves a trial that runs, with some of its
+        # parameters.
         study.ask().suggest_float("network.dropout", 0.0, 0.5)
         do(study, 14)
         assert done(study) == whole_study
@@ -269,7 +273,7 @@ def open_files() -> list[Path]:
     return [path.resolve() for path in Path("/proc/self/fd").iterdir()]
 
 
-# ---- pruning ---------------------------------------------------------------------------------------------------------
+# ---- pruning -------------------------------------------------------------------------
 def finished_with(losses: list[float]) -> Any:
     values = dict(enumerate(losses, start=1))
     return optuna.trial.create_trial(value=min(losses), intermediate_values=values)
@@ -333,7 +337,8 @@ def test_a_damaged_storage_is_to_be_deleted(tmp_path, damage):
         open_storage(url)
     assert str(caught.value).startswith(f"Cannot open --storage {url}: ")
     assert str(caught.value).endswith(
-        ". Delete that file to start again, or choose another --out (or --storage, if you passed it). [PG062]"
+        ". Delete that file to start again, or choose another --out (or --storage, if "
+        "you passed it). [PG062]"
     )
     database.unlink()
     close(open_storage(url))

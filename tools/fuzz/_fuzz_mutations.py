@@ -1,8 +1,10 @@
-"""Changes to saved files that leave their form whole, so that what lies behind a checksum or a parser is reached.
+"""Changes to saved files that leave their form whole, so that what lies behind a
+checksum or a parser is reached.
 
-A case is a folder in memory: file names and contents, packed into the one run of bytes that a fuzzer knows. Each kind
-of file has a change of its own, found by the ending of its name: nodes of JSON, headers and numbers of arrays, cells of
-CSV, footers of Parquet. Now and then the bytes themselves are changed, or a file goes, or is a pickle.
+A case is a folder in memory: file names and contents, packed into the one run of bytes
+that a fuzzer knows. Each kind of file has a change of its own, found by the ending of
+its name: nodes of JSON, headers and numbers of arrays, cells of CSV, footers of
+Parquet. Now and then the bytes themselves are changed, or a file goes, or is a pickle.
 """
 
 from __future__ import annotations
@@ -95,7 +97,9 @@ class Canary:
 
 
 def canaries(path: str) -> list[bytes]:
-    """Return files that run code in whoever unpickles them: plain, in an array, and as PyTorch writes them."""
+    """Return files that run code in whoever unpickles them: plain, in an array, and as
+    PyTorch writes them.
+    """
     import torch
 
     Canary.path = path
@@ -154,7 +158,7 @@ def mutate(
     return changed
 
 
-# ---- JSON ------------------------------------------------------------------------------------------------------------
+# ---- JSON ----------------------------------------------------------------------------
 
 
 def change_json(content: bytes, draw: random.Random) -> bytes:
@@ -220,11 +224,13 @@ def nested(node: Any, depth: int) -> Any:
     return node
 
 
-# ---- arrays ----------------------------------------------------------------------------------------------------------
+# ---- arrays --------------------------------------------------------------------------
 
 
 def change_npz(content: bytes, draw: random.Random) -> bytes:
-    """Change one array of an npz file: header, numbers, name, how it is compressed, how often it is there."""
+    """Change one array of an npz file: header, numbers, name, how it is compressed, how
+    often it is there.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         parts = [(part.filename, file.read(part)) for part in file.infolist()]
     at = draw.randrange(len(parts))
@@ -254,7 +260,9 @@ def change_npz(content: bytes, draw: random.Random) -> bytes:
 
 
 def change_npy(array: bytes, draw: random.Random) -> bytes:
-    """Change the header or the numbers of one array, and mostly let both fit together."""
+    """Change the header or the numbers of one array, and mostly let both fit
+    together.
+    """
     stream = io.BytesIO(array)
     version = np.lib.format.read_magic(stream)
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -327,7 +335,9 @@ def odd_number(dtype: np.dtype[Any], draw: random.Random) -> Any:
 
 
 def change_weights(content: bytes, draw: random.Random) -> bytes:
-    """Change the header of a safetensors file, or a tensor's name, type, shape or numbers."""
+    """Change the header of a safetensors file, or a tensor's name, type, shape or
+    numbers.
+    """
     (size,) = struct.unpack_from("<Q", content)
     header, body = json.loads(content[8 : 8 + size]), bytearray(content[8 + size :])
     if draw.random() < 0.3 and len(body) >= 4:
@@ -393,7 +403,7 @@ def change_checkpoint(content: bytes, draw: random.Random) -> bytes:
     return written.getvalue()
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------
 
 
 def change_csv(content: bytes, draw: random.Random) -> bytes:
@@ -434,7 +444,9 @@ def change_csv(content: bytes, draw: random.Random) -> bytes:
 
 
 def change_parquet(content: bytes, draw: random.Random) -> bytes:
-    """Write a table again with another schema, other metadata, other types, other row groups."""
+    """Write a table again with another schema, other metadata, other types, other row
+    groups.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -472,13 +484,20 @@ def change_parquet(content: bytes, draw: random.Random) -> bytes:
     elif what == 6:
         table = table.append_column(table.schema.names[place], table.column(place))
     written = io.BytesIO()
-    pq.write_table(table, written, row_group_size=draw.choice((None, 1, 7)), version=draw.choice(("1.0", "2.6")),
-                   compression=draw.choice(("none", "snappy", "gzip", "zstd")))  # fmt: skip
+    pq.write_table(
+        table,
+        written,
+        row_group_size=draw.choice((None, 1, 7)),
+        version=draw.choice(("1.0", "2.6")),
+        compression=draw.choice(("none", "snappy", "gzip", "zstd")),
+    )
     return written.getvalue() if what < 7 else scramble(written.getvalue(), draw)
 
 
 def change_image(content: bytes, draw: random.Random) -> bytes:
-    """Write an image again in another mode, size or format; or scramble it in its own."""
+    """Write an image again in another mode, size or format; or scramble it in its
+    own.
+    """
     from PIL import Image
 
     kinds = (

@@ -1,8 +1,10 @@
-"""The readers of saved files that ``fuzz_readers.py`` tries: what they start from, how they read, what seals a file.
+"""The readers of saved files that ``fuzz_readers.py`` tries: what they start from, how
+they read, what seals a file.
 
-A reader is one function of a folder: it reads what lies there as users' commands do, and uses what it got a little, for
-what is let in must be of use. It may end well or in a permgrad error. Each has valid folders to start from, and says
-how checksums are renewed after a change, so that what lies behind them is reached.
+A reader is one function of a folder: it reads what lies there as users' commands do,
+and uses what it got a little, for what is let in must be of use. It may end well or in
+a permgrad error. Each has valid folders to start from, and says how checksums are
+renewed after a change, so that what lies behind them is reached.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Reader:
         make: writes valid folders below a place and returns them.
         read: reads a folder; the second argument holds what ``prepare`` made.
         seal: renews checksums.
-        prepare: makes once, in the process that reads, what reading needs besides the folder.
+        prepare: makes once, in the process that reads, what reading needs besides the
+            folder.
     """
 
     name: str
@@ -69,7 +72,9 @@ def content_of(folder: Path, *, leave_out: tuple[str, ...] = ()) -> Files:
 
 
 def table(rows: int = 40, seed: int = 0) -> pd.DataFrame:
-    """Return a small table with numbers, levels, missing cells, dates and yes and no."""
+    """Return a small table with numbers, levels, missing cells, dates and yes and
+    no.
+    """
     draw = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {"a": draw.normal(size=rows), "b": draw.choice(["x", "y", "z"], rows)}
@@ -106,7 +111,7 @@ def sealed_again(files: Files, name: str) -> Files:
     return edited(files, name, sealed)
 
 
-# ---- models ----------------------------------------------------------------------------------------------------------
+# ---- models --------------------------------------------------------------------------
 
 
 def seal_model(files: Files, below: str = "") -> Files:
@@ -129,7 +134,9 @@ def seal_model(files: Files, below: str = "") -> Files:
 
 
 def make_models(place: Path) -> list[Files]:
-    """Save a classifier on both paths, a regression of members on the table alone, one drawn by TINTO."""
+    """Save a classifier on both paths, a regression of members on the table alone, one
+    drawn by TINTO.
+    """
     import permgrad as pg
 
     X = table()
@@ -262,11 +269,13 @@ enrol(
 )
 
 
-# ---- explanations ----------------------------------------------------------------------------------------------------
+# ---- explanations --------------------------------------------------------------------
 
 
 def make_explanations(place: Path) -> list[Files]:
-    """Save explanations of all the kinds of parts: global with branches, of rows, with maps."""
+    """Save explanations of all the kinds of parts: global with branches, of rows, with
+    maps.
+    """
     import permgrad as pg
 
     X = table()
@@ -393,7 +402,7 @@ enrol(Reader(
 ))  # fmt: skip
 
 
-# ---- folders of runs -------------------------------------------------------------------------------------------------
+# ---- folders of runs -----------------------------------------------------------------
 
 
 def train_runs(place: Path) -> list[Path]:
@@ -442,7 +451,9 @@ def train_runs(place: Path) -> list[Path]:
 
 
 def make_runs(place: Path) -> list[Files]:
-    """Return the folders of runs, without pages and pictures, which are written and never read."""
+    """Return the folders of runs, without pages and pictures, which are written and
+    never read.
+    """
     found = []
     for folder in train_runs(place):
         files = content_of(folder, leave_out=("report.html",))
@@ -525,7 +536,9 @@ enrol(Reader("explain", make_explained, use_explain, seal_run, prepare_rows))
 
 
 def make_pairs(place: Path) -> list[Files]:
-    """Return two equal folders of results of every kind that ``tools/diff_runs.py`` compares."""
+    """Return two equal folders of results of every kind that ``tools/diff_runs.py``
+    compares.
+    """
     import permgrad as pg
 
     X = table()
@@ -571,7 +584,9 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 
 def make_cells(place: Path) -> list[Files]:
-    """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
+    """Return folders of a comparison and of a benchmark that are gone on with, and of a
+    study.
+    """
     from permgrad.base.files import write_json_atomic
     from permgrad.runs.compare.cells import ComparisonCell, cell_path
     from permgrad.runs.tune.tune import STUDY, TUNE_RECORD
@@ -649,7 +664,7 @@ def use_cells(folder: Path, _: Any) -> None:
 enrol(Reader("folders", make_cells, use_cells))
 
 
-# ---- what users write ------------------------------------------------------------------------------------------------
+# ---- what users write ----------------------------------------------------------------
 
 
 def make_settings(_: Path) -> list[Files]:
@@ -705,8 +720,15 @@ def checkpoints(folder: Path | None, epochs: int = 2) -> Any:
 
     X = table(30)[["a", "b"]]
     network = {"dense_units": [4], "fusion_units": [4], "members": 2}
-    made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=epochs,
-                                batch_size=16, progress=False, random_state=0)  # fmt: skip
+    made = pg.HyNNRegressor(
+        preset="default",
+        branches=("tabular",),
+        network=network,
+        max_epochs=epochs,
+        batch_size=16,
+        progress=False,
+        random_state=0,
+    )
     return made.fit(X, X["a"], checkpoint_folder=folder)
 
 
@@ -737,7 +759,7 @@ def use_checkpoint(folder: Path, _: Any) -> None:
 enrol(Reader("checkpoint", make_checkpoints, use_checkpoint))
 
 
-# ---- tables and images -----------------------------------------------------------------------------------------------
+# ---- tables and images ---------------------------------------------------------------
 
 
 def make_csv(_: Path) -> list[Files]:
@@ -773,7 +795,9 @@ enrol(Reader("csv", make_csv, use_table))
 
 
 def make_parquet(place: Path) -> list[Files]:
-    """Return Parquet files as pandas and pyarrow write them, and a folder of two of them."""
+    """Return Parquet files as pandas and pyarrow write them, and a folder of two of
+    them.
+    """
     X = table(12).assign(
         kind=pd.Categorical(["p", "q"] * 6),
         when=pd.date_range("2020-01-01", periods=12),
@@ -883,7 +907,9 @@ enrol(Reader("medmnist", make_medmnist, use_medmnist))
 
 
 def write_folder(files: Files, place: Path) -> None:
-    """Write a case below a place; names that lead out of it or are no names are left out."""
+    """Write a case below a place; names that lead out of it or are no names are left
+    out.
+    """
     for name, content in files.items():
         path = place / name
         with suppress(OSError, ValueError):

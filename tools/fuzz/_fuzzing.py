@@ -1,10 +1,12 @@
-"""One process that fuzzes one reader: what counts as a fault is written to a file, and the fuzzing goes on.
+"""One process that fuzzes one reader: what counts as a fault is written to a file, and
+the fuzzing goes on.
 
     python -m tools.fuzz._fuzzing READER --seconds 60 --work FOLDER
 
-is started by ``fuzz_readers.py``. Faults are: an exception that is no permgrad error, or one that does not say what is
-wrong and what to do; code that was run, a process started, a connection made, a file written outside the case's folder;
-more than 1 GB of memory over what the process had. A hang ends the process, which its parent notices.
+is started by ``fuzz_readers.py``. Faults are: an exception that is no permgrad error,
+or one that does not say what is wrong and what to do; code that was run, a process
+started, a connection made, a file written outside the case's folder; more than 1 GB of
+memory over what the process had. A hang ends the process, which its parent notices.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ from tools.fuzz._fuzz_mutations import Files, canaries, mutate, pack, scramble, 
 
 HANG_SECONDS = 60
 MEMORY_MB = 1024
-#: Address space over that of a process which has read the valid cases, so that neither a fault nor the making of a case
-#: (a tensor of 10⁹ numbers that takes no room becomes one that does) takes the machine down.
+#: Address space over that of a process which has read the valid cases, so that neither
+#: a fault nor the making of a case (a tensor of 10⁹ numbers that takes no room becomes
+#: one that does) takes the machine down.
 _MORE_SPACE = 8 * 2**30
 _SPAWNING = (
     "os.system",
@@ -48,7 +51,9 @@ _SPAWNING = (
 
 
 class Faults:
-    """The kinds of faults found, each with the smallest case that shows it; kept in a folder."""
+    """The kinds of faults found, each with the smallest case that shows it; kept in a
+    folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +79,9 @@ class Faults:
 
 
 class Watch:
-    """Notices, while it is on, code that is unpickled, processes, connections, and files written elsewhere."""
+    """Notices, while it is on, code that is unpickled, processes, connections, and
+    files written elsewhere.
+    """
 
     def __init__(self, allowed: tuple[str, ...]) -> None:
         self.allowed = allowed
@@ -143,7 +150,9 @@ class Trial:
         self.baseline = 0.0
 
     def settle(self) -> None:
-        """Take what the process uses now as what it had before; called when all that is loaded once is loaded."""
+        """Take what the process uses now as what it had before; called when all that is
+        loaded once is loaded.
+        """
         _forget_peak()
         self.baseline = _peak_mb()
         self.slowest, self.most = 0.0, 0.0
@@ -201,7 +210,8 @@ class Trial:
             return
         over = _peak_mb() - self.baseline
         if over > self.memory_mb:
-            # The peak is that of the whole process, the making of the case with it: the case is read once more alone.
+            # The peak is that of the whole process, the making of the case with it: the
+            # case is read once more alone.
             over = self._memory_of(case)
         self.most = max(self.most, over)
         if over > self.memory_mb:
@@ -210,7 +220,9 @@ class Trial:
             )
 
     def _memory_of(self, case: bytes) -> float:
-        """Return by how many MB the process grows while it reads a case, and take what it has now as its measure."""
+        """Return by how many MB the process grows while it reads a case, and take what
+        it has now as its measure.
+        """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         self.write(unpack(case))
@@ -279,7 +291,9 @@ def _forget_peak() -> None:
 
 
 class Mutator:
-    """Changes a case by its structure, renews its checksums, and lets the fuzzer change the bytes of a file."""
+    """Changes a case by its structure, renews its checksums, and lets the fuzzer change
+    the bytes of a file.
+    """
 
     def __init__(self, reader: Any, canary: Path, scrambled: Any = scramble) -> None:
         self.reader, self.scrambled = reader, scrambled
@@ -292,13 +306,16 @@ class Mutator:
 
 
 def warm_up(trial: Trial, seeds: list[bytes]) -> None:
-    """Read the valid cases, so that all modules are loaded; they must be read without a fault."""
+    """Read the valid cases, so that all modules are loaded; they must be read without a
+    fault.
+    """
     for _ in range(2):
         for case in seeds:
             trial(case)
     if trial.ends["refused"] or trial.ends["fault"]:
         raise SystemExit(
-            f"{trial.reader.name}: valid files must be read, however: {trial.ends} {trial.faults.found}"
+            f"{trial.reader.name}: valid files must be read, however: {trial.ends} "
+            f"{trial.faults.found}"
         )
     trial.settle()
 

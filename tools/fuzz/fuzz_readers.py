@@ -1,20 +1,23 @@
-"""Coverage-guided fuzzing of every reader of saved files, with Atheris (``pip install 'permgrad[fuzz]'``).
+"""Coverage-guided fuzzing of every reader of saved files, with Atheris (``pip install
+'permgrad[fuzz]'``).
 
     python -m tools.fuzz.fuzz_readers --all --minutes 30      # the record: 30 minutes for each reader
-    python -m tools.fuzz.fuzz_readers --reader csv --into-record  # the others stay as they are recorded
-    python -m tools.fuzz.fuzz_readers --reader model --minutes 2 --keep cases
-    python -m tools.fuzz.fuzz_readers --reader model --case cases/model/faults/0a1b2c3d4e5f.case
+    python -m tools.fuzz.fuzz_readers --reader csv --into-record  # the others stay as
+    they are recorded python -m tools.fuzz.fuzz_readers --reader model --minutes 2
+    --keep cases python -m tools.fuzz.fuzz_readers --reader model --case
+    cases/model/faults/0a1b2c3d4e5f.case
 
-Each reader starts from valid files. Changes keep the form of a file (``_fuzz_mutations.py``), and checksums and seals
-are renewed after most of them, so that what lies behind is reached. A reader may end well or in a permgrad error that
-says what is wrong and what to do. Anything else is a fault: another exception, code that runs (pickles with a canary
-are among the cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds,
-a crash.
+Each reader starts from valid files. Changes keep the form of a file
+(``_fuzz_mutations.py``), and checksums and seals are renewed after most of them, so
+that what lies behind is reached. A reader may end well or in a permgrad error that says
+what is wrong and what to do. Anything else is a fault: another exception, code that
+runs (pickles with a canary are among the cases), a process, a connection, a file
+written elsewhere, more than 1 GB of memory, more than 60 seconds, a crash.
 
 Minutes are processor time, so that they say as much on a machine that does other work.
 
-Floors: no fault; every reader has its minutes, finds more branches than its valid files reach, and lets some changed
-files in and refuses others.
+Floors: no fault; every reader has its minutes, finds more branches than its valid files
+reach, and lets some changed files in and refuses others.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ _ENDED = {
 
 
 def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
-    """Fuzz one reader in a process, which is started again if it ends before its time; return what was found."""
+    """Fuzz one reader in a process, which is started again if it ends before its time;
+    return what was found.
+    """
     work.mkdir(parents=True, exist_ok=True)
     faults = Faults(work / "faults")
     found: dict[str, Any] = {
@@ -91,7 +96,9 @@ def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
 
 
 def _run(words: list[str]) -> tuple[int, str, float]:
-    """Return how a command ended, what it said on its error stream, and its processor seconds."""
+    """Return how a command ended, what it said on its error stream, and its processor
+    seconds.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
@@ -186,7 +193,8 @@ def main() -> int:
         return try_case(asked.reader[0], asked.case)
     if importlib.util.find_spec("atheris") is None:
         print(
-            "fuzzing needs Atheris, however: it is not installed; pip install 'permgrad[fuzz]'",
+            "fuzzing needs Atheris, however: it is not installed; pip install "
+            "'permgrad[fuzz]'",
             file=sys.stderr,
         )
         return 3
@@ -213,7 +221,8 @@ def _all(asked: argparse.Namespace) -> list[dict[str, Any]]:
                 or "no fault"
             )
             print(
-                f"{name}: {found['executions']:,} executions, {found['edges']} edges: {told}",
+                f"{name}: {found['executions']:,} executions, {found['edges']} edges: "
+                f"{told}",
                 flush=True,
             )
             return found
@@ -222,7 +231,9 @@ def _all(asked: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _into_record(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is recorded of other readers beside what was found now, in the readers' order."""
+    """Return what is recorded of other readers beside what was found now, in the
+    readers' order.
+    """
     path = RESULTS / "fuzz_readers.json"
     before = (
         json.loads(path.read_text(encoding="utf-8"))["results"]["readers"]
@@ -252,12 +263,17 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
     ]
     executions = sum(one["executions"] for one in found)
     text = (
-        f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} executions; {len(faults)} kinds of "
-        f"faults. Memory is what was used beyond the process before, of {MEMORY_MB} MB allowed; edges are branches of "
+        f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} "
+        f"executions; {len(faults)} kinds of "
+        f"faults. Memory is what was used beyond the process before, of {MEMORY_MB} MB "
+        "allowed; edges are branches of "
         f"permgrad's own code.\n\n{markdown_table(rows)}"
     )
     for fault in faults:
-        text += f"\n\n- **{fault['reader']}**: {fault['kind']} ({fault['cases']} cases)\n\n```\n{fault['told'][-800:]}\n```"
+        text += (
+            f"\n\n- **{fault['reader']}**: {fault['kind']} ({fault['cases']} "
+            f"cases)\n\n```\n{fault['told'][-800:]}\n```"
+        )
     missing = sorted(set(_fuzz_readers.readers) - {one["reader"] for one in found})
     if missing and (asked.all or asked.into_record):
         alive = False

@@ -1,4 +1,6 @@
-"""Killing a command at work and looking at what it left: which files there are, and whether each of them is whole."""
+"""Killing a command at work and looking at what it left: which files there are, and
+whether each of them is whole.
+"""
 
 from __future__ import annotations
 
@@ -28,27 +30,34 @@ from verification._processes import MARK, left_over, marked, processor_seconds
 from permgrad.base.stored import read_npz
 from tools.diff_runs import differences
 
-#: How a job may be stopped: everybody with kill -9, the leading process alone with kill -9, everybody with Ctrl-C.
+#: How a job may be stopped: everybody with kill -9, the leading process alone with kill
+#: -9, everybody with Ctrl-C.
 KILL, KILL_LEADER, INTERRUPT = "kill -9", "kill -9 of the leader", "Ctrl-C"
-#: Seconds that a process may take to end after Ctrl-C, and Ray's processes after their leader.
+#: Seconds that a process may take to end after Ctrl-C, and Ray's processes after their
+#: leader.
 PATIENCE = 120.0
-#: Names under which files are written before they take their own, and locks of the operating system.
+#: Names under which files are written before they take their own, and locks of the
+#: operating system.
 _TEMPORARY = re.compile(r"^\..+\.permgrad-[0-9a-f]{8}")
 _LOCKS = re.compile(r"(\.lock|\.guard)$|^\.lock$")
 #: The state of the database while it writes, which belongs to it.
 _JOURNAL = re.compile(r"\.db-(journal|wal|shm)$")
 
 
-# ---- whole files -----------------------------------------------------------------------------------------------------
+# ---- whole files ---------------------------------------------------------------------
 def is_temporary(path: Path) -> bool:
-    """Whether a relative path is that of a file under way: no reader takes it for a result."""
+    """Whether a relative path is that of a file under way: no reader takes it for a
+    result.
+    """
     return any(_TEMPORARY.match(part) for part in path.parts) or bool(
         _LOCKS.search(path.name) or _JOURNAL.search(path.name)
     )
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return all files in a folder, relative to it; those that go while we look are left out."""
+    """Return all files in a folder, relative to it; those that go while we look are
+    left out.
+    """
     return sorted(
         Path(place, name).relative_to(folder)
         for place, _, names in os.walk(folder)
@@ -69,7 +78,9 @@ def broken_files(folder: Path) -> list[str]:
 
 
 def fault_of(path: Path) -> str:
-    """Return what is wrong with a file, or nothing if it can be read to its end as its name says."""
+    """Return what is wrong with a file, or nothing if it can be read to its end as its
+    name says.
+    """
     look = _LOOKS.get(path.suffix.lower())
     try:
         if path.suffix == ".db":
@@ -106,7 +117,8 @@ def _fault_of_csv(content: bytes) -> str:
 
 
 def _fault_of_database(path: Path) -> str:
-    # A copy is looked at, with its journal: opening it here would mend what a killed process left.
+    # A copy is looked at, with its journal: opening it here would mend what a killed
+    # process left.
     with tempfile.TemporaryDirectory() as place:
         for own in (path, *path.parent.glob(f"{path.name}-*")):
             shutil.copy(own, place)
@@ -131,14 +143,16 @@ _LOOKS: dict[str, Callable[[bytes], str]] = {
 }
 
 
-# ---- one command -----------------------------------------------------------------------------------------------------
+# ---- one command ---------------------------------------------------------------------
 @dataclass
 class Job:
     """One command that writes into a folder. ``words`` gives its command line.
 
-    A way in ``stops`` that is named twice is drawn twice as often. Where the leading process does the work (is
-    ``alone_at_work``), its processor time says how far it is, however busy the machine is; else the clock has to do.
-    ``seconds`` of either pass between the first sign of work and the end when nobody disturbs it, in folder ``alone``.
+    A way in ``stops`` that is named twice is drawn twice as often. Where the leading
+    process does the work (is ``alone_at_work``), its processor time says how far it is,
+    however busy the machine is; else the clock has to do. ``seconds`` of either pass
+    between the first sign of work and the end when nobody disturbs it, in folder
+    ``alone``.
     """
 
     name: str
@@ -162,7 +176,8 @@ class Job:
 def started(
     words: Sequence[str], log: Path, mark: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command as the leader of a process group of its own; what it says is added to ``log``.
+    """Start a command as the leader of a process group of its own; what it says is
+    added to ``log``.
 
     If this script is stopped, so is the command.
     """
@@ -187,7 +202,8 @@ def started(
 def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> None:
     """Return when a process has taken its folder, or has ended.
 
-    The file of a lock says nothing: a process that was killed leaves it. It is taken by the one that has it open.
+    The file of a lock says nothing: a process that was killed leaves it. It is taken by
+    the one that has it open.
     """
     locks = {out.with_name(f".{out.name}.lock"), out / ".lock"}
     while process.poll() is None:
@@ -216,7 +232,9 @@ def files_under_way(out: Path) -> int:
 
 
 def leave_alone(job: Job, place: Path) -> None:
-    """Do a job undisturbed, unless this was done before in this place, and note how long it took."""
+    """Do a job undisturbed, unless this was done before in this place, and note how
+    long it took.
+    """
     job.alone, known = place / f"{job.name}-alone", place / f"{job.name}.seconds"
     if not known.exists():
         shutil.rmtree(job.alone, ignore_errors=True)
@@ -229,7 +247,8 @@ def leave_alone(job: Job, place: Path) -> None:
                 time.sleep(0.01)
             if process.returncode:
                 raise SystemExit(
-                    f"{job.name} ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}"
+                    f"{job.name} ended with "
+                    f"{process.returncode}:\n{log.read_text(encoding='utf-8')}"
                 )
             seconds = now - begun
         if faults := [*broken_files(job.alone), *_unlike(job.alone, job.alone)]:
@@ -240,7 +259,9 @@ def leave_alone(job: Job, place: Path) -> None:
 
 
 def _unlike(alone: Path, out: Path) -> list[str]:
-    """Return what ``tools/diff_runs.py`` finds, and that it found nothing to compare."""
+    """Return what ``tools/diff_runs.py`` finds, and that it found nothing to
+    compare.
+    """
     found, compared = differences(alone, out)
     return [str(one) for one in found[:5]] + (
         [] if compared > 1 else [f"only {compared} files were compared"]
@@ -251,8 +272,9 @@ def _unlike(alone: Path, out: Path) -> list[str]:
 class Story:
     """One job, stopped as ``kills`` say and started again until it ended.
 
-    ``broken`` are files that were broken after a kill, of those ``looked_at``. ``unlike`` is what differs from the same
-    job left alone, and what else is wrong with how it ended. ``left`` are processes that stayed a while after the end.
+    ``broken`` are files that were broken after a kill, of those ``looked_at``.
+    ``unlike`` is what differs from the same job left alone, and what else is wrong with
+    how it ended. ``left`` are processes that stayed a while after the end.
     """
 
     job: Job
@@ -269,7 +291,9 @@ class Story:
 
 
 def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) -> Story:
-    """Start a job in a fresh folder, kill it so often, let it end and compare it with the same left alone."""
+    """Start a job in a fresh folder, kill it so often, let it end and compare it with
+    the same left alone.
+    """
     story, out = Story(job), place / f"{job.name}-{number}"
     log, mark, spent = place / f"{out.name}.log", f"{place.name}-{out.name}", 0.0
     for _ in range(kills):
@@ -284,7 +308,8 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
         spent += moment
         story.kills.append(f"{stop} {when}")
         if stop is not KILL_LEADER:
-            # A leader's orphans are met by the next start, as they would be when a user starts again at once.
+            # A leader's orphans are met by the next start, as they would be when a user
+            # starts again at once.
             story.left += [
                 f"{title} after {stop}" for title in left_over(mark, PATIENCE).values()
             ]
@@ -325,7 +350,9 @@ def _wait(
     draw: random.Random,
     seconds: float,
 ) -> tuple[str, float]:
-    """Wait for a random moment: of the work that is left, or in the middle of writing a file; return when it was."""
+    """Wait for a random moment: of the work that is left, or in the middle of writing a
+    file; return when it was.
+    """
     begun, moment, writing = (
         job.clock(process),
         draw.uniform(0, seconds),
@@ -346,7 +373,8 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
     if process.poll() is not None:
         if process.returncode and not _was_done(log):
             story.unlike.append(
-                f"it ended with {process.returncode} before it was stopped: {_last(log)}"
+                f"it ended with {process.returncode} before it was stopped: "
+                f"{_last(log)}"
             )
         return False
     if stop is INTERRUPT:
@@ -371,7 +399,9 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
 
 
 def _was_done(log: Path) -> bool:
-    """Return whether a command refuses to begin because all that it makes is there: it was stopped after its end."""
+    """Return whether a command refuses to begin because all that it makes is there: it
+    was stopped after its end.
+    """
     return "already holds an explanation" in _last(log)
 
 

@@ -4,17 +4,20 @@
     python -m tools.kills.verify_kills --kills 10 --jobs run ray        # a look at some of them
     python -m tools.kills.verify_kills --place kills                    # keeps the jobs left alone for the next time
 
-Jobs of about 20 seconds or less are started as a user starts them: ``run``, ``compare``, ``tune``, ``explain`` of a
-folder of Parquet files in parts (``explain``: importances, ``rows``: each row's values), of rows in memory
-(``memory``), on two Ray workers (``ray``), and ``benchmark``. Each is stopped one to three times: three in four with
-``kill -9`` of the whole process group, or, for ``ray``, of the leading process alone; the others with Ctrl-C, which
-reaches the whole group as in a terminal. The moment is drawn from the time that the job is known to take, or, two times
-in five, it is the next moment at which a file is being written.
+Jobs of about 20 seconds or less are started as a user starts them: ``run``,
+``compare``, ``tune``, ``explain`` of a folder of Parquet files in parts (``explain``:
+importances, ``rows``: each row's values), of rows in memory (``memory``), on two Ray
+workers (``ray``), and ``benchmark``. Each is stopped one to three times: three in four
+with ``kill -9`` of the whole process group, or, for ``ray``, of the leading process
+alone; the others with Ctrl-C, which reaches the whole group as in a terminal. The
+moment is drawn from the time that the job is known to take, or, two times in five, it
+is the next moment at which a file is being written.
 
-After each stop every file that has its own name must be readable to its end, as its kind says, and no process may be
-left (orphans of a leader that was killed alone: at the end). The job is then started again until it ends: ``permgrad
-diff`` with the same job left alone must find nothing, and no temporary file may be left. Ctrl-C must end a job with
-exit code 130 and one sentence.
+After each stop every file that has its own name must be readable to its end, as its
+kind says, and no process may be left (orphans of a leader that was killed alone: at the
+end). The job is then started again until it ends: ``permgrad diff`` with the same job
+left alone must find nothing, and no temporary file may be left. Ctrl-C must end a job
+with exit code 130 and one sentence.
 
 Floor: no fault.
 """
@@ -111,7 +114,9 @@ def _every_job(place: Path, *, quick: bool) -> list[Job]:
 
 
 def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list[Job]:
-    """Write what jobs need, unless it is there, and return those asked for, with what they do undisturbed."""
+    """Write what jobs need, unless it is there, and return those asked for, with what
+    they do undisturbed.
+    """
     if not (place / "ready").exists():
         make_table(place)
         make_case(
@@ -126,7 +131,8 @@ def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list
         begun = time.perf_counter()
         leave_alone(job, place)
         print(
-            f"{job.name} alone: {job.seconds:.1f} s of work, {time.perf_counter() - begun:.1f} s",
+            f"{job.name} alone: {job.seconds:.1f} s of work, "
+            f"{time.perf_counter() - begun:.1f} s",
             flush=True,
         )
         check_diff(job, place)
@@ -137,7 +143,9 @@ JOBS = ("run", "compare", "tune", "explain", "rows", "memory", "ray", "benchmark
 
 
 def check_diff(job: Job, folder: Path) -> None:
-    """See that ``tools/diff_runs.py`` finds one changed digit in a result; else finding nothing says nothing."""
+    """See that ``tools/diff_runs.py`` finds one changed digit in a result; else finding
+    nothing says nothing.
+    """
     copy = folder / f"{job.name}-changed"
     shutil.copytree(job.alone, copy)
     names = ("importance.csv", "importances.csv", "results.csv")
@@ -156,7 +164,8 @@ def check_diff(job: Job, folder: Path) -> None:
     found, _ = differences(job.alone, copy)
     if len(found) != 1:
         raise SystemExit(
-            f"tools/diff_runs.py finds {len(found)} differences where {changed.name} differs in one digit"
+            f"tools/diff_runs.py finds {len(found)} differences where {changed.name} "
+            "differs in one digit"
         )
     shutil.rmtree(copy)
 
@@ -182,7 +191,8 @@ def check_all(
         stories.append(story)
         counts[job.name] += len(story.kills)
         print(
-            f"{sum(counts.values())}/{kills} {job.name}: {'; '.join(story.kills) or 'it was done before'}"
+            f"{sum(counts.values())}/{kills} {job.name}: "
+            f"{'; '.join(story.kills) or 'it was done before'}"
             + "".join(f"\n  FAULT {fault}" for fault in story.faults),
             flush=True,
         )
@@ -263,7 +273,8 @@ def main() -> int:
         for fault in story.faults
     ]
     text = (
-        f"{total} kills in {(time.perf_counter() - begun) / 60:.0f} minutes. A killed job is started again until it "
+        f"{total} kills in {(time.perf_counter() - begun) / 60:.0f} minutes. A killed "
+        "job is started again until it "
         "ends, and compared by `tools/diff_runs.py` with the same job left alone.\n\n"
         + markdown_table(lines)
         + "".join(f"\n\n- {fault}" for fault in faults)

@@ -1,13 +1,17 @@
-"""Mutants: one small wrong change each to a module's source, found in its syntax tree and made in its text.
+"""Mutants: one small wrong change each to a module's source, found in its syntax tree
+and made in its text.
 
-``find_mutants(source, path)`` lists every change that the operators below can make. Left alone are docstrings, type
-annotations and aliases, imports, ``__all__``, ``TYPE_CHECKING`` blocks, assertions (they guard the impossible),
-f-strings and other text for people, and all that stands inside a ``raise``, a warning or an error object: whether a
-``raise`` happens at all is tried, its words are not. Names of variables are kept too.
+``find_mutants(source, path)`` lists every change that the operators below can make.
+Left alone are docstrings, type annotations and aliases, imports, ``__all__``,
+``TYPE_CHECKING`` blocks, assertions (they guard the impossible), f-strings and other
+text for people, and all that stands inside a ``raise``, a warning or an error object:
+whether a ``raise`` happens at all is tried, its words are not. Names of variables are
+kept too.
 
 ===========  ====================================================================================================
 arithmetic   ``+`` and ``-``, ``*`` and ``/``, ``//`` to ``/``, ``%`` and ``@`` to ``*``, ``**`` to ``*``, ``&`` and
-             ``|``, ``^`` to ``&``, shifts; a minus or ``~`` in front left out; the same in ``+=`` and its like
+             ``|``, ``^`` to ``&``, shifts; a minus or ``~`` in front left out; the same
+             in ``+=`` and its like
 comparison   each ordering moved to its neighbour (``<`` to ``<=``) and turned round (``<`` to ``>=``); ``==`` and
              ``!=``, ``in`` and ``not in``, ``is`` and ``is not``
 boolean      ``and`` and ``or``; ``not`` left out; ``True`` and ``False``
@@ -41,7 +45,8 @@ COMPARISONS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
     ast.Eq: ("==", ("!=",)), ast.NotEq: ("!=", ("==",)), ast.Is: ("is", ("is not",)), ast.IsNot: ("is not", ("is",)),
     ast.In: ("in", ("not in",)), ast.NotIn: ("not in", ("in",)),
 }  # fmt: skip
-# Exchanged arguments of these change nothing, or break the call for any test that comes by.
+# Exchanged arguments of these change nothing, or break the call for any test that comes
+# by.
 SYMMETRIC = frozenset({
     "max", "min", "maximum", "minimum", "isclose", "allclose", "array_equal", "equal", "hypot", "logaddexp", "add",
     "multiply", "gcd", "intersect1d", "union1d", "logical_and", "logical_or", "broadcast_shapes", "result_type",
@@ -56,17 +61,21 @@ COMMENT = re.compile(rb"#[^\n]*")
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: ``source`` with the bytes from ``start`` to ``end`` replaced by ``text``."""
+    """One change: ``source`` with the bytes from ``start`` to ``end`` replaced by
+    ``text``.
+    """
 
     path: str
     operator: str
     start: int
     end: int
     text: str
-    #: First and last line of the changed node, and of the smallest statement or header around it.
+    #: First and last line of the changed node, and of the smallest statement or header
+    #: around it.
     node_lines: tuple[int, int]
     statement_lines: tuple[int, int]
-    #: Lines of the function or class around it, or of the file, where the change is made on import.
+    #: Lines of the function or class around it, or of the file, where the change is
+    #: made on import.
     imported_lines: tuple[int, int] | None
     name: str
 
@@ -88,7 +97,8 @@ class Mutant:
 def find_mutants(source: str, path: str) -> list[Mutant]:
     """Return every mutant of a module, in the order of the source.
 
-    A mutant's name is made of what it changes, not of its line number: it stays when lines are added elsewhere.
+    A mutant's name is made of what it changes, not of its line number: it stays when
+    lines are added elsewhere.
     """
     finder = _Finder(source)
     finder.visit(ast.parse(source))
@@ -131,7 +141,9 @@ def find_mutants(source: str, path: str) -> list[Mutant]:
 
 
 def compiles(text: str) -> bool:
-    """Return whether Python takes a source; the few mutants that it refuses are not drawn."""
+    """Return whether Python takes a source; the few mutants that it refuses are not
+    drawn.
+    """
     try:
         compile(text, "mutant", "exec", dont_inherit=True)
     except SyntaxError:
@@ -140,10 +152,12 @@ def compiles(text: str) -> bool:
 
 
 def draw(mutants: Iterable[Mutant], seed: int) -> list[Mutant]:
-    """Return the mutants in a random order that the seed decides: the first n are a sample of n.
+    """Return the mutants in a random order that the seed decides: the first n are a
+    sample of n.
 
-    Each has its own place in the order, of its name and the seed alone. Where a few lines of the source change, all
-    the other mutants keep theirs, and what is known of them stays good.
+    Each has its own place in the order, of its name and the seed alone. Where a few
+    lines of the source change, all the other mutants keep theirs, and what is known of
+    them stays good.
     """
 
     def place(mutant: Mutant) -> bytes:
@@ -173,7 +187,9 @@ class _Scope:
 
 
 class _Finder(ast.NodeVisitor):
-    """Walks the tree and notes changes in ``found``; positions are bytes of the encoded source."""
+    """Walks the tree and notes changes in ``found``; positions are bytes of the encoded
+    source.
+    """
 
     def __init__(self, source: str) -> None:
         self.data = source.encode()
@@ -184,7 +200,7 @@ class _Finder(ast.NodeVisitor):
         self.scopes = [_Scope("", (1, max(len(self.starts) - 1, 1)), function=False)]
         self.statement = (1, 1)
 
-    # --- positions and notes ------------------------------------------------------------------------------------------
+    # --- positions and notes ----------------------------------------------------------
     def begin(self, node: ast.AST) -> int:
         return self.starts[node.lineno - 1] + node.col_offset
 
@@ -208,7 +224,8 @@ class _Finder(ast.NodeVisitor):
         """Note that the node's text, or the span inside it, becomes ``text``."""
         start, end = span or (self.begin(node), self.end(node))
         inside = any(scope.function for scope in self.scopes)
-        # What stands in no function happens on import: whichever test uses the function, class or file may notice.
+        # What stands in no function happens on import: whichever test uses the
+        # function, class or file may notice.
         imported = None if inside else self.scopes[-1].lines
         scope = ".".join(scope.name for scope in self.scopes[1:])
         lines = (node.lineno, node.end_lineno)
@@ -219,7 +236,9 @@ class _Finder(ast.NodeVisitor):
     def operator_between(
         self, left: ast.AST, right: ast.AST, sign: str
     ) -> tuple[int, int]:
-        """Return where the sign between two nodes stands; around it are only brackets, spaces and comments."""
+        """Return where the sign between two nodes stands; around it are only brackets,
+        spaces and comments.
+        """
         start = self.end(left)
         gap = COMMENT.sub(
             lambda found: b" " * len(found.group()),
@@ -230,16 +249,18 @@ class _Finder(ast.NodeVisitor):
         assert found is not None, (left.lineno, sign, gap)
         return start + found.start(), start + found.end()
 
-    # --- what is left alone -------------------------------------------------------------------------------------------
+    # --- what is left alone -----------------------------------------------------------
     def visit_Import(self, node: ast.Import) -> None: ...
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None: ...
     def visit_Assert(self, node: ast.Assert) -> None: ...
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None: ...
     def visit_arg(self, node: ast.arg) -> None: ...
 
-    # --- scopes and statements ----------------------------------------------------------------------------------------
+    # --- scopes and statements --------------------------------------------------------
     def visit(self, node: ast.AST) -> None:
-        """Remember which statement, or header of one, a change belongs to; docstrings are passed over."""
+        """Remember which statement, or header of one, a change belongs to; docstrings
+        are passed over.
+        """
         before = self.statement
         if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
@@ -257,7 +278,8 @@ class _Finder(ast.NodeVisitor):
             return
         inner = _Scope(node.name, (node.lineno, node.end_lineno), function=False)
         self.scopes.append(inner)
-        # Defaults and decorators are computed on import, of a nested function when the outer one runs.
+        # Defaults and decorators are computed on import, of a nested function when the
+        # outer one runs.
         for part in [*node.decorator_list, *node.args.defaults, *node.args.kw_defaults]:
             if part is not None:
                 self.visit(part)
@@ -354,7 +376,9 @@ class _Finder(ast.NodeVisitor):
             self.visit(node.value)
 
     def _drop_assignment(self, node: ast.stmt, targets: list[ast.expr]) -> None:
-        """An assignment can be left out where what it names has another value: an attribute, an item, a name again."""
+        """An assignment can be left out where what it names has another value: an
+        attribute, an item, a name again.
+        """
         if not self.scopes[-1].function:
             return
         flat = [
@@ -380,7 +404,7 @@ class _Finder(ast.NodeVisitor):
         )
         self.generic_visit(node)
 
-    # --- expressions --------------------------------------------------------------------------------------------------
+    # --- expressions ------------------------------------------------------------------
     def visit_BinOp(self, node: ast.BinOp) -> None:
         old, new = ARITHMETIC[type(node.op)]
         self.note(

@@ -1,8 +1,10 @@
-"""Which tests are run on a mutant, in which order: those that run the changed lines, the quickest first.
+"""Which tests are run on a mutant, in which order: those that run the changed lines,
+the quickest first.
 
-The whole suite is run once, with coverage that notes which test runs which line (``measure``). From then on only test
-files that are new or changed are measured again. Where a source file is not as it was measured, its lines have moved:
-then all tests that run anything in the file are chosen, which is slower and misses nothing.
+The whole suite is run once, with coverage that notes which test runs which line
+(``measure``). From then on only test files that are new or changed are measured again.
+Where a source file is not as it was measured, its lines have moved: then all tests that
+run anything in the file are chosen, which is slower and misses nothing.
 """
 
 from __future__ import annotations
@@ -27,14 +29,17 @@ LEFT_BEHIND = shutil.ignore_patterns(
     "build", "dist", "permgrad-runs", ".mutants", ".speed", ".environments", ".coverage*",
 )  # fmt: skip
 TOPS = ("tests", "src")
-#: Tests up to this many seconds, with the fixtures they share, are tried before all others.
+#: Tests up to this many seconds, with the fixtures they share, are tried before all
+#: others.
 LIGHT = 0.5
 #: Reading a test file, at least: importing it and what it needs of permgrad.
 READING = 0.05
 
 
 def copy_tree(folder: Path) -> None:
-    """Make a copy of the repository that mutants may be written into, compiled once for all of them."""
+    """Make a copy of the repository that mutants may be written into, compiled once for
+    all of them.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT, folder, ignore=LEFT_BEHIND)
     subprocess.run(
@@ -58,7 +63,7 @@ def digest(path: Path) -> str:
     return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
-# --- the measured run -------------------------------------------------------------------------------------------------
+# --- the measured run -----------------------------------------------------------------
 def files_with_tests(root: Path, beneath: Iterable[str] = TOPS) -> dict[str, str]:
     """Return the files that can hold tests, doctests included, and their digests."""
     found = {}
@@ -79,7 +84,9 @@ def files_with_tests(root: Path, beneath: Iterable[str] = TOPS) -> dict[str, str
 
 
 def measure(work: Path, beneath: Iterable[str] = TOPS) -> None:
-    """Run what has not been measured as it stands, under coverage; ``measured.json`` tells what is known since."""
+    """Run what has not been measured as it stands, under coverage; ``measured.json``
+    tells what is known since.
+    """
     listed = _read(work / "measured.json", [])
     known = {name: hashed for run in listed for name, hashed in run["tests"].items()}
     files = files_with_tests(ROOT, beneath)
@@ -97,7 +104,8 @@ def measure(work: Path, beneath: Iterable[str] = TOPS) -> None:
         work / f"{kind}-{number}" for kind in ("coverage", "durations", "coveragerc")
     )
     settings.write_text(
-        "[run]\nbranch = true\nparallel = true\nconcurrency = thread,multiprocessing\npatch = _exit\n"
+        "[run]\nbranch = true\nparallel = true\nconcurrency = "
+        "thread,multiprocessing\npatch = _exit\n"
         f"source = {tree / 'src' / 'permgrad'}\ndata_file = {data}\n"
         # Read in every process that a test starts: whose lines these are.
         "context = ${PYTEST_CURRENT_TEST-}\n"
@@ -159,7 +167,9 @@ def _read(path: Path, default: Any) -> Any:
 
 
 def branch_coverage(work: Path) -> dict[str, float]:
-    """Return percent of lines and branches run by the whole suite, for each file and in total, as it was measured."""
+    """Return percent of lines and branches run by the whole suite, for each file and in
+    total, as it was measured.
+    """
     import coverage
 
     whole = [run for run in _read(work / "measured.json", []) if run["whole"]]
@@ -180,10 +190,12 @@ def branch_coverage(work: Path) -> dict[str, float]:
     return shares | {"total": total}
 
 
-# --- the choice -------------------------------------------------------------------------------------------------------
+# --- the choice -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Plan:
-    """The tests for one mutant, in rounds of one process each; how many cover it, how many were left out, for time."""
+    """The tests for one mutant, in rounds of one process each; how many cover it, how
+    many were left out, for time.
+    """
 
     rounds: tuple[tuple[str, ...], ...]
     covering: int
@@ -242,7 +254,9 @@ class Lines:
 
 
 def _test(context: str) -> str:
-    """Return the test of a context: ``name|run`` in pytest's process, ``name (call)`` in one that it started."""
+    """Return the test of a context: ``name|run`` in pytest's process, ``name (call)``
+    in one that it started.
+    """
     return context.rpartition("|")[0] if "|" in context else context.rpartition(" (")[0]
 
 
@@ -255,10 +269,12 @@ class Chooser:
 
     Args:
         lines: who runs what.
-        timed: from ``costs``: ``own`` has the seconds of processor time of each usable test, ``fixtures`` those of
-            each fixture that tests share, ``needs`` which test needs which, ``reading`` the seconds it takes to import
-            a file, ``clock`` the seconds on the clock of each test.
-        seconds: how much processor time the tests of a mutant may cost, on the unchanged source.
+        timed: from ``costs``: ``own`` has the seconds of processor time of each usable
+            test, ``fixtures`` those of each fixture that tests share, ``needs`` which
+            test needs which, ``reading`` the seconds it takes to import a file,
+            ``clock`` the seconds on the clock of each test.
+        seconds: how much processor time the tests of a mutant may cost, on the
+            unchanged source.
     """
 
     def __init__(self, lines: Lines, timed: dict[str, Any], seconds: float) -> None:
@@ -270,7 +286,9 @@ class Chooser:
         self.clock: dict[str, float] = timed["clock"]
 
     def alone(self, test: str) -> float:
-        """Return the seconds of a test that is run alone, with the fixtures that it shares with others."""
+        """Return the seconds of a test that is run alone, with the fixtures that it
+        shares with others.
+        """
         return self.own[test] + sum(
             self.fixtures.get(name, 0.0) for name in self.needs.get(test, ())
         )
@@ -282,8 +300,9 @@ class Chooser:
     def plan(self, mutant: Mutant) -> Plan:
         """Return the tests for a mutant.
 
-        Light tests of the four test files that are nearest to the changed file, then the other light ones, then the
-        rest as long as the time lasts. Nearest is who runs most lines of the file in a second of reading and testing.
+        Light tests of the four test files that are nearest to the changed file, then
+        the other light ones, then the rest as long as the time lasts. Nearest is who
+        runs most lines of the file in a second of reading and testing.
         """
         covering = [test for test in self.lines.covering(mutant) if test in self.own]
         by_file: dict[str, list[str]] = defaultdict(list)
@@ -321,7 +340,9 @@ class Chooser:
         return (seconds / max(lines, 1), name)
 
     def _within(self, *parts: list[str]) -> tuple[list[list[str]], int]:
-        """Keep tests until the time is spent, the first in any case; in the last part file by file."""
+        """Keep tests until the time is spent, the first in any case; in the last part
+        file by file.
+        """
         spent, left_out, ready = 0.0, 0, set()
         kept: list[list[str]] = []
         for part in parts:

@@ -1,4 +1,6 @@
-"""The pytest plugin of the measured run: how long each test takes, and coverage of the processes that tests start."""
+"""The pytest plugin of the measured run: how long each test takes, and coverage of the
+processes that tests start.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ _DURATIONS: dict[str, dict[str, Any]] = {}
 
 
 def pytest_configure() -> None:
-    # Set here and not by the caller: this process is measured by pytest-cov. coverage reads the file anew in each
-    # process that a test starts, where PYTEST_CURRENT_TEST says which test that was.
+    # Set here and not by the caller: this process is measured by pytest-cov. coverage
+    # reads the file anew in each process that a test starts, where PYTEST_CURRENT_TEST
+    # says which test that was.
     os.environ["COVERAGE_PROCESS_START"] = os.environ["MUTATION_COVERAGERC"]
 
 

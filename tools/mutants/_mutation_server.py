@@ -1,17 +1,23 @@
-"""Runs chosen tests on changed sources, one forked process each, from a process that has imported what they need.
+"""Runs chosen tests on changed sources, one forked process each, from a process that
+has imported what they need.
 
-    python -m tools.mutants._mutation_server TREE MODULES  # reads a request per line as JSON, writes an answer per line
+    python -m tools.mutants._mutation_server TREE MODULES  # reads a request per line as
+    JSON, writes an answer per line
 
-Importing torch, pandas and the rest takes seconds, most mutants are noticed in a fraction of one. So this process
-imports every library once (``MODULES``: a JSON list of names), but nothing of permgrad; for each request it forks a
-child that imports permgrad from ``TREE/src``, as changed, and runs pytest on the chosen tests. The changed module is
-written into the tree too, so that commands that a test starts see it as well; afterwards it is put back.
+Importing torch, pandas and the rest takes seconds, most mutants are noticed in a
+fraction of one. So this process imports every library once (``MODULES``: a JSON list of
+names), but nothing of permgrad; for each request it forks a child that imports permgrad
+from ``TREE/src``, as changed, and runs pytest on the chosen tests. The changed module
+is written into the tree too, so that commands that a test starts see it as well;
+afterwards it is put back.
 
-A request: ``{"change": [path, text] or null, "tests": [names], "known": [all names on the unchanged source], "stop":
-whether the first failure ends it, "limits": {name: seconds}, "limit": seconds for what has no limit of its own, "log":
-path, "details": path or null}``. An answer: ``{"end": how it ended, "by": the first test that failed, "ran": how many
-tests ended, "seconds": of processor time, "clock": seconds}``. It ends as ``passed``, ``failed``, ``error`` (the tests
-could not even be read), ``late`` (a test ran over its limit and was ended), ``died`` or ``empty`` (no test was left).
+A request: ``{"change": [path, text] or null, "tests": [names], "known": [all names on
+the unchanged source], "stop": whether the first failure ends it, "limits": {name:
+seconds}, "limit": seconds for what has no limit of its own, "log": path, "details":
+path or null}``. An answer: ``{"end": how it ended, "by": the first test that failed,
+"ran": how many tests ended, "seconds": of processor time, "clock": seconds}``. It ends
+as ``passed``, ``failed``, ``error`` (the tests could not even be read), ``late`` (a
+test ran over its limit and was ended), ``died`` or ``empty`` (no test was left).
 """
 
 from __future__ import annotations
@@ -38,7 +44,9 @@ MEMORY = 8 * 2**30
 
 
 class Chosen:
-    """The pytest plugin of a child: which tests run, in which order, and what is told of them."""
+    """The pytest plugin of a child: which tests run, in which order, and what is told
+    of them.
+    """
 
     def __init__(self, tests: list[str], known: set[str], channel: int) -> None:
         self.tests, self.known, self.channel = tests, known, channel
@@ -59,7 +67,8 @@ class Chosen:
         self.collected = time.perf_counter() - self.started
         self.seen = [item.nodeid for item in items]
         place = {name: number for number, name in enumerate(self.tests)}
-        # Names in brackets may come from the changed source: a case that is new there belongs to its function.
+        # Names in brackets may come from the changed source: a case that is new there
+        # belongs to its function.
         functions = {name.partition("[")[0]: number for name, number in place.items()}
         kept = []
         for item in items:
@@ -108,7 +117,9 @@ class Chosen:
 
 
 def _processor() -> float:
-    """Return the processor time of this process and of those it has waited for: the same on a busy machine."""
+    """Return the processor time of this process and of those it has waited for: the
+    same on a busy machine.
+    """
     return sum(os.times()[:4])
 
 
@@ -120,7 +131,9 @@ def _shared_fixtures(item: Any) -> list[str]:
 
 
 def run_tests(request: dict[str, Any], tree: Path, channel: int) -> int:
-    """In the child: run the tests, tell the result through the channel and return pytest's exit code."""
+    """In the child: run the tests, tell the result through the channel and return
+    pytest's exit code.
+    """
     with contextlib.suppress(ImportError):
         import hypothesis
 
@@ -217,7 +230,10 @@ def _become_child(
 
 
 def _watch(reader: int, request: dict[str, Any]) -> tuple[dict[str, Any], bool, str]:
-    """Follow what the child tells: each test as it begins, then the result. Ends when it ends or is too late."""
+    """Follow what the child tells: each test as it begins, then the result.
+
+    Ends when it ends or is too late.
+    """
     limits, general = request.get("limits", {}), request["limit"]
     present, buffer = "", b""
     due = time.monotonic() + general
@@ -273,7 +289,9 @@ def serve(tree: Path, modules: list[str]) -> None:
 
 @contextlib.contextmanager
 def _changed(tree: Path, change: list[str] | None) -> Generator[None]:
-    """Have a module changed in the tree, without the compiled form of the unchanged one."""
+    """Have a module changed in the tree, without the compiled form of the unchanged
+    one.
+    """
     if change is None:
         yield
         return

@@ -1,28 +1,34 @@
-"""Mutation testing of attribution/ and imaging/: are small wrong changes to the source noticed by the tests?
+"""Mutation testing of attribution/ and imaging/: are small wrong changes to the source
+noticed by the tests?
 
     python -m tools.mutants.mutation_testing --jobs 2               # 500 mutants; hours; goes on where it was stopped
     python -m tools.mutants.mutation_testing --minutes 25           # as many of them as there is time for
     python -m tools.mutants.mutation_testing --again                # the survivors once more, after tests were added
     python -m tools.mutants.mutation_testing --show 20              # no test is run: the first mutants, to read
 
-Mutants (``_mutants.py``) are drawn at random from all possible ones, in an order that the seed decides. Each is given
-the tests that run the changed lines (``_mutation_choice.py``; the whole suite is run once with coverage to know them),
-light tests first, until one fails: the mutant is killed. It is also killed where the tests cannot be imported any more,
-where a test twice takes over 5 times its unchanged time and 10 seconds (a hang), and where the process dies. Tests
-that fail on the unchanged source are not used. A mutant that no test runs has survived. A survivor can be answered in
-``mutation_answers.json`` (name: answer), for example that it changes no result; it counts as a survivor all the same.
+Mutants (``_mutants.py``) are drawn at random from all possible ones, in an order that
+the seed decides. Each is given the tests that run the changed lines
+(``_mutation_choice.py``; the whole suite is run once with coverage to know them), light
+tests first, until one fails: the mutant is killed. It is also killed where the tests
+cannot be imported any more, where a test twice takes over 5 times its unchanged time
+and 10 seconds (a hang), and where the process dies. Tests that fail on the unchanged
+source are not used. A mutant that no test runs has survived. A survivor can be answered
+in ``mutation_answers.json`` (name: answer), for example that it changes no result; it
+counts as a survivor all the same.
 
-The floor is on the lower end of Wilson's 95 % interval of the share killed: at least 80 %, of at least 500 mutants.
-The page also has the branch coverage of the measured run.
+The floor is on the lower end of Wilson's 95 % interval of the share killed: at least 80
+%, of at least 500 mutants. The page also has the branch coverage of the measured run.
 
-Why not a ready tool: mutmut, cosmic-ray and mutatest start a new process with a new interpreter for each mutant, and
-importing torch and its company takes that process three seconds; many mutants are noticed in a tenth of that. Here
-children are forked from a process that has imported all libraries already (``_mutation_server.py``). mutmut does fork,
-but puts all mutants of a file into one instrumented file, which changes what ``inspect`` and ``torch.fx`` see, and it
-cannot draw 500 of 17,000; none of the three keeps a place for answers.
+Why not a ready tool: mutmut, cosmic-ray and mutatest start a new process with a new
+interpreter for each mutant, and importing torch and its company takes that process
+three seconds; many mutants are noticed in a tenth of that. Here children are forked
+from a process that has imported all libraries already (``_mutation_server.py``). mutmut
+does fork, but puts all mutants of a file into one instrumented file, which changes what
+``inspect`` and ``torch.fx`` see, and it cannot draw 500 of 17,000; none of the three
+keeps a place for answers.
 
-Everything lies in ``--work`` (``tools/mutants/.mutants``): the measured run, copies of the repository, what has ended.
-Nothing is written beside it but the record.
+Everything lies in ``--work`` (``tools/mutants/.mutants``): the measured run, copies of
+the repository, what has ended. Nothing is written beside it but the record.
 """
 
 from __future__ import annotations
@@ -60,7 +66,7 @@ FLOOR, WANTED = 0.80, 500
 KILLED = ("failed", "error", "late", "died")
 
 
-# --- a process that runs tests ----------------------------------------------------------------------------------------
+# --- a process that runs tests --------------------------------------------------------
 class Server:
     """One ``_mutation_server.py`` with a copy of the repository of its own."""
 
@@ -91,7 +97,8 @@ class Server:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"the process that runs tests has ended; see server-*.log beside {self.tree}"
+                "the process that runs tests has ended; see server-*.log beside "
+                f"{self.tree}"
             )
         return json.loads(line)
 
@@ -101,16 +108,20 @@ class Server:
 
 
 def _modules(work: Path, tree: Path) -> Path:
-    """Write the names of all libraries that reading the tests imports, and return the file."""
+    """Write the names of all libraries that reading the tests imports, and return the
+    file.
+    """
     path = work / "modules.json"
     if not path.exists():
         own = "{'permgrad', 'tests', 'conftest', '__main__', '_pytest', 'pytest'}"
         local = "str(getattr(module, '__file__', None) or '')"
         code = (
             "import sys, json, pytest\n"
-            "pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider', 'tests/attribution', 'tests/imaging'])\n"
+            "pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider', "
+            "'tests/attribution', 'tests/imaging'])\n"
             "import permgrad.models.train.learner, torch._dynamo\n"
-            f"names = [name for name, module in sys.modules.items() if name.partition('.')[0] not in {own}\n"
+            "names = [name for name, module in sys.modules.items() if "
+            f"name.partition('.')[0] not in {own}\n"
             f"         and {local} and not {local}.startswith({str(tree)!r})]\n"
             f"open({str(path)!r}, 'w').write(json.dumps(names))\n"
         )
@@ -124,12 +135,13 @@ def _modules(work: Path, tree: Path) -> Path:
     return path
 
 
-# --- what tests cost --------------------------------------------------------------------------------------------------
+# --- what tests cost ------------------------------------------------------------------
 def costs(work: Path, lines: Lines, server: Server, most: float) -> dict[str, Any]:
-    """Run each test that runs any of the files once on the unchanged source, and return what they cost.
+    """Run each test that runs any of the files once on the unchanged source, and return
+    what they cost.
 
-    Tests that fail or are skipped here cannot notice a mutant, and are left out; so are those that took over ``most``
-    seconds when they were measured.
+    Tests that fail or are skipped here cannot notice a mutant, and are left out; so are
+    those that took over ``most`` seconds when they were measured.
     """
     path = work / "costs.json"
     known = json.loads(path.read_text()) if path.exists() else {}
@@ -203,7 +215,7 @@ def _time(work: Path, server: Server, tests: list[str], most: float) -> dict[str
     }
 
 
-# --- mutants ----------------------------------------------------------------------------------------------------------
+# --- mutants --------------------------------------------------------------------------
 def sources(areas: Iterable[str]) -> dict[str, str]:
     """Return the files that are mutated."""
     base = ROOT / "src" / "permgrad"
@@ -257,7 +269,8 @@ def try_mutant(
         if end["end"] != "passed" and end["end"] != "empty":
             if end["end"] not in KILLED:
                 raise RuntimeError(
-                    f"pytest could not run the tests for {mutant.name}: {end}; see {server.log}"
+                    f"pytest could not run the tests for {mutant.name}: {end}; see "
+                    f"{server.log}"
                 )
             found |= {"end": end["end"], "by": end["by"]}
             break
@@ -290,14 +303,17 @@ def try_all(
     files: dict[str, str],
     results: Results,
 ) -> None:
-    """Try every mutant that has not ended yet, in so many processes, until all are done or the time is over."""
+    """Try every mutant that has not ended yet, in so many processes, until all are done
+    or the time is over.
+    """
     work = asked.work
     lines = Lines(work, files)
     servers = [Server(work, 0)]
     timed = costs(work, lines, servers[0], asked.seconds)
     chooser = Chooser(lines, timed, asked.seconds)
     print(
-        f"{len(timed['own'])} tests; left out: {len(timed['too long'])} too long, {len(timed['failed'])} that fail"
+        f"{len(timed['own'])} tests; left out: {len(timed['too long'])} too long, "
+        f"{len(timed['failed'])} that fail"
     )
     waiting = [
         mutant for mutant in mutants
@@ -325,7 +341,8 @@ def try_all(
                 return
             results.add(one)
             print(
-                f"{len(results.found)} {one['name']} {one['end']} {one['by']} ({one['tests']} tests, "
+                f"{len(results.found)} {one['name']} {one['end']} {one['by']} "
+                f"({one['tests']} tests, "
                 f"{one['seconds']:.1f} s)", flush=True,
             )  # fmt: skip
 
@@ -340,7 +357,7 @@ def try_all(
         raise faults[0]
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------
 def wilson(killed: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share."""
     if not count:
@@ -393,7 +410,8 @@ def page(
     parts = [
         (
             f"{len(found)} mutants of {possible:,} possible; **{len(killed)} killed, "
-            f"{len(killed) / max(len(found), 1):.1%}** (95 % interval {low:.1%} to {high:.1%}). "
+            f"{len(killed) / max(len(found), 1):.1%}** (95 % interval {low:.1%} to "
+            f"{high:.1%}). "
             f"{seconds / 60:.0f} minutes of processor time."
         ),
         "How they ended: "
@@ -401,8 +419,10 @@ def page(
         + ".",
         markdown_table(rows),
         (
-            f"{len(survivors)} survivors, {answered} of them answered in `mutation_answers.json`. All count as "
-            f"survivors, also those that change no result. For {short} of them some tests that run the line were left "
+            f"{len(survivors)} survivors, {answered} of them answered in "
+            "`mutation_answers.json`. All count as "
+            f"survivors, also those that change no result. For {short} of them some "
+            "tests that run the line were left "
             "out, for time."
         ),
         *(
@@ -421,8 +441,10 @@ def page(
             for name, share in sorted(below.items(), key=lambda one: one[1])
         )
         parts.append(
-            f"Lines and branches of `src` that the whole suite runs, processes that tests start included: "
-            f"**{shares['total']:.2f} %**, floor 95 %. Files below 95 %: {listed or 'none'}."
+            "Lines and branches of `src` that the whole suite runs, processes that "
+            "tests start included: "
+            f"**{shares['total']:.2f} %**, floor 95 %. Files below 95 %: "
+            f"{listed or 'none'}."
         )
     return "\n\n".join(parts)
 
@@ -431,7 +453,8 @@ def _survivor(one: dict[str, Any], answer: str | None) -> str:
     name = one["name"].removeprefix("src/permgrad/")
     left = f", {one['left out']} left out" if one["left out"] else ""
     return (
-        f"`{name}` (line {one['line']}, {one['operator']}; {one['tests']} of {one['covering']} tests ran{left}): "
+        f"`{name}` (line {one['line']}, {one['operator']}; {one['tests']} of "
+        f"{one['covering']} tests ran{left}): "
         f"{answer or 'not answered yet'}\n\n```diff\n{one['diff']}\n```"
     )
 
@@ -480,7 +503,8 @@ def main() -> int:
     if asked.show:
         for mutant in mutants:
             print(
-                f"{mutant.name} (line {mutant.node_lines[0]}, {mutant.operator})\n{mutant.diff(files[mutant.path])}\n"
+                f"{mutant.name} (line {mutant.node_lines[0]}, "
+                f"{mutant.operator})\n{mutant.diff(files[mutant.path])}\n"
             )
         return 0
     asked.work = asked.work.resolve()

@@ -1,4 +1,6 @@
-"""Listed rows: which they are, that their parts add up, and that similar rows are the nearest."""
+"""Listed rows: which they are, that their parts add up, and that similar rows are the
+nearest.
+"""
 
 from __future__ import annotations
 

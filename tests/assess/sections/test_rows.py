@@ -1,4 +1,6 @@
-"""Rows and features of ``pg.report``: every part belongs to its row, and dates are dates."""
+"""Rows and features of ``pg.report``: every part belongs to its row, and dates are
+dates.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,10 @@ def test_a_card_of_dates_is_in_their_order(form):
 
 
 class Scores(nn.Module):
-    """A score for each of two classes, or one for both. Two ``mirrored`` scores differ only in sign."""
+    """A score for each of two classes, or one for both.
+
+    Two ``mirrored`` scores differ only in sign.
+    """
 
     def __init__(self, columns: int, *, mirrored: bool = False) -> None:
         super().__init__()
@@ -134,7 +139,9 @@ class Scores(nn.Module):
 
 
 def _two_classes(kind, X):
-    """A model of two classes with its inputs, and the probabilities of the second class."""
+    """A model of two classes with its inputs, and the probabilities of the second
+    class.
+    """
     tensor = torch.tensor(X.to_numpy(), dtype=torch.float32)
     y = (X["a"] + X["b"] > 0).astype(int)
     if kind == "own":

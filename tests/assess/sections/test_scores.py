@@ -30,7 +30,9 @@ def work_of(table, seed=0):
 
 
 def smokers(count=300):
-    """Hardly a number, and these missing in most rows, beside categories and dates that tell rows apart."""
+    """Hardly a number, and these missing in most rows, beside categories and dates that
+    tell rows apart.
+    """
     generator = np.random.default_rng(1)
     smokes = generator.random(count) < 0.25
     return pd.DataFrame(

@@ -1,4 +1,6 @@
-"""Pairs of a run: which are measured, that the page is built again from the folder, and what is left out."""
+"""Pairs of a run: which are measured, that the page is built again from the folder, and
+what is left out.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,8 @@ def test_the_most_important_features_and_all_others_are_measured_and_read_again(
     page = (folder / "report.html").read_text(encoding="utf-8").split("What was run")[0]
     assert "Which features work together" in page
     assert (
-        "All 6 pairs of the 3 most important features, and of all others as one, were looked at."
-        in page
+        "All 6 pairs of the 3 most important features, and of all others as one, were "
+        "looked at." in page
     )
     call("report", folder)
     assert (folder / "report.html").read_text(encoding="utf-8").split("What was run")[

@@ -1,4 +1,6 @@
-"""The rows that readers of a report may change: written with the explanations, read for the page."""
+"""The rows that readers of a report may change: written with the explanations, read for
+the page.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The result class: shapes, the tidy frame, summaries, files that come back as they went."""
+"""The result class: shapes, the tidy frame, summaries, files that come back as they
+went.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Explanations are saved and loaded unchanged, and files that are damaged, newer or pickled are refused."""
+"""Explanations are saved and loaded unchanged, and files that are damaged, newer or
+pickled are refused.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
         header.write_text(json.dumps({**content, "schema_version": version}))
         with pytest.raises(
             InputError,
-            match=rf"has format {version}, and this permgrad reads .* of format 3\. {hint}",
+            match=rf"has format {version}, and this permgrad reads .* of format 3\. "
+            rf"{hint}",
         ):
             Explanation.load(tmp_path / "why")
     header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))

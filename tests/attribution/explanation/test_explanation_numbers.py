@@ -1,4 +1,6 @@
-"""What an explanation makes of its numbers: summaries, intervals, rankings, sums over modalities, other packages."""
+"""What an explanation makes of its numbers: summaries, intervals, rankings, sums over
+modalities, other packages.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
     )  # fmt: skip
 
 
-# ---- intervals -------------------------------------------------------------------------------------------------------
+# ---- intervals -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
@@ -85,7 +87,7 @@ def test_where_a_method_has_no_interval_both_ends_are_missing():
     assert (low < high).all()
 
 
-# ---- summaries -------------------------------------------------------------------------------------------------------
+# ---- summaries -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("confidence", [None, 0.8])
@@ -166,7 +168,7 @@ def test_a_summary_keeps_what_is_still_true_of_it():
     assert nobody.to_global().maps == {}
 
 
-# ---- rankings and outputs --------------------------------------------------------------------------------------------
+# ---- rankings and outputs ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", [None, 0, 1, "no", "yes", np.int64(1)])
@@ -193,7 +195,7 @@ def test_a_name_that_looks_like_a_position_is_found_as_a_name():
     assert local(outputs=("7", "8")).output_index(8) == 1
 
 
-# ---- the frame and the words -----------------------------------------------------------------------------------------
+# ---- the frame and the words ---------------------------------------------------------
 
 
 def test_the_frame_says_every_number_where_it_belongs():
@@ -247,7 +249,7 @@ def test_every_array_must_have_the_shape_of_the_values(name):
         local(part_std={"one": np.zeros((ROWS, 3, 1))})
 
 
-# ---- sums over modalities --------------------------------------------------------------------------------------------
+# ---- sums over modalities ------------------------------------------------------------
 
 
 def test_modalities_are_sums_of_their_players():
@@ -285,7 +287,7 @@ def test_modalities_are_sums_of_their_players():
     np.testing.assert_array_equal(modality_explanation.base_values, single.base_values)
 
 
-# ---- other packages --------------------------------------------------------------------------------------------------
+# ---- other packages ------------------------------------------------------------------
 
 
 def test_shap_gets_the_same_numbers_for_every_form():
@@ -361,7 +363,7 @@ def test_shapiq_gets_the_same_numbers(base):
             single.to_shapiq(row=row)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 
 
 def test_every_field_comes_back_from_its_files(tmp_path):
@@ -422,12 +424,17 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         ({"outputs": ["no", 1]}, r"outputs \(not all text\)"),
         ({"modality": ["table"]}, r"modality \(of 1 for 3 names\)"),
         ({"groups": []}, r"groups \(a list\)"),
-        ({"feature_values": {"columns": ["a"], "data": [[1, 2]]}}, r"feature_values \(rows of other lengths\)"),
+        ({"feature_values": {"columns": ["a"], "data": [[1, 2]]}}, (r"feature_values "
+                                                                   r"\(rows of other "
+                                                                   r"lengths\)")),
         ({"meta": []}, r"meta \(a list\)"),
         ({"meta": {"rows": [1]}}, r"meta \(rows: 1 for 5 rows of values\)"),
-        ({"meta": {"sample_weight": [1.0]}}, r"meta \(sample_weight: 1 for 5 rows of values\)"),
-        ({"meta": {"sample_weight": [1, 1, 1, 1, -1]}}, r"meta \(an invalid sample_weight\)"),
-        ({"meta": {"sample_weight": [1, 1, 1, 1, "1"]}}, r"meta \(an invalid sample_weight\)"),
+        ({"meta": {"sample_weight": [1.0]}}, (r"meta \(sample_weight: 1 for 5 rows of "
+                                             r"values\)")),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, -1]}}, (r"meta \(an invalid "
+                                                        r"sample_weight\)")),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, "1"]}}, (r"meta \(an invalid "
+                                                         r"sample_weight\)")),
         ({"meta": {"rows": [0, 1, 2, 3, [4]]}}, r"meta \(rows that are not numbers\)"),
         ({"meta": {"rows": [0, 1, 2, 3, {}]}}, r"meta \(rows that are not numbers\)"),
         *(({"meta": {"confidence": wrong}}, rf"meta \(a confidence of {wrong!r}\)") for wrong in (0, 1, "x", True)),

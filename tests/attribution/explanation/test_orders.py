@@ -1,4 +1,6 @@
-"""Explanations with interactions: names, orders, ranks, corrections, files and conversions."""
+"""Explanations with interactions: names, orders, ranks, corrections, files and
+conversions.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def test_the_frame_ends_with_the_order():
 
 
 def test_p_values_are_adjusted_within_an_order_and_for_pairs_left_out():
-    # Two columns and a scan share the level. Of the pairs one was left out: the smaller p-value counts three times.
+    # Two columns and a scan share the level. Of the pairs one was left out: the smaller
+    # p-value counts three times.
     assert make().p_adjusted[:, 0] == pytest.approx([0.04, 0.04, 0.5, 0.012, 0.06])
 
 

@@ -1,4 +1,6 @@
-"""Ranks with simultaneous intervals: no false statement at the wanted rate, ties named as ties."""
+"""Ranks with simultaneous intervals: no false statement at the wanted rate, ties named
+as ties.
+"""
 
 import json
 

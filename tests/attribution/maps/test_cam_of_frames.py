@@ -1,4 +1,6 @@
-"""Grad-CAM where a convolution sees frames, slices, chunks or other rows than the network does."""
+"""Grad-CAM where a convolution sees frames, slices, chunks or other rows than the
+network does.
+"""
 
 from __future__ import annotations
 

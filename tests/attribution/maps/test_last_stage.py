@@ -1,4 +1,6 @@
-"""The last stage of a deep network, whose few cells all see the whole image: where its map lies, and which is read."""
+"""The last stage of a deep network, whose few cells all see the whole image: where its
+map lies, and which is read.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ import permgrad as pg
 
 
 class Gated(nn.Module):
-    """Halves the image. A branch looks far, and a gate for each channel sees all cells."""
+    """Halves the image.
+
+    A branch looks far, and a gate for each channel sees all cells.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Layers that are named and have no map, or several: refused in words whose remedy works, or read by call."""
+"""Layers that are named and have no map, or several: refused in words whose remedy
+works, or read by call.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,10 @@ def gradcam(net: Any, layer: str | None) -> pg.Explanation:
 @pytest.mark.parametrize(("kind", "layer"), [("pair", "pair"), ("memory", "memory")])
 def test_a_tuple_is_refused_and_the_remedy_works(kind: str, layer: str) -> None:
     net = Parts(kind).eval()
-    words = f"gradcam reads a layer whose value is one tensor, and layer '{layer}' returns a tuple. Have the forward "
+    words = (
+        f"gradcam reads a layer whose value is one tensor, and layer '{layer}' "
+        "returns a tuple. Have the forward "
+    )
     with pytest.raises(pg.InputError) as caught:
         gradcam(net, layer)
     assert str(caught.value).startswith(words)
@@ -93,7 +98,8 @@ def test_a_layer_that_is_not_called_is_named() -> None:
     with pytest.raises(pg.InputError) as caught:
         gradcam(Parts("plain").eval(), "memory")
     assert str(caught.value) == (
-        "The network does not call layer 'memory' for these inputs. Name a layer that it "
+        "The network does not call layer 'memory' for these inputs. Name a layer that "
+        "it "
         "calls. [PG037]"
     )
 

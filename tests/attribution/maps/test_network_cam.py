@@ -1,4 +1,6 @@
-"""Class activation maps of any network: the papers' formulas by hand, Captum, shared encoders, and what is refused."""
+"""Class activation maps of any network: the papers' formulas by hand, Captum, shared
+encoders, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -70,11 +72,13 @@ def shared_inputs() -> dict[str, Tensor]:
     }
 
 
-# ---- the formulas by hand --------------------------------------------------------------------------------------------
+# ---- the formulas by hand ------------------------------------------------------------
 
 
 def map_by_hand(values: Tensor, slopes: Tensor, variant: str) -> np.ndarray:
-    """Return one row's map from its activations and gradients, ``(channels, h, w)`` each, cell by cell."""
+    """Return one row's map from its activations and gradients, ``(channels, h, w)``
+    each, cell by cell.
+    """
     channels, height, width = values.shape
     cells = np.zeros((height, width))
     for row in range(height):
@@ -170,14 +174,15 @@ def test_maps_of_pixels_are_the_values():
     )
 
 
-# ---- which call belongs to which image -------------------------------------------------------------------------------
+# ---- which call belongs to which image -----------------------------------------------
 
 
 def test_a_shared_encoder_has_a_map_for_each_image():
     net = seeded(Shared)
     rows = shared_inputs()
     explanation = explain(net, rows, upsample="none")
-    # The activation behind the normalisation, and the second call for the image that comes first.
+    # The activation behind the normalisation, and the second call for the image that
+    # comes first.
     assert explanation.meta["layer"] == {
         "left": "encoder.2 (call 2)",
         "right": "encoder.2",
@@ -319,7 +324,7 @@ def test_series_and_images_without_channels():
     )
 
 
-# ---- what must not change, and what is refused -----------------------------------------------------------------------
+# ---- what must not change, and what is refused ---------------------------------------
 
 
 def test_batches_change_nothing():
@@ -342,7 +347,9 @@ def test_batches_change_nothing():
 
 
 class Activated(nn.Module):
-    """A convolution, a normalisation or none, and an activation however it is called; two images share them."""
+    """A convolution, a normalisation or none, and an activation however it is called;
+    two images share them.
+    """
 
     def __init__(self, activation, *, normalised: bool = False) -> None:
         super().__init__()
@@ -505,7 +512,8 @@ def test_a_layer_that_sees_no_image_is_refused():
 
     with pytest.raises(
         pg.InputError,
-        match=r"layer 'table' does not depend on 'left' or 'right'\. Name a layer of its",
+        match=r"layer 'table' does not depend on 'left' or 'right'\. Name a layer of "
+        r"its",
     ):
         explain(seeded(Beside), shared_inputs(), layer="table")
 

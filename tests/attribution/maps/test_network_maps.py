@@ -1,4 +1,6 @@
-"""Where a class activation map is read by default: joins, dense blocks, tokens, maps with channels last, volumes."""
+"""Where a class activation map is read by default: joins, dense blocks, tokens, maps
+with channels last, volumes.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def explain(net: nn.Module, rows, **options) -> pg.Explanation:
 
 
 class Joined(nn.Module):
-    """The join of two ways is a function, and the shortcut's convolution is called last."""
+    """The join of two ways is a function, and the shortcut's convolution is called
+    last.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -87,7 +91,9 @@ def test_a_join_is_read_and_not_what_is_joined(kind, last):
 
 
 class Dense(nn.Module):
-    """Dense blocks: each convolution adds a few channels to all before it; a normalisation and a rectifier end it."""
+    """Dense blocks: each convolution adds a few channels to all before it; a
+    normalisation and a rectifier end it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +176,9 @@ class Attention(nn.Module):
 
 
 class Tokens(nn.Module):
-    """A transformer over patches, with tokens of its own before or behind them, pooled or read at the first."""
+    """A transformer over patches, with tokens of its own before or behind them, pooled
+    or read at the first.
+    """
 
     def __init__(self, *, extra: int = 1, read: str = "class", patches: str = "conv", behind: bool = False,
                  whole: bool = False) -> None:  # fmt: skip
@@ -259,7 +267,9 @@ def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, laye
 
 
 class Windows(nn.Module):
-    """Attends within windows that are shifted, channels last, and merges cells four to one."""
+    """Attends within windows that are shifted, channels last, and merges cells four to
+    one.
+    """
 
     def __init__(self, *, merged: bool) -> None:
         super().__init__()
@@ -301,7 +311,9 @@ class Windows(nn.Module):
 
 @pytest.mark.parametrize(("merged", "size"), [(False, (12, 8)), (True, (6, 4))])
 def test_windows_that_are_rolled_and_cut_keep_their_places(merged, size):
-    """As in networks that attend within shifted windows, channels last; and merged four to one."""
+    """As in networks that attend within shifted windows, channels last; and merged four
+    to one.
+    """
     image = drawn(ROWS, 1, 24, 16) * 0.1
     image[:, :, 14:16, 2:4] += 5
     explanation = explain_with(

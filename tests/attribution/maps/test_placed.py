@@ -1,4 +1,6 @@
-"""Class activation maps lie where their cells lie in the image: of crops, flips, grids; or they are refused."""
+"""Class activation maps lie where their cells lie in the image: of crops, flips, grids;
+or they are refused.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,9 @@ def test_bytes_are_placed_as_numbers_are() -> None:
 
 
 def test_windows_that_do_not_reach_the_edge_leave_the_cells_where_they_are() -> None:
-    """Padding by the network itself and convolutions without any are one with convolutions that pad."""
+    """Padding by the network itself and convolutions without any are one with
+    convolutions that pad.
+    """
     scan = _scan()
     reflected = _Net(
         lambda image: image, *[nn.ReflectionPad2d(1), nn.Conv2d(6, 6, 3)] * 4
@@ -157,7 +161,8 @@ def test_windows_that_do_not_reach_the_edge_leave_the_cells_where_they_are() -> 
     for net in (reflected, plain):
         cells = _cam(net, scan, upsample="none").maps["maps:scan"]
         np.testing.assert_allclose(_cam(net, scan).maps["maps:scan"], cells, atol=1e-6)
-    # Without padding, cells lie a pixel inside, and the pixels beside them that they see are theirs.
+    # Without padding, cells lie a pixel inside, and the pixels beside them that they
+    # see are theirs.
     bare = _Net(lambda image: image, nn.Conv2d(6, 6, 3))
     cells = _cam(bare, scan, upsample="none").maps["maps:scan"]
     expected_maps = np.pad(cells, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")

@@ -1,4 +1,6 @@
-"""Networks that crop, pad, turn, resize, attend or join: a map lies where the image is bright, or it is refused."""
+"""Networks that crop, pad, turn, resize, attend or join: a map lies where the image is
+bright, or it is refused.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from torch.nn import functional
 
 import permgrad as pg
 
-#: The bright spot, and by how many pixels the largest value of a map may lie beside its middle.
+#: The bright spot, and by how many pixels the largest value of a map may lie beside its
+#: middle.
 _SPOT = (slice(14, 18), slice(9, 13))
 _MIDDLE = (15.5, 10.5)
 _BESIDE = 4.5

@@ -1,4 +1,6 @@
-"""The grid of an image's tokens, and how often a network is asked where a layer lies."""
+"""The grid of an image's tokens, and how often a network is asked where a layer
+lies.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ import permgrad as pg
 
 
 class Tokens(nn.Module):
-    """A transformer of patches, with tokens of its own before them. Patches are made by a convolution or a layer."""
+    """A transformer of patches, with tokens of its own before them.
+
+    Patches are made by a convolution or a layer.
+    """
 
     def __init__(
         self, cells: tuple[int, int], own: int, *, convolves: bool = True

@@ -1,4 +1,6 @@
-"""``aggregate``: shares, their mean, members that refuse, and what is told about them."""
+"""``aggregate``: shares, their mean, members that refuse, and what is told about
+them.
+"""
 
 from __future__ import annotations
 
@@ -181,5 +183,6 @@ def test_two_members_must_remain():
     with pytest.raises(pg.InputError) as caught:
         explain(Coded(), CODED, members=("gradient", "permutation"))
     assert str(caught.value).startswith(
-        "aggregate needs at least two members that can explain the model, and only 'permutation' can ('gradient': "
+        "aggregate needs at least two members that can explain the model, and only "
+        "'permutation' can ('gradient': "
     )

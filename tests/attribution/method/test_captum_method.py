@@ -82,7 +82,9 @@ def test_baselines_are_given_like_the_inputs(case):
 
 
 def test_options_with_an_entry_for_each_row_go_with_their_rows():
-    """More rows than go into one call: each meets its own baseline, as in one call of Captum."""
+    """More rows than go into one call: each meets its own baseline, as in one call of
+    Captum.
+    """
     torch.manual_seed(0)
 
     class Net(nn.Module):
@@ -115,8 +117,19 @@ def test_options_with_an_entry_for_each_row_go_with_their_rows():
         target=0,
     )
     np.testing.assert_allclose(small.values, explanation.values, atol=1e-6)
-    assert not np.allclose(explanation.values[256:, :, 0], attr.IntegratedGradients(net).attribute(
-        rows[256:], baselines=baselines[:44], target=0, n_steps=8).detach().numpy(), atol=1e-2)  # fmt: skip
+    assert not np.allclose(
+        explanation.values[256:, :, 0],
+        attr.IntegratedGradients(net)
+        .attribute(
+            rows[256:],
+            baselines=baselines[:44],
+            target=0,
+            n_steps=8,
+        )
+        .detach()
+        .numpy(),
+        atol=1e-2,
+    )
     # A sample of baselines is whole for every row, also where it has as many rows.
     rows = rows[:40]
     baselines = baselines[:40]
@@ -177,7 +190,8 @@ def test_a_layers_map_is_spread_over_the_one_image():
 def test_the_usual_ones_run(name, case):
     net, inputs = case
     if name == "DeepLift":
-        # Captum cannot follow a rectifier that is no module of its own; it has none here but in the encoder.
+        # Captum cannot follow a rectifier that is no module of its own; it has none
+        # here but in the encoder.
         net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
         inputs = inputs["clinical"]
     segments = {"segments": ("grid", 2)} if isinstance(inputs, dict) else {}
@@ -202,7 +216,8 @@ def test_what_cannot_be_used_is_said(case):
         pg.explain(net, inputs, method=attr.Saliency(net), scope="global")
     with pytest.raises(
         pg.InputError,
-        match=r"captum.Occlusion failed on these inputs with .*Pass what it needs beside it",
+        match=r"captum.Occlusion failed on these inputs with .*Pass what it needs "
+        r"beside it",
     ):
         pg.explain(net, inputs, method=attr.Occlusion(net))
     views, pair, _ = STRANGERS["list_of_images"]()
@@ -279,7 +294,7 @@ def test_zeros_of_captum_are_not_blamed_on_the_network():
         pg.explain(net, inputs, method=attr.LayerGradCam(net, net.convolution))
 
 
-# ---- objects that need a sample, or that look at a layer -------------------------------------------------------------
+# ---- objects that need a sample, or that look at a layer -----------------------------
 
 
 class Sentences(nn.Module):
@@ -339,7 +354,8 @@ def test_a_layers_attributions_are_its_units():
     net, inputs = sentences()
     layer_method = attr.LayerIntegratedGradients(net, net.dense)
     zeros = torch.zeros(1, 5, dtype=torch.int64)
-    # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
+    # The embedding takes no steps between words: what Captum walks along is the dense
+    # layer's output.
     with pytest.raises(
         pg.InputError,
         match=r"To explain the units of a layer, also pass layer= with its name",

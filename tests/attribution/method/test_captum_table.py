@@ -1,4 +1,6 @@
-"""Cases of Captum's own test table; all of them: ``verification/verify_captum_table.py``."""
+"""Cases of Captum's own test table; all of them:
+``verification/verify_captum_table.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import pytest
 pytest.importorskip("captum.testing.attr.helpers.test_config")
 from verification import verify_captum_table as table
 
-#: One of each way to give a case: targets by row and in several dimensions, baselines, held arguments, layers.
+#: One of each way to give a case: targets by row and in several dimensions, baselines,
+#: held arguments, layers.
 QUICK = (
     "basic_single_target",
     "basic_multi_input_multi_target",

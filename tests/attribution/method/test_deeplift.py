@@ -1,4 +1,6 @@
-"""DeepLIFT: every rule adds up, the Rescale rule written again slowly, Captum where it can, what hooks cannot do."""
+"""DeepLIFT: every rule adds up, the Rescale rule written again slowly, Captum where it
+can, what hooks cannot do.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def seeded(build):
         return build().double().eval()
 
 
-# ---- every function that has a rule adds up --------------------------------------------------------------------------
+# ---- every function that has a rule adds up ------------------------------------------
 
 
 ACTIVATIONS = [
@@ -102,7 +104,8 @@ FUNCTIONS = {
     "transformer": (seeded(lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)), (3, 4)),
     "two rectifiers": (lambda x: torch.relu(1 - torch.relu(x)), (3,)),
 }  # fmt: skip
-#: What torch computes and no rule divides: in these cases its gradient at the stop is what is left.
+#: What torch computes and no rule divides: in these cases its gradient at the stop is
+#: what is left.
 WITHOUT_RULE = {
     "einsum of three": (lambda x, y, z: torch.einsum("bi,bi,bi->bi", x, y, z), (3,), (3,), (3,)),
     "largest over two dimensions": (lambda x: x.amax((1, 2), keepdim=True), (5, 3)),
@@ -130,7 +133,9 @@ def operator_in_place(x: Tensor, y: Tensor) -> Tensor:
 def step(
     function, start: list[Tensor], stop: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Return Σ slopes · changes and the output's change, ``(rows, outputs)``, its values at the stop, and matches."""
+    """Return Σ slopes · changes and the output's change, ``(rows, outputs)``, its
+    values at the stop, and matches.
+    """
 
     def forward(leaves):
         return function(*[leaf.clone() for leaf in leaves]).flatten(1)
@@ -239,7 +244,9 @@ def test_curved_functions_add_up(name):
 
 
 def random_network(seed: int):
-    """Return a function of ``(rows, 8)`` made of randomly chosen parts, as a user may write them."""
+    """Return a function of ``(rows, 8)`` made of randomly chosen parts, as a user may
+    write them.
+    """
     chooser = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -294,7 +301,9 @@ def test_close_ends_have_the_slope_in_the_middle():
 
 
 def test_recorded_inputs_survive_later_writes():
-    """What went into a rectifier is later overwritten in place: the second run must see what was, not what is."""
+    """What went into a rectifier is later overwritten in place: the second run must see
+    what was, not what is.
+    """
 
     def forward(x: Tensor) -> Tensor:
         hidden = x * 2
@@ -306,7 +315,9 @@ def test_recorded_inputs_survive_later_writes():
 
 
 def test_maxima_share_by_the_way_on_which_each_leads():
-    """Two numbers on straight lines: the maximum's integrated gradient, found by a fine sum."""
+    """Two numbers on straight lines: the maximum's integrated gradient, found by a fine
+    sum.
+    """
     start = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
     stop = torch.tensor([[4.0, 2.0]], dtype=torch.float64)
     times = torch.linspace(0, 1, 300_001, dtype=torch.float64)[:, None]
@@ -320,11 +331,13 @@ def test_maxima_share_by_the_way_on_which_each_leads():
     assert float(to_first) == pytest.approx(1 - float(share), abs=1e-5)
 
 
-# ---- the Rescale rule, written again ---------------------------------------------------------------------------------
+# ---- the Rescale rule, written again -------------------------------------------------
 
 
 def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor:
-    """Return Σ over the chain rule of equation 3, with Δoutput / Δinput for every unit, one row in float64."""
+    """Return Σ over the chain rule of equation 3, with Δoutput / Δinput for every unit,
+    one row in float64.
+    """
     before = [baseline]
     after = [row]
     for layer in net:
@@ -419,11 +432,13 @@ def test_equals_captum():
         )
 
 
-# ---- what rules attached to modules cannot do ------------------------------------------------------------------------
+# ---- what rules attached to modules cannot do ----------------------------------------
 
 
 class Shared(nn.Module):
-    """One encoder for two images, one in-place rectifier for several layers, and functional calls."""
+    """One encoder for two images, one in-place rectifier for several layers, and
+    functional calls.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -653,7 +668,7 @@ def test_hybrid_paths_add_up():
     )
 
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
+# ---- arguments -----------------------------------------------------------------------
 
 
 def test_refusals():

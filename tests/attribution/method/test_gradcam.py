@@ -1,4 +1,6 @@
-"""Class activation maps: the papers' formulas written again row by row in float64, Captum, and what must not change."""
+"""Class activation maps: the papers' formulas written again row by row in float64,
+Captum, and what must not change.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ CLASSES = ("blue", "green", "red")
 
 
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Four numbers and a category; three classes that depend on all but the last number."""
+    """Four numbers and a category; three classes that depend on all but the last
+    number.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
     frame["kind"] = rng.choice(["p", "q", "r"], rows)
@@ -41,7 +45,9 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def model() -> pg.HyNNClassifier:
-    """A small trained classifier; its module is float64 so that twins can be compared closely."""
+    """A small trained classifier; its module is float64 so that twins can be compared
+    closely.
+    """
     X, y = table(300)
     fitted = pg.HyNNClassifier(
         preset="fast",
@@ -69,7 +75,7 @@ def explained(model, rows, **options):
         )
 
 
-# ---- the papers again ------------------------------------------------------------------------------------------------
+# ---- the papers again ----------------------------------------------------------------
 
 
 def twin(
@@ -82,7 +88,9 @@ def twin(
     activation: bool,
     relu: bool,
 ) -> np.ndarray:
-    """One row, one class, loops over channels and cells; returns the map at the layer's size."""
+    """One row, one class, loops over channels and cells; returns the map at the layer's
+    size.
+    """
     net = model.module_
     chain = list(net.image_branch)
     last_convolution = (
@@ -184,7 +192,9 @@ def test_equals_captum(model, rows):
 
 
 def test_hirescam_before_flatten_is_gradient_times_input(model, rows):
-    """The sum of HiResCAM's cells is Σ g·A: exactly what a linear rest of the network would compute from the layer."""
+    """The sum of HiResCAM's cells is Σ g·A: exactly what a linear rest of the network
+    would compute from the layer.
+    """
     got = explained(model, rows, variant="hirescam", upsample="none")
     assert (got.maps["cam"] < 0).any()
     assert not got.meta["rectified"]
@@ -201,7 +211,7 @@ def test_maps_of_different_classes_differ(model, rows):
     assert np.abs(scaled[:, 1] - scaled[:, 2]).max() > 0.2
 
 
-# ---- from maps to features -------------------------------------------------------------------------------------------
+# ---- from maps to features -----------------------------------------------------------
 
 
 def test_values_are_the_maps_mass_on_the_features_pixels(model, rows):
@@ -288,7 +298,7 @@ def test_maps_can_be_left_out(model, rows):
     )
 
 
-# ---- nothing there, bad input ----------------------------------------------------------------------------------------
+# ---- nothing there, bad input --------------------------------------------------------
 
 
 def test_an_ignored_image_gives_zeros_and_a_warning(model, rows):
@@ -361,7 +371,7 @@ def test_a_network_without_image_path_is_refused(rows):
         explained(tabular, rows)
 
 
-# ---- nothing of the user's changes -----------------------------------------------------------------------------------
+# ---- nothing of the user's changes ---------------------------------------------------
 
 
 def state(module: torch.nn.Module) -> list[object]:
@@ -435,7 +445,8 @@ def test_targets_and_surroundings(model, rows):
         model, rows, scale="probability", target=[2, "blue"]
     )
     assert selected_explanation.outputs == ("red", "blue")
-    # The last of all classes is computed as minus the sum of the others; asked for alone, it is computed itself.
+    # The last of all classes is computed as minus the sum of the others; asked for
+    # alone, it is computed itself.
     np.testing.assert_allclose(
         selected_explanation.values, every.values[:, :, [2, 0]], rtol=1e-6, atol=1e-10
     )

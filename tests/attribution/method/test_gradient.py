@@ -1,4 +1,6 @@
-"""Gradients: closed forms, finite differences, sums over players, callers in any state, and what is refused."""
+"""Gradients: closed forms, finite differences, sums over players, callers in any state,
+and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 class TwoModalities(nn.Module):
-    """An image and a table, with batch normalisation, dropout and an in-place first layer."""
+    """An image and a table, with batch normalisation, dropout and an in-place first
+    layer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +138,9 @@ def test_some_targets_are_columns_of_all():
 
 
 def test_probabilities_that_do_not_add_up_have_gradients_of_their_own():
-    """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give what the others leave."""
+    """s(w x) for each class: s (1 − s) w, also for the last, where softmax would give
+    what the others leave.
+    """
     net = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()).double()
     rows = drawn(ROWS, 4)
     explanation = explain(
@@ -201,7 +207,7 @@ def test_hybrid_network_through_both_paths():
         )
 
 
-# ---- the caller's state ----------------------------------------------------------------------------------------------
+# ---- the caller's state --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -256,7 +262,7 @@ def test_half_precision(method, dtype):
     assert np.abs(half_values - expected).max() < error * np.abs(expected).max()
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients"])
@@ -273,8 +279,10 @@ def test_whole_numbers_are_refused(method):
             progress=False,
         )
     assert str(caught.value) == (
-        f"{method} needs real numbers, or ids that enter an nn.Embedding, but 'counts' holds whole numbers "
-        "(torch.int64). Pass x.float(), or choose method='permutation', 'shapley' or 'lime'. [PG034]"
+        f"{method} needs real numbers, or ids that enter an nn.Embedding, but 'counts' "
+        "holds whole numbers "
+        "(torch.int64). Pass x.float(), or choose method='permutation', 'shapley' or "
+        "'lime'. [PG034]"
     )
 
 
@@ -292,7 +300,8 @@ def test_a_network_that_cannot_be_differentiated_is_refused(method):
 
     with pytest.raises(
         pg.InputError,
-        match=r"that torch can differentiate, but .*use_reentrant.*\. Fix the network, or",
+        match=r"that torch can differentiate, but .*use_reentrant.*\. Fix the network, "
+        r"or",
     ):
         pg.explain(Reentrant().double(), drawn(ROWS, 3), method=method, progress=False)
 

@@ -1,4 +1,6 @@
-"""Integrated gradients: closed forms, a literal twin in float64, Captum, the paper's axioms, baselines, bad input."""
+"""Integrated gradients: closed forms, a literal twin in float64, Captum, the paper's
+axioms, baselines, bad input.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ CLASSES = ("blue", "green", "red")
 
 
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Four numbers and a category; three classes that depend on all but the last number."""
+    """Four numbers and a category; three classes that depend on all but the last
+    number.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
     frame["kind"] = rng.choice(["p", "q", "r"], rows, p=[0.2, 0.5, 0.3])
@@ -39,7 +43,9 @@ def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def fitted(network=None, **options) -> pg.HyNNClassifier:
-    """A small trained classifier; its module is float64 so that twins can be compared closely."""
+    """A small trained classifier; its module is float64 so that twins can be compared
+    closely.
+    """
     X, y = table(300)
     options = {
         "preset": "fast",
@@ -100,13 +106,15 @@ def median_of(model) -> np.ndarray:
     )
 
 
-# ---- the paper again -------------------------------------------------------------------------------------------------
+# ---- the paper again -----------------------------------------------------------------
 
 
 def twin(
     model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int
 ) -> dict[str, np.ndarray]:
-    """Equation 1 of Sundararajan et al., one row, one point of the line at a time, each path's gradient on its own."""
+    """Equation 1 of Sundararajan et al., one row, one point of the line at a time, each
+    path's gradient on its own.
+    """
     net = model.module_
     sums = {"tabular": np.zeros(len(row)), "image": np.zeros(len(row))}
     for k in range(steps):
@@ -201,7 +209,9 @@ def test_equals_captum(smooth, rows):
 
 
 def linear_model() -> tuple[pg.HyNNRegressor, np.ndarray, np.ndarray]:
-    """A network that is linear where it is used (all rectifiers open), and its slopes by way of each path."""
+    """A network that is linear where it is used (all rectifiers open), and its slopes
+    by way of each path.
+    """
     rng = np.random.default_rng(3)
     X = rng.normal(size=(120, 4))
     options = {
@@ -261,7 +271,7 @@ def test_linear_closed_form():
     assert explanation.meta["unit"] == "y"
 
 
-# ---- the axioms ------------------------------------------------------------------------------------------------------
+# ---- the axioms ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("baseline", ["zeros", "mean", "median", "background"])
@@ -324,7 +334,9 @@ def test_an_unused_column_gets_exactly_zero(model, rows):
 
 
 def test_equal_functions_have_equal_attributions(model, rows):
-    """Implementation invariance: hidden units swapped and scaled, the function is the same."""
+    """Implementation invariance: hidden units swapped and scaled, the function is the
+    same.
+    """
     swapped_model = copy.deepcopy(model)
     net = swapped_model.module_
     with torch.no_grad():
@@ -349,7 +361,7 @@ def test_a_row_equal_to_its_baseline_gets_zeros(model, rows):
     assert explanation.meta["completeness_gap"] == 0
 
 
-# ---- baselines -------------------------------------------------------------------------------------------------------
+# ---- baselines -----------------------------------------------------------------------
 
 
 def test_the_median_row_could_stand_in_the_table(model):
@@ -450,12 +462,14 @@ def test_foreign_pictures_are_refused(model, rows):
     with pytest.raises(InputError) as error:
         explained(foreign, rows)
     assert str(error.value) == (
-        "integrated_gradients needs a gradient through the image, but the images are drawn by a function of the user. "
-        "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad. [PG034]"
+        "integrated_gradients needs a gradient through the image, but the images are "
+        "drawn by a function of the user. "
+        "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "
+        "permgrad. [PG034]"
     )
 
 
-# ---- how the work is cut ---------------------------------------------------------------------------------------------
+# ---- how the work is cut -------------------------------------------------------------
 
 
 def test_a_row_does_not_depend_on_its_neighbours_or_on_batches(model, rows):

@@ -1,4 +1,6 @@
-"""What integrated gradients compare with, for which inputs, and their summaries: by slow loops; on the bank table."""
+"""What integrated gradients compare with, for which inputs, and their summaries: by
+slow loops; on the bank table.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ def outputs(model, encoded) -> np.ndarray:
         return model.module_(torch.as_tensor(np.atleast_2d(encoded)).double()).numpy()
 
 
-# ---- baselines -------------------------------------------------------------------------------------------------------
+# ---- baselines -----------------------------------------------------------------------
 
 
 def test_the_rows_of_a_class(model, rows):
@@ -90,12 +92,14 @@ def test_the_rows_of_a_class(model, rows):
             total, outputs(model, model.encode_rows(rows).encoded), atol=1e-9
         )
         assert explanation.meta["baseline"] == (
-            f"average over {len(green)} training rows of class 'green' (expected gradients)"
+            f"average over {len(green)} training rows of class 'green' (expected "
+            "gradients)"
         )
     few = explained(model, rows, baseline="class:green", references=7)
     assert (
         few.meta["baseline"]
-        == f"average over 7 of {len(green)} training rows of class 'green' (expected gradients)"
+        == f"average over 7 of {len(green)} training rows of class 'green' (expected "
+        "gradients)"
     )
     assert few.meta["baseline_rows"] == 7
 
@@ -110,13 +114,15 @@ def test_the_mean_and_the_median_of_a_class(model, rows):
     )
     assert (
         mean.meta["baseline"]
-        == f"mean of the encoded inputs over {len(green)} training rows of class 'green'"
+        == f"mean of the encoded inputs over {len(green)} training rows of class "
+        "'green'"
     )
     median = explained(model, rows, reference_class="green")
     everyone = explained(model, rows)
     assert np.abs(median.base_values - everyone.base_values).max() > 0.1
     assert median.meta["baseline"] == (
-        f"median of numbers and most frequent level over {len(green)} training rows of class 'green'"
+        f"median of numbers and most frequent level over {len(green)} training rows of "
+        "class 'green'"
     )
     assert (
         everyone.meta["baseline"]
@@ -150,20 +156,23 @@ def test_classes_that_are_numbers():
         (
             {"baseline": "zeros", "reference_class": "green"},
             (
-                "reference_class='green' and baseline='zeros' cannot be combined. Pass one of them."
+                "reference_class='green' and baseline='zeros' cannot be combined. Pass "
+                "one of them."
             ),
         ),
         (
             {"baseline": "class:green", "background": table(20)[0]},
             (
-                "A reference class needs the training rows kept in the model, and the rows of background= have no "
+                "A reference class needs the training rows kept in the model, and the "
+                "rows of background= have no "
                 "classes. Pass baseline= with rows of that class."
             ),
         ),
         (
             {"baseline": table(3)[0], "reference_class": "green"},
             (
-                "reference_class='green' and a table as baseline= cannot be combined. Pass one of them."
+                "reference_class='green' and a table as baseline= cannot be combined. "
+                "Pass one of them."
             ),
         ),
         (
@@ -200,7 +209,7 @@ def test_a_regression_has_no_classes():
         explained(estimator.fit(X, X["a"]), X[:3], baseline="class:x")
 
 
-# ---- inputs and summaries --------------------------------------------------------------------------------------------
+# ---- inputs and summaries ------------------------------------------------------------
 
 
 def check_sums(model, inputs: pg.Explanation, features: pg.Explanation) -> None:
@@ -261,7 +270,8 @@ def test_summaries_are_slow_loops(model, rows):
     np.testing.assert_allclose(local.to_global("mean_abs").values, size, atol=1e-12)
     np.testing.assert_allclose(local.to_global("sum_l1").values, published, atol=1e-12)
     np.testing.assert_allclose(np.abs(local.to_global("sum_l1").values).sum(axis=0), 1)
-    # The signed mean keeps adding up: over features to the mean difference, over paths to itself.
+    # The signed mean keeps adding up: over features to the mean difference, over paths
+    # to itself.
     summary = local.to_global("mean")
     difference = (local.predictions - local.base_values).mean(axis=0)
     np.testing.assert_allclose(summary.values.sum(axis=0), difference, atol=1e-9)
@@ -270,13 +280,15 @@ def test_summaries_are_slow_loops(model, rows):
     )
 
 
-# ---- the bank table --------------------------------------------------------------------------------------------------
+# ---- the bank table ------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @needs_bank
 def test_the_example_on_bank(script):
-    """Completeness over all test rows (floor: 0.5 % of f's range), and the 51 inputs sum to the 16 features."""
+    """Completeness over all test rows (floor: 0.5 % of f's range), and the 51 inputs
+    sum to the 16 features.
+    """
     module = script("benchmarks.speed.integrated_gradients_speed")
     model, rows, target = module.bank_model(epochs=3)
     assert len(rows) == 9043
@@ -294,7 +306,8 @@ def test_the_example_on_bank(script):
     features = explain_with(model, rows, **options)
     assert len(features.names) == 16
     check_sums(model, inputs, features)
-    # Gaps close by construction; single values are compared with many plain gradients, and with Captum's errors.
+    # Gaps close by construction; single values are compared with many plain gradients,
+    # and with Captum's errors.
     pytest.importorskip("captum")
     example_rows = rows[:150]
     truth = module.reference(model, example_rows, target, 2000)

@@ -1,4 +1,6 @@
-"""Interactions of the loss: against plain loops, in closed form, screened, and refused."""
+"""Interactions of the loss: against plain loops, in closed form, screened, and
+refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ TARGETS = model(ROWS) + np.random.default_rng(1).normal(size=60)
 
 
 def growth(players: tuple[int, ...], repeat: int) -> np.ndarray:
-    """Return how much each row's squared error grows when some players come from its donor."""
+    """Return how much each row's squared error grows when some players come from its
+    donor.
+    """
     donors = donor_rows(3, "interactions", repeat, np.arange(60), 60, shared=True)
     replaced = ROWS.copy()
     replaced[:, players] = ROWS[donors][:, players]

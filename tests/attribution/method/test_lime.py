@@ -1,4 +1,6 @@
-"""LIME: the regression against a slow twin and scikit-learn, closed forms on linear networks, costs and refusals."""
+"""LIME: the regression against a slow twin and scikit-learn, closed forms on linear
+networks, costs and refusals.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanat
     return explain_with(net, rows, method="lime", **call_options)
 
 
-# ---- the regression --------------------------------------------------------------------------------------------------
+# ---- the regression ------------------------------------------------------------------
 
 
 def design(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,11 +101,13 @@ def test_errors_tell_the_spread_over_designs():
     assert 0.85 < np.median(scatter / reported_errors) < 1.15
 
 
-# ---- the method ------------------------------------------------------------------------------------------------------
+# ---- the method ----------------------------------------------------------------------
 
 
 def test_equals_the_twin_of_one_row():
-    """Everything but the draws is written again, slowly: neighbours, distances, kernel, regression."""
+    """Everything but the draws is written again, slowly: neighbours, distances, kernel,
+    regression.
+    """
     explanation = explain(target=1, samples=80)
 
     class Asked:
@@ -208,7 +212,7 @@ def test_pictures_and_codes():
     assert np.abs(explanation.values).max() > 0.1
 
 
-# ---- costs -----------------------------------------------------------------------------------------------------------
+# ---- costs ---------------------------------------------------------------------------
 
 
 def test_costs_are_counted(monkeypatch):
@@ -223,10 +227,12 @@ def test_costs_are_counted(monkeypatch):
     monkeypatch.setattr(nn.Linear, "forward", forward)
     explanation = explain()
     probes = evaluated - explanation.meta["model_rows"]
-    # 18 rows show the rounding. Reading the form takes one look at the rows, and five at eight of them, which tell
-    # whether they depend on chance or on each other, and the same of four rows mixed of them; all players are used, so
-    # that one trial each is enough. One and two rows tell what memory a row takes,
-    # and eight asked thrice whether the network remembers. Two rows are a call as its user makes it, before all others.
+    # 18 rows show the rounding. Reading the form takes one look at the rows, and five
+    # at eight of them, which tell whether they depend on chance or on each other, and
+    # the same of four rows mixed of them; all players are used, so that one trial each
+    # is enough. One and two rows tell what memory a row takes, and eight asked thrice
+    # whether the network remembers. Two rows are a call as its user makes it, before
+    # all others.
     assert 0 <= probes <= len(ROWS) + 5 * 8 + (8 + 4) + 4 + 3 + 3 * 8 + 2
     assert explanation.meta["model_rows"] == 9 + 30 + 18 + 9 * 200 + 9 * 6
 
@@ -246,7 +252,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
     np.testing.assert_allclose(explain().values, full_explanation.values, atol=1e-12)
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,9 @@ def test_bad_options(options, message):
 
 @pytest.mark.parametrize("neighbourhood", ["coalition", "gaussian"])
 def test_a_kernel_that_leaves_neighbours_no_weight_is_refused(neighbourhood):
-    """The ridge alone would decide: coefficients of 0, which say that no player matters."""
+    """The ridge alone would decide: coefficients of 0, which say that no player
+    matters.
+    """
     for width in (1e-300, 1e-160, 0.03):
         with pytest.raises(pg.InputError, match=r"^kernel_width=.* is too small"):
             explain(neighbourhood=neighbourhood, kernel_width=width)
@@ -277,7 +285,9 @@ def test_a_kernel_that_leaves_neighbours_no_weight_is_refused(neighbourhood):
 
 
 def test_the_neighbourhood_fits_the_players():
-    """Numbers on a scale are moved by a little; levels, segments and groups are kept or replaced."""
+    """Numbers on a scale are moved by a little; levels, segments and groups are kept or
+    replaced.
+    """
     numbers = torch.randn(30, 4)
     levels = torch.cat([numbers[:, :3], (numbers[:, 3:] > 0).float()], dim=1)
     net = nn.Linear(4, 1)
@@ -299,7 +309,9 @@ def test_the_neighbourhood_fits_the_players():
 
 
 def test_a_constant_column_changes_nothing():
-    """It is no level: the other players keep their neighbourhood, and it gets exactly 0."""
+    """It is no level: the other players keep their neighbourhood, and it gets exactly
+    0.
+    """
     numbers = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     three = nn.Linear(3, 1)
     four = nn.Linear(4, 1)

@@ -1,4 +1,6 @@
-"""The method as published: every step of its notebooks again, slowly, in float64; its faults only when asked for."""
+"""The method as published: every step of its notebooks again, slowly, in float64; its
+faults only when asked for.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def amount(frame: pd.DataFrame) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def model() -> pg.HyNNClassifier:
-    """A small trained classifier in float64; the image has an odd number of pixels, so that pooling drops some."""
+    """A small trained classifier in float64; the image has an odd number of pixels, so
+    that pooling drops some.
+    """
     X, y = table(300)
     fitted = pg.HyNNClassifier(
         preset="fast",
@@ -87,11 +91,13 @@ def explained(model, X, y, **options):
     )
 
 
-# ---- the notebooks again ---------------------------------------------------------------------------------------------
+# ---- the notebooks again -------------------------------------------------------------
 
 
 def predict(model, as_table, as_image, zeroed=None) -> torch.Tensor:
-    """What the notebooks call ``model.predict``: class probabilities, or the prediction in the units of y."""
+    """What the notebooks call ``model.predict``: class probabilities, or the prediction
+    in the units of y.
+    """
     net = model.module_
     embedded = {
         "tabular": net.table_branch(as_table),
@@ -152,7 +158,9 @@ def slow_permutation(
 def slow_heatmap(
     model, row: torch.Tensor, index: int, *, overwritten: bool
 ) -> np.ndarray:
-    """Notebook section 6.2, ``make_gradcam_heatmap``: one row, the convolution's rectified output."""
+    """Notebook section 6.2, ``make_gradcam_heatmap``: one row, the convolution's
+    rectified output.
+    """
     net = model.module_
     chain = list(net.image_branch)
     last = (
@@ -181,7 +189,9 @@ def slow_heatmap(
 def slow_gradcam(
     model, X, *, overwritten=False, transposed=False
 ) -> dict[str, dict[str, float]]:
-    """Notebook section 6.2, ``get_normalized_heatmap_metrics``: mean over all rows for each class."""
+    """Notebook section 6.2, ``get_normalized_heatmap_metrics``: mean over all rows for
+    each class.
+    """
     classes = list(model.classes_) if hasattr(model, "classes_") else ["all"]
     pixels = model.module_.renderer.height
     positions = model.module_.renderer.positions
@@ -206,7 +216,9 @@ def slow_gradcam(
 
 
 def slow_weights(model, X, y) -> dict[str, float]:
-    """Notebook section 6.3: softmax of the loss differences when one branch's output is zeroed."""
+    """Notebook section 6.3: softmax of the loss differences when one branch's output is
+    zeroed.
+    """
     with torch.no_grad():
         test = torch.as_tensor(model.encode_rows(X).encoded).double()
         base = row_losses(model, predict(model, test, test), y).mean()
@@ -275,7 +287,8 @@ def test_every_published_step(kind, model, regressor, rows):
     np.testing.assert_allclose(
         explanation.values[:, skip:], table_part + image_part, atol=1e-7
     )
-    # The published overall figure stacks the classes' bars: the same ranking as their mean.
+    # The published overall figure stacks the classes' bars: the same ranking as their
+    # mean.
     np.testing.assert_allclose(
         explanation.values[:, 0], (table_part + image_part).mean(axis=1), atol=1e-7
     )
@@ -307,11 +320,14 @@ def test_the_transposed_read_only_on_request(model, rows):
     assert np.abs(faulty - array(explained(model, X, y).meta["gradcam"])).max() > 0.01
 
 
-# ---- what breaks the published method does not crash this one --------------------------------------------------------
+# ---- what breaks the published method does not crash this one ------------------------
 
 
 def test_weights_saturate_with_the_units_of_y(regressor, rows):
-    """Published fault: the weights depend on the units. Only numbers change here, the network is the same."""
+    """Published fault: the weights depend on the units.
+
+    Only numbers change here, the network is the same.
+    """
     X, _ = rows
     shares = {}
     for unit in (0.01, 1.0, 1000.0):
@@ -408,7 +424,7 @@ def test_nearest_cells_are_those_that_cover_the_pixel(pixels, cells, seed):
         assert cell <= position * cells / pixels < cell + 1
 
 
-# ---- how the work is cut, seeds, bad input ---------------------------------------------------------------------------
+# ---- how the work is cut, seeds, bad input -------------------------------------------
 
 
 def test_batches_and_order_do_not_matter(model, rows):
@@ -462,7 +478,8 @@ def test_bad_input(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, X, None)
     assert str(error.value) == (
-        "permgrad_paper needs y to measure the loss. Pass y, or choose method='permgrad', which works without. [PG005]"
+        "permgrad_paper needs y to measure the loss. Pass y, or choose "
+        "method='permgrad', which works without. [PG005]"
     )
     with pytest.raises(
         InputError, match=r"shuffles must be an integer of at least 1, got 0"
@@ -486,14 +503,17 @@ def test_bad_input(model, rows):
     ).fit(X, y)
     with pytest.raises(
         InputError,
-        match=r"needs a model with two branches, table and image, got branches=\('tabular',\)",
+        match=r"needs a model with two branches, table and image, got "
+        r"branches=\('tabular',\)",
     ):
         explained(single, X, y)
 
 
 @pytest.mark.data
 def test_the_form_of_the_published_arrays_on_heloc():
-    """Same features, classes and lists as published; and the published map of HELOC is one map for both classes."""
+    """Same features, classes and lists as published; and the published map of HELOC is
+    one map for both classes.
+    """
     folder = os.environ.get("PERMGRAD_DATA")
     if not folder or not (Path(folder) / "published_permgrad.json").is_file():
         pytest.skip("PERMGRAD_DATA names no folder with published_permgrad.json")

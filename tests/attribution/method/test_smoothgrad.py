@@ -1,4 +1,6 @@
-"""SmoothGrad: closed forms, a literal loop, Captum's NoiseTunnel with the same noise, and what is refused."""
+"""SmoothGrad: closed forms, a literal loop, Captum's NoiseTunnel with the same noise,
+and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def both() -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 def noise(name: str, rows: Tensor, samples: int) -> Tensor:
-    """Return the noise of every copy of each row, ``(rows · samples, *)``, in standard deviations."""
+    """Return the noise of every copy of each row, ``(rows · samples, *)``, in standard
+    deviations.
+    """
     numbers = np.array(
         [
             row * MOST_SAMPLES + sample
@@ -71,7 +75,9 @@ def noise(name: str, rows: Tensor, samples: int) -> Tensor:
 
 @pytest.mark.parametrize("variant", ["smoothgrad", "smoothgrad_sq", "vargrad"])
 def test_cubes_have_closed_forms(variant):
-    """With z normal, E 3w(x + σz)² = 3w(x² + σ²), and its second moments follow from E z⁴ = 3."""
+    """With z normal, E 3w(x + σz)² = 3w(x² + σ²), and its second moments follow from E
+    z⁴ = 3.
+    """
     rows = drawn(ROWS, 3) * 2
     samples = 4000
     share = 0.4

@@ -1,4 +1,6 @@
-"""Targets of a table that is read in parts: numbers, numbers beside a code for missing, classes."""
+"""Targets of a table that is read in parts: numbers, numbers beside a code for missing,
+classes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Explanations of tables in parts: equal to those in memory, gone on with after a kill, clear where they refuse."""
+"""Explanations of tables in parts: equal to those in memory, gone on with after a kill,
+clear where they refuse.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ GLOBAL = ("permgrad", "permutation", "ablation")
 
 
 def features(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """Return rows with numbers, levels, whole numbers with missing cells, dates and a column that never varies."""
+    """Return rows with numbers, levels, whole numbers with missing cells, dates and a
+    column that never varies.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
     frame["colour"] = pd.Categorical(rng.choice(["red", "green", "blue"], rows))
@@ -160,13 +164,15 @@ def assert_equal(explanation: pg.Explanation, expected: pg.Explanation) -> None:
             )
 
 
-# ---- equality --------------------------------------------------------------------------------------------------------
+# ---- equality ------------------------------------------------------------------------
 @pytest.mark.parametrize("method", GLOBAL)
 @pytest.mark.parametrize("known", [True, False])
 def test_a_folder_is_explained_as_the_table_in_memory(
     tmp_path: Path, classifier: pg.HyNNClassifier, method: str, *, known: bool
 ) -> None:
-    """Odd row groups, a small file, an empty one, and files whose rows are of one class alone."""
+    """Odd row groups, a small file, an empty one, and files whose rows are of one class
+    alone.
+    """
     frame = features()
     y = target_of(classifier, frame)
     order = np.argsort(y != "low", kind="stable")
@@ -203,7 +209,8 @@ def test_regression_with_weights_and_one_branch(
         "n_repeats": 2,
     }
     explanation = stream_with(regressor, folder, "y", sample_weight="w", **options)
-    # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
+    # Rows of weight 0 are no receivers; in memory they are counted as rows all the
+    # same.
     kept_mask = weights > 0
     expected = explain_with(regressor, frame, y, sample_weight=weights, **options)
     assert explanation.meta["rows_explained"] == kept_mask.sum() < ROWS
@@ -302,7 +309,9 @@ def test_the_largest_gap_of_all_parts_is_told(
 def test_every_local_method(
     tmp_path: Path, regressor: pg.HyNNRegressor, classifier: Any, method: str
 ) -> None:
-    """Rows in parts get what they get in a whole table: the registry's methods, whatever is added to it."""
+    """Rows in parts get what they get in a whole table: the registry's methods,
+    whatever is added to it.
+    """
     model = classifier if method == "gradcam" else regressor
     frame = features(24)
     folder = write(tmp_path / "t", frame, (10,), rows_per_group=5)
@@ -326,11 +335,13 @@ def test_every_local_method(
     np.testing.assert_allclose(importances, expected.values, rtol=0, atol=1e-4 * scale)
 
 
-# ---- samples ---------------------------------------------------------------------------------------------------------
+# ---- samples -------------------------------------------------------------------------
 def test_a_sample_is_the_rows_with_the_smallest_lots(
     tmp_path: Path, regressor: pg.HyNNRegressor
 ) -> None:
-    """Which rows depends on seed and row number; each draws the donors that it draws among all rows."""
+    """Which rows depends on seed and row number; each draws the donors that it draws
+    among all rows.
+    """
     frame = features()
     y = target_of(regressor, frame)
     background = features(40, seed=9)
@@ -385,7 +396,7 @@ def test_the_sample_is_uniform_and_of_the_size_wanted(
     assert 4.5 < ((counts - 6) ** 2).mean() < 6.5
 
 
-# ---- parts -----------------------------------------------------------------------------------------------------------
+# ---- parts ---------------------------------------------------------------------------
 def test_any_process_gives_the_same_and_any_order_merges(
     tmp_path: Path, classifier: pg.HyNNClassifier
 ) -> None:
@@ -446,7 +457,7 @@ def test_donors_are_those_of_the_whole_table() -> None:
     np.testing.assert_array_equal(part_donors, everything[numbers])
 
 
-# ---- going on --------------------------------------------------------------------------------------------------------
+# ---- going on ------------------------------------------------------------------------
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -578,7 +589,9 @@ def _replace(path: Path, old: bytes, new: bytes) -> None:
 def test_sums_of_another_part_are_not_taken(
     tmp_path: Path, regressor: pg.HyNNRegressor
 ) -> None:
-    """Somebody copied one part's sums over another's: every row would count twice or never."""
+    """Somebody copied one part's sums over another's: every row would count twice or
+    never.
+    """
     folder = write(tmp_path / "t", features(300))
     options: dict[str, Any] = {
         "method": "permutation",
@@ -614,7 +627,8 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
     with pytest.raises(pg.InputError) as caught:
         stream_with(regressor, folder, **{**options, "random_state": 2})
     assert caught.value.message == (
-        f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace it with --overwrite, "
+        f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace "
+        "it with --overwrite, "
         "remove it, or name another folder with --out (out=)."
     )
     with monkeypatch.context() as later:
@@ -684,13 +698,17 @@ def test_foreign_folders_are_left_alone(
         stream_with(regressor, folder, out=tmp_path / "link")
 
 
-# ---- refusals --------------------------------------------------------------------------------------------------------
+# ---- refusals ------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (
             {"method": "shapley", "scope": "global"},
-            r"'shapley' does not take a table in parts with scope='global'\. Leave it out, or choose .*permutation",
+            (
+                r"'shapley' does not take a table in parts with scope='global'\. Leave "
+                r"it "
+                r"out, or choose .*permutation"
+            ),
         ),
         ({"method": "permgrd"}, r"Did you mean 'permgrad'\?"),
         (
@@ -715,15 +733,27 @@ def test_foreign_folders_are_left_alone(
         ),
         (
             {"y": "strange"},
-            "y must hold classes of the model .* column 'strange' holds 'none' in row 99 of .*000.parquet'. Leave",
+            (
+                "y must hold classes of the model .* column 'strange' holds 'none' in "
+                "row "
+                "99 of .*000.parquet'. Leave"
+            ),
         ),
         (
             {"y": "visits"},
-            "y must hold classes of the model .* column 'visits' holds 7 in row 0 of .*. Leave such",
+            (
+                "y must hold classes of the model .* column 'visits' holds 7 in row 0 "
+                "of "
+                ".*. Leave such"
+            ),
         ),
         (
             {"y": "halves"},
-            "y must hold classes of the model .* column 'halves' holds 0.5 in row 0 of .*. Leave such",
+            (
+                "y must hold classes of the model .* column 'halves' holds 0.5 in row "
+                "0 of "
+                ".*. Leave such"
+            ),
         ),
         (
             {"background": "train.parquet"},
@@ -743,7 +773,11 @@ def test_foreign_folders_are_left_alone(
         ),
         (
             {"sample_weight": "negative"},
-            "sample_weight must be finite and at least 0, but column 'negative' holds '-1.0' in row 0 of",
+            (
+                "sample_weight must be finite and at least 0, but column 'negative' "
+                "holds "
+                "'-1.0' in row 0 of"
+            ),
         ),
         (
             {"sample_weight": "never"},
@@ -782,7 +816,9 @@ def test_refusals(
 def test_rows_without_a_target_are_as_if_they_were_not_there(
     tmp_path: Path, classifier: pg.HyNNClassifier, regressor: pg.HyNNRegressor
 ) -> None:
-    """Same donors, sample, counts and numbers as in memory without those rows; said once, whatever the engine."""
+    """Same donors, sample, counts and numbers as in memory without those rows; said
+    once, whatever the engine.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -816,7 +852,11 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
             pq.write_table(file_table, folder / f"{number}.parquet", row_group_size=30)
         background = features(60, seed=9)
         same = {"n_repeats": 2, "random_state": 3, "background": background}
-        expected_message = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
+        expected_message = (
+            f"{int(gone.sum())} of 300 rows of {folder} have no 'y' "
+            "and "
+            "are left out where the loss is explained"
+        )
         with pytest.warns(pg.PermgradWarning) as caught_warnings:
             explanation = stream_with(
                 model, folder, "y", na=codes, rows_per_part=60, **same
@@ -925,7 +965,11 @@ def test_a_bad_cell_is_named_by_file_column_and_row(
     frame.loc[99, "weight"] = np.nan
     folder = write(tmp_path / "t", frame, sizes=(60, 60), rows_per_group=25)
     same: dict[str, Any] = {"n_repeats": 1, "rows_per_part": 25}
-    row = f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all). Replace inf by NaN"
+    row = (
+        f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all). Replace "
+        "inf "
+        "by NaN"
+    )
     expected_message = f"Column 'b' holds an infinite value (inf) {row}"
     for options in ({}, {"method": "gradient", "out": tmp_path / "out"}):
         with pytest.raises(pg.InputError) as caught:
@@ -944,7 +988,8 @@ def test_a_bad_cell_is_named_by_file_column_and_row(
     frame.to_parquet(folder / "one.parquet", index=False)
     with pytest.raises(
         pg.InputError,
-        match=r"'a' must be numeric, but holds 'many' in row 30 of '.*one.parquet'. Corr",
+        match=r"'a' must be numeric, but holds 'many' in row 30 of '.*one.parquet'. "
+        r"Corr",
     ):
         stream_with(regressor, folder / "one.parquet", **same)
 
@@ -970,7 +1015,8 @@ def test_what_is_no_model_or_no_table(
         stream_with(regressor, tmp_path / "t.csv")
     with pytest.raises(
         pg.InputError,
-        match=r"X must be rows in memory, got the path '.*t.csv'\. Call pg.explain_stream",
+        match=r"X must be rows in memory, got the path '.*t.csv'\. Call "
+        r"pg.explain_stream",
     ):
         pg.explain(regressor, str(tmp_path / "t.csv"))
 
@@ -1028,7 +1074,9 @@ def test_the_check_of_memory_reads_its_figures_rightly(
     reason="PERMGRAD_DATA does not name the folder of real tables",
 )
 def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
-    """Real rows with -7, -8 and -9 for three kinds of missing, explained with and without targets."""
+    """Real rows with -7, -8 and -9 for three kinds of missing, explained with and
+    without targets.
+    """
     data = pg.load_dataset("heloc")
     frame = data.frame.drop(columns=data.target)
     y = data.frame[data.target].to_numpy()
@@ -1073,7 +1121,8 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
 def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
     old = {"permgrad": 1, "table": 2, "model": 3, "y": 4, "seed": 5}
     for name, words in [
-        ("permgrad", "the version of permgrad"), ("table", "the table's files, which have changed since"),
+        ("permgrad", "the version of permgrad"), ("table", ("the table's files, which "
+                                                           "have changed since")),
         ("model", "the model"), ("y", "the target"), ("seed", "seed"),
     ]:  # fmt: skip
         assert difference(old, old | {name: 0}) == words
@@ -1088,7 +1137,10 @@ def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
             )
             == words
         )
-    four = "the version of permgrad, the table's files, which have changed since, the model, the target"
+    four = (
+        "the version of permgrad, the table's files, which have changed since, the "
+        "model, the target"
+    )
     assert difference(old, dict.fromkeys(old, 0)) == four
     assert difference(old, old) == "the version that wrote it"
 
@@ -1097,7 +1149,9 @@ def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
 def test_models_are_told_apart_by_all_that_they_compute_with(
     tmp_path: Path, classifier: pg.HyNNClassifier, part: str
 ) -> None:
-    """Weights alone do not: the same ones with another activation, picture or calibration give other logits."""
+    """Weights alone do not: the same ones with another activation, picture or
+    calibration give other logits.
+    """
     digest = model_digest(classifier)
     classifier.save(tmp_path / "model")
     assert model_digest(pg.load(tmp_path / "model")) == digest

@@ -1,4 +1,6 @@
-"""Tables in parts where some targets are missing: what is explained, which cells are named, which lots are drawn."""
+"""Tables in parts where some targets are missing: what is explained, which cells are
+named, which lots are drawn.
+"""
 
 from __future__ import annotations
 

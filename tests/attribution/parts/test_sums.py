@@ -1,4 +1,6 @@
-"""Sums that merge: split into parts in any way, they give what the moments of all pairs give."""
+"""Sums that merge: split into parts in any way, they give what the moments of all pairs
+give.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def filled(
     offset: float,
     weighted: bool,
 ) -> list[tuple[np.ndarray, ...]]:
-    """Return pairs: rows, donors, effects of three quantities, classes, weights; one entry for each repeat."""
+    """Return pairs: rows, donors, effects of three quantities, classes, weights; one
+    entry for each repeat.
+    """
     group = rng.integers(0, classes, rows)
     weights = rng.choice([0.0, 0.5, 2.0], rows) if weighted else np.ones(rows)
     receiver_effects = rng.normal(size=(rows, 3))
@@ -112,7 +116,8 @@ def test_merged_parts_estimate_what_the_whole_estimates(
         np.testing.assert_allclose(
             estimated[0], expected[0], rtol=1e-12, atol=1e-12 * scale
         )
-        # The whole's own sums over donors round at the size of the effects: a spread cannot be known better.
+        # The whole's own sums over donors round at the size of the effects: a spread
+        # cannot be known better.
         np.testing.assert_allclose(
             estimated[1], expected[1], rtol=1e-7, atol=2e-9 * scale
         )
@@ -142,7 +147,9 @@ def test_a_small_spread_of_large_effects_is_kept() -> None:
 
 
 def test_fixed_values_have_no_donors() -> None:
-    """Ablation's moments are shared, but no pair has a donor: the estimate is that of a mean over rows."""
+    """Ablation's moments are shared, but no pair has a donor: the estimate is that of a
+    mean over rows.
+    """
     rng = np.random.default_rng(1)
     effects = rng.normal(size=(50, 1))
     moments = PairMoments(50, 50, shared=True, classes=1, quantities=1)

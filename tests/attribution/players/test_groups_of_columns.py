@@ -1,4 +1,6 @@
-"""Groups that take some columns of a declared group: no encoded column is two players'."""
+"""Groups that take some columns of a declared group: no encoded column is two
+players'.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ def test_the_rest_of_a_variable_is_a_player_of_its_own(case, method):
 
 def test_a_variable_and_a_column_of_it_are_not_in_two_groups(case):
     model, rows = case
-    message = r"Columns of 'S0' are in the groups 'all' and 'some'\. Name each feature in one group only"
+    message = (
+        r"Columns of 'S0' are in the groups 'all' and 'some'\. Name each "
+        r"feature "
+        r"in one group only"
+    )
     with pytest.raises(pg.InputError, match=message):
         pg.explain(
             model,

@@ -1,4 +1,6 @@
-"""The first convolution says which dimension of an input holds channels, wherever it is and however large."""
+"""The first convolution says which dimension of an input holds channels, wherever it is
+and however large.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def _slices(net: Any, x: Tensor) -> Tensor:
 
 
 _FLAT = nn.Conv2d
-#: The layer, how it is called, the shape of a row, and the dimensions along which features do not change.
+#: The layer, how it is called, the shape of a row, and the dimensions along which
+#: features do not change.
 _CASES: dict[str, tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple[int, ...], tuple[int, ...]]] = {
     "two channels last": (_FLAT(2, 4, 3), lambda n, x: n.maps(x.permute(0, 3, 1, 2)), (12, 10, 2), (2,)),
     "six channels in the middle": (_FLAT(6, 4, 3), lambda n, x: n.maps(x.movedim(2, 1)), (12, 6, 10), (1,)),

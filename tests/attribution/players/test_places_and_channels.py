@@ -1,4 +1,6 @@
-"""Places of whole numbers that are looked up, channels beside time, and the lengths of both."""
+"""Places of whole numbers that are looked up, channels beside time, and the lengths of
+both.
+"""
 
 from __future__ import annotations
 
@@ -51,11 +53,13 @@ def line(model: pg.Model, X: Any, begins: str) -> str:
     )
 
 
-# ---- whole numbers, looked up column by column -------------------------------------------
+# ---- whole numbers, looked up column by column ---------------------------------------
 
 
 class Calendar(nn.Module):
-    """Looks the columns of each day up by themselves, one of them by its distance to another."""
+    """Looks the columns of each day up by themselves, one of them by its distance to
+    another.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +107,9 @@ def test_a_place_of_several_codes_is_one_feature(kind):
 
 
 class Forecaster(nn.Module):
-    """Codes and numbers of each step, each column by itself, and how many steps there are."""
+    """Codes and numbers of each step, each column by itself, and how many steps there
+    are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +150,9 @@ def test_the_steps_of_a_forecaster_are_features_and_its_lengths_are_held():
 
 
 class Pieces:
-    """A tokenizer whose words may have several tokens: those from 10 on continue one."""
+    """A tokenizer whose words may have several tokens: those from 10 on continue
+    one.
+    """
 
     all_special_ids: tuple[int, ...] = ()
 
@@ -224,7 +232,7 @@ def test_pictures_are_floats_bytes_with_like_neighbours_or_read_as_such():
     assert may_be_picture(noise > 5) is False
 
 
-# ---- channels beside time ----------------------------------------------------------------
+# ---- channels beside time ------------------------------------------------------------
 
 
 class Temporal(nn.Module):
@@ -391,7 +399,7 @@ def test_a_place_and_a_channel_never_have_one_name():
     assert not position_names & channels
 
 
-# ---- lengths -----------------------------------------------------------------------------
+# ---- lengths -------------------------------------------------------------------------
 
 
 class Counted(nn.Module):

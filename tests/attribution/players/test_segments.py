@@ -1,4 +1,6 @@
-"""How inputs of several dimensions are cut: sequences by token, volumes in depth, images by channel."""
+"""How inputs of several dimensions are cut: sequences by token, volumes in depth,
+images by channel.
+"""
 
 from __future__ import annotations
 
@@ -211,7 +213,8 @@ def test_each_channel_can_be_a_player():
     assert shapley.names == channels
     with pytest.raises(
         pg.InputError,
-        match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose segments='grid'",
+        match=r"^Input 'x' has no channels: it is 6 × 7 for each row\. Choose "
+        r"segments='grid'",
     ):
         names(
             Reading(nn.Linear(42, 2), lambda x: x.flatten(1)),

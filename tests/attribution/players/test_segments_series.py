@@ -1,4 +1,6 @@
-"""Series and waves: windows of time, channels, and both, whoever reads them; masks of series and volumes."""
+"""Series and waves: windows of time, channels, and both, whoever reads them; masks of
+series and volumes.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,7 @@ def spans(name: str, length: int, count: int, suffix: str = "") -> tuple[str, ..
     return tuple(f"{name}[{a}:{b}{suffix}]" for a, b in itertools.pairwise(edges))
 
 
-# ---- what is a series, and what its players are ----------------------------------------------------------------------
+# ---- what is a series, and what its players are --------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(100,), (1, 100)])
@@ -269,7 +271,7 @@ def test_windows_take_all_places_and_nobody_twice():
     assert windows(torch.zeros(1, 3), (3,), 3)[1] == ["[0]", "[1]", "[2]"]
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Series that a network packs, joins with masks, or steps through are cut along time, as their layer reads them."""
+"""Series that a network packs, joins with masks, or steps through are cut along time,
+as their layer reads them.
+"""
 
 from __future__ import annotations
 

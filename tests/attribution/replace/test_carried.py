@@ -1,4 +1,7 @@
-"""Few rows that make an importance, or hide it, are found with the figure without them. Normal errors have none."""
+"""Few rows that make an importance, or hide it, are found with the figure without them.
+
+Normal errors have none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Conditional draws where features depend on each other along curves and surfaces, and a word where they do not fit."""
+"""Conditional draws where features depend on each other along curves and surfaces, and
+a word where they do not fit.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ MEANS = {
 
 @pytest.mark.parametrize("kind", MEANS)
 def test_draws_follow_the_mean_of_any_smooth_kind(kind):
-    """What a draw misses of the mean is small beside the noise, so that it does not look like an effect."""
+    """What a draw misses of the mean is small beside the noise, so that it does not
+    look like an effect.
+    """
     x, rng = others()
     mean = MEANS[kind](*x.T[:3])
     noise = 0.3
@@ -109,7 +113,9 @@ def test_a_number_of_few_values_is_drawn_as_one_of_them():
 
 
 def test_what_no_model_follows_is_named():
-    """Two clusters whose shares follow another column: a mean, a spread and a residual do not make them."""
+    """Two clusters whose shares follow another column: a mean, a spread and a residual
+    do not make them.
+    """
     x, rng = others()
     frame = pd.DataFrame(x[:, :3], columns=list("abc")).assign(
         bent=rng.normal(size=ROWS)
@@ -123,11 +129,13 @@ def test_what_no_model_follows_is_named():
     assert (np.abs(new) < 1).mean() > 0.05, "rows that cannot occur are drawn"
 
 
-# ---- a network of one's own ------------------------------------------------------------------------------------------
+# ---- a network of one's own ----------------------------------------------------------
 
 
 class Leaning(torch.nn.Module):
-    """Predicts a² half by a, half by a feature that follows a² and is irrelevant given it."""
+    """Predicts a² half by a, half by a feature that follows a² and is irrelevant given
+    it.
+    """
 
     def forward(self, x):
         return (x[:, :1] ** 2 + x[:, 2:3]) / 2 + x[:, 1:2]

@@ -1,4 +1,6 @@
-"""Conditional draws: the same for a row wherever it stands, whole for what belongs together, other in each repeat."""
+"""Conditional draws: the same for a row wherever it stands, whole for what belongs
+together, other in each repeat.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def test_repeats_seeds_and_players_draw_apart(encoder, encoded, player, shared):
 
 
 def test_a_date_is_drawn_as_one(encoder, encoded):
-    """Its numbers are those of one day of the background, however many columns it has."""
+    """Its numbers are those of one day of the background, however many columns it
+    has.
+    """
     rows, background = encoded
     columns = encoder.columns_of("day")
     assert len(columns) > 1
@@ -114,7 +118,9 @@ def test_a_date_is_drawn_as_one(encoder, encoded):
 
 @pytest.mark.parametrize("player", ["gaps"])
 def test_a_missing_number_is_missing_in_all_its_columns(encoder, encoded, player):
-    """The indicator says so, and the number is the one that stands for it; elsewhere it is a number."""
+    """The indicator says so, and the number is the one that stands for it; elsewhere it
+    is a number.
+    """
     rows, background = encoded
     columns = columns_of(encoder, player)
     drawn = draw(encoder, rows, background, player)[1]

@@ -1,4 +1,6 @@
-"""Conditional replacement: new values fit the rest of the row, and say nothing of the value they replace."""
+"""Conditional replacement: new values fit the rest of the row, and say nothing of the
+value they replace.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,8 @@ def test_curved_dependence_is_followed():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_group_is_drawn_as_one(shared):
-    # Twins that follow each other more closely than anything else does: new values must be twins too.
+    # Twins that follow each other more closely than anything else does: new values must
+    # be twins too.
     rng = np.random.default_rng(4)
 
     def table(seed):
@@ -209,7 +212,8 @@ def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
     np.testing.assert_allclose(new.mean(axis=0), encoded.mean(axis=0), atol=0.2)
     np.testing.assert_allclose(new.std(axis=0), encoded.std(axis=0), atol=0.2)
     if not shared:
-        # The fitted models serve other receivers, which get values from the same distribution.
+        # The fitted models serve other receivers, which get values from the same
+        # distribution.
         moved = sampler.moved_to(np.tile(encoded, (2, 1)), 400)
         moved_values = draw(moved, encoder, "only")[1]
         assert moved_values.shape == (800, encoded.shape[1])
@@ -222,7 +226,9 @@ def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
 
 
 def test_a_fold_with_one_level_has_it_for_certain():
-    """Where a fold's other rows all have one level nothing is fitted: the level gets all of the probability."""
+    """Where a fold's other rows all have one level nothing is fitted: the level gets
+    all of the probability.
+    """
     predict = of_levels(np.zeros((9, 2)), np.full(9, 2), 4, 1.0)
     np.testing.assert_array_equal(predict(np.ones((3, 2))), [[0.0, 0.0, 1.0, 0.0]] * 3)
 

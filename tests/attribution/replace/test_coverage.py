@@ -1,4 +1,6 @@
-"""Intervals contain the truth as often as they say (the short form of ``verification/verify_coverage.py``)."""
+"""Intervals contain the truth as often as they say (the short form of
+``verification/verify_coverage.py``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which way a feature pushes: where it is set, in what order, and what is said of what is left out."""
+"""Which way a feature pushes: where it is set, in what order, and what is said of what
+is left out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where a feature is set to see which way it pushes, and the mean prediction there, computed again from raw tables."""
+"""Where a feature is set to see which way it pushes, and the mean prediction there,
+computed again from raw tables.
+"""
 
 from __future__ import annotations
 
@@ -222,7 +224,7 @@ def test_batches_and_groups(models):
     )
 
 
-# ---- what a folder says of itself ------------------------------------------------------------------------------------
+# ---- what a folder says of itself ----------------------------------------------------
 
 
 def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):

@@ -1,4 +1,6 @@
-"""Equal replacements are computed once: what is asked of the network, and that nothing else changes."""
+"""Equal replacements are computed once: what is asked of the network, and that nothing
+else changes.
+"""
 
 from __future__ import annotations
 

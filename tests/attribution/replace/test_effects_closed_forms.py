@@ -1,4 +1,6 @@
-"""Effects of modalities and of players on rows, against closed forms; how images and their segments are read."""
+"""Effects of modalities and of players on rows, against closed forms; how images and
+their segments are read.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,15 @@ def explain(net, inputs, y=None, **options) -> pg.Explanation:
     )
 
 
-# ---- the modality game -----------------------------------------------------------------------------------------------
+# ---- the modality game ---------------------------------------------------------------
 
 
 def worth_of(
     coalitions: np.ndarray, single: np.ndarray, pairs: np.ndarray
 ) -> np.ndarray:
-    """Return what coalitions are worth where each member and each pair of members has a worth of its own."""
+    """Return what coalitions are worth where each member and each pair of members has a
+    worth of its own.
+    """
     return coalitions @ single + np.einsum("ci,ij,cj->c", coalitions, pairs, coalitions)
 
 
@@ -70,7 +74,8 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
     np.testing.assert_allclose(last, single + pair_sums.sum(axis=1), rtol=0, atol=1e-10)
     assert len({coalition.tobytes() for coalition in coalitions}) == len(coalitions)
     assert not (~coalitions).all(axis=1).any()
-    # Steps: all pairs of coalitions that are there and differ in the player alone; −1 is nobody.
+    # Steps: all pairs of coalitions that are there and differ in the player alone; −1
+    # is nobody.
     coalition_indices = {
         tuple(coalition): row_index
         for row_index, coalition in enumerate(coalitions.tolist())
@@ -107,7 +112,9 @@ class Weighted(nn.Module):
     ids=["it helps", "it misleads", "it is noise"],
 )
 def test_shares_are_given_where_the_total_is_certain(sign, shares):
-    """y = ± the prediction: replacing all costs loss, which is shared out, or saves it; where y is chance, neither."""
+    """y = ± the prediction: replacing all costs loss, which is shared out, or saves it;
+    where y is chance, neither.
+    """
     first = standard(300, 1, 0)
     second = standard(300, 1, 1)
     y = sign * (first + 0.5 * second)[:, 0].numpy() + 0.02 * np.random.default_rng(
@@ -162,11 +169,13 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
     assert branch_facts["quantity"] == "loss"
 
 
-# ---- effects on rows -------------------------------------------------------------------------------------------------
+# ---- effects on rows -----------------------------------------------------------------
 
 
 def test_effects_on_rows_are_means_over_donors_with_their_error():
-    """f = a x + b z: what a row's own x adds is a (x − x of the donor), for every repeat."""
+    """f = a x + b z: what a row's own x adds is a (x − x of the donor), for every
+    repeat.
+    """
     first = standard(40, 1, 0)
     second = standard(40, 1, 1)
     rows = {"first": first, "second": second}
@@ -241,7 +250,7 @@ def test_repeats_go_on_until_intervals_are_narrow(tolerance):
         assert explanation.meta["model_rows"] == full_explanation.meta["model_rows"]
 
 
-# ---- images ----------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,7 +304,8 @@ def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
     for region in range(len(names)):
         assert ndimage.label(labels == region)[1] == 1
         assert (labels == region).sum() >= least
-    # The quarters differ in colour, and a superpixel lies in one of them but for its edge.
+    # The quarters differ in colour, and a superpixel lies in one of them but for its
+    # edge.
     quarters = np.zeros((20, 24), dtype=int)
     quarters[:10, :12] = 1
     quarters[10:, 12:] = 2
@@ -309,7 +319,9 @@ def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
 
 @pytest.mark.parametrize("turns", range(4))
 def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
-    """The region of eight pixels touches 4 of the neighbour above it, and 2 of each of the others."""
+    """The region of eight pixels touches 4 of the neighbour above it, and 2 of each of
+    the others.
+    """
     from scipy import ndimage
 
     labels = np.full((16, 12), 4)
@@ -329,14 +341,16 @@ def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
     assert len(np.unique(untouched)) == 6
 
 
-# ---- inputs ----------------------------------------------------------------------------------------------------------
+# ---- inputs --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", ">i4", ">f4"]
 )
 def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
-    """Torch has hardly any function for NumPy's wider numbers without sign: they arrive with one."""
+    """Torch has hardly any function for NumPy's wider numbers without sign: they arrive
+    with one.
+    """
     numbers = (
         np.arange(60).reshape(20, 3) % 2
         if kind == "bool"
@@ -365,7 +379,7 @@ def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
     assert (arrived[0] == torch.int64) == (kind in ("uint16", "uint32", "uint64"))
 
 
-# ---- what the others determine ---------------------------------------------------------------------------------------
+# ---- what the others determine -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -375,7 +389,9 @@ def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
 def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(
     share, noise, known
 ):
-    """Always guessing the commonest level is right 99 times in 100 too, where nothing determines the rare one."""
+    """Always guessing the commonest level is right 99 times in 100 too, where nothing
+    determines the rare one.
+    """
     rng = np.random.default_rng(0)
     rare = rng.random(800) < share
     reported_flag = np.where(rng.random(800) < noise, rng.permutation(rare), rare)

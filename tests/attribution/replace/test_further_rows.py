@@ -1,4 +1,6 @@
-"""Rows beside the first ones that are explained: their types are kept, and they take part in what is inferred."""
+"""Rows beside the first ones that are explained: their types are kept, and they take
+part in what is inferred.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def squares(x: Tensor) -> Tensor:
     return (x.double() ** 2).sum(dim=1) / 10
 
 
-# ---- types -----------------------------------------------------------------------------------------------------------
+# ---- types ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("as_frame", [False, True])
@@ -153,7 +155,7 @@ def test_numbers_that_a_type_holds(own, other):
     ).tolist() == [0.5]
 
 
-# ---- what outputs are ------------------------------------------------------------------------------------------------
+# ---- what outputs are ----------------------------------------------------------------
 
 #: One logit: within 0 … 1 for the rows explained, far outside for the background.
 LOGIT = Plain(lambda x: x.sum(dim=1))
@@ -211,7 +213,8 @@ def test_outputs_of_later_rows_that_are_no_probabilities_are_refused(method):
     low = r"-0\.6" if method == "lime" else "-2"
     with pytest.raises(
         pg.InputError,
-        match=rf"got outputs from {low}.* though those of the first rows lie there\. Pass returns='logits'",
+        match=rf"got outputs from {low}.* though those of the first rows lie there\. "
+        r"Pass returns='logits'",
     ):
         explain(LOGIT, rows, y, method=method, n_repeats=1)
     assert np.isfinite(
@@ -234,7 +237,7 @@ def test_what_was_said_is_held_against_later_rows_too():
         explain(LOGIT, INSIDE, Y, background=OUTSIDE, returns="probabilities")
 
 
-# ---- few rows --------------------------------------------------------------------------------------------------------
+# ---- few rows ------------------------------------------------------------------------
 
 
 def said_of(net: nn.Module, rows: int, y: object, **options: object) -> list[str]:
@@ -258,12 +261,12 @@ def test_few_rows_that_tell_task_or_kind_are_warned_of():
     sigmoid = Plain(lambda x: torch.sigmoid(x.sum(dim=1)))
     task, kind = said_of(sigmoid, 4, Y)
     assert (
-        "y of 4 rows holds only 0 and 1, so the network is taken for a classifier. Pass task="
-        in task
+        "y of 4 rows holds only 0 and 1, so the network is taken for a classifier. "
+        "Pass task=" in task
     )
     assert (
-        "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass returns="
-        in kind
+        "The outputs of 4 rows lie within 0 … 1 and are taken for probabilities. Pass "
+        "returns=" in kind
     )
     assert len(said_of(sigmoid, 4, Y, task="classification")) == 1
     assert len(said_of(sigmoid, 4, Y, background=OUTSIDE)) == 1, (

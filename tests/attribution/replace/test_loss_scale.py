@@ -1,4 +1,6 @@
-"""The natural size of an importance against closed forms, and the time that a local explanation says it took."""
+"""The natural size of an importance against closed forms, and the time that a local
+explanation says it took.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_of_a_regression(rows, skewed, loss, expected):
 
 
 def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed):
-    """Closed form: a whole weight is a row given so many times; and no other constant has less absolute error."""
+    """Closed form: a whole weight is a row given so many times; and no other constant
+    has less absolute error.
+    """
     net = nn.Linear(3, 1)
     weights = np.random.default_rng(1).integers(0, 4, 60).astype(float)
     weights[np.argmax(skewed)] = 40.0

@@ -1,4 +1,6 @@
-"""The accumulator behind every global importance, against the same formulas written slowly, and against simulation."""
+"""The accumulator behind every global importance, against the same formulas written
+slowly, and against simulation.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 
 
 def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):
-    """Mean and variance of one quantity, straight from the definition: loops over rows, donors and pairs.
+    """Mean and variance of one quantity, straight from the definition: loops over rows,
+    donors and pairs.
 
-    ``members`` are the rows of the class asked for; pairs of other receivers do not count.
+    ``members`` are the rows of the class asked for; pairs of other receivers do not
+    count.
     """
     pairs = [k for k in range(len(rows)) if rows[k] in members and weights[rows[k]] > 0]
     receivers = sorted({rows[k] for k in pairs})
@@ -129,7 +133,8 @@ def test_equals_the_slow_two_way_formula(shared, group, equal_weights):
 
 
 def test_donors_count_as_in_the_textbook_two_sample_u_statistic():
-    # All pairs of two samples, h = a_i + b_d: the variance of the mean is known from either sample alone.
+    # All pairs of two samples, h = a_i + b_d: the variance of the mean is known from
+    # either sample alone.
     rng = np.random.default_rng(0)
     a = rng.normal(size=40)
     b = rng.normal(size=25)
@@ -221,7 +226,9 @@ def test_the_overall_mean_is_the_weighted_mean_of_the_classes(seed):
 def simulated(
     kernel, *, rows=120, repeats=4, donors=None, rare=None, draws=400, seed=0
 ):
-    """Return the spread of the mean over samples and the root mean square of its standard error."""
+    """Return the spread of the mean over samples and the root mean square of its
+    standard error.
+    """
     rng = np.random.default_rng(seed)
     means = []
     errors = []
@@ -277,12 +284,14 @@ KERNELS = {
 )
 def test_standard_errors_match_the_spread_over_samples(name, how):
     spread, error = simulated(KERNELS[name], **how)
-    # 400 samples fix the spread to 3.5 %; a separate sample of ten donors leaves a little caution.
+    # 400 samples fix the spread to 3.5 %; a separate sample of ten donors leaves a
+    # little caution.
     assert 0.88 < error / spread < (1.30 if how.get("donors") == 10 else 1.15)
 
 
 def test_rows_as_donors_matter():
-    # The standard error over receivers alone, which this one replaces, misses the donors' part.
+    # The standard error over receivers alone, which this one replaces, misses the
+    # donors' part.
     kernel = KERNELS["donor only"]
     spread, error = simulated(kernel, repeats=20, draws=200)
     naive = np.sqrt(1 / (120 * 20))
@@ -291,7 +300,8 @@ def test_rows_as_donors_matter():
 
 
 def test_a_single_background_row_is_a_fixed_reference():
-    # Every pair has the same donor: what is left is the spread over receivers, not a tenth of it.
+    # Every pair has the same donor: what is left is the spread over receivers, not a
+    # tenth of it.
     effects = np.random.default_rng(2).normal(size=60)
     moments = PairMoments(60, 1, False, 1, 1)
     for _ in range(3):

@@ -1,4 +1,6 @@
-"""Permutation, ablation and the modality game on torch networks: closed forms and slow twins."""
+"""Permutation, ablation and the modality game on torch networks: closed forms and slow
+twins.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
 
 @pytest.mark.parametrize(("a", "b"), [(1.0, 2.0), (1.0, 0.0), (1.5, -0.5)])
 def test_the_modality_game_of_the_same_column_twice(a, b):
-    """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
+    """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN
+    section 3.
+    """
     x = standard(4000, 1, 1)
     y = (a + b) * x.numpy()[:, 0]
     explanation = pg.explain(
@@ -119,7 +123,9 @@ def test_inputs_that_a_network_is_better_off_without_have_no_shares():
 def slow_shapley(
     net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int
 ) -> np.ndarray:
-    """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by coalition, row by row."""
+    """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by
+    coalition, row by row.
+    """
     rows = len(y)
     count = len(inputs)
     total = np.zeros(count)
@@ -228,7 +234,9 @@ def test_too_many_modalities_are_refused_as_players_and_not_weighed():
 
 
 def test_the_effect_while_the_others_are_replaced():
-    """With f = x · z replaced together, x adds what the product of two donors' values loses: by definition."""
+    """With f = x · z replaced together, x adds what the product of two donors' values
+    loses: by definition.
+    """
     inputs = {"x": standard(50, 1, 0), "z": standard(50, 1, 1)}
     net = Sum(1.0, 0.5, 2.0)
     y = standard(50, 1, 2).numpy()[:, 0]
@@ -311,7 +319,9 @@ def test_rows_do_not_depend_on_their_neighbours(method):
 
 
 def test_intervals_cover():
-    """95 % intervals of a linear model's effects hold the closed form about as often as they say."""
+    """95 % intervals of a linear model's effects hold the closed form about as often as
+    they say.
+    """
     hits = 0
     tries = 0
     net = nn.Linear(2, 1, bias=False).double()
@@ -464,7 +474,9 @@ class Added(nn.Module):
     ["shapley", "lime", "permutation", "integrated_gradients", "gradient", "deeplift"],
 )
 def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
-    """Where one input is explained alone, the others stay as they are: their effect must not be loaded onto it."""
+    """Where one input is explained alone, the others stay as they are: their effect
+    must not be loaded onto it.
+    """
     if options and method != "shapley":
         pytest.skip("options of shapley")
     inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}

@@ -1,4 +1,6 @@
-"""Where no drawn pair shows an effect, intervals go from 0 to 0, and those of scores as far as three rows move them."""
+"""Where no drawn pair shows an effect, intervals go from 0 to 0, and those of scores as
+far as three rows move them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where nothing is to be found, 5 % of tests find something (the short form of ``verification/verify_null.py``)."""
+"""Where nothing is to be found, 5 % of tests find something (the short form of
+``verification/verify_null.py``).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def test_one_seed_of_the_null_checks(script, capsys):
 @pytest.mark.parametrize("batch_size", ["auto", 100, 1])
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_constants_and_unused_inputs_get_exactly_zero(preset, batch_size):
-    # Rounding differs between batches, and between a patch of a picture and the whole: none of it may show.
+    # Rounding differs between batches, and between a patch of a picture and the whole:
+    # none of it may show.
     rng = np.random.default_rng(0)
     x = rng.normal(size=(210, 6))
     y = x[:, 0] + 0.1 * rng.normal(size=210)

@@ -1,4 +1,6 @@
-"""Rows that are given as their own background: a row in both roles counts once in a standard error."""
+"""Rows that are given as their own background: a row in both roles counts once in a
+standard error.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def test_they_are_their_own_background(cases, name):
     np.testing.assert_array_equal(explicit_explanation.values, left_out.values)
     np.testing.assert_array_equal(explicit_explanation.std_error, left_out.std_error)
     assert explicit_explanation.meta["background"] == {"kind": "given", "rows": 250}
-    # h(i, d) = (a (x_i − x_d))²: both roles have the same projection, so that its variance counts 4 / n, not 2 / n.
+    # h(i, d) = (a (x_i − x_d))²: both roles have the same projection, so that its
+    # variance counts 4 / n, not 2 / n.
     apart = pg.explain(model, rows, y, background=separate_rows, **GIVEN)
     np.testing.assert_allclose(
         explicit_explanation.std_error

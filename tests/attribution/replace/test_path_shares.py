@@ -1,4 +1,6 @@
-"""Effects and path shares are true, not only additive: the short form of ``verification/verify_paths.py``, and more."""
+"""Effects and path shares are true, not only additive: the short form of
+``verification/verify_paths.py``, and more.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +172,9 @@ def test_rows_weigh_what_they_are_given(task, classifier, regressor):
 def test_local_effects_are_differences_of_public_predictions(
     task, classifier, regressor
 ):
-    """Row i, feature j: the output minus its mean over donors, as ``predict`` and ``predict_proba`` give it."""
+    """Row i, feature j: the output minus its mean over donors, as ``predict`` and
+    ``predict_proba`` give it.
+    """
     model = classifier if task == "classification" else regressor
     selected_rows = TEST[:7]
     background = TRAIN[:50]
@@ -248,7 +252,9 @@ def test_a_hand_set_network_is_what_it_says():
 
 
 def test_branch_weights_of_a_hand_set_network():
-    """One feature, f = a·x(table) + b·x(image): branches share as it does; alone and last stand beside them."""
+    """One feature, f = a·x(table) + b·x(image): branches share as it does; alone and
+    last stand beside them.
+    """
     a = 1.0
     b = 2.0
     model = verify.hand_set([a], [b])
@@ -287,7 +293,9 @@ def test_a_branch_that_is_ignored_weighs_nothing():
 
 
 def test_shares_of_branches_are_undefined_where_nothing_is_carried():
-    """A network that predicts a constant: the total's interval includes 0, so there is nothing to share."""
+    """A network that predicts a constant: the total's interval includes 0, so there is
+    nothing to share.
+    """
     model = verify.hand_set([0.0], [0.0])
     X = np.random.default_rng(4).normal(size=(300, 1))
     explained = pg.explain(model, X, X[:, 0], random_state=0, progress=False)
@@ -327,7 +335,9 @@ def test_constants_get_exactly_nothing(classifier):
 
 
 def test_a_network_that_is_better_off_without_its_paths_has_no_shares():
-    """It says s·x of y = −c·x: exchanging both paths makes the loss smaller by 2·s·c·var x, and that is no whole."""
+    """It says s·x of y = −c·x: exchanging both paths makes the loss smaller by
+    2·s·c·var x, and that is no whole.
+    """
     a = 1.0
     b = 2.0
     c = 3.0

@@ -1,4 +1,6 @@
-"""The path game of networks with branches beside the head: a slow twin, closed forms, and a known truth."""
+"""The path game of networks with branches beside the head: a slow twin, closed forms,
+and a known truth.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def test_shares_of_all_paths_add_up(whole, options):
 
 
 def test_what_is_added_to_logits_has_no_interaction_with_the_rest():
-    """Raw outputs are sums: line and trees do not interact, with each other or with the head."""
+    """Raw outputs are sums: line and trees do not interact, with each other or with the
+    head.
+    """
     y = verify.three_classes(NUMBERS)
     model = fitted("classification", ("tabular",), ("linear", "trees"), y)
     model.module_.double()
@@ -110,7 +114,9 @@ def test_what_is_added_to_logits_has_no_interaction_with_the_rest():
 
 
 def _known(rows: int, seed: int):
-    """Return f = a·x (table) + b·x (image) + c·x (line) + trees(x), its parts, and rows."""
+    """Return f = a·x (table) + b·x (image) + c·x (line) + trees(x), its parts, and
+    rows.
+    """
     a = np.array([1.0, 0.5])
     b = np.array([0.5, -0.25])
     c = np.array([0.75, 1.0])
@@ -137,7 +143,9 @@ def _known(rows: int, seed: int):
 
 
 def test_branch_weights_are_the_closed_form_and_their_intervals_cover_it():
-    """With squared error and y = f, a coalition's effect is E (Σ d_p)², d_p = f_p(x′) − f_p(x): φ_p = E d_p Σ d_q."""
+    """With squared error and y = f, a coalition's effect is E (Σ d_p)², d_p = f_p(x′) −
+    f_p(x): φ_p = E d_p Σ d_q.
+    """
     model, X, path_values = _known(3000, 4)
     y = model.predict(X)
     branch_facts = pg.explain(

@@ -1,4 +1,6 @@
-"""Functions of which the network knows one half and trees and a line the other: the shares are known."""
+"""Functions of which the network knows one half and trees and a line the other: the
+shares are known.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def cells(model, values):
 
 
 def steps(model, X, column, function, bins=128):
-    """Return one tree of equal bins of a column, which says a function at their middle."""
+    """Return one tree of equal bins of a column, which says a function at their
+    middle.
+    """
     low = X[:, column].min()
     high = X[:, column].max()
     edges = np.linspace(low, high, bins + 1)
@@ -132,7 +136,9 @@ def test_a_sum_of_features():
 
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_an_exclusive_or_that_both_know_in_part(share):
-    """f = x₀x₁ of signs, ``share`` of it the network's: φ = 2a(a + b) and 2b(a + b), interaction 4ab, of features."""
+    """f = x₀x₁ of signs, ``share`` of it the network's: φ = 2a(a + b) and 2b(a + b),
+    interaction 4ab, of features.
+    """
     X = np.random.default_rng(0).choice([-1.0, 1.0], size=(ROWS, 2))
     product = X[:, 0] * X[:, 1]
     model = trained(X, share * product)
@@ -169,7 +175,9 @@ def test_an_exclusive_or_that_both_know_in_part(share):
 
 
 def test_friedman_s_function():
-    """10 sin(πx₀x₁) (network) + 20 (x₂ − ½)² (trees) + 10x₃ + 5x₄ (line), of columns spread evenly over 0 … 1."""
+    """10 sin(πx₀x₁) (network) + 20 (x₂ − ½)² (trees) + 10x₃ + 5x₄ (line), of columns
+    spread evenly over 0 … 1.
+    """
     X = np.random.default_rng(0).random(size=(ROWS, 5))
     wave = 10 * np.sin(np.pi * X[:, 0] * X[:, 1])
     model = trained(X, wave)

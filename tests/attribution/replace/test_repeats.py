@@ -1,4 +1,6 @@
-"""``n_repeats="auto"``: how many donors a feature's rows get, the same in parts, on workers and for any batch."""
+"""``n_repeats="auto"``: how many donors a feature's rows get, the same in parts, on
+workers and for any batch.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Sending:
 
 
 class Additive:
-    """A predictor whose features differ in how much their draws vary: nothing, a little and much beside the rows."""
+    """A predictor whose features differ in how much their draws vary: nothing, a little
+    and much beside the rows.
+    """
 
     n_features_in_ = 4
 
@@ -74,7 +78,9 @@ def summed(
 def test_the_noise_of_draws_is_that_within_rows(
     repeats: int, seed: int, weighted: bool
 ) -> None:
-    """Literally: Σ w² s² / (r (Σ w)²), s² being the variance of a row's effects over its donors."""
+    """Literally: Σ w² s² / (r (Σ w)²), s² being the variance of a row's effects over
+    its donors.
+    """
     values = np.random.default_rng(seed).normal(size=(ROWS, DONORS))
     weights = (
         np.random.default_rng(seed + 1).uniform(0.5, 2, ROWS) if weighted else None
@@ -149,8 +155,9 @@ def test_donors_are_added_where_they_pay() -> None:
         "at its end": (10, Sums(1.0, 20 * wide, (20 * wide) ** 2)),
     }
     planned_repeats = further_repeats(played, 10, 0.95)
-    # Half of the variance is noise: a third of the other half is left with three times as many, 6. The interval is as
-    # narrow as wanted at a variance of (.5 / 3.92)² = .41 · .2², which the rows alone exceed.
+    # Half of the variance is noise: a third of the other half is left with three times
+    # as many, 6. The interval is as narrow as wanted at a variance of (.5 / 3.92)² =
+    # .41 · .2², which the rows alone exceed.
     assert planned_repeats == {"of draws": 6, "of draws alone": 10, "unknown": 10}
     assert (
         further_repeats(

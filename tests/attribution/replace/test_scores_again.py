@@ -1,4 +1,6 @@
-"""Scores computed again: a leave-a-group-out jackknife by hand, weights, regressions, modalities, what is told."""
+"""Scores computed again: a leave-a-group-out jackknife by hand, weights, regressions,
+modalities, what is told.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def case():
 
 
 def freedom_of(group_values) -> np.ndarray:
-    """Return the degrees of freedom of the low and the high end: fewer on the side of the long tail."""
+    """Return the degrees of freedom of the low and the high end: fewer on the side of
+    the long tail.
+    """
     longer = min(
         len(group_values) / (1 + 3 * max(stats.kurtosis(group_values), 0)),
         len(group_values) - 1,
@@ -74,7 +78,9 @@ def drawn_by_weight(column: str, repeat: int, weights) -> np.ndarray:
 def fall_by_hand(
     x, y, background, score, *, shared: bool, weights=None
 ) -> tuple[float, float, np.ndarray]:
-    """Return the fall of a score when column 0 is permuted, its error by leaving groups out, and degrees of freedom."""
+    """Return the fall of a score when column 0 is permuted, its error by leaving groups
+    out, and degrees of freedom.
+    """
     groups = deal_groups(ROWS, 3, "rows")
     receivers = np.tile(np.arange(ROWS), REPEATS)
     donors = np.concatenate(
@@ -289,7 +295,8 @@ def test_scorers_have_names():
     assert list(resolve_scorers("r2")) == ["r2"]
     assert list(resolve_scorers(own)) == ["own"]
     assert list(resolve_scorers(["r2", Scorer(), own])) == ["r2", "score_1", "own"]
-    # Scorers of one function, or of functions without a name, stay apart, and say what they measure.
+    # Scorers of one function, or of functions without a name, stay apart, and say what
+    # they measure.
     several = [
         make_scorer(mean_pinball_loss, alpha=level, greater_is_better=False)
         for level in (0.1, 0.9)

@@ -1,4 +1,6 @@
-"""A separate background is a sample, too: errors of scores hold its part, and small falls have small errors."""
+"""A separate background is a sample, too: errors of scores hold its part, and small
+falls have small errors.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Linear(nn.Module):
 def run(
     seed: int, donors: int | None, repeats: int
 ) -> tuple[pg.Explanation, pg.Explanation]:
-    """Return the loss game and the falls of the same loss as a score, with new rows and a new background."""
+    """Return the loss game and the falls of the same loss as a score, with new rows and
+    a new background.
+    """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(ROWS, 3, generator=generator, dtype=torch.float64)
     y = Linear()(x)[:, 0].numpy() + np.random.default_rng(seed).normal(size=ROWS)
@@ -50,13 +54,15 @@ def test_errors_hold_the_part_of_a_small_background():
     explanations = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
     values = np.array([f.values[:, 0] for f in explanations])
     errors = np.array([f.std_error[:, 0] for f in explanations])
-    # With donors that are drawn at random from the same law, the fall of the score is 2 · 2² · Var(x) = 8.
+    # With donors that are drawn at random from the same law, the fall of the score is 2
+    # · 2² · Var(x) = 8.
     covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in explanations]
     assert np.mean(covered) > 0.8, "without the background's part it is about one half"
     ratio = errors[:, :2].mean(axis=0) / values[:, :2].std(axis=0, ddof=1)
     assert (ratio > 0.7).all(), "without the background's part it is about a third"
     assert (ratio < 1.6).all()
-    # Intervals count the groups of the background as far as it matters: t with between 19 and 38 degrees of freedom.
+    # Intervals count the groups of the background as far as it matters: t with between
+    # 19 and 38 degrees of freedom.
     half = np.array(
         [(f.high - f.low)[0, 0] / 2 / f.std_error[0, 0] for f in explanations]
     )

@@ -1,4 +1,6 @@
-"""Scores of few rows and rare classes: equal groups, right degrees of freedom, errors that are unknown and said so."""
+"""Scores of few rows and rare classes: equal groups, right degrees of freedom, errors
+that are unknown and said so.
+"""
 
 from __future__ import annotations
 

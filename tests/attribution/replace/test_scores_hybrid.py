@@ -1,4 +1,6 @@
-"""Scores of hybrid networks, regressors too: each method's falls are scikit-learn's on tables edited by hand."""
+"""Scores of hybrid networks, regressors too: each method's falls are scikit-learn's on
+tables edited by hand.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ from sklearn.metrics import get_scorer
 
 import permgrad as pg
 
-# So many rows are their own background; an odd number, so that one of them is in the middle.
+# So many rows are their own background; an odd number, so that one of them is in the
+# middle.
 ROWS = 221
 REPEATS = 2
 COLUMNS = ["strong", "weak", "none"]
 
 
 def table(rows: int, seed: int) -> pd.DataFrame:
-    # Skewed, so that the median is no mean; far from 0, so that encoded zeros are no zeros.
+    # Skewed, so that the median is no mean; far from 0, so that encoded zeros are no
+    # zeros.
     return pd.DataFrame(
         np.random.default_rng(seed).gamma(2.0, size=(rows, 3)) + 3, columns=COLUMNS
     )
@@ -58,7 +62,9 @@ def classification():
 
 
 def expected(case, edited: pd.DataFrame) -> list[float]:
-    """Return how far each score falls on a table of edited rows, one below the other."""
+    """Return how far each score falls on a table of edited rows, one below the
+    other.
+    """
     model, X, y, names = case
     copy_count = len(edited) // len(X)
     return [

@@ -1,4 +1,6 @@
-"""Scorers see the model, its rows and the labels of y, as in scikit-learn: numbers equal those of edited tables."""
+"""Scorers see the model, its rows and the labels of y, as in scikit-learn: numbers
+equal those of edited tables.
+"""
 
 from __future__ import annotations
 
@@ -251,7 +253,7 @@ def test_a_column_that_nothing_reads_is_exactly_zero(table):
             return self.classes_[(self.predict_proba(rows)[:, 1] > 0.7).astype(int)]
 
     def custom_accuracy(estimator, rows, truth):
-        return (estimator.predict(rows) == truth).mean()  # noqa: E731
+        return (estimator.predict(rows) == truth).mean()
 
     explanation = pg.explain(
         Two(),

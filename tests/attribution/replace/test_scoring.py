@@ -1,4 +1,6 @@
-"""Importance by scikit-learn scorers: the same numbers as the loss game and as scikit-learn on edited tables."""
+"""Importance by scikit-learn scorers: the same numbers as the loss game and as
+scikit-learn on edited tables.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Weights of rows: in summaries of local explanations, where all but one vanish, and beside several outputs."""
+"""Weights of rows: in summaries of local explanations, where all but one vanish, and
+beside several outputs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ NET = network()
 
 
 class Sum(nn.Module):
-    """Two inputs that do not interact, so that each one's values are the same whoever else plays."""
+    """Two inputs that do not interact, so that each one's values are the same whoever
+    else plays.
+    """
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return torch.stack(
@@ -37,7 +41,7 @@ class Sum(nn.Module):
         )
 
 
-# ---- values that are set --------------------------------------------------------------------------------------------
+# ---- values that are set -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.37])
@@ -68,7 +72,7 @@ def test_typical_values_are_those_of_repeated_rows(factor):
     assert not np.allclose(even.values, repeated.values, rtol=0.1)
 
 
-# ---- summaries of local explanations ---------------------------------------------------------------------------------
+# ---- summaries of local explanations -------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
@@ -137,7 +141,9 @@ def test_weights_stay_with_their_rows_through_a_file(tmp_path):
 
 
 def test_members_of_an_aggregate_are_weighted_alike():
-    """Zero weights are rows left out, for members that explain rows and for members that explain losses."""
+    """Zero weights are rows left out, for members that explain rows and for members
+    that explain losses.
+    """
     y = NET(ROWS).detach().argmax(dim=1).numpy()
     kept_mask = np.arange(len(ROWS)) < 20
     call_options = {
@@ -160,7 +166,7 @@ def test_members_of_an_aggregate_are_weighted_alike():
     assert np.abs(full_explanation.values[:, 0] - alone.values[:, 0]).max() > 1e-3
 
 
-# ---- the mean and its error ------------------------------------------------------------------------------------------
+# ---- the mean and its error ----------------------------------------------------------
 
 
 def test_equal_weights_give_the_usual_error_and_few_rows_wide_intervals():
@@ -205,7 +211,7 @@ def test_weights_that_all_but_vanish_are_no_error(method):
     assert np.isnan(explanation.std_error[:, 0]).any()
 
 
-# ---- several outputs -------------------------------------------------------------------------------------------------
+# ---- several outputs -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
@@ -233,17 +239,22 @@ def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
     assert alone[1] > 2 * alone[0] > 0
 
 
-# ---- options that are none -------------------------------------------------------------------------------------------
+# ---- options that are none -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"method": "ablation", "baseline": np.zeros((1, 4))}, "baseline must be one of 'typical', 'zeros'"),
+    ({"method": "ablation", "baseline": np.zeros((1, 4))}, ("baseline must be one of "
+                                                           "'typical', 'zeros'")),
     ({"method": "shapley", "blocks": ["flat"]}, "blocks must be one of"),
     ({"scale": np.array(["logit", "logit"])}, "scale must be one of"),
     ({"sampling": None}, "sampling must be one of"),
-    ({"method": "permutation", "tolerance": "x"}, "tolerance must be a finite number of at least 0"),
-    ({"method": "permutation", "tolerance": -1}, "tolerance must be a finite number of at least 0"),
-    ({"method": "permgrad", "tolerance": float("nan")}, "tolerance must be a finite number of at least 0"),
+    ({"method": "permutation", "tolerance": "x"}, ("tolerance must be a finite number "
+                                                  "of at least 0")),
+    ({"method": "permutation", "tolerance": -1}, ("tolerance must be a finite number "
+                                                  "of "
+                                                 "at least 0")),
+    ({"method": "permgrad", "tolerance": float("nan")}, ("tolerance must be a finite "
+                                                        "number of at least 0")),
 ])  # fmt: skip
 def test_options_that_are_none_are_refused_in_a_sentence(options, words):
     with pytest.raises(pg.InputError, match=words):

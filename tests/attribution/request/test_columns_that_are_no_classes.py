@@ -1,4 +1,6 @@
-"""Several outputs beside whole numbers: scores of classes, or quantiles, thresholds, a mean and a variance."""
+"""Several outputs beside whole numbers: scores of classes, or quantiles, thresholds, a
+mean and a variance.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def explain(
 
 
 def quantiles(a: Tensor) -> Tensor:
-    """Of numbers spread by 1 around 2 + 1.5 a, which rise by other steps in each row."""
+    """Of numbers spread by 1 around 2 + 1.5 a, which rise by other steps in each
+    row.
+    """
     spread = 0.5 + a.sigmoid()
     return columns(2 + 1.5 * a - spread, 2 + 1.5 * a, 2 + 1.5 * a + 2 * spread, 9 + a)
 

@@ -1,4 +1,6 @@
-"""Every wrong argument of ``pg.explain`` is refused before work starts, in one sentence with the fix."""
+"""Every wrong argument of ``pg.explain`` is refused before work starts, in one sentence
+with the fix.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,10 @@ def test_wrong_arguments(fitted, arguments, message):
         ),
         (
             lambda X: X[["c", "b", "a"]],
-            "has them in another order. Pass background[model.feature_names_in_]. [PG038]",
+            (
+                "has them in another order. Pass background[model.feature_names_in_]. "
+                "[PG038]"
+            ),
         ),
     ],
 )
@@ -102,7 +107,10 @@ def test_columns_of_a_background_are_said_to_be_its_own(fitted, change, message)
     model, X, y = fitted
     with pytest.raises(InputError) as caught:
         pg.explain(model, X, y, background=change(X), progress=False)
-    rule = "background must have the columns of the training data in the same order, but it "
+    rule = (
+        "background must have the columns of the training data in the same order, "
+        "but it "
+    )
     assert str(caught.value) == rule + message
 
 
@@ -131,7 +139,8 @@ def test_wrong_targets_of_a_regression_model():
         outputs.encode_target([np.inf, 1.0, np.nan], 3)
     with pytest.raises(
         InputError,
-        match=r"y must have 1 number per row, .* Pass such numbers, or .*fit a classifier",
+        match=r"y must have 1 number per row, .* Pass such numbers, or .*fit a "
+        r"classifier",
     ):
         outputs.encode_target(["a", "b"], 2)
 

@@ -1,4 +1,6 @@
-"""More outputs than anybody looks at, by methods that take slopes of each: refused before any work."""
+"""More outputs than anybody looks at, by methods that take slopes of each: refused
+before any work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a method does not take, and what does not go together, is refused by one function, in one form of sentence."""
+"""What a method does not take, and what does not go together, is refused by one
+function, in one form of sentence.
+"""
 
 from __future__ import annotations
 
@@ -77,17 +79,28 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"method": "lime", "scope": "global"},
         "PG004",
-        "method='lime' does not take scope='global'. Leave it out and call .to_global() on the result.",
+        (
+            "method='lime' does not take scope='global'. Leave it out and call "
+            ".to_global() on the result."
+        ),
     ),
     (
         {"method": "shapley", "scoring": "r2"},
         "PG004",
-        "method='shapley' does not take scoring=. Leave it out, or choose 'ablation', 'permgrad' or 'permutation'.",
+        (
+            "method='shapley' does not take scoring=. Leave it out, or choose "
+            "'ablation', "
+            "'permgrad' or 'permutation'."
+        ),
     ),
     (
         {"method": M.Permutation(order=2), "scope": "local"},
         "PG004",
-        "method='permutation' does not take order=2 with scope='local'. Leave it out, or choose 'shapley'.",
+        (
+            "method='permutation' does not take order=2 with scope='local'. Leave it "
+            "out, "
+            "or choose 'shapley'."
+        ),
     ),
     (
         {"groups": "modality"},
@@ -132,7 +145,10 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"row_groups": PLACES // 3, "row_time": PLACES},
         "PG006",
-        "row_groups= does not take row_time=. Pass row_groups if rows of different groups are independent, else row_ti",
+        (
+            "row_groups= does not take row_time=. Pass row_groups if rows of different "
+            "groups are independent, else row_ti"
+        ),
     ),
     (
         {"layer": "x"},
@@ -189,7 +205,11 @@ OF_NETWORKS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"method": "permutation", "target": "predicted", "scope": "global"},
         "PG006",
-        "scope='global' does not take a target for each row. Pass target= one output, or scope='local' for one of each",
+        (
+            "scope='global' does not take a target for each row. Pass target= one "
+            "output, "
+            "or scope='local' for one of each"
+        ),
     ),
     (
         {"target": "predicted", "method": Attributor()},

@@ -1,4 +1,6 @@
-"""What is found out of a request: rows of a batch, images for plots, whether outputs add up to the same sum."""
+"""What is found out of a request: rows of a batch, images for plots, whether outputs
+add up to the same sum.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_rows_of_a_batch(request_, rows):
 
 
 def test_inputs_that_are_images_are_kept_for_plots():
-    """Images with channels and without; tables are none, and large images leave their segments alone."""
+    """Images with channels and without; tables are none, and large images leave their
+    segments alone.
+    """
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
     space = SimpleNamespace(
         inputs=("table", "grey", "colour"),

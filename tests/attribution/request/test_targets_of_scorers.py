@@ -1,4 +1,6 @@
-"""Scorers read a y of other columns than the output has: two columns or a frame, here a time and an event."""
+"""Scorers read a y of other columns than the output has: two columns or a frame, here a
+time and an event.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""DeepLIFT: every function that has a rule, by name, and every form in which a network may call it."""
+"""DeepLIFT: every function that has a rule, by name, and every form in which a network
+may call it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     )
 
 
-#: Weights, shifts and a mask that are neither ones nor zeros, so that to leave one out or to take another is noticed.
+#: Weights, shifts and a mask that are neither ones nor zeros, so that to leave one out
+#: or to take another is noticed.
 WEIGHTS = drawn(4, seed=7)
 SHIFTS = drawn(4, seed=8)
 MASK = torch.tensor([[True, True, False], [True, True, True], [False, True, True]])
@@ -28,7 +31,9 @@ BIAS = drawn(3, 3, seed=9)
 
 
 def drawn_weights(module: nn.Module) -> nn.Module:
-    """Return a module in float64 with weights that are drawn: those of norms are ones and zeros at first."""
+    """Return a module in float64 with weights that are drawn: those of norms are ones
+    and zeros at first.
+    """
     module = module.double().eval()
     for parameter_index, parameter in enumerate(module.parameters()):
         parameter.data = drawn(*parameter.shape, seed=20 + parameter_index)
@@ -36,7 +41,9 @@ def drawn_weights(module: nn.Module) -> nn.Module:
 
 
 def walked(function, start: list[Tensor], stop: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return Σ slopes · changes and the change of the output, ``(rows, outputs)``; the outputs are those of torch."""
+    """Return Σ slopes · changes and the change of the output, ``(rows, outputs)``; the
+    outputs are those of torch.
+    """
     shapes = []
 
     def forward(leaves):
@@ -71,7 +78,7 @@ def assert_adds_up(function, *shapes: tuple[int, ...], rows: int = ROWS) -> None
     torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
 
 
-# ---- by name ---------------------------------------------------------------------------------------------------------
+# ---- by name -------------------------------------------------------------------------
 
 #: What these need beside the values.
 MORE = {
@@ -94,7 +101,9 @@ BETWEEN |= dict.fromkeys(
 
 
 def function_named(name: str):
-    """Return a function of torch and what is given beside the values, from where users find it."""
+    """Return a function of torch and what is given beside the values, from where users
+    find it.
+    """
     if name == "__rpow__":
         return lambda x: 2**x
     namespaces = (torch, functional, torch.special, torch._C._nn)
@@ -105,7 +114,9 @@ def function_named(name: str):
 
 @pytest.mark.parametrize("name", sorted(STRAIGHT | CURVED | SCALE_FREE))
 def test_every_named_function_has_its_secant(name):
-    """One number for each row: the slope is the change of the output over that of the input."""
+    """One number for each row: the slope is the change of the output over that of the
+    input.
+    """
     function = functools.partial(function_named(name))
     low, high = BETWEEN.get(name, (-3.0, 3.0))
     start, stop = (
@@ -117,7 +128,7 @@ def test_every_named_function_has_its_secant(name):
     torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
 
 
-# ---- forms -----------------------------------------------------------------------------------------------------------
+# ---- forms ---------------------------------------------------------------------------
 
 norm = torch.linalg.vector_norm
 attention = functional.scaled_dot_product_attention
@@ -278,7 +289,7 @@ def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function)
         torch.testing.assert_close(slope.sum(dim=0), gradient)
 
 
-# ---- what comes beside the values ------------------------------------------------------------------------------------
+# ---- what comes beside the values ----------------------------------------------------
 
 
 @pytest.mark.parametrize("keepdim", [True, False])
@@ -332,7 +343,9 @@ def test_windows_are_told_with_their_places(pool):
 
 @pytest.mark.parametrize("output", [torch.softmax, torch.log_softmax])
 def test_a_softmax_asked_for_in_another_precision(output):
-    """In float32 the values change by what float32 holds; what is made of them is float64."""
+    """In float32 the values change by what float32 holds; what is made of them is
+    float64.
+    """
     start = drawn(ROWS, 4)
     stop = drawn(ROWS, 4, seed=100)
     total, change = walked(
@@ -344,7 +357,9 @@ def test_a_softmax_asked_for_in_another_precision(output):
 
 
 def test_a_sum_of_infinities_is_left_to_torch():
-    """log Σ exp of nothing but −∞ is −∞: no slope, and the other columns are as they would be alone."""
+    """log Σ exp of nothing but −∞ is −∞: no slope, and the other columns are as they
+    would be alone.
+    """
     lost = torch.tensor([0.0, 0.0, -torch.inf], dtype=torch.float64)
     start = drawn(ROWS, 3)
     stop = drawn(ROWS, 3, seed=100)

@@ -1,4 +1,6 @@
-"""Token ids and codes explained at their embedding, together with images and tables, against the same by hand."""
+"""Token ids and codes explained at their embedding, together with images and tables,
+against the same by hand.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SLOPES = ("gradient", "integrated_gradients", "deeplift")
 
 
 class Reader(nn.Module):
-    """Text beside an image and a table: word and position embeddings, attention, one layer's weights tied."""
+    """Text beside an image and a table: word and position embeddings, attention, one
+    layer's weights tied.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +86,9 @@ def by_hand(
     target: int,
     steps: int,
 ) -> list[Tensor]:
-    """Return the midpoint rule over the word vectors, the image and the table, walked along one line together."""
+    """Return the midpoint rule over the word vectors, the image and the table, walked
+    along one line together.
+    """
     with torch.no_grad():
         stop = [net.word(rows["input_ids"]), rows["image"], rows["table"]]
         start = [
@@ -270,7 +276,7 @@ def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     assert set(mixed.modality) == {"input_ids", "image"}
 
 
-# ---- ways to look ids up ---------------------------------------------------------------------------------------------
+# ---- ways to look ids up -------------------------------------------------------------
 
 
 class Bag(nn.Module):
@@ -398,7 +404,9 @@ def test_whole_numbers_without_an_embedding_are_held_or_refused():
 
 
 def test_lengths_and_masks_keep_the_rows_values_in_the_baseline():
-    """A baseline of zeros would be a sequence of length 0, which torch refuses to pack."""
+    """A baseline of zeros would be a sequence of length 0, which torch refuses to
+    pack.
+    """
 
     class Packed(nn.Module):
         def __init__(self) -> None:

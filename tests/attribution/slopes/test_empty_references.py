@@ -1,4 +1,6 @@
-"""Texts whose lengths the network counts itself: it does not run on the row of padding that they are compared with."""
+"""Texts whose lengths the network counts itself: it does not run on the row of padding
+that they are compared with.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ LENGTHS = (4, 1, 6, 3)
 
 
 class Counting(nn.Module):
-    """The last token's state, of a network that refuses what has none, or does otherwise."""
+    """The last token's state, of a network that refuses what has none, or does
+    otherwise.
+    """
 
     def __init__(self, empty: str, shift: int = 0) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""How far integrals settle, and that the last two estimates lead nearer than the last one."""
+"""How far integrals settle, and that the last two estimates lead nearer than the last
+one.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
     ("activation", "allowed"), [(nn.Tanh, 1e-4), (nn.GELU, 1e-4), (nn.ReLU, 3e-3)]
 )
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
-    """For smooth networks far nearer than the tolerance; rectifiers gain little, and lose nothing that counts."""
+    """For smooth networks far nearer than the tolerance; rectifiers gain little, and
+    lose nothing that counts.
+    """
     net = network(activation)
     rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(1)).double()
     explanation = pg.explain(

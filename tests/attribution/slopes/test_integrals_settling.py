@@ -1,4 +1,6 @@
-"""Integrated gradients: the rules written again, when an integral counts as settled, and how much goes in at once."""
+"""Integrated gradients: the rules written again, when an integral counts as settled,
+and how much goes in at once.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,13 @@ def explain(model, rows, **options) -> pg.Explanation:
     return explain_with(model, rows, **call_options)
 
 
-# ---- a function that no rule knows -----------------------------------------------------------------------------------
+# ---- a function that no rule knows ---------------------------------------------------
 
 
 class Wave(torch.autograd.Function):
-    """x + c (x / 2 − sin(6πx) / 12π), whose slope 1 + c sin²(3πx) is the same in the middle of 1 and of 3 parts."""
+    """x + c (x / 2 − sin(6πx) / 12π), whose slope 1 + c sin²(3πx) is the same in the
+    middle of 1 and of 3 parts.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -54,7 +58,9 @@ class Wave(torch.autograd.Function):
 
 
 class Difference(nn.Module):
-    """The errors of both inputs cancel in the sum, so that only single values can show them."""
+    """The errors of both inputs cancel in the sum, so that only single values can show
+    them.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         moved = Wave.apply(x)
@@ -62,7 +68,9 @@ class Difference(nn.Module):
 
 
 def test_one_line_is_not_settled_by_luck():
-    """With 1 and with 3 intervals both values are 3, and the sum is right; their integral is 2."""
+    """With 1 and with 3 intervals both values are 3, and the sum is right; their
+    integral is 2.
+    """
     rows = torch.ones(4, 2, dtype=torch.float64)
     background = drawn(30, 2)
     explanation = explain(
@@ -133,7 +141,9 @@ def test_half_precision_settles_as_far_as_it_can_tell_numbers_apart():
 
 def test_many_lines_settle_sooner_than_one():
     class Straight(torch.autograd.Function):
-        """Squares, as a function that no rule knows: its slope at the stop does not add up to the change."""
+        """Squares, as a function that no rule knows: its slope at the stop does not add
+        up to the change.
+        """
 
         @staticmethod
         def forward(ctx, x: Tensor) -> Tensor:
@@ -166,7 +176,7 @@ def test_many_lines_settle_sooner_than_one():
     assert steps["background"] < steps["mean"]
 
 
-# ---- the midpoint rule, written again --------------------------------------------------------------------------------
+# ---- the midpoint rule, written again ------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +199,9 @@ def model() -> pg.HyNNClassifier:
 def slow_midpoints(
     module, rows: Tensor, baselines: Tensor, steps: int, targets, read
 ) -> np.ndarray:
-    """Return the mean over baselines, ``(rows, paths, encoded, targets)``: one gradient at a time."""
+    """Return the mean over baselines, ``(rows, paths, encoded, targets)``: one gradient
+    at a time.
+    """
     total = np.zeros((len(rows), len(module.paths), rows.shape[1], len(targets)))
     for row in range(len(rows)):
         for baseline in baselines:
@@ -216,7 +228,9 @@ def slow_midpoints(
 @pytest.mark.parametrize("output", ["raw", "probability"])
 @pytest.mark.parametrize("references", [1, 3])
 def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, output):
-    """In so many steps, and refined to as many by thirds; encoded columns apart, in batches of any size."""
+    """In so many steps, and refined to as many by thirds; encoded columns apart, in
+    batches of any size.
+    """
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(3, 4)), columns=list("abcd"))
     base = X.iloc[:0].reindex(range(references)).fillna(0.25)
     base["a"] = np.arange(references) / 2
@@ -272,12 +286,14 @@ def test_without_a_rule_one_line_takes_more_steps_than_many(model, monkeypatch):
     )
 
 
-# ---- secants ---------------------------------------------------------------------------------------------------------
+# ---- secants -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("baseline", ["mean", "background"])
 def test_a_network_without_a_bend_has_one_slope(baseline):
-    """Weights times changes: nothing along the line depends on where one is, in one line or in many."""
+    """Weights times changes: nothing along the line depends on where one is, in one
+    line or in many.
+    """
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
     model = pg.HyNNRegressor(
@@ -348,7 +364,7 @@ def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
     )
 
 
-# ---- how much goes in at once ----------------------------------------------------------------------------------------
+# ---- how much goes in at once --------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -439,7 +455,9 @@ def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeyp
 
 
 def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
-    """The last change is then that of halving; each row stops where both its sum and its values stand still."""
+    """The last change is then that of halving; each row stops where both its sum and
+    its values stand still.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(

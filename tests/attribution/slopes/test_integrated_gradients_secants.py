@@ -1,4 +1,6 @@
-"""The walk by secants: every rule against its definition, the network's own gradients, and the general way."""
+"""The walk by secants: every rule against its definition, the network's own gradients,
+and the general way.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +51,13 @@ SMALL = {
 }
 
 
-# ---- one layer at a time ---------------------------------------------------------------------------------------------
+# ---- one layer at a time -------------------------------------------------------------
 
 
 def stretch(rule, shape, points=3, lines=4, scale=2.0, seed=0):
-    """Values at neighbouring points, the ends of their stretches, and slopes towards the output for two targets."""
+    """Values at neighbouring points, the ends of their stretches, and slopes towards
+    the output for two targets.
+    """
     generator = torch.Generator().manual_seed(seed)
     values = scale * torch.randn(
         points, lines, *shape, generator=generator, dtype=torch.float64
@@ -79,7 +83,9 @@ def prepared(module: nn.Module) -> nn.Module:
 
 
 def changes(values, after, slopes, back):
-    """Return slopes times changes at a layer's output and at its input: they must be equal."""
+    """Return slopes times changes at a layer's output and at its input: they must be
+    equal.
+    """
     output = (
         ((after[1:] - after[:-1]).flatten(0, 1)[:, None] * slopes).flatten(2).sum(2)
     )
@@ -148,13 +154,16 @@ def test_pooling(window, height, width, seed):
     want = torch.autograd.grad(
         (nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf
     )[0]
-    # Ties go to the first by rows, then by columns; the sum of a window is the same either way.
+    # Ties go to the first by rows, then by columns; the sum of a window is the same
+    # either way.
     pooled = nn.AvgPool2d(window)
     np.testing.assert_allclose(pooled(back[:, 0]), pooled(want), atol=1e-12)
 
 
 def test_pooling_of_two_is_the_mean_gradient():
-    """Two numbers that exchange the lead once: the share of the stretch in which each leads."""
+    """Two numbers that exchange the lead once: the share of the stretch in which each
+    leads.
+    """
     rule = rule_of(nn.MaxPool2d(2))
     values = torch.tensor(
         [[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]],
@@ -228,7 +237,7 @@ def test_layers_without_a_rule():
         assert rule_of(module) is None, module
 
 
-# ---- whole networks --------------------------------------------------------------------------------------------------
+# ---- whole networks ------------------------------------------------------------------
 
 
 def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -331,7 +340,10 @@ def test_equals_the_general_way(model, monkeypatch, output, baseline):
 
 
 def test_the_sum_is_right_from_the_first_step_on(model):
-    """Nothing is corrected: the products of secants telescope. Single values need the steps."""
+    """Nothing is corrected: the products of secants telescope.
+
+    Single values need the steps.
+    """
     rows = table(6, seed=2)[0]
     rough, fine = (
         explained(model, rows, tolerance=0, max_steps=steps) for steps in (2, 256)
@@ -353,12 +365,15 @@ def test_errors_fall_with_the_square_of_the_steps(model):
         for steps in (4, 32)
     ]
     assert error[0] > 1e-6
-    # Eight times the steps: 1/64 by the square, an eighth by rules over gradients; pooling's kinks cost some of it.
+    # Eight times the steps: 1/64 by the square, an eighth by rules over gradients;
+    # pooling's kinks cost some of it.
     assert error[1] < error[0] / 12
 
 
 def test_one_logit():
-    """A binary classifier with one output: the other side is its mirror image, and costs nothing."""
+    """A binary classifier with one output: the other side is its mirror image, and
+    costs nothing.
+    """
     X, y = table(200)
     estimator = pg.HyNNClassifier(
         branches=("tabular",), network=NETWORK, max_epochs=1, **SMALL

@@ -1,4 +1,6 @@
-"""Integrated gradients of any network: closed forms, a float64 twin, Captum, baselines, memory and bookkeeping."""
+"""Integrated gradients of any network: closed forms, a float64 twin, Captum, baselines,
+memory and bookkeeping.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def twin(
     steps: int,
     output: str = "raw",
 ) -> np.ndarray:
-    """Return the mean over baselines of (x − b) ∫ ∇f, by a midpoint sum, one row and baseline at a time."""
+    """Return the mean over baselines of (x − b) ∫ ∇f, by a midpoint sum, one row and
+    baseline at a time.
+    """
     row_integrals = []
     for number in range(len(rows[0])):
         total = 0.0
@@ -116,7 +120,7 @@ def twin(
     return torch.stack(row_integrals).detach().numpy()
 
 
-# ---- what it computes ------------------------------------------------------------------------------------------------
+# ---- what it computes ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
@@ -167,7 +171,9 @@ def test_plain_gradients_where_there_are_no_secants(references):
 
 
 def test_a_product_has_its_closed_form():
-    """f = x₁x₂ from (0, 0): each gets x₁x₂/2; from b: (x₁ − b₁)(x₂ + b₂)/2 and the like."""
+    """f = x₁x₂ from (0, 0): each gets x₁x₂/2; from b: (x₁ − b₁)(x₂ + b₂)/2 and the
+    like.
+    """
 
     class Product(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -212,7 +218,9 @@ def test_linear_networks_and_unused_columns(seed):
 
 
 def test_two_networks_for_one_function_agree():
-    """Implementation invariance: a network, and the same with each rectifier written as two."""
+    """Implementation invariance: a network, and the same with each rectifier written as
+    two.
+    """
 
     class Twice(nn.Module):
         def __init__(self, net: nn.Sequential) -> None:
@@ -259,7 +267,8 @@ def test_fewer_gradients_than_captum_for_as_small_a_gap(script):
         lines = module.gaps("table", module.table_network(100), 20, 300)
     assert module.meets_floor(lines)
     assert lines[0]["gradients per row"] < lines[-1]["gradients per row"]
-    # The network, and with it how far Captum gets with many more, is another on each processor.
+    # The network, and with it how far Captum gets with many more, is another on each
+    # processor.
     permgrad_line, *captum_lines = [
         (line["gradients per row"], line["largest error of a value, % of range"])
         for line in lines
@@ -273,7 +282,7 @@ def test_fewer_gradients_than_captum_for_as_small_a_gap(script):
     assert permgrad_line[1] < min(as_costly)
 
 
-# ---- baselines -------------------------------------------------------------------------------------------------------
+# ---- baselines -----------------------------------------------------------------------
 
 
 def test_expected_gradients_are_the_mean_over_background_rows():
@@ -378,7 +387,9 @@ def test_the_median_of_an_even_count_lies_in_the_middle():
 
 
 def test_positions_that_nobody_owns_keep_the_rows_value():
-    """A mask of −1 outside: the line changes the inside alone, and the baseline's output is the row's own."""
+    """A mask of −1 outside: the line changes the inside alone, and the baseline's
+    output is the row's own.
+    """
     net = seeded(TwoModalities)
     rows = inputs()
     mask = np.full((8, 8), -1)
@@ -398,7 +409,7 @@ def test_positions_that_nobody_owns_keep_the_rows_value():
     )
 
 
-# ---- bookkeeping -----------------------------------------------------------------------------------------------------
+# ---- bookkeeping ---------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -472,7 +483,9 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
 
 @pytest.mark.parametrize("options", [{"steps": 50}, {}])
 def test_memory_grows_with_rows_and_not_with_steps(options):
-    """What NumPy and Python hold; torch's part is measured by ``benchmarks/speed/network_gradients_memory.py``."""
+    """What NumPy and Python hold; torch's part is measured by
+    ``benchmarks/speed/network_gradients_memory.py``.
+    """
     net = seeded(
         lambda: nn.Sequential(nn.Linear(51, 16), nn.ReLU(), nn.Linear(16, 1))
     ).float()

@@ -1,4 +1,6 @@
-"""Networks with branches beside the head: slopes are those of the head and the line, and say so."""
+"""Networks with branches beside the head: slopes are those of the head and the line,
+and say so.
+"""
 
 from __future__ import annotations
 

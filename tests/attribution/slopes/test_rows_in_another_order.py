@@ -1,4 +1,6 @@
-"""Networks that sort, cut or repeat rows inside their forward: values stay with their rows, or are refused."""
+"""Networks that sort, cut or repeat rows inside their forward: values stay with their
+rows, or are refused.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def _explained(
 
 
 class _Reader(nn.Module):
-    """Reads codes whose first ``count`` are filled, after moving rows or places in one of several ways."""
+    """Reads codes whose first ``count`` are filled, after moving rows or places in one
+    of several ways.
+    """
 
     def __init__(self, way: str) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""The first block on the windows that are seen: the maps are the whole ones, and so are the slopes."""
+"""The first block on the windows that are seen: the maps are the whole ones, and so are
+the slopes.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ def small_maps(windows: torch.Tensor, size: int) -> tuple[Rule, Rule]:
 
 
 def test_slopes_are_the_adjoint():
-    """⟨forward(a) − forward(b), y⟩ = ⟨a − b, back(y)⟩ for every y: what defines the slopes of an affine map."""
+    """⟨forward(a) − forward(b), y⟩ = ⟨a − b, back(y)⟩ for every y: what defines the
+    slopes of an affine map.
+    """
     windows = torch.tensor([0, 5, 6, 11])
     pack, unpack = small_maps(windows, 2)
     drawn = torch.Generator().manual_seed(0)

@@ -1,4 +1,6 @@
-"""Ties of maxima and norms of equal vectors: their slopes are those of torch, shared alike."""
+"""Ties of maxima and norms of equal vectors: their slopes are those of torch, shared
+alike.
+"""
 
 from __future__ import annotations
 

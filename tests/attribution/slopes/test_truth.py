@@ -1,4 +1,6 @@
-"""Networks whose backward is not the slope of their forward, which one warning of every slope method names."""
+"""Networks whose backward is not the slope of their forward, which one warning of every
+slope method names.
+"""
 
 from __future__ import annotations
 

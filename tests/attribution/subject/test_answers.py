@@ -64,7 +64,7 @@ def explained(model, X, y, **options):
     return pg.explain(model, X, y, progress=False, **options)
 
 
-# ---- equal rows ----------------------------------------------------------------------------
+# ---- equal rows ----------------------------------------------------------------------
 def test_equal_rows_are_asked_once():
     service = Service()
     model = pg.Model(service, class_names=["leaves", "stays"], batch_size=30)
@@ -135,13 +135,14 @@ def test_rows_that_hardly_repeat_are_not_held():
     assert asked_counts == [2**15, 2**16, 5]
 
 
-# ---- failures and kept answers -------------------------------------------------------------
+# ---- failures and kept answers -------------------------------------------------------
 def test_a_failure_says_how_many_rows_were_done_and_what_helps():
     model = pg.Model(Service(of_numbers, fails_after=200), class_names=["yes", "no"])
     with pytest.raises(pg.InputError) as refused:
         explained(model, NUMBERS, YES)
     words = (
-        r"Your model failed: ConnectionError: the line is busy \(after [\d,]+ rows that "
+        r"Your model failed: ConnectionError: the line is busy \(after [\d,]+ rows "
+        r"that "
         r"it answered\)\. Pass a function that tries again, and pg\.Model\(\.\.\., "
         r"cache='answers'\) keeps what was answered\. \[PG032\]"
     )
@@ -182,7 +183,7 @@ def test_cache_is_for_predictors_and_a_path():
         pg.Model(chance, cache=3)
 
 
-# ---- fewer rows ----------------------------------------------------------------------------
+# ---- fewer rows ----------------------------------------------------------------------
 @pytest.mark.parametrize("frame", [True, False])
 def test_fewer_rows_than_were_asked_are_named(frame):
     named = {} if frame else NAMED
@@ -208,7 +209,7 @@ def test_fewer_rows_than_were_asked_are_named(frame):
     assert explained(works, NUMBERS, YES).ranking()[0] == "u"
 
 
-# ---- probabilities in other forms ----------------------------------------------------------
+# ---- probabilities in other forms ----------------------------------------------------
 def both(table):
     share = of_numbers(table)
     return np.c_[1 - share, share]
@@ -255,7 +256,8 @@ def test_targets_that_add_up_to_100_stay_numbers():
 def test_the_probability_of_the_first_class_gets_the_call_that_works():
     first = lambda table: 1 - of_numbers(table)  # noqa: E731 — as users write it
     words = (
-        "The output is taken for that of class 'yes', but is larger in rows of 'no'. If "
+        "The output is taken for that of class 'yes', but is larger in rows of 'no'. "
+        "If "
         r"it is the probability of 'no', pass class_names=\['yes', 'no'\] to pg.Model"
     )
     with pytest.warns(pg.PermgradWarning, match=words):

@@ -1,4 +1,6 @@
-"""A place's word and its codes, such as a box of a document, are one feature and are replaced together."""
+"""A place's word and its codes, such as a box of a document, are one feature and are
+replaced together.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ PLACES = 4
 
 
 class Page(nn.Module):
-    """Adds up words and columns of codes; a column's width is looked up, so that codes of two rows may not mix."""
+    """Adds up words and columns of codes; a column's width is looked up, so that codes
+    of two rows may not mix.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Branches of a network: which inputs make one, modules that cannot be traced, and what is computed once."""
+"""Branches of a network: which inputs make one, modules that cannot be traced, and what
+is computed once.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,8 @@ def test_a_mask_is_in_the_branch_of_its_words_which_is_not_traced():
         assert cut is not None
         assert cut.groups == ((0, 1), (2,), (3,))
         apart = cut_into_branches(subject, subject.inputs)
-    # A mask that may change by itself is an input of the trunk, which then holds the encoder.
+    # A mask that may change by itself is an input of the trunk, which then holds the
+    # encoder.
     assert apart is not None
     assert apart.groups == ((0,), (1,), (2,), (3,))
 

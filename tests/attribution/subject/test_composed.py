@@ -1,4 +1,6 @@
-"""A batch that permgrad composed and a network refuses: whose rows it says, and that its remedy, typed, works."""
+"""A batch that permgrad composed and a network refuses: whose rows it says, and that
+its remedy, typed, works.
+"""
 
 from __future__ import annotations
 

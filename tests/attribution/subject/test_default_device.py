@@ -1,4 +1,6 @@
-"""Another default device of torch holds for the user's code alone: everything of permgrad's stays on the processor."""
+"""Another default device of torch holds for the user's code alone: everything of
+permgrad's stays on the processor.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ METHODS = (
 
 @pytest.fixture
 def elsewhere() -> Iterator[Callable[[], Any]]:
-    """Set a device on which nothing can be computed, so that each tensor made there is an error."""
+    """Set a device on which nothing can be computed, so that each tensor made there is
+    an error.
+    """
     torch.set_default_device("meta")
     yield torch.get_default_device
     torch.set_default_device(None)

@@ -1,4 +1,6 @@
-"""Conditional draws of a user's table: cells that can stand there, the right law, and nothing that cannot be drawn."""
+"""Conditional draws of a user's table: cells that can stand there, the right law, and
+nothing that cannot be drawn.
+"""
 
 from __future__ import annotations
 

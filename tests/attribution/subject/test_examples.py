@@ -1,4 +1,6 @@
-"""X as a DataLoader, a Dataset or a list of examples: as the same rows in one tensor."""
+"""X as a DataLoader, a Dataset or a list of examples: as the same rows in one
+tensor.
+"""
 
 import warnings
 
@@ -203,7 +205,7 @@ def test_a_table_model_takes_examples_too():
     assert set(pg.explain(ask, records, progress=False).ranking()[:2]) == {"b", "c"}
 
 
-# ---- several lengths -------------------------------------------------------------------
+# ---- several lengths -----------------------------------------------------------------
 LENGTHS = [3, 7, 4, 5, 6, 3, 7, 5, 4, 6, 5, 3]
 IDS = [torch.arange(1, length + 1) * (k % 4 + 1) for k, length in enumerate(LENGTHS)]
 LABELS = [k % 2 for k in range(len(LENGTHS))]
@@ -293,7 +295,7 @@ def test_images_of_several_sizes_are_refused_with_what_helps():
         pg.explain(net, images, progress=False)
 
 
-# ---- long lists of inputs ----------------------------------------------------------------
+# ---- long lists of inputs ------------------------------------------------------------
 def test_messages_list_five_inputs():
     class Many(nn.Module):
         def forward(self, **inputs):

@@ -1,4 +1,6 @@
-"""Modules made by ``torch.export``, which refuse ``train()`` and ``eval()``: explained, or refused with a remedy."""
+"""Modules made by ``torch.export``, which refuse ``train()`` and ``eval()``: explained,
+or refused with a remedy.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,10 @@ def test_ids_of_an_exported_network_have_slopes(method, row_target):
 def test_whole_numbers_without_slopes_are_named():
     net, rows = mixed()
     scripted = torch.jit.trace(net, tuple(rows.values()))
-    text = r"ids holds whole numbers that no nn.Embedding looks up, so gradient does not explain it: it stays with its row"
+    text = (
+        r"ids holds whole numbers that no nn.Embedding looks up, so gradient does "
+        r"not explain it: it stays with its row"
+    )
     with pytest.warns(pg.PermgradWarning, match=text):
         assert (
             "ids"

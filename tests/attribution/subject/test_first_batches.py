@@ -1,4 +1,6 @@
-"""``batch_size`` holds from the first call on: also for the checks that come before any work."""
+"""``batch_size`` holds from the first call on: also for the checks that come before any
+work.
+"""
 
 from __future__ import annotations
 

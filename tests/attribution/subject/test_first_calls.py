@@ -150,7 +150,9 @@ def stepped(net: nn.Module) -> dict[str, Tensor]:
 
 
 def shape_of(net: nn.Module) -> list[Any]:
-    """Return what parts there are, with their attributes and how many hooks they have."""
+    """Return what parts there are, with their attributes and how many hooks they
+    have.
+    """
     return [
         (
             name,

@@ -1,4 +1,6 @@
-"""Weights made in inference mode, frozen TorchScript, named tuples and nested tensors."""
+"""Weights made in inference mode, frozen TorchScript, named tuples and nested
+tensors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Networks in half precision, or that compute in it inside: what rounding hides is not said of the network."""
+"""Networks in half precision, or that compute in it inside: what rounding hides is not
+said of the network.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import permgrad as pg
 
 
 class Net(nn.Module):
-    """A table that matters, and one whose effect is far below what bfloat16 can tell apart."""
+    """A table that matters, and one whose effect is far below what bfloat16 can tell
+    apart.
+    """
 
     def __init__(self, inside: bool) -> None:
         super().__init__()
@@ -54,7 +58,8 @@ def test_effects_that_are_rounded_off_are_not_called_ignored(inside):
         half, torch.float32 if inside else torch.bfloat16, "permutation"
     )
     assert words == (
-        "The importance of these inputs is exactly 0: small. Smaller changes of the output are rounded off in "
+        "The importance of these inputs is exactly 0: small. Smaller changes of the "
+        "output are rounded off in "
         "bfloat16. Explain the network in float32 to see them."
     )
 

@@ -1,4 +1,6 @@
-"""``layer=``: the output of a named layer in the place of the inputs, against the same by hand."""
+"""``layer=``: the output of a named layer in the place of the inputs, against the same
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -308,7 +310,9 @@ def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
 
 
 class Bounded(nn.Module):
-    """Holds the norm of its head's weights below a bound, in the forward, as networks with a max-norm constraint do."""
+    """Holds the norm of its head's weights below a bound, in the forward, as networks
+    with a max-norm constraint do.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -369,7 +373,10 @@ class HalfConstant(nn.Module):
 
 def test_a_warning_of_constant_units_names_them():
     rows = {"first": torch.randn(30, 2), "second": torch.randn(30, 1)}
-    expected_message = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more\. They"
+    expected_message = (
+        r"of these units is exactly 0: join\[0\], join\[1\], "
+        r".*join\[7\] and 2 more\. They"
+    )
     with pytest.warns(pg.PermgradWarning, match=expected_message):
         explanation = pg.explain(
             pg.Model(HalfConstant(), layer="join"),

@@ -1,4 +1,6 @@
-"""``layer=[...]``: the outputs of several layers in the place of the inputs, against closed forms and Captum."""
+"""``layer=[...]``: the outputs of several layers in the place of the inputs, against
+closed forms and Captum.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ ROWS = 5
 
 
 class Product(nn.Module):
-    """The product of two branches, unit by unit, beside an input that no layer named here reads."""
+    """The product of two branches, unit by unit, beside an input that no layer named
+    here reads.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +69,9 @@ def seeded(make: type[nn.Module], **options: bool) -> nn.Module:
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "shapley"])
 @pytest.mark.parametrize("background", [False, True])
 def test_the_parts_of_a_product_are_halves(method, background):
-    """Of ``a · b`` both get half of ``a b − a₀ b₀`` and what one more than the other moved: Shapley's values."""
+    """Of ``a · b`` both get half of ``a b − a₀ b₀`` and what one more than the other
+    moved: Shapley's values.
+    """
     if method == "shapley" and not background:
         pytest.skip("is played against background rows")
     net = seeded(Product)
@@ -108,7 +114,9 @@ def test_the_parts_of_a_product_are_halves(method, background):
 
 @pytest.mark.parametrize("untraceable", [False, True])
 def test_several_layers_as_captum_does(rows, untraceable):
-    """Layers of other shapes, one of whole numbers behind it, with and without a cut of the network."""
+    """Layers of other shapes, one of whole numbers behind it, with and without a cut of
+    the network.
+    """
     net = seeded(Note, untraceable=untraceable)
     layers = ["image.3", "words"]
     explanation = pg.explain(
@@ -121,7 +129,8 @@ def test_several_layers_as_captum_does(rows, untraceable):
     )
     net.eval()
     gradients = captum.attr.LayerIntegratedGradients(net, [net.image[3], net.words])
-    # Zeros at the layers, which Captum takes as what the layers give for zeros: there are no ids of a zero vector.
+    # Zeros at the layers, which Captum takes as what the layers give for zeros: there
+    # are no ids of a zero vector.
     steps = 2000
     sums = None
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""Models that return labels without probabilities: what is measured without y is how often the label changes."""
+"""Models that return labels without probabilities: what is measured without y is how
+often the label changes.
+"""
 
 from __future__ import annotations
 

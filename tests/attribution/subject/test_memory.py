@@ -1,4 +1,6 @@
-"""Networks whose calls change what later calls return are refused, with the names of what they write into."""
+"""Networks whose calls change what later calls return are refused, with the names of
+what they write into.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keys of a dict of inputs that differ from the forward's parameters in capitals, or name none of them."""
+"""Keys of a dict of inputs that differ from the forward's parameters in capitals, or
+name none of them.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,8 @@ def test_a_place_between_that_is_left_out_is_named() -> None:
 
     with pytest.raises(
         pg.InputError,
-        match=r"\(genes, Lab\) do not match the forward's parameters \(genes, age, Lab\)",
+        match=r"\(genes, Lab\) do not match the forward's parameters \(genes, age, "
+        r"Lab\)",
     ):
         _found(dict(zip(("genes", "Lab"), _tensors(), strict=True)), net=Three())
 

@@ -1,4 +1,6 @@
-"""Activations bound how many rows go through a network at once, not the size of its inputs."""
+"""Activations bound how many rows go through a network at once, not the size of its
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MANY = 64
 
 
 class Wide(nn.Module):
-    """Draws a table as a signal of many numbers, and notes how many rows are there at once."""
+    """Draws a table as a signal of many numbers, and notes how many rows are there at
+    once.
+    """
 
     def __init__(self, numbers: int) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""What ``pg.explain`` makes of a network's inputs and outputs, and what it says when it cannot."""
+"""What ``pg.explain`` makes of a network's inputs and outputs, and what it says when it
+cannot.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ def explain(
     )
 
 
-# ---- inputs ----------------------------------------------------------------------------------------------------------
+# ---- inputs --------------------------------------------------------------------------
 
 
 def test_keys_are_matched_in_any_order():
@@ -78,7 +80,8 @@ def test_a_partial_match_lists_both(keys):
     inputs = dict(zip(keys, (IMAGE, TABLE), strict=False))
     with pytest.raises(
         pg.InputError,
-        match=rf"The keys of the inputs \({', '.join(keys)}\) do not .* \(image, table\)",
+        match=rf"The keys of the inputs \({', '.join(keys)}\) do not .* \(image, "
+        r"table\)",
     ):
         explain(Two(), inputs)
 
@@ -151,7 +154,9 @@ def test_whole_numbers_become_real_where_the_network_wants_them():
 
 
 class CodesAndCounts(nn.Module):
-    """An embedding, which takes whole numbers of 32 or 64 bits alone, beside a dense layer, which takes real ones."""
+    """An embedding, which takes whole numbers of 32 or 64 bits alone, beside a dense
+    layer, which takes real ones.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -333,7 +338,7 @@ def test_the_same_column_in_two_tables():
     )
 
 
-# ---- outputs ---------------------------------------------------------------------------------------------------------
+# ---- outputs -------------------------------------------------------------------------
 
 
 class Fixed(nn.Module):
@@ -478,7 +483,10 @@ def test_what_is_said_wins():
         (
             lambda x: {"maps": x[:, :, None], "whole": x.long(), "short": x[:3]},
             {},
-            r"None of the network's outputs \(maps \(12, 4, 1\), whole \(12, 4\), short \(3, 4\)\) has the shape",
+            (
+                r"None of the network's outputs \(maps \(12, 4, 1\), whole \(12, 4\), "
+                r"short \(3, 4\)\) has the shape"
+            ),
         ),
     ],
 )
@@ -505,7 +513,8 @@ def test_one_of_several_outputs_is_named_unless_its_name_says_it():
     several_outputs = Fixed(lambda x: (x, 10 * x[:, :2]))
     with pytest.warns(
         pg.PermgradWarning,
-        match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose it or 1\.",
+        match=r"several outputs\. 0 is explained\. Pass head= to pg\.Model to choose "
+        r"it or 1\.",
     ):
         explain(several_outputs, TABLE)
     with warnings.catch_warnings():
@@ -619,7 +628,9 @@ def test_a_target_is_a_position_or_a_class():
 
 
 def test_losses_and_readouts_agree_whatever_the_network_returns():
-    """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
+    """Logits, probabilities and log-probabilities of the same classifier give the same
+    losses and probabilities.
+    """
     kinds = [
         form(lambda x: x, returns="logits"),
         form(lambda x: x.softmax(1)),
@@ -759,7 +770,7 @@ def test_what_only_estimators_can_do_is_said():
         pg.explain({}, TABLE)
 
 
-# ---- players ---------------------------------------------------------------------------------------------------------
+# ---- players -------------------------------------------------------------------------
 
 
 @settings(max_examples=40, deadline=None)
@@ -861,7 +872,7 @@ def test_levels_are_one_tree():
             space.grouped(groups)
 
 
-# ---- several methods in one call -------------------------------------------------------------------------------------
+# ---- several methods in one call -----------------------------------------------------
 
 
 def test_each_input_by_its_own_method():
@@ -925,7 +936,7 @@ def test_saved_and_loaded(tmp_path):
     assert set(again.maps) == set(explanation.maps)
 
 
-# ---- what a stranger tried -------------------------------------------------------------------------------------------
+# ---- what a stranger tried -----------------------------------------------------------
 
 
 def test_several_labels_at_once_are_refused():
@@ -1045,7 +1056,7 @@ def test_what_was_inferred_is_told():
     ) == ("logits", "logits", True)
 
 
-# ---- segments and baselines ------------------------------------------------------------------------------------------
+# ---- segments and baselines ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""A user's network under explanation: what is put back afterwards, when it is folded, what a cut still needs."""
+"""A user's network under explanation: what is put back afterwards, when it is folded,
+what a cut still needs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-# ---- put back --------------------------------------------------------------------------------------------------------
+# ---- put back ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("device", "layer", "off"), [
@@ -85,7 +87,9 @@ def test_numbers_that_a_forward_wrote_are_as_before(written):
 
 
 def test_what_nobody_wrote_is_not_written_again():
-    """A write would raise the version of a tensor that a graph of the user's may have saved; NaN is no change."""
+    """A write would raise the version of a tensor that a graph of the user's may have
+    saved; NaN is no change.
+    """
     net = Counting()
     versions = {
         name: tensor._version for name, tensor in net.state_dict(keep_vars=True).items()
@@ -253,7 +257,9 @@ def test_what_is_compiled_runs_as_written_however_it_was_compiled(way, fullgraph
 
 
 def test_threads_leave_the_compiler_as_it_was():
-    """Each would put back what it found, and the last would find what another had set."""
+    """Each would put back what it found, and the last would find what another had
+    set.
+    """
     before = torch._dynamo.eval_frame._stance.stance
     first = undisturbed(nn.Identity())
     second = undisturbed(nn.Identity())
@@ -266,7 +272,9 @@ def test_threads_leave_the_compiler_as_it_was():
 
 
 def test_generators_are_seeded_alike_for_every_opening():
-    """A forward that draws numbers, as one may in eval mode, gives the same in every call."""
+    """A forward that draws numbers, as one may in eval mode, gives the same in every
+    call.
+    """
     first = []
     for _ in range(2):
         with undisturbed(nn.Identity()):
@@ -293,7 +301,7 @@ def test_weights_without_numbers_are_refused():
         )
 
 
-# ---- folded ----------------------------------------------------------------------------------------------------------
+# ---- folded --------------------------------------------------------------------------
 
 
 def chain() -> nn.Sequential:
@@ -357,11 +365,13 @@ def test_other_networks_run_as_they_are(net, inputs, options):
     assert subject._folded is None
 
 
-# ---- cut -------------------------------------------------------------------------------------------------------------
+# ---- cut -----------------------------------------------------------------------------
 
 
 class Late(nn.Module):
-    """Three inputs; the first runs through the layer, the third is added behind it, the second before it or not."""
+    """Three inputs; the first runs through the layer, the third is added behind it, the
+    second before it or not.
+    """
 
     def __init__(self, way: str) -> None:
         super().__init__()
@@ -472,7 +482,9 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
 
 
 def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
-    """PyTorch's own modules are traced as one: their insides have no cut, and are met where they are called."""
+    """PyTorch's own modules are traced as one: their insides have no cut, and are met
+    where they are called.
+    """
 
     class Encoded(nn.Module):
         def __init__(self) -> None:
@@ -514,7 +526,7 @@ def test_a_number_that_became_nan_is_a_number_again():
     assert torch.equal(net.running_var, torch.ones(3))
 
 
-# ---- traces ----------------------------------------------------------------------------------------------------------
+# ---- traces --------------------------------------------------------------------------
 
 
 class Remembering(nn.Module):
@@ -613,7 +625,9 @@ def test_no_source_of_a_traced_network_stays_behind():
 
 @pytest.mark.parametrize("method", ["permgrad", "integrated_gradients"])
 def test_a_network_that_another_thread_trains_is_refused_and_stays_as_trained(method):
-    """The optimizer's step is made in the middle of a call, as the other thread would."""
+    """The optimizer's step is made in the middle of a call, as the other thread
+    would.
+    """
     torch.manual_seed(0)
     rows = torch.randn(40, 3)
     network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).eval()

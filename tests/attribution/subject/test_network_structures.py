@@ -1,4 +1,6 @@
-"""Structures as inputs: a dict, list or tuple as the argument that a forward needs, and None inside them."""
+"""Structures as inputs: a dict, list or tuple as the argument that a forward needs, and
+None inside them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def explain(net: nn.Module, inputs: object, **options: object) -> pg.Explanation
 
 
 class Batch(nn.Module):
-    """Takes one dict, and training's arguments beside it, as networks for tables and text do."""
+    """Takes one dict, and training's arguments beside it, as networks for tables and
+    text do.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Every method on every stranger's network: a whole result, or a sentence with the fix; nothing is touched."""
+"""Every method on every stranger's network: a whole result, or a sentence with the fix;
+nothing is touched.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,9 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
     "method", [name for name in METHODS if name not in ("gradcam", "aggregate")]
 )
 def test_units_of_the_output_change_nothing(method):
-    """What is rounding and what is an effect must not depend on whether the output is in metres or micrometres."""
+    """What is rounding and what is an effect must not depend on whether the output is
+    in metres or micrometres.
+    """
 
     class Scaled(nn.Module):
         def __init__(self, unit: float) -> None:
@@ -218,7 +222,8 @@ def test_nothing_is_left_behind_after_an_error(method, monkeypatch):
     before = state_of(net, inputs)
     for middle in middles:
         raised = False
-        # Some calls try a quicker way, or rows that not every method asks for: an error there ends nothing.
+        # Some calls try a quicker way, or rows that not every method asks for: an error
+        # there ends nothing.
         for bomb in range(middle, middle + 40):  # noqa: B007 — forward reads it
             calls = 0
             try:
@@ -274,7 +279,8 @@ def test_a_layer_of_a_network_that_cannot_be_traced():
     net, inputs, y = STRANGERS["branches_on_values"]()
     inside = explain(net, inputs, y, "permutation", layer="fusion")
     assert inside.modality == ("first",) * 4 + ("second",) * 4
-    # The fusion layer hands the second input through: its units are that input's columns, up to the donors' names.
+    # The fusion layer hands the second input through: its units are that input's
+    # columns, up to the donors' names.
     assert np.abs(inside.values).max() > 0
 
 
@@ -325,7 +331,9 @@ def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
 
 @pytest.mark.parametrize(("inputs", "by_branches"), [(1, False), (2, True), (3, True)])
 def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branches):
-    """Laying them out by broadcasting gives the same numbers, and runs every branch for each of them."""
+    """Laying them out by broadcasting gives the same numbers, and runs every branch for
+    each of them.
+    """
     game: Any = object.__new__(ShapleyGame)
     space = SimpleNamespace(segments=[torch.zeros(1)] * inputs)
     game.request = SimpleNamespace(inputs=[None] * inputs, space=space)
@@ -372,7 +380,9 @@ def test_branches_of_more_rows_than_are_tried_are_found():
 
 
 def test_repeats_cost_branches_nothing():
-    """Each branch has run for all rows when the first few repeats are done; the others are put together behind it."""
+    """Each branch has run for all rows when the first few repeats are done; the others
+    are put together behind it.
+    """
     net, inputs, _ = STRANGERS["shared_encoder"]()
     rows = 0
 

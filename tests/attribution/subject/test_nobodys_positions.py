@@ -1,4 +1,6 @@
-"""Positions of an input that no player owns: whatever a method replaces or moves, there the row stays as it is."""
+"""Positions of an input that no player owns: whatever a method replaces or moves, there
+the row stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ class Seeing(nn.Module):
 @pytest.mark.parametrize("name", METHODS)
 def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     method, options = METHODS[name]
-    # Before anybody knows who owns what, mixtures tell whether rows are independent, and how inputs are read.
+    # Before anybody knows who owns what, mixtures tell whether rows are independent,
+    # and how inputs are read.
     monkeypatch.setattr(subject, "check_row_independence", lambda *_: None)
     monkeypatch.setattr(subject, "find_readings", lambda *_: {})
     with torch.random.fork_rng():
@@ -79,7 +82,8 @@ def test_what_nobody_owns_is_the_rows_own(name, monkeypatch):
     assert np.abs(explanation.values).max() > 1e-3
     seen_rows = torch.cat(net.seen)
     true_rows = torch.cat([rows, background])
-    # Where nobody owns anything each picture shows one row, explained or of the background, and no mixture.
+    # Where nobody owns anything each picture shows one row, explained or of the
+    # background, and no mixture.
     outside = seen_rows[:, ~OWNED]
     inside = seen_rows[:, OWNED]
     apart = (outside[:, None] - true_rows[None][:, :, ~OWNED]).abs().amax(dim=2)

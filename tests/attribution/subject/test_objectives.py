@@ -1,4 +1,6 @@
-"""What a model was trained for is asked of the trained model: its kind, its objective, the levels of its quantiles."""
+"""What a model was trained for is asked of the trained model: its kind, its objective,
+the levels of its quantiles.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +183,9 @@ def test_a_ranker_is_known_by_its_objective_or_tags(table):
 
 
 class Tagged(RegressorMixin):
-    """A regressor of two numbers that says so by its tags alone: it is no BaseEstimator."""
+    """A regressor of two numbers that says so by its tags alone: it is no
+    BaseEstimator.
+    """
 
     def __sklearn_tags__(self):
         tags = Ridge().__sklearn_tags__()
@@ -211,7 +215,7 @@ def test_a_regressor_that_says_so_by_its_tags_is_one(table, kind):
     assert alone.values[0, 0] == pytest.approx(moved.mean())
 
 
-# ---- several quantiles of one target ---------------------------------------------------------------------------------
+# ---- several quantiles of one target -------------------------------------------------
 LEVELS = (0.1, 0.5, 0.9)
 
 
@@ -299,7 +303,8 @@ def test_outputs_and_one_target_that_do_not_fit_are_refused_with_a_way_out(table
     twice = Ridge().fit(X, np.column_stack([y, -y]))
     with pytest.raises(
         InputError,
-        match=r"or target=0 \(permgrad explain: --target 0\) to compare y with the first output",
+        match=r"or target=0 \(permgrad explain: --target 0\) to compare y with the "
+        r"first output",
     ):
         found(twice, X, y)
     result = found(twice, X, y, target=0)

@@ -1,4 +1,6 @@
-"""Inputs and layers of the shape ``(rows,)``: one number for each row is as good an input as a table of one column."""
+"""Inputs and layers of the shape ``(rows,)``: one number for each row is as good an
+input as a table of one column.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ NUMBERS = 11
 
 
 class NumbersAndCodes(nn.Module):
-    """Eleven numbers, a code and a table of two columns: a weighted sum, and the product of two inputs."""
+    """Eleven numbers, a code and a table of two columns: a weighted sum, and the
+    product of two inputs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +49,9 @@ def closed_form(
     row_tensors: tuple[Tensor, ...],
     baseline_tensors: tuple[Tensor, ...],
 ) -> np.ndarray:
-    """Return the values: a sum's terms, and of a product half of what each factor does beside both of the other's."""
+    """Return the values: a sum's terms, and of a product half of what each factor does
+    beside both of the other's.
+    """
     plain = [
         torch.cat([torch.stack(tensors[2:], dim=1), tensors[1]], dim=1)
         for tensors in (row_tensors, baseline_tensors)

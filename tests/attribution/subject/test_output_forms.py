@@ -1,4 +1,6 @@
-"""What a network's outputs are taken for: every kind and width against formulas, targets and what is inferred."""
+"""What a network's outputs are taken for: every kind and width against formulas,
+targets and what is inferred.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ CASES += [("log_probabilities", 1), ("log_probabilities", 2), ("log_probabilitie
 def form(
     request,
 ) -> tuple[OutputForm, torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
-    """Return the form, outputs and others, and the probabilities that they stand for."""
+    """Return the form, outputs and others, and the probabilities that they stand
+    for.
+    """
     kind, count = request.param
     names = tuple("abc"[: max(count, 2)])
     output_form = OutputForm(
@@ -250,7 +254,7 @@ def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, 
     np.testing.assert_allclose(attributions[1], attributions[0], rtol=1e-6, atol=1e-8)
 
 
-# ---- targets ---------------------------------------------------------------------------------------------------------
+# ---- targets -------------------------------------------------------------------------
 
 
 def classifier(*names: str) -> OutputForm:
@@ -321,7 +325,9 @@ def test_classes_that_there_are_not(y, said):
     ("y", "strange"), [([1, 2, 3], 3), ([0, 1, 5], 5), ([2, 0, 1], 0)]
 )
 def test_names_that_look_like_numbers(y, strange):
-    """With names 1 and 2 the numbers 0 and 1 are classes as well, but not beside a 2."""
+    """With names 1 and 2 the numbers 0 and 1 are classes as well, but not beside
+    a 2.
+    """
     with pytest.raises(pg.InputError, match=rf"got {strange}\."):
         classifier("1", "2").encode_target(y, 3)
 
@@ -374,7 +380,7 @@ def test_single_columns_and_one_hot_rows():
     assert is_one_hot(np.array([[True, False], [False, True]]))
 
 
-# ---- what is inferred ------------------------------------------------------------------------------------------------
+# ---- what is inferred ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -517,7 +523,7 @@ def test_several_labels_at_once_are_told_by_y():
     )
 
 
-# ---- shapes ----------------------------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

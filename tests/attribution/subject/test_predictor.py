@@ -1,4 +1,6 @@
-"""Predictors on tables: what a slow loop over the frame gives, and what cannot be explained is refused."""
+"""Predictors on tables: what a slow loop over the frame gives, and what cannot be
+explained is refused.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_floats_are_written_as_they_were_read():
 
 
 def scores(frame):
-    """Return a probability for each class that reads every column, in the columns' own types."""
+    """Return a probability for each class that reads every column, in the columns' own
+    types.
+    """
     assert isinstance(frame["region"].dtype, pd.CategoricalDtype)
     assert list(frame["region"].cat.categories) == ["west", "north", "south"]
     assert frame["visits"].dtype == "Int64"
@@ -303,7 +307,9 @@ def test_a_predictor_with_a_memory_is_told():
 
 
 def test_a_linear_model_is_twice_the_squared_slope_times_the_variance():
-    """E (b x' − b x)² − 0 = 2 b² σ² for independent donors, and 0 for a feature that the model does not use."""
+    """E (b x' − b x)² − 0 = 2 b² σ² for independent donors, and 0 for a feature that
+    the model does not use.
+    """
     rows = np.random.default_rng(0).normal(size=(4000, 3))
     slopes = np.array([1.0, -2.0, 0.0])
     explanation = pg.explain(

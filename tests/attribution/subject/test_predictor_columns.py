@@ -1,4 +1,6 @@
-"""Columns in another order than in fit, levels that few rows lack, and what a returned frame calls its columns."""
+"""Columns in another order than in fit, levels that few rows lack, and what a returned
+frame calls its columns.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,10 @@ def test_columns_in_another_order_than_in_fit_are_refused_and_the_order_works(
         np.asarray(BOOSTER.predict(X[MOVED])) != BOOSTER.predict(X)
     ).any()  # LightGBM itself says nothing
     background = {"background": X[MOVED]} if rows == 1 else {}
-    match = r"'age' stands where 'engine hp' stood.*Pass the columns in the order of fit: 'engine hp', 'age', 'doors'"
+    match = (
+        r"'age' stands where 'engine hp' stood.*Pass the columns in the order of "
+        r"fit: 'engine hp', 'age', 'doors'"
+    )
     with pytest.raises(InputError, match=match):
         explain_with(model, X[MOVED][:rows], Y[:rows], **QUIET, **background)
     assert pg.explain(model, X, Y, **QUIET).ranking()[0] == "engine hp"
@@ -126,7 +131,7 @@ def test_another_name_at_the_place_of_a_column_is_told_and_changes_nothing():
     )
 
 
-# ---- levels ----------------------------------------------------------------------------------------------------------
+# ---- levels --------------------------------------------------------------------------
 LEVELS = ["bar", "cafe", "inn", "pub"]
 WORTH = {"bar": 0.0, "cafe": 3.0, "inn": -2.0, "pub": 1.0}
 
@@ -212,7 +217,8 @@ def test_ordered_levels_keep_their_order_or_are_refused():
     assert seen_types[-1] == pd.CategoricalDtype(LEVELS, ordered=True)
     with pytest.raises(
         InputError,
-        match=r"'kind' has ordered categories that differ.*Give it all levels in one order",
+        match=r"'kind' has ordered categories that differ.*Give it all levels in one "
+        r"order",
     ):
         pg.explain(
             worth,
@@ -261,7 +267,7 @@ def test_levels_of_polars(kind):
         )
 
 
-# ---- returned frames -------------------------------------------------------------------------------------------------
+# ---- returned frames -----------------------------------------------------------------
 def chances(rows):
     high = 1 / (1 + np.exp(-3 * rows["engine hp"].to_numpy()))
     return {"low": 0.7 * (1 - high), "very low": 0.3 * (1 - high), "high": high}

@@ -1,4 +1,6 @@
-"""Predictors of other libraries on a real table: exactly what a slow loop over the frame gives (see the script)."""
+"""Predictors of other libraries on a real table: exactly what a slow loop over the
+frame gives (see the script).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Options of explain on predictors, and predictors that misbehave: one message each, and nothing moves."""
+"""Options of explain on predictors, and predictors that misbehave: one message each,
+and nothing moves.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ REPEATS = 3
 
 
 def table(rows=150, seed=0):
-    """Return a table of a number, a whole number and a category, and two classes that depend on it."""
+    """Return a table of a number, a whole number and a category, and two classes that
+    depend on it.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -51,7 +55,9 @@ CLASSES = {"class_names": ["early", "late"], "returns": "probabilities"}
 
 
 def edited(frame, names, key, repeat, weight=None):
-    """Return the frame with columns of donors, who lend in proportion to their weight."""
+    """Return the frame with columns of donors, who lend in proportion to their
+    weight.
+    """
     rows = np.arange(len(frame))
     donors = donor_rows(3, key, repeat, rows, len(frame), shared=True)
     if weight is not None:
@@ -273,7 +279,7 @@ class _Engine:
             yield pickle.loads(pickle.dumps(workers[task_index % 2](task)))
 
 
-# ---- predictors that misbehave ---------------------------------------------------------------------------------------
+# ---- predictors that misbehave -------------------------------------------------------
 
 
 class _Remembers:
@@ -366,11 +372,14 @@ def test_a_slow_predictor_is_called_few_times():
 
     explain_with(counted, frame, y, n_repeats=5, **QUIET, **CLASSES)
     played = 5 * len(frame) * len(frame.columns)
-    # Two regions: half of the donors of one leave the row as it is, which is asked once.
+    # Two regions: half of the donors of one leave the row as it is, which is asked
+    # once.
     assert 0.6 * played < sum(calls) < played
     assert (
         len(calls) <= 5
-    )  # 4 read the predictor and predict the rows, and all features are replaced at once
+        # 4 read the predictor and predict the rows, and all features are replaced at
+        # once
+    )
 
 
 def test_sparse_matrices_and_containers_of_other_libraries_are_refused_with_a_way_out():
@@ -383,6 +392,7 @@ def test_sparse_matrices_and_containers_of_other_libraries_are_refused_with_a_wa
     ):
         with pytest.raises(
             InputError,
-            match=rf"must be a table, got {what}. Pass .* and a pipeline that makes other",
+            match=rf"must be a table, got {what}. Pass .* and a pipeline that makes "
+            r"other",
         ):
             pg.explain(lambda rows: rows[:, 0], inputs, random_state=0)

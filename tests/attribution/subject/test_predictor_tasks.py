@@ -1,4 +1,6 @@
-"""Predictors of several labels and numbers, and of other objectives: what they are read as, by slow loops over rows."""
+"""Predictors of several labels and numbers, and of other objectives: what they are read
+as, by slow loops over rows.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def labels(X):
 
 
 def looped(predict, X, loss):
-    """Return the mean rise of ``loss(predictions) -> number`` for each column, replacing it row by row."""
+    """Return the mean rise of ``loss(predictions) -> number`` for each column,
+    replacing it row by row.
+    """
     before = loss(predict(X))
     effects = []
     for name in X.columns:
@@ -83,7 +87,7 @@ def log_loss(chance, y):
     return float(-(y * np.log(chance) + (1 - y) * np.log(1 - chance)).to_numpy().mean())
 
 
-# ---- several labels --------------------------------------------------------------------------------------------------
+# ---- several labels ------------------------------------------------------------------
 
 LABELLED = {
     "one-model-each": lambda: MultiOutputClassifier(LogisticRegression()),
@@ -98,7 +102,9 @@ LABELLED = {
 
 
 def chances(model, X):
-    """Return each label's probability ``(rows, labels)``, as the estimator returns them in one of two forms."""
+    """Return each label's probability ``(rows, labels)``, as the estimator returns them
+    in one of two forms.
+    """
     returned = model.predict_proba(X)
     return (
         np.stack(
@@ -270,7 +276,9 @@ def test_boosters_of_several_labels():
 
 
 def one_against_all(name, X, y):
-    """Return a classifier whose probabilities add up to no 1, and its probabilities that do."""
+    """Return a classifier whose probabilities add up to no 1, and its probabilities
+    that do.
+    """
     if name == "catboost":
         settings = {
             "iterations": 5,
@@ -352,7 +360,7 @@ def test_what_are_no_labels_is_refused(y):
         pg.explain(model, X, y, **QUIET)
 
 
-# ---- several numbers -------------------------------------------------------------------------------------------------
+# ---- several numbers -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -385,7 +393,7 @@ def test_estimators_of_several_numbers(model):
         pg.explain(model, X, y[:, :1], **QUIET)
 
 
-# ---- the loss that a model was trained with --------------------------------------------------------------------------
+# ---- the loss that a model was trained with ------------------------------------------
 
 OBJECTIVES = {
     "sklearn-poisson": PoissonRegressor,
@@ -496,7 +504,9 @@ NATIVE = {
 
 
 def native(name, X, y):
-    """Return a booster of the library's own training, and its predictions of a table ``(rows,)`` or ``(rows, K)``."""
+    """Return a booster of the library's own training, and its predictions of a table
+    ``(rows,)`` or ``(rows, K)``.
+    """
     library, parameters, _ = NATIVE[name]
     module = imported(library)
     if library == "lightgbm":
@@ -566,7 +576,9 @@ def test_rankers_have_no_loss_of_their_own():
     scores = model.predict(X)
 
     def pairs(outputs, target):
-        """Return the logistic loss of each row's pairs in its query; the others keep their scores."""
+        """Return the logistic loss of each row's pairs in its query; the others keep
+        their scores.
+        """
         lost = []
         for number, (score, (relevance, row_index)) in enumerate(
             zip(outputs[:, 0], target, strict=True)
@@ -587,7 +599,7 @@ def test_rankers_have_no_loss_of_their_own():
     np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
 
 
-# ---- a loss of one's own ---------------------------------------------------------------------------------------------
+# ---- a loss of one's own -------------------------------------------------------------
 
 
 def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
@@ -617,7 +629,7 @@ def test_outputs_that_are_no_numbers_of_y_are_measured_by_a_callable():
     np.testing.assert_allclose(explanation.values[:, 0], expected_values, atol=1e-9)
 
 
-# ---- one output of each row, and maps --------------------------------------------------------------------------------
+# ---- one output of each row, and maps ------------------------------------------------
 
 
 def maps(table):
@@ -686,7 +698,7 @@ def test_one_label_of_each_row():
         explain_with(model, X[:3], y[:3], target="true", **call_options)
 
 
-# ---- a loss that gives something else --------------------------------------------------------------------------------
+# ---- a loss that gives something else ------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -708,7 +720,7 @@ def test_what_is_no_loss_of_a_predictor_is_refused(loss, message):
         pg.explain(model, X, y, loss=loss, **QUIET)
 
 
-# ---- rows that are not independent -----------------------------------------------------------------------------------
+# ---- rows that are not independent ---------------------------------------------------
 
 
 def test_what_mixes_rows_is_told_in_words_of_tables():
@@ -735,7 +747,8 @@ def test_a_model_that_learned_one_class_is_told():
     model = RandomForestClassifier(5, random_state=0).fit(X[:40], y[:40])
     with pytest.raises(
         InputError,
-        match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows of sev",
+        match=r"rows of one class only, 'p', and always predicts it\. Fit it on rows "
+        r"of sev",
     ):
         pg.explain(model, X, y, **QUIET)
 

@@ -1,4 +1,6 @@
-"""Several numbers beside no y are scores of classes for a reason only, and the reason is told."""
+"""Several numbers beside no y are scores of classes for a reason only, and the reason
+is told.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Net(nn.Module):
 
 
 def actions(x: Tensor) -> Tensor:
-    """Return three numbers that ``x[:, 0]`` moves together, and ``x[:, 2]`` does not."""
+    """Return three numbers that ``x[:, 0]`` moves together, and ``x[:, 2]`` does
+    not.
+    """
     together = 4 * x[:, 0] + x[:, 0] ** 3
     return torch.stack(
         [together + 0.1 * x[:, 1], together - 0.1 * x[:, 1], together / 50], dim=1
@@ -217,7 +221,7 @@ def test_a_background_may_show_that_no_probabilities_are_meant():
     assert explanation.meta["read_so_because"] == Because.NOTHING
 
 
-# ---- the divergence of several numbers ---------------------------------------------------
+# ---- the divergence of several numbers -----------------------------------------------
 
 
 def test_changes_are_measured_in_units_of_each_outputs_spread():

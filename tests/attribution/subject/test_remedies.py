@@ -135,7 +135,10 @@ class _Mode(nn.Module):
 def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
     x = torch.randn(12, 3)
     net = _Mode()
-    expected_message = rf"net.forward = functools.partial\(net.forward, squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
+    expected_message = (
+        r"net.forward = functools.partial\(net.forward, "
+        rf"squash={flag.item() if isinstance(flag, Tensor) else flag!r}"
+    )
     with pytest.raises(pg.InputError, match=expected_message):
         pg.explain(
             pg.Model(net, returns="logits"), {"x": x, "squash": flag}, method="shapley"
@@ -152,7 +155,10 @@ def test_a_setting_of_a_forward_is_given_to_it_by_partial(flag: Any) -> None:
 
 
 class _OfGraph(nn.Module):
-    """Each node has the sum of its neighbours' numbers. The edges are an argument, or a matrix inside."""
+    """Each node has the sum of its neighbours' numbers.
+
+    The edges are an argument, or a matrix inside.
+    """
 
     def __init__(self, matrix: Tensor | None = None) -> None:
         super().__init__()
@@ -210,7 +216,9 @@ def test_nodes_of_one_graph_are_no_rows(how: str) -> None:
 
 
 class _Padded(nn.Module):
-    """A transformer over vectors with a mask of padded places, whose output is the mean over all places, or few."""
+    """A transformer over vectors with a mask of padded places, whose output is the mean
+    over all places, or few.
+    """
 
     def __init__(self, reads: str, nested: bool = True) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Rounding of large numbers that cancel is no dependence on other rows, and what depends on them is still refused."""
+"""Rounding of large numbers that cancel is no dependence on other rows, and what
+depends on them is still refused.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from permgrad import InputError
 
 
 class Cancels(nn.Module):
-    """Adds large numbers, in another order where there are several rows, and takes them off again."""
+    """Adds large numbers, in another order where there are several rows, and takes them
+    off again.
+    """
 
     def __init__(self, mixed: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""One output for each row equals the column that is picked from the explanation of all outputs."""
+"""One output for each row equals the column that is picked from the explanation of all
+outputs.
+"""
 
 from __future__ import annotations
 

@@ -220,7 +220,8 @@ def test_a_batch_of_several_keys_for_a_network_of_one_input():
     batch |= {"start": torch.zeros(ROWS, 3), "box": torch.zeros(ROWS, 2, 3)}
     error = _refused(Volumes(), batch)
     assert str(error) == (
-        "The network takes one input, and X is a dict of 4 (image, weight, start, box). "
+        "The network takes one input, and X is a dict of 4 (image, weight, start, "
+        "box). "
         "Pass the one that it takes: X['image']. [PG032]"
     )
     pg.explain(Volumes(), batch["image"], Y, n_repeats=2)

@@ -1,4 +1,6 @@
-"""One model that is saved in several forms has the same explanation: every method, on every scale."""
+"""One model that is saved in several forms has the same explanation: every method, on
+every scale.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ ALIKE = 8.0
 
 
 class Saved(nn.Module):
-    """A network of images and numbers with scores of classes, which it returns in one of several forms."""
+    """A network of images and numbers with scores of classes, which it returns in one
+    of several forms.
+    """
 
     def __init__(self, form: str, classes: int = 2) -> None:
         super().__init__()

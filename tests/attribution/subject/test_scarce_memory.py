@@ -1,4 +1,6 @@
-"""Where memory does not suffice for a batch it is halved: the same results, and one warning for a whole work."""
+"""Where memory does not suffice for a batch it is halved: the same results, and one
+warning for a whole work.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def model() -> Any:
 def compare(
     work: Callable[[], np.ndarray], where: str = "processor", share: float = 0.5
 ) -> None:
-    """Do a work with memory enough and with memory for half of its largest tensor; compare, and count warnings."""
+    """Do a work with memory enough and with memory for half of its largest tensor;
+    compare, and count warnings.
+    """
     with warnings.catch_warnings(), ScarceMemory() as plenty:
         warnings.simplefilter("ignore", pg.PermgradWarning)
         full_values = work()
@@ -138,7 +142,9 @@ def test_inside_a_network_and_for_whole_inputs() -> None:
 
 
 def compare_networks(work: Callable[..., np.ndarray]) -> None:
-    """Do a work with convolutions that take any rows, and with some that take a few; compare, and count warnings."""
+    """Do a work with convolutions that take any rows, and with some that take a few;
+    compare, and count warnings.
+    """
     stranger = STRANGERS["images_first"]()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
@@ -219,7 +225,8 @@ def test_the_evaluation_of_a_training() -> None:
         )
         return estimator.history_[["train_loss", "validation_loss"]].to_numpy()
 
-    # Without the block that teaches the C library to keep memory, which a training does without where it must.
+    # Without the block that teaches the C library to keep memory, which a training does
+    # without where it must.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("permgrad.models.train.learner._BLOCK", 100)
         compare(fit, share=0.7)
@@ -241,7 +248,8 @@ def test_a_training_step_that_does_not_fit_says_what_to_do() -> None:
         ScarceMemory(300_000),
         pytest.raises(
             pg.EnvironmentProblem,
-            match=r"A training step of 256 rows does not fit into memory. .* take batch_size=128",
+            match=r"A training step of 256 rows does not fit into memory. .* take "
+            r"batch_size=128",
         ),
     ):
         pg.HyNNClassifier(**settings).fit(X, LABELS)
@@ -353,7 +361,7 @@ def test_predictions_in_parts(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(predictions, expected)
 
 
-# ---- the pieces ------------------------------------------------------------------------------------------------------
+# ---- the pieces ----------------------------------------------------------------------
 def test_what_is_taken_for_a_lack_of_memory() -> None:
     for make in ERRORS.values():
         assert is_out_of_memory(make(100))

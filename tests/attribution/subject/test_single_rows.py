@@ -1,4 +1,6 @@
-"""Networks whose ``squeeze()`` also removes the dimension of rows if there is a single one."""
+"""Networks whose ``squeeze()`` also removes the dimension of rows if there is a single
+one.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import permgrad as pg
 
 
 class _Fused(nn.Module):
-    """A series through a recurrent layer, an image through a convolution, and a table."""
+    """A series through a recurrent layer, an image through a convolution, and a
+    table.
+    """
 
     def __init__(self, *, squeezes: bool) -> None:
         super().__init__()

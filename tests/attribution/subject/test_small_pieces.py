@@ -1,4 +1,6 @@
-"""Small pieces against their definitions: weights of branches, gradients of outputs, regions of foreign pictures."""
+"""Small pieces against their definitions: weights of branches, gradients of outputs,
+regions of foreign pictures.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from permgrad.imaging.assignment import standardised_sample
 @pytest.mark.parametrize("sign", [1, 0.3, -1, 0])
 @pytest.mark.parametrize("quantity", ["loss", "divergence"])
 def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
-    """Total, both branches, what they do together, each alone and behind the other, and sums of shares and total."""
+    """Total, both branches, what they do together, each alone and behind the other, and
+    sums of shares and total.
+    """
     mean = np.array([2.0, -0.5, 2.5, 0.3, -0.65, 2.35, -0.35, 2.65, 1.5, 4.5]) * (
         sign or 0.01
     )
@@ -67,7 +71,9 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
 @pytest.mark.parametrize("targets", [[0, 1, 2], [2, 0], [1], [1, 1, 0, 2], [2, 1, 0]])
 @pytest.mark.parametrize("constant_sum", [True, False])
 def test_gradients_of_outputs_one_by_one(targets, constant_sum):
-    """Where outputs add up to a constant one of them costs nothing; none is wrong for it."""
+    """Where outputs add up to a constant one of them costs nothing; none is wrong for
+    it.
+    """
     generator = torch.Generator().manual_seed(0)
     first, second = (
         torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_()
@@ -175,7 +181,9 @@ def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("constant", [False, True])
 def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant, whole):
-    """Where there is no gradient the picture is changed, also one that is the same all over."""
+    """Where there is no gradient the picture is changed, also one that is the same all
+    over.
+    """
 
     class Net(torch.nn.Module):
         def __init__(self) -> None:
@@ -233,7 +241,9 @@ def test_a_network_that_is_one_convolution_has_a_map():
 
 
 def test_levels_follow_a_bend_that_no_straight_line_has():
-    """Of two models for a level's chances the one is taken that is less wrong on rows it has not seen."""
+    """Of two models for a level's chances the one is taken that is less wrong on rows
+    it has not seen.
+    """
     rng = np.random.default_rng(0)
     a = rng.normal(size=600)
     outside = np.where(rng.random(600) < 0.95, np.abs(a) > 0.7, np.abs(a) <= 0.7)

@@ -1,4 +1,6 @@
-"""Ids that a network needs where they are: found by asking it or its tokenizer, held, and said."""
+"""Ids that a network needs where they are: found by asking it or its tokenizer, held,
+and said.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Closed(nn.Module):
 
 
 class Slots(nn.Module):
-    """Puts three vectors of a picture where its words have slots, counted over the batch."""
+    """Puts three vectors of a picture where its words have slots, counted over the
+    batch.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +141,8 @@ def test_values_are_those_of_a_game_without_the_needed_places() -> None:
     end = ids.eq(END).int().argmax(1)
     for row in range(ROWS):
         for position in range(int(end[row])):
-            # What a donor brings is its word, but never its end: then the row keeps its own.
+            # What a donor brings is its word, but never its end: then the row keeps its
+            # own.
             column_ids = ids[:, position]
             new = torch.where(column_ids == END, ids[row, position], column_ids)
             effect = number[ids[row, position]] - number[new].mean()

@@ -1,4 +1,6 @@
-"""The token that starts a decoder's ids is held, and a single row's needed ids cause no warning."""
+"""The token that starts a decoder's ids is held, and a single row's needed ids cause no
+warning.
+"""
 
 from __future__ import annotations
 

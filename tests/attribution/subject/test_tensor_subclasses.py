@@ -16,7 +16,9 @@ ROWS = 24
 
 
 class Annotated(Tensor):
-    """A tensor with notes, which is strict about how others are made of it, as MONAI's is."""
+    """A tensor with notes, which is strict about how others are made of it, as MONAI's
+    is.
+    """
 
     notes: dict[str, Any]
 

@@ -1,4 +1,6 @@
-"""Inputs that stay with their row, and tokens: closed forms, slow loops, and what is refused."""
+"""Inputs that stay with their row, and tokens: closed forms, slow loops, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MASK_ID = 3
 
 
 class Bag(nn.Module):
-    """A bag of words: the sum of one number for each token that is there, so that its Shapley values are known."""
+    """A bag of words: the sum of one number for each token that is there, so that its
+    Shapley values are known.
+    """
 
     def __init__(self):
         super().__init__()
@@ -36,7 +40,9 @@ class Bag(nn.Module):
 
 
 class Pairs(Bag):
-    """A network in which neighbouring words act together, and whose attended padding would show."""
+    """A network in which neighbouring words act together, and whose attended padding
+    would show.
+    """
 
     def forward(self, input_ids, attention_mask):
         """Return a sum of products of neighbours, and the number of attended places."""
@@ -76,7 +82,9 @@ def explained(net, inputs, **options):
 )
 @pytest.mark.parametrize("blank", [0, MASK_ID])
 def test_bag_of_words_has_its_known_values(method, blank):
-    """In a sum each token is worth its number less that of what replaces it; places of padding are worth 0."""
+    """In a sum each token is worth its number less that of what replaces it; places of
+    padding are worth 0.
+    """
     net, (ids, mask) = Bag(), text()
     options = {"samples": 400, "ridge": 1e-9} if method == "lime" else {}
     shown = torch.full((1, PLACES), int(blank != 0))
@@ -106,7 +114,9 @@ def test_bag_of_words_has_its_known_values(method, blank):
 
 
 def test_donors_bring_their_place_with_its_mask():
-    """Local effects are those of a loop: a donor's token comes with its mask, and a row's padding stays padding."""
+    """Local effects are those of a loop: a donor's token comes with its mask, and a
+    row's padding stays padding.
+    """
     net, (ids, mask) = Pairs(), text()
     explanation = explained(
         net,
@@ -186,7 +196,9 @@ def test_lengths_are_held_and_tell_padding():
 
 
 def test_nothing_is_held_where_the_user_says_so():
-    """``hold=None`` makes the mask a feature, and the note is given once for a network."""
+    """``hold=None`` makes the mask a feature, and the note is given once for a
+    network.
+    """
     net, (ids, mask) = Bag(), text()
     inputs = {"input_ids": ids, "attention_mask": mask}
     with pytest.warns(
@@ -241,7 +253,9 @@ def test_other_inputs_keep_their_donors():
 
 
 def test_columns_of_whole_numbers_stay_columns():
-    """Codes that enter one embedding each are a table, and floats named like lengths are features."""
+    """Codes that enter one embedding each are a table, and floats named like lengths
+    are features.
+    """
 
     class Codes(nn.Module):
         def __init__(self):

@@ -1,4 +1,6 @@
-"""Networks whose weights are wrappers, as quantised ones are, which answer to the few functions that layers call."""
+"""Networks whose weights are wrappers, as quantised ones are, which answer to the few
+functions that layers call.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Wide and long tables: one matrix for each call, some of the rows, many classes, and what shortens minutes."""
+"""Wide and long tables: one matrix for each call, some of the rows, many classes, and
+what shortens minutes.
+"""
 
 from __future__ import annotations
 
@@ -196,7 +198,11 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
         if "max_rows=" in line
     ]
     assert messages == [
-        "permgrad: about 83 min left. In Python, max_rows=10000 explains a random part in about 50 s"
+        (
+            "permgrad: about 83 min left. In Python, max_rows=10000 explains a random "
+            "part "
+            "in about 50 s"
+        )
     ]
     for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows
         stream.truncate(0)

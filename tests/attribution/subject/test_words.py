@@ -1,4 +1,6 @@
-"""Texts as inputs: words are players by place, as a loop over edited texts computes them."""
+"""Texts as inputs: words are players by place, as a loop over edited texts computes
+them.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def output(net, text, tokenizer):
 
 @pytest.mark.parametrize("tokenizer", [pieces, enclosed])
 def test_words_are_replaced_as_in_the_text(tokenizer):
-    """Replacing a word by a donor's is editing the text: other numbers of pieces move what stands behind."""
+    """Replacing a word by a donor's is editing the text: other numbers of pieces move
+    what stands behind.
+    """
     net = Order()
     explanation = explain_with(
         net,
@@ -128,7 +132,9 @@ def test_words_are_replaced_as_in_the_text(tokenizer):
 
 
 def test_one_text_and_a_background_of_texts():
-    """For one row the players are that row's words; a background of longer and shorter texts replaces them."""
+    """For one row the players are that row's words; a background of longer and shorter
+    texts replaces them.
+    """
     net = Order()
     explanation = explain_with(
         net,
@@ -212,7 +218,9 @@ def test_words_are_saved_and_loaded(tmp_path):
 
 
 def test_a_tokenizer_that_joins_words_makes_each_token_a_player():
-    """Where the ids of a text are not those of its words each token is a player by itself."""
+    """Where the ids of a text are not those of its words each token is a player by
+    itself.
+    """
     assert tokenise("ab c", lambda text: [ord(letter) for letter in text]) == Tokens(
         [97, 98, 32, 99], [0, 1, 2, 3], ["97", "98", "32", "99"]
     )

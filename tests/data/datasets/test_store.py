@@ -150,7 +150,7 @@ def test_the_sets_of_scikit_learn_need_no_file(monkeypatch, no_network):
     assert no_network == []
 
 
-# ---- lookup ---------------------------------------------------------------------------------------------------------
+# ---- lookup --------------------------------------------------------------------------
 def test_own_folder_first_and_another_content_warns(tmp_path, monkeypatch):
     (tmp_path / "puma8NH.csv").write_text("theta1,values\n1,2\n3,4\n")
     monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
@@ -218,7 +218,8 @@ def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
         fetch_dataset("heloc")
     with pytest.raises(
         EnvironmentProblem,
-        match=r"The file of data set 'bank' is not on this machine, .* cannot be downloaded \(BadZipFile\)\. Put",
+        match=r"The file of data set 'bank' is not on this machine, .* cannot be "
+        r"downloaded \(BadZipFile\)\. Put",
     ):
         fetch_dataset("bank")
     assert list(tmp_path.iterdir()) == []
@@ -228,7 +229,8 @@ def test_a_right_download_is_converted_checked_and_kept(tmp_path, monkeypatch):
     need("bank")
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
-    # UCI's form, made from the card's file: a zip in a zip, semicolons, quoted text, another order of columns.
+    # UCI's form, made from the card's file: a zip in a zip, semicolons, quoted text,
+    # another order of columns.
     frame = pd.read_csv(FOLDER / "bank-full.csv")
     inner = io.BytesIO()
     outer = io.BytesIO()

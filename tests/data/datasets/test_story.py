@@ -1,4 +1,6 @@
-"""What a run of a named data set says of its published readings: it is printed, shown, and true to its record."""
+"""What a run of a named data set says of its published readings: it is printed, shown,
+and true to its record.
+"""
 
 from __future__ import annotations
 

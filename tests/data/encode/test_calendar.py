@@ -1,4 +1,6 @@
-"""Dates: each part by Python's calendar, which parts there are, and dates without time and year."""
+"""Dates: each part by Python's calendar, which parts there are, and dates without time
+and year.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +153,8 @@ def test_a_calendar_has_only_what_returns():
     encoded_later = encoder.transform(later)
     before = encoder.transform(frame)
     np.testing.assert_array_equal(encoded_later[:, 1:], before[:, 1:])
-    # In time, later rows count as the latest training row, and earlier ones as the earliest.
+    # In time, later rows count as the latest training row, and earlier ones as the
+    # earliest.
     assert (encoded_later[:, 0] == before[-1, 0]).all()
     assert (np.diff(before[:, 0]) > 0).all()
     assert encoder.transform(days("1850-01-01", 2))[:, 0].tolist() == [before[0, 0]] * 2

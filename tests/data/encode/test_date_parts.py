@@ -1,4 +1,6 @@
-"""What a date says as features of its own: which there are, their cells, and minutes where they return."""
+"""What a date says as features of its own: which there are, their cells, and minutes
+where they return.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ def test_only_what_varies_is_a_feature():
     assert list(TableEncoder().fit(days).features()) == [
         f"at: {part_name}" for part_name in SAID[:-1]
     ]
-    # One thing alone is the date itself, and so is a date whose parts have the names of columns.
+    # One thing alone is the date itself, and so is a date whose parts have the names of
+    # columns.
     assert list(TableEncoder(kinds={"at": "calendar"}).fit(days[:3]).features()) == [
         "at"
     ]

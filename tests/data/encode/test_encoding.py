@@ -1,4 +1,6 @@
-"""The encoder: closed forms, one feature at a time, no NaN, every surprise at prediction time survived or refused."""
+"""The encoder: closed forms, one feature at a time, no NaN, every surprise at
+prediction time survived or refused.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def make_mixed(n=400, seed=0):
 
 
 def reference_robust(train, values):
-    """RealMLP's robust scaling and smooth clipping, written again from the paper, one value at a time."""
+    """RealMLP's robust scaling and smooth clipping, written again from the paper, one
+    value at a time.
+    """
     low, median, high = np.quantile(train, [0.25, 0.5, 0.75])
     if high > low:
         factor = 1 / (high - low)
@@ -56,7 +60,7 @@ def reference_robust(train, values):
     return np.array([z / math.sqrt(1 + (z / 3) ** 2) for z in scaled])
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "train", [np.r_[np.arange(50.0), 1e3], np.r_[np.zeros(90), np.arange(10.0)]]
 )
@@ -86,7 +90,8 @@ def test_modes_equal_scikit_learns(mode):
     expected = peers[mode].fit(train).transform(train)
     got = TableEncoder(mode).fit(train).transform(train)
     if mode == "quantile":
-        # Ties at the ends differ on purpose: the middle of the tie, not the end of the scale.
+        # Ties at the ends differ on purpose: the middle of the tie, not the end of the
+        # scale.
         ends = np.isin(train[:, 1], (0, 5))
         assert 0 < ends.sum() < len(ends)
         assert np.abs(got[ends, 1]).max() < 1.5
@@ -156,14 +161,15 @@ def test_codes_by_column_and_as_text():
     assert encoder.transform(frame)[0].tolist() == [0.5, 1, 0, 0, 0, 1, 0.5, 1]
 
 
-# ---- categories, booleans, dates ------------------------------------------------------------------------------------
+# ---- categories, booleans, dates -----------------------------------------------------
 def test_levels_by_frequency_missing_unseen():
     train = pd.DataFrame({"t": ["b", "a", "b", "c", None, "b", "a"]})
     encoder = TableEncoder().fit(train)
     assert encoder.encoded_names_ == ["t=b", "t=a", "t=c", "t=<missing>"]
     with pytest.warns(
         PermgradWarning,
-        match=r"1 of 2 values of 't' is an unseen category \('never'\), treated as unknown",
+        match=r"1 of 2 values of 't' is an unseen category \('never'\), treated as "
+        r"unknown",
     ):
         out = encoder.transform(pd.DataFrame({"t": ["a", None, "never"]}))
     assert out.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
@@ -269,7 +275,7 @@ def test_constants_and_identifiers_are_features_without_columns():
     assert nothing.transform(pd.DataFrame({"a": [2, None]})).shape == (2, 0)
 
 
-# ---- the contract ---------------------------------------------------------------------------------------------------
+# ---- the contract --------------------------------------------------------------------
 @pytest.mark.parametrize("mode", MODES)
 def test_one_raw_column_touches_only_its_own_encoded_columns(mode):
     frame = make_mixed()
@@ -317,12 +323,14 @@ def test_stored_and_read_back_gives_the_same_bits(mode):
     assert again.features().keys() == encoder.features().keys()
     with pytest.raises(
         InputError,
-        match=r"The stored encoder has format 2, but this permgrad reads format 1. Update permgrad",
+        match=r"The stored encoder has format 2, but this permgrad reads format 1. "
+        r"Update permgrad",
     ):
         TableEncoder.from_dict({**encoder.to_dict(), "format": 2})
     with pytest.raises(
         InputError,
-        match=r"Part of a stored encoder is missing or damaged \(KeyError\('slots'\)\). Save the model again",
+        match=r"Part of a stored encoder is missing or damaged "
+        r"\(KeyError\('slots'\)\). Save the model again",
     ):
         TableEncoder.from_dict(
             {key: value for key, value in encoder.to_dict().items() if key != "slots"}
@@ -331,7 +339,9 @@ def test_stored_and_read_back_gives_the_same_bits(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_tables_of_categories_alone_are_stored_and_read_back(mode):
-    """There is no column to scale, so nothing in the file says how wide the scales are."""
+    """There is no column to scale, so nothing in the file says how wide the
+    scales are.
+    """
     frame = pd.DataFrame(
         {"town": ["Bonn", "Ulm", "Köln", "Ulm"] * 9, "other": ["p", "q"] * 18}
     )
@@ -406,7 +416,7 @@ def test_nothing_of_the_users_is_changed():
     np.testing.assert_array_equal(array, copy)
 
 
-# ---- features and groups ------------------------------------------------------------------------------------------
+# ---- features and groups -------------------------------------------------------------
 BLOCKS = pd.DataFrame(
     {
         "age": [1.0, 2.0, 3.0, 4.0],
@@ -477,7 +487,11 @@ def test_levels_of_features():
         ),
         (
             {"na": [None]},
-            "A code for missing values must be a number or text, got None. Pass for example -9 or '?'.",
+            (
+                "A code for missing values must be a number or text, got None. Pass "
+                "for "
+                "example -9 or '?'."
+            ),
         ),
     ],
 )
@@ -487,7 +501,7 @@ def test_bad_options(options, message):
     assert caught.value.message == message
 
 
-# ---- wrong tables ---------------------------------------------------------------------------------------------------
+# ---- wrong tables --------------------------------------------------------------------
 def test_names_of_blocks_and_columns_must_be_known():
     encoder = TableEncoder(groups={"both": ["number", "gaps"]}).fit(make_mixed())
     assert encoder.raw_columns_of("both") == ["number", "gaps"]
@@ -505,7 +519,8 @@ def test_wrong_columns_are_refused_as_scikit_learn_does():
     with pytest.raises(
         InputError,
         match=(
-            "The feature names should match those that were passed during fit: they must be in the same "
+            "The feature names should match those that were passed during fit: they "
+            "must be in the same "
             r"order. Pass X\[encoder.feature_names_in_\]"
         ),
     ):
@@ -513,7 +528,8 @@ def test_wrong_columns_are_refused_as_scikit_learn_does():
     with pytest.raises(
         InputError,
         match=(
-            "The feature names should match those that were passed during fit: 1 unseen in training "
+            "The feature names should match those that were passed during fit: 1 "
+            "unseen in training "
             r"\('more'\) and 1 missing \('wind'\). Pass the columns of training"
         ),
     ):
@@ -529,7 +545,8 @@ def test_wrong_columns_are_refused_as_scikit_learn_does():
         TableEncoder().transform(BLOCKS)
     with pytest.raises(
         InputError,
-        match=r"Column 'age' must be numeric, but holds 'old' in row 2. Correct the cell",
+        match=r"Column 'age' must be numeric, but holds 'old' in row 2. Correct the "
+        r"cell",
     ):
         encoder.transform(BLOCKS.assign(age=["1", "2", "old", "4"]))
     with pytest.raises(InputError, match="Column 'age' holds 1 infinite value"):
@@ -543,7 +560,8 @@ def test_wrong_tables_are_refused():
         (
             np.empty((0, 3)),
             (
-                r"The table has 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required. Pass at least "
+                r"The table has 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 "
+                r"is required. Pass at least "
                 "one row"
             ),
         ),
@@ -581,17 +599,22 @@ def test_columns_are_aligned_by_name_for_the_command_line():
         align_columns(BLOCKS.rename(columns={"wind": "winds"}), list(BLOCKS.columns))
     with pytest.warns(
         PermgradWarning,
-        match="2 columns are not used, because training did not have them: 'extra', 'more'",
+        match="2 columns are not used, because training did not have them: 'extra', "
+        "'more'",
     ):
         align_columns(BLOCKS.assign(extra=1, more=2), list(BLOCKS.columns))
     with pytest.raises(InputError, match="2 columns of training are missing: 'x', 'z'"):
         align_columns(BLOCKS, ["x", "z", *BLOCKS.columns])
-    message = "3 columns of training are missing: 'Wind ', 'z', 'wind_'. Rename 'wind' to 'Wind ', and add the others."
+    message = (
+        "3 columns of training are missing: 'Wind ', 'z', 'wind_'. Rename "
+        "'wind' "
+        "to 'Wind ', and add the others."
+    )
     with pytest.raises(InputError, match=re.escape(message)):
         align_columns(BLOCKS, ["Wind ", "z", "wind_", *BLOCKS.columns.drop("wind")])
 
 
-# ---- size -----------------------------------------------------------------------------------------------------------
+# ---- size ----------------------------------------------------------------------------
 def test_wide_and_long_tables_are_quick():
     wide = np.random.default_rng(0).normal(size=(500, 4_000))
     wide[::7, ::3] = np.nan

@@ -1,4 +1,6 @@
-"""Tables at prediction time that spell things in another way than training: read, named in a warning, or refused."""
+"""Tables at prediction time that spell things in another way than training: read, named
+in a warning, or refused.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def encode_quietly(encoder, values, name="c"):
         return encoder.transform(pd.DataFrame({name: values}))
 
 
-# ---- dates ----------------------------------------------------------------------------------------------------------
+# ---- dates ---------------------------------------------------------------------------
 @pytest.mark.parametrize("learned", ["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", None])
 @pytest.mark.parametrize(
     "spelled",
@@ -89,8 +91,10 @@ def test_text_that_is_no_date_without_doubt_is_refused(learned, cell):
     with pytest.raises(InputError) as caught:
         encoder.transform(pd.DataFrame({"c": [DAYS[0].strftime(learned), None, cell]}))
     assert caught.value.message == (
-        f"Column 'c' must hold dates, as {learned} or ISO 8601, but holds {cell!r} in row 2. "
-        "Write it like 2024-01-31, leave it empty, or declare it as a code for missing values."
+        f"Column 'c' must hold dates, as {learned} or ISO 8601, but holds {cell!r} in "
+        "row 2. "
+        "Write it like 2024-01-31, leave it empty, or declare it as a code for missing "
+        "values."
     )
 
 
@@ -119,7 +123,7 @@ def test_read_dates_of_nothing():
     assert read_dates([], "%d.%m.%Y").shape == (0,)
 
 
-# ---- yes and no -----------------------------------------------------------------------------------------------------
+# ---- yes and no ----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("yes", "no"),
     [
@@ -178,7 +182,8 @@ def test_words_that_evidently_mean_true_and_false_whichever_were_learned(yes, no
     if not isinstance(yes, str):
         with pytest.raises(
             InputError,
-            match=r"Column 'c' must be 0 or 1, or true or false, but holds 'maybe' in row 1",
+            match=r"Column 'c' must be 0 or 1, or true or false, but holds 'maybe' in "
+            r"row 1",
         ):
             encoder.transform(pd.DataFrame({"c": ["yes", "maybe"]}))
 
@@ -189,7 +194,10 @@ def test_other_words_count_as_missing_with_a_warning():
         out = encoder.transform(pd.DataFrame({"c": ["maybe", "NO", None, "perhaps"]}))
     assert out.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
     assert [str(warning.message) for warning in caught] == [
-        "2 of 3 values of 'c' are neither of the two training values ('maybe', 'perhaps'), treated as missing"
+        (
+            "2 of 3 values of 'c' are neither of the two training values ('maybe', "
+            "'perhaps'), treated as missing"
+        )
     ]
 
 
@@ -212,7 +220,7 @@ def test_a_declared_pair_without_evident_meaning_has_no_true_and_false():
     assert sorted(encode_quietly(capitals, ["a", "A"])[:, 0]) == [0, 1]
 
 
-# ---- levels ---------------------------------------------------------------------------------------------------------
+# ---- levels --------------------------------------------------------------------------
 def test_unseen_levels_are_named_once_for_all_columns():
     train = pd.DataFrame(
         {
@@ -233,7 +241,8 @@ def test_unseen_levels_are_named_once_for_all_columns():
         out = encoder.transform(new)
     assert len(caught) == 1
     assert str(caught[0].message) == (
-        "3 of 12 values of 'Geschlecht' are unseen categories ('alien'), treated as unknown; 6 of 9 values of 'town' "
+        "3 of 12 values of 'Geschlecht' are unseen categories ('alien'), treated as "
+        "unknown; 6 of 9 values of 'town' "
         "are unseen categories ('c', 'd', 'e' and 3 more), treated as unknown"
     )
     assert caught[0].filename == __file__
@@ -327,7 +336,7 @@ def test_an_estimator_says_it_once_a_call():
     ]
 
 
-# ---- cells that Python holds for equal ------------------------------------------------------------------------------
+# ---- cells that Python holds for equal -----------------------------------------------
 def test_cells_of_several_types_are_read_alone_as_among_others():
     cells = [
         True,
@@ -394,17 +403,20 @@ def test_dates_are_no_numbers_and_durations_no_dates():
     assert np.isfinite(encoder.transform(frame)).all()
     with pytest.raises(
         InputError,
-        match=r"Column 'age' must hold numbers as in training, but holds a date \(2021.*\) in row 2",
+        match=r"Column 'age' must hold numbers as in training, but holds a date "
+        r"\(2021.*\) in row 2",
     ):
         encoder.transform(frame.assign(age=frame["day"].where(frame.index > 1)))
     with pytest.raises(
         InputError,
-        match=r"Column 'lasted' must hold numbers as in training, but holds a date .* in row 0",
+        match=r"Column 'lasted' must hold numbers as in training, but holds a date .* "
+        r"in row 0",
     ):
         encoder.transform(frame.assign(lasted=frame["day"]))
     with pytest.raises(
         InputError,
-        match=r"Column 'day' must hold dates as in training, but holds a duration .* in row 0",
+        match=r"Column 'day' must hold dates as in training, but holds a duration .* "
+        r"in row 0",
     ):
         encoder.transform(frame.assign(day=frame["lasted"]))
     # Nothing but missing cells says nothing of their type.

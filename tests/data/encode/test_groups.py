@@ -30,11 +30,17 @@ def test_groups_are_read_from_json(tmp_path):
         ),
         (
             '{"a": [',
-            "The groups file {} is not valid JSON: {}: line 1 column 8 (char 7). Correct the file.",
+            (
+                "The groups file {} is not valid JSON: {}: line 1 column 8 (char 7). "
+                "Correct the file."
+            ),
         ),
         (
             "column,group\n",
-            "The groups file {} is not valid JSON: {}: line 1 column 1 (char 0). Correct the file.",
+            (
+                "The groups file {} is not valid JSON: {}: line 1 column 1 (char 0). "
+                "Correct the file."
+            ),
         ),
         ("{}", "The groups file {} names no group. Add one, or leave --groups out."),
     ],

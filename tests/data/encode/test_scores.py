@@ -1,4 +1,6 @@
-"""Scores of wide columns: a ridge twin, no row's own target in its score, unseen cells 0, what does not help goes."""
+"""Scores of wide columns: a ridge twin, no row's own target in its score, unseen cells
+0, what does not help goes.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,8 @@ def test_scores_are_those_of_a_ridge_with_a_penalty_for_each_block():
     z = (y - y.mean()) / y.std()
     other_column = encoder.transform(frame)[:, [0]].astype(np.float64)
     wide = design.matrix(frame["shop"].tolist()).toarray().astype(np.float64)
-    # The strength that was chosen is a power of two times the first, and all weights follow from it.
+    # The strength that was chosen is a power of two times the first, and all weights
+    # follow from it.
     twins = []
     for power in range(-6, 7):
         strength = 2.0**power

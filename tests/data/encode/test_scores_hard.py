@@ -1,4 +1,6 @@
-"""Scores of hard tables: no crash, unseen cells have score 0, memory and outputs are bounded, damage is refused."""
+"""Scores of hard tables: no crash, unseen cells have score 0, memory and outputs are
+bounded, damage is refused.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +126,8 @@ def test_hundreds_of_classes_share_a_few_outputs():
     scores, crossed = fitted(texts, y, "classification")
     assert scores.outputs == 32
     assert crossed["t"].shape == (600, 32)
-    # What is left of the text tells the classes: the nearest mean of another half's scores.
+    # What is left of the text tells the classes: the nearest mean of another half's
+    # scores.
     half = np.arange(600) < 300
     means = np.stack([crossed["t"][half & (y == k)].mean(axis=0) for k in range(40)])
     nearest = ((crossed["t"][~half, None] - means) ** 2).sum(axis=2).argmin(axis=1)
@@ -263,8 +266,14 @@ def damage(content, what):
     return content
 
 
-DAMAGES = "no base64|cut|NaN|number for text|kind|no kind|design|part of a design|entries|entries of numbers|equal entries|"
-DAMAGES += "rarity|rarity of texts|infinite rarity|outputs|minus|words as outputs|columns|another column|list of columns|"
+DAMAGES = (
+    "no base64|cut|NaN|number for text|kind|no kind|design|part of a "
+    "design|entries|entries of numbers|equal entries|"
+)
+DAMAGES += (
+    "rarity|rarity of texts|infinite rarity|outputs|minus|words as "
+    "outputs|columns|another column|list of columns|"
+)
 DAMAGES += "parts|scores"
 
 

@@ -1,4 +1,6 @@
-"""Slopes of levels, and numbers less their mean within a level: slow twins, and one network from fit to page."""
+"""Slopes of levels, and numbers less their mean within a level: slow twins, and one
+network from fit to page.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ LEVELS = 60
 
 
 def made(spread, n=900, seed=0):
-    """Sixty shops with effects, and slopes on x of a deviation, around x of their own. ``z`` varies likewise."""
+    """Sixty shops with effects, and slopes on x of a deviation, around x of their own.
+
+    ``z`` varies likewise.
+    """
     rng = np.random.default_rng(seed)
     level = rng.integers(0, LEVELS, n)
     slopes = 1 + spread * rng.normal(size=LEVELS)
@@ -116,7 +121,8 @@ def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
     assert encoder.slopes_ == [(4, 0), (6, 0, 5)]
     of_level = encoder.scores_.of("shop", [f"s{k:02d}" for k in range(LEVELS)])
     assert np.corrcoef(of_level[:, 2], slopes)[0, 1] > 0.97
-    # In y's units, beside the common slope, they spread less than the true ones and by about as much.
+    # In y's units, beside the common slope, they spread less than the true ones and by
+    # about as much.
     unit = (
         np.polyfit(of_level[:, 2], slopes, 1)[0] * of_level[:, 2].std() / slopes.std()
     )
@@ -169,7 +175,8 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
         for name, of in level.items()
     }
     centred_numbers = find_centred(cells, x, dict.fromkeys(cells, range(4)), weights)
-    # The third says no more than the person, the last nothing of either. The first differs between people and towns.
+    # The third says no more than the person, the last nothing of either. The first
+    # differs between people and towns.
     assert {
         name: [centred_number.number for centred_number in level_numbers]
         for name, level_numbers in centred_numbers.items()
@@ -284,7 +291,8 @@ def test_explanations_go_through_the_products(fitted):
         atol=1e-4,
     )
     assert np.abs(gradients.values).mean(axis=0).min() > 0.01
-    # What is recomputed after a replacement is what the whole network says of the edited row.
+    # What is recomputed after a replacement is what the whole network says of the
+    # edited row.
     rows, other_rows = (
         torch.from_numpy(model.encode_rows(table_rows).encoded)
         for table_rows in (X[:30], X[30:60])

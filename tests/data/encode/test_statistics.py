@@ -58,7 +58,8 @@ def test_chunks_and_their_order_do_not_matter(cuts, order):
     np.testing.assert_allclose(
         merged.numeric.mean, whole_statistics.numeric.mean, rtol=1e-14
     )
-    # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column can lose.
+    # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column
+    # can lose.
     np.testing.assert_allclose(
         merged.numeric.squares, whole_statistics.numeric.squares, rtol=1e-7
     )
@@ -151,7 +152,8 @@ def test_bad_chunks_are_refused():
     statistics = TableStatistics(infer_schema(frame)).update(frame)
     with pytest.raises(
         InputError,
-        match=r"Column 'big' must be numeric, but holds 'oops' in row 1. Correct the cell",
+        match=r"Column 'big' must be numeric, but holds 'oops' in row 1. Correct the "
+        r"cell",
     ):
         statistics.update(frame[:2].assign(big=["1", "oops"]))
 

@@ -1,4 +1,6 @@
-"""Rows that have what no training row had are told, with an example and the range of training."""
+"""Rows that have what no training row had are told, with an example and the range of
+training.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Parquet tables as numbered parts: the whole is what ``read_table`` reads, however it is cut and written."""
+"""Parquet tables as numbered parts: the whole is what ``read_table`` reads, however it
+is cut and written.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from permgrad.data.parts.partitions import (
 
 
 def mixed(rows: int, seed: int = 0) -> pd.DataFrame:
-    """Return rows with every kind of column; the missing cells stand in the second half alone."""
+    """Return rows with every kind of column; the missing cells stand in the second half
+    alone.
+    """
     rng = np.random.default_rng(seed)
     late = np.arange(rows) >= rows // 2
     frame = pd.DataFrame(
@@ -97,7 +101,9 @@ def test_one_file_is_what_read_table_reads(
 
 
 def test_parts_have_the_types_of_the_whole_table(tmp_path: Path) -> None:
-    """A column of whole numbers with one missing cell, far away, holds floats in every part."""
+    """A column of whole numbers with one missing cell, far away, holds floats in every
+    part.
+    """
     arrow = pa.table(
         {"n": pa.array([1, 2, 3, 4, None, 6]), "b": pa.array([True] * 5 + [None])}
     )
@@ -153,7 +159,9 @@ def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
     rows_per_part: int,
     rows: int,
 ) -> None:
-    """Empty files and odd row groups included: every row once, in the order of the files' names."""
+    """Empty files and odd row groups included: every row once, in the order of the
+    files' names.
+    """
     folder = tmp_path_factory.mktemp("table")
     frame = pd.DataFrame({"a": np.arange(sum(sizes)), "b": np.arange(sum(sizes)) / 7})
     start = 0
@@ -234,7 +242,10 @@ def test_tables_in_other_forms_are_left_out_and_said(tmp_path: Path) -> None:
     for name in ("1.csv", "2.CSV", "deep/3.csv.gz", "4.tsv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a\n2\n")
-    message_pattern = r"holds 4 other data files \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out: .* Write them as"
+    message_pattern = (
+        r"holds 4 other data files \(1.csv, 2.CSV, 4.tsv and 1 more\), "
+        r"which are left out: .* Write them as"
+    )
     with pytest.warns(pg.PermgradWarning, match=message_pattern):
         assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
 
@@ -278,7 +289,8 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     with pytest.raises(pg.InputError) as raised_error:
         open_partitioned(tmp_path).check_even()
     assert raised_error.value.message == (
-        "All files of a table must have the same columns, but '0.parquet' has column 'b' and '1.parquet' does not. "
+        "All files of a table must have the same columns, but '0.parquet' has column "
+        "'b' and '1.parquet' does not. "
         "Add it, or move the files that differ."
     )
     pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "1.parquet")
@@ -319,7 +331,8 @@ def test_labels_of_rows_that_differ_are_refused(tmp_path: Path) -> None:
         (
             {},
             (
-                "Folder '.*test_folders_without_a_table_c0' holds no file that ends in .parquet or .pq. Name the "
+                "Folder '.*test_folders_without_a_table_c0' holds no file that ends in "
+                ".parquet or .pq. Name the "
                 "folder that holds the Parquet files"
             ),
         ),
@@ -473,7 +486,8 @@ def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
     try:
         with pytest.raises(
             pg.InputError,
-            match=r"'.*long.parquet' is cut off, damaged or no Parquet file. Write it again",
+            match=r"'.*long.parquet' is cut off, damaged or no Parquet file. Write it "
+            r"again",
         ):
             open_partitioned(file)
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
@@ -482,7 +496,8 @@ def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
 
 
 def test_cells_that_change_places_are_another_table(tmp_path: Path) -> None:
-    # Labels that stood beside the wrong rows, and are put right: sizes, extremes and counts stay as they were.
+    # Labels that stood beside the wrong rows, and are put right: sizes, extremes and
+    # counts stay as they were.
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=400), "y": rng.normal(size=400)})
     path = tmp_path / "t.parquet"
@@ -502,7 +517,10 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(
     counted.to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
     counted.reset_index().to_parquet(tmp_path / "1.parquet")
-    message = r"'n' is a column in '1.parquet' and a counted index in '0.parquet'. Write the files that differ"
+    message = (
+        r"'n' is a column in '1.parquet' and a counted index in '0.parquet'. "
+        r"Write the files that differ"
+    )
     with pytest.raises(pg.InputError, match=message):
         open_partitioned(tmp_path)
     (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")

@@ -1,4 +1,6 @@
-"""Numbers with signs and units: from CSV, Parquet, Excel and frames they are the same numbers."""
+"""Numbers with signs and units: from CSV, Parquet, Excel and frames they are the same
+numbers.
+"""
 
 from __future__ import annotations
 

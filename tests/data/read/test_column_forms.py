@@ -1,4 +1,6 @@
-"""Columns as other programs write them: without a name or with one twice, with units, with texts that mean missing."""
+"""Columns as other programs write them: without a name or with one twice, with units,
+with texts that mean missing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def read(tmp_path, content, **options):
     return read_written(file, Reading(**options))
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------
 
 
 @given(
@@ -133,7 +135,7 @@ def test_lines_that_end_with_delimiters_have_empty_columns(tmp_path, padding):
     assert "no values: column 3" in padded.notes[0]
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------------
+# ---- lines ---------------------------------------------------------------------------
 
 CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
 
@@ -145,7 +147,9 @@ CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
     st.booleans(),
 )
 def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator):
-    """A slow twin: each row is written alone, and its line ends are counted as an editor shows them."""
+    """A slow twin: each row is written alone, and its line ends are counted as an
+    editor shows them.
+    """
     text = "sep=,\na,b\n" if separator else "a,b\n"
     expected = []
     for row_index, row in enumerate(rows):
@@ -219,7 +223,7 @@ def test_lines_are_counted_from_the_one_that_names_the_delimiter(tmp_path):
         read(tmp_path, "sep=;\na;b\n1;2\n1;2;3\n")
 
 
-# ---- texts that mean missing -----------------------------------------------------------------------------------------
+# ---- texts that mean missing ---------------------------------------------------------
 
 
 def test_the_texts_are_at_least_those_of_pandas():
@@ -274,7 +278,7 @@ def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
         read_table(tmp_path / "t.csv")
 
 
-# ---- units -----------------------------------------------------------------------------------------------------------
+# ---- units ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

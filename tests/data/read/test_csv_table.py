@@ -66,7 +66,10 @@ def test_a_last_row_that_is_named_as_totals_is_told_and_stays(tmp_path, below, n
     assert (
         len(written.frame) == len(written.lines.lines) == len(ROWS) + below.count("\n")
     )
-    message = f"the last row is called {name!r} and may be a row of totals: if it is, delete it"
+    message = (
+        f"the last row is called {name!r} and may be a row of totals: if it is, "
+        "delete it"
+    )
     assert find_totals(written.frame).said(None) == message
 
 

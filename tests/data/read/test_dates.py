@@ -18,7 +18,8 @@ from permgrad.data.splitting import split_rows
 from permgrad.data.types.column_types import infer_schema, read_numbers
 from permgrad.evaluation.levels import cells_of
 
-#: From 1958 to 1999, so that a fixed century before 2000 would be as wrong as strptime's, which begins in 1969.
+#: From 1958 to 1999, so that a fixed century before 2000 would be as wrong as
+#: strptime's, which begins in 1969.
 DAYS = pd.Series(
     pd.to_datetime("1958-03-04") + pd.to_timedelta(np.arange(0, 15_000, 37), unit="D")
 )
@@ -250,7 +251,8 @@ def test_declared_dates_may_be_digits_alone(cells, days):
     )
     with pytest.raises(
         InputError,
-        match=f"is declared date but has 'soon' beside '{cells[0]}'. Write all dates in one way",
+        match=f"is declared date but has 'soon' beside '{cells[0]}'. Write all dates "
+        "in one way",
     ):
         read([*map(str, cells), "soon"], kinds={"a": "date"})
 
@@ -262,7 +264,8 @@ def test_declared_dates_may_be_digits_alone(cells, days):
 def test_declared_dates_of_several_ways_are_refused(cells):
     with pytest.raises(
         InputError,
-        match=f"is declared date but has '{cells[1] if '-' in cells[0] or '.' in cells[0] else cells[0]}'",
+        match="is declared date but has "
+        f"'{cells[1] if '-' in cells[0] or '.' in cells[0] else cells[0]}'",
     ):
         read(cells, kinds={"a": "date"})
 

@@ -1,4 +1,6 @@
-"""A sheet of an Excel file is read like the CSV file of the same cells; what cannot be read is refused with a hint."""
+"""A sheet of an Excel file is read like the CSV file of the same cells; what cannot be
+read is refused with a hint.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,10 @@ def test_formulas_without_stored_results_are_named(tmp_path):
         [None, "=SUM(B2:B5)"],
     ]
     file = workbook(tmp_path / "a.xlsx", data=sums, others=[["x"], [1], [2]])
-    words = r"'data' of '.*a.xlsx' has 5 formulas whose results are not stored, the first in cell B2\. Open it in a"
+    words = (
+        r"'data' of '.*a.xlsx' has 5 formulas whose results are not stored, the "
+        r"first in cell B2\. Open it in a"
+    )
     with pytest.raises(pg.InputError, match=words):
         pg.read_table(file, sheet="data")
     assert pg.read_table(file, sheet="others")["x"].tolist() == [1, 2]
@@ -153,7 +158,11 @@ def test_cells_merged_downwards_have_one_value_and_headers_are_joined(tmp_path):
     assert written.lines.lines.tolist() == [4, 5, 6, 7]
     assert written.notes == (
         "the names of two header rows are joined: 'dose mg', 'dose ml'",
-        "cells that are merged over several rows have the same value in all of them: site",
+        (
+            "cells that are merged over several rows have the same value in all of "
+            "them: "
+            "site"
+        ),
         "1 line above the header is left out: 'Trial of May'",
     )
 

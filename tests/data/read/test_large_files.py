@@ -1,4 +1,6 @@
-"""A file of text takes no more memory than was checked, and one that memory cannot hold is refused with a way out."""
+"""A file of text takes no more memory than was checked, and one that memory cannot hold
+is refused with a way out.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,8 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
     ).stdout.split()
     last = rows[-1].rpartition(sign)[2].replace(",", ".")
     assert [int(output_lines[1]), float(output_lines[3])] == [2000 * times, float(last)]
-    # Beside the file there are the parts that are looked at in one go. A table of short cells is itself larger.
+    # Beside the file there are the parts that are looked at in one go. A table of short
+    # cells is itself larger.
     size = large.stat().st_size
     table = int(output_lines[4])
     assert (

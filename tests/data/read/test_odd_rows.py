@@ -1,4 +1,6 @@
-"""Lines that are no rows: the header again, units and questions below it, and totals."""
+"""Lines that are no rows: the header again, units and questions below it, and
+totals.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def test_units_and_questions_below_the_header_are_no_rows(tmp_path):
     assert len(written.frame) == 60
     (caution,) = written.cautions
     assert caution.startswith(
-        "lines 2, 3 are left out, because 2 of 2 columns of numbers hold no number there but 'Sales, in euro?'"
+        "lines 2, 3 are left out, because 2 of 2 columns of numbers hold no number "
+        "there but 'Sales, in euro?'"
     )
     assert caution in written.notes
     # A word that other rows have, too, is an answer.

@@ -202,7 +202,9 @@ def test_labels_and_missing_codes_of_an_spss_file(tmp_path):
 
 
 def test_labels_and_missing_codes_of_a_stata_file(tmp_path):
-    """Stata's own codes for missing, ``.a`` to ``.z``, are missing; labelled ones are noted."""
+    """Stata's own codes for missing, ``.a`` to ``.z``, are missing; labelled ones are
+    noted.
+    """
     frame = survey()
     labels = {"smokes": SMOKES, "visits": {98: "refused"}}
     frame.to_stata(

@@ -1,4 +1,6 @@
-"""Two numbers in a cell are two columns, and later tables are read like the one that was learned from."""
+"""Two numbers in a cell are two columns, and later tables are read like the one that
+was learned from.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ def test_they_are_two_columns_also_in_a_later_table(tmp_path, end):
     assert written.frame["bp: first"].tolist()[1:] == HIGH.tolist()[1:]
     assert np.isnan(written.frame["bp: second"][0])
     assert written.notes[-1].startswith(
-        f"cells with two numbers are two columns: bp ({cells[1]!r} is 'bp: first', 'bp: second')"
+        f"cells with two numbers are two columns: bp ({cells[1]!r} is 'bp: first', "
+        "'bp: second')"
     )
     later = read_written(new, Reading(later=True, pairs=written.pairs)).frame
     assert later["bp: first"].tolist()[::3] == [9, 7]
@@ -105,7 +108,9 @@ def test_a_word_among_them_is_named_and_its_code_helps(tmp_path):
 
 @pytest.fixture(scope="module", name="pressures")
 def _pressures(tmp_path_factory):
-    """A folder with a table of pressures, and a run that leaves the first number out."""
+    """A folder with a table of pressures, and a run that leaves the first number
+    out.
+    """
     folder = tmp_path_factory.mktemp("pressures")
     draw = np.random.default_rng(0)
     upper = draw.integers(100, 160, 160)
@@ -126,7 +131,9 @@ def _pressures(tmp_path_factory):
 
 
 def test_one_of_two_numbers_of_a_cell_may_be_left_out(pressures):
-    """The file that was learned from is predicted, too, though its header has no such columns."""
+    """The file that was learned from is predicted, too, though its header has no such
+    columns.
+    """
     out = pressures / "predicted.csv"
     call("predict", pressures / "run", pressures / "t.csv", "--out", out)
     stored = json.loads((pressures / "run" / "columns.json").read_text())
@@ -143,7 +150,8 @@ def test_two_numbers_of_a_cell_are_refused_in_a_table_in_parts(pressures):
     said = call(*words, "--out", pressures / "parts-out", code=2)
     assert (
         "Cells of 'bp' hold two numbers, which the model reads as columns. "
-        "Write 'bp: second', which a table in parts needs, or read one file with --no-stream."
+        "Write 'bp: second', which a table in parts needs, or read one file with "
+        "--no-stream."
     ) in said
     one = pressures / "parts" / "0.parquet"
     out = pressures / "one.csv"

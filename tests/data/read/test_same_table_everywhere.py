@@ -1,4 +1,6 @@
-"""One table in every file and frame that people have it in: one model predicts the same."""
+"""One table in every file and frame that people have it in: one model predicts the
+same.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,9 @@ def test_a_frame_of_polars_is_predicted_as_that_of_pandas_is(trained):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_file_teaches_what_the_csv_teaches(tmp_path, name):
-    """The kinds of all columns are those of the frame, however whole numbers are stored."""
+    """The kinds of all columns are those of the frame, however whole numbers are
+    stored.
+    """
     frame = patients()
     WRITERS[name](frame, tmp_path / name)
     with warnings.catch_warnings():

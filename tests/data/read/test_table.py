@@ -1,4 +1,6 @@
-"""Reading files: every common form is read, every broken one is refused in one clear sentence."""
+"""Reading files: every common form is read, every broken one is refused in one clear
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -173,13 +175,15 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         assert "are numbers, 'k.A.' is not" in column.reason, (
             "also where there are few values"
         )
-        # In a later table it is what is wrong with the column, not the numbers beside it.
+        # In a later table it is what is wrong with the column, not the numbers beside
+        # it.
         learned, signs = read(decimal, f"7{decimal}5")
         assert learned.kind == "numeric"
         _, later = read(decimal, "k.A.", later=True, like=signs.decimal)
         with pytest.raises(
             InputError,
-            match=r"Column 'a' must be numeric, but holds 'k\.A\.' in row 3. Correct the cell",
+            match=r"Column 'a' must be numeric, but holds 'k\.A\.' in row 3. Correct "
+            r"the cell",
         ):
             read_numbers(later.frame["a"], learned, MissingCodes())
 
@@ -230,95 +234,121 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
         (
             b"1,2,1\n1,2,3\n",
             (
-                "Column names must be unique, but {} begins with numbers, some of them repeated. Add a line with names."
+                "Column names must be unique, but {} begins with numbers, some of them "
+                "repeated. Add a line with names."
             ),
         ),
         (
             b"Survey of 2020,,\na,b,b\n1,2,3\n",
             (
-                "Column 2 of {} has no name (2 such columns in all). Name it, or delete the lines above the "
+                "Column 2 of {} has no name (2 such columns in all). Name it, or "
+                "delete the lines above the "
                 "header, such as a title."
             ),
         ),
         (
             b"Survey of 2020\na,b,c\n1,2,3\n",
             (
-                "Line 2 of {} has 3 fields where the header has 1 (delimiter: comma). Delete the lines above the "
+                "Line 2 of {} has 3 fields where the header has 1 (delimiter: comma). "
+                "Delete the lines above the "
                 "header, such as a title, or correct the line or quote its text."
             ),
         ),
         (
             b"a:b:c\n1:2:3\n4:5:6\n",
             (
-                "The delimiter must be comma, semicolon, tab or pipe, but {} seems to use ':': its only column "
+                "The delimiter must be comma, semicolon, tab or pipe, but {} seems to "
+                "use ':': its only column "
                 "would be 'a:b:c'. Save it again with commas."
             ),
         ),
         (
             b"a b c\n1 2 3\n4 5 6\n",
             (
-                "The delimiter must be comma, semicolon, tab or pipe, but {} seems to use a space: its only "
+                "The delimiter must be comma, semicolon, tab or pipe, but {} seems to "
+                "use a space: its only "
                 "column would be 'a b c'. Save it again with commas."
             ),
         ),
         (
             b'"a;b"\n1;2\n3;4\n',
             (
-                "No delimiter splits {}: its only column would be 'a;b'. Check its quotes and save it with commas."
+                "No delimiter splits {}: its only column would be 'a;b'. Check its "
+                "quotes and save it with commas."
             ),
         ),
         (
             b"a,b\n1,2\n1,2,3\n",
             (
-                "Line 3 of {} has 3 fields where the header has 2 (delimiter: comma). Correct the line or quote "
+                "Line 3 of {} has 3 fields where the header has 2 (delimiter: comma). "
+                "Correct the line or quote "
                 "its text."
             ),
         ),
         (
             b'a,b\n"1",2\n1\n',
             (
-                "Line 3 of {} has 1 field where the header has 2 (delimiter: comma). Correct the line or quote its text."
+                "Line 3 of {} has 1 field where the header has 2 (delimiter: comma). "
+                "Correct the line or quote its text."
             ),
         ),
         (
             b'a,b,c\n1,"x\ny",3\n4,"z,5\n6,w,7\n8,v,9\n',
             (
-                "A quote in line 4 of {} is probably not closed: its field ends in line 6 and makes 2 fields "
-                "where the header has 3 (delimiter: comma). Close the quote or remove it."
+                "A quote in line 4 of {} is probably not closed: its field ends in "
+                "line 6 and makes 2 fields "
+                "where the header has 3 (delimiter: comma). Close the quote or remove "
+                "it."
             ),
         ),
         (
             b'a,b\n1,2\n"3,4\n5,6\n',
             (
-                "A quote in line 3 of {} is probably not closed: its field ends in line 4 and makes 1 field "
-                "where the header has 2 (delimiter: comma). Close the quote or remove it."
+                "A quote in line 3 of {} is probably not closed: its field ends in "
+                "line 4 and makes 1 field "
+                "where the header has 2 (delimiter: comma). Close the quote or remove "
+                "it."
             ),
         ),
         (
             b'a,b\n1,2\n"x\ny",4,5\n',  # a text of two lines, and a field too many
             (
-                "Line 4 of {} has 3 fields where the header has 2 (delimiter: comma). Correct the line or quote "
+                "Line 4 of {} has 3 fields where the header has 2 (delimiter: comma). "
+                "Correct the line or quote "
                 "its text."
             ),
         ),
         (
             b"a,b\n" + 300 * b"1,2\n" + b'3,"4\n' + 50_000 * b"5,6\n",
             (
-                "{} is not well-formed CSV from line 302: a quote is never closed. Check its quotes (one may not be "
+                "{} is not well-formed CSV from line 302: a quote is never closed. "
+                "Check its quotes (one may not be "
                 "closed), or correct the line."
             ),
         ),
         (
             b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 9,
-            "A table must be CSV or Parquet, but {} is a binary file of another kind. Export it as CSV.",
+            (
+                "A table must be CSV or Parquet, but {} is a binary file of another "
+                "kind. "
+                "Export it as CSV."
+            ),
         ),
         (
             bytes(range(1, 256)) * 20,
-            "A table must be CSV or Parquet, but {} is a binary file of another kind. Export it as CSV.",
+            (
+                "A table must be CSV or Parquet, but {} is a binary file of another "
+                "kind. "
+                "Export it as CSV."
+            ),
         ),
         (
             b"PK\x03\x04rest",
-            "A table must be CSV or Parquet, but {} is a zip or Excel file. Unpack it or save it as CSV.",
+            (
+                "A table must be CSV or Parquet, but {} is a zip or Excel file. Unpack "
+                "it "
+                "or save it as CSV."
+            ),
         ),
         (
             gzip.compress(b"a,b\n1,2\n" * 100, mtime=0)[:-20],
@@ -378,7 +408,8 @@ def test_parquet_needs_columns_of_different_names(tmp_path):
     )
     with pytest.raises(
         InputError,
-        match=r"Column names must be unique, but 'a' is in '.*table.parquet' more than once. Rename the copies",
+        match=r"Column names must be unique, but 'a' is in '.*table.parquet' more than "
+        r"once. Rename the copies",
     ):
         read_table(file)
     pq.write_table(pa.table({}), file)
@@ -402,7 +433,8 @@ def test_the_word_none_among_texts_is_told(tmp_path):
     assert frame["severity"].isna().sum() == 10
     (message,) = [str(warning.message) for warning in warnings_told]
     assert message == (
-        'taken as missing: "None" in day (25 %), severity (25 %), "NA" in town (25 %); if a text is a level, keep it '
+        'taken as missing: "None" in day (25 %), severity (25 %), "NA" in town (25 %); '
+        "if a text is a level, keep it "
         'with --not-na None (in Python: not_na=["None"])'
     )
     table_with_levels = read_table(file, not_na=["None", "NA"])
@@ -427,7 +459,8 @@ def test_missing_file_and_folder(tmp_path):
         read_table(tmp_path / "helok.csv")
     with pytest.raises(
         InputError,
-        match=r"'.*test_missing_file_and_folder0' is a folder, not a file. Name the CSV or Parquet file in it",
+        match=r"'.*test_missing_file_and_folder0' is a folder, not a file. Name the "
+        r"CSV or Parquet file in it",
     ):
         read_table(tmp_path)
 

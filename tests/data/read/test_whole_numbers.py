@@ -1,4 +1,6 @@
-"""Identifiers of 17 digits stay themselves where a cell of their column is missing: floats would round them."""
+"""Identifiers of 17 digits stay themselves where a cell of their column is missing:
+floats would round them.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Dummies of one variable, and columns that repeat another, are one feature; what chance may do is not."""
+"""Dummies of one variable, and columns that repeat another, are one feature; what
+chance may do is not.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,8 @@ def test_a_copy_is_found_whatever_it_is_written_in_and_the_column_that_dummies_e
         "town": ["place", "town_Bonn", "town_Trier", "town_Ulm", "code"],
         "score": ["score", "centred"],
     }
-    # Without the base level, the column that they encode says that the others are dummies.
+    # Without the base level, the column that they encode says that the others are
+    # dummies.
     assert columns_as_one(frame, ["code", "town_Ulm"]) == {
         "town": ["place", "town_Bonn", "town_Trier"],
         "score": ["score", "centred"],

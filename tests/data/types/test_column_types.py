@@ -159,11 +159,16 @@ def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
     schema = infer_schema(frame.assign(case=np.arange(60)))
     assert [column.kind for column in schema] == ["identifier", "numeric", "identifier"]
     assert said_of(schema) == [
-        "Columns that look like identifiers are left out: rand_id, case. To use one, pass kinds={'rand_id': 'numeric'}."
+        (
+            "Columns that look like identifiers are left out: rand_id, case. To use "
+            "one, "
+            "pass kinds={'rand_id': 'numeric'}."
+        )
     ]
     assert said_of(schema, command=True) == [
         (
-            "Columns that look like identifiers are left out: rand_id, case. To use one, pass --kind rand_id=numeric or, "
+            "Columns that look like identifiers are left out: rand_id, case. To use "
+            "one, pass --kind rand_id=numeric or, "
             "to keep them in the predictions, --id rand_id"
         )
     ]
@@ -220,11 +225,13 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     assert (schema["a"].kind, schema["b"].kind) == (kind, "categorical")
     share = {7: 97, 20: 92}.get(len(odd))
     counted = {
-        "numbers": f"text; {share}% are numbers, {first!r} is not (if it means missing, declare it as a code)"
+        "numbers": f"text; {share}% are numbers, {first!r} is not (if it means "
+        "missing, declare it as a code)"
     }
     assert (
         schema["a"].reason
-        == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {message_part}"
+        == f"{counted.get(what, 'text, 240 different values in 240 rows')}; "
+        f"{message_part}"
     )
     assert message_part in schema["b"].reason
     fate = {
@@ -263,7 +270,8 @@ def test_a_few_odd_cells_are_missing_and_told(cells, odd, what):
     np.testing.assert_array_equal(np.isnan(values), frame["a"] == odd)
     (said,) = [text for text in said_of(Schema((column,))) if "missing" in text]
     assert said == (
-        f"Column 'a' holds {what}, and 4 cells that are none count as missing: {odd!r}. "
+        f"Column 'a' holds {what}, and 4 cells that are none count as missing: "
+        f"{odd!r}. "
         "To read it as categories, pass kinds={'a': 'categorical'}."
     )
     declared = infer_schema(frame, kinds={"a": "categorical"})["a"]
@@ -290,10 +298,12 @@ def test_amounts_with_an_odd_cell_are_told_and_codes_are_not():
     )
     (message,), (python,) = said_of(schema, command=True), said_of(schema)
     assert message.endswith(
-        "but for '-', and is read as categories. If it means missing, pass --na amount=-"
+        "but for '-', and is read as categories. If it means missing, pass --na "
+        "amount=-"
     )
     assert python.endswith(
-        "but for '-', and is read as categories. If it means missing, pass na=[{'amount': ['-']}]."
+        "but for '-', and is read as categories. If it means missing, pass "
+        "na=[{'amount': ['-']}]."
     )
     assert schema["code"].reason == "text"
 
@@ -305,7 +315,8 @@ def test_dates_whose_day_and_month_could_be_swapped_are_told():
     assert (schema["b"].kind, schema["b"].date_format) == ("date", "%d/%m/%Y")
     (message,) = said_of(schema)
     assert message == (
-        "Column 'a' is read as %m/%d/%Y, but day and month could be swapped in all its cells. "
+        "Column 'a' is read as %m/%d/%Y, but day and month could be swapped in all its "
+        "cells. "
         "If that is wrong, write them as 2024-01-31."
     )
     assert said_of(schema, {"a"}) == []
@@ -367,7 +378,8 @@ def test_declared_kinds_win():
     with pytest.raises(
         InputError,
         match=(
-            r"Column 'a' is declared numeric but is categorical \(text\). Declare it categorical, or declare "
+            r"Column 'a' is declared numeric but is categorical \(text\). Declare it "
+            r"categorical, or declare "
             "the texts that mean missing as codes"
         ),
     ):
@@ -378,7 +390,8 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "boolean"})
     with pytest.raises(
         InputError,
-        match=r"Column 'a' is declared date but has 'a'\. Write all dates in one way, like 2024-01-31, or declare",
+        match=r"Column 'a' is declared date but has 'a'\. Write all dates in one way, "
+        r"like 2024-01-31, or declare",
     ):
         kind_of(["a", "b", "c"], kinds={"a": "date"})
     with pytest.raises(InputError, match=r"Did you mean 'categorical'\?"):
@@ -497,34 +510,40 @@ def test_codes_are_missing_not_values():
             [1.0, np.inf, -np.inf],
             (
                 "Column 'a' holds 2 infinite values (inf), the first in row 1. "
-                "Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: "
+                "Replace inf by NaN (missing) or by a large number, or declare it as a "
+                "code for missing: "
                 "--na=inf,-inf, or na=['inf', '-inf'] in Python."
             ),
         ),
         (
             ["1", "inf", "3"],
             (
-                "Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN (missing) or by a large number, "
-                "or declare it as a code for missing: --na=inf, or na=['inf'] in Python."
+                "Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN "
+                "(missing) or by a large number, "
+                "or declare it as a code for missing: --na=inf, or na=['inf'] in "
+                "Python."
             ),
         ),
         (
             [1 + 1j, 2],
             (
-                "Complex data not supported: column 'a' is complex. Split it into its real and imaginary part."
+                "Complex data not supported: column 'a' is complex. Split it into its "
+                "real and imaginary part."
             ),
         ),
         (
             [{"b": 1}, {"b": 2}],
             (
-                "Cells must be numbers, text, booleans or dates, but column 'a' holds a dict. Turn it into "
+                "Cells must be numbers, text, booleans or dates, but column 'a' holds "
+                "a dict. Turn it into "
                 "separate columns or drop the column."
             ),
         ),
         (
             [(1, 2), (3, 4)],
             (
-                "Cells must be numbers, text, booleans or dates, but column 'a' holds a tuple. Turn it into "
+                "Cells must be numbers, text, booleans or dates, but column 'a' holds "
+                "a tuple. Turn it into "
                 "separate columns or drop the column."
             ),
         ),
@@ -578,7 +597,7 @@ def test_codes_for_missing_of_surveys_and_devices(cells, codes):
     assert maybe_missing(np.array(cells, dtype=float)) == codes
 
 
-# ---- a type that the user gave --------------------------------------------------------------------------------------
+# ---- a type that the user gave -------------------------------------------------------
 NAMED = np.random.default_rng(0).integers(1, 60, 500)
 
 
@@ -649,7 +668,10 @@ def test_whole_numbers_stored_as_text_are_told_and_leading_zeros_are_names():
         "categorical",
         len(np.unique(NAMED)),
     )
-    warning_pattern = r"stored as text are read as amounts: part\. .*pass kinds=\{'part': 'categorical'\}"
+    warning_pattern = (
+        r"stored as text are read as amounts: part\. .*pass "
+        r"kinds=\{'part': 'categorical'\}"
+    )
     names, texts = said_of(schema)
     assert re.search(warning_pattern, texts)
     assert re.search(r"names of things, .*: zone", names)

@@ -1,4 +1,6 @@
-"""Columns that determine each other are found, whatever they are written in, and named once."""
+"""Columns that determine each other are found, whatever they are written in, and named
+once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from permgrad.data.types.findings import (
 
 
 def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Compare each pair of columns cell by cell: equal, or alike in the same pairs of rows where values come again."""
+    """Compare each pair of columns cell by cell: equal, or alike in the same pairs of
+    rows where values come again.
+    """
     names = list(frame.columns)
     column_groups = list[list[str]]()
     for name in names:
@@ -183,11 +187,13 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
         warnings.simplefilter("always")
         model.fit(frame, y)
     one_feature = (
-        "Columns that encode one variable, or repeat another column, are one feature: x (x, x_copy). To read each "
+        "Columns that encode one variable, or repeat another column, are one feature: "
+        "x (x, x_copy). To read each "
         "by itself, pass groups={}."
     )
     split = (
-        "These columns determine each other one to one in every training row, so importance is split between them: "
+        "These columns determine each other one to one in every training row, so "
+        "importance is split between them: "
         "x = x_copy. Leave out all but one, or explain them together: "
         "pg.explain(..., groups={'x': ['x', 'x_copy']})."
     )

@@ -1,4 +1,6 @@
-"""Whole numbers that differ only in digits float64 does not hold: said of numbers, kept by categories."""
+"""Whole numbers that differ only in digits float64 does not hold: said of numbers, kept
+by categories.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,10 @@ def test_as_float64_the_numbers_are_one() -> None:
 def test_numbers_that_fall_together_are_said(dtype: object) -> None:
     (message,) = said_of(table()[["big", "x"]].astype({"big": dtype}))
     assert message == (
-        "Some numbers differ only in digits that float64 cannot hold: big (200 different values become 1). Pass "
-        "kinds={'big': 'categorical'}, or subtract a number from all of them, such as the smallest."
+        "Some numbers differ only in digits that float64 cannot hold: big (200 "
+        "different values become 1). Pass "
+        "kinds={'big': 'categorical'}, or subtract a number from all of them, such as "
+        "the smallest."
     )
     assert (
         said_of(table()[["big", "x"]].astype({"big": dtype}), big="categorical") == []
@@ -118,7 +122,8 @@ def test_a_fit_says_what_is_lost_and_one_of_categories_loses_nothing(
         ),
         pytest.raises(
             InputError,
-            match=r"but none of its 1 feature\(s\) does as float64: big \(4 different values become 1\)\. Declare "
+            match=r"but none of its 1 feature\(s\) does as float64: big \(4 different "
+            r"values become 1\)\. Declare "
             r"kinds={'big': 'categorical'}, or add columns\.",
         ),
     ):
@@ -146,8 +151,10 @@ def test_a_run_says_what_is_lost_and_categories_lose_nothing(here: Path) -> None
     inputs = load_inputs(RunRequest(table="table.csv", target=("y",)))
     (note,) = inputs.notes
     assert note == (
-        "Some numbers differ only in digits that float64 cannot hold: big (120 different values become 1). Pass "
-        "--kind big=categorical, or subtract a number from all of them, such as the smallest."
+        "Some numbers differ only in digits that float64 cannot hold: big (120 "
+        "different values become 1). Pass "
+        "--kind big=categorical, or subtract a number from all of them, such as the "
+        "smallest."
     )
     inputs = load_inputs(
         RunRequest(table="table.csv", target=("y",), kind=("big=categorical",))
@@ -167,7 +174,8 @@ def test_a_run_with_nothing_else_is_refused_with_the_reason(here: Path) -> None:
     table()[["big", "y"]].to_csv("table.csv", index=False)
     with pytest.raises(
         InputError,
-        match=r"'big' has one value in the training rows as float64: big \(120 different values become 1\)\. "
+        match=r"'big' has one value in the training rows as float64: big \(120 "
+        r"different values become 1\)\. "
         "Pass --kind big=categorical, or add columns",
     ):
         load_inputs(RunRequest(table="table.csv", target=("y",)))

@@ -1,4 +1,6 @@
-"""Rows of X and y are matched by place, as in scikit-learn; where their labels say another order, that is said."""
+"""Rows of X and y are matched by place, as in scikit-learn; where their labels say
+another order, that is said.
+"""
 
 from __future__ import annotations
 

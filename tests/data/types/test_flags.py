@@ -1,4 +1,6 @@
-"""Why a column is what it is: flags and facts that are stored, and sentences that are made of them."""
+"""Why a column is what it is: flags and facts that are stored, and sentences that are
+made of them.
+"""
 
 from __future__ import annotations
 

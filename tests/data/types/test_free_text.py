@@ -1,4 +1,6 @@
-"""Which columns are free text: several words in most cells, rarely repeated, in any script and any type of column."""
+"""Which columns are free text: several words in most cells, rarely repeated, in any
+script and any type of column.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ TEXTS = {
     "thai": joined(list("สินค้าดีมากส่งเร็วราคาถูกแนะนำเลย"), "", 12),
     "pictures": joined(["😀", "😡", "🎉", "💩", "❤"], " "),
     "names": lambda i, rng: (
-        f"{rng.choice(['Anna', 'Bob', 'Eve'])} {''.join(rng.choice(list('abcdefgh'), 7))}"
+        f"{rng.choice(['Anna', 'Bob', 'Eve'])} "
+        f"{''.join(rng.choice(list('abcdefgh'), 7))}"
     ),
     "addresses": lambda i, rng: f"{i} {rng.choice(WORDS)} Street",
     "json": lambda i, rng: f'{{"name": "{rng.choice(WORDS)}", "rank": {i}}}',
@@ -121,7 +124,8 @@ def test_codes_name_rows(name):
 def test_words_that_repeat_are_categories():
     jobs = cells(
         lambda i, rng: (
-            f"{rng.choice(['senior', 'junior'])} {rng.choice(['clerk', 'nurse', 'driver'])}"
+            f"{rng.choice(['senior', 'junior'])} "
+            f"{rng.choice(['clerk', 'nurse', 'driver'])}"
         )
     )
     assert kind_of(jobs) == "categorical"

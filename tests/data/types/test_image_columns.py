@@ -1,4 +1,6 @@
-"""Columns of images: how they are found, declared and named, and where their files are looked for."""
+"""Columns of images: how they are found, declared and named, and where their files are
+looked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whole numbers are names where equal ones are alike in the target and neighbours are not. Amounts never are."""
+"""Whole numbers are names where equal ones are alike in the target and neighbours are
+not. Amounts never are.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ ROWS = 2000
 def table(
     seed: int, levels: int = 60, first: int = 1
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return rows with a number ``v`` that is a name, and a target that half hangs on it."""
+    """Return rows with a number ``v`` that is a name, and a target that half hangs on
+    it.
+    """
     rng = np.random.default_rng(seed)
     v = rng.integers(first, first + levels, ROWS)
     effects = rng.normal(size=levels)
@@ -40,7 +44,9 @@ def kind(
 
 
 def slow_ratio(v: np.ndarray, y: np.ndarray) -> float:
-    """Return the covariance of adjacent levels' means over the variance between levels, level by level."""
+    """Return the covariance of adjacent levels' means over the variance between levels,
+    level by level.
+    """
     groups = {level: y[v == level] for level in sorted(set(v))}
     rows = len(y)
     levels = len(groups)
@@ -165,7 +171,10 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
     inputs = load_inputs(RunRequest(**run_options))
     assert inputs.schema["v"].kind == inputs.feature_types["v"].kind == "categorical"
     assert "whose neighbours are not alike in the target" in inputs.schema.to_text()
-    note = "Whole numbers are read as names of things, not as amounts: v. If they are amounts, pass --kind v=numeric"
+    note = (
+        "Whole numbers are read as names of things, not as amounts: v. If they are "
+        "amounts, pass --kind v=numeric"
+    )
     assert note in inputs.notes
     assert (
         load_inputs(RunRequest(**run_options, kind=("v=numeric",))).schema["v"].kind
@@ -181,7 +190,9 @@ def test_the_command_decides_alike_and_says_so(tmp_path):
 
 
 def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return rows whose length of a route tells the price, and tells which route it is, too."""
+    """Return rows whose length of a route tells the price, and tells which route it is,
+    too.
+    """
     rng = np.random.default_rng(seed)
     lengths = np.sort(rng.choice(np.arange(100, 3000), 80, replace=False))
     route_codes = rng.integers(0, 80, ROWS)
@@ -234,8 +245,8 @@ def test_the_command_says_which_amounts_are_levels_too(tmp_path):
     ).notes
     (note,) = (note for note in notes if "as a level, too" in note)
     assert (
-        ": length. If rows with one value belong together, pass --row-group length and for amounts alone --kind length=numeric"
-        in note
+        ": length. If rows with one value belong together, pass --row-group length and "
+        "for amounts alone --kind length=numeric" in note
     )
 
 

@@ -1,4 +1,7 @@
-"""Whole numbers that name things are categories where their column's name says so. Amounts stay numbers."""
+"""Whole numbers that name things are categories where their column's name says so.
+
+Amounts stay numbers.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,11 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
         (
             ["bad", "good"],
             "Bad",
-            "Positive class 'Bad' not found. Did you mean 'bad'? The classes are 'bad' and 'good'.",
+            (
+                "Positive class 'Bad' not found. Did you mean 'bad'? The classes are "
+                "'bad' "
+                "and 'good'."
+            ),
         ),
         (
             ["bad", "good"],
@@ -50,12 +54,19 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
         (
             ["a", "b", "c"],
             "a",
-            "A positive class is one of two, but 3 classes are predicted here. Leave --positive (posi",
+            (
+                "A positive class is one of two, but 3 classes are predicted here. "
+                "Leave "
+                "--positive (posi"
+            ),
         ),
         (
             [],
             "a",
-            "A positive class is one of two, but a number is predicted here. Leave --positive (positive=) out.",
+            (
+                "A positive class is one of two, but a number is predicted here. Leave "
+                "--positive (positive=) out."
+            ),
         ),
     ]:
         with pytest.raises(InputError) as refusal:

@@ -1,4 +1,6 @@
-"""Baselines of counts minimise the Poisson loss where their library has it, and offsets are weights of rates."""
+"""Baselines of counts minimise the Poisson loss where their library has it, and offsets
+are weights of rates.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,14 @@ def test_baselines_predict_rates_above_0_and_beat_a_constant(name, tmp_path):
     if not baselines.get(name).available():
         pytest.skip(f"{name} is not installed")
     X, y, years = counts()
-    baseline_rows = {part_name: BaselineRows(X[rows], y[rows] / years[rows], weights=years[rows]) for part_name, rows in
-             (("train", slice(0, 300)), ("validation", slice(300, 450)), ("test", slice(450, 600)))}  # fmt: skip
+    baseline_rows = {
+        part_name: BaselineRows(X[rows], y[rows] / years[rows], weights=years[rows])
+        for part_name, rows in (
+            ("train", slice(0, 300)),
+            ("validation", slice(300, 450)),
+            ("test", slice(450, 600)),
+        )
+    }
     baseline_metrics = run_baselines(
         "regression", baseline_rows, names=[name], counts=True
     )[name]

@@ -1,4 +1,6 @@
-"""Baselines: every registered one learns, repeats itself and says when its library is missing."""
+"""Baselines: every registered one learns, repeats itself and says when its library is
+missing.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,10 @@ def test_a_missing_library_is_refused(monkeypatch):
         lambda name: None if name == "lightgbm" else find(name),
     )
     train, validation, test = parts("classification")
-    message = "lightgbm is not installed (needed for 'lightgbm'). Run pip install 'permgrad[boost]'."
+    message = (
+        "lightgbm is not installed (needed for 'lightgbm'). Run pip install "
+        "'permgrad[boost]'."
+    )
     with pytest.raises(EnvironmentProblem, match="lightgbm is not installed"):
         run_baselines(
             "classification",
@@ -343,7 +348,9 @@ def test_linear_is_the_closed_form():
 
 
 def spectra(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Fifty columns that are nearly one another, as points of a curve, of which a small difference is the target."""
+    """Fifty columns that are nearly one another, as points of a curve, of which a small
+    difference is the target.
+    """
     rng = np.random.default_rng(seed)
     level, bump = rng.normal(size=(2, rows))
     wavelengths = np.linspace(0, 1, 50)
@@ -404,7 +411,8 @@ def test_histogram_boosting_goes_back_to_its_best_round():
 
     if "X_val" not in inspect.signature(HistGradientBoostingRegressor.fit).parameters:
         pytest.skip(
-            "scikit-learn takes validation rows from 1.7 on; before it the number of rounds is fixed"
+            "scikit-learn takes validation rows from 1.7 on; before it the number of "
+            "rounds is fixed"
         )
     train, validation, _ = parts("regression")
     fitted = fit_baseline("histogram_boosting", "regression", train, validation)
@@ -512,7 +520,8 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     with pytest.raises(EnvironmentProblem) as caught:
         fit_baseline(name, "regression", train)
     assert str(caught.value) == (
-        f"pytabkit is not installed (needed for '{name}'). Run pip install 'permgrad[tabular-peers]'. [PG060]"
+        f"pytabkit is not installed (needed for '{name}'). Run pip install "
+        "'permgrad[tabular-peers]'. [PG060]"
     )
 
 

@@ -1,4 +1,6 @@
-"""Write tinto_reference.npz: what TINTOlib 1.3.1 draws for small tables. Its output is data; none of its code is here.
+"""Write tinto_reference.npz: what TINTOlib 1.3.1 draws for small tables.
+
+Its output is data; none of its code is here.
 
 Run it in the environment that benchmarks/speed/imaging_speed.py describes::
 

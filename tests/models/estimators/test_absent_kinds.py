@@ -27,7 +27,8 @@ def made(rows, seed):
     told_classes = np.where(rng.random(rows) < 0.05, 1 - y, y)
     words = np.array([["bad", "poor", "dull"], ["good", "fine", "fun"]])
     texts = [
-        f"{rng.choice(words[told_class])} film number {rng.integers(999)} with {rng.choice(words[told_class])} actors"
+        f"{rng.choice(words[told_class])} film number {rng.integers(999)} with "
+        f"{rng.choice(words[told_class])} actors"
         for told_class in told_classes
     ]
     table = {f"x{k}": rng.normal(size=rows) + 0.5 * y for k in range(4)}

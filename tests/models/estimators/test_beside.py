@@ -1,4 +1,6 @@
-"""Trees and a line beside the network: kept where they pay, with the share and the numbers that they say."""
+"""Trees and a line beside the network: kept where they pay, with the share and the
+numbers that they say.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TRIES = {
 
 
 def stepped(rows: int, seed: int = 0):
-    """Return a table whose target stands in steps, which trees find and this network does not."""
+    """Return a table whose target stands in steps, which trees find and this network
+    does not.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=list("abc"))
     frame["town"] = rng.choice(["north", "south", "west"], rows)
@@ -75,8 +79,8 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     summary_lines = model.summary().splitlines()[-2:]
     assert summary_lines[0].startswith(f"trees ({trees['label']}) count for 0.")
     assert (
-        "linear (ridge regression) is left out: with it the loss of 100 held-out rows is"
-        in summary_lines[1]
+        "linear (ridge regression) is left out: with it the loss of 100 held-out rows "
+        "is" in summary_lines[1]
     )
 
 
@@ -270,7 +274,7 @@ def test_a_line_as_weights_says_what_the_library_says():
         )
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 def test_branches_beside_nothing_are_refused():
     X, y = stepped(60)
     with pytest.raises(

@@ -1,4 +1,6 @@
-"""Networks of columns with channels: found by their names, fitted, explained, drawn, saved and reported."""
+"""Networks of columns with channels: found by their names, fitted, explained, drawn,
+saved and reported.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ _NETWORK: dict[str, Any] = {"conv_filters": (6, 8), "random_kernels": 60}
 
 
 def _axes(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Return three curves of each row with bumps, and whether at the one place of two curves they have one sign.
+    """Return three curves of each row with bumps, and whether at the one place of two
+    curves they have one sign.
 
-    Each of the two has bumps elsewhere, too, so that no sum of curves tells: only the product at one place does.
+    Each of the two has bumps elsewhere, too, so that no sum of curves tells: only the
+    product at one place does.
     """
     rng = np.random.default_rng(seed)
     time_steps = np.arange(_LENGTH)
@@ -187,7 +191,8 @@ def test_a_coloured_picture_is_drawn_in_its_colours() -> None:
 def test_the_report_shows_channels(undrawn: None, tmp_path: Any) -> None:
     X, alike = _axes(200)
     X = X.filter(regex="t0|t10|t11")
-    # Without random kernels, which the page does not show and which take most of the time.
+    # Without random kernels, which the page does not show and which take most of the
+    # time.
     network = {"conv_filters": (6, 8), "random_kernels": 0}
     model = pg.HyNNClassifier(layout="given", network=network, **_FEW).fit(X, alike)
     pg.report(model, X[:30], alike[:30], path=tmp_path / "page.html")

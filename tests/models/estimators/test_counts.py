@@ -1,4 +1,6 @@
-"""Counts: the Poisson loss, exact zeros, weights and offsets, against closed forms and against LightGBM."""
+"""Counts: the Poisson loss, exact zeros, weights and offsets, against closed forms and
+against LightGBM.
+"""
 
 from __future__ import annotations
 

@@ -7,15 +7,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from permgrad import HyNNClassifier, HyNNRegressor
 
 WEIGHTS = (
-    "a weight of 2 and a row that stands twice give the same objective but other mini-batches, "
-    "and validation rows are drawn from another number of rows: training by mini-batches cannot be equal"
+    "a weight of 2 and a row that stands twice give the same objective but other "
+    "mini-batches, "
+    "and validation rows are drawn from another number of rows: training by "
+    "mini-batches cannot be equal"
 )
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": WEIGHTS,
 }
 
 
-#: Checks that look at what was learned. For the others a few epochs are as good as many.
+#: Checks that look at what was learned. For the others a few epochs are as good as
+#: many.
 LEARNED = {
     "check_classifiers_train",
     "check_regressors_train",

@@ -1,4 +1,6 @@
-"""The estimators: targets and tables of all kinds, wrong input, units, and scikit-learn's tools around them."""
+"""The estimators: targets and tables of all kinds, wrong input, units, and
+scikit-learn's tools around them.
+"""
 
 # ruff: noqa: E501 — whole messages stand on one line
 
@@ -51,7 +53,7 @@ def mixed_table(rows=120):
     return frame, (frame["income"] > 1) | (frame["town"] == "Bonn")
 
 
-# ---- fitting and predicting ------------------------------------------------------------------------------------------
+# ---- fitting and predicting ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("branches", [("tabular", "image"), ("tabular",), ("image",)])
@@ -194,7 +196,8 @@ def test_what_stands_among_texts_is_no_text():
     with pytest.raises(
         InputError,
         match=(
-            r"^y must hold one value for each row, but some of its values are sequences and others are not. "
+            r"^y must hold one value for each row, but some of its values are "
+            r"sequences and others are not. "
             r"Pass a list of labels or of numbers"
         ),
     ):
@@ -207,7 +210,8 @@ def test_targets_whose_squares_are_no_numbers_are_refused(factor):
     X = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(
         InputError,
-        match=r"^y's squares do not fit into float64: its largest value is .* Give y in another unit",
+        match=r"^y's squares do not fit into float64: its largest value is .* Give y "
+        r"in another unit",
     ):
         small(HyNNRegressor).fit(X, X[:, 0] * factor)
     assert np.isfinite(
@@ -344,36 +348,61 @@ def test_arguments_win_over_the_preset():
     assert model.network_options_["activation"] == "relu"
 
 
-# ---- wrong input -----------------------------------------------------------------------------------------------------
+# ---- wrong input ---------------------------------------------------------------------
 
 X4 = np.random.default_rng(0).normal(size=(40, 3))
 Y4 = np.arange(40) % 2
 
 WRONG = {
-    "one class": (HyNNClassifier, {}, X4, np.zeros(40), r"y must hold at least 2 classes, but it has one class \(0.0\). Add rows of another class"),
-    "continuous": (HyNNClassifier, {}, X4, X4[:, 0], "y must hold classes: Unknown label type: continuous"),
-    "several targets": (HyNNRegressor, {}, X4, X4[:, :2], r"y must be one target of shape \(rows,\), got shape \(40, 2\) \(y should be a 1d array\)"),
-    "text": (HyNNRegressor, {}, X4, np.array(["a", "b"])[Y4], r"y must be numbers for regression, but it holds 'a' \(type <U1\)"),
+    "one class": (HyNNClassifier, {}, X4, np.zeros(40), (r"y must hold at least 2 "
+                                                        r"classes, but it has one "
+                                                        r"class \(0.0\). Add rows of "
+                                                        r"another class")),
+    "continuous": (HyNNClassifier, {}, X4, X4[:, 0], ("y must hold classes: Unknown "
+                                                     "label type: continuous")),
+    "several targets": (HyNNRegressor, {}, X4, X4[:, :2], (r"y must be one target of "
+                                                          r"shape \(rows,\), got shape "
+                                                          r"\(40, 2\) \(y should be a "
+                                                          r"1d array\)")),
+    "text": (HyNNRegressor, {}, X4, np.array(["a", "b"])[Y4], (r"y must be numbers for "
+                                                              r"regression, but it "
+                                                              r"holds 'a' \(type <U1\)")),
     "text among numbers": (HyNNRegressor, {}, X4, np.array(["1.5", "a"])[Y4], "but it holds 'a'"),
     "missing": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.nan, 1.0), r"20 of 40 values of y are missing \(NaN\). Leave those rows out"),
     "infinite": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.inf, 1.0), r"y must be finite, but 20 values are infinite \(inf\). Leave those rows out"),
-    "no target": (HyNNRegressor, {}, X4, None, "requires y to be passed, but the target y is None"),
-    "rows": (HyNNRegressor, {}, X4, X4[:9, 0], "X and y have inconsistent numbers of rows: X has 40 and y has 9. Pass those that belong together"),
+    "no target": (HyNNRegressor, {}, X4, None, ("requires y to be passed, but the "
+                                               "target y is None")),
+    "rows": (HyNNRegressor, {}, X4, X4[:9, 0], ("X and y have inconsistent numbers of "
+                                               "rows: X has 40 and y has 9. Pass those "
+                                               "that belong together")),
     "one row": (HyNNRegressor, {}, pd.DataFrame(X4[:1]), X4[:1, 0], "X must have at least 2 rows, got n_samples=1. Add rows"),
     "no column": (HyNNRegressor, {}, pd.DataFrame(index=range(40)), X4[:, 0], r"X has 0 feature\(s\) \(shape=\(40, 0\)\) while a minimum of 1 is required. Add columns"),
     "twice": (HyNNRegressor, {}, pd.DataFrame(X4, columns=["a", "b", "a"]), X4[:, 0], "Column names must differ, but 'a' is repeated. Rename them"),
-    "constant": (HyNNRegressor, {}, np.ones((40, 3)), X4[:, 0], r"X must have a column that varies and is not an identifier, but none of its 3 feature\(s\) does \('x0', 'x1', 'x2'\)"),
+    "constant": (HyNNRegressor, {}, np.ones((40, 3)), X4[:, 0], (r"X must have a "
+                                                                 r"column "
+                                                                r"that varies and is "
+                                                                r"not an identifier, "
+                                                                r"but none of its 3 "
+                                                                r"feature\(s\) does "
+                                                                r"\('x0', 'x1', 'x2'\)")),
     "mixed labels": (HyNNClassifier, {}, X4, np.array(["a", 1] * 20, dtype=object), "Classes must be of one type, but y mixes int and str. Turn all labels into text"),
     "class weight": (HyNNClassifier, {"class_weight": {5: 1.0}}, X4, Y4, r"class_weight must name classes of y \(0, 1\), got 5. Correct the name"),
     "a negative class weight": (HyNNClassifier, {"class_weight": {0: -1.0}}, X4, Y4, "class_weight"),
     "times and events": (
         HyNNClassifier, {}, X4, np.array([(k % 2 == 0, k) for k in range(len(X4))], "?, f8"), "rows have the fields f0, f1"
     ),
-    "complex target": (HyNNRegressor, {}, X4, X4[:, 0] * 1j, "Complex data not supported"),
-    "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, r"No preset 'papr'. Did you mean 'paper'\?"),
-    "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, "device must be one of 'auto', 'cpu'"),
+    "complex target": (HyNNRegressor, {}, X4, X4[:, 0] * 1j, ("Complex data not "
+                                                             "supported")),
+    "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, (r"No preset 'papr'. Did "
+                                                            r"you "
+                                                           r"mean 'paper'\?")),
+    "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, ("device must be one of "
+                                                           "'auto', 'cpu'")),
     "a device of another kind": (HyNNClassifier, {"device": "meta"}, X4, Y4, "device must be one of 'auto', 'cpu' on this machine, got 'meta'"),
-    "network": (HyNNClassifier, {"network": [16]}, X4, Y4, r"network must be None or a mapping of options, got \[16\]"),
+    "network": (HyNNClassifier, {"network": [16]}, X4, Y4, (r"network must be None or "
+                                                            r"a "
+                                                           r"mapping of options, got "
+                                                           r"\[16\]")),
     "no size": (HyNNClassifier, {"network": {"dense_units": []}}, X4, Y4, "dense_units"),
     "layout": (HyNNClassifier, {"layout": "tnto"}, X4, Y4, r"Did you mean 'tinto'\?"),
 }  # fmt: skip
@@ -397,12 +426,12 @@ def test_wrong_arguments_are_listed_together():
     assert lines[0] == "10 arguments are wrong:"
     assert len(lines) == 11
     assert (
-        "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for example max_epochs=50."
-        in lines
+        "  - max_epochs must be None or a whole number of at least 1, got 0. Pass for "
+        "example max_epochs=50." in lines
     )
     assert (
-        "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'?"
-        in lines
+        "  - The mapping is not a valid preset: 'optimiser' is unknown. Did you mean "
+        "'optimizer'?" in lines
     )
     assert "  - No loss 'mse'. Did you mean 'squared_error'?" in lines
 
@@ -412,7 +441,11 @@ def test_wrong_arguments_are_listed_together():
     [
         (
             np.ones(9),
-            r"sample_weight must have one value for each of the 40 rows, got the shape \(9,\)",
+            (
+                r"sample_weight must have one value for each of the 40 rows, got the "
+                r"shape "
+                r"\(9,\)"
+            ),
         ),
         (-np.ones(40), "sample_weight must be finite and at least 0"),
         (np.zeros(40), "sample_weight must be above 0 for some row"),
@@ -497,7 +530,8 @@ def test_weights_of_an_eval_set_count_in_its_calibration():
 def test_wrong_eval_sets():
     with pytest.raises(
         InputError,
-        match=r"eval_set must be a pair \(X, y\), got ndarray. Pass eval_set=\(X_validation, y_validation\)",
+        match=r"eval_set must be a pair \(X, y\), got ndarray. Pass "
+        r"eval_set=\(X_validation, y_validation\)",
     ):
         small().fit(X4, Y4, eval_set=X4)
     with pytest.raises(
@@ -537,7 +571,7 @@ def test_arrays_and_frames_meet_by_place_as_in_scikit_learn():
         )
 
 
-# ---- scikit-learn's tools --------------------------------------------------------------------------------------------
+# ---- scikit-learn's tools ------------------------------------------------------------
 
 
 def test_network_options_are_parameters():

@@ -1,4 +1,6 @@
-"""The preset ig_example: the published network on bank, one logit and all that reads it; large categories embedded."""
+"""The preset ig_example: the published network on bank, one logit and all that reads
+it; large categories embedded.
+"""
 
 import dataclasses
 import json
@@ -62,7 +64,7 @@ def bank():
     )
 
 
-# ---- the network -----------------------------------------------------------------------------------------------------
+# ---- the network ---------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -220,7 +222,8 @@ def test_preset_files_may_name_all_that_a_preset_has():
     assert (mine.branches, mine.class_weight) == (("tabular", "image"), None)
     with pytest.raises(
         InputError,
-        match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. 'class_wei",
+        match=r"'branches' must list some of 'tabular', 'image', got \['x'\]\. "
+        r"'class_wei",
     ):
         preset_from_dict(
             {
@@ -232,7 +235,7 @@ def test_preset_files_may_name_all_that_a_preset_has():
         )
 
 
-# ---- one logit -------------------------------------------------------------------------------------------------------
+# ---- one logit -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +294,8 @@ def test_explained_by_integrated_gradients(one_logit):
     np.testing.assert_allclose(
         explanation.values[..., 0], -explanation.values[..., 1], atol=1e-6
     )
-    # The plain path integral towards the second class's logit, from the same baseline, by a fine sum.
+    # The plain path integral towards the second class's logit, from the same baseline,
+    # by a fine sum.
     encoded = torch.from_numpy(model.encode_rows(X[:50]).encoded).double()
     base = torch.zeros(encoded.shape[1], dtype=torch.float64)
     call = {
@@ -322,7 +326,7 @@ def test_explained_by_integrated_gradients(one_logit):
     assert np.abs(by_column).max() > 0.1
 
 
-# ---- embeddings of large categories ----------------------------------------------------------------------------------
+# ---- embeddings of large categories --------------------------------------------------
 
 
 def towns(rows=3000, levels=80, seed=0):
@@ -380,7 +384,8 @@ def test_a_category_from_50_levels_is_embedded(embedding, tmp_path):
     town = model.preprocessor_.columns_of("town")
     assert len(town) == 81, "all levels and the missing"
     assert model.module_.level_blocks == [town.tolist()]
-    # Rank 16 from the town's columns to the first layer, full rank where it is not embedded.
+    # Rank 16 from the town's columns to the first layer, full rank where it is not
+    # embedded.
     encoded = torch.eye(model.module_.encoded)
     level_outputs = (
         model.module_.table_branch.layers[0](encoded) if embedding == "none" else None
@@ -434,6 +439,7 @@ def test_no_embedding_below_50_levels_or_in_the_published_networks():
         )
     with pytest.raises(
         InputError,
-        match=r"The mapping is not a valid preset: 'max_levels' must be null or a whole number of at least 1, got 0",
+        match=r"The mapping is not a valid preset: 'max_levels' must be null or a "
+        r"whole number of at least 1, got 0",
     ):
         HyNNRegressor(preset={"max_levels": 0}).fit(X, y)

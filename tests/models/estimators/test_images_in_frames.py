@@ -1,4 +1,6 @@
-"""Images as a column of a frame: what they may be, how they are read, what describes them, and how models keep it."""
+"""Images as a column of a frame: what they may be, how they are read, what describes
+them, and how models keep it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ QUICK = {
 
 
 def made(rows=160, seed=0, shape=(12, 12, 3)):
-    """Return a frame of arrays and a number, and a target of both: a bright spot is on the left or on the right."""
+    """Return a frame of arrays and a number, and a target of both: a bright spot is on
+    the left or on the right.
+    """
     rng = np.random.default_rng(seed)
     side = rng.integers(0, 2, rows)
     dose = rng.normal(size=rows)
@@ -154,8 +158,10 @@ def test_broken_missing_and_too_large_files_are_named(
     (tmp_path / "good.png").write_bytes(as_png(rows["photo"].iloc[1]))
     cases = {
         "broken.png": "1 of 2 image files in column 'photo' cannot be read .*broken.png",
-        "nowhere.png": r"1 of 2 image files in column 'photo' cannot be found .*nowhere.png\)",
-        "large.png": "large.png: it has 9,500 × 9,500 pixels, more than 89,478,485: make it smaller",
+        "nowhere.png": r"1 of 2 image files in column 'photo' cannot be found "
+        r".*nowhere.png\)",
+        "large.png": "large.png: it has 9,500 × 9,500 pixels, more than 89,478,485: "
+        "make it smaller",
     }
     for name, message in cases.items():
         cells = pd.Series(
@@ -224,7 +230,7 @@ def test_proportions_are_kept():
     assert abs(float(second[0, 16, 0]) - 127 / 255) < 1e-6
 
 
-# ---- encoders -------------------------------------------------------------------------------------------------------
+# ---- encoders ------------------------------------------------------------------------
 class Counting(nn.Module):
     """An encoder with all that a careless call would change."""
 
@@ -305,7 +311,8 @@ def test_what_is_no_encoder_is_refused(photos, encoder, message):
 def test_names_of_encoders_are_checked(photos, monkeypatch):
     with pytest.raises(
         InputError,
-        match=r"image_encoder must be None, 'efficientnet-lite0', a torch\.nn\.Module or a",
+        match=r"image_encoder must be None, 'efficientnet-lite0', a torch\.nn\.Module "
+        r"or a",
     ):
         pg.HyNNClassifier(image_encoder="resnet", **QUICK).fit(*photos)
     monkeypatch.setitem(image_encoders, "efficientnet-lite0", ("no_such_package",))
@@ -339,7 +346,9 @@ def test_what_is_installed_is_used(photos, monkeypatch, tmp_path):
 
 
 class _Blocks(nn.Module):
-    """What the package of the encoder has, small: a stem, 16 blocks and the maps behind the last one."""
+    """What the package of the encoder has, small: a stem, 16 blocks and the maps behind
+    the last one.
+    """
 
     def __init__(self):
         super().__init__()
@@ -407,7 +416,7 @@ def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
         image_models.load_encoder("efficientnet-lite0")
 
 
-# ---- networks that are trained on the images ------------------------------------------------------------------------
+# ---- networks that are trained on the images -----------------------------------------
 @pytest.mark.slow
 def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     monkeypatch.setattr(image_models, "_FEWEST", 100)
@@ -458,7 +467,7 @@ def test_images_of_one_unit_are_in_one_part():
         assert len(set(image_parts[index[:60][target.units[:60] == unit]])) == 1
 
 
-# ---- saved models ---------------------------------------------------------------------------------------------------
+# ---- saved models --------------------------------------------------------------------
 def test_saved_models_predict_the_same(photos, model, tmp_path):
     model.save(tmp_path / "model")
     loaded = pg.load(tmp_path / "model")

@@ -1,4 +1,6 @@
-"""Few rows of one class: weights of classes and rows, and probabilities that are right again afterwards."""
+"""Few rows of one class: weights of classes and rows, and probabilities that are right
+again afterwards.
+"""
 
 import json
 import pickle
@@ -43,7 +45,7 @@ X, Y, P = rare()
 X_TEST, Y_TEST, P_TEST = rare(seed=1)
 
 
-# ---- weights ---------------------------------------------------------------------------------------------------------
+# ---- weights -------------------------------------------------------------------------
 
 
 def test_the_case_is_imbalanced_and_can_be_learnt():
@@ -123,7 +125,7 @@ def test_weights_come_from_training_rows_alone():
     assert model.class_weights_[1] == pytest.approx(counts)
 
 
-# ---- calibration: the formulas ---------------------------------------------------------------------------------------
+# ---- calibration: the formulas -------------------------------------------------------
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,7 +134,8 @@ def test_prior_undoes_weights_exactly_in_the_odds(classes, seed):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(classes), size=20)
     weights = rng.uniform(0.1, 30, classes)
-    # The minimiser of the weighted log loss: probabilities proportional to weight times probability.
+    # The minimiser of the weighted log loss: probabilities proportional to weight times
+    # probability.
     z = np.log(p * weights) + rng.normal(size=(20, 1))
     calibrated_chances = fit_calibration("prior", weights).probabilities(z)
     np.testing.assert_allclose(calibrated_chances, p, rtol=1e-9)
@@ -242,7 +245,7 @@ def test_written_as_json_bit_for_bit(calibration):
     )
 
 
-# ---- calibration: the estimator --------------------------------------------------------------------------------------
+# ---- calibration: the estimator ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +295,8 @@ def test_predict_cuts_where_the_calibrated_probabilities_do(models, method):
         model.classes_[probability[apart].argmax(axis=1)],
     )
     assert model.score(X_TEST, Y_TEST) > models[None].score(X_TEST, Y_TEST) + 0.05
-    # The network is the same: calibration never touches training, nor the outputs that attribution explains.
+    # The network is the same: calibration never touches training, nor the outputs that
+    # attribution explains.
     encoded = model.encode_rows(X_TEST).encoded
     np.testing.assert_array_equal(
         model.predict_encoded(encoded), models[None].predict_encoded(encoded)
@@ -368,14 +372,17 @@ def test_what_cannot_be_calibrated_is_refused_before_training():
     with pytest.raises(
         InputError,
         match=(
-            r"calibration='temperature' needs rows held out of training, but there are none. Pass "
-            r"validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none"
+            r"calibration='temperature' needs rows held out of training, but there are "
+            r"none. Pass "
+            r"validation_fraction=0.1 or an eval_set, or calibration='prior', which "
+            r"needs none"
         ),
     ):
         small(calibration="temperature", validation_fraction=0.0).fit(X, Y)
     with pytest.raises(
         InputError,
-        match=r"calibration='prior' needs class weights above 0, but class 'no' has weight 0",
+        match=r"calibration='prior' needs class weights above 0, but class 'no' has "
+        r"weight 0",
     ):
         small(calibration="prior", class_weight={"no": 0.0}).fit(X, Y)
     with pytest.raises(InputError, match=r"calibration cannot be 'priors'"):

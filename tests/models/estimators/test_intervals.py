@@ -1,4 +1,6 @@
-"""Intervals and sets hold the truth as often as asked, by counting; the scale is that of a slow twin; bad input."""
+"""Intervals and sets hold the truth as often as asked, by counting; the scale is that
+of a slow twin; bad input.
+"""
 
 import copy
 import math
@@ -42,7 +44,7 @@ def _classifier():
     return HyNNClassifier(**SMALL).fit(X, np.digitize(y, [-0.7, 0.7]))
 
 
-# ---- how often -------------------------------------------------------------------------------------------------------
+# ---- how often -----------------------------------------------------------------------
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
 @pytest.mark.parametrize("rows", [20, 37, 100])
 def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, coverage):
@@ -69,7 +71,9 @@ def test_of_exchangeable_rows_exactly_the_share_asked_for_is_inside(rows, covera
 
 @pytest.mark.parametrize("timed", [False, True])
 def test_held_out_rows_that_depend_on_each_other_count_as_fewer(timed):
-    """New rows of other groups, or of another time, are inside as often as asked: 8 groups of 20 or 160 times."""
+    """New rows of other groups, or of another time, are inside as often as asked: 8
+    groups of 20 or 160 times.
+    """
     plainly = []
     aware = []
     for seed in range(300):
@@ -145,9 +149,11 @@ def test_groups_of_many_values_are_quarters():
     assert high.tolist() == [1.0] * 100 + [2.0] * 100 + [3.0] * 100 + [4.0] * 100
 
 
-# ---- the scale -------------------------------------------------------------------------------------------------------
+# ---- the scale -----------------------------------------------------------------------
 def slow_scale(columns, errors, held_out, held_errors, *, rate=0.1, pull=20.0):
-    """Component-wise gradient boosting of stumps for the Gamma deviance with a log link, each step written out."""
+    """Component-wise gradient boosting of stumps for the Gamma deviance with a log
+    link, each step written out.
+    """
     edges = [np.quantile(column, np.arange(1, 16) / 16) for column in columns.T]
     fitted = [math.log(np.mean(errors))] * len(errors)
     held_out_scale = [0.0] * len(held_out)
@@ -216,7 +222,7 @@ def test_errors_of_zero_give_intervals_without_width():
     assert (held_out.ends(x, y, 0.9, NO_GROUP) == y[:, None]).all()
 
 
-# ---- estimators ------------------------------------------------------------------------------------------------------
+# ---- estimators ----------------------------------------------------------------------
 def test_intervals_hold_and_are_wide_where_errors_are_large(regressor):
     X, y = noisy(4000, seed=1)
     low, high = regressor.predict_interval(X, 0.9).T
@@ -306,7 +312,7 @@ def test_rows_of_files_calibrate_as_well(tmp_path):
     assert model.predict_interval(X).shape == (600, 2)
 
 
-# ---- by class ------------------------------------------------------------------------------------------------------
+# ---- by class ------------------------------------------------------------------------
 def rare(rows, seed):
     """One row in twelve is of a class that is hard to see."""
     rng = np.random.default_rng(seed)
@@ -352,7 +358,7 @@ def test_too_few_held_out_rows_warn(classifier):
         classifier.predict_set(X, 0.99, by=["town", "a"])
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -360,7 +366,11 @@ def test_too_few_held_out_rows_warn(classifier):
         ({"coverage": True}, "coverage must be between 0 and 1, got True"),
         (
             {"coverage": 0.999},
-            "coverage=0.999 needs at least 1,999 rows held out of training, but there are 300",
+            (
+                "coverage=0.999 needs at least 1,999 rows held out of training, but "
+                "there "
+                "are 300"
+            ),
         ),
         ({"by": "towm"}, "'towm'"),
         ({"by": 3}, "by must list names, got 3"),

@@ -1,4 +1,6 @@
-"""``fit(row_groups=, row_time=)``: whole groups or the latest rows are held out, and intervals count them."""
+"""``fit(row_groups=, row_time=)``: whole groups or the latest rows are held out, and
+intervals count them.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ MIXED = pd.DataFrame(
         "dose": RNG.normal(size=160) + 0.3 * Y,
         "ward": RNG.choice(["north", "south", "west"], 160),
         "review": [
-            f"the soup was {RNG.choice(['good', 'fine'] if is_good else ['bad', 'poor'])} in room {RNG.integers(90)}"
+            "the soup was "
+            f"{RNG.choice(['good', 'fine'] if is_good else ['bad', 'poor'])} in room "
+            f"{RNG.integers(90)}"
             for is_good in SAID
         ],
         "photo": [
@@ -93,7 +95,10 @@ def test_a_kind_that_no_column_has():
         (("tabular", "words"), "branches cannot be 'words'. Did you mean 'text'"),
         (
             (),
-            r"branches must be 'auto', or name one or more of .*'trees', 'text', 'photo', each once, got \(\)",
+            (
+                r"branches must be 'auto', or name one or more of .*'trees', 'text', "
+                r"'photo', each once, got \(\)"
+            ),
         ),
         (("text", "text"), r"each once, got \('text', 'text'\)"),
     ],
@@ -144,7 +149,9 @@ def test_an_image_of_nothing_is_dropped():
 
 
 def test_what_a_text_says_can_change_a_number_beside_a_photo():
-    """The scores of texts and of photos are not one sum: a word multiplies a number, a photo adds."""
+    """The scores of texts and of photos are not one sum: a word multiplies a number, a
+    photo adds.
+    """
 
     def made(rows, seed):
         rng = np.random.default_rng(seed)
@@ -152,7 +159,8 @@ def test_what_a_text_says_can_change_a_number_beside_a_photo():
         bright = rng.random(rows)
         x = rng.normal(size=rows)
         texts = [
-            f"item {'alpha' if is_alpha else 'omega'} {rng.choice(['red', 'green'])} box"
+            f"item {'alpha' if is_alpha else 'omega'} {rng.choice(['red', 'green'])} "
+            "box"
             for is_alpha in word
         ]
         photos = [np.full((8, 8), 60 + 150 * level, dtype=np.uint8) for level in bright]

@@ -19,7 +19,9 @@ _FEW: dict[str, Any] = {"max_epochs": 2, "random_state": 0, "progress": False}
 
 
 def _bumps(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return curves with a wide or a narrow bump somewhere, shuffled, and which of the two: no column tells."""
+    """Return curves with a wide or a narrow bump somewhere, shuffled, and which of the
+    two: no column tells.
+    """
     rng = np.random.default_rng(seed)
     column_positions = np.arange(columns)
     wide = rng.integers(0, 2, rows)
@@ -76,7 +78,8 @@ def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> Non
         order_module._predicted(features, target, learned, held_out), held_out
     )
     assert set(wrong) == {0.0, 1.0}
-    # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² + Σ q² of the others.
+    # What is predicted sums to 1, because the indicators of the classes do: (1 - p)² +
+    # Σ q² of the others.
     assert ((squared > 0.375) | (wrong == 0)).all(), (
         "a wrong row has p below 1/2 and another class of p or more"
     )
@@ -140,7 +143,9 @@ def test_of_few_rows_the_mean_with_the_trees_may_be_as_good_instead(
 
 
 def _pictures(rows: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return shuffled black and white pictures of spots that lie or stand, and which of the two: no pixel tells."""
+    """Return shuffled black and white pictures of spots that lie or stand, and which of
+    the two: no pixel tells.
+    """
     rng = np.random.default_rng(seed)
     lie = rng.integers(0, 2, rows)
     noise = rng.normal(size=(rows, side + 4, side + 4))

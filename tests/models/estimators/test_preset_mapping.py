@@ -1,4 +1,7 @@
-"""A preset may be a mapping: a base, and settings that replace its own. Files and mappings are read alike."""
+"""A preset may be a mapping: a base, and settings that replace its own.
+
+Files and mappings are read alike.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ def settled(model: pg.HyNNClassifier | pg.HyNNRegressor):
     return resolve_settings(model.get_params(deep=False), model.task)
 
 
-# ---- what the estimators take ----------------------------------------------------------------------------------------
+# ---- what the estimators take --------------------------------------------------------
 @pytest.mark.parametrize(
     ("kind", "own"),
     [
@@ -95,7 +98,7 @@ def test_what_a_preset_says_is_no_argument(name):
         pg.HyNNRegressor(**{name: None})
 
 
-# ---- a mapping, a file and a registered preset -----------------------------------------------------------------------
+# ---- a mapping, a file and a registered preset ---------------------------------------
 def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bit(
     tmp_path,
 ):
@@ -186,7 +189,7 @@ def test_what_a_mapping_names_stays_for_ordered_columns_too():
     ).seeks_order
 
 
-# ---- wrong ones ------------------------------------------------------------------------------------------------------
+# ---- wrong ones ----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("preset", "message"),
     [
@@ -241,7 +244,7 @@ def test_a_file_is_based_on_a_registered_preset(tmp_path):
         get_preset(path)
 
 
-# ---- clone, set_params, save and load --------------------------------------------------------------------------------
+# ---- clone, set_params, save and load ------------------------------------------------
 def test_mappings_are_cloned_set_and_saved(tmp_path):
     X, y = table()
     base = tmp_path / "base.json"

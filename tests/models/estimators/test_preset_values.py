@@ -1,4 +1,6 @@
-"""What stands in a preset file is checked as arguments are: before any work, with the file named."""
+"""What stands in a preset file is checked as arguments are: before any work, with the
+file named.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,10 @@ def test_a_loss_of_another_task_is_refused(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"base": "fast", "loss": "squared_error"}))
     check_preset(path)  # it may be meant for numbers
-    message_start = f"Preset {path}: The loss of a classification must be 'cross_entropy', got 'squared_error'. "
+    message_start = (
+        f"Preset {path}: The loss of a classification must be "
+        "'cross_entropy', got 'squared_error'. "
+    )
     with pytest.raises(InputError) as caught:
         HyNNClassifier(preset=path).fit(np.eye(4), [0, 1, 0, 1])
     assert str(caught.value).startswith(message_start)

@@ -1,4 +1,7 @@
-"""The steps of ``fit`` one by one: fit_encoder, prepare, train. Encoded rows in the place of a table."""
+"""The steps of ``fit`` one by one: fit_encoder, prepare, train.
+
+Encoded rows in the place of a table.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,7 @@ def test_what_another_call_prepared_is_refused():
         model.train(first, on_epoch=3)
 
 
-# ---- encoded rows ----------------------------------------------------------------------------------------------------
+# ---- encoded rows --------------------------------------------------------------------
 def test_parts_of_encoded_rows_keep_their_encoding(counted):
     X, y = mixed_table()
     model = small().fit(X, y)

@@ -1,4 +1,6 @@
-"""Random kernels beside a trained network: the ridge that reads them, and the share that they get."""
+"""Random kernels beside a trained network: the ridge that reads them, and the share
+that they get.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _FEW: dict[str, Any] = {
 def _curves(
     rows: int = 500, columns: int = 30, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return noise with a bump somewhere, and whether it goes up or down: what kernels see and no column says."""
+    """Return noise with a bump somewhere, and whether it goes up or down: what kernels
+    see and no column says.
+    """
     rng = np.random.default_rng(seed)
     column_positions = np.arange(columns)
     up = rng.integers(0, 2, rows)

@@ -1,4 +1,6 @@
-"""The share of a branch follows from the errors on held-out rows, is as sure as it says, and pays or not."""
+"""The share of a branch follows from the errors on held-out rows, is as sure as it
+says, and pays or not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from permgrad.models.estimators.share import Share, branch_words, row_losses
 
 
 def two_guesses(rng, rows: int, repeat: int = 1):
-    """Return two guesses whose errors have variances 4 and 1, and the truth. The best share of the second is 0.8."""
+    """Return two guesses whose errors have variances 4 and 1, and the truth.
+
+    The best share of the second is 0.8.
+    """
     y, *errors = (
         np.repeat(rng.normal(0, scale, rows // repeat), repeat) for scale in (3, 2, 1)
     )

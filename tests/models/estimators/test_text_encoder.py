@@ -19,7 +19,8 @@ QUICK = {
     "progress": False,
     "branches": ("tabular",),
 }
-# Each word occurs once or twice: words say nothing of other texts, but its first letter does, which a function reads.
+# Each word occurs once or twice: words say nothing of other texts, but its first letter
+# does, which a function reads.
 RNG = np.random.default_rng(0)
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
@@ -87,7 +88,11 @@ def test_words_of_a_text_with_vectors_have_effects(fitted):
     [
         (
             "all-minilm",
-            "text_encoder must be None, 'all-minilm-l6-v2', a folder with a Hugging Face model or a callable",
+            (
+                "text_encoder must be None, 'all-minilm-l6-v2', a folder with a "
+                "Hugging "
+                "Face model or a callable"
+            ),
         ),
         (3, "text_encoder must be None"),
         (lambda texts: [[1.0]], "text_encoder must return finite vectors"),
@@ -108,7 +113,7 @@ def test_a_named_encoder_that_is_not_installed(monkeypatch):
         TextFeatures("all-minilm-l6-v2").vectors(["one"])
 
 
-# ---- files of Hugging Face's -----------------------------------------------------------------------------------------
+# ---- files of Hugging Face's ---------------------------------------------------------
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A transformer with random weights that knows words of one letter."""

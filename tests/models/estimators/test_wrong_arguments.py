@@ -1,4 +1,6 @@
-"""Arguments of odd types: each is refused in a sentence that names it, before any work."""
+"""Arguments of odd types: each is refused in a sentence that names it, before any
+work.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,20 @@ WRONG = [
     (
         "kinds",
         ["a"],
-        r"kinds must be None or a mapping of column to kind, got \['a'\]. Pass for example",
+        (
+            r"kinds must be None or a mapping of column to kind, got \['a'\]. Pass for "
+            r"example"
+        ),
     ),
     ("kinds", {"a": TWO}, "kind of column 'a' must be one of 'numeric'"),
     (
         "groups",
         ["a", "c"],
-        r"groups must be None or a mapping of group to a list of columns, got \['a', 'c'\]",
+        (
+            r"groups must be None or a mapping of group to a list of columns, got "
+            r"\['a', "
+            r"'c'\]"
+        ),
     ),
     ("groups", {"both": 5}, "groups must be None or a mapping of group"),
     ("groups", {"both": {"a", "b"}}, "groups must be None or a mapping of group"),
@@ -63,7 +72,10 @@ WRONG = [
     (
         "preset",
         {"optimiser": "sgd"},
-        "The mapping is not a valid preset: 'optimiser' is unknown. Did you mean 'optimizer'",
+        (
+            "The mapping is not a valid preset: 'optimiser' is unknown. Did you mean "
+            "'optimizer'"
+        ),
     ),
     ("preset", {"base": "fsat"}, r"No preset 'fsat'\. Did you mean 'fast'"),
     ("preset", {"base": {"base": "fast"}}, "preset must be one of"),

@@ -1,4 +1,6 @@
-"""Folded networks against the layers themselves, in float64, where only rounding can differ."""
+"""Folded networks against the layers themselves, in float64, where only rounding can
+differ.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from permgrad.models.network.options import ACTIVATIONS
 
 
 def scramble_(net: nn.Module, seed: int) -> None:
-    """Give every number a random value, scales of normalisation of both signs, and variances above 0."""
+    """Give every number a random value, scales of normalisation of both signs, and
+    variances above 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in itertools.chain(net.named_parameters(), net.named_buffers()):
         if tensor.is_floating_point():
@@ -170,7 +174,9 @@ def test_a_stack_is_its_layers(layers):
     "order", ["arp", "rap", "rpa", "pra", "apr", "rrap", "t a p", "g a p", "aap"]
 )
 def test_a_tail_is_its_layers(order, pool):
-    """r: rectifier, t: tanh, g: GELU, a: normalisation, p: pooling; a convolution by 1 stands before."""
+    """r: rectifier, t: tanh, g: GELU, a: normalisation, p: pooling; a convolution by 1
+    stands before.
+    """
     make = {
         "r": nn.ReLU,
         "t": nn.Tanh,
@@ -218,7 +224,7 @@ def test_matrices_for_maps_with_channels_last():
     )
 
 
-# ---- who is folded, and who is not -----------------------------------------------------------------------------------
+# ---- who is folded, and who is not ---------------------------------------------------
 
 
 class Doubled(nn.Linear):

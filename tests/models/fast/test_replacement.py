@@ -1,4 +1,6 @@
-"""The incremental engine against a computation that edits the encoded row and runs the whole network, in float64."""
+"""The incremental engine against a computation that edits the encoded row and runs the
+whole network, in float64.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def replaced_slowly(
     values: Tensor,
     coalition: frozenset,
 ) -> Tensor:
-    """Each path reads either the row or the edited row; nothing is shared, nothing is cached."""
+    """Each path reads either the row or the edited row; nothing is shared, nothing is
+    cached.
+    """
     outputs = []
     for row, new in zip(rows, values, strict=True):
         edited = row.clone()
@@ -50,7 +54,9 @@ def replaced_slowly(
 
 
 def scramble_(net: nn.Module, seed: int) -> None:
-    """Give every number of the network, the statistics of batch normalisation too, a random value of ordinary size."""
+    """Give every number of the network, the statistics of batch normalisation too, a
+    random value of ordinary size.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in itertools.chain(net.named_parameters(), net.named_buffers()):
         if not tensor.is_floating_point():
@@ -66,7 +72,8 @@ def make_renderer(
     rng: np.random.Generator, encoded: int, pixels: int, kind: str, channels: int
 ) -> Renderer:
     cells = pixels * pixels
-    # "place" gives each column a pixel of its own; the others let columns meet, on purpose often.
+    # "place" gives each column a pixel of its own; the others let columns meet, on
+    # purpose often.
     spots = (
         rng.choice(cells, encoded, replace=False)
         if kind == "place"
@@ -95,7 +102,9 @@ RENDERERS = ["place", "last", "mean", "maximum", "blur_mean", "blur_maximum"]
 
 @st.composite
 def image_chains(draw: st.DrawFn) -> tuple[list[nn.Module], int, int]:
-    """Draw a chain of layers up to ``Flatten`` and what follows; return layers, channels and image side."""
+    """Draw a chain of layers up to ``Flatten`` and what follows; return layers,
+    channels and image side.
+    """
     channels = draw(st.sampled_from([1, 3]))
     side = draw(st.integers(4, 13))
     layers: list[nn.Module] = []
@@ -265,7 +274,9 @@ def test_every_set_of_columns(kind):
 
 
 def test_a_hidden_column_changes_the_table_alone():
-    """Two columns on one pixel: the last is drawn, the first is seen by the table branch only."""
+    """Two columns on one pixel: the last is drawn, the first is seen by the table
+    branch only.
+    """
     rng = np.random.default_rng(0)
     renderer = Renderer(
         StoredLayout([[1, 1], [1, 1], [3, 2]], 6, "last"), [0, 0, 0], [1, 1, 1], 3
@@ -293,7 +304,9 @@ def test_a_hidden_column_changes_the_table_alone():
 
 
 def test_pixels_that_pooling_drops():
-    """Side 5, pooling 2: the last row and column of the map are dropped, and a 1 × 1 convolution spreads nothing."""
+    """Side 5, pooling 2: the last row and column of the map are dropped, and a 1 × 1
+    convolution spreads nothing.
+    """
     rng = np.random.default_rng(0)
     renderer = Renderer(StoredLayout([[4, 4], [0, 0]], 5, "last"), [0, 0], [1, 1])
     options = {
@@ -366,7 +379,9 @@ def test_paddings_that_cannot_be_followed_are_computed_whole(padding):
 
 
 def test_incremental_and_dense_engines_agree_and_differ_in_work():
-    """Precondition of all the above: a replacement of one column goes the short way, of all columns the long way."""
+    """Precondition of all the above: a replacement of one column goes the short way, of
+    all columns the long way.
+    """
     rng = np.random.default_rng(0)
     net = HybridNetwork(
         6, 2, {"conv_filters": [4, 4]}, renderer=make_renderer(rng, 6, 20, "place", 3)

@@ -1,4 +1,6 @@
-"""Branches beside the head: shares of the outputs, and networks that are saved with them."""
+"""Branches beside the head: shares of the outputs, and networks that are saved with
+them.
+"""
 
 import itertools
 

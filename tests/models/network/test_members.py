@@ -1,4 +1,6 @@
-"""Networks of several members against k separate networks with the same numbers, in float64."""
+"""Networks of several members against k separate networks with the same numbers, in
+float64.
+"""
 
 from __future__ import annotations
 
@@ -285,7 +287,8 @@ def test_integrated_gradients_walk_through_the_members() -> None:
     explanation = pg.explain(model, X[:12], **call)
     assert explanation.meta["rule"] == "secants of each layer"
     assert explanation.meta["completeness_gap"] < 1e-4
-    # LayerNorm sees a vector for each member, which the layer-wise rule does not know: gradients are averaged instead.
+    # LayerNorm sees a vector for each member, which the layer-wise rule does not know:
+    # gradients are averaged instead.
     other_model, X, _ = make_model(normalization="layer")
     plain = pg.explain(other_model, X[:12], **call)
     assert plain.meta["rule"] != "secants of each layer"

@@ -1,4 +1,6 @@
-"""The hybrid network: the published architecture counted, its seams, and rows that do not look at each other."""
+"""The hybrid network: the published architecture counted, its seams, and rows that do
+not look at each other.
+"""
 
 import copy
 
@@ -49,7 +51,8 @@ def network(
 
 def test_paper_network_has_277441_parameters_on_puma():
     net = network()
-    # Written out from the published architecture: weights and biases, and four numbers per normalised unit.
+    # Written out from the published architecture: weights and biases, and four numbers
+    # per normalised unit.
     table = (8 * 128 + 128 + 4 * 128) + (128 * 128 + 128 + 4 * 128)
     image = (3 * 32 * 9 + 32 + 4 * 32) + (32 * 64 * 9 + 64 + 4 * 64)
     head = (
@@ -185,8 +188,10 @@ def test_sizes_are_inferred(dense, filters, fusion, image, pixels, pooling):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"paths": ("tabular", "imgae")}, "branches cannot be 'imgae'. Did you mean 'image'?"),
-        ({"paths": ()}, ("branches must name 'tabular', 'image' or both, each once, got (). Pass for example "
+        ({"paths": ("tabular", "imgae")}, ("branches cannot be 'imgae'. Did you mean "
+                                          "'image'?")),
+        ({"paths": ()}, ("branches must name 'tabular', 'image' or both, each once, "
+                         "got (). Pass for example "
 "branches=('tabular', 'image').")),
     ],
 )  # fmt: skip
@@ -214,7 +219,8 @@ def test_wrong_options_are_listed_together_with_guesses():
 def test_preset_files_replace_what_they_name(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(
-        '{"base": "paper", "layout": "random", "network": {"dropout": 0.3}, "patience": 9}'
+        '{"base": "paper", "layout": "random", "network": {"dropout": 0.3}, '
+        '"patience": 9}'
     )
     preset = get_preset(path)
     assert (preset.layout, preset.network.dropout, preset.training["patience"]) == (

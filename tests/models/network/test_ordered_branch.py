@@ -1,4 +1,6 @@
-"""The image branch that pools over places, for curves and pictures: an ordinary chain, as all that read it see it."""
+"""The image branch that pools over places, for curves and pictures: an ordinary chain,
+as all that read it see it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _SHAPES: list[tuple[int, ...]] = [(1, 13), (5, 4), (1, 13, 3), (5, 4, 2)]
 def _network(
     shape: tuple[int, ...], **options: Any
 ) -> tuple[HybridNetwork, torch.Tensor]:
-    """Return a network in float64 whose statistics of batches are not those that it begins with, and rows."""
+    """Return a network in float64 whose statistics of batches are not those that it
+    begins with, and rows.
+    """
     torch.manual_seed(0)
     columns = math.prod(shape)
     column_pixels = np.stack(

@@ -1,4 +1,6 @@
-"""Products of dense layers by oneDNN: the numbers and slopes of torch's, at the sizes where they are taken."""
+"""Products of dense layers by oneDNN: the numbers and slopes of torch's, at the sizes
+where they are taken.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ OUTPUTS = 128
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Pretend to have such a processor. Return the list of how many rows oneDNN was given, call by call."""
+    """Pretend to have such a processor.
+
+    Return the list of how many rows oneDNN was given, call by call.
+    """
     row_counts = list[int]()
     copy = Tensor.to_mkldnn
 

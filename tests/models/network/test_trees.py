@@ -1,4 +1,6 @@
-"""Trees as a branch: what their arrays say, on any device and dtype, and built from a file."""
+"""Trees as a branch: what their arrays say, on any device and dtype, and built from a
+file.
+"""
 
 import copy
 

@@ -1,5 +1,6 @@
-"""Saved models: equal after loading, also in a new process; what is not a sound model is refused, and nothing "
-"executes."""
+"""Saved models: equal after loading, also in a new process; what is not a sound model
+is refused, and nothing " "executes.
+"""
 
 import json
 import pickle
@@ -129,7 +130,8 @@ def test_equal_in_a_new_process(saved, tmp_path):
     script = tmp_path / "predict.py"
     script.write_text(
         "import sys, numpy as np, pandas as pd, permgrad as pg; "
-        "np.save(sys.argv[3], pg.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))"
+        "np.save(sys.argv[3], "
+        "pg.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))"
     )
     arguments = [str(folder), str(tmp_path / "X.pkl"), str(tmp_path / "p.npy")]
     assert (
@@ -156,7 +158,8 @@ def test_images_that_a_model_has_no_use_for_are_refused(saved):
     with pytest.raises(
         InputError,
         match=(
-            r"encoders\['layout'\] is only for models fitted with a layout of the user's own, got 'tinto'. Call "
+            r"encoders\['layout'\] is only for models fitted with a layout of the "
+            r"user's own, got 'tinto'. Call "
             r"pg.load\(folder\)"
         ),
     ):
@@ -178,7 +181,7 @@ def test_a_loaded_model_can_be_fitted_again(saved):
     )
 
 
-# ---- refusing --------------------------------------------------------------------------------------------------------
+# ---- refusing ------------------------------------------------------------------------
 
 
 class Bomb:
@@ -264,7 +267,8 @@ def test_other_versions_and_folders_are_refused(copied, tmp_path):
     with pytest.raises(
         InputError,
         match=(
-            r".* has format version 4, written by permgrad 9.0, but this permgrad \(0.1.0\) reads at most 3. "
+            r".* has format version 4, written by permgrad 9.0, but this permgrad "
+            r"\(0.1.0\) reads at most 3. "
             "Update permgrad"
         ),
     ):

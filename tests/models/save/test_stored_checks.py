@@ -1,4 +1,6 @@
-"""A stored model whose parts do not fit each other is refused when it is read, whoever wrote it."""
+"""A stored model whose parts do not fit each other is refused when it is read, whoever
+wrote it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Models, pages and uploads without rows of the table: nothing of them is in the files, and what needs them says so."""
+"""Models, pages and uploads without rows of the table: nothing of them is in the files,
+and what needs them says so.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,10 @@ def numbers_in(value: Any) -> list[np.ndarray]:
 
 
 def incomes_in(page: str, X: pd.DataFrame) -> int:
-    """Return how many single incomes of a table a page holds. Quantiles and ends of bars are few."""
+    """Return how many single incomes of a table a page holds.
+
+    Quantiles and ends of bars are few.
+    """
     stored = re.search(r'<script type="text/plain" id="page-data">([^<]+)<', page)
     assert stored is not None
     data = json.loads(zlib.decompress(base64.b64decode(stored[1])))
@@ -248,7 +253,8 @@ def test_a_run_without_rows_finds_the_same_and_can_be_continued(runs: Path) -> N
     # The rows that the model lacks are drawn again.
     assert command(runs, "without", "--no-rows", "--from", "explanation").exit_code == 0
     assert (runs / "without" / "importance.csv").read_bytes() == importance
-    # A page of the run stays without rows, and that of the other one can be written without.
+    # A page of the run stays without rows, and that of the other one can be written
+    # without.
     page = runs / "page.html"
     for name, more in (("without", []), ("with", ["--no-rows"])):
         words = ["report", str(runs / name), "--out", str(page), *more]

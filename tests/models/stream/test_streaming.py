@@ -1,4 +1,6 @@
-"""``fit_stream``: the same model as ``fit`` where rows fit into one block; every row once per epoch elsewhere."""
+"""``fit_stream``: the same model as ``fit`` where rows fit into one block; every row
+once per epoch elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def estimator(kind: type, **options):
 FEATURES = ["a", "b", "c", "colour", "steps"]
 
 
-# ---- the same as fit -----------------------------------------------------------------------------------------------
+# ---- the same as fit -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -222,13 +224,15 @@ def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, 
         )
 
 
-# ---- blocks --------------------------------------------------------------------------------------------------------
+# ---- blocks --------------------------------------------------------------------------
 
 
 def numbered(
     counts: list[int], block_rows: int, piece: int = 7
 ) -> tuple[StreamedRows, list[int]]:
-    """Rows that are their own number, and the parts in the order in which they are read."""
+    """Rows that are their own number, and the parts in the order in which they are
+    read.
+    """
     starts = np.cumsum([0, *counts])
     stream_parts = [
         Part(k, f"{k}", 0, 1, int(starts[k]), count) for k, count in enumerate(counts)
@@ -322,7 +326,7 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
         np.testing.assert_array_equal(kept_rows.rows().frame["n"], expected_numbers)
 
 
-# ---- several blocks, held out rows, going on -----------------------------------------------------------------------
+# ---- several blocks, held out rows, going on -----------------------------------------
 
 
 @pytest.mark.slow
@@ -452,7 +456,7 @@ def test_saved_loaded_and_explained(tmp_path):
     )
 
 
-# ---- bad input -----------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -488,18 +492,24 @@ def test_saved_loaded_and_explained(tmp_path):
         ),
         (
             {"target": "label", "sample_weight": "a"},
-            "sample_weight must be finite and at least 0, but column 'a' holds .* in row 3 of ",
+            (
+                "sample_weight must be finite and at least 0, but column 'a' holds .* "
+                "in "
+                "row 3 of "
+            ),
         ),
         (
             {"target": "label", "sample_weight": "label"},
             (
-                "sample_weight and target are the same column, 'label'. Name the column of weights, or leave it out"
+                "sample_weight and target are the same column, 'label'. Name the "
+                "column of weights, or leave it out"
             ),
         ),
         (
             {"target": "label", "sample_weight": "never"},
             (
-                "sample_weight must be above 0 for some row, but 'never' is 0 in every training row. Name "
+                "sample_weight must be above 0 for some row, but 'never' is 0 in every "
+                "training row. Name "
                 "another column, or leave it out"
             ),
         ),
@@ -653,7 +663,8 @@ def test_wrong_paths(tmp_path):
     with pytest.raises(
         pg.InputError,
         match=(
-            "X must be a table in memory, got the path '.*t'. Read it with pandas, or train from the files "
+            "X must be a table in memory, got the path '.*t'. Read it with pandas, or "
+            "train from the files "
             r"with fit_stream\(path, target\)"
         ),
     ):
@@ -668,7 +679,8 @@ def test_a_class_without_a_training_row(tmp_path):
     write(frame, tmp_path / "v")
     with pytest.raises(
         pg.InputError,
-        match=r"Class 'perhaps' of the validation rows has no training row. Leave those rows out",
+        match=r"Class 'perhaps' of the validation rows has no training row. Leave "
+        r"those rows out",
     ):
         estimator(pg.HyNNClassifier).fit_stream(
             folder, "label", validation=tmp_path / "v", features=FEATURES

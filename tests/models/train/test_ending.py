@@ -29,7 +29,8 @@ def test_a_loss_that_goes_up_and_down_does_not_rise():
     assert rises([1.0, *[1.2 + 0.01 * epoch for epoch in range(8)]])
 
 
-# Of air fares and of few houses, from their best of the first half on. Both fall further once the rate does.
+# Of air fares and of few houses, from their best of the first half on. Both fall
+# further once the rate does.
 FARES = [0.2829, 0.2847, 0.2846, 0.2832, 0.2838, 0.2840, 0.2839, 0.2839, 0.2835, 0.2830]
 HOUSES = [
     0.5146,

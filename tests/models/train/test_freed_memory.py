@@ -45,6 +45,7 @@ def test_freed_blocks_are_taken_again():
     without, kept_faults = map(float, printed_text.split())
     if without < 100:
         pytest.skip(
-            f"this C library keeps freed memory by itself ({without} page faults in a step)"
+            f"this C library keeps freed memory by itself ({without} page faults in a "
+            "step)"
         )
     assert kept_faults < without / 5

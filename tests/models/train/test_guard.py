@@ -118,7 +118,9 @@ OWN = {"gradients", "a signal's handler", "torch's threads"}
 
 @contextmanager
 def another_thread_in(body, change=lambda: None):
-    """Let another thread be inside a context, where it changes something, and leave it when told to."""
+    """Let another thread be inside a context, where it changes something, and leave it
+    when told to.
+    """
     inside = threading.Event()
     leave = threading.Event()
 

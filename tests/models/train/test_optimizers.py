@@ -1,4 +1,6 @@
-"""Adam and AdamW called directly are torch's own, bit for bit, and read each other's states."""
+"""Adam and AdamW called directly are torch's own, bit for bit, and read each other's
+states.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def give_gradients(
 def walk(
     optimizer, of: list, steps: range, without: dict[int, tuple[int, ...]] | None = None
 ) -> list[Tensor]:
-    """Take steps at changing rates; some weights may be without a gradient in some steps."""
+    """Take steps at changing rates; some weights may be without a gradient in some
+    steps.
+    """
     for step in steps:
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 / (1 + step)

@@ -1,4 +1,6 @@
-"""Training: exact to resume, silent, and the process is left as it was, whatever happens."""
+"""Training: exact to resume, silent, and the process is left as it was, whatever
+happens.
+"""
 
 import copy
 import dataclasses
@@ -58,7 +60,7 @@ def equal(first, second):
     )
 
 
-# ---- what a training is ----------------------------------------------------------------------------------------------
+# ---- what a training is --------------------------------------------------------------
 
 
 def test_paper_schedule_is_the_published_one():
@@ -299,7 +301,7 @@ def test_same_seed_same_weights_and_another_seed_others():
     )
 
 
-# ---- resuming --------------------------------------------------------------------------------------------------------
+# ---- resuming ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preset", ["paper", "default"])
@@ -379,7 +381,7 @@ def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
         regressor(max_epochs=2).fit(X, y, checkpoint_folder=tmp_path)
 
 
-# ---- what belongs to the user ----------------------------------------------------------------------------------------
+# ---- what belongs to the user --------------------------------------------------------
 
 
 def process_state():
@@ -487,7 +489,8 @@ def test_an_error_in_training_changes_nothing(empty_folder):
     with pytest.raises(InputError) as caught:
         regressor(preset=preset, learning_rate=1e30).fit(*table())
     message = (
-        "Training diverged: the loss became nan in epoch 1. Lower learning_rate (now 1e+30), or look for "
+        "Training diverged: the loss became nan in epoch 1. Lower learning_rate (now "
+        "1e+30), or look for "
         "extreme values in X."
     )
     assert caught.value.message.replace("inf", "nan") == message
@@ -553,7 +556,8 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     X, y = table()
     with pytest.raises(
         InputError,
-        match=r"in epoch 1. Lower learning_rate \(now .*\), or look for extreme values in X. \[PG041\]$",
+        match=r"in epoch 1. Lower learning_rate \(now .*\), or look for extreme values "
+        r"in X. \[PG041\]$",
     ):
         regressor().fit(X, y)
     x = torch.rand(50, 3)
@@ -562,7 +566,8 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
         net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
     rows = Rows(x, x[:, 0], torch.ones(50))
     hint = (
-        "Lower learning_rate (now 0.001), or look for extreme values in column 'income', "
+        "Lower learning_rate (now 0.001), or look for extreme values in column "
+        "'income', "
         "which reaches 4e+07 once encoded."
     )
     with pytest.raises(InputError) as caught:

@@ -1,4 +1,6 @@
-"""Charts of the page: their arrays, and that the page's script draws every kind of content without an error."""
+"""Charts of the page: their arrays, and that the page's script draws every kind of
+content without an error.
+"""
 
 from __future__ import annotations
 
@@ -150,7 +152,7 @@ def test_a_chart_of_times_is_in_its_figure_alone():
     )
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 def test_bars_have_the_numbers():
     explanation = global_explanation(NAMES)
     data = explained.ranking(explanation, top_n=5).data

@@ -1,4 +1,6 @@
-"""The picture beside ``report.md``: the same bars as those of the page, in a file that stands by itself."""
+"""The picture beside ``report.md``: the same bars as those of the page, in a file that
+stands by itself.
+"""
 
 import re
 import xml.etree.ElementTree as ET

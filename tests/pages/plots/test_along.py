@@ -1,4 +1,6 @@
-"""The plot of columns that have an order: each value stands at its column, of a row its own curve."""
+"""The plot of columns that have an order: each value stands at its column, of a row its
+own curve.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plots of networks: modalities, signed maps over images, and one axis for each modality."""
+"""Plots of networks: modalities, signed maps over images, and one axis for each
+modality.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def texts(figure) -> str:
         return figure.to_svg()
 
 
-# ---- modalities ------------------------------------------------------------------------------------------------------
+# ---- modalities ----------------------------------------------------------------------
 def test_features_are_summed_before_means_are_taken():
     explanation = local()
     summed = (
@@ -81,7 +83,7 @@ def test_nothing_at_all_is_drawn_as_nothing():
     assert "<svg" in texts(figure)
 
 
-# ---- one axis for each modality --------------------------------------------------------------------------------------
+# ---- one axis for each modality ------------------------------------------------------
 def test_mixed_methods_never_share_an_axis():
     meta = {
         "methods": {"scan": "gradient", "table": "shapley"},
@@ -107,7 +109,10 @@ def test_mixed_methods_never_share_an_axis():
     ]
     assert len(explanation.plot().axes) == 2
     for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
-        message_pattern = rf"{kind} needs one unit for all features, .* Call explanation\.plot\.features\(\)"
+        message_pattern = (
+            rf"{kind} needs one unit for all features, .* Call "
+            r"explanation\.plot\.features\(\)"
+        )
         with pytest.raises(InputError, match=message_pattern):
             getattr(explanation.plot, kind)()
 
@@ -133,7 +138,7 @@ def test_panels_rank_their_own_features():
     )
 
 
-# ---- over images -----------------------------------------------------------------------------------------------------
+# ---- over images ---------------------------------------------------------------------
 def coloured(figure) -> np.ndarray:
     """The colours laid over the image."""
     return np.asarray(figure.axes[1].images[-1].get_array())
@@ -239,7 +244,8 @@ def test_activation_maps_of_several_inputs_are_asked_for_by_name():
     explanation = local(rows=2, maps=maps, method="gradcam")
     with pytest.raises(
         InputError,
-        match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. For",
+        match=r"image\(\) draws one input, but the explanation has 'left', 'right'\. "
+        r"For",
     ):
         explanation.plot.image()
     with pytest.raises(
@@ -278,7 +284,7 @@ def test_a_map_that_is_zero_is_drawn_and_said_to_be_zero():
     assert "<svg" in texts(figure)
 
 
-# ---- other packages --------------------------------------------------------------------------------------------------
+# ---- other packages ------------------------------------------------------------------
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("scope", ["local", "global"])
 @pytest.mark.parametrize("kind", ["bar", "beeswarm", "waterfall", "force"])

@@ -1,4 +1,6 @@
-"""Plots of pairs: which are shown and framed, effects of two features, and what is refused."""
+"""Plots of pairs: which are shown and framed, effects of two features, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -191,6 +193,7 @@ def test_rounding_is_drawn_and_said_as_0():
 def test_an_explanation_without_pairs_is_refused_with_the_remedy():
     with pytest.raises(
         InputError,
-        match=r"This explanation has no interactions. Explain with method=pg.methods.PermGrad\(order=2\)",
+        match=r"This explanation has no interactions. Explain with "
+        r"method=pg.methods.PermGrad\(order=2\)",
     ):
         global_explanation().plot.interactions()

@@ -1,4 +1,6 @@
-"""Plots: every one draws every kind of content, quietly, and leaves the user's matplotlib alone."""
+"""Plots: every one draws every kind of content, quietly, and leaves the user's
+matplotlib alone.
+"""
 
 from __future__ import annotations
 
@@ -371,7 +373,11 @@ def test_branches_without_share_and_interval():
         ),
         (
             lambda *_: overlay([1.0, 2.0], [[1.0]]),
-            "An image must have shape (height, width), with or without channels, got (2,)",
+            (
+                "An image must have shape (height, width), with or without channels, "
+                "got "
+                "(2,)"
+            ),
         ),
     ],
 )

@@ -1,4 +1,6 @@
-"""Plots of series and volumes: lines on the colours of their windows, slices through the strongest block."""
+"""Plots of series and volumes: lines on the colours of their windows, slices through
+the strongest block.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ BLOCKS = (
 
 
 def local(values, picture, segments, size, channels=0, **changes) -> Explanation:
-    """An explanation of one input ``x`` whose players' values are given, alike in all rows."""
+    """An explanation of one input ``x`` whose players' values are given, alike in all
+    rows.
+    """
     values = np.asarray(values, dtype=np.float64)
     fields = {
         "values": np.broadcast_to(
@@ -88,7 +92,7 @@ def drawn(figure) -> str:
         return figure.to_svg()
 
 
-# ---- series ----------------------------------------------------------------------------------------------------------
+# ---- series --------------------------------------------------------------------------
 def test_each_channel_is_a_line_on_the_colours_of_its_windows():
     explanation = lines()
     figure = explanation.plot.series(row=1, target="ill")
@@ -196,8 +200,11 @@ def test_a_global_explanation_is_drawn_on_the_mean_and_one_without_its_rows_on_n
 
 
 def test_time_first_is_turned_and_activation_starts_at_zero():
-    explanation = lines(segments=np.broadcast_to(WINDOWS[:, None], (TIME, CHANNELS)), channels=1,
-                        picture=np.random.default_rng(1).normal(size=(ROWS, TIME, CHANNELS)))  # fmt: skip
+    explanation = lines(
+        segments=np.broadcast_to(WINDOWS[:, None], (TIME, CHANNELS)),
+        channels=1,
+        picture=np.random.default_rng(1).normal(size=(ROWS, TIME, CHANNELS)),
+    )
     line = explanation.plot.series(row=2).axes[1].lines[0].get_ydata()
     np.testing.assert_array_equal(line, explanation.maps["images:x"][2, :, 1])
     maps = {
@@ -210,7 +217,7 @@ def test_time_first_is_turned_and_activation_starts_at_zero():
     assert len(shades(figure.axes[0])) == 4, "coarser than the series"
 
 
-# ---- volumes ---------------------------------------------------------------------------------------------------------
+# ---- volumes -------------------------------------------------------------------------
 def test_slices_go_through_the_strongest_block_and_show_its_value():
     explanation = block()
     figure = explanation.plot.volume(row=1, target="ill")
@@ -245,7 +252,8 @@ def test_the_place_is_free_to_choose_and_checked():
     for wrong_position in ((0, 1), (0, 1, 8), (0, -1, 2), "123", 5, (0.5, 1, 1)):
         with pytest.raises(
             InputError,
-            match=r"^at must be a depth, a row and a column of the volume \(0 to 3, 0 to 5",
+            match=r"^at must be a depth, a row and a column of the volume \(0 to 3, 0 "
+            r"to 5",
         ):
             block().plot.volume(at=wrong_position)
 
@@ -277,14 +285,21 @@ def test_a_volume_without_rows_coarse_maps_and_nothing_at_all():
     assert figure.axes[-1].get_xlim() == (0.0, 4.0)
 
 
-# ---- which plot ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("explanation", "plot", "right"), [(lines(), "image", "series"), (lines(), "volume", "series"),
-                                                            (block(), "image", "volume")])  # fmt: skip
+# ---- which plot ----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("explanation", "plot", "right"),
+    [
+        (lines(), "image", "series"),
+        (lines(), "volume", "series"),
+        (block(), "image", "volume"),
+    ],
+)
 def test_another_kind_of_input_names_its_plot(explanation, plot, right):
     for options in ({}, {"input": "x"}):
         with pytest.raises(
             InputError,
-            match=rf"does not draw the {right} 'x'\. Call explanation\.plot\.{right}\(\)",
+            match=rf"does not draw the {right} 'x'\. Call "
+            rf"explanation\.plot\.{right}\(\)",
         ):
             getattr(explanation.plot, plot)(**options)
     with pytest.raises(InputError, match="row must be a position"):
@@ -308,7 +323,7 @@ def test_of_several_inputs_the_one_of_the_kind_is_drawn():
     assert len(both_explanation.plot.volume().axes) == 7
 
 
-# ---- of networks -----------------------------------------------------------------------------------------------------
+# ---- of networks ---------------------------------------------------------------------
 class Read(nn.Module):
     """A layer over the input, and the mean of what it returns."""
 

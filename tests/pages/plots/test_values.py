@@ -1,4 +1,6 @@
-"""Panels of numbers with few values: the whole range is shown, thin values share a point with their neighbour."""
+"""Panels of numbers with few values: the whole range is shown, thin values share a
+point with their neighbour.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from permgrad.data.encode.encoding import TableEncoder
 
 
 def entry(counts: dict[str, int]) -> dict:
-    """Return what the method gives of a column: with each value the mean prediction is its place times 0.1."""
+    """Return what the method gives of a column: with each value the mean prediction is
+    its place times 0.1.
+    """
     share = np.array(list(counts.values())) / sum(counts.values())
     mean = [[0.1 * level_index] for level_index in range(len(counts))]
     labels = list(counts)
@@ -24,7 +28,9 @@ def entry(counts: dict[str, int]) -> dict:
 
 
 def panel(feature_direction: dict) -> tuple[list[str], np.ndarray, str]:
-    """Return the words below the points, where the points are, and everything that is drawn as text."""
+    """Return the words below the points, where the points are, and everything that is
+    drawn as text.
+    """
     explanation = replace(
         global_explanation(("rooms",), ("all",)), direction={"rooms": feature_direction}
     )

@@ -1,4 +1,6 @@
-"""Calls that a page prints: each is typed as it stands, on the kind of model that the page is of."""
+"""Calls that a page prints: each is typed as it stands, on the kind of model that the
+page is of.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def rows(seed: int = 0) -> pd.DataFrame:
 
 
 def content(task: str, subject: str) -> tuple[Assessment, np.ndarray]:
-    """Return an assessment whose intervals or sets hold the truth of few rows of a town, or of a class."""
+    """Return an assessment whose intervals or sets hold the truth of few rows of a
+    town, or of a class.
+    """
     X = rows()
     rng = np.random.default_rng(1)
     noise = rng.normal(size=ROWS) * np.where(X["town"] == "Bern", 0.2, 2.5)
@@ -84,7 +88,9 @@ def test_every_call_that_a_page_prints_runs_as_it_stands(task, subject, undrawn)
 
 
 def test_no_page_names_an_argument_that_the_function_does_not_take():
-    """Calls in the sources of the page: their names and keywords are those of the public functions."""
+    """Calls in the sources of the page: their names and keywords are those of the
+    public functions.
+    """
     checked_calls = 0
     for path in sorted(SOURCE.rglob("*.py")):
         for name, inside in re.findall(

@@ -1,4 +1,6 @@
-"""What the report says of errors: reliability, single classes, residuals; sentences that hold and plots that draw."""
+"""What the report says of errors: reliability, single classes, residuals; sentences
+that hold and plots that draw.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from permgrad.pages.html import render_report
 
 
 def classified(classes=("no", "yes"), rows=600, sharper=1.0, seed=0):
-    """Rows drawn from probabilities, and these probabilities made sharper: of factor 1 they are calibrated."""
+    """Rows drawn from probabilities, and these probabilities made sharper: of factor 1
+    they are calibrated.
+    """
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.5, (rows, len(classes)))
     true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

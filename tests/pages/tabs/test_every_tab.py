@@ -85,7 +85,9 @@ def changed_strings():
 
 
 def page_of_strings():
-    """Return a page of all tabs whose names, classes, levels, models and texts are strings of an attack."""
+    """Return a page of all tabs whose names, classes, levels, models and texts are
+    strings of an attack.
+    """
     rng = np.random.default_rng(0)
     content = with_together(
         with_answers(report_content(NAMES, LABELS, title=STRINGS[0], target=STRINGS[1]))

@@ -1,4 +1,6 @@
-"""The tab Features in a real browser: the list, the cards, and what can be taken away."""
+"""The tab Features in a real browser: the list, the cards, and what can be taken
+away.
+"""
 
 from __future__ import annotations
 
@@ -166,10 +168,12 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
     assert seen["local"][:2] == [1, 1]
     (words,) = seen["local"][2]
     assert words.startswith(
-        f"The mean curve of {name} leaves the data from {card['label'][-1]} on: there, 62\u00a0% of"
+        f"The mean curve of {name} leaves the data from {card['label'][-1]} on: there, "
+        "62\u00a0% of"
     )
     assert words.endswith(
-        "ALE) stays inside the data, and is up to 12 percentage points away from it there."
+        "ALE) stays inside the data, and is up to 12 percentage points away from it "
+        "there."
     )
     assert (
         f"have a value of {other_feature} that none of the 50 or more test rows"
@@ -202,7 +206,8 @@ def test_report_md_has_the_ends_of_the_charts(content):
         < text.index(f"| {name}")
         < text.index("## What to be wary of")
     )
-    # The local effect goes further than the mean curve: both are given where both are drawn.
+    # The local effect goes further than the mean curve: both are given where both are
+    # drawn.
     wide = dict(
         card,
         ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]},

@@ -1,4 +1,6 @@
-"""The tabs Decisions, Trust and Data: what stands in the page, and what their scripts show in a real browser."""
+"""The tabs Decisions, Trust and Data: what stands in the page, and what their scripts
+show in a real browser.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def table(rows: int, seed: int) -> pd.DataFrame:
 
 
 def content_of(task: str, classes: tuple[str, ...] = (EVIL[1], EVIL[2])) -> Assessment:
-    """A report of a model that is worse for one level, on test rows of which one column has shifted."""
+    """A report of a model that is worse for one level, on test rows of which one column
+    has shifted.
+    """
     rng = np.random.default_rng(0)
     train = table(600, 1)
     test = table(ROWS, 2)
@@ -106,8 +110,8 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undra
     )
     share = f"{covered.mean() * 100:.0f}\u00a0%"
     assert (
-        f"made to hold the truth of 90\u00a0% of new rows. They hold it for {share} of the 400 test rows"
-        in page
+        f"made to hold the truth of 90\u00a0% of new rows. They hold it for {share} of "
+        "the 400 test rows" in page
     )
     assert "Their mean width is 100." in page
     groups = [
@@ -118,7 +122,10 @@ def test_the_share_inside_intervals_stands_on_paper_with_its_lowest_groups(undra
     below = [group["group"] for group in groups if group["covered_high"] < 0.9]
     assert EVIL[2] in below
     assert 1 < len(below) < len(groups)
-    words = f"In {len(below)} of the {len(groups)} groups, the 95\u00a0% interval of this share is below 90\u00a0%"
+    words = (
+        f"In {len(below)} of the {len(groups)} groups, the 95\u00a0% interval of "
+        "this share is below 90\u00a0%"
+    )
     assert words in page
 
 
@@ -197,8 +204,8 @@ def test_the_worse_group_and_the_shifted_column_are_named(undrawn):
         re.sub(r"<script.*?</script>", "", render_report(content), flags=re.DOTALL)
     )
     assert (
-        f"of {content.segments['tests']} tested groups is clearly worse than the other rows."
-        in page
+        f"of {content.segments['tests']} tested groups is clearly worse than the other "
+        "rows." in page
     )
     assert "Do its intervals hold?" not in page
     (shifted,) = (
@@ -363,7 +370,7 @@ def test_many_classes_and_wide_tables_stay_small():
     assert json.loads(texts[1])["all"] == json.loads(texts[2])["all"] == 1000
 
 
-# ---- in a browser ----------------------------------------------------------------------------------------------------
+# ---- in a browser --------------------------------------------------------------------
 #: Does what a reader does, and writes what is then shown into the page.
 _PROBE = """
   const seen = { wide: document.documentElement.scrollWidth, hacked: typeof hacked };

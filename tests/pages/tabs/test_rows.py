@@ -1,4 +1,6 @@
-"""The tab Rows in a real browser: search, filters, parts that add up, similar rows, images, words, hostile strings."""
+"""The tab Rows in a real browser: search, filters, parts that add up, similar rows,
+images, words, hostile strings.
+"""
 
 # ruff: noqa: E501 — scripts
 
@@ -332,7 +334,7 @@ def test_both_tabs_can_be_read_by_everybody(content, tmp_path, width, dark):
     assert visit_facts["beyond"] == 0
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------
 def test_dates_are_written_without_the_time_of_day_at_midnight():
     days = pd.DataFrame({"day": pd.to_datetime(["2024-01-04", "2024-01-05"])})
     assert columns_data(days)[0]["levels"] == ["2024-01-04", "2024-01-05"]

@@ -1,4 +1,6 @@
-"""The pictures beside the first sentences: what they hold, and how they stand on a screen and on a phone."""
+"""The pictures beside the first sentences: what they hold, and how they stand on a
+screen and on a phone.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ KINDS = [
 
 
 def seen(content, tmp_path, **size):
-    """Return where the sentences and both pictures of the first page stand, of which nothing is cut."""
+    """Return where the sentences and both pictures of the first page stand, of which
+    nothing is cut.
+    """
     visit_facts = visit(render_report(content), tmp_path, PLACES, **size).quiet()
     assert visit_facts["drawn"] == 2
     assert visit_facts["cut"] == visit_facts["scrolls"] == 0

@@ -1,4 +1,6 @@
-"""The tab Together: its sentences, what stands without JavaScript, and what its script shows in a real browser."""
+"""The tab Together: its sentences, what stands without JavaScript, and what its script
+shows in a real browser.
+"""
 
 from __future__ import annotations
 
@@ -67,16 +69,16 @@ def test_words_and_the_matrix_of_pairs(content):
     page = html.unescape(page_of(content))
     first, second = NAMES[:2]
     assert (
-        f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, −0.0210 to −0.0190): "
-        in page
+        f"2 pairs of 15 clearly interact. Strongest: {first} and {second} (−0.0200, "
+        "−0.0210 to −0.0190): " in page
     )
     assert "All 15 pairs of 6 features were looked at." in page
     assert "This loss also bends by itself" in page
     (matrix,) = data_of(page)["figures"].values()
     assert matrix["words"].startswith("2 of 15 pairs clearly interact.")
     assert (
-        "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 to −0.0190): each "
-        in page
+        "2 pairs of 3 clearly interact. Strongest: image and table (−0.0200, −0.0210 "
+        "to −0.0190): each " in page
     )
     assert "Alone: only this input comes from other rows." in page
     assert page.count("0.0600") == 1, "what the image does alone"
@@ -87,7 +89,11 @@ def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content, undrawn):
     pairs = dataclasses.replace(pairs_explanation(), p_values=np.full((21, 1), 0.3))
     nothing = dataclasses.replace(content, together=TogetherSection(pairs=pairs))
     assert together.nothing_together(content) == ""
-    sentence = "No pair of features clearly works together. All 15 pairs of 6 features were looked at."
+    sentence = (
+        "No pair of features clearly works together. All 15 pairs of 6 "
+        "features "
+        "were looked at."
+    )
     assert together.nothing_together(nothing) == sentence
     views = [tab_view(tab, nothing) for tab in (features.TAB, together.TAB)]
     assert [view.name for view in views if view.sections] == ["features"]
@@ -108,7 +114,8 @@ def test_what_was_left_out_is_said(content):
         dataclasses.replace(pairs, meta={**pairs.meta, "interactions": about})
     )
     assert words == (
-        "15 of 300 pairs (5\u00a0%) were measured, chosen by a pilot on fewer rows. With 95\u00a0% certainty no other "
+        "15 of 300 pairs (5\u00a0%) were measured, chosen by a pilot on fewer rows. "
+        "With 95\u00a0% certainty no other "
         "pair is further from 0 than 0.00420."
     )
 

@@ -1,4 +1,6 @@
-"""The benchmark's page: bars as in results.csv, tables that read the metrics' direction, and no request."""
+"""The benchmark's page: bars as in results.csv, tables that read the metrics'
+direction, and no request.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +171,9 @@ def bars_of(text: str) -> pd.DataFrame:
 
 
 def compare(text: str, stored: pd.DataFrame) -> int:
-    """Compare every bar and dot with the stored results; return how many bars there were."""
+    """Compare every bar and dot with the stored results; return how many bars there
+    were.
+    """
     drawn = bars_of(text)
     stored = stored[stored["suite"] == "multimodal"]
     stored = stored.assign(part=stored["metric"].str.partition(":")[2])
@@ -194,7 +198,7 @@ def compare(text: str, stored: pd.DataFrame) -> int:
     return len(bars)
 
 
-# ---- bars ------------------------------------------------------------------------------------------------------------
+# ---- bars ----------------------------------------------------------------------------
 def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
     written = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
     assert compare(page, written) == 8 * 4 * (2 + len(METHODS))
@@ -245,7 +249,7 @@ def test_a_bar_is_as_long_as_its_number(page):
         assert float(width) == pytest.approx(84 * float(value), abs=0.01)
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------
 def table(page: str, caption: str) -> pd.DataFrame:
     whole_match = re.search(
         rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL
@@ -375,7 +379,7 @@ def test_variants_of_a_metric_have_columns_of_their_own(page):
     assert "power (share) ↑" in heads
 
 
-# ---- odd content -----------------------------------------------------------------------------------------------------
+# ---- odd content ---------------------------------------------------------------------
 def test_undefined_and_impossible_figures_are_said_to_be_so(frame):
     changed = frame.copy()
     changed.loc[changed.index[changed["metric"] == "power"][0], "value"] = np.nan

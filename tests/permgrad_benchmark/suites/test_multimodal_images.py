@@ -1,4 +1,6 @@
-"""MedMNIST files: found by name or path, checked, refused with a sentence; splits and bottleneck features."""
+"""MedMNIST files: found by name or path, checked, refused with a sentence; splits and
+bottleneck features.
+"""
 
 from __future__ import annotations
 
@@ -128,9 +130,12 @@ def test_without_data_the_error_says_what_to_put_where(nowhere):
         find_medmnist("pneumoniamnist")
     url = "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1"
     assert caught.value.message == (
-        f"The file of image set 'pneumoniamnist' is not on this machine, and {url} cannot be downloaded (OSError). "
-        f"Put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f, from {url}) into "
-        f"{str(nowhere / 'cache')!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
+        f"The file of image set 'pneumoniamnist' is not on this machine, and {url} "
+        "cannot be downloaded (OSError). "
+        "Put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f, from "
+        f"{url}) into "
+        f"{str(nowhere / 'cache')!r}, or name the folder that holds it in the "
+        "environment variable PERMGRAD_DATA."
     )
 
 
@@ -164,7 +169,11 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
     [
         (
             {"val_labels": None},
-            "and not train_images, train_labels, val_images, val_labels, test_images, test_labels",
+            (
+                "and not train_images, train_labels, val_images, val_labels, "
+                "test_images, "
+                "test_labels"
+            ),
         ),
         (
             {"val_labels": np.zeros((3, 1))},
@@ -233,7 +242,7 @@ def test_images_are_split_apart_and_by_the_seed():
     assert not np.array_equal(split_images(1000, 4)[0], training)
 
 
-# ---- bottleneck features ---------------------------------------------------------------------------------------------
+# ---- bottleneck features -------------------------------------------------------------
 @pytest.fixture
 def blobs(tmp_path, monkeypatch) -> ImageSet:
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))

@@ -37,7 +37,9 @@ from permgrad_benchmark.suites.multimodal.training import (
 def made_design(
     function: str = "F4", count: int = 400, *, two: bool = False
 ) -> PairsDesign:
-    """Return a design of made images: ten Gaussian bumps whose heights are the features, so that all is learnable."""
+    """Return a design of made images: ten Gaussian bumps whose heights are the
+    features, so that all is learnable.
+    """
     rng = np.random.default_rng(0)
     grid = np.arange(28)
     patch_corners = [(4 + 5 * (k // 2), 7 + 14 * (k % 2)) for k in range(10)]
@@ -187,7 +189,9 @@ def test_the_fused_rows_are_what_the_layer_gives(learned):
 
 
 def test_replacing_encoded_features_is_replacing_images(learned):
-    """Which is why the suite plays its games at the fusion layer, where they cost less."""
+    """Which is why the suite plays its games at the fusion layer, where they cost
+    less.
+    """
     _, case, _ = learned
     arguments = {
         "method": "permgrad",

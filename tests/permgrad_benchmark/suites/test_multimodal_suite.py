@@ -1,4 +1,6 @@
-"""The multimodal suite as a whole: contestants beside their oracles, records that can be read, no data, new entries."""
+"""The multimodal suite as a whole: contestants beside their oracles, records that can
+be read, no data, new entries.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,8 @@ def test_a_quick_cell_holds_every_contestant_beside_its_oracle():
         assert np.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, (
             record
         )
-    # Even this little network reads the two tables alone, so that the oracles' errors are those of sampling.
+    # Even this little network reads the two tables alone, so that the oracles' errors
+    # are those of sampling.
     for name in ("permgrad", "permutation", "shapley"):
         assert metric_values[f"oracle:{name}", "effect", "share_error"] < 0.06
         assert metric_values[name, "effect", "share_error"] < 0.15
@@ -268,11 +271,13 @@ def test_cells_can_be_kept(tmp_path):
     assert read_cell(tmp_path, "multimodal", "F0", 0) == records
 
 
-# ---- the floors, on one function and seed ----------------------------------------------------------------------------
+# ---- the floors, on one function and seed --------------------------------------------
 @needs_data
 @pytest.mark.slow
 def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
-    """F6 reads everything; ``verification/verify_multimodal.py`` is the long form, over all functions and seeds."""
+    """F6 reads everything; ``verification/verify_multimodal.py`` is the long form, over
+    all functions and seeds.
+    """
     torch.set_num_threads(1)
     settings = Settings(scale="quick", progress=False)
     suite = MultimodalSuite()

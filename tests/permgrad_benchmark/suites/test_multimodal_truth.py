@@ -1,4 +1,6 @@
-"""The decision functions and what they are worth: closed forms against Monte Carlo, and against pencil and paper."""
+"""The decision functions and what they are worth: closed forms against Monte Carlo, and
+against pencil and paper.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ LINEAR = [name for name in functions if functions.get(name).weights is not None]
 
 
 def population(function: DecisionFunction, seed: int = 0) -> Population:
-    """Return images whose features are correlated and skew, and differ between X1 and X2."""
+    """Return images whose features are correlated and skew, and differ between X1 and
+    X2.
+    """
     rng = np.random.default_rng(seed)
     mixed = [
         rng.exponential(size=(400, 10)) @ rng.normal(size=(10, 10)) for _ in range(2)
@@ -177,7 +181,8 @@ def test_a_function_must_say_what_it_reads():
     )
     with pytest.raises(
         InputError,
-        match=r"'wrong' reads the features \(0, 1\), but relevant is \(0,\)\. Correct one of them",
+        match=r"'wrong' reads the features \(0, 1\), but relevant is \(0,\)\. Correct "
+        r"one of them",
     ):
         register_function(wrong)
     assert "wrong" not in functions

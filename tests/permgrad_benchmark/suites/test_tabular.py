@@ -1,4 +1,6 @@
-"""The tabular suite: contestants on the true function itself get their own truth; a quick cell has every figure."""
+"""The tabular suite: contestants on the true function itself get their own truth; a
+quick cell has every figure.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ TINY = cases.TabularSizes(
 
 
 class TrueLinear(RegressorMixin, BaseEstimator):
-    """The known linear function where the estimator should be: what peers ask of it, and no more."""
+    """The known linear function where the estimator should be: what peers ask of it,
+    and no more.
+    """
 
     target_scale_, target_mean_ = 1.0, 0.0
 
@@ -97,7 +101,9 @@ PEERS = [
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peers_on_the_true_function_get_their_truth(name, oracle):
-    """No network stands in between: what is left is their sampling error, so each is called as it should be."""
+    """No network stands in between: what is left is their sampling error, so each is
+    called as it should be.
+    """
     contestant = enrolled("tabular").get(name)
     if contestant.missing():
         pytest.skip(f"needs {', '.join(contestant.missing())}")
@@ -138,7 +144,7 @@ def test_the_four_truths_of_the_oracle_can_be_told_apart(oracle):
     )
 
 
-# ---- SAGE from the paper ---------------------------------------------------------------------------------------------
+# ---- SAGE from the paper -------------------------------------------------------------
 def test_sage_meets_the_closed_form_and_its_intervals_hold():
     truth = make_truth("linear_correlated", noise=0.0)
     rng = np.random.default_rng(0)
@@ -158,7 +164,8 @@ def test_sage_meets_the_closed_form_and_its_intervals_hold():
     assert (sage_result.p_values()[:6] < 0.001).sum() >= 5
     low, high = sage_result.interval()
     np.testing.assert_allclose((low + high) / 2, sage_result.values)
-    # What the walks add up to is the fall of the loss from knowing nothing to knowing all, of the rows walked.
+    # What the walks add up to is the fall of the loss from knowing nothing to knowing
+    # all, of the rows walked.
     nothing = np.mean((truth.values(background).mean() - truth.values(x)) ** 2)
     assert sage_result.values.sum() == pytest.approx(nothing, rel=1e-9)
 
@@ -188,7 +195,7 @@ def test_sage_of_two_features_by_enumeration():
     assert sage_result.values.sum() == pytest.approx(loss[()], rel=1e-6)
 
 
-# ---- one cell --------------------------------------------------------------------------------------------------------
+# ---- one cell ------------------------------------------------------------------------
 def smallest_cell(*names):
     """The smallest cell of classes, with some of permgrad's methods, or all."""
     with pytest.MonkeyPatch.context() as patch:
@@ -203,7 +210,9 @@ def smallest_cell(*names):
 
 @pytest.fixture(scope="module", autouse=True)
 def rough_truths():
-    """Truths without a closed form are sampled roughly, which is good enough where they are only carried along."""
+    """Truths without a closed form are sampled roughly, which is good enough where they
+    are only carried along.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "sampled", partial(base.sampled, points=64, averaged=16))
         _known.cache_clear()

@@ -1,4 +1,6 @@
-"""Known functions: the closed forms are those of a plain Monte Carlo, and no relevant effect is negligible."""
+"""Known functions: the closed forms are those of a plain Monte Carlo, and no relevant
+effect is negligible.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def test_registry():
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_closed_forms_equal_a_slow_twin(name):
-    """The definition, written again: redraw a column, difference squared, mean; within 4.5 standard errors."""
+    """The definition, written again: redraw a column, difference squared, mean; within
+    4.5 standard errors.
+    """
     truth = make_truth(name)
     closed = dict(
         zip(truth.feature_names, truth.closed_form("total_effect"), strict=True)

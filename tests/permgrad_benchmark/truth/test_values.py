@@ -1,4 +1,6 @@
-"""The four truths: closed forms against quasi Monte Carlo, and both against the definitions written again, slowly."""
+"""The four truths: closed forms against quasi Monte Carlo, and both against the
+definitions written again, slowly.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def test_closed_forms_equal_quasi_monte_carlo(name, estimand):
     sampled_values = sampled(truth, estimand, sets=8, points=512, averaged=128)
     assert (sampled_values.values[truth.n_relevant :] == 0).all()
     assert (closed.values[truth.n_relevant :] == 0).all()
-    # The mean over a finite set of averaged points adds a bias of the order of one over their number.
+    # The mean over a finite set of averaged points adds a bias of the order of one over
+    # their number.
     allowed = (
         6 * sampled_values.error
         + (0.02 if estimand == "sage" else 0.002) * np.abs(closed.values).max()
@@ -64,7 +67,9 @@ def test_sage_values_add_up_to_the_variance(name):
     "name", ["friedman1", "interactions_correlated", "categorical", "linear_correlated"]
 )
 def test_local_values_equal_the_formula(name):
-    """Shapley's formula over all orders' predecessor sets, the whole function averaged at once, in float64."""
+    """Shapley's formula over all orders' predecessor sets, the whole function averaged
+    at once, in float64.
+    """
     truth = make_truth(name)
     rng = np.random.default_rng(1)
     x = truth._draw(3, rng)
@@ -120,7 +125,9 @@ def test_games():
     ],
 )
 def test_conditional_effects_by_a_plain_redraw(name):
-    """x_j given the rest, by least squares on the latent Gaussians of one sample; the definition, written again."""
+    """x_j given the rest, by least squares on the latent Gaussians of one sample; the
+    definition, written again.
+    """
     truth = make_truth(name)
     assert truth.correlated
     rng = np.random.default_rng(2)
@@ -164,7 +171,9 @@ def test_truths_of_correlated_features_differ_and_of_independent_ones_agree():
 
 
 def test_class_probabilities_by_hand():
-    """The total effect of two classes is a divergence: never negative, 0 where nothing changes, as integrated."""
+    """The total effect of two classes is a divergence: never negative, 0 where nothing
+    changes, as integrated.
+    """
     truth = make_truth("logistic")
     before = np.array([0.0, 2.0, -1.0])
     after = np.array([0.0, 0.0, 1.0])

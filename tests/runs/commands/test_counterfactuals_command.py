@@ -1,4 +1,6 @@
-"""``permgrad counterfactuals``: the same as in Python, and one sentence for what cannot be asked."""
+"""``permgrad counterfactuals``: the same as in Python, and one sentence for what cannot
+be asked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ YOUNG = "<=50"
 
 
 def table(rows=300):
-    """Rows with every kind of column, codes of missing cells, and classes that look like ranges."""
+    """Rows with every kind of column, codes of missing cells, and classes that look
+    like ranges.
+    """
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"age": rng.integers(18, 80, rows), "dose": rng.gamma(4.0, 1.0, rows).round(2)}
@@ -139,7 +143,8 @@ def test_the_results_are_those_of_python(place, tmp_path):
         written["probability"], counterfactuals.measures["probability"]
     )
     assert shown.startswith(
-        f"The model predicts {YOUNG} for row {row}. To predict '>50' with a probability of at least 0.6"
+        f"The model predicts {YOUNG} for row {row}. To predict '>50' with a "
+        "probability of at least 0.6"
     )
     assert shown.count(
         "Then the model predicts >50 (the probability asked for is "
@@ -243,7 +248,8 @@ def test_rows_and_goals_that_there_are_not(place):
     )
     already = ask(place, "--want", predicted[0], code=2)
     assert already.startswith(
-        f"error: The model already predicts {predicted[0]} for row 0. Pass another --want, or"
+        f"error: The model already predicts {predicted[0]} for row 0. Pass another "
+        "--want, or"
     )
     assert ask(place, "--want", "30", run="numbers", code=2).startswith(
         "error: --want must be a range, got '30'."

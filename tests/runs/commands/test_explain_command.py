@@ -1,4 +1,6 @@
-"""What ``permgrad explain`` prints, and when it explains the loss: by the targets of the rows that are asked for."""
+"""What ``permgrad explain`` prints, and when it explains the loss: by the targets of
+the rows that are asked for.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ NO_TARGET = (
 
 
 def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
-    """Return rows whose outcome is nearly the sign of ``a``, whose attributions therefore cancel over rows."""
+    """Return rows whose outcome is nearly the sign of ``a``, whose attributions
+    therefore cancel over rows.
+    """
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(2, rows))
     ill = a + 0.3 * rng.normal(size=rows) > 0
@@ -50,7 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["csv", "parts"])
 def write(request: pytest.FixtureRequest, tmp_path: Path):
-    """Write a table as a file that is read into memory, or as one that is read in parts."""
+    """Write a table as a file that is read into memory, or as one that is read in
+    parts.
+    """
 
     def written(name: str, frame: pd.DataFrame) -> Path:
         if request.param == "csv":
@@ -82,13 +88,16 @@ def without(frame: pd.DataFrame, rows: list[int] | slice) -> pd.DataFrame:
 
 
 LINE = re.compile(
-    r"  (?P<name>\S+)(?: = \S+)? +(?P<way>(?:raises|lowers) the probability of \w+ by )?(?P<value>[-\d.]+)"
+    r"  (?P<name>\S+)(?: = \S+)? +(?P<way>(?:raises|lowers) the probability of \w+ by "
+    r")?(?P<value>[-\d.]+)"
     r"(?: points)?.*?(?: signed mean (?P<mean>[-\d.]+))?"
 )
 
 
 def printed(printed_output: str, output: str) -> list[tuple[str, float, float | None]]:
-    """Return the features printed for an output: name, value with its sign, and the signed mean."""
+    """Return the features printed for an output: name, value with its sign, and the
+    signed mean.
+    """
     lines = printed_output.replace("−", "-").split(f" for {output}.\n")[1].splitlines()
     line_matches = [match for line in lines if (match := LINE.fullmatch(line))]
     assert line_matches
@@ -104,7 +113,7 @@ def printed(printed_output: str, output: str) -> list[tuple[str, float, float | 
     ]
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
+# --- what is printed ------------------------------------------------------------------
 @pytest.mark.parametrize(
     "method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"]
 )
@@ -125,8 +134,8 @@ def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, method):
     )
     explanation = pg.Explanation.load(tmp_path / "out")
     assert (
-        f"\n{len(explanation.values)} rows explained. Values are means of absolute values over the rows."
-        in printed_output
+        f"\n{len(explanation.values)} rows explained. Values are means of absolute "
+        "values over the rows." in printed_output
     )
     assert len(explanation.values) == 25
     assert (
@@ -226,7 +235,7 @@ def test_global_importances_are_printed_in_the_order_of_the_ranking():
     )
 
 
-# --- targets ----------------------------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------
 @pytest.mark.parametrize("named", [(), ("--option", "y=outcome")])
 def test_the_loss_of_a_single_row_is_explained_if_asked_for(
     tmp_path, run, write, named
@@ -238,8 +247,8 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(
     assert errors == "", "row 5 is not asked for"
     printed_output = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
     assert (
-        "None of the chosen rows has a target, so no loss can be explained. Choose others"
-        in printed_output
+        "None of the chosen rows has a target, so no loss can be explained. Choose "
+        "others" in printed_output
     )
     assert not (tmp_path / "never").exists()
 

@@ -1,4 +1,6 @@
-"""``permgrad explain`` of an ONNX file: the same numbers as in Python; one sentence for what cannot be explained."""
+"""``permgrad explain`` of an ONNX file: the same numbers as in Python; one sentence for
+what cannot be explained.
+"""
 
 from __future__ import annotations
 

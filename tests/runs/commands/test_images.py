@@ -1,4 +1,6 @@
-"""``permgrad images``: one picture for each row, as the network's own renderer draws it."""
+"""``permgrad images``: one picture for each row, as the network's own renderer draws
+it.
+"""
 
 from __future__ import annotations
 

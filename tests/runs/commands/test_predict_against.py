@@ -1,4 +1,6 @@
-"""``permgrad predict --against``: how new rows differ from those of training, or of another table."""
+"""``permgrad predict --against``: how new rows differ from those of training, or of
+another table.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def new(tmp_path):
-    """Prices are a quarter higher, and some rows are of a shop that training did not have."""
+    """Prices are a quarter higher, and some rows are of a shop that training did not
+    have.
+    """
     frame = table(300, 1, factor=1.25)
     frame.loc[:17, "shop"] = "Riga"
     frame.drop(columns="outcome").to_csv(tmp_path / "new.csv", index=False)

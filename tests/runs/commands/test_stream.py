@@ -1,4 +1,6 @@
-"""``permgrad predict`` and ``explain`` on Parquet in parts, as a user types them: results, kills, refusals."""
+"""``permgrad predict`` and ``explain`` on Parquet in parts, as a user types them:
+results, kills, refusals.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,8 @@ def test_an_explanation_is_that_of_the_table_in_memory(
         "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
     )
     assert printed_output.startswith(
-        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of cross-entropy).\n150 rows explained."
+        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of "
+        "cross-entropy).\n150 rows explained."
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
@@ -207,7 +210,9 @@ def test_rows_one_by_one_and_a_sample(tmp_path: Path, run: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
-    """``kill -9`` while parts are computed: the same command does the others, and the numbers are those of one go."""
+    """``kill -9`` while parts are computed: the same command does the others, and the
+    numbers are those of one go.
+    """
     folder = write(tmp_path / "rows", table(300, seed=6), size=20)
     slow = (
         "import sys, time\n"
@@ -270,8 +275,10 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     frame.iloc[70:].assign(age=40.0).to_parquet(folder / "00070.parquet", index=False)
     message = call("predict", run, folder, "--out", tmp_path / "out", code=2)
     assert message.startswith(
-        f"error: {tmp_path / 'out'} holds another prediction, which differs in the table's files, which have changed "
-        "since. Replace it with --overwrite, remove it, or name another folder with --out (out=)."
+        f"error: {tmp_path / 'out'} holds another prediction, which differs in the "
+        "table's files, which have changed "
+        "since. Replace it with --overwrite, remove it, or name another folder with "
+        "--out (out=)."
     )
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
@@ -321,7 +328,11 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
         ),
         (
             ("explain", "bad"),
-            "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf by NaN",
+            (
+                "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf "
+                "by "
+                "NaN"
+            ),
         ),
         (
             ("explain", "bad", "--method", "gradient"),
@@ -378,7 +389,9 @@ def test_an_infinite_number_of_a_part_counts_as_missing(
 def test_a_model_without_a_run_is_told_where_targets_stand(
     tmp_path: Path, run: Path
 ) -> None:
-    """As of ``fit_stream``: the table may name its targets otherwise, in parts and in memory."""
+    """As of ``fit_stream``: the table may name its targets otherwise, in parts and in
+    memory.
+    """
     frame = table(60, seed=5).rename(columns={"outcome": "known"})
     folder = write(tmp_path / "rows", frame)
     frame.to_csv(tmp_path / "rows.csv", index=False)
@@ -456,7 +469,10 @@ def test_rows_without_a_target_are_left_out_as_in_memory(
     ):
         with pytest.warns(pg.PermgradWarning) as warnings_told:
             explained(run, rows, "--out", tmp_path / name, *words)
-        warning_start = f"{missing} of 150 rows of {rows} have no 'outcome' and are left out where the loss is explained"
+        warning_start = (
+            f"{missing} of 150 rows of {rows} have no 'outcome' and are "
+            "left out where the loss is explained"
+        )
         warning_start = (
             warning_start
             if name == "out"
@@ -516,7 +532,9 @@ def test_chosen_rows_are_explained_as_in_memory(
 
 
 def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> None:
-    """As in memory: the divergence is explained where every target is a code of the run."""
+    """As in memory: the divergence is explained where every target is a code of the
+    run.
+    """
     facts = json.loads((run / "data.json").read_text())
     frame = table(60, seed=5).assign(outcome="?")
     copied = tmp_path / "run"
@@ -559,7 +577,9 @@ def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None
 
 
 def test_a_model_of_files_keeps_the_name_of_its_target(tmp_path: Path) -> None:
-    """Explained of a table that holds it, it is the loss of this column that is measured."""
+    """Explained of a table that holds it, it is the loss of this column that is
+    measured.
+    """
     frame = table().drop(columns="case").dropna()
     source = write(tmp_path / "lake", frame)
     extra = frame.iloc[:40].assign(remark="only here")

@@ -1,4 +1,6 @@
-"""What goes wrong around tables in parts: names that clash, files that vanish, folders in the wrong place."""
+"""What goes wrong around tables in parts: names that clash, files that vanish, folders
+in the wrong place.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,9 @@ def test_rows_without_a_target_hinder_no_explanation_of_outputs(
 def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
     tmp_path: Path, run: Path, command: str
 ) -> None:
-    """A bad cell in the second part: the first is finished by then, and of no use once the file is mended."""
+    """A bad cell in the second part: the first is finished by then, and of no use once
+    the file is mended.
+    """
     frame = table(120)
     frame.loc[110, "dose"] = -np.inf
     folder = tmp_path / "rows"
@@ -251,7 +255,8 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
         (tmp_path / name / "predictions.csv").read_text() for name in ("run", "one")
     )
     assert folder_predictions == expected
-    # Another file is another table; one that does not fit is refused before anything is read or written.
+    # Another file is another table; one that does not fit is refused before anything is
+    # read or written.
     assert "finished" in call(
         "run", rows, *words, "--test", rows, "--out", tmp_path / "run"
     )

@@ -1,4 +1,6 @@
-"""``permgrad compare``: cells, going on after a kill, models that fail, folders and options that are refused."""
+"""``permgrad compare``: cells, going on after a kill, models that fail, folders and
+options that are refused.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ HOSTILE = "<script>alert('x')</script>"
 
 @dataclass
 class Mean:
-    """Predicts the class shares, shifted by one column so that something is relied on."""
+    """Predicts the class shares, shifted by one column so that something is
+    relied on.
+    """
 
     shares: np.ndarray
 
@@ -198,7 +202,8 @@ def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(
         )
     sizes = [(len(job.train.y), len(job.validation.y)) for job in toys["toy"].jobs]
     assert sizes == [(136, 24)] * 3
-    # The encoder scales by the fitted rows alone: their median is 0 on every fold, that of more rows is not.
+    # The encoder scales by the fitted rows alone: their median is 0 on every fold, that
+    # of more rows is not.
     own_columns = [job.train.encoded[:, 0] for job in toys["toy"].jobs]
     more = [
         np.concatenate([job.train.encoded[:, 0], job.validation.encoded[:, 0]])
@@ -310,7 +315,9 @@ def test_a_model_that_fails_on_one_fold_does_not_lose_the_rest(table, tmp_path, 
 
 
 class Once(Mean):
-    """Predicts the held-out rows and then the test rows, and breaks when it is asked again."""
+    """Predicts the held-out rows and then the test rows, and breaks when it is asked
+    again.
+    """
 
     def predict_proba(self, rows):
         self.asked = getattr(self, "asked", 0) + 1
@@ -333,7 +340,10 @@ def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, t
     assert (
         comparison.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
     )
-    reason = "It could not be explained: Your model refused the rows: ValueError: asked again."
+    reason = (
+        "It could not be explained: Your model refused the rows: ValueError: "
+        "asked again."
+    )
     assert comparison.failures[0][:2] == ("once", "1")
     assert comparison.failures[0][2].startswith(reason)
     assert set(comparison.reliance) == {"toy", "other"}
@@ -379,7 +389,9 @@ def test_python_and_the_command_agree(frame, table, tmp_path, toys):
 
 
 def test_python_declares_kinds():
-    """Codes that mean nothing as numbers: a linear model tells them apart as a category only."""
+    """Codes that mean nothing as numbers: a linear model tells them apart as a category
+    only.
+    """
     code = np.random.default_rng(0).integers(0, 12, 240)
     X = pd.DataFrame({"code": code, "other": np.arange(240) % 7})
     y = np.where(np.isin(code, [1, 4, 6, 11]), "a", "b")
@@ -399,7 +411,7 @@ def test_python_declares_kinds():
         pg.compare(models, X, y, kinds={"cod": "numeric"}, **options)
 
 
-# ---- folds -----------------------------------------------------------------------------------------------------------
+# ---- folds ---------------------------------------------------------------------------
 def test_folds_are_stratified_and_cover_every_row():
     y = np.repeat([0, 1, 2], [100, 40, 10])
     folds = make_folds(y, "classification", folds=5, repeats=2, seed=3)
@@ -444,7 +456,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
     )
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -480,7 +492,10 @@ def test_bad_options_are_refused_before_anything_is_written(
 def test_a_class_rarer_than_the_folds(tmp_path, frame, toys):
     frame.loc[:2, "label"] = "rare"
     frame.to_csv(tmp_path / "rare.csv", index=False)
-    message = r"Class 'rare' has fewer rows than folds: 3 rows, 5 folds. Take 3 folds \(cv\), join rare classes"
+    message = (
+        r"Class 'rare' has fewer rows than folds: 3 rows, 5 folds. Take 3 folds "
+        r"\(cv\), join rare classes"
+    )
     with pytest.raises(InputError, match=message):
         compare_table(request(tmp_path / "rare.csv", tmp_path, cv="5"), say=quiet)
     assert not (tmp_path / "out").exists()
@@ -489,7 +504,8 @@ def test_a_class_rarer_than_the_folds(tmp_path, frame, toys):
 def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
     with pytest.raises(
         EnvironmentProblem,
-        match=r"no_such_package is not installed \(needed for 'absent'\).*permgrad\[tabular-peers\]",
+        match=r"no_such_package is not installed \(needed for "
+        r"'absent'\).*permgrad\[tabular-peers\]",
     ):
         parse_models(["toy", "absent"])
     words = [
@@ -654,7 +670,9 @@ def test_a_network_may_have_several_branches():
 
 
 def test_a_column_that_tells_the_target_is_an_alarm_of_a_comparison_too():
-    """What is looked for in the table of a run is looked for in that of a comparison."""
+    """What is looked for in the table of a run is looked for in that of a
+    comparison.
+    """
     draw = np.random.default_rng(0)
     X = pd.DataFrame(draw.normal(size=(240, 2)), columns=["a", "b"])
     y = pd.Series(np.where(X["a"] + draw.normal(size=240) > 0, "left", "stayed"))

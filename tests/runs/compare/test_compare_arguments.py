@@ -1,4 +1,6 @@
-"""``permgrad.compare``: arguments mean what they mean elsewhere, and wrong ones are refused beforehand."""
+"""``permgrad.compare``: arguments mean what they mean elsewhere, and wrong ones are
+refused beforehand.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ QUICK = {"models": ["linear", "bagging"], "cv": 2, "explain": False, "progress":
 
 @pytest.fixture
 def frame():
-    """``a`` is missing where it is -9, which says much of the label; 9 and the letter a are ordinary values."""
+    """``a`` is missing where it is -9, which says much of the label; 9 and the letter a
+    are ordinary values.
+    """
     rng = np.random.default_rng(0)
     a = rng.choice([-9, 1, 9], 200)
     b = rng.choice([-9, 9, 4, 5], 200)
@@ -40,7 +44,7 @@ def compared(frame, **options):
     )
 
 
-# ---- refused before anything is computed ----------------------------------------------------------------------------
+# ---- refused before anything is computed ---------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -97,7 +101,7 @@ def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
     assert not np.allclose(read_losses, plain, rtol=1e-3), "the code matters"
 
 
-# ---- devices ---------------------------------------------------------------------------------------------------------
+# ---- devices -------------------------------------------------------------------------
 @pytest.mark.parametrize("command", ["compare", "tune", "run"])
 @pytest.mark.parametrize("device", ["foo", "mps", "cuda:99"])
 def test_a_device_that_is_not_there_is_the_users_fault(
@@ -127,7 +131,7 @@ def test_a_device_that_is_not_there_is_the_users_fault(
     assert not (tmp_path / "out").exists()
 
 
-# ---- presets of the other task ---------------------------------------------------------------------------------------
+# ---- presets of the other task -------------------------------------------------------
 @pytest.mark.parametrize(
     ("loss", "target", "task"),
     [
@@ -166,10 +170,12 @@ def test_the_help_names_the_devices():
     assert all(name in help_text for name in ("auto", "cpu", "cuda", "mps"))
 
 
-# ---- what the command says of columns --------------------------------------------------------------------------------
+# ---- what the command says of columns ------------------------------------------------
 @pytest.fixture
 def flagged(frame, tmp_path):
-    """``flag`` has one value in all rows that a run would train on, and tells the label in the others."""
+    """``flag`` has one value in all rows that a run would train on, and tells the label
+    in the others.
+    """
     label = frame["label"].to_numpy()
     train = split_rows(len(frame), label, task="classification", seed=42).train
     flag = np.where(label == "yes", 1, 0)

@@ -1,4 +1,6 @@
-"""Estimators of the user among the models of a comparison: fitted anew on each fold, explained by their raw columns."""
+"""Estimators of the user among the models of a comparison: fitted anew on each fold,
+explained by their raw columns.
+"""
 
 from __future__ import annotations
 

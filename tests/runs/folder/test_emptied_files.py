@@ -1,4 +1,6 @@
-"""Files of a finished run that are empty, one at a time: each is written again, or the command refuses in words."""
+"""Files of a finished run that are empty, one at a time: each is written again, or the
+command refuses in words.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def contents(run: Path) -> dict[str, bytes]:
 def test_every_emptied_file_is_seen_and_written_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A repeated stage copies what it wrote the first time, so that only the first run trains and explains."""
+    """A repeated stage copies what it wrote the first time, so that only the first run
+    trains and explains.
+    """
 
     def copying(stage: str):
         def work(run) -> None:
@@ -181,8 +185,8 @@ def test_a_page_that_is_written_again_is_no_damage(whole: Path, tmp_path: Path) 
     command_result = CliRunner().invoke(app, ["report", str(run)])
     assert command_result.exit_code == 2
     assert (
-        "segments.json of stage 'model' is damaged or changed. Write it again with `permgrad run"
-        in command_result.stderr
+        "segments.json of stage 'model' is damaged or changed. Write it again with "
+        "`permgrad run" in command_result.stderr
     )
 
 

@@ -1,4 +1,6 @@
-"""The run folder: nothing half-written, one process at a time, refusal of what belongs to others."""
+"""The run folder: nothing half-written, one process at a time, refusal of what belongs
+to others.
+"""
 
 from __future__ import annotations
 
@@ -244,7 +246,8 @@ def test_files_of_others_with_our_names_are_refused_also_with_overwrite(tmp_path
     with (
         pytest.raises(
             InputError,
-            match=rf"holds no run, but other files with its names \({name}\)\. Choose another",
+            match=rf"holds no run, but other files with its names \({name}\)\. Choose "
+            r"another",
         ),
         open_run(tmp_path, CONFIGURATION, overwrite=True),
     ):

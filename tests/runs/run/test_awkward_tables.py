@@ -1,4 +1,6 @@
-"""Tables as other programs write them, through the commands: what is noted, what is stored, what errors name."""
+"""Tables as other programs write them, through the commands: what is noted, what is
+stored, what errors name.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,14 @@ def test_what_is_unusual_of_columns_is_noted(here):
     assert inputs.notes[:3] == [
         "left out, because it has no name and only numbers the rows: column 1",
         (
-            'taken as missing: "None" in garage (60 %); if a text is a level, keep it with --not-na None (in Python: '
+            'taken as missing: "None" in garage (60 %); if a text is a level, keep it '
+            "with --not-na None (in Python: "
             'not_na=["None"])'
         ),
-        "Read as numbers with a sign or unit: pay (£). For categories, pass --kind pay=categorical",
+        (
+            "Read as numbers with a sign or unit: pay (£). For categories, pass --kind "
+            "pay=categorical"
+        ),
     ]
     assert {line["name"]: line["reason"] for line in inputs.described[1]}[
         "pay"
@@ -161,7 +167,8 @@ def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
     )
     with pytest.raises(
         InputError,
-        match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. Repl",
+        match=r"Column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'\. "
+        r"Repl",
     ):
         load_inputs(run_request)
 
@@ -205,7 +212,10 @@ def test_classes_that_differ_in_capitals_and_blanks_are_one(here):
     inputs = load_inputs(ASKED)
     assert set(np.unique(inputs.parts["train"].y)) == {"Yes", "No", "n o"}
     class_notes = [note for note in inputs.notes if "capitals or blanks" in note]
-    named = "'yes ' is 'Yes', 'YES' is 'Yes', 'no' is 'No'; if they differ, pass --kind y=categorical."
+    named = (
+        "'yes ' is 'Yes', 'YES' is 'Yes', 'no' is 'No'; if they differ, pass "
+        "--kind y=categorical."
+    )
     assert class_notes == [
         f"classes of 'y' that differ only in capitals or blanks are one: {named}"
     ]
@@ -276,7 +286,8 @@ def test_categories_with_thousands_of_values_are_named(here):
     levels = frame["tail"].iloc[inputs.parts["train"].numbers].nunique()
     assert inputs.notes == [
         (
-            f"Categories with thousands of values: tail ({levels:,}). Pass --kind tail=identifier if they only name "
+            f"Categories with thousands of values: tail ({levels:,}). Pass --kind "
+            "tail=identifier if they only name "
             "rows, or --kind tail=categorical to use them as they are."
         )
     ]
@@ -306,7 +317,10 @@ def test_lists_and_records_of_parquet_files_are_left_out_unread(tmp_path, monkey
         load_inputs(run_request)
     inputs = load_inputs(replace(run_request, kind=("words=identifier",)))
     assert list(inputs.parts["train"].frame.columns) == ["kg", "pay", "garage"]
-    expected_note = "left out without being read, because their cells are lists or records: tags, words"
+    expected_note = (
+        "left out without being read, because their cells are lists or "
+        "records: tags, words"
+    )
     assert expected_note in inputs.notes
     with pytest.raises(InputError, match=r"--drop word: no such column"):
         load_inputs(replace(run_request, drop=("word",)))

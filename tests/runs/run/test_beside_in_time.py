@@ -1,4 +1,6 @@
-"""Under a limit, branches beside the network are tried by a few rounds, and only where there is time for them."""
+"""Under a limit, branches beside the network are tried by a few rounds, and only where
+there is time for them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``permgrad run --preset default:image``: a branch of the network alone, in the same run folder and page."""
+"""``permgrad run --preset default:image``: a branch of the network alone, in the same
+run folder and page.
+"""
 
 from __future__ import annotations
 

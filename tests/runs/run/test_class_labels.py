@@ -1,4 +1,6 @@
-"""Labels of classes that are numbers, or words with a meaning of their own: rows keep their class."""
+"""Labels of classes that are numbers, or words with a meaning of their own: rows keep
+their class.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ from permgrad.runs.run.summary import read_summary
 
 def test_a_class_named_all_is_not_all_rows(tmp_path):
     lines = ["feature,modality,class,importance,std,ci_low,ci_high,p_value,p_adjusted"]
-    lines += [f"{name},table,{label},{value},0.1,{value - 0.2},{value + 0.2},0.01,0.02"
-              for name, label_values in (("a", (1.0, 9.0, 0.5)), ("b", (2.0, 0.1, 3.0)))
-              for label, value in zip(("all", "all", "some"), label_values, strict=True)]  # fmt: skip
+    lines += [
+        f"{name},table,{label},{value},0.1,{value - 0.2},{value + 0.2},0.01,0.02"
+        for name, label_values in (("a", (1.0, 9.0, 0.5)), ("b", (2.0, 0.1, 3.0)))
+        for label, value in zip(("all", "all", "some"), label_values, strict=True)
+    ]
     (tmp_path / "importance.csv").write_text("\n".join(lines) + "\n")
     scores = {"accuracy": 0.5}
     metrics = {

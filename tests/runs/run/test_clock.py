@@ -1,4 +1,6 @@
-"""Tests for permgrad.runs.run.clock: what is planned in which time, and how long a training is expected to go on."""
+"""Tests for permgrad.runs.run.clock: what is planned in which time, and how long a
+training is expected to go on.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,8 @@ def test_a_training_that_no_longer_improves_ends_by_its_patience(best, since):
     )
 
 
-# Validation losses of runs: 44 epochs of Covertype, 20 of Bank. A constant prediction has 1.21 and 0.36.
+# Validation losses of runs: 44 epochs of Covertype, 20 of Bank. A constant prediction
+# has 1.21 and 0.36.
 COVERTYPE = [
     0.679,
     0.655,
@@ -198,7 +201,8 @@ def test_a_training_that_still_improves_is_expected_to_go_on():
 
 def test_before_a_training_tells_its_end_a_usual_one_is_expected():
     assert expected_epochs([], 60, 12, 2.0) == 28
-    # Validation rows of one class, as the latest rows of a table may be: a constant has no loss to be reduced.
+    # Validation rows of one class, as the latest rows of a table may be: a constant has
+    # no loss to be reduced.
     assert 9 <= expected_epochs(falling(15, 0), 60, 12, 0.0) <= 60
     assert expected_epochs([], 8, 12, 2.0) == 8
     assert 20 <= expected_epochs([1.0, 0.98, 0.97], 60, 12, 2.0) <= 35
@@ -227,7 +231,9 @@ class Machine:
         first: float = 1.0,
         reserved: float = 0.0,
     ) -> Any:
-        """Train epochs whose seconds are a function of their number until the watcher ends them."""
+        """Train epochs whose seconds are a function of their number until the watcher
+        ends them.
+        """
         clock = Clock(limit=limit, started=self.now)
         answers = list[int]()
         clock.per_row = first / 500

@@ -1,4 +1,6 @@
-"""``permgrad run --task counts``: trained and judged by the Poisson loss, with an offset that is no feature."""
+"""``permgrad run --task counts``: trained and judged by the Poisson loss, with an
+offset that is no feature.
+"""
 
 from __future__ import annotations
 

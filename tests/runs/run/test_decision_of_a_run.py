@@ -1,4 +1,6 @@
-"""``--cost`` and ``--threshold``: one threshold in model, metrics, page, predictions and comparisons of levels."""
+"""``--cost`` and ``--threshold``: one threshold in model, metrics, page, predictions
+and comparisons of levels.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,8 @@ def test_a_class_that_is_never_predicted_leads_to_the_threshold(place):
         for verdict_entry in metrics["verdict"]
     }
     assert kinds["levels"]["sentence"].startswith(
-        "At a threshold of 99\u00a0% it predicts no row as fails, so its rates by level of "
+        "At a threshold of 99\u00a0% it predicts no row as fails, so its rates by "
+        "level of "
         "hall say nothing."
     )
     assert kinds["next"]["facts"]["reason"] == "levels"

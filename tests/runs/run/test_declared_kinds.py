@@ -49,8 +49,8 @@ def test_a_declared_column_is_what_it_is_said_to_be(here):
     assert "id_code" not in usual.parts["train"].frame.columns
     notes_text = "\n".join(usual.notes)
     assert (
-        "left out: id_code, ward_id. To use one, pass --kind id_code=categorical or, to keep"
-        in notes_text
+        "left out: id_code, ward_id. To use one, pass --kind id_code=categorical or, "
+        "to keep" in notes_text
     )
     assert usual.encoder_options == {"na": None, "groups": {}, "kinds": None}
     inputs = load_inputs(
@@ -82,18 +82,21 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
     for request_words, message in {
         (
             "ward",
-        ): "--kind must have the form COL=KIND, got 'ward'. For example: --kind postcode=",
+        ): "--kind must have the form COL=KIND, got 'ward'. For example: --kind "
+        "postcode=",
         ("=numeric",): "--kind must have the form COL=KIND, got '=numeric'",
         (
             "ward=categoric",
         ): "kind of column 'ward' cannot be 'categoric'. Did you mean 'categorical'.",
         (
             "ward=constant",
-        ): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'calendar', 'text', 'image', 'identifier', got",
+        ): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'calendar', "
+        "'text', 'image', 'identifier', got",
         (
             "a=date",
             "a=numeric",
-        ): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of them out",
+        ): "Column 'a' has two kinds: --kind a=date and --kind a=numeric. Leave one of "
+        "them out",
     }.items():
         with pytest.raises(InputError, match=message):
             request(*request_words).check()
@@ -106,7 +109,10 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         (
             "y=date",
             {},
-            "^The target 'y' cannot be of kind date. Pass --kind y=categorical to predict classes",
+            (
+                "^The target 'y' cannot be of kind date. Pass --kind y=categorical to "
+                "predict classes"
+            ),
         ),
         (
             "y=categorical",
@@ -121,7 +127,10 @@ def test_kinds_of_what_is_no_feature_are_refused(here):
         (
             "ward=numeric",
             {"row_group": "ward"},
-            "--kind ward=numeric does not apply to 'ward', which is left out: --row-group",
+            (
+                "--kind ward=numeric does not apply to 'ward', which is left out: "
+                "--row-group"
+            ),
         ),
         (
             "id_code=numeric",

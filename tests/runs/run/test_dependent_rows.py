@@ -1,4 +1,6 @@
-"""What a run, a report, a comparison and refits know of groups and times reaches every interval and test."""
+"""What a run, a report, a comparison and refits know of groups and times reaches every
+interval and test.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +186,9 @@ def test_labels_of_the_training_rows_are_asked_for():
 
 @pytest.mark.slow
 def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
-    """With --row-group no group is trained on and explained by one refit; with --time no stretch of time is."""
+    """With --row-group no group is trained on and explained by one refit; with --time
+    no stretch of time is.
+    """
     table = farms(6, 32, 8)
     table["day"] = np.arange(len(table)) // 2
     fits = []
@@ -209,7 +213,8 @@ def test_refits_of_a_run_divide_the_rows_as_the_run_does(tmp_path, monkeypatch):
         result = pg.Explanation.load(
             tmp_path / name / "out" / "explanations" / "refits"
         )
-        # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of them.
+        # 26 of 32 farms, or 20 stretches: train and validation rows are of 80 % of
+        # them.
         assert result.meta["independent"] == {
             "by": "row_groups",
             "count": {"groups": 26, "times": 20}[name],

@@ -1,4 +1,6 @@
-"""A run encodes the rows of each part of the split once, and reads each of their images once."""
+"""A run encodes the rows of each part of the split once, and reads each of their images
+once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
 
     def counted(self, X):
         rows = list(zip(X["dose"].astype(float).tolist(), X["town"], strict=True))
-        # The other encoder is that of baselines, and rows that are not in the table were changed for a curve.
+        # The other encoder is that of baselines, and rows that are not in the table
+        # were changed for a curve.
         if (
             self.numeric != "standard"
             and set(rows) <= written

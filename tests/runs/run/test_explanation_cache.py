@@ -1,4 +1,6 @@
-"""Explanations kept in a run's folder: read again, computed anew for another model, mended where damaged."""
+"""Explanations kept in a run's folder: read again, computed anew for another model,
+mended where damaged.
+"""
 
 from __future__ import annotations
 

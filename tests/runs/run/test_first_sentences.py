@@ -1,4 +1,6 @@
-"""The first sentences of a run, on the page and on the terminal: nothing learnt, a class never seen, other models."""
+"""The first sentences of a run, on the page and on the terminal: nothing learnt, a
+class never seen, other models.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def call(*words: object) -> str:
 
 @pytest.fixture(scope="module")
 def useless(tmp_path_factory):
-    """A run on noise, whose test file has a class that no training row has; and what it printed."""
+    """A run on noise, whose test file has a class that no training row has; and what it
+    printed.
+    """
     folder = tmp_path_factory.mktemp("useless")
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(220, 3)), columns=list("abc"))
@@ -64,7 +68,8 @@ def test_a_model_that_learnt_nothing_says_so_first(useless):
     assert lines[0] == first["sentence"]
     assert any(
         line.startswith(
-            "Most important of 3 features, of a model that is not clearly better than a constant"
+            "Most important of 3 features, of a model that is not clearly better than "
+            "a constant"
         )
         for line in lines
     )
@@ -81,7 +86,10 @@ def test_a_class_of_the_test_rows_alone_empties_no_metric(useless):
     test = json.loads((folder / "metrics.json").read_text())["test"]
     assert all(value is not None for value in test.values())
     assert test["unseen"] == {"top": 1}
-    words = "1 test row has a class of grade that no training row has (top (1 row)): it counts as wrong"
+    words = (
+        "1 test row has a class of grade that no training row has (top (1 row)): "
+        "it counts as wrong"
+    )
     assert words in printed_output
     assert words in (folder / "report.html").read_text()
 
@@ -182,7 +190,8 @@ def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_termi
     command = advised["facts"]["command"]
     assert (
         advised["sentence"]
-        == f"Find out when 'cost in cents' is known. If only afterwards, train without it: {command}"
+        == "Find out when 'cost in cents' is known. If only afterwards, train without "
+        f"it: {command}"
     )
     printed_output = call(*shlex.split(command)[1:])
     assert "ALARM" not in printed_output

@@ -1,4 +1,6 @@
-"""The workflow explained by integrated gradients first: split, cuts, summaries, report; and tables held out of it."""
+"""The workflow explained by integrated gradients first: split, cuts, summaries, report;
+and tables held out of it.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ def logits_of(model, split, split_name):
     )[:, 0]
 
 
-# --- split and cuts ---------------------------------------------------------------------------------------------------
+# --- split and cuts -------------------------------------------------------------------
 def test_the_test_rows_are_the_published_ones(split):
     y = table()["y"].to_numpy()
     remaining_rows, test = train_test_split(
@@ -162,7 +164,7 @@ def test_costs_that_are_no_costs(place):
     )
 
 
-# --- integrated gradients ---------------------------------------------------------------------------------------------
+# --- integrated gradients -------------------------------------------------------------
 def test_summaries_over_all_test_rows(place, model, split):
     both_baselines = pd.read_csv(place / "run" / "integrated_gradients.csv")
     assert list(both_baselines["baseline"].unique()) == ["median", "zeros"]
@@ -231,7 +233,7 @@ def test_the_report_says_it_all(place):
     assert "Threshold for 'yes'" in out
 
 
-# --- one client -------------------------------------------------------------------------------------------------------
+# --- one client -----------------------------------------------------------------------
 def test_a_client_by_number(place, model, tmp_path):
     words = (
         "explain",
@@ -335,7 +337,7 @@ def test_what_cannot_be_chosen_is_refused(place, tmp_path, words, message):
     assert not (tmp_path / "never").exists()
 
 
-# --- held-out tables --------------------------------------------------------------------------------------------------
+# --- held-out tables ------------------------------------------------------------------
 def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     rows = table(40).drop(columns="y")
     call(

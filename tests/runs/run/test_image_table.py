@@ -1,4 +1,6 @@
-"""A table of records and a folder of images, as a user types it: run, go on, predict, explain, report."""
+"""A table of records and a folder of images, as a user types it: run, go on, predict,
+explain, report.
+"""
 
 from __future__ import annotations
 
@@ -356,7 +358,9 @@ def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
 
 
 def with_image(table, folder, content, rows=60):
-    """Write a table of which one row names an image with this content, in another kind of file."""
+    """Write a table of which one row names an image with this content, in another kind
+    of file.
+    """
     few = pd.read_csv(table).head(rows)
     few["scan"] = [str(table.parent / path) for path in few["scan"]]
     images = [Image.fromarray(array) for array in content]

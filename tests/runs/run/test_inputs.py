@@ -1,4 +1,6 @@
-"""From the options of a run to its tables: roles of columns, parts of the split, what is counted and said."""
+"""From the options of a run to its tables: roles of columns, parts of the split, what
+is counted and said.
+"""
 
 from __future__ import annotations
 
@@ -119,8 +121,8 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     )
     note = next(note for note in inputs.notes if "look like identifiers" in note)
     assert (
-        "code, patient_id, kundennr, lfd, rand_id. To use one, pass --kind code=categorical or, to keep"
-        in note
+        "code, patient_id, kundennr, lfd, rand_id. To use one, pass --kind "
+        "code=categorical or, to keep" in note
     )
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
@@ -242,12 +244,13 @@ def test_dates_written_in_several_ways_are_named_and_refused_where_they_are_decl
         if "'seen' looks like dates written in several ways" in note
     ]
     assert (
-        "Write all its cells alike, such as 2024-01-31, or pass a cell that means missing"
-        in date_notes[0]
+        "Write all its cells alike, such as 2024-01-31, or pass a cell that means "
+        "missing" in date_notes[0]
     )
     with pytest.raises(
         InputError,
-        match=r"Column 'seen' is declared date but has '.*' beside '.*'\. Write all dates in",
+        match=r"Column 'seen' is declared date but has '.*' beside '.*'\. Write all "
+        r"dates in",
     ):
         load(kind=("seen=date",))
     table().assign(
@@ -331,8 +334,10 @@ def test_columns_that_say_the_same_are_named(here):
         note for note in load(groups=Path("none")).notes if "one to one" in note
     ]
     assert copy_note == (
-        "These columns determine each other one to one in every training row, so importance is split between them: "
-        "age = age_copy; sex_m = sex_f. Leave out all but one, or explain them together: put them in a JSON file "
+        "These columns determine each other one to one in every training row, so "
+        "importance is split between them: "
+        "age = age_copy; sex_m = sex_f. Leave out all but one, or explain them "
+        "together: put them in a JSON file "
         '{"age": ["age", "age_copy"]} and pass it with --groups.'
     )
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
@@ -461,7 +466,11 @@ def test_groups_in_training_and_own_files_are_counted(here):
     assert 0 < len(learned & there) < len(there), "the precondition"
     group_notes = [note for note in inputs.notes if "groups of" in note]
     assert group_notes == [
-        f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file are also in the training rows"
+        (
+            f"{len(learned & there)} of {len(there)} groups of 'patient' in the test "
+            "file "
+            "are also in the training rows"
+        )
     ]
     # A gap makes the numbers of a column broken ones.
     own_table.assign(patient=own_table["patient"].where(own_table.index > 0)).to_csv(
@@ -539,7 +548,8 @@ def test_equal_rows_are_noted_where_the_columns_do_not_explain_them(here):
     (equal_note,) = [note for note in inputs.notes if "equal to a training row" in note]
     assert (
         equal_note
-        == f"{inputs.alike_rows} test rows are equal to a training row, apart from visit"
+        == f"{inputs.alike_rows} test rows are equal to a training row, apart from "
+        "visit"
     )
 
 
@@ -588,7 +598,8 @@ def test_another_version_is_another_run(here, monkeypatch):
     monkeypatch.setattr("permgrad.runs.configuration.__version__", "99.0")
     with pytest.raises(
         InputError,
-        match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with --overwrite",
+        match=r"differs in permgrad \(.* there, 99\.0 now\)\. Replace it with "
+        r"--overwrite",
     ):
         RUN.find(request.folder, configuration(request))
 
@@ -603,7 +614,8 @@ def test_the_command_can_be_typed_again():
         drop=("a", "b"),
     )
     assert request.command == (
-        "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 --seed 3 --baselines"
+        "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 "
+        "--seed 3 --baselines"
     )
     assert str(request.folder) == "permgrad-runs/my table-3"
 
@@ -785,13 +797,15 @@ def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_th
     (here / "photos" / "9.png").unlink()
     with pytest.raises(
         InputError,
-        match=r"1 of 199 image files in column .photo. cannot be found .*9\.png\). Paths start from",
+        match=r"1 of 199 image files in column .photo. cannot be found .*9\.png\). "
+        r"Paths start from",
     ):
         load_inputs(request)
     shutil.copy(here / "photos" / "8.png", here / "photos" / "9.png")
     with pytest.raises(
         InputError,
-        match=r"1 of 199 image files in column .photo. cannot be read .*7\.png: not an image",
+        match=r"1 of 199 image files in column .photo. cannot be read .*7\.png: not an "
+        r"image",
     ):
         load_inputs(request)
     assert (
@@ -852,7 +866,8 @@ def test_few_groups_leave_two_for_the_test_rows_or_are_refused_before_anything_i
     with pytest.raises(InputError) as caught:
         load(row_group="site")
     assert caught.value.message == (
-        "The test rows have one value of 'site' (--row-group), and an explanation compares rows of several. Choose a "
+        "The test rows have one value of 'site' (--row-group), and an explanation "
+        "compares rows of several. Choose a "
         "column with at least 4 values, or leave --row-group out."
     )
 

@@ -1,4 +1,6 @@
-"""Classes of a test file that are written otherwise are named before anything is trained."""
+"""Classes of a test file that are written otherwise are named before anything is
+trained.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``permgrad run --model``: every model with every kind of table is trained, explained, saved, loaded and resumed."""
+"""``permgrad run --model``: every model with every kind of table is trained, explained,
+saved, loaded and resumed.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ from permgrad.runs.run.run import run_table
 
 MODELS = [name for name, baseline in baselines.items() if baseline.file]
 TABLES = ("binary", "classes", "numbers")
-#: The model with which everything that a run does is tried. All others are fitted, saved, loaded and explained.
+#: The model with which everything that a run does is tried. All others are fitted,
+#: saved, loaded and explained.
 USUAL = "lightgbm"
 
 
@@ -59,7 +62,9 @@ def skip_without(name):
 
 
 def table(kind: str, rows: int = 240) -> pd.DataFrame:
-    """Return rows with a number that is sometimes missing, a category, a date, a text, and a target."""
+    """Return rows with a number that is sometimes missing, a category, a date, a text,
+    and a target.
+    """
     rng = np.random.default_rng(0)
     words = np.array(["red", "blue", "old", "new", "big", "fast", "slow", "cheap"])
     frame = pd.DataFrame(
@@ -153,7 +158,7 @@ def test_a_mean_that_was_taken_off_is_saved(tmp_path):
     assert (pg.load(tmp_path / "copy").predict(X) == fitted.predict(X)).all()
 
 
-# ---- every model -----------------------------------------------------------------------------------------------------
+# ---- every model ---------------------------------------------------------------------
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("name", MODELS)
 def test_is_fitted_saved_loaded_and_explained(name, kind, tmp_path):
@@ -268,7 +273,7 @@ def test_trees_are_read_without_their_library(name, tmp_path, monkeypatch):
     )
 
 
-# ---- the run ---------------------------------------------------------------------------------------------------------
+# ---- the run -------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "kind", ["binary", "classes", pytest.param("numbers", marks=pytest.mark.slow)]
 )
@@ -399,7 +404,7 @@ def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
     assert orders[0] > 50 >= orders[1]
 
 
-# ---- an estimator of the user's --------------------------------------------------------------------------------------
+# ---- an estimator of the user's ------------------------------------------------------
 def pipeline(model):
     numbers = (SimpleImputer(), ["size"])
     levels = (OneHotEncoder(handle_unknown="ignore"), ["town"])
@@ -498,7 +503,10 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
     pytest.importorskip("skops")
     monkeypatch.chdir(tmp_path)
     name = f"own_{abs(hash(text))}"
-    imports = "from sklearn.impute import SimpleImputer\nfrom sklearn.linear_model import LogisticRegression\n"
+    imports = (
+        "from sklearn.impute import SimpleImputer\nfrom sklearn.linear_model "
+        "import LogisticRegression\n"
+    )
     (tmp_path / f"{name}.py").write_text(imports + text)
     request = RunRequest(
         table=str(tables["binary"]),
@@ -530,7 +538,7 @@ def test_a_function_may_return_its_estimator_in_a_model(tmp_path, monkeypatch):
         estimator_of("own_read:fitted")
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------
+# ---- what is refused -----------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -566,7 +574,7 @@ def test_a_missing_package_is_named_before_the_table_is_read(monkeypatch, tmp_pa
         run_table(RunRequest(table="no.csv", model="lightgbm", out=tmp_path / "run"))
 
 
-# ---- auto ------------------------------------------------------------------------------------------------------------
+# ---- auto ----------------------------------------------------------------------------
 def test_auto_takes_the_model_with_the_least_loss(tables, tmp_path, monkeypatch):
     pytest.importorskip("skops")
     skip_without(USUAL)

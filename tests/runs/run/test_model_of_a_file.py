@@ -1,4 +1,6 @@
-"""``permgrad run --model FILE``: a fitted model of a file has the page of any other model, and is not trained."""
+"""``permgrad run --model FILE``: a fitted model of a file has the page of any other
+model, and is not trained.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,8 @@ def test_its_predictions_are_those_of_the_file(files, tmp_path, name):
         chances = stored[[f"probability_{label}" for label in classes]]
         np.testing.assert_allclose(chances, models[name](X), atol=1e-6)
         assert stored["prediction"].nunique() == len(classes)
-    # The folder has the file: it is predicted from and explained without the one that was named.
+    # The folder has the file: it is predicted from and explained without the one that
+    # was named.
     answer = tmp_path / "new.csv"
     predict_table(
         PredictRequest(
@@ -176,7 +179,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
         ({"model": "file.csv"}, "is a table"),
         (
             {"model": str(folder / "unnamed.onnx")},
-            "does not name the model's 2 classes, and column 'y' holds 'no', 'yes'. Write them as 0, 1",
+            (
+                "does not name the model's 2 classes, and column 'y' holds 'no', "
+                "'yes'. "
+                "Write them as 0, 1"
+            ),
         ),
         (
             {"model": str(folder / "others.onnx")},

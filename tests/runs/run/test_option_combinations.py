@@ -1,4 +1,5 @@
-"""Three options of a run at random, with any model and task: each works, or is refused in words before training.
+"""Three options of a run at random, with any model and task: each works, or is refused
+in words before training.
 
 ``verification/verify_options.py`` goes on from here for a thousand combinations.
 """
@@ -27,7 +28,9 @@ def test_options_work_together_or_are_refused(tmp_path, number):
 
 
 def test_many_cases_train():
-    """What all cases ask for is an option that is there, and most options are asked for."""
+    """What all cases ask for is an option that is there, and most options are asked
+    for.
+    """
     asked = {words for number in range(60) for words in OptionCase.draw(number).options}
     assert asked <= set(OPTIONS)
     assert len(asked) > 0.8 * len(OPTIONS)

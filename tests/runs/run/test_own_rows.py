@@ -1,4 +1,6 @@
-"""``permgrad explain RUN`` without a table explains the run's test rows; data sets are named wherever a TABLE is."""
+"""``permgrad explain RUN`` without a table explains the run's test rows; data sets are
+named wherever a TABLE is.
+"""
 
 from __future__ import annotations
 
@@ -106,14 +108,14 @@ def test_a_table_that_is_gone_or_changed_is_told(place):
     table_file.write_text(content.replace("a", "b"))
     message = call("explain", place / "run", "--out", "none", code=2)
     assert (
-        "table.csv, has changed since the run. Put the file back. To explain other rows, name a TABLE"
-        in message
+        "table.csv, has changed since the run. Put the file back. To explain other "
+        "rows, name a TABLE" in message
     )
     table_file.unlink()
     message = call("explain", place / "run", "--out", "none", code=2)
     assert (
-        "table.csv, no longer exists. Put the file back. To explain other rows, name a TABLE"
-        in message
+        "table.csv, no longer exists. Put the file back. To explain other rows, name a "
+        "TABLE" in message
     )
     table_file.write_text(content)
 

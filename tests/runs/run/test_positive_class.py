@@ -1,4 +1,6 @@
-"""The positive class, in every command: the rarer one unless ``--positive`` says otherwise; no explanation changes."""
+"""The positive class, in every command: the rarer one unless ``--positive`` says
+otherwise; no explanation changes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ WORDS = ("--target", "risk", "--preset", "preset.json")
 
 
 def table(rows: int = 300, seed: int = 0, push: float = 2.0) -> pd.DataFrame:
-    """Credits of which about a quarter are bad, a class that comes first in the alphabet."""
+    """Credits of which about a quarter are bad, a class that comes first in the
+    alphabet.
+    """
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {"amount": rng.normal(size=rows), "months": rng.integers(6, 60, rows)}
@@ -115,8 +119,8 @@ def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
         ]
         printed_output = call("run", "table.csv", *words)
         assert (
-            f"Average precision and lift are for the positive class '{positive}' (change it"
-            in printed_output
+            f"Average precision and lift are for the positive class '{positive}' "
+            "(change it" in printed_output
         )
 
 
@@ -161,7 +165,10 @@ def test_every_command_that_trains_takes_it():
 
 
 def test_a_level_that_is_none_is_refused_before_anything_is_written():
-    expected_message = "Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad' and 'good'."
+    expected_message = (
+        "Positive class 'bda' not found. Did you mean 'bad'? The "
+        "classes are 'bad' and 'good'."
+    )
     for words in (
         ("run", "table.csv", *WORDS, "--out", "none"),
         (
@@ -188,8 +195,8 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
         "1",
     )
     assert (
-        "A positive class is one of two, but a number is predicted here. Leave --positive"
-        in call(*numbers, code=2)
+        "A positive class is one of two, but a number is predicted here. Leave "
+        "--positive" in call(*numbers, code=2)
     )
     model = pg.load("usual/model")
     with pytest.raises(pg.InputError, match="Positive class 'bda' not found"):
@@ -205,7 +212,10 @@ def test_a_class_that_is_never_predicted_is_a_sentence():
     printed_output = call("run", "vague.csv", *WORDS, "--out", "vague")
     rows = pd.read_csv("vague/predictions.csv")
     assert set(rows["prediction"]) == {"good"}, "a precondition"
-    sentence = f"It never predicts bad, the class of {(rows['truth'] == 'bad').sum()} test rows. With a thres"
+    sentence = (
+        f"It never predicts bad, the class of {(rows['truth'] == 'bad').sum()} "
+        "test rows. With a thres"
+    )
     assert sentence in printed_output
     assert sentence in Path("vague/report.html").read_text().replace(
         "&#39;", "'"

@@ -32,7 +32,8 @@ def test_figures_hold_for_every_pair_that_a_sentence_names():
             ", so importance may be shared between them."
         ).split(", and "):
             if match := re.fullmatch(
-                r"(\w+) and (\w+) move with each other and \d more \(correlation up to (\S+)\)",
+                r"(\w+) and (\w+) move with each other and \d more \(correlation up to "
+                r"(\S+)\)",
                 words,
             ):
                 assert "copy" in frame

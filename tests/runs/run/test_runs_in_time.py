@@ -1,4 +1,6 @@
-"""``permgrad run --time``: what of the time is a feature, what is said of it, and the page of such a run."""
+"""``permgrad run --time``: what of the time is a feature, what is said of it, and the
+page of such a run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from permgrad.runs.run.inputs import load_inputs
 
 
 def riders(rows: int = 1100, trend: float = 0.0) -> pd.DataFrame:
-    """Return days whose riders depend on the weekday and on the weather, which is all that may be learned."""
+    """Return days whose riders depend on the weekday and on the weather, which is all
+    that may be learned.
+    """
     rng = np.random.default_rng(0)
     day = pd.date_range("2019-01-01", periods=rows)
     rain = rng.random(rows)
@@ -47,8 +51,10 @@ def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
         note for note in inputs.notes if note.startswith("'day' orders the rows")
     ]
     assert note == (
-        "'day' orders the rows. What returns of it is a feature: month, day of the year, day of the month, weekday, "
-        "weekend. Left out is the year, and in time later rows count as the latest training row, because the test rows "
+        "'day' orders the rows. What returns of it is a feature: month, day of the "
+        "year, day of the month, weekday, "
+        "weekend. Left out is the year, and in time later rows count as the latest "
+        "training row, because the test rows "
         "are later than those of training. To leave out all of it, pass --drop day"
     )
     days = pd.to_datetime(riders()["day"], dayfirst=True).to_numpy()
@@ -115,7 +121,8 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     )
     rows = pd.read_csv(out / "predictions.csv")
     error = rows["truth"] - rows["prediction"]
-    # Without the weekday, it would be 3.6. The level of the training rows is 0.004 · 550 below that of the test rows.
+    # Without the weekday, it would be 3.6. The level of the training rows is 0.004 ·
+    # 550 below that of the test rows.
     assert np.sqrt((error**2).mean()) < 1.2 < 0.35 * rows["truth"].std()
     assert abs(error.mean()) < 0.5 * 0.004 * 550
     raised = json.loads((out / "metrics.json").read_text())["raised"]
@@ -127,14 +134,17 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
     assert "Test rows by day. Above: riders, true and predicted." in page
     assert "in time later rows count as the latest training row" in page
     assert raised != 0
-    words = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))} after training"
+    words = (
+        f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))} after "
+        "training"
+    )
     assert (
         f"Predictions were {words}, which is their mean error on the validation" in page
     )
     first, second = np.array_split((error**2).to_numpy(), 2)
     assert (
-        f"is {number(np.sqrt(first.mean()))}, in the later half {number(np.sqrt(second.mean()))}."
-        in page
+        f"is {number(np.sqrt(first.mean()))}, in the later half "
+        f"{number(np.sqrt(second.mean()))}." in page
     )
     assert pg.load(out / "model").preprocessor_.parts_of("day")[-2:] == [
         "weekday",

@@ -1,4 +1,6 @@
-"""``--sensitive``: a column is audited also where it is left out, and runs keep, resume and rebuild what was found."""
+"""``--sensitive``: a column is audited also where it is left out, and runs keep, resume
+and rebuild what was found.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,10 @@ def test_a_column_that_is_left_out_is_audited_and_said(folder):
     named = is_f if rate["level"] == "f" else ~is_f
     share = f"{100 * called[named].mean():.0f} %"
     rows = named.sum()
-    words = f"The model predicts yes for {share} of the {rows} rows with sex = {rate['level']}"
+    words = (
+        f"The model predicts yes for {share} of the {rows} rows with sex = "
+        f"{rate['level']}"
+    )
     page, summary = (
         (folder / "run" / name).read_text(encoding="utf-8")
         for name in ("report.html", "report.md")
@@ -173,7 +178,7 @@ def test_the_section_is_shown_in_a_browser(folder, tmp_path, width):
     assert fits
 
 
-# ---- pg.report -------------------------------------------------------------------------------------------------------
+# ---- pg.report -----------------------------------------------------------------------
 @pytest.fixture(name="fitted", scope="module")
 def _fitted():
     frame = loans(600, 3)

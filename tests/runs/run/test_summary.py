@@ -1,4 +1,6 @@
-"""What the terminal shows of a run: from memory when it is done, from the run's files when it was finished before."""
+"""What the terminal shows of a run: from memory when it is done, from the run's files
+when it was finished before.
+"""
 
 from __future__ import annotations
 

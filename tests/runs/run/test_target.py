@@ -86,8 +86,8 @@ def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
     task, why = choose_task(pd.Series([1.0, 2.5] * 30), "auto", "y")
     assert task == "regression"
     assert (
-        why
-        == "numbers with 2 different values; if these are classes, pass --task classification"
+        why == "numbers with 2 different values; if these are classes, pass --task "
+        "classification"
     )
 
 
@@ -96,7 +96,8 @@ def test_whole_numbers_that_may_be_classes_are_told():
     flag = "--task classification"
     (message,) = doubt_on_task(school, "school", flag)
     assert message.startswith(
-        "target 'school' is predicted as a number: whole numbers with 13 different values. If these"
+        "target 'school' is predicted as a number: whole numbers with 13 different "
+        "values. If these"
     )
     assert message.endswith("are classes, pass --task classification.")
     thin = pd.Series([3, 4, 5] * 40 + [9])

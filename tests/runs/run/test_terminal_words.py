@@ -1,4 +1,6 @@
-"""What the terminal proposes and shows: options that a shell reads, names that differ, numbers as on the page."""
+"""What the terminal proposes and shows: options that a shell reads, names that differ,
+numbers as on the page.
+"""
 
 from __future__ import annotations
 

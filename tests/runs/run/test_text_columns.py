@@ -1,4 +1,6 @@
-"""Tables with free text: what a run says of it, groups whose names are words, and text that does not help."""
+"""Tables with free text: what a run says of it, groups whose names are words, and text
+that does not help.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ NOISE = [
 
 
 def cards(rows: int = 300) -> pd.DataFrame:
-    """Cards of two rows each, whose colour mostly tells the class, with remarks that tell nothing."""
+    """Cards of two rows each, whose colour mostly tells the class, with remarks that
+    tell nothing.
+    """
     rng = np.random.default_rng(0)
     colour = rng.integers(0, 5, rows // 2)
     noun = rng.integers(0, 6, rows // 2)
@@ -71,7 +75,8 @@ def test_the_words_of_a_group_are_a_feature(here):
     assert inputs.left_out == {}
     (name_note,) = [note for note in inputs.notes if "'name'" in note]
     assert name_note == (
-        "'name' divides the rows and is free text: its words are a feature, which group it names is not. Pass --drop "
+        "'name' divides the rows and is free text: its words are a feature, which "
+        "group it names is not. Pass --drop "
         "name as well to leave its words out."
     )
     name_groups = [set(rows.frame["name"]) for rows in inputs.parts.values()]
@@ -122,7 +127,8 @@ def test_a_comparison_uses_the_words_of_a_group(here):
 def test_free_text_is_said_with_what_to_type_instead(here):
     inputs = load_inputs(request())
     assert (
-        "Columns of free text, whose words the model reads where they help: name, remark. Pass --kind name=identifier "
+        "Columns of free text, whose words the model reads where they help: name, "
+        "remark. Pass --kind name=identifier "
         "to leave one out, or --kind name=categorical to read its cells as categories."
     ) in inputs.notes
     assert not [
@@ -132,7 +138,8 @@ def test_free_text_is_said_with_what_to_type_instead(here):
     ]
     with pytest.warns(
         UserWarning,
-        match=r"Columns of free text, .*: name, remark\. .*kinds=\{'name': 'identifier'\}",
+        match=r"Columns of free text, .*: name, remark\. .*kinds=\{'name': "
+        r"'identifier'\}",
     ):
         HyNNClassifier().fit_encoder(cards().drop(columns="kind"))
 
@@ -190,7 +197,8 @@ def test_numbers_that_name_things_are_said(here):
     )
     inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
     assert (
-        "Whole numbers are read as names of things, not as amounts: shop_id. If they are amounts, pass "
+        "Whole numbers are read as names of things, not as amounts: shop_id. If they "
+        "are amounts, pass "
         "--kind shop_id=numeric"
     ) in inputs.notes
     assert (
@@ -297,7 +305,8 @@ def test_vectors_are_kept_in_the_folder_of_a_run(here, monkeypatch):
     assert list(Path("run/features").glob("*.npz"))
     record = json.loads(Path("run/run.json").read_text())
     assert "all-minilm-l6-v2" in json.dumps(record["configuration"])
-    # Other settings, and nothing is remembered by the new model: none of the texts is encoded again.
+    # Other settings, and nothing is remembered by the new model: none of the texts is
+    # encoded again.
     read.clear()
     run_table(
         RunRequest(**{**options, "seed": 1, "overwrite": True}), say=lambda _: None

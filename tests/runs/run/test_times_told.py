@@ -1,4 +1,6 @@
-"""What a run says of time: reading counts, training resumes from an epoch, baselines are estimated or left out."""
+"""What a run says of time: reading counts, training resumes from an epoch, baselines
+are estimated or left out.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,10 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
     monkeypatch.setattr(work.RunWork, "measure", stop)
     progress_lines = said_by(replace(ASKED, baselines=("usual",)))
     assert [line for line in progress_lines if "xgboost" in line] == [
-        "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[boost]'"
+        (
+            "note: xgboost is left out, because xgboost is not installed: pip install "
+            "'permgrad[boost]'"
+        )
     ]
     (estimate,) = [
         line for line in progress_lines if line.startswith("  baselines: about ")
@@ -107,7 +112,10 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
 
     assert make_plan([]).notes == ()
     monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")
-    expected_note = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[boost]'"
+    expected_note = (
+        "lightgbm is left out, because lightgbm is not installed: pip "
+        "install 'permgrad[boost]'"
+    )
     assert make_plan([]).notes == (expected_note,)
     assert make_plan(["default", "linear"]).notes == ()
 

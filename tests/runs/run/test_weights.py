@@ -1,4 +1,6 @@
-"""``permgrad run --weight COLUMN``: the column is no feature, and training, scores and explanations weigh rows."""
+"""``permgrad run --weight COLUMN``: the column is no feature, and training, scores and
+explanations weigh rows.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ from permgrad.runs.run.run import run_table
 
 
 def survey(rows: int = 400) -> pd.DataFrame:
-    """Return answers of men and women. Women are asked less often, and answer the other way round."""
+    """Return answers of men and women.
+
+    Women are asked less often, and answer the other way round.
+    """
     rng = np.random.default_rng(0)
     woman = rng.random(rows) < 0.25
     table = pd.DataFrame(
@@ -158,22 +163,30 @@ def test_explaining_the_run_and_its_report_keep_to_the_weights(
     table.drop(columns="factor").to_csv(tmp_path / "now.csv", index=False)
     with pytest.warns(
         PermgradWarning,
-        match=r"The run weighs rows by 'factor', which .*now.csv lacks. Each of its rows",
+        match=r"The run weighs rows by 'factor', which .*now.csv lacks. Each of its "
+        r"rows",
     ):
         explain_table(
             ExplainRequest(
                 model_folder=weighed, table=tmp_path / "now.csv", out=tmp_path / "now"
             )
         )
-    explain_table(ExplainRequest(model_folder=weighed, row=int(pd.read_csv(weighed / "predictions.csv")["row"][0]),
-                                 method="integrated_gradients", out=tmp_path / "row"))  # fmt: skip
+    explain_table(
+        ExplainRequest(
+            model_folder=weighed,
+            row=int(pd.read_csv(weighed / "predictions.csv")["row"][0]),
+            method="integrated_gradients",
+            out=tmp_path / "row",
+        )
+    )
 
 
 def test_what_counts_rows_once_is_refused(weighed, tmp_path):
     copy = shutil.copytree(weighed, tmp_path / "copy")
     with pytest.raises(
         InputError,
-        match=r"--coverage counts each held-out row once, and the run weighs rows by 'factor'",
+        match=r"--coverage counts each held-out row once, and the run weighs rows by "
+        r"'factor'",
     ):
         predict_table(
             PredictRequest(
@@ -185,7 +198,8 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
         )
     with pytest.raises(
         InputError,
-        match=r"is a run with --weight factor, and a comparison of runs counts each row once",
+        match=r"is a run with --weight factor, and a comparison of runs counts each "
+        r"row once",
     ):
         FinishedRun.read(copy, finished_record(copy))
     table = str(weighed.parent / "table.csv")
@@ -198,7 +212,11 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
         ({"sensitive": ("age",)}, "--weight and --sensitive cannot be combined"),
         (
             {"model": "auto"},
-            "--weight and the model auto cannot be combined: it is not trained with weights",
+            (
+                "--weight and the model auto cannot be combined: it is not trained "
+                "with "
+                "weights"
+            ),
         ),
         ({"baselines": ("mlp",)}, "--weight and the model mlp cannot be combined"),
     ):
@@ -216,7 +234,11 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
         ("factors", r"--weight factors: no such column. Did you mean 'factor'"),
         (
             "noise",
-            r"sample_weight must be finite and at least 0, but column 'noise' holds '-.*in line",
+            (
+                r"sample_weight must be finite and at least 0, but column 'noise' "
+                r"holds "
+                r"'-.*in line"
+            ),
         ),
     ):
         with pytest.raises(InputError, match=words):
@@ -256,6 +278,7 @@ def test_an_estimator_is_trained_with_weights_or_refused():
     assert slopes[0] != pytest.approx(slopes[1], rel=0.1)
     with pytest.raises(
         InputError,
-        match=r"KNeighborsRegressor cannot be fitted: .*'sample_weight'. Leave the weights out, or choose",
+        match=r"KNeighborsRegressor cannot be fitted: .*'sample_weight'. Leave the "
+        r"weights out, or choose",
     ):
         table_model("regression", KNeighborsRegressor()).fit(X, y, weights=weights)

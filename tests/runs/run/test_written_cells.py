@@ -1,4 +1,6 @@
-"""Codes that are declared as categories, and identifiers, stay as they are written in a CSV file."""
+"""Codes that are declared as categories, and identifiers, stay as they are written in a
+CSV file.
+"""
 
 from __future__ import annotations
 

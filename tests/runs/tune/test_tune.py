@@ -1,4 +1,6 @@
-"""permgrad tune: a study of a few trials, its files, what it refuses, and that killing changes nothing."""
+"""permgrad tune: a study of a few trials, its files, what it refuses, and that killing
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,7 @@ def test_a_changed_byte_of_a_finished_study_is_noticed(place, tuned):
     assert "Nothing was changed" in call(*words(place, tuned))
 
 
-# ---- what it leaves --------------------------------------------------------------------------------------------------
+# ---- what it leaves ------------------------------------------------------------------
 def test_the_folder_holds_the_study_and_a_run(tuned):
     names = {path.name for path in tuned.iterdir()}
     assert {
@@ -270,7 +272,7 @@ def test_a_winner_of_another_folder_is_trained_again(place, tuned, tmp_path):
         ).read_bytes(), name
 
 
-# ---- trials that fail or are pruned ----------------------------------------------------------------------------------
+# ---- trials that fail or are pruned --------------------------------------------------
 @pytest.mark.slow
 def test_failed_and_pruned_trials_count(place, tmp_path):
     wild = {
@@ -333,7 +335,7 @@ def test_a_study_in_which_all_fail(place, tmp_path):
     assert "All 2 trials failed, the first with: " in message
 
 
-# ---- what it refuses -------------------------------------------------------------------------------------------------
+# ---- what it refuses -----------------------------------------------------------------
 def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = place / "table.csv"
@@ -407,8 +409,8 @@ def test_a_storage_that_is_no_database(place, tmp_path):
     )
     assert "Cannot open --storage " in message
     assert (
-        "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
-        in message
+        "Delete that file to start again, or choose another --out (or --storage, if "
+        "you passed it)." in message
     )
     assert "Traceback" not in message
     assert not (tmp_path / "s").exists()
@@ -521,9 +523,11 @@ def test_the_published_space_prunes_nothing():
     assert not get_space("paper").pruning
 
 
-# ---- killed ----------------------------------------------------------------------------------------------------------
+# ---- killed --------------------------------------------------------------------------
 def session(base_folder: Path, out: Path, deaths: int | None, trials: int) -> int:
-    """Work on a study in a forked process that dies, without any farewell, at its n-th write; return the exit code."""
+    """Work on a study in a forked process that dies, without any farewell, at its n-th
+    write; return the exit code.
+    """
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -550,7 +554,9 @@ def session(base_folder: Path, out: Path, deaths: int | None, trials: int) -> in
 
 
 def _die_after(writes: int) -> None:
-    """Count writes to the storage and renamed files; the last one is left undone, or done and not told."""
+    """Count writes to the storage and renamed files; the last one is left undone, or
+    done and not told.
+    """
     left = [writes]
     storage = optuna.storages.RDBStorage
 

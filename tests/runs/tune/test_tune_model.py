@@ -1,4 +1,6 @@
-"""``permgrad tune --model``: the settings of other models are searched, kept, and given to a run."""
+"""``permgrad tune --model``: the settings of other models are searched, kept, and given
+to a run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Accumulated local effects: closed forms, the paper's definition written again slowly, and what users pass."""
+"""Accumulated local effects: closed forms, the paper's definition written again slowly,
+and what users pass.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def curve(explanation, name: str, label: str | None = None) -> pd.DataFrame:
     ]
 
 
-# ---- closed forms ----------------------------------------------------------------------------------------------------
+# ---- closed forms --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["array", "frame", "network"])
@@ -87,7 +89,9 @@ def test_a_linear_model_has_straight_curves(kind):
 
 
 def test_small_effects_of_a_network_add_up():
-    """Over a bin the output changes by less than float32 rounds it, over all bins by a hundred times as much."""
+    """Over a bin the output changes by less than float32 rounds it, over all bins by a
+    hundred times as much.
+    """
     X = torch.from_numpy(correlated()).float()
     net = torch.nn.Linear(3, 1)
     with torch.no_grad():
@@ -111,7 +115,10 @@ def test_a_step_is_where_it_is():
 
 
 def test_curves_of_a_product_follow_the_other_column():
-    """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1). What both do only together is x0 x1 less both curves."""
+    """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1).
+
+    What both do only together is x0 x1 less both curves.
+    """
     X = correlated(20_000)
     explanation = explain(
         lambda table: table[:, 0] * table[:, 1], X, pairs=[("x1", "x0")]
@@ -181,7 +188,7 @@ def test_effects_that_cancel_show_in_pairs():
     )
 
 
-# ---- the paper's definition, slowly ----------------------------------------------------------------------------------
+# ---- the paper's definition, slowly --------------------------------------------------
 
 
 def slow_edges(values, bins):
@@ -204,10 +211,11 @@ def slow_at(effects, value, edges):
 
 
 def slow_ale(model, X, column, bins):
-    """Return equation 15 of Apley & Zhu (2020), centred over the rows at their own values.
+    """Return equation 15 of Apley & Zhu (2020), centred over the rows at their own
+    values.
 
-    On these rows, PyALE 1.2.0 gives the same edges, and the same effects up to a constant within 6e-15 (it centres over
-    the middles of the bins).
+    On these rows, PyALE 1.2.0 gives the same edges, and the same effects up to a
+    constant within 6e-15 (it centres over the middles of the bins).
     """
     edges = slow_edges(X[:, column], bins)
     local = [[] for _ in edges]
@@ -226,9 +234,11 @@ def slow_ale(model, X, column, bins):
 
 
 def slow_pair(model, X, columns, bins):
-    """Return equations 17 to 20 of Apley & Zhu (2020), with empty cells as the nearest one.
+    """Return equations 17 to 20 of Apley & Zhu (2020), with empty cells as the nearest
+    one.
 
-    PyALE 1.2.0 gives the same second differences in every cell of two rows or more, within 4e-15.
+    PyALE 1.2.0 gives the same second differences in every cell of two rows or more,
+    within 4e-15.
     """
     edges = [slow_edges(X[:, column], bins) for column in columns]
     local = {}
@@ -332,7 +342,8 @@ def test_pairs_are_those_of_the_paper():
 
 
 def test_curves_are_those_of_effector():
-    """effector 0.6 has bins of equal width, and counts a row at an inner edge in both bins: here that changes no mean.
+    """effector 0.6 has bins of equal width, and counts a row at an inner edge in both
+    bins: here that changes no mean.
 
     Bins are closed on the left there, so that it gets the column with the other sign.
     """
@@ -406,9 +417,11 @@ def test_levels_are_ordered_by_how_alike_their_rows_are():
 
 
 def test_levels_move_to_both_neighbours():
-    """The factor of the R package: changes upwards from one level and downwards from the next are averaged together.
+    """The factor of the R package: changes upwards from one level and downwards from
+    the next are averaged together.
 
-    PyALE's categories give the same, in the order that it finds (the same one, from either end).
+    PyALE's categories give the same, in the order that it finds (the same one, from
+    either end).
     """
     X = shops()
     order = ["c", "a", "d", "b"]
@@ -439,7 +452,7 @@ def test_levels_move_to_both_neighbours():
     ]  # fmt: skip
 
 
-# ---- columns of all kinds --------------------------------------------------------------------------------------------
+# ---- columns of all kinds ------------------------------------------------------------
 
 
 def test_booleans_dates_counts_and_missing_cells():
@@ -574,11 +587,13 @@ def test_other_inputs_of_a_network_have_none():
     )
 
 
-# ---- errors ----------------------------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------
 
 
 def test_weights_count_rows():
-    """A row of weight 2 is as two rows in a column of levels, whose points do not move."""
+    """A row of weight 2 is as two rows in a column of levels, whose points do not
+    move.
+    """
     X = shops()
     weights = np.random.default_rng(0).integers(0, 3, len(X))
     repeated = X.loc[np.repeat(X.index, weights)].reset_index(drop=True)
@@ -626,7 +641,9 @@ def test_a_column_that_is_constant_in_groups_has_bins_of_several_groups():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", verify_ale.KINDS)
 def test_intervals_cover(kind):
-    """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947, importances .950, .960, .965."""
+    """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947,
+    importances .950, .960, .965.
+    """
     curves, importances = verify_ale.covered(kind, 100)
     assert 0.92 <= curves <= 0.98
     assert importances >= 0.9
@@ -634,7 +651,9 @@ def test_intervals_cover(kind):
 
 @pytest.mark.slow
 def test_effects_that_cancel_are_no_importance():
-    """A flat curve is found at most at its level, although its local effects are large."""
+    """A flat curve is found at most at its level, although its local effects are
+    large.
+    """
     is_significant = []
     for seed in range(100):
         X = correlated(200, seed, relation=0.0)
@@ -644,7 +663,7 @@ def test_effects_that_cancel_are_no_importance():
     assert np.mean(is_significant) <= 0.09  # 0.05 and two standard errors
 
 
-# ---- what users get and pass -----------------------------------------------------------------------------------------
+# ---- what users get and pass ---------------------------------------------------------
 
 
 def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):

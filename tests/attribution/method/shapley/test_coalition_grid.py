@@ -1,4 +1,6 @@
-"""Coalitions laid out by broadcasting: the same outputs as one by one, whatever is cut where."""
+"""Coalitions laid out by broadcasting: the same outputs as one by one, whatever is cut
+where.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_select_keeps_every_number_as_it_is():
 
 
 def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
-    """Return a request for a network with a table and codes of which one position is nobody's."""
+    """Return a request for a network with a table and codes of which one position is
+    nobody's.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def draw(rows: int) -> tuple[Tensor, Tensor]:

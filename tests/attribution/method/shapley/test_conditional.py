@@ -32,14 +32,18 @@ def linear(rows):
 
 
 def regressed(cells, column, known_columns, background):
-    """Return the least-squares prediction of a column from known ones, by the normal equations with an intercept."""
+    """Return the least-squares prediction of a column from known ones, by the normal
+    equations with an intercept.
+    """
     design = np.column_stack([np.ones(len(background)), background[:, known_columns]])
     weights = np.linalg.lstsq(design, background[:, column], rcond=None)[0]
     return weights[0] + cells[..., known_columns] @ weights[1:], design @ weights
 
 
 def worth(model, coalition, row, background):
-    """Return the mean output over donors, whose columns outside of a coalition are drawn one by one."""
+    """Return the mean output over donors, whose columns outside of a coalition are
+    drawn one by one.
+    """
     cells = np.tile(row, (len(background), 1))
     known_columns = list(coalition)
     for column in range(len(row)):

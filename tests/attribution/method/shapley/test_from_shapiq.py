@@ -1,4 +1,6 @@
-"""Interactions that shapiq estimates: closed forms of many players, one value function, seeds, and the refusal."""
+"""Interactions that shapiq estimates: closed forms of many players, one value function,
+seeds, and the refusal.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     pairs = explanation.order == 2
     assert explanation.meta["model_rows"] < 20 * 2**PLAYERS / 2, "not all coalitions"
     apart = ROWS[:, None] - BACKGROUND
-    # Both in the row, one, and none: the product of the differences from the background row, averaged over it.
+    # Both in the row, one, and none: the product of the differences from the background
+    # row, averaged over it.
     truth = np.einsum("rbi,rbj->rij", apart, apart) / len(BACKGROUND) * SQUARE
     first, second = np.array(
         [
@@ -65,7 +68,8 @@ def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     assert np.isnan(explanation.std_error).all()
     assert np.isnan(explanation.p_values).all()
     assert all(np.isnan(end).all() for end in explanation.ci())
-    # Shapley values add up, and so do the index's own values of single features and its interactions, but for SII.
+    # Shapley values add up, and so do the index's own values of single features and its
+    # interactions, but for SII.
     difference = (explanation.predictions - explanation.base_values)[:, 0]
     assert explanation.values[:, ~pairs, 0].sum(axis=1) == pytest.approx(
         difference, abs=1e-6
@@ -179,7 +183,10 @@ def test_results_are_told_drawn_and_stored(tmp_path):
 def test_without_shapiq_few_players_are_enumerated_and_more_refused(monkeypatch, index):
     monkeypatch.setitem(sys.modules, "shapiq", None)
     call = {**CALL, "index": index}
-    message = r"14 players differ in a row and its background, more than the 12 .* need shapiq.*permgrad\[peers\]"
+    message = (
+        r"14 players differ in a row and its background, more than the 12 .* "
+        r"need shapiq.*permgrad\[peers\]"
+    )
     with pytest.raises(EnvironmentProblem, match=message) as caught:
         explain_with(quadratic, ROWS, **call)
     assert caught.value.code == "PG060"
@@ -193,7 +200,8 @@ def test_too_many_names_are_refused():
     rows = np.random.default_rng(0).normal(size=(20, 110))
     with pytest.raises(
         InputError,
-        match=r"110 players differ .* at most 5,000 features and interactions .* got 6,105",
+        match=r"110 players differ .* at most 5,000 features and interactions .* got "
+        r"6,105",
     ):
         explain_with(
             lambda cells: np.asarray(cells).sum(axis=1),

@@ -1,4 +1,6 @@
-"""Interaction indices of enumerated games, against definitions written out slowly and against shapiq."""
+"""Interaction indices of enumerated games, against definitions written out slowly and
+against shapiq.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def subsets(of):
 
 
 def sii(of: tuple[int, ...]) -> float:
-    """Return the Shapley interaction index from its definition by derivatives (Grabisch & Roubens 1999)."""
+    """Return the Shapley interaction index from its definition by derivatives (Grabisch
+    & Roubens 1999).
+    """
     other_players = [player for player in range(PLAYERS) if player not in of]
     n = PLAYERS
     s = len(of)
@@ -49,7 +53,9 @@ def sii(of: tuple[int, ...]) -> float:
 
 
 def stii(of: tuple[int, ...], order: int) -> float:
-    """Return the Shapley-Taylor index from its definition by derivatives (equation 4 of its paper)."""
+    """Return the Shapley-Taylor index from its definition by derivatives (equation 4 of
+    its paper).
+    """
     if len(of) < order:
         return derivative(of, ())
     other_players = [player for player in range(PLAYERS) if player not in of]
@@ -64,7 +70,9 @@ def stii(of: tuple[int, ...], order: int) -> float:
 
 
 def fsii(worths: np.ndarray, order: int) -> dict[tuple[int, ...], float]:
-    """Return the faithful index from its regression, exact for nobody and for everybody (equation 2 of its paper)."""
+    """Return the faithful index from its regression, exact for nobody and for everybody
+    (equation 2 of its paper).
+    """
     players = len(worths).bit_length() - 1
     names = [
         interaction

@@ -1,4 +1,6 @@
-"""Balanced coalitions: designs give back additive games, and on average over shuffled names the Shapley value."""
+"""Balanced coalitions: designs give back additive games, and on average over shuffled
+names the Shapley value.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_designs_are_balanced_and_exact_for_additive_games(players):
 
 @pytest.mark.parametrize("players", [3, 4, 5, 6, 7])
 def test_the_mean_over_shuffled_names_is_the_shapley_value(players):
-    """All names and all sizes: no chance is left, so that a game of any kind must come out exactly."""
+    """All names and all sizes: no chance is left, so that a game of any kind must come
+    out exactly.
+    """
     worth = np.random.default_rng(players).normal(size=2**players)
     bit = 1 << np.arange(players)
     slow = np.zeros(players)
@@ -77,7 +81,9 @@ def test_sizes_are_even():
 
 
 class Game(nn.Module):
-    """Interactions of a given order among ten inputs: products of all triples, or the sign of a product."""
+    """Interactions of a given order among ten inputs: products of all triples, or the
+    sign of a product.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -134,7 +140,8 @@ def test_strong_interactions_are_no_worse_than_by_orders(monkeypatch, kind):
     monkeypatch.setattr(Tree, "free", property(lambda self: False))
     by_orders, _ = errors()
     assert by_orders > 1e-8
-    # In the game of all, most pairs of background rows leave so few players that both are exact: the choice is chance.
+    # In the game of all, most pairs of background rows leave so few players that both
+    # are exact: the choice is chance.
     assert balanced < (6 if kind == "all" else 1.1) * by_orders
     assert 0.75 < reported_variance / balanced < 3
 

@@ -1,4 +1,6 @@
-"""Exact Shapley and Owen values, of outputs and losses, against definitions written out slowly and against shapiq."""
+"""Exact Shapley and Owen values, of outputs and losses, against definitions written out
+slowly and against shapiq.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ PLAYERS = 7
 
 
 class Mixed(nn.Module):
-    """Four numbers, two codes and a picture of one player; three logits. The third number is not used."""
+    """Four numbers, two codes and a picture of one player; three logits.
+
+    The third number is not used.
+    """
 
     def __init__(self, outputs: int = 3) -> None:
         super().__init__()
@@ -61,7 +66,9 @@ SEGMENTS = {"picture": np.zeros((2, 2), dtype=int)}
 def blended(
     row: int, coalition: Iterable[int], rows=ROWS, background=BACKGROUND
 ) -> Tensor:
-    """Return the outputs of the row with all but the players ``kept`` taken from each background row."""
+    """Return the outputs of the row with all but the players ``kept`` taken from each
+    background row.
+    """
     mixed = {name: tensor.clone() for name, tensor in background.items()}
     for player in coalition:
         if player < 4:
@@ -124,7 +131,7 @@ def explain(**options) -> pg.Explanation:
     )
 
 
-# ---- outputs ---------------------------------------------------------------------------------------------------------
+# ---- outputs -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", ["raw", "probability"])
@@ -224,7 +231,9 @@ def test_float32_networks_give_unused_players_exactly_zero():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("exact", [12, 0], ids=["exact", "sampled"])
 def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
-    """A number that moves the output by less than the output is rounded to, which the mean over donors still shows."""
+    """A number that moves the output by less than the output is rounded to, which the
+    mean over donors still shows.
+    """
     generator = torch.Generator().manual_seed(0)
     weights = torch.tensor([1.0, -2.0, 0.25, 0.0])
 
@@ -269,7 +278,9 @@ def test_alike_players_share_alike():
 
 
 def test_levels_sum_only_where_the_game_is_the_same():
-    """Modality values of the flat structure are sums of players; those of a game of modalities are others."""
+    """Modality values of the flat structure are sums of players; those of a game of
+    modalities are others.
+    """
     flat = explain().by_modality()
     game = explain(groups="modality")
     owen = explain(blocks="modality").by_modality()
@@ -278,7 +289,7 @@ def test_levels_sum_only_where_the_game_is_the_same():
     assert np.abs(flat.values - game.values).max() > 1e-3
 
 
-# ---- Owen ------------------------------------------------------------------------------------------------------------
+# ---- Owen ----------------------------------------------------------------------------
 
 
 def allowed_orders(blocks: list[list[int]]) -> list[tuple[int, ...]]:
@@ -386,7 +397,9 @@ def test_trees_of_three_levels():
 
 
 def test_owen_counts_blocks_not_players():
-    """Twice eight players are too many to enumerate as 2¹⁶ coalitions, but not as blocks of eight."""
+    """Twice eight players are too many to enumerate as 2¹⁶ coalitions, but not as
+    blocks of eight.
+    """
     net = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 1)).double()
 
     class Two(nn.Module):
@@ -417,13 +430,15 @@ def test_owen_counts_blocks_not_players():
     np.testing.assert_allclose(owen.by_modality().values, modality.values, atol=1e-12)
 
 
-# ---- losses ----------------------------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------
 
 Y = np.array([0, 2, 1, 0, 2])
 
 
 def minus_loss(row: int, coalition: tuple[int, ...], game: str) -> np.ndarray:
-    """Return what a coalition is worth, as SAGE defines it, or with the loss inside the mean."""
+    """Return what a coalition is worth, as SAGE defines it, or with the loss inside the
+    mean.
+    """
     probabilities = blended(row, coalition).softmax(dim=1)[:, Y[row]]
     return (
         probabilities.mean().log()
@@ -524,7 +539,7 @@ def test_saved_and_shown(tmp_path):
     assert again.to_frame().equals(explanation.to_frame())
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
+# ---- bad input -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -535,7 +550,10 @@ def test_saved_and_shown(tmp_path):
         ({"exact": -1}, "exact must be an integer of at least 0, got -1"),
         (
             {"exact": 30},
-            "exact must be at most 16, got 30: each player doubles the coalitions. Leave it out",
+            (
+                "exact must be at most 16, got 30: each player doubles the coalitions. "
+                "Leave it out"
+            ),
         ),
         ({"references": 0}, "references must be an integer of at least 1, got 0"),
         (
@@ -548,7 +566,10 @@ def test_saved_and_shown(tmp_path):
         ),
         (
             {"tolerance": -0.1},
-            "tolerance must be a finite number of at least 0, got -0.1. Pass for example 0.01",
+            (
+                "tolerance must be a finite number of at least 0, got -0.1. Pass for "
+                "example 0.01"
+            ),
         ),
     ],
 )

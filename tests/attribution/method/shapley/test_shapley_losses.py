@@ -1,4 +1,6 @@
-"""Shapley values of losses from balanced coalitions: their sums, their mean, their errors, and who is left out."""
+"""Shapley values of losses from balanced coalitions: their sums, their mean, their
+errors, and who is left out.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     assert np.nanmax(exact.std_error) > 0
     off = np.abs(values.mean(axis=0) - exact.values) / error
-    # Of 32 values, each a mean of 8 seeds: the t distribution of 7 degrees of freedom is beyond 7 once in 4,700.
+    # Of 32 values, each a mean of 8 seeds: the t distribution of 7 degrees of freedom
+    # is beyond 7 once in 4,700.
     assert off.max() < 7
     assert np.sqrt((off**2).mean()) < 1.8
 
@@ -124,7 +127,9 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
 
 
 def test_a_row_has_the_same_sample_whoever_stands_beside_it():
-    """How its players are shuffled and how large its coalitions are depends on its number alone."""
+    """How its players are shuffled and how large its coalitions are depends on its
+    number alone.
+    """
 
     def of_the_third(rows: torch.Tensor, y: np.ndarray) -> np.ndarray:
         assert explain(rows=rows, y=y).meta["estimator"] == DESIGNS

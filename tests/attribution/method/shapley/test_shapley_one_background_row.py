@@ -1,4 +1,6 @@
-"""Shapley values of rows whose background is a single row, and players that are the same in both."""
+"""Shapley values of rows whose background is a single row, and players that are the
+same in both.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ def test_players_that_cannot_differ_do_not_count(blocks, references):
 
 
 def test_players_that_change_nothing_end_the_question_whether_all_do():
-    """Of a function of three columns among many, the pilot costs less than the values."""
+    """Of a function of three columns among many, the pilot costs less than the
+    values.
+    """
     columns = 300
     orders = 20
     rows = np.random.default_rng(0).normal(size=(2, columns))

@@ -1,4 +1,6 @@
-"""The pieces that sampled Shapley values are made of: who stands in, which coalitions are tried, when to stop."""
+"""The pieces that sampled Shapley values are made of: who stands in, which coalitions
+are tried, when to stop.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_a_coalition_with_a_player_is_the_one_without_it_and_the_player():
 
 @pytest.mark.parametrize("references", [1, 2, 7, 50, 101])
 def test_background_rows_come_in_turn_and_lie_evenly(references):
-    """None comes twice before all came once, and at any time the places taken lie evenly over the background."""
+    """None comes twice before all came once, and at any time the places taken lie
+    evenly over the background.
+    """
     all_donors = _spread_donors(3, KEYS, 0, 2 * references, references)
     assert all_donors.shape == (200, 2 * references)
     assert all_donors.min() >= 0
@@ -56,7 +60,8 @@ def test_background_rows_come_in_turn_and_lie_evenly(references):
         _wrapped(all_donors, 5, 4, references),
     )
     if references > 20:
-        # Steps of the golden section leave gaps of at most about 1.62² / n of the whole after n of them.
+        # Steps of the golden section leave gaps of at most about 1.62² / n of the whole
+        # after n of them.
         for walks in (5, 12):
             sorted_donors = np.sort(all_donors[:, :walks], axis=1)
             gaps = np.diff(
@@ -95,7 +100,8 @@ def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
     for row in range(5):
         for numbers in (every[:, row].ravel(), every[0, row], every[:, row, 3]):
             order = np.sort(numbers)
-            # The star discrepancy of so many numbers in a row: far below what chance gives.
+            # The star discrepancy of so many numbers in a row: far below what chance
+            # gives.
             ideal = (np.arange(len(order)) + 0.5) / len(order)
             assert np.abs(order - ideal).max() < 1.6 / np.sqrt(len(order)) / 1.5
     spread = np.sort(every[0, :, 0])
@@ -106,7 +112,7 @@ def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
     np.testing.assert_allclose(drawn[1:] / drawn.sum(), 0.25, atol=0.01)
 
 
-# ---- losses ----------------------------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------
 
 
 def walks(
@@ -183,7 +189,9 @@ def test_a_single_donor_is_any_row_but_the_own(shared):
     ("game", "exact"), [("prediction", None), ("expected", None), ("prediction", 0)]
 )
 def test_weights_of_rows_are_rows_that_stand_there_more_often(game, exact):
-    """A row of weight 3 is three rows, up to what chance does: all coalitions give the same number."""
+    """A row of weight 3 is three rows, up to what chance does: all coalitions give the
+    same number.
+    """
     generator = torch.Generator().manual_seed(0)
     rows, background = (
         torch.randn(count, 3, generator=generator, dtype=torch.float64)
@@ -238,7 +246,9 @@ def test_losses_are_sampled_until_errors_are_small():
 
 
 def test_losses_take_as_many_samples_in_any_unit():
-    """When samples no longer matter is told by shares of the variance, which have no unit."""
+    """When samples no longer matter is told by shares of the variance, which have no
+    unit.
+    """
     generator = torch.Generator().manual_seed(0)
     background, noise = (
         torch.randn(count, 4, generator=generator, dtype=torch.float64)
@@ -276,7 +286,7 @@ def test_losses_take_as_many_samples_in_any_unit():
     assert spent[64] == spent[1 / 64] == spent[1]
 
 
-# ---- references ------------------------------------------------------------------------------------------------------
+# ---- references ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -347,12 +357,16 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize(("of_designs", "of_orders", "estimator"), [
     (1.0, 1.0, "balanced coalitions and their complements"), (1.0, 3.0, "balanced coalitions and their complements"),
-    (1.0, 0.3, "pairs of an order and its reverse"), (5.0, 1.0, "pairs of an order and its reverse"),
+    (1.0, 0.3, "pairs of an order and its reverse"), (5.0, 1.0, ("pairs of an order "
+                                                                 "and "
+                                                                "its reverse")),
 ])  # fmt: skip
 def test_orders_are_played_where_they_vary_clearly_less(
     monkeypatch, of_designs, of_orders, estimator
 ):
-    """What either gives is drawn here, about a mean that differs from pair to pair and must not count."""
+    """What either gives is drawn here, about a mean that differs from pair to pair and
+    must not count.
+    """
     rng = np.random.default_rng(0)
 
     def drawn(spread: float):
@@ -397,7 +411,9 @@ def test_orders_are_played_where_they_vary_clearly_less(
 def test_pairs_that_tell_nothing_are_followed_by_others(
     monkeypatch, told, calls, designs
 ):
-    """``told``: how much designs and orders vary for each of four pairs, one entry for each time they are compared."""
+    """``told``: how much designs and orders vary for each of four pairs, one entry for
+    each time they are compared.
+    """
     compared_rows: list[int] = []
 
     def compared(game, tree, chosen, number) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""``same_orders=True``: every row is explained by the same orders, which the report's *What if* stores."""
+"""``same_orders=True``: every row is explained by the same orders, which the report's
+*What if* stores.
+"""
 
 from __future__ import annotations
 

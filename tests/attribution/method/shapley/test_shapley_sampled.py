@@ -1,4 +1,6 @@
-"""Sampled Shapley values: what must hold exactly, what must hold on average, and what they cost."""
+"""Sampled Shapley values: what must hold exactly, what must hold on average, and what
+they cost.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,7 @@ def no_pilot(monkeypatch):
         )
 
 
-# ---- what holds exactly ----------------------------------------------------------------------------------------------
+# ---- what holds exactly --------------------------------------------------------------
 
 
 def test_values_add_up_when_the_background_is_gone_round():
@@ -209,9 +211,10 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     # Rows and background once, 18 rows to see the rounding, then 40
     # designs per row of 8 coalitions and their complements.
     assert explanation.meta["model_rows"] == 12 + 20 + 18 + 12 * 40 * 16
-    # Reading the network takes one look at the rows, and a few at some of them: again, turned round, in halves, alone
-    # and beside four that are mixed of them; one and two rows tell what memory a row takes, and
-    # eight asked thrice whether the network remembers. Two rows are a call as its user makes it, before all others.
+    # Reading the network takes one look at the rows, and a few at some of them: again,
+    # turned round, in halves, alone and beside four that are mixed of them; one and two
+    # rows tell what memory a row takes, and eight asked thrice whether the network
+    # remembers. Two rows are a call as its user makes it, before all others.
     assert (
         0
         <= evaluated - explanation.meta["model_rows"]
@@ -269,7 +272,8 @@ def test_players_that_are_alike_are_not_computed(monkeypatch, blocks):
         == 6 + 20 + PROBES + 6 * 40 * evaluations_per_order
     )
     assert sparing.meta["model_rows"] < 0.6 * full_explanation.meta["model_rows"]
-    # A smaller design has other coalitions; along an order, what is left out changes nothing.
+    # A smaller design has other coalitions; along an order, what is left out changes
+    # nothing.
     exact = pg.explain(
         NET,
         rows,
@@ -309,7 +313,7 @@ def test_out_of_memory_is_lived_with(monkeypatch):
     np.testing.assert_allclose(explain().values, full_explanation.values, atol=1e-12)
 
 
-# ---- stopping --------------------------------------------------------------------------------------------------------
+# ---- stopping ------------------------------------------------------------------------
 
 
 def test_rows_stop_when_they_are_known():
@@ -323,7 +327,9 @@ def test_rows_stop_when_they_are_known():
 
 
 def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
-    """The tolerance is a share of the output's range: outputs 64 times as large settle when these do."""
+    """The tolerance is a share of the output's range: outputs 64 times as large settle
+    when these do.
+    """
     plain = NET.forward
 
     def orders(times: float) -> tuple[float, int]:
@@ -373,7 +379,7 @@ def test_rounds(references, least, most, walks):
     assert StoppingRule(0.01, least, most).walks(references) == walks
 
 
-# ---- on average ------------------------------------------------------------------------------------------------------
+# ---- on average ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -414,7 +420,8 @@ def test_intervals_cover_the_exact_values(options):
         scaled.append((explanation.values - exact.values) / explanation.std_error)
     # 1,920 cases, of which those of one row hang together.
     assert 0.92 <= np.mean(inside) <= 0.98
-    # The sizes of designs lie more evenly than chance, which the standard error does not know of.
+    # The sizes of designs lie more evenly than chance, which the standard error does
+    # not know of.
     assert 0.8 <= np.std(scaled) <= 1.2
     assert abs(np.mean(scaled)) < 0.1
 
@@ -515,7 +522,7 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
     np.testing.assert_array_equal(explanation.std_error[:, 8], 0)
 
 
-# ---- losses ----------------------------------------------------------------------------------------------------------
+# ---- losses --------------------------------------------------------------------------
 
 Y = np.random.default_rng(0).integers(0, 2, 12)
 
@@ -622,7 +629,9 @@ def test_rows_as_their_own_background_never_donate_to_themselves(
 @pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_intervals_over_rows_that_are_their_own_background(game):
-    """A linear model of two inputs under squared error: φ_j = w_j² (prediction), 2 w_j² (expected)."""
+    """A linear model of two inputs under squared error: φ_j = w_j² (prediction), 2 w_j²
+    (expected).
+    """
     net = nn.Linear(2, 1, bias=False).double()
     with torch.no_grad():
         net.weight.copy_(torch.tensor([[1.0, 0.5]]))
@@ -648,7 +657,9 @@ def test_intervals_over_rows_that_are_their_own_background(game):
 
 
 def test_a_single_round_uses_every_background_row_once():
-    """Where two rounds cannot be afforded, one adds up exactly; its error is told too large rather than too small."""
+    """Where two rounds cannot be afforded, one adds up exactly; its error is told too
+    large rather than too small.
+    """
     call_options = {
         "method": "shapley",
         "background": BACKGROUND,

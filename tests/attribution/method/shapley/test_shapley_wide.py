@@ -1,4 +1,6 @@
-"""Shapley values of rows with many players: few that count make short walks, many make few walks."""
+"""Shapley values of rows with many players: few that count make short walks, many make
+few walks.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,8 @@ def test_many_players_get_few_walks_whose_values_add_up_and_whose_intervals_cove
         inside.append(
             (explanation.low[:, :, 0] <= exact) & (exact <= explanation.high[:, :, 0])
         )
-    # Fewer walks than background rows: the error is told too large rather than too small.
+    # Fewer walks than background rows: the error is told too large rather than too
+    # small.
     assert 0.93 <= np.mean(inside) <= 0.995
 
 

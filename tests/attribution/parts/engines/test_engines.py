@@ -1,4 +1,6 @@
-"""Engines: what they accept and refuse, and that rows in memory explained in parts give what they give in one piece."""
+"""Engines: what they accept and refuse, and that rows in memory explained in parts give
+what they give in one piece.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ SMALL = {"dense_units": (8,), "conv_filters": (3, 4), "fusion_units": (8,)}
 
 
 class SendingEngine:
-    """Two workers that are sent everything as bytes and answer in another order: what a cluster does, without one."""
+    """Two workers that are sent everything as bytes and answer in another order: what a
+    cluster does, without one.
+    """
 
     facts: ClassVar[dict[str, Any]] = {"engine": "sending", "workers": 2}
 
@@ -90,7 +94,7 @@ def classifier(table: pd.DataFrame, classes: np.ndarray[Any, Any]) -> pg.HyNNCla
     return model.fit(table, classes)
 
 
-# ---- who there is ----------------------------------------------------------------------------------------------------
+# ---- who there is --------------------------------------------------------------------
 
 
 def test_engines_are_registered_and_fit_the_protocol() -> None:
@@ -120,7 +124,11 @@ def test_an_engine_of_ones_own_is_taken_as_it_is() -> None:
         ({"engine": "spark"}, "engine must be one of 'local', 'ray', got 'spark'"),
         (
             {"engine": 3},
-            "engine must be one of 'local', 'ray', or an object with run(tasks, work), got 3",
+            (
+                "engine must be one of 'local', 'ray', or an object with run(tasks, "
+                "work), "
+                "got 3"
+            ),
         ),
         (
             {"engine": RayEngine},
@@ -169,15 +177,26 @@ def test_what_cannot_be_an_engine_is_refused(
         ),
         (
             {"gpus": "all"},
-            "gpus must be 'auto' or a number of at least 0, got 'all'. Pass for example 0.",
+            (
+                "gpus must be 'auto' or a number of at least 0, got 'all'. Pass for "
+                "example 0."
+            ),
         ),
         (
             {"gpus": None},
-            "gpus must be 'auto' or a number of at least 0, got None. Pass for example 0.",
+            (
+                "gpus must be 'auto' or a number of at least 0, got None. Pass for "
+                "example "
+                "0."
+            ),
         ),
         (
             {"gpus": np.nan},
-            "gpus must be 'auto' or a number of at least 0, got nan. Pass for example 0.",
+            (
+                "gpus must be 'auto' or a number of at least 0, got nan. Pass for "
+                "example "
+                "0."
+            ),
         ),
     ],
 )
@@ -189,7 +208,7 @@ def test_what_a_worker_cannot_have_is_refused(
     assert caught.value.message == message
 
 
-# ---- what a Ray session has, without one -----------------------------------------------------------------------------
+# ---- what a Ray session has, without one ---------------------------------------------
 
 
 def has(cpus: float, gpus: float = 0, *, shared: bool = False) -> RaySession:
@@ -280,7 +299,7 @@ def test_the_address_in_the_environment_is_looked_at_before_ray_starts(
         pass
 
 
-# ---- what goes wrong before a session --------------------------------------------------------------------------------
+# ---- what goes wrong before a session ------------------------------------------------
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(
@@ -339,12 +358,13 @@ def test_an_address_where_nobody_answers_is_told_at_once() -> None:
     with pytest.raises(pg.EnvironmentProblem) as caught:
         _check_address(address)
     assert caught.value.message == (
-        f"No Ray cluster answers at {address}: Connection refused. Check --ray-address, or start the cluster's head "
+        f"No Ray cluster answers at {address}: Connection refused. Check "
+        "--ray-address, or start the cluster's head "
         "with `ray start --head`."
     )
 
 
-# ---- rows in memory, in parts ----------------------------------------------------------------------------------------
+# ---- rows in memory, in parts --------------------------------------------------------
 
 GLOBAL: list[dict[str, Any]] = [
     {},
@@ -512,7 +532,8 @@ def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
 def test_a_warning_of_many_parts_is_said_once(
     classifier: pg.HyNNClassifier, table: pd.DataFrame
 ) -> None:
-    # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
+    # The last layer's maps of an untrained corner of the data are empty for some rows
+    # of each part.
     with pytest.warns(pg.PermgradWarning) as caught_warnings:
         pg.explain_stream(
             classifier, table, method="gradcam", engine=SendingEngine(), progress=False
@@ -569,7 +590,8 @@ def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
             torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine()
         )
     assert str(caught.value).startswith(
-        "engine= needs an estimator of permgrad or a predictor on a table, got a Linear."
+        "engine= needs an estimator of permgrad or a predictor on a table, got a "
+        "Linear."
     )
 
 

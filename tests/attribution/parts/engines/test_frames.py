@@ -1,4 +1,6 @@
-"""Parts of one explanation: how the facts of parts become facts of the whole, and what workers are sent."""
+"""Parts of one explanation: how the facts of parts become facts of the whole, and what
+workers are sent.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ LENGTHS = (3, 1, 6)
 
 
 def part(number: int, **meta: Any) -> pg.Explanation:
-    """Return a local explanation of some rows, with every field that can be there, all numbers drawn."""
+    """Return a local explanation of some rows, with every field that can be there, all
+    numbers drawn.
+    """
     rows = LENGTHS[number]
     rng = np.random.default_rng(number)
     shape = (rows, 2, 2)
@@ -122,7 +126,9 @@ LARGEST = ("completeness_gap", "quadrature_error", "steps", "permutations")
 
 
 def test_facts_about_rows_are_facts_about_all_rows():
-    """What is counted adds up, means are weighted by rows, the largest error counts; the rest is one for all."""
+    """What is counted adds up, means are weighted by rows, the largest error counts;
+    the rest is one for all.
+    """
     numbers = (4.0, 1.0, 2.0)
     facts = [
         dict.fromkeys((*SUMS, *MEANS, *LARGEST), number)
@@ -183,7 +189,7 @@ def test_parts_are_few_and_hold_every_row_once():
         assert 0 < sizes[-1] <= max(sizes)
 
 
-# ---- what workers are sent -------------------------------------------------------------------------------------------
+# ---- what workers are sent -----------------------------------------------------------
 
 
 class Keeping:
@@ -304,7 +310,9 @@ def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelera
 
 
 class PretendedRay:
-    """Workers that answer at once; those that die do so at every task that they are told of."""
+    """Workers that answer at once; those that die do so at every task that they are
+    told of.
+    """
 
     class exceptions:  # noqa: N801 — Ray's own name
         class RayError(Exception):
@@ -349,7 +357,10 @@ def test_tasks_are_handed_to_workers_and_all_come_back_once():
         ({2}, r"4 workers crashed on the same part\. If memory"),
         (
             {None},
-            r"Workers keep crashing after 0 of 4 parts \(RayError: the node is gone\)\. Check the cluster,",
+            (
+                r"Workers keep crashing after 0 of 4 parts \(RayError: the node is "
+                r"gone\)\. Check the cluster,"
+            ),
         ),
     ],
 )

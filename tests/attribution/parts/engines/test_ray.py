@@ -1,4 +1,6 @@
-"""The Ray engine on two workers of this machine: short forms of ``verification/verify_ray.py``, all but its times."""
+"""The Ray engine on two workers of this machine: short forms of
+``verification/verify_ray.py``, all but its times.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give a session of the user's with two processors, and two accelerators that are there in name alone."""
+    """Give a session of the user's with two processors, and two accelerators that are
+    there in name alone.
+    """
     ray.init(
         address="local",
         num_cpus=2,
@@ -80,7 +84,7 @@ def raised(work: Callable[[Any], Any], tasks: list[Any]) -> BaseException:
     return caught.value
 
 
-# ---- in a session of the user's --------------------------------------------------------------------------------------
+# ---- in a session of the user's ------------------------------------------------------
 
 
 @linux
@@ -92,7 +96,8 @@ def test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice(
     assert len(alone.results) == 8
     kill_record = script.killed_workers(case, alone, after=(1, 4))
     assert kill_record["killed"] == 2
-    # Not at all where the other worker has done the rest before the successor of a killed one is there.
+    # Not at all where the other worker has done the rest before the successor of a
+    # killed one is there.
     assert kill_record["warned"] <= 1
     assert script.same(kill_record, 8 * 60)
     assert kill_record["largest difference of sums"] == 0
@@ -214,7 +219,8 @@ def test_more_workers_than_the_session_has_room_for_are_refused(session: None) -
     with pytest.raises(pg.InputError) as caught:
         list(RayEngine(workers=3).run([1], str))
     assert caught.value.message == (
-        "workers=3 of 1 processors each exceed the 2 processors of the Ray session. Use fewer workers."
+        "workers=3 of 1 processors each exceed the 2 processors of the Ray session. "
+        "Use fewer workers."
     )
     with pytest.raises(pg.InputError) as caught:
         list(RayEngine(workers=2, gpus=2).run([1], str))
@@ -242,7 +248,7 @@ def test_no_tasks_need_no_workers() -> None:
     assert list(RayEngine(workers=2).run([], str)) == []
 
 
-# ---- in a session of our own -----------------------------------------------------------------------------------------
+# ---- in a session of our own ---------------------------------------------------------
 
 
 @linux
@@ -295,7 +301,8 @@ def test_more_workers_than_processors_are_refused() -> None:
     with pytest.raises(pg.InputError) as caught:
         list(make_engine("ray", workers=processors() + 1).run([1], str))
     assert caught.value.message == (
-        f"workers={processors() + 1} exceeds the {processors()} processors of this machine. Use fewer workers, or name "
+        f"workers={processors() + 1} exceeds the {processors()} processors of this "
+        "machine. Use fewer workers, or name "
         "a cluster with --ray-address."
     )
 
@@ -331,7 +338,9 @@ def test_why_there_is_no_session_is_told(
 def test_the_leader_is_killed_and_the_command_goes_on(
     case: Any, tmp_path: Path, script: ModuleType
 ) -> None:
-    """The command line is killed with its parts half done; the same command, in one process, does the others."""
+    """The command line is killed with its parts half done; the same command, in one
+    process, does the others.
+    """
     ray.shutdown()
     out = tmp_path / "why"
     words = [
@@ -359,7 +368,8 @@ def test_the_leader_is_killed_and_the_command_goes_on(
         local_file: local_file.stat().st_mtime_ns
         for local_file in out.glob("local/part-*.parquet")
     }
-    # A worker may have renamed one more file after the leader's end, which is then written anew, the same.
+    # A worker may have renamed one more file after the leader's end, which is then
+    # written anew, the same.
     accepted = {parts_file.stem for parts_file in out.glob("parts/part-*.npz")}
     assert 1 <= len(accepted) < 8
     assert call(*words).startswith("{"), "nothing but the result is printed"
