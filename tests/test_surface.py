@@ -59,7 +59,7 @@ integrations.log_to_mlflow(run, *, experiment="permgrad", tracking_uri=None, nam
 integrations.log_to_wandb(run, *, project="permgrad", name=None, init=None)
 integrations.push_to_hub(model, repository, *, private=True, keep_rows=True, token=None)
 integrations.read_onnx(path)
-"""  # noqa: E501 — one line for each
+"""
 #: What users of scikit-learn call of an estimator, and the steps that runs take.
 CALLED = {
     *(

@@ -2,7 +2,7 @@
 a page in a real browser.
 """
 
-# ruff: noqa: E501 — payloads stand on one line
+
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 beside ``pg.counterfactuals``.
 """
 
-# ruff: noqa: E501 — scripts
+
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 away, phones, and accessibility.
 """
 
-# ruff: noqa: E501 — scripts
+
 
 from __future__ import annotations
 

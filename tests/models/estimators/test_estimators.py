@@ -2,7 +2,7 @@
 scikit-learn's tools around them.
 """
 
-# ruff: noqa: E501 — whole messages stand on one line
+
 
 import copy
 import pickle

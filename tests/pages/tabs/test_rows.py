@@ -2,7 +2,7 @@
 images, words, hostile strings.
 """
 
-# ruff: noqa: E501 — scripts
+
 
 from __future__ import annotations
 
