@@ -25,10 +25,10 @@ def assess(work: Work) -> Assessment:
         >>> from sklearn.linear_model import LinearRegression
         >>> from permgrad.assess.reading import ReadModel
         >>> X = np.random.default_rng(0).normal(size=(80, 2))
-        >>> read = ReadModel(
-        ...     LinearRegression().fit(X[:40], X[:40, 0]), X[40:], X[40:, 0], n_repeats=2
-        ... )
-        >>> content = Assessment(title="t", target="y", task="regression", subject="model")
+        >>> model = LinearRegression().fit(X[:40], X[:40, 0])
+        >>> read = ReadModel(model, X[40:], X[40:, 0], n_repeats=2)
+        >>> facts = {"task": "regression", "subject": "model"}
+        >>> content = Assessment(title="t", target="y", **facts)
         >>> done = assess(Work(read.model, read.rows, content))
         >>> done.explanation.ranking(), round(done.test["r2"], 2), len(done.rows)
         (['x0', 'x1'], 1.0, 4)

@@ -87,10 +87,8 @@ class Cache:
                 "method": repr(chosen_method),
                 "data": rows_hash(table, y),
             }
-            entry = (
-                self.folder
-                / f"{method_name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
-            )
+            call_hash = configuration_hash({"facts": facts, "options": options})
+            entry = self.folder / f"{method_name}-{call_hash[:24]}"
         if entry is not None and entry.is_dir():
             with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
                 checksums = read_json(entry / _SUMS)

@@ -41,7 +41,8 @@ class Predictions:
 
     Examples:
         >>> chances = np.array([[0.9, 0.1], [0.4, 0.6]])
-        >>> rows = Predictions(truth=np.array(["no", "no"]), guess=chances, classes=("no", "yes"))
+        >>> truth = np.array(["no", "no"])
+        >>> rows = Predictions(truth=truth, guess=chances, classes=("no", "yes"))
         >>> rows.codes, rows.best
         (array([0, 0]), array(['no', 'yes'], dtype=object))
     """

@@ -39,7 +39,8 @@ class Rows:
 
     Examples:
         >>> table = pd.DataFrame({"age": [31, 40, 52]})
-        >>> rows = Rows(inputs=table, y=np.array([0, 1, 1]), numbers=np.arange(3), table=table)
+        >>> y = np.array([0, 1, 1])
+        >>> rows = Rows(inputs=table, y=y, numbers=np.arange(3), table=table)
         >>> rows.take(np.array([2])).table["age"].tolist()
         [52]
     """

@@ -170,7 +170,8 @@ def counterfactuals(
         >>> rng = np.random.default_rng(0)
         >>> X = rng.integers(0, 10, size=(300, 3)).astype(float)
         >>> model = lambda table: 2 * table[:, 0] + table[:, 1]
-        >>> found = pg.counterfactuals(model, np.array([1.0, 2, 3]), X, want=(14, 16), count=1)
+        >>> row = np.array([1.0, 2, 3])
+        >>> found = pg.counterfactuals(model, row, X, want=(14, 16), count=1)
         >>> found.to_frame()[["prediction", "changes", "x0"]].values.tolist()
         [[14.0, 1.0, 6.0]]
     """

@@ -152,8 +152,9 @@ def explain(
         >>> import numpy as np, permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(300, 3))
-        ... y = X[:, 0] * 2
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X, y)
+        >>> y = X[:, 0] * 2
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0)
+        >>> model = model.fit(X, y)
         >>> explanation = pg.explain(model, X, y, n_repeats=2)
         >>> explanation.ranking()[0]
         'x0'

@@ -150,17 +150,27 @@ def explain_refits(
         >>> from sklearn.linear_model import Ridge
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(200, 3))
-        ... y = X @ [2.0, 1.0, 0.0] + rng.normal(size=200)
-        >>> result = pg.explain_refits(Ridge(), X, y, refits=6, n_repeats=2, progress=False)
+        >>> y = X @ [2.0, 1.0, 0.0] + rng.normal(size=200)
+        >>> options = {"refits": 6, "n_repeats": 2, "progress": False}
+        >>> result = pg.explain_refits(Ridge(), X, y, **options)
         >>> result.ranking()[:2], result.meta["refits"]["fits"]
         (['x0', 'x1'], 6)
     """
     if isinstance(estimator, type):
         _check_estimator(estimator)
     arguments = Arguments(
-        estimator, X, y, method=method, target=target, groups=groups, loss=loss, row_groups=row_groups,
-        n_repeats=n_repeats, random_state=random_state, progress=progress,
-    )  # fmt: skip
+        estimator,
+        X,
+        y,
+        method=method,
+        target=target,
+        groups=groups,
+        loss=loss,
+        row_groups=row_groups,
+        n_repeats=n_repeats,
+        random_state=random_state,
+        progress=progress,
+    )
     return refit(arguments, refits=refits, max_rows=max_rows)
 
 

@@ -58,8 +58,9 @@ class Missing:
         meta: seed, repeats, background, held inputs, the loss and its unit.
 
     Examples:
-        >>> numbers = np.array([[0.1, 0.4], [0.01, 0.02], [0.08, 0.36], [0.12, 0.44]])
-        >>> missing = Missing(("image",), np.array([[True], [False]]), {"loss": numbers})
+        >>> numbers = [[0.1, 0.4], [0.01, 0.02], [0.08, 0.36], [0.12, 0.44]]
+        >>> metrics = {"loss": np.array(numbers)}
+        >>> missing = Missing(("image",), np.array([[True], [False]]), metrics)
         >>> missing.to_frame()["present"].tolist()
         ['image', 'nothing']
         >>> print(missing.summary())
@@ -213,9 +214,17 @@ def missing_modalities(
     else:
         scorers = resolve_scorers(scoring)
     arguments = Arguments(
-        model, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
-        n_repeats=n_repeats, random_state=random_state, progress=progress,
-    )  # fmt: skip
+        model,
+        X,
+        y,
+        groups=groups or "modality",
+        background=background,
+        loss=loss,
+        row_groups=row_groups,
+        n_repeats=n_repeats,
+        random_state=random_state,
+        progress=progress,
+    )
     if arguments.y is None:
         hint = "Pass the targets of the rows."
         raise InputError(

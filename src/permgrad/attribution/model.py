@@ -64,9 +64,8 @@ class Model:
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(300, 3))
-        >>> model = pg.Model(
-        ...     lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"]
-        ... )
+        >>> facts = {"task": "classification", "class_names": ["low", "high"]}
+        >>> model = pg.Model(lambda rows: rows[:, 0] > 0, **facts)
         >>> pg.explain(model, X, X[:, 0] > 0).ranking()[0]
         'x0'
         >>> print(model.describe(X))

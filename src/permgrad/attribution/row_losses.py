@@ -25,9 +25,9 @@ def row_losses(arguments: Arguments) -> dict[str, Floats]:
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(60, 2))
-        >>> losses = row_losses(
-        ...     Arguments(lambda rows: rows[:, 0], X, X[:, 0], scope="global", progress=False)
-        ... )
+        >>> options = {"scope": "global", "progress": False}
+        >>> arguments = Arguments(lambda rows: rows[:, 0], X, X[:, 0], **options)
+        >>> losses = row_losses(arguments)
         >>> losses["x0"].shape, bool(losses["x0"].mean() > 0), float(losses["x1"].max())
         ((60,), True, 0.0)
     """

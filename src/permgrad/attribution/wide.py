@@ -436,18 +436,15 @@ def explain_parts(
     Examples:
         >>> import permgrad as pg
         >>> rng = np.random.default_rng(0)
-        >>> texts = [
-        ...     " ".join(rng.choice(["good", "bad", "red", "blue", "green"], 6)) for _ in range(200)
-        ... ]
+        >>> words = ["good", "bad", "red", "blue", "green"]
+        >>> texts = [" ".join(rng.choice(words, 6)) for _ in range(200)]
         >>> X = pd.DataFrame({"review": texts, "size": rng.normal(size=200)})
         >>> y = (
         ...     np.array([text.count("good") - text.count("bad") for text in texts])
         ...     + 0.1 * X["size"]
         ... )
-        >>> kinds = {"review": "text"}
-        >>> model = pg.HyNNRegressor(preset="fast", kinds=kinds, max_epochs=5, random_state=0).fit(
-        ...     X, y
-        ... )
+        >>> options = {"kinds": {"review": "text"}, "max_epochs": 5, "random_state": 0}
+        >>> model = pg.HyNNRegressor(preset="fast", **options).fit(X, y)
         >>> explanation = pg.explain_parts(model, X[:1])
         >>> explanation.level, len(explanation.names)
         ('part', 7)

@@ -55,7 +55,8 @@ class Dependence:
     Examples:
         >>> patients = Dependence(np.repeat(np.arange(20), 5))
         >>> values = np.repeat(np.random.default_rng(0).normal(size=20), 5)
-        >>> round(patients.correlation(values), 2), round(patients.widening(np.ones(100), 1.0), 2)
+        >>> widening = patients.widening(np.ones(100), 1.0)
+        >>> round(patients.correlation(values), 2), round(widening, 2)
         (1.0, 2.39)
     """
 

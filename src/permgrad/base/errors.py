@@ -242,7 +242,8 @@ class InputError(PermgradError, ValueError):
     Exit code 2.
 
     Examples:
-        >>> print(InputError("Column 'Outcome' not found", "did you mean 'outcome'?", "PG012"))
+        >>> hint = "did you mean 'outcome'?"
+        >>> print(InputError("Column 'Outcome' not found", hint, "PG012"))
         Column 'Outcome' not found. Did you mean 'outcome'? [PG012]
     """
 

@@ -49,9 +49,12 @@ def atomic_path(
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not by ``tempfile``, whose files do not follow the user's mask.
+    if folder:
+        suffix = ""
+    else:
+        suffix = target.suffix
     temporary = (
-        target.parent
-        / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{'' if folder else target.suffix}"
+        target.parent / f".{target.name}{_UNDER_WAY}{secrets.token_hex(4)}{suffix}"
     )
     if folder:
         temporary.mkdir()

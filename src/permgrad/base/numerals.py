@@ -61,7 +61,8 @@ def number(value: float | None, digits: int = 3) -> str:
     rounded_size = float(f"{abs(value):.{max(digits, 4)}g}")
     for least, unit in _LARGE:
         if least <= rounded_size < _TOO_LARGE:
-            return f"{fixed(value / least, digits - 1 - math.floor(math.log10(rounded_size / least)))}\u00a0{unit}"
+            magnitude = math.floor(math.log10(rounded_size / least))
+            return f"{fixed(value / least, digits - 1 - magnitude)}\u00a0{unit}"
     if rounded_size >= _TOO_LARGE or rounded_size < _TOO_SMALL:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         if "." in mantissa:

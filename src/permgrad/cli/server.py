@@ -168,50 +168,72 @@ class Tool:
 
 _RUNS = "permgrad.cli.commands:"
 _ROWS = "permgrad.runs.commands.rows:"
-_RUN = ("time", "test", "model", "preset", "baselines", "time_limit", "max_rows", "refits", "sensitive",
-        "keep_rows")  # fmt: skip
+_RUN = (
+    "time",
+    "test",
+    "model",
+    "preset",
+    "baselines",
+    "time_limit",
+    "max_rows",
+    "refits",
+    "sensitive",
+    "keep_rows",
+)
 TOOLS: dict[str, Tool] = {
     "describe_table": Tool(
         "Describe a table before a run: the kind of each column and why, ranges, "
         "frequent and missing cells.",
-        f"{_ROWS}describe_table", requests.RunRequest, _TABLE,
+        f"{_ROWS}describe_table",
+        requests.RunRequest,
+        _TABLE,
     ),
     "run": Tool(
         "Train a model on a table, test and explain it, and write a report. The "
         "verdict says in sentences how good it "
         "is and what it relies on. The same call resumes a run that was stopped, and "
         "shows a finished one.",
-        f"{_RUNS}run", requests.RunRequest, (*_TABLE, *_TARGET, *_RUN),
+        f"{_RUNS}run",
+        requests.RunRequest,
+        (*_TABLE, *_TARGET, *_RUN),
     ),
     "read_run": Tool(
         "Return the verdict and the results of a finished run again.",
-        f"{_ROWS}read_run", requests.ExplainRequest, ("model_folder",),
+        f"{_ROWS}read_run",
+        requests.ExplainRequest,
+        ("model_folder",),
     ),
     "explain_row": Tool(
         "Say how much each feature of one row moved the model's output, and write the "
         "explanation with its plots. "
-        "Without a table, row is the number of a test row of the run.", f"{_RUNS}explain", requests.ExplainRequest,
+        "Without a table, row is the number of a test row of the run.",
+        f"{_RUNS}explain",
+        requests.ExplainRequest,
         (*_ROW, "method", "target", "donors", "seed", "out"),
         (("further", ("scope=local",)), ("overwrite", True)),
     ),
     "what_if": Tool(
         "Predict one row as it is and with other cells. It says what the model would "
         "predict, not what would happen.",
-        f"{_ROWS}what_if", WhatIfRequest, (*_ROW, "changes"),
+        f"{_ROWS}what_if",
+        WhatIfRequest,
+        (*_ROW, "changes"),
     ),
     "counterfactuals": Tool(
         "Find what would have to differ in one row for the model to predict something "
         "else, with few changes.",
-        f"{_RUNS}counterfactuals", CounterfactualsRequest,
+        f"{_RUNS}counterfactuals",
+        CounterfactualsRequest,
         (*_ROW, "want", "fixed", "ranges", "direction", "max_changes", "count"),
     ),
     "compare": Tool(
         "Compare models on one table by cross-validation: which is best, by how much, "
         "and what each relies on.",
-        f"{_RUNS}compare", requests.CompareRequest,
+        f"{_RUNS}compare",
+        requests.CompareRequest,
         (*_TABLE, *_TARGET, "models", "cv", "metric", "explain"),
     ),
-}  # fmt: skip
+}
 
 
 # ---- the process that computes -------------------------------------------------------

@@ -327,9 +327,14 @@ def _divided(
         Shapley(tolerance=0, max_permutations=2 * WALKS[0]), exact=0, same_orders=False
     )
     arguments = Arguments(
-        model, EncodedRows(table.reindex(columns=names), encoder, encoded), method=method, scale="probability",
-        background=donors, random_state=SEED, progress=False,
-    )  # fmt: skip
+        model,
+        EncodedRows(table.reindex(columns=names), encoder, encoded),
+        method=method,
+        scale="probability",
+        background=donors,
+        random_state=SEED,
+        progress=False,
+    )
     with keeping_warnings():
         return divide(arguments, method)
 

@@ -103,14 +103,17 @@ class Explanation(Numbers):
             versions.
 
     Examples:
-        >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])  # (rows, features, outputs)
+        >>> # of (rows, features, outputs)
+        >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])
         >>> facts = {
         ...     "additive": True,
         ...     "base_values": np.zeros(1),
         ...     "p_values": np.full((2, 2, 1), 0.01),
         ... }
+        >>> names = ("a", "b")
+        >>> kinds = ("table", "image")
         >>> local = Explanation(
-        ...     values, ("a", "b"), ("table", "image"), ("yes",), "shapley", "local", **facts
+        ...     values, names, kinds, ("yes",), method="shapley", scope="local", **facts
         ... )
         >>> local.ranking(), local.output_index("yes")
         (['b', 'a'], 0)
@@ -188,7 +191,7 @@ class Explanation(Numbers):
         Examples:
             >>> values = np.array([[2.0], [1.0]])
             >>> explanation = Explanation(
-            ...     values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global"
+            ...     values, ("a", "b"), ("t",) * 2, ("all",), "permutation", "global"
             ... )
             >>> "<script" in explanation.to_html()
             False
@@ -210,26 +213,29 @@ class Explanation(Numbers):
     ) -> Any:
         """Measure the quality of the explanation, for any model and modality.
 
-        ================ ========= ===================================================================================
-        metric           better    definition
-        ================ ========= ===================================================================================
-        deletion         lower     area under the output while the most important features are replaced first. For a
-                                   global explanation: the loss, where higher is better
-                                       (Petsiuk et al. 2018, arXiv
-                                   1806.07421)
-        insertion        higher    the same with only the most important features kept. For a loss lower is better
-        infidelity       lower     E (Σ φ of a random subset − change of the output when it is replaced)² (Yeh et al.
-                                   2019, arXiv 1901.09392, definition 2.1). Values that
-                                   do not add up to an output are scaled by the best
-                                   constant first. Local explanations only
-        sensitivity      lower     largest relative change of the explanation when inputs change slightly (equation 3
-                                   there), by a tenth of their standard deviations
-        randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network
-                                   with new random weights (Adebayo et al. 2018, arXiv
-                                   1810.03292). Torch networks only
-        sparsity         higher    Gini index of sizes (Chalasani et al. 2020, arXiv 1810.06583)
-        complexity       lower     entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in nats
-        ================ ========= ===================================================================================
+        ============= ====== ===========================================================
+        metric        better definition
+        ============= ====== ===========================================================
+        deletion      lower  area under the output while the most important features are
+                             replaced first. For a global explanation: the loss, where
+                             higher is better (Petsiuk et al. 2018, arXiv 1806.07421)
+        insertion     higher the same with only the most important features kept. For a
+                             loss lower is better
+        infidelity    lower  E (Σ φ of a random subset − change of the output when it is
+                             replaced)² (Yeh et al. 2019, arXiv 1901.09392, definition
+                             2.1). Values that do not add up to an output are scaled by
+                             the best constant first. Local explanations only
+        sensitivity   lower  largest relative change of the explanation when inputs
+                             change slightly (equation 3 there), by a tenth of their
+                             standard deviations
+        randomisation lower  Spearman's correlation of sizes with the explanations of 3
+                             copies of the network with new random weights (Adebayo et
+                             al. 2018, arXiv 1810.03292). Torch networks only
+        sparsity      higher Gini index of sizes (Chalasani et al. 2020, arXiv
+                             1810.06583)
+        complexity    lower  entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in
+                             nats
+        ============= ====== ===========================================================
 
         Curves take replacement values from background rows, the same ones for every
         order. Deletion, insertion and infidelity are also computed for random
@@ -264,18 +270,29 @@ class Explanation(Numbers):
         Examples:
             >>> import permgrad as pg
             >>> X = np.random.default_rng(0).normal(size=(60, 3))
-            >>> model = pg.Model(lambda table: table @ [3.0, 1.0, 0.0], task="regression")
+            >>> weights = [3.0, 1.0, 0.0]
+            >>> model = pg.Model(lambda table: table @ weights, task="regression")
             >>> explanation = pg.explain(model, X, method="shapley")
-            >>> frame = explanation.evaluate(model, X, metrics=["deletion", "sparsity"]).to_frame()
+            >>> metrics = ["deletion", "sparsity"]
+            >>> frame = explanation.evaluate(model, X, metrics=metrics).to_frame()
             >>> frame[["metric", "direction"]].values.tolist()
             [['deletion', 'lower'], ['sparsity', 'higher']]
             >>> bool(frame["value"][0] < frame["random_low"][0])
             True
         """
         return show(
-            "Explanation.evaluate", self, model, X, y, metrics=metrics, target=target, background=background,
-            n_repeats=n_repeats, random_state=random_state, progress=progress,
-        )  # fmt: skip
+            "Explanation.evaluate",
+            self,
+            model,
+            X,
+            y,
+            metrics=metrics,
+            target=target,
+            background=background,
+            n_repeats=n_repeats,
+            random_state=random_state,
+            progress=progress,
+        )
 
     def summary(self, *, target: str | int | None = None, top_n: int = 5) -> str:
         """Return a few lines of plain text: what was explained, and leading features
@@ -298,7 +315,7 @@ class Explanation(Numbers):
         Examples:
             >>> values = np.array([[2.0], [1.0]])
             >>> explanation = Explanation(
-            ...     values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global"
+            ...     values, ("a", "b"), ("t",) * 2, ("all",), "permutation", "global"
             ... )
             >>> print(explanation.summary())
             permutation measures the importance.
@@ -339,9 +356,8 @@ class Explanation(Numbers):
         Examples:
             >>> import permgrad as pg
             >>> X = np.array([[0.0], [1.0]] * 9)
-            >>> pg.explain(lambda rows: 3 * rows, X, method="ale", progress=False).effects()[
-            ...     "effect"
-            ... ].tolist()
+            >>> curves = pg.explain(lambda rows: 3 * rows, X, method="ale")
+            >>> curves.effects()["effect"].tolist()
             [-1.5, 1.5]
         """
         return as_library(effects_frame(self), library)
@@ -384,14 +400,15 @@ class Explanation(Numbers):
                 1.
 
         Examples:
-            >>> values, errors = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
+            >>> values = np.array([[5.0], [1.2], [1.0]])
             >>> names = ("a", "b", "c")
-            >>> result = Explanation(
-            ...     values, names, ("t",) * 3, ("all",), "permutation", "global", std_error=errors
-            ... )
+            >>> facts = {"method": "permutation", "scope": "global"}
+            >>> facts["std_error"] = np.array([[0.1], [0.2], [0.2]])
+            >>> result = Explanation(values, names, ("t",) * 3, ("all",), **facts)
             >>> result.ranking()
             ['a', 'b', 'c']
-            >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
+            >>> ranking = result.ranking(certain=0.95)
+            >>> ranking[["rank_low", "rank_high", "set"]].values.tolist()
             [[1, 1, 1], [2, 3, 2], [2, 3, 2]]
         """
         if self.method == MIXED:
@@ -610,9 +627,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> import shap
-            >>> local = Explanation(
-            ...     np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local"
-            ... )
+            >>> values = np.ones((3, 2, 1))
+            >>> facts = {"method": "shapley", "scope": "local"}
+            >>> local = Explanation(values, ("a", "b"), ("t",) * 2, ("y",), **facts)
             >>> local.to_shap().shape
             (3, 2)
         """
@@ -665,9 +682,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> import shapiq
-            >>> local = Explanation(
-            ...     np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local"
-            ... )
+            >>> values = np.ones((3, 2, 1))
+            >>> facts = {"method": "shapley", "scope": "local"}
+            >>> local = Explanation(values, ("a", "b"), ("t",) * 2, ("y",), **facts)
             >>> local.to_shapiq().values.tolist()
             [0.0, 1.0, 1.0]
         """
@@ -721,10 +738,11 @@ def clearly_matter(
     none. Of pairs, sizes count.
 
     Examples:
-        >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
+        >>> values = np.array([[2.0], [1.0], [0.5]])
+        >>> facts = {"p_values": np.array([[0.001], [0.3], [0.02]])}
         >>> names = ("a", "b", "c")
         >>> result = Explanation(
-        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values
+        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", **facts
         ... )
         >>> clearly_matter(result)
         ['a', 'c']

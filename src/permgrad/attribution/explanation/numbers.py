@@ -122,7 +122,10 @@ class Numbers:
         Examples:
             >>> from permgrad import Explanation
             >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
-            >>> Explanation(values, names, ("t",) * 2, ("all",), "permutation", "global").order.tolist()
+            >>> explanation = Explanation(
+            ...     values, names, ("table",) * 2, ("all",), "permutation", "global"
+            ... )
+            >>> explanation.order.tolist()
             [1, 1]
         """
         return np.array(
@@ -206,10 +209,11 @@ def of_order(explanation: N, order: int) -> N:
 
     Examples:
         >>> from permgrad import Explanation
-        >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
+        >>> values = np.array([[2.0], [1.0], [-0.5]])
+        >>> facts = {"members": ((0,), (1,), (0, 1))}
         >>> names = ("a", "b", "a × b")
         >>> both = Explanation(
-        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", members=members
+        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", **facts
         ... )
         >>> of_order(both, 2).names
         ('a × b',)

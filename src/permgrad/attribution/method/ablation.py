@@ -36,8 +36,8 @@ class Ablation(PlayedMethod):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
-        >>> y = X @ [2.0, 1.0, 0.0]
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="ablation")
+        >>> model = lambda rows: rows @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(model, X, model(X), method="ablation")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

@@ -40,7 +40,8 @@ class DeepLift(Configured):
     Modules may be used twice, and calls may be in place or functional. Functions
     without a rule (recurrent layers, for example) keep their gradient.
     ``meta["completeness_gap"]`` shows how much is then missing: the largest
-    |Σ values − (f(x) − f(baseline))| as a share of the output's range over the background.
+    |Σ values − (f(x) − f(baseline))| as a share of the output's range over the
+    background.
 
     On hybrid networks ``parts`` splits every value by the path through which it reached
     the output.
@@ -60,8 +61,9 @@ class DeepLift(Configured):
 
     Examples:
         >>> import numpy as np, torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-        >>> explanation = pg.explain(net, torch.randn(4, 3), method="deeplift", progress=False)
+        >>> from torch.nn import Linear, ReLU, Sequential
+        >>> net = Sequential(Linear(3, 8), ReLU(), Linear(8, 1))
+        >>> explanation = pg.explain(net, torch.randn(4, 3), method="deeplift")
         >>> total = explanation.base_values + explanation.values.sum(axis=1)
         >>> bool(np.abs(total - explanation.predictions).max() < 1e-5)
         True

@@ -66,11 +66,12 @@ class GradCam(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3))
-        ... y = (X[:, 0] > 0).astype(int)
+        >>> y = (X[:, 0] > 0).astype(int)
         >>> model = pg.HyNNClassifier(
         ...     preset="fast", image="always", max_epochs=1, random_state=0
         ... ).fit(X, y)
-        >>> explanation = pg.explain(model, X[:5], method=pg.methods.GradCam(variant="layercam"))
+        >>> method = pg.methods.GradCam(variant="layercam")
+        >>> explanation = pg.explain(model, X[:5], method=method)
         >>> explanation.values.shape
         (5, 3, 2)
     """

@@ -48,7 +48,7 @@ class Gradient(Configured):
     Examples:
         >>> import numpy as np, torch, permgrad as pg
         >>> net = torch.nn.Linear(3, 1)
-        >>> explanation = pg.explain(net, torch.zeros(4, 3), method="gradient", progress=False)
+        >>> explanation = pg.explain(net, torch.zeros(4, 3), method="gradient")
         >>> bool(np.allclose(explanation.values[0, :, 0], net.weight.abs().detach()[0]))
         True
     """

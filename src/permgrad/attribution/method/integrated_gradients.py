@@ -68,9 +68,10 @@ class IntegratedGradients(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3))
-        ... y = X @ [2.0, 1.0, 0.0]
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, y)
-        >>> explanation = pg.explain(model, X[:5], method="integrated_gradients", progress=False)
+        >>> y = X @ [2.0, 1.0, 0.0]
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0)
+        >>> model = model.fit(X, y)
+        >>> explanation = pg.explain(model, X[:5], method="integrated_gradients")
         >>> total = explanation.base_values + explanation.values.sum(axis=1)
         >>> bool(np.abs(total - explanation.predictions).max() < 0.05)
         True

@@ -208,7 +208,8 @@ class Lime(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="lime")
+        >>> model = lambda rows: rows @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(model, X, method="lime")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

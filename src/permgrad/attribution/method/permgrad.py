@@ -66,8 +66,8 @@ class PermGrad(PairedMethod):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
-        >>> y = X @ [2.0, 1.0, 0.0]
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permgrad")
+        >>> model = lambda rows: rows @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(model, X, model(X), method="permgrad")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """

@@ -225,11 +225,11 @@ class PermGradPaper(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3))
-        ... y = (X[:, 0] > 0).astype(int)
+        >>> y = (X[:, 0] > 0).astype(int)
         >>> model = pg.HyNNClassifier(
         ...     preset="fast", image="always", max_epochs=1, random_state=0
         ... ).fit(X, y)
-        >>> explanation = pg.explain(model, X, y, method="permgrad_paper", progress=False)
+        >>> explanation = pg.explain(model, X, y, method="permgrad_paper")
         >>> explanation.outputs
         ('all', '0', '1')
     """

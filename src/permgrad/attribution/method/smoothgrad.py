@@ -52,7 +52,8 @@ class SmoothGrad(Gradient):
 
     Examples:
         >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> from torch.nn import Linear, ReLU, Sequential
+        >>> net = Sequential(Linear(3, 8), ReLU(), Linear(8, 1))
         >>> explanation = pg.explain(
         ...     net, torch.randn(40, 3), method=pg.methods.SmoothGrad(noise=0.3)
         ... )

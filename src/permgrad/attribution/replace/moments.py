@@ -440,5 +440,13 @@ def further_repeats(
     return further_goals
 
 
-_SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares",
-         "squares")  # fmt: skip
+_SUMS = (
+    "receiver_sum",
+    "receiver_weight",
+    "donor_sum",
+    "donor_weight",
+    "square_sum",
+    "square_cross",
+    "weight_squares",
+    "squares",
+)

@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 _SHOWN = 8
 #: Kinds of outputs in words.
 _KINDS = {
-    "logits": "logits", "probabilities": "probabilities", "log_probabilities": "logarithms of probabilities",
+    "logits": "logits",
+    "probabilities": "probabilities",
+    "log_probabilities": "logarithms of probabilities",
     "values": "numbers",
-}  # fmt: skip
+}
 
 
 def description(model: Model, X: Any, y: Any = None) -> str:

@@ -784,11 +784,15 @@ def encode_background(model: Any, background: Any) -> Floats32:
         for fault_word, columns in pairs:
             if columns:
                 faults.append(f"{fault_word} {listed(columns, show=repr)}")
+        if missing:
+            hint = "Pass rows like X."
+        else:
+            hint = "Pass background[model.feature_names_in_]."
         raise InputError(
             "background must have the columns of the training data in the same order, "
             "but it "
             f"{' and '.join(faults) or 'has them in another order'}",
-            hint=f"Pass {'rows like X' if missing else 'background[model.feature_names_in_]'}.",
+            hint=hint,
             code="PG038",
         )
     if hasattr(background, "__len__") and len(background) == 0:

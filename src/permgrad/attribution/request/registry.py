@@ -23,9 +23,17 @@ MODELS = ("network", "estimator", "predictor")
 #: interactions in single rows, and of the loss. ``lone modality``: groups of whole
 #: modalities where there is one, which no method takes: there is nothing to share.
 OF_METHODS = (
-    *MODELS, "parts", "global parts", "refits", "scoring", "sample_weight", "row target", "local order", "global order",
+    *MODELS,
+    "parts",
+    "global parts",
+    "refits",
+    "scoring",
+    "sample_weight",
+    "row target",
+    "local order",
+    "global order",
     "lone modality",
-)  # fmt: skip
+)
 #: What methods of permgrad take unless they say otherwise.
 USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"})
 #: What games take that measure what replacing a player does to a loss.
@@ -104,8 +112,10 @@ class Configured:
         """Compute the explanation."""
 
     def __repr__(self) -> str:
-        changed = changed_options(self)
-        return f"{type(self).__name__}({', '.join(f'{option_name}={value!r}' for option_name, value in changed.items())})"
+        option_texts = []
+        for option_name, value in changed_options(self).items():
+            option_texts.append(f"{option_name}={value!r}")
+        return f"{type(self).__name__}({', '.join(option_texts)})"
 
 
 class PlayedMethod(Configured):

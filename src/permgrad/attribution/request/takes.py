@@ -226,7 +226,11 @@ def _others(key: str) -> str:
         if takes(method, key):
             names.append(repr(method_name))
     if names:
-        choose = f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}."
+        if len(names) > 1:
+            last_joint = " or "
+        else:
+            last_joint = ""
+        choose = f"choose {', '.join(names[:-1])}{last_joint}{names[-1]}."
     else:
         choose = ""
     if key in (*MODELS, "refits"):

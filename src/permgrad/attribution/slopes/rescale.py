@@ -24,30 +24,111 @@ Calls = list[Tensors]
 
 #: Elementwise functions made of straight pieces: their secant is exact however close
 #: the ends are.
-STRAIGHT = frozenset({
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "hardtanh", "hardsigmoid", "threshold", "_threshold", "hardshrink",
-    "softshrink", "clamp", "clamp_min", "clamp_max", "clip", "abs", "absolute", "sign", "sgn", "round", "floor", "ceil",
-    "trunc", "fix", "heaviside",
-})  # fmt: skip
+STRAIGHT = frozenset(
+    {
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "prelu",
+        "rrelu",
+        "hardtanh",
+        "hardsigmoid",
+        "threshold",
+        "_threshold",
+        "hardshrink",
+        "softshrink",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "clip",
+        "abs",
+        "absolute",
+        "sign",
+        "sgn",
+        "round",
+        "floor",
+        "ceil",
+        "trunc",
+        "fix",
+        "heaviside",
+    }
+)
 #: Curved elementwise functions whose shape is of size one, such as activations.
-CURVED = frozenset({
-    "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "special_expit", "log_sigmoid", "logsigmoid", "hardswish",
-    "softplus", "tanh", "exp", "exp2", "expm1", "sin", "cos", "tan", "atan", "arctan", "sinh", "cosh", "asinh",
-    "arcsinh", "asin", "acos", "erf", "special_erf", "erfc", "special_erfc", "sinc", "special_sinc",
-    "__rpow__",
-})  # fmt: skip
+CURVED = frozenset(
+    {
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "sigmoid",
+        "special_expit",
+        "log_sigmoid",
+        "logsigmoid",
+        "hardswish",
+        "softplus",
+        "tanh",
+        "exp",
+        "exp2",
+        "expm1",
+        "sin",
+        "cos",
+        "tan",
+        "atan",
+        "arctan",
+        "sinh",
+        "cosh",
+        "asinh",
+        "arcsinh",
+        "asin",
+        "acos",
+        "erf",
+        "special_erf",
+        "erfc",
+        "special_erfc",
+        "sinc",
+        "special_sinc",
+        "__rpow__",
+    }
+)
 #: Curved elementwise functions without a scale: what counts as close depends on where
 #: one is.
-SCALE_FREE = frozenset({
-    "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "pow", "float_power", "atanh", "acosh",
-})  # fmt: skip
+SCALE_FREE = frozenset(
+    {
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+        "square",
+        "pow",
+        "float_power",
+        "atanh",
+        "acosh",
+    }
+)
 
 
 _OPERATORS = {
-    "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul_", "__truediv__": "div", "__itruediv__": "div_",
-    "__matmul__": "matmul", "__pow__": "pow", "__ipow__": "pow_", "__abs__": "abs", "multiply": "mul",
-    "multiply_": "mul_", "divide": "div", "divide_": "div_", "true_divide": "div", "true_divide_": "div_",
-}  # fmt: skip
+    "__mul__": "mul",
+    "__rmul__": "mul",
+    "__imul__": "mul_",
+    "__truediv__": "div",
+    "__itruediv__": "div_",
+    "__matmul__": "matmul",
+    "__pow__": "pow",
+    "__ipow__": "pow_",
+    "__abs__": "abs",
+    "multiply": "mul",
+    "multiply_": "mul_",
+    "divide": "div",
+    "divide_": "div_",
+    "true_divide": "div",
+    "true_divide_": "div_",
+}
 _PRODUCTS = frozenset(
     {"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"}
 )

@@ -677,8 +677,9 @@ class PredictorSubject(Subject):
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the predictor, for an explanation's ``meta``."""
+        predictor_class = type(self.predictor)
         return {
-            "predictor": f"{type(self.predictor).__module__}.{type(self.predictor).__qualname__}",
+            "predictor": f"{predictor_class.__module__}.{predictor_class.__qualname__}",
             "returns": self.outputs.kind,
             "output_inferred": self.outputs.inferred,
             "read_so_because": str(self.outputs.because),

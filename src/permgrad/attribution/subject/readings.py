@@ -20,10 +20,19 @@ _RECURRENT = frozenset(
     for layer_name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
     for cell_suffix in ("", "_cell")
 )
-_MIXING = frozenset({
-    "linear", "matmul", "rmatmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention",
-    "multi_head_attention_forward", *_RECURRENT,
-})  # fmt: skip
+_MIXING = frozenset(
+    {
+        "linear",
+        "matmul",
+        "rmatmul",
+        "bmm",
+        "baddbmm",
+        "einsum",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        *_RECURRENT,
+    }
+)
 _POOLING = frozenset(
     ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp")
 )

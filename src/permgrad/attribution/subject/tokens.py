@@ -148,9 +148,11 @@ def find_roles(
             new_names.append(names[position])
     if new_names and subject.module not in _told:
         _told.add(subject.module)
+        they_stay = by_count(
+            len(new_names), "stays with its row and is", "stay with their rows and are"
+        )
         warn_user(
-            f"{first_names(new_names)} "
-            f"{by_count(len(new_names), 'stays with its row and is', 'stay with their rows and are')} not "
+            f"{first_names(new_names)} {they_stay} not "
             "explained. Pass pg.Model(..., hold=None) to explain "
             f"{by_count(len(new_names), 'it', 'them')} too."
         )
@@ -530,12 +532,16 @@ def _special(
         if needed and subject.module not in _asked:
             _asked.add(subject.module)
             input_name = roles.names[roles.tokens]
+            they_stay = by_count(
+                len(needed),
+                "It stays in its place and is",
+                "They stay in their places and are",
+            )
             warn_user(
                 f"The network refuses rows of {input_name!r} in which "
                 f"{by_count(len(needed), 'this id is', 'these ids are')} moved: "
                 f"{first_names(sorted(needed))}. "
-                f"{by_count(len(needed), 'It stays in its place and is', 'They stay in their places and are')} not "
-                f"explained."
+                f"{they_stay} not explained."
             )
         special |= needed
     return special

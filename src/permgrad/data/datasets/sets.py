@@ -12,9 +12,24 @@ from permgrad.data.datasets.store import DataCard, Download, cards
 
 _PERMGRAD = "https://raw.githubusercontent.com/felescgon/PermGrad/main/datasets"
 _BANK_COLUMNS = (
-    "poutcome", "job", "marital", "education", "default", "housing", "loan", "contact", "day", "month", "campaign",
-    "duration", "pdays", "previous", "age", "balance", "y",
-)  # fmt: skip
+    "poutcome",
+    "job",
+    "marital",
+    "education",
+    "default",
+    "housing",
+    "loan",
+    "contact",
+    "day",
+    "month",
+    "campaign",
+    "duration",
+    "pdays",
+    "previous",
+    "age",
+    "balance",
+    "y",
+)
 
 
 def convert_bank(archive: bytes) -> bytes:

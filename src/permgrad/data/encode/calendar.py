@@ -99,8 +99,10 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
     values of ``PERIODS``, all from 0.
 
     Examples:
-        >>> {part: int(value[0]) for part, value in calendar_parts(np.array([-1.0])).items()}
-        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30, 'weekday': 2, 'hour': 23, 'minute': 1439}
+        >>> parts = calendar_parts(np.array([-1.0]))
+        >>> {part: int(value[0]) for part, value in parts.items()}
+        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30,
+         'weekday': 2, 'hour': 23, 'minute': 1439}
     """
     at_second = np.floor(seconds).astype(np.int64)
     day_numbers = at_second // _DAY

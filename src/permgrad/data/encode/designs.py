@@ -46,7 +46,9 @@ _spans = re.compile(_WORD)
 
 
 Cells = Any
-"""The different cells of a column: texts, or of images their vectors ``(cells, width)``, float32."""
+"""The different cells of a column: texts, or of images their vectors
+``(cells, width)``, float32.
+"""
 
 
 class Design(Protocol):

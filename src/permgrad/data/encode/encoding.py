@@ -139,9 +139,8 @@ class TableEncoder:
             read.
 
     Examples:
-        >>> table = pd.DataFrame(
-        ...     {"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]}
-        ... )
+        >>> towns = ["Bonn", "Ulm", "Bonn", "Bonn"]
+        >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": towns})
         >>> encoder = TableEncoder(numeric="minmax").fit(table)
         >>> encoder.encoded_names_
         ['age', 'age=<missing>', 'town=Bonn', 'town=Ulm']

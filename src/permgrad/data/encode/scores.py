@@ -253,13 +253,13 @@ class Scores:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
         >>> index, different = np.arange(40) % 4, texts[:4]
         >>> target = Target(np.arange(40) % 2, 2, np.ones(40), seed=0)
-        >>> scores, crossed = Scores.fit({"review": (different, index)}, np.zeros((40, 0)), target)
-        >>> (
-        ...     scores.of("review", ["good", "bad", "neither"])[:, 0].round(1).tolist()[2],
-        ...     crossed["review"].shape,
-        ... )
+        >>> cells = {"review": (different, index)}
+        >>> scores, crossed = Scores.fit(cells, np.zeros((40, 0)), target)
+        >>> neither = scores.of("review", ["good", "bad", "neither"])[2, 0]
+        >>> float(neither.round(1)), crossed["review"].shape
         (0.0, (40, 1))
-        >>> bool(scores.of("review", ["so good"])[0, 0] < 0 < scores.of("review", ["so bad"])[0, 0])
+        >>> outer = scores.of("review", ["so good", "so bad"])[:, 0]
+        >>> bool(outer[0] < 0 < outer[1])
         True
     """
 

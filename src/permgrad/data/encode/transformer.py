@@ -33,10 +33,10 @@ class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
 
     Examples:
         >>> import pandas as pd, permgrad as pg
-        >>> table = pd.DataFrame(
-        ...     {"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]}
-        ... )
-        >>> transformer = pg.TableTransformer(numeric="minmax").set_output(transform="pandas")
+        >>> towns = ["Bonn", "Ulm", "Bonn", "Bonn"]
+        >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": towns})
+        >>> transformer = pg.TableTransformer(numeric="minmax")
+        >>> transformer = transformer.set_output(transform="pandas")
         >>> transformer.fit_transform(table).columns.tolist()
         ['age', 'age=<missing>', 'town=Bonn', 'town=Ulm']
         >>> len(transformer.get_feature_names_out())

@@ -76,7 +76,8 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         ...     (one.column, one.kind, one.rows.tolist(), one.example)
         ...     for one in unlike_training(encoder, new)
         ... ]
-        [('town', 'level', [False, True], 'Kiel'), ('dose', 'range', [True, False], '-3')]
+        [('town', 'level', [False, True], 'Kiel'),
+         ('dose', 'range', [True, False], '-3')]
     """
     encoder.check_cells(X)
     frame = as_frame(X, allow_empty=True)
@@ -233,7 +234,8 @@ _WORDS = {
     "rare": "a level of {column} that training had rarely or never, such as {example}",
     "word": "a word in {column} beside the two of training, such as {example}, which "
     "counts as missing",
-    "range": "{column} outside the training range of {low} to {high}, such as {example}",
+    "range": "{column} outside the training range of {low} to {high}, such as "
+    "{example}",
     "scale": (
         "{column} about a hundred times smaller than in training ({low} to {high}), "
         "such as {example}: another unit, or "

@@ -220,7 +220,8 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
     signs or units, else None.
 
     Examples:
-        >>> find_notation(["$1,234.50", "$12"], [1, 1]), find_notation(["1.234,5", "a"], [1, 1])
+        >>> dollars = ["$1,234.50", "$12"]
+        >>> find_notation(dollars, [1, 1]), find_notation(["1.234,5", "a"], [1, 1])
         (Notation(unit='$', decimal='.'), None)
     """
     if texts:
@@ -294,7 +295,8 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
     Zeros need none.
 
     Examples:
-        >>> find_amounts([f"{m // 12} yrs {m % 12} mons" for m in range(40)], [1] * 40).unit
+        >>> ages = [f"{m // 12} yrs {m % 12} mons" for m in range(40)]
+        >>> find_amounts(ages, [1] * 40).unit
         'months'
         >>> find_amounts([f"{gb} GB" for gb in range(20)] + ["512 MB"], [1] * 21).unit
         'GB'

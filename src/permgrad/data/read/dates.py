@@ -23,9 +23,12 @@ from permgrad.base.late import pd
 ISO = "ISO8601"
 WHOLE = "%Y%m%d"
 DURATION = "duration"
-"""The forms of 2020-01-31 and all that ISO 8601 writes, of whole numbers such as 20180131, and of durations."""
+"""The forms of 2020-01-31 and all that ISO 8601 writes, of whole numbers such as
+20180131, and of durations.
+"""
 _CLOCK = (
-    r"(?P<hour>\d+):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))?(?:\s*(?P<half>[ap])\.?m\b\.?)?"
+    r"(?P<hour>\d+):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))?"
+    r"(?:\s*(?P<half>[ap])\.?m\b\.?)?"
     r"(?:\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 )
 _DAY = r"(?P<day>\d{1,2})"
@@ -66,9 +69,14 @@ _MONTHS = {
 _DAY_0 = date(1970, 1, 1).toordinal()
 #: What looks like dates, and is none: a month or quarter and its year. What looks like
 #: durations, and is text.
-_MONTH_ALONE = rf"(?:{'|'.join(month_name[:3] for month_name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
+_MONTH_ALONE = (
+    rf"(?:{'|'.join(month_name[:3] for month_name in _ENGLISH)})[a-z]*\.?"
+    r"|Q[1-4]|[1-4]Q|[MW]\d\d?"
+)
 _INCOMPLETE = re.compile(
-    rf"(?:{_MONTH_ALONE})\W{{0,3}}(?:\d{{4}}|\d\d)|(?:\d{{4}}|\d\d)\W{{0,3}}(?:{_MONTH_ALONE})|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d",
+    rf"(?:{_MONTH_ALONE})\W{{0,3}}(?:\d{{4}}|\d\d)"
+    rf"|(?:\d{{4}}|\d\d)\W{{0,3}}(?:{_MONTH_ALONE})"
+    r"|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d",
     re.IGNORECASE,
 )
 _LASTED = re.compile(

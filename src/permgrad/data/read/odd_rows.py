@@ -40,7 +40,8 @@ _FEWEST_ADDED = 3
 _SAMPLE = 10_000
 _MOST_WAYS = 1e6
 TOTAL = re.compile(
-    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|so[m]{2}e|totaal|averages?|mean|"
+    r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|"
+    r"suma|so[m]{2}e|totaal|averages?|mean|"
     r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
     re.IGNORECASE,
 )
@@ -79,9 +80,10 @@ def odd_lines(
     cautions = list[str]()
     if again.any():
         which = _lines_said(again, lines)
-        notes.append(
-            f"{which} {by_count(int(again.sum()), 'repeats the header and is', 'repeat the header and are')} left out"
+        repeat = by_count(
+            int(again.sum()), "repeats the header and is", "repeat the header and are"
         )
+        notes.append(f"{which} {repeat} left out")
     below, examples, share = _lines_below(cells, again, rows)
     if below.any():
         is_one = int(below.sum())

@@ -19,10 +19,17 @@ from permgrad.data.read.whole_numbers import FIRST_INEXACT, nullable
 
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
-    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
     # names of columns that are marked as tuples are parsed, not run
-    SyntaxError, RecursionError,
-)  # fmt: skip
+    SyntaxError,
+    RecursionError,
+)
 #: With a buffer of any size Arrow looks at all columns of a row group before it reads
 #: one.
 _BUFFER_BYTES = 4096

@@ -13,7 +13,10 @@ from permgrad.base.late import pa, pc
 #: What may stand between thousands beside a point or a comma.
 _SPACES = " \u00a0\u2009\u202f'’"
 #: A sign of money, also with the letters of its country (US$, R$), or a code.
-CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|Rs\.?|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
+CURRENCY = (
+    r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|Rs\.?"
+    r"|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
+)
 #: Units, such as kg, mg/dL, °C, or g after a blank, and thousands: letters alone, as in
 #: 12A, are often parts of codes.
 MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}|[kKM]"
@@ -111,7 +114,10 @@ def unit_of(text: str) -> str | None:
 def without_unit(texts: pa.ChunkedArray, unit: str) -> tuple[pa.ChunkedArray, bool]:
     """Return texts without a currency or a per cent sign, and whether all had it."""
     unit_pattern = re.escape(unit)
-    pattern = rf"^([+\-−]?)[{_SPACES}]*{unit_pattern}[{_SPACES}]*({_BODY}+)$|^({_BODY}+?)[{_SPACES}]*{unit_pattern}$"
+    pattern = (
+        rf"^([+\-−]?)[{_SPACES}]*{unit_pattern}[{_SPACES}]*({_BODY}+)$"
+        rf"|^({_BODY}+?)[{_SPACES}]*{unit_pattern}$"
+    )
     return pc.replace_substring_regex(texts, pattern, r"\1\2\3"), _all(texts, pattern)
 
 

@@ -142,10 +142,10 @@ def as_features(
     Other columns that are one feature stay as they are.
 
     Examples:
-        >>> frame = pd.DataFrame(
-        ...     {"c=red": [1, 0, 0], "c=blue": [0, 1, 0], "x": [1, 2, 3], "y": [2, 4, 6]}
-        ... )
-        >>> as_features(frame, {"c": ["c=red", "c=blue"], "x": ["x", "y"]}).values.tolist()
+        >>> columns = {"c=red": [1, 0, 0], "c=blue": [0, 1, 0]}
+        >>> frame = pd.DataFrame(columns | {"x": [1, 2, 3], "y": [2, 4, 6]})
+        >>> features = {"c": ["c=red", "c=blue"], "x": ["x", "y"]}
+        >>> as_features(frame, features).values.tolist()
         [['red', 1], ['blue', 2], ['none', 3]]
     """
     for feature_name, columns in members.items():

@@ -60,7 +60,9 @@ Kind: TypeAlias = Literal[
     "text",
     "image",
 ]
-"""What a column is, or is declared to be: ``"calendar"`` is a date of which later ones will be predicted."""
+"""What a column is, or is declared to be: ``"calendar"`` is a date of which later ones
+will be predicted.
+"""
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
@@ -1148,7 +1150,8 @@ def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
     1900-01-01, far from all others.
 
     Examples:
-        >>> cells = pd.Series([f"2021-0{month}-15" for month in range(1, 9)] + ["9999-12-31"])
+        >>> days = [f"2021-0{month}-15" for month in range(1, 9)]
+        >>> cells = pd.Series([*days, "9999-12-31"])
         >>> open_ends(cells, infer_schema(pd.DataFrame({"end": cells}))["end"])
         ['9999-12-31']
     """
@@ -1234,7 +1237,8 @@ def _numbers_of_texts(
             index,
             f"Column {column.name!r} must {requirement}, but holds "
             f"{texts[bad_positions[0]]!r}",
-            f"{correction}, leave it empty, or declare it as a code for missing values.",
+            f"{correction}, leave it empty, or declare it as a code for missing "
+            "values.",
         )
     return numbers
 

@@ -236,7 +236,10 @@ def are_whole(values: Floats) -> bool:
 # ---- cells that are words that people wrote, in any script, or the codes and names of
 #: Scripts whose words no space divides (Thai to Khmer, kana, Chinese), and pictures
 #: that each are a word.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003134f"
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+    "\U00020000-\U0003134f"
+)
 PICTURES = "\u2600-\u27bf\U0001f300-\U0001faff"
 #: Signs over, under and behind letters, which belong to their word though they are no
 #: letters: accents, vowels.
@@ -439,7 +442,8 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
         ...     np.random.default_rng(0).normal(size=101),
         ...     np.random.default_rng(1).normal(size=1000),
         ... )
-        >>> [round(share, 1) for share in shared_by_equal(shop, of_shop[shop.astype(int)] + noise)]
+        >>> sales = of_shop[shop.astype(int)] + noise
+        >>> [round(share, 1) for share in shared_by_equal(shop, sales)]
         [0.5, 0.4]
         >>> [round(share, 1) for share in shared_by_equal(shop, shop / 25 + noise)]
         [0.6, 1.2]

@@ -513,15 +513,48 @@ def estimate_seconds(
 
 # ---- settings ------------------------------------------------------------------------
 #: Arguments that follow from the run, and those that end the training early.
-_TAKEN = ("n_jobs", "thread_count", "random_state", "random_seed", "class_weight", "estimator", "early_stopping",
-          "early_stopping_rounds", "od_type", "od_wait", "od_pval", "callbacks", "objective", "loss_function", "loss",
-          "eval_metric", "use_best_model", "verbose", "verbosity", "silent", "logging_level", "warm_start", "device",
-          "allow_writing_files", "train_dir")  # fmt: skip
+_TAKEN = (
+    "n_jobs",
+    "thread_count",
+    "random_state",
+    "random_seed",
+    "class_weight",
+    "estimator",
+    "early_stopping",
+    "early_stopping_rounds",
+    "od_type",
+    "od_wait",
+    "od_pval",
+    "callbacks",
+    "objective",
+    "loss_function",
+    "loss",
+    "eval_metric",
+    "use_best_model",
+    "verbose",
+    "verbosity",
+    "silent",
+    "logging_level",
+    "warm_start",
+    "device",
+    "allow_writing_files",
+    "train_dir",
+)
 #: What LightGBM knows beside the arguments of its estimators.
 _MORE = {
-    "lightgbm": ("max_bin", "min_gain_to_split", "path_smooth", "extra_trees", "feature_fraction_bynode",
-                 "cat_smooth", "cat_l2", "max_cat_threshold", "min_data_per_group", "max_delta_step")
-}  # fmt: skip
+    "lightgbm": (
+        "max_bin",
+        "min_gain_to_split",
+        "path_smooth",
+        "extra_trees",
+        "feature_fraction_bynode",
+        "cat_smooth",
+        "cat_l2",
+        "max_cat_threshold",
+        "min_data_per_group",
+        "max_delta_step",
+    )
+}
 
 
 def settings_names(name: str, task: str = "classification") -> list[str]:

@@ -75,19 +75,42 @@ _PEER: dict[str, Any] = {"extra": "tabular-peers", "costly": True}
 # The order of every table: trees first, as in the published comparison.
 for _baseline in (
     Baseline(
-        "random_forest", "random forest", "sklearn", _random_forest, "sklearn.ensemble:RandomForest", file="skops",
+        "random_forest",
+        "random forest",
+        "sklearn",
+        _random_forest,
+        "sklearn.ensemble:RandomForest",
+        file="skops",
     ),
     Baseline(
-        "extra_trees", "extra trees", "sklearn", partial(_ensemble, n_estimators=300),
-        "sklearn.ensemble:ExtraTrees", file="skops",
+        "extra_trees",
+        "extra trees",
+        "sklearn",
+        partial(_ensemble, n_estimators=300),
+        "sklearn.ensemble:ExtraTrees",
+        file="skops",
     ),
     Baseline(
-        "bagging", "bagging", "sklearn", partial(_ensemble, n_estimators=50), "sklearn.ensemble:Bagging", file="skops",
+        "bagging",
+        "bagging",
+        "sklearn",
+        partial(_ensemble, n_estimators=50),
+        "sklearn.ensemble:Bagging",
+        file="skops",
     ),
-    *(_boosted(baseline_name) for baseline_name in ("lightgbm", "xgboost", "catboost", "histogram_boosting")),
-    Baseline("linear", "logistic, ridge or Poisson regression", "sklearn", linear, file="skops"),
+    *(
+        _boosted(baseline_name)
+        for baseline_name in ("lightgbm", "xgboost", "catboost", "histogram_boosting")
+    ),
+    Baseline(
+        "linear",
+        "logistic, ridge or Poisson regression",
+        "sklearn",
+        linear,
+        file="skops",
+    ),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", _peer, "pytabkit:TabM_D_", **_PEER),
     Baseline("realmlp", "RealMLP", "pytabkit", _peer, "pytabkit:RealMLP_TD_", **_PEER),
-):  # fmt: skip
+):
     fitting.baselines.register(_baseline.name)(_baseline)

@@ -47,9 +47,16 @@ class RowInteractions(RowValues):
         )
         all_rows = np.arange(request.count, dtype=np.int64)
         active = np.concatenate(
-            [self.game.differs(all_rows[block_slice], np.broadcast_to(references, (len(all_rows[block_slice]), len(references))))
-             for block_slice in row_slices]
-        )  # fmt: skip
+            [
+                self.game.differs(
+                    all_rows[block_slice],
+                    np.broadcast_to(
+                        references, (len(all_rows[block_slice]), len(references))
+                    ),
+                )
+                for block_slice in row_slices
+            ]
+        )
         is_enumerated = active.sum(axis=1) <= self.exact
         if not is_enumerated.all():
             self._check(int(active.sum(axis=1).max()))

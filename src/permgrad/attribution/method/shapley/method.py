@@ -117,7 +117,8 @@ class Shapley(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="shapley")
+        >>> model = lambda rows: rows @ [2.0, 1.0, 0.0]
+        >>> explanation = pg.explain(model, X, method="shapley")
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """
@@ -138,8 +139,12 @@ class Shapley(Configured):
     #: gets the same orders, so that two rows differ less by chance. Balanced designs
     #: are then not used.
     inner: ClassVar[Mapping[str, Any]] = {
-        "exact": None, "min_permutations": None, "game": "prediction", "same_orders": False, "incremental": True,
-    }  # fmt: skip
+        "exact": None,
+        "min_permutations": None,
+        "game": "prediction",
+        "same_orders": False,
+        "incremental": True,
+    }
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
