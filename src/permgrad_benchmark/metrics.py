@@ -286,50 +286,134 @@ def metric_named(name: str) -> BenchmarkMetric:
 _RELEVANCE = "told relevant from irrelevant features, whatever the method estimates"
 
 for _metric in (
-    BenchmarkMetric("share", "share", "none", (0.0, 1.0), note="importance clipped at "
-                                                               "0, divided by the sum"),
+    BenchmarkMetric(
+        "share",
+        "share",
+        "none",
+        (0.0, 1.0),
+        note="importance clipped at 0, divided by the sum",
+    ),
     BenchmarkMetric("truth_share", "true share", "none", (0.0, 1.0)),
     BenchmarkMetric("accuracy", "test accuracy of the network", "higher", (0.0, 1.0)),
-    BenchmarkMetric("r_squared", "R² of the network against the noiseless function", "higher", (-_INFINITE, 1.0)),
-    BenchmarkMetric("share_error", "error of importance shares", "lower", (0.0, math.sqrt(2.0))),
     BenchmarkMetric(
-        "relative_error", "relative error of importance shares, %", "lower", (0.0, _INFINITE),
-        note="root mean square error as a per cent of the true shares' root mean square",
+        "r_squared",
+        "R² of the network against the noiseless function",
+        "higher",
+        (-_INFINITE, 1.0),
     ),
-    BenchmarkMetric("spearman", "Spearman's rank correlation", "higher", (-1.0, 1.0), note="ties at their mean rank"),
-    BenchmarkMetric("kendall", "Kendall's tau-b", "higher", (-1.0, 1.0), note="corrected for ties"),
-    BenchmarkMetric("top_k", "relevant among the top k", "higher", (0.0, 1.0), ranks_across=True, note=_RELEVANCE),
-    BenchmarkMetric("auc", "AUC, relevant or not", "higher", (0.0, 1.0), ranks_across=True, note=_RELEVANCE),
     BenchmarkMetric(
-        "false_discovery_rate", "false discoveries", "lower", (0.0, 1.0), ranks_across=True,
+        "share_error", "error of importance shares", "lower", (0.0, math.sqrt(2.0))
+    ),
+    BenchmarkMetric(
+        "relative_error",
+        "relative error of importance shares, %",
+        "lower",
+        (0.0, _INFINITE),
+        note="root mean square error as a per cent of the true shares' root mean "
+        "square",
+    ),
+    BenchmarkMetric(
+        "spearman",
+        "Spearman's rank correlation",
+        "higher",
+        (-1.0, 1.0),
+        note="ties at their mean rank",
+    ),
+    BenchmarkMetric(
+        "kendall", "Kendall's tau-b", "higher", (-1.0, 1.0), note="corrected for ties"
+    ),
+    BenchmarkMetric(
+        "top_k",
+        "relevant among the top k",
+        "higher",
+        (0.0, 1.0),
+        ranks_across=True,
+        note=_RELEVANCE,
+    ),
+    BenchmarkMetric(
+        "auc",
+        "AUC, relevant or not",
+        "higher",
+        (0.0, 1.0),
+        ranks_across=True,
+        note=_RELEVANCE,
+    ),
+    BenchmarkMetric(
+        "false_discovery_rate",
+        "false discoveries",
+        "lower",
+        (0.0, 1.0),
+        ranks_across=True,
         note="share of irrelevant features among those called relevant; 0 if none is "
-             "called",
+        "called",
     ),
     BenchmarkMetric(
-        "power", "power", "higher", (0.0, 1.0), ranks_across=True,
+        "power",
+        "power",
+        "higher",
+        (0.0, 1.0),
+        ranks_across=True,
         note="share of relevant features called relevant, at the stated control of "
-             "false discoveries",
+        "false discoveries",
     ),
-    BenchmarkMetric("interval_coverage", "coverage of 95 % intervals", "nominal", (0.0, 1.0), nominal=0.95),
+    BenchmarkMetric(
+        "interval_coverage",
+        "coverage of 95 % intervals",
+        "nominal",
+        (0.0, 1.0),
+        nominal=0.95,
+    ),
     BenchmarkMetric("completeness_gap", "completeness gap", "lower", (0.0, _INFINITE)),
-    BenchmarkMetric("seconds", "run time in seconds", "lower", (0.0, _INFINITE), ranks_across=True),
-    BenchmarkMetric("model_rows", "rows of the network evaluated", "lower", (0.0, _INFINITE), ranks_across=True),
-    BenchmarkMetric("stability_kendall", "Kendall's tau between repetitions", "higher", (-1.0, 1.0), ranks_across=True),
-    BenchmarkMetric("stability_spread", "spread of shares over repetitions", "lower", (0.0, 1.0), ranks_across=True),
     BenchmarkMetric(
-        "deletion", "deletion curve", "higher", (-_INFINITE, _INFINITE), ranks_across=True,
-        note="favours methods that probe in the way the curve does, and blurry maps; "
-             "not a measure of truth",
+        "seconds", "run time in seconds", "lower", (0.0, _INFINITE), ranks_across=True
     ),
     BenchmarkMetric(
-        "insertion", "insertion curve", "lower", (-_INFINITE, _INFINITE), ranks_across=True,
-        note="favours methods that probe in the way the curve does, and blurry maps; "
-             "not a measure of truth",
+        "model_rows",
+        "rows of the network evaluated",
+        "lower",
+        (0.0, _INFINITE),
+        ranks_across=True,
     ),
     BenchmarkMetric(
-        "randomised", "likeness to the explanation of a randomised model", "lower", (-1.0, 1.0), ranks_across=True,
+        "stability_kendall",
+        "Kendall's tau between repetitions",
+        "higher",
+        (-1.0, 1.0),
+        ranks_across=True,
+    ),
+    BenchmarkMetric(
+        "stability_spread",
+        "spread of shares over repetitions",
+        "lower",
+        (0.0, 1.0),
+        ranks_across=True,
+    ),
+    BenchmarkMetric(
+        "deletion",
+        "deletion curve",
+        "higher",
+        (-_INFINITE, _INFINITE),
+        ranks_across=True,
+        note="favours methods that probe in the way the curve does, and blurry maps; "
+        "not a measure of truth",
+    ),
+    BenchmarkMetric(
+        "insertion",
+        "insertion curve",
+        "lower",
+        (-_INFINITE, _INFINITE),
+        ranks_across=True,
+        note="favours methods that probe in the way the curve does, and blurry maps; "
+        "not a measure of truth",
+    ),
+    BenchmarkMetric(
+        "randomised",
+        "likeness to the explanation of a randomised model",
+        "lower",
+        (-1.0, 1.0),
+        ranks_across=True,
         note="Spearman's correlation; an explanation that survives the loss of what "
-             "was learnt explains something else",
+        "was learnt explains something else",
     ),
-):  # fmt: skip
+):
     benchmark_metrics.register(_metric.name)(_metric)

@@ -125,7 +125,8 @@ def compare_levels(
     Examples:
         >>> rng = np.random.default_rng(0)
         >>> town, values = np.repeat([0, 1, 2], 100), rng.normal(size=300)
-        >>> (town_compared,) = compare_levels({"error": Measure(values + (town == 2))}, [town])
+        >>> measures = {"error": Measure(values + (town == 2))}
+        >>> (town_compared,) = compare_levels(measures, [town])
         >>> town_compared["error"].most, bool(town_compared["error"].p_value[2] < 0.01)
         (2, True)
     """

@@ -230,9 +230,8 @@ def score_intervals(
     depend on each other.
 
     Examples:
-        >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)[
-        ...     "covered"
-        ... ]
+        >>> bounds = np.array([[0.0, 2.0], [0.0, 4.0]])
+        >>> score_intervals(np.array([1.0, 5.0]), bounds, 0.9)["covered"]
         0.5
     """
     is_covered = holds(truth, inside)
@@ -301,7 +300,8 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
 
     Examples:
         >>> result = error_bands([1.0, 2.0, 4.0], [1.0, 2.5, 3.0])
-        >>> result["sizes"].tolist(), [band["rows"] for band in result["bands"]], result["exact"]
+        >>> rows = [band["rows"] for band in result["bands"]]
+        >>> result["sizes"].tolist(), rows, result["exact"]
         ([0.0, 0.5, 1.0], [3], True)
     """
     actual, guess = (

@@ -144,9 +144,15 @@ def changes(
         1.0
     """
     shared = Arguments(
-        model, groups=groups, loss=loss, method=method, scope="global", n_repeats=n_repeats,
-        random_state=resolve_seed(random_state), progress=progress,
-    )  # fmt: skip
+        model,
+        groups=groups,
+        loss=loss,
+        method=method,
+        scope="global",
+        n_repeats=n_repeats,
+        random_state=resolve_seed(random_state),
+        progress=progress,
+    )
     sides = _pair("row_groups", row_groups)
     samples = []
     for X, y, side_groups in zip((X_old, X_new), (y_old, y_new), sides, strict=True):
@@ -246,7 +252,8 @@ def lines_of_outputs(
 
     Examples:
         >>> values = np.arange(100.0)
-        >>> (line,) = lines_of_outputs({"prediction": values}, {"prediction": values + 50})
+        >>> old = {"prediction": values}
+        >>> (line,) = lines_of_outputs(old, {"prediction": values + 50})
         >>> line["old"], line["new"], line["p_value"] < 1e-6
         (49.5, 99.5, True)
     """
@@ -616,7 +623,9 @@ def claims_of_scores(old: Predicted, new: Predicted) -> list[str]:
 
     Examples:
         >>> rng = np.random.default_rng(0)
-        >>> sides = [Predicted(rng.normal(size=200), np.full(200, shift)) for shift in (0.0, 3.0)]
+        >>> sides = []
+        >>> for shift in (0.0, 3.0):
+        ...     sides.append(Predicted(rng.normal(size=200), np.full(200, shift)))
         >>> claims_of_scores(*sides)
         ['loss', 'rmse']
     """

@@ -57,7 +57,8 @@ def kappa_of(scores: Mapping[str, Any]) -> float | None:
     all right, 0: as by chance.
 
     Examples:
-        >>> kappa_of({"labels": [1, 2, 3], "confusion_matrix": [[5, 1, 0], [0, 5, 1], [0, 0, 6]]})
+        >>> counts = [[5, 1, 0], [0, 5, 1], [0, 0, 6]]
+        >>> kappa_of({"labels": [1, 2, 3], "confusion_matrix": counts})
         0.9166666666666666
     """
     counts = np.asarray(scores["confusion_matrix"], dtype=np.float64)
@@ -128,9 +129,8 @@ def classes_in_order(
         >>> stars = np.digitize(x + rng.normal(size=900), [-1.5, -0.5, 0.5, 1.5])
         >>> chances = np.exp(-((x[:, None] - [-2, -1, 0, 1, 2]) ** 2))
         >>> chances /= chances.sum(axis=1, keepdims=True)
-        >>> sorted(
-        ...     classes_in_order([1, 2, 3, 4, 5], (stars, chances), (pd.DataFrame({"x": x}), stars))
-        ... )
+        >>> table = pd.DataFrame({"x": x})
+        >>> sorted(classes_in_order([1, 2, 3, 4, 5], (stars, chances), (table, stars)))
         ['along', 'near']
         >>> names = np.array([2, 0, 4, 1, 3])[stars]
         >>> print(

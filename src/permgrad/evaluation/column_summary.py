@@ -49,11 +49,9 @@ def summary_of(
 
     Examples:
         >>> kept = summary_of(pd.DataFrame({"town": ["a", "a", None]}))
-        >>> (
-        ...     kept["rows"],
-        ...     [(one["values"], one["counts"], one["missing"]) for one in kept["columns"]],
-        ... )
-        (3, [(['a'], [2], 1)])
+        >>> (column,) = kept["columns"]
+        >>> kept["rows"], column["values"], column["counts"], column["missing"]
+        (3, ['a'], [2], 1)
     """
     places = looked_at(len(table), len(table.columns))
     rows = blank_codes(pd.DataFrame(table.iloc[places]), list(na))

@@ -91,10 +91,14 @@ class Comparison:
         ...     "y",
         ...     "regression",
         ...     "rmse",
-        ...     (ComparedModel("a", "A", "baseline"), ComparedModel("b", "B", "baseline")),
+        ...     (
+        ...         ComparedModel("a", "A", "baseline"),
+        ...         ComparedModel("b", "B", "baseline"),
+        ...     ),
         ...     frame.assign(train_rows=80, test_rows=20),
         ... )
-        >>> comparison.best, comparison.standing.set_index("model").loc["b", "difference"].item()
+        >>> standing = comparison.standing.set_index("model")
+        >>> comparison.best, standing.loc["b", "difference"].item()
         ('a', 1.0)
     """
 

@@ -86,7 +86,8 @@ def compare_parts(
           more
 
     Examples:
-        >>> train, test = pd.DataFrame({"age": range(100)}), pd.DataFrame({"age": range(50, 150)})
+        >>> train = pd.DataFrame({"age": range(100)})
+        >>> test = pd.DataFrame({"age": range(50, 150)})
         >>> (found,) = compare_parts(train, test)["drift"]
         >>> found["clear"], found["size"], found["side"], found["value"]
         (True, 0.5, 'above', 49.0)
@@ -384,7 +385,8 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
     Examples:
         >>> import pandas as pd
         >>> from permgrad.evaluation.levels import cells_of
-        >>> facts = describe_column(cells_of(pd.Series(["a", "a", "b", "b"]), "town"), "town", 2)
+        >>> cells = cells_of(pd.Series(["a", "a", "b", "b"]), "town")
+        >>> facts = describe_column(cells, "town", 2)
         >>> facts["levels"], facts["shares"], facts["typical"]
         (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
     """

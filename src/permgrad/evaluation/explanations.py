@@ -108,7 +108,8 @@ class Evaluation:
         meta: method, rows, seed, repeats, the quantity of the curves.
 
     Examples:
-        >>> evaluation = Evaluation({"sparsity": Estimate(0.4, 0.1)}, {"sparsity": "higher"})
+        >>> estimates = {"sparsity": Estimate(0.4, 0.1)}
+        >>> evaluation = Evaluation(estimates, {"sparsity": "higher"})
         >>> evaluation.to_frame()[["metric", "value", "direction"]].values.tolist()
         [['sparsity', 0.4, 'higher']]
     """
@@ -162,10 +163,10 @@ class Evaluation:
         return show("Evaluation.plot", self, title=title, ax=ax)
 
     def __repr__(self) -> str:
-        return (
-            "<Evaluation: "
-            f"{', '.join(f'{metric} {estimate.value:.3g}' for metric, estimate in self.estimates.items())}>"
-        )
+        values = []
+        for metric, estimate in self.estimates.items():
+            values.append(f"{metric} {estimate.value:.3g}")
+        return f"<Evaluation: {', '.join(values)}>"
 
 
 # ---- measures ------------------------------------------------------------------------
@@ -568,11 +569,15 @@ def evaluate(
     with sparing(), full_float32():
         request = _request(explanation, arguments)
         tested_case = Tested(
-            explanation=explanation, model=wrapped_model, inputs=X, request=request,
+            explanation=explanation,
+            model=wrapped_model,
+            inputs=X,
+            request=request,
             explain=lambda model, X: answer(replace(arguments, model=model, X=X)),
-            output=None if target is None else explanation.output_index(target), n_repeats=repeats,
+            output=None if target is None else explanation.output_index(target),
+            n_repeats=repeats,
             seed=resolve_seed(random_state),
-        )  # fmt: skip
+        )
         estimates, left_out = _estimates(
             metric_names, tested_case, progress, named=metrics is not None
         )

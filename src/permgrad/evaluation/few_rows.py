@@ -46,7 +46,8 @@ def rows_that_decide(
     Examples:
         >>> truth = np.linspace(-1, 1, 200)
         >>> guess = np.where(np.arange(200) == 7, -30.0, truth + 0.1)
-        >>> found = rows_that_decide(Predicted(truth, guess), np.arange(200), (-1.0, 1.0))
+        >>> predicted = Predicted(truth, guess)
+        >>> found = rows_that_decide(predicted, np.arange(200), (-1.0, 1.0))
         >>> found["numbers"], found["predicted"], round(found["without"], 3)
         ([7], [-30.0], 0.1)
     """

@@ -170,7 +170,8 @@ def told_by(
 
     Examples:
         >>> x = pd.Series(np.arange(200.0))
-        >>> halves = (x[::2], (x > 90).to_numpy()[::2]), (x[1::2], (x > 90).to_numpy()[1::2])
+        >>> y = (x > 90).to_numpy()
+        >>> halves = (x[::2], y[::2]), (x[1::2], y[1::2])
         >>> told_by(*halves, "classification")
         {'metric': 'balanced_accuracy', 'score': 1.0}
     """
@@ -727,7 +728,8 @@ def _made_of(
 
     Examples:
         >>> x = np.random.default_rng(0).integers(1, 99, (60, 3)) + 0.0
-        >>> _made_of(["a", "b", "c"], x, x[:, 0] - x[:, 2], np.zeros(3, bool))["formula"]
+        >>> made = _made_of(["a", "b", "c"], x, x[:, 0] - x[:, 2], np.zeros(3, bool))
+        >>> made["formula"]
         "'a' − 'c'"
     """
     nonzero_rows = np.flatnonzero(y)

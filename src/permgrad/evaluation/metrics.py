@@ -12,7 +12,12 @@ A new metric is one function and one registration,
     >>> def median_error(case: Case) -> float:
     ...     return float(np.median(np.abs(case.truth - case.predictions)))
     >>> metric = Metric(
-    ...     "median_error", "median error", "regression", "lower", (0.0, math.inf), median_error
+    ...     "median_error",
+    ...     "median error",
+    ...     "regression",
+    ...     "lower",
+    ...     (0.0, math.inf),
+    ...     median_error,
     ... )
     >>> metric.better(1.0, 2.0)
     True
@@ -124,7 +129,7 @@ class Metric:
 metrics: Registry[Metric] = Registry("metric")
 
 
-# ------------------------------------------------------------------------------------------------- classification
+# ---- classification ------------------------------------------------------------------
 
 
 def accuracy(case: Case) -> float | None:
@@ -251,7 +256,7 @@ def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
     return [(case.truth == k, case.probabilities[:, k]) for k in classes]
 
 
-# ----------------------------------------------------------------------------------------------------- regression
+# ---- regression ----------------------------------------------------------------------
 
 
 def rmse(case: Case) -> float | None:
@@ -354,7 +359,7 @@ for _metric in (
     metrics.register(_metric.name)(_metric)
 
 
-# ------------------------------------------------------------------------------------------------------ evaluation
+# ---- evaluation ----------------------------------------------------------------------
 
 
 def evaluate(

@@ -68,7 +68,8 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         >>> import permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> age = rng.normal(50, 9, 200)
-        >>> X = pd.DataFrame({"age": age, "born": 2026 - age.round(), "dose": rng.normal(size=200)})
+        >>> X = pd.DataFrame({"age": age, "born": 2026 - age.round()})
+        >>> X["dose"] = rng.normal(size=200)
         >>> pg.related_columns(X)
         {'age + born': ['age', 'born']}
     """

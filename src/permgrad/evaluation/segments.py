@@ -100,8 +100,10 @@ def find_segments(
         >>> X = pd.DataFrame({"town": ["a"] * 60 + ["b"] * 60})
         >>> truth = np.array([0, 1] * 60)
         >>> sure = np.where(X["town"] == "a", 0.1 + 0.8 * truth, 0.1)
-        >>> result = find_segments(X, Predicted(truth, np.column_stack([1 - sure, sure])))
-        >>> [(one["group"], one["score"], one["worse"]) for one in result["features"][0]["groups"]]
+        >>> chances = np.column_stack([1 - sure, sure])
+        >>> result = find_segments(X, Predicted(truth, chances))
+        >>> groups = result["features"][0]["groups"]
+        >>> [(one["group"], one["score"], one["worse"]) for one in groups]
         [('a', 1.0, False), ('b', 0.5, True)]
     """
     row_indices = looked_at(len(X), len(X.columns))

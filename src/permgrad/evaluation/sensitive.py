@@ -133,9 +133,11 @@ def audit(
           difference or ratio.
 
     Examples:
-        >>> sex, truth = pd.DataFrame({"sex": ["f"] * 100 + ["m"] * 100}), np.tile([0, 1], 100)
+        >>> sex = pd.DataFrame({"sex": ["f"] * 100 + ["m"] * 100})
+        >>> truth = np.tile([0, 1], 100)
         >>> chance = np.where(sex["sex"] == "m", 0.9, np.where(truth == 1, 0.8, 0.2))
-        >>> (told,) = audit(sex, Predicted(truth, np.column_stack([1 - chance, chance])))
+        >>> chances = np.column_stack([1 - chance, chance])
+        >>> (told,) = audit(sex, Predicted(truth, chances))
         >>> told["fairness"]["demographic_parity_difference"]["value"], told["rows"]
         (0.5, {'f': 100, 'm': 100})
     """

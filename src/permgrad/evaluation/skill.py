@@ -325,9 +325,9 @@ def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
     The standard error of the metric is that of the mean of the rows' parts.
 
     Examples:
-        >>> value, rows = metric_by_rows(
-        ...     "accuracy", Predicted(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
-        ... )
+        >>> chances = np.array([[0.9, 0.1], [0.8, 0.2]])
+        >>> predicted = Predicted(np.array([0, 1]), chances)
+        >>> value, rows = metric_by_rows("accuracy", predicted)
         >>> value, rows.round(6).tolist()
         (0.5, [0.5, -0.5])
     """

@@ -17,7 +17,8 @@ from permgrad.base.random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 
 EXACT_COLUMNS = 1500
-"""Up to this many columns the assignment is optimal; the Hungarian method's time grows with the cube."""
+"""Up to this many columns the assignment is optimal; the time of the Hungarian method
+grows with the cube."""
 
 REFINED_COLUMNS = 400
 """Up to this many columns swaps improve the neighbourhood."""

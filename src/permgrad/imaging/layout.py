@@ -33,12 +33,14 @@ from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
 
 Overlap = Literal["last", "mean", "maximum"]
-"""What a pixel shows where several columns meet: the last column, their mean, or their maximum."""
+"""What a pixel shows where several columns meet: the last column, their mean, or their
+maximum."""
 
 Positions = Integers
 
 MAXIMUM_PIXELS = 4096
-"""Wider pictures than this are a slip of the keyboard, not a wish: one row would take 64 MiB."""
+"""Wider pictures than this are a slip of the keyboard, not a wish: one row would take
+64 MiB."""
 
 MOST_PLACES = 2**16
 """Of a side of a grid that is no square."""
@@ -636,7 +638,8 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
     of places and shape: all channels must have the same places.
 
     Examples:
-        >>> places, shape = named_places(["x_t1", "x_t2", "y_t1", "y_t2", "z_t1", "z_t2"])
+        >>> names = ["x_t1", "x_t2", "y_t1", "y_t2", "z_t1", "z_t2"]
+        >>> places, shape = named_places(names)
         >>> shape, places[4].tolist()
         ((1, 2, 3), [0, 0, 2])
     """

@@ -59,10 +59,8 @@ class PathLayout(_OrderedLayout):
         >>> curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
         >>> shuffled = rng.permutation(12)
         >>> layout = PathLayout().fit(curves[:, shuffled])
-        >>> (
-        ...     layout.shape,
-        ...     bool((np.abs(np.diff(shuffled[layout.positions[:, 1].argsort()])) == 1).all()),
-        ... )
+        >>> along = shuffled[layout.positions[:, 1].argsort()]
+        >>> layout.shape, bool((np.abs(np.diff(along)) == 1).all())
         ((1, 12), True)
     """
 
@@ -83,9 +81,8 @@ class LatticeLayout(_OrderedLayout):
 
     Examples:
         >>> pixels = np.random.default_rng(0).normal(size=(400, 9, 9))
-        >>> blurred = (
-        ...     pixels[:, 1:, 1:] + pixels[:, :-1, 1:] + pixels[:, 1:, :-1] + pixels[:, :-1, :-1]
-        ... )
+        >>> blurred = pixels[:, 1:, 1:] + pixels[:, :-1, 1:]
+        >>> blurred = blurred + pixels[:, 1:, :-1] + pixels[:, :-1, :-1]
         >>> layout = LatticeLayout().fit(blurred[:, :6, :6].reshape(400, 36))
         >>> layout.shape
         (6, 6)
@@ -107,7 +104,8 @@ class GivenLayout(_OrderedLayout):
     channel.
 
     Examples:
-        >>> GivenLayout().fit(np.eye(3), ["900nm", "850nm", "1000nm"]).positions.tolist()
+        >>> layout = GivenLayout().fit(np.eye(3), ["900nm", "850nm", "1000nm"])
+        >>> layout.positions.tolist()
         [[0, 1], [0, 0], [0, 2]]
         >>> GivenLayout().fit(np.eye(4), ["px_0_0", "px_0_1", "px_1_0", "px_1_1"]).shape
         (2, 2)

@@ -77,7 +77,8 @@ def draw_layout(
 
     Examples:
         >>> from permgrad.imaging import StoredLayout
-        >>> figure = draw_layout(StoredLayout([[0, 0], [0, 1]], pixels=2), ["age", "height"])
+        >>> layout = StoredLayout([[0, 0], [0, 1]], pixels=2)
+        >>> figure = draw_layout(layout, ["age", "height"])
         >>> figure.axes[0].get_title(loc="left")
         'stored layout: 2 columns on 2 × 2 pixels'
     """

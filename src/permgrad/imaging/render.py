@@ -25,7 +25,8 @@ from permgrad.imaging.layout import (
 )
 
 Box = tuple[int, int, int, int]
-"""A half-open box of pixels: first row, row behind the last, first column, column behind the last."""
+"""A half-open box of pixels: first row, row behind the last, first column, column
+behind the last."""
 
 _KEPT_PLANS = 256
 #: Numbers that a blurred maximum compares at a time.

@@ -65,7 +65,8 @@ def export_onnx(
         >>> import onnx, onnxruntime
         >>> import numpy as np, tempfile, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(80, 3))
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0)
+        >>> model = model.fit(X, X[:, 0])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pg.integrations.export_onnx(model, f"{folder}/model.onnx")
         ...     session = onnxruntime.InferenceSession(path)

@@ -88,10 +88,13 @@ class ImageFeatures:
 
     Examples:
         >>> from permgrad.data.read.image_cells import ImageCell
-        >>> grey = [ImageCell(str(k), np.full((16, 16), 40 * k, np.uint8)) for k in range(3)]
+        >>> grey = []
+        >>> for k in range(3):
+        ...     grey.append(ImageCell(str(k), np.full((16, 16), 40 * k, np.uint8)))
         >>> features = ImageFeatures(lambda images: images.mean(dim=(2, 3)))
         >>> target = Target(np.arange(3) % 2, 2, np.ones(3), seed=0)
-        >>> (255 * features.learn("photo", grey, np.arange(3), target)[1]).round().tolist()
+        >>> learnt = features.learn("photo", grey, np.arange(3), target)[1]
+        >>> (255 * learnt).round().tolist()
         [40.0, 40.0, 40.0]
         >>> features.vectors("photo", grey[:2]).shape
         (2, 3)

@@ -101,7 +101,8 @@ def _of_nodes(nodes: Array) -> _Tree:
 
 
 # ---- LightGBM ------------------------------------------------------------------------
-#: Bits of LightGBM's decision_type: a split of categories, and zeros that count as missing.
+#: Bits of LightGBM's decision_type: a split of categories, and zeros that count as
+#: missing.
 _CATEGORIES = 1
 _MISSING = 12
 _ZERO_IS_MISSING = 4

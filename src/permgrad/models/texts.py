@@ -177,7 +177,8 @@ class TextFeatures:
         device: where a transformer runs.
 
     Examples:
-        >>> features = TextFeatures(lambda texts: [[len(text), text.count("o")] for text in texts])
+        >>> encode = lambda texts: [[len(text), text.count("o")] for text in texts]
+        >>> features = TextFeatures(encode)
         >>> features.vectors(["good", "no"]).tolist()
         [[4.0, 2.0], [2.0, 1.0]]
     """

@@ -45,7 +45,8 @@ class Trees:
         base: what the sums begin with, float64 ``(outputs,)``.
 
     Examples:
-        >>> stump = Trees.of([([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])], base=[10.0])
+        >>> tree = ([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])
+        >>> stump = Trees.of([tree], base=[10.0])
         >>> stump(np.array([[0.5], [0.6]], dtype=np.float32)).tolist()
         [[9.0], [11.0]]
     """
@@ -284,7 +285,8 @@ class Trees:
             stored_array = getattr(self, array_name)
             must(
                 stored_array.dtype == dtype and stored_array.shape == shape,
-                f"trees whose {array_name} is {stored_array.dtype} {stored_array.shape}",
+                f"trees whose {array_name} is {stored_array.dtype} "
+                f"{stored_array.shape}",
             )
         has_valid_shapes = (
             self.values.ndim == 2

@@ -44,7 +44,8 @@ class VectorCache:
         >>> encode = lambda places: (
         ...     calls.append(places.tolist()) or np.ones((len(places), 2), np.float32)
         ... )
-        >>> cache.vectors(["a", "b"], encode).shape, cache.vectors(["b", "c"], encode).shape, calls
+        >>> shape = cache.vectors(["a", "b"], encode).shape
+        >>> shape, cache.vectors(["b", "c"], encode).shape, calls
         ((2, 2), (2, 2), [[0, 1], [1]])
     """
 

@@ -291,7 +291,10 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     for measure, words in (
         (
             "weighted_overlap",
-            f"Overlap of the importance shares of the {comparison.k} strongest features",
+            (
+                f"Overlap of the importance shares of the {comparison.k} strongest "
+                "features"
+            ),
         ),
         (
             "kendall",

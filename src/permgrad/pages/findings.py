@@ -287,7 +287,9 @@ WORDS: dict[str, Template] = {
     ),
     "related": "{pairs:moves}, so importance may be shared between them.",
     "dependence": {
-        "time": "Intervals and tests allow for rows that are near each other in {name}.",
+        "time": (
+            "Intervals and tests allow for rows that are near each other in {name}."
+        ),
         "groups": "Intervals and tests count {groups:group} by {name}, not {rows:row}.",
     },
 }
@@ -378,8 +380,8 @@ def share_text(share: float) -> str:
     """Write a share in per cent, and one below 1 never as 100 %.
 
     Examples:
-        >>> share_text(0.9997).replace(chr(160), " "), share_text(0.5).replace(chr(160), " ")
-        ('99.97 %', '50 %')
+        >>> [share_text(share).replace(chr(160), " ") for share in (0.9997, 0.5)]
+        ['99.97 %', '50 %']
     """
     if share < 1 and 100 * share >= 99.5:
         return f"{math.floor(1e4 * share) / 100:.2f}\u00a0%"
@@ -464,7 +466,10 @@ def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
     )
     words += f"{number(known_facts['constant'])})."
     if other_losses:
-        words += f" Next, {listed(f'{feature_name}: to {loss_text}' for feature_name, loss_text in other_losses)}."
+        next_features = []
+        for feature_name, loss_text in other_losses:
+            next_features.append(f"{feature_name}: to {loss_text}")
+        words += f" Next, {listed(next_features)}."
     if undecided := known_facts["undecided"]:
         if len(undecided) == len(leading):
             whose = "Their order"

@@ -132,7 +132,8 @@ def _global(explanation: Explanation, target: str | int | None) -> Iterator[Mark
             positive = ""
         yield _paragraph(
             f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
-            f"adjusted {which} (Holm), is below 0.05. {claim_of(explanation).note}".rstrip(),
+            f"adjusted {which} (Holm), is below 0.05. "
+            f"{claim_of(explanation).note}".rstrip(),
             "pg-quiet",
         )
     if paths := choices.adding_parts(explanation, column):

@@ -150,7 +150,8 @@ def share_words(branches: Mapping[str, Any]) -> str:
     """Give each path's share of the total with its interval, where these are known.
 
     Examples:
-        >>> share_words({"trees": {"share": 0.4, "share_low": 0.31, "share_high": 0.5}})[:7]
+        >>> trees = {"share": 0.4, "share_low": 0.31, "share_high": 0.5}
+        >>> share_words({"trees": trees})[:7]
         'Shares:'
     """
     share_keys = ("share", "share_low", "share_high")
@@ -413,7 +414,12 @@ def since_words(changes: Changes) -> str:
                 f"{by_count(count, 'matters', 'matter')} {direction}"
             )
     unchanged = "No importance changed clearly." if len(lines) else ""
-    return f"{first}From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
+    if clear:
+        changed_words = f"{listed(clear)}."
+    else:
+        changed_words = unchanged
+    loss_words = f"{words[0].lower()}{words[1:]}"
+    return f"{first}From {old} to {new}, {loss_words} {changed_words}".rstrip()
 
 
 def case_words(changes: Changes) -> str:

@@ -394,10 +394,10 @@ def shares_words(explanation: Explanation) -> str:
     if not shares or None in shares.values():
         return ""
     whose = "branches" if set(shares) <= {*PATHS} else "inputs"
-    return (
-        f"Shares of the {whose}: "
-        f"{', '.join(f'{clean(branch)} {percent(share)}' for branch, share in shares.items())}."
-    )
+    branch_shares = []
+    for branch, share in shares.items():
+        branch_shares.append(f"{clean(branch)} {percent(share)}")
+    return f"Shares of the {whose}: {', '.join(branch_shares)}."
 
 
 def shown_class(explanation: Explanation, column: int) -> str:
@@ -910,9 +910,12 @@ def changes_words(result: Changes) -> str:
         verb = "changed"
     where = " on the same rows" * result.meta["same_rows"]
     unit_text = unit_name(result.meta)
+    if moved:
+        doubt = ""
+    else:
+        doubt = ", which may be chance"
     return (
-        f"The loss ({unit_text}) {verb} by "
-        f"{_change(loss, change_sign)}{where}{'' if moved else ', which may be chance'}."
+        f"The loss ({unit_text}) {verb} by {_change(loss, change_sign)}{where}{doubt}."
     )
 
 

@@ -35,7 +35,8 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
-        >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
+        >>> constant = {"mse": 10.0, "learnt": True}
+        >>> advantage(about, {"test": {"mse": 4.0}, "constant": constant})
         6.0
     """
     if "increase" in str(about.get("quantity")):
@@ -160,9 +161,8 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
-        >>> loss = loss_without(
-        ...     about, {"test": {"mse": 9.0}, "constant": {"mse": 100.0, "learnt": True}}
-        ... )
+        >>> constant = {"mse": 100.0, "learnt": True}
+        >>> loss = loss_without(about, {"test": {"mse": 9.0}, "constant": constant})
         >>> loss.model, loss.constant, loss.without(16.0)
         (3.0, 10.0, 5.0)
     """

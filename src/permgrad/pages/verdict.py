@@ -233,7 +233,9 @@ def markdown(
 
     Examples:
         >>> facts = {"It is good.": {"part": "score"}, "Beware.": {"part": "caution"}}
-        >>> sentences = [{"sentence": words, "facts": about} for words, about in facts.items()]
+        >>> sentences = []
+        >>> for words, about in facts.items():
+        ...     sentences.append({"sentence": words, "facts": about})
         >>> print(markdown("heloc", sentences))
         # heloc
         <BLANKLINE>

@@ -42,7 +42,8 @@ def page_data(data: Mapping[str, Any]) -> str:
     and arrays are allowed.
 
     Examples:
-        >>> page_data({"rows": {"name": "</script>", "values": np.array([1 / 3, np.nan])}})
+        >>> values = np.array([1 / 3, np.nan])
+        >>> page_data({"rows": {"name": "</script>", "values": values}})
         '{"rows":{"name":"\\u003c/script\\u003e","values":[0.333333,null]}}'
     """
     short = json.loads(json.dumps(plain(data)), parse_float=_short)
@@ -413,11 +414,11 @@ class Tab:
         >>> def words(section, content):
         ...     section.text(f"What predicts {content.target}.")
         ...     section.live("list")  # the script fills it, see page.js
-        >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
+        >>> sections = [("list", "All features", words)]
+        >>> tab = Tab(name="features", title="Features", sections=sections)
         >>> from permgrad.assess.assessment import Assessment
-        >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[
-        ...     0
-        ... ].blocks
+        >>> assessment = Assessment(title="t", target="price", task="regression")
+        >>> tab_view(tab, assessment).sections[0].blocks
         [('text', 'What predicts price.'), ('live', 'list')]
     """
 

@@ -84,9 +84,9 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
         head = width // 2
         for alike_index in label_indices if start > head else ():
             ending = labels[alike_index][start - 2 :]
-            short[alike_index] = (
-                f"{labels[alike_index][: head - 1]}…{ending if len(ending) <= width - head else ending[: width - head - 1] + '…'}"
-            )
+            if len(ending) > width - head:
+                ending = ending[: width - head - 1] + "…"
+            short[alike_index] = f"{labels[alike_index][: head - 1]}…{ending}"
     result = []
     for position, label in enumerate(short):
         if short.count(label) > 1:

@@ -65,16 +65,32 @@ SEARCHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "extra_trees": _FOREST,
 }
 _START: Mapping[str, Mapping[str, Any]] = {
-    "lightgbm": {"learning_rate": 0.1, "num_leaves": 31, "min_child_samples": 20, "colsample_bytree": 1.0,
-                 "subsample": 1.0, "subsample_freq": 0},
-    "xgboost": {"learning_rate": 0.1, "max_depth": 6, "min_child_weight": 1.0, "colsample_bytree": 1.0,
-                "subsample": 1.0, "reg_lambda": 1.0},
+    "lightgbm": {
+        "learning_rate": 0.1,
+        "num_leaves": 31,
+        "min_child_samples": 20,
+        "colsample_bytree": 1.0,
+        "subsample": 1.0,
+        "subsample_freq": 0,
+    },
+    "xgboost": {
+        "learning_rate": 0.1,
+        "max_depth": 6,
+        "min_child_weight": 1.0,
+        "colsample_bytree": 1.0,
+        "subsample": 1.0,
+        "reg_lambda": 1.0,
+    },
     "catboost": {"depth": 6, "l2_leaf_reg": 3.0, "random_strength": 1.0},
-    "histogram_boosting": {"learning_rate": 0.1, "max_leaf_nodes": 31, "min_samples_leaf": 20,
-                           "l2_regularization": 1.0},
+    "histogram_boosting": {
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 31,
+        "min_samples_leaf": 20,
+        "l2_regularization": 1.0,
+    },
     "random_forest": {"min_samples_leaf": 1, "min_samples_split": 2},
     "extra_trees": {"min_samples_leaf": 1, "min_samples_split": 2},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

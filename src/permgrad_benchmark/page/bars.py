@@ -28,7 +28,8 @@ _NAMES, _COLUMN, _BAR, _ROW, _TOP = 190, 128, 84, 18, 40
 _MOST_BARS, _MOST_CELLS = 5, 40
 
 CSS = """
-.bars text { font: 400 11px/1 var(--sans); fill: var(--ink); font-variant-numeric: lining-nums tabular-nums; }
+.bars text { font: 400 11px/1 var(--sans); fill: var(--ink); font-variant-numeric: \
+lining-nums tabular-nums; }
 .bars .head { font-weight: 600; }
 .bars .quiet { fill: var(--muted); }
 .bars .cell { stroke: var(--rule); stroke-width: 0.5; }

@@ -98,8 +98,8 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
     Examples:
         >>> rows = [("tabular", "linear", 0, "permgrad", "total", "share_error", 0.01)]
-        >>> columns = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
-        >>> benchmark_page(pd.DataFrame(rows, columns=columns), {})[:15]
+        >>> names = "suite function seed method estimand metric value".split()
+        >>> benchmark_page(pd.DataFrame(rows, columns=names), {})[:15]
         '<!doctype html>'
     """
     suites = suites_of(frame, facts)

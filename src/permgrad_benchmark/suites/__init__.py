@@ -15,7 +15,8 @@ from permgrad_benchmark.suites.suite import Suite
 __all__ = ["Suite", "load_suites", "suites"]
 
 suites: Registry[Suite] = Registry("suite")
-"""All suites by name; call :func:`load_suites` first, which imports the modules that register them."""
+"""All suites by name; call :func:`load_suites` first, which imports the modules that
+register them."""
 
 
 def load_suites() -> Registry[Suite]:

@@ -260,7 +260,8 @@ def _known(kind: type[Truth], estimand: str) -> Known:
 
 
 truths: Registry[type[Truth]] = Registry("known function")
-"""All functions with known effects; a new one is a class with ``@truths.register(name)``."""
+"""All functions with known effects; a new one is a class with
+``@truths.register(name)``."""
 
 
 def make_truth(name: str, noise: float | None = None) -> Truth:

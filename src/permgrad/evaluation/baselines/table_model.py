@@ -577,7 +577,12 @@ def restore(
         fitted = boosted
     seconds, processor = map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
-        model_name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],
-        processor, model.counts,
-    )  # fmt: skip
+        model_name or str(description["label"]),
+        fitted,
+        seconds,
+        getattr(model, "classes_", classes),
+        arrays["seen"],
+        processor,
+        model.counts,
+    )
     return model

@@ -255,12 +255,12 @@ class HyNNBase(BaseEstimator):
             >>> import tempfile, permgrad as pg
             >>> rng = np.random.default_rng(0)
             >>> table = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "y"])
+            >>> model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0)
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     for part in range(4):
-            ...         table[part * 100 : (part + 1) * 100].to_parquet(f"{folder}/{part}.parquet")
-            ...     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit_stream(
-            ...         folder, "y"
-            ...     )
+            ...         rows = table[part * 100 : (part + 1) * 100]
+            ...         rows.to_parquet(f"{folder}/{part}.parquet")
+            ...     model = model.fit_stream(folder, "y")
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
@@ -681,7 +681,8 @@ class HyNNBase(BaseEstimator):
         Examples:
             >>> import permgrad as pg
             >>> X = np.random.default_rng(0).normal(size=(300, 2))
-            >>> model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X[:, 0])
+            >>> model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0)
+            >>> model = model.fit(X, X[:, 0])
             >>> parts = model.predict_parts(X[:5], coverage=0.8)
             >>> {name: values.shape for name, values in parts.items()}
             {'prediction': (5,), 'inside': (5, 2)}

@@ -182,7 +182,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         >>> import permgrad, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(f"{folder}/model")
-        ...     bool((permgrad.load(f"{folder}/model").predict(X) == model.predict(X)).all())
+        ...     loaded = permgrad.load(f"{folder}/model")
+        ...     bool((loaded.predict(X) == model.predict(X)).all())
         True
 
         The steps of ``fit`` one by one, for programs that need what is between them:
@@ -191,7 +192,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         >>> prepared = model.prepare(rows, y[::2], eval_set=(held, y[1::2]))
         >>> len(prepared.job.train_rows), len(prepared.job.validation_rows)
         (75, 75)
-        >>> model = model.train(prepared.with_epochs(3), on_epoch=lambda line: line["epoch"] == 2)
+        >>> stop = lambda line: line["epoch"] == 2
+        >>> model = model.train(prepared.with_epochs(3), on_epoch=stop)
         >>> len(model.history_), model.predict(held.take([0, 7])).shape
         (2, (2,))
     """
@@ -309,14 +311,21 @@ class HyNNRegressor(RegressorMixin, _Arguments):
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(200, 3))
-        >>> model = HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X[:, 0])
+        >>> model = HyNNRegressor(preset="fast", max_epochs=2, random_state=0)
+        >>> model = model.fit(X, X[:, 0])
         >>> model.predict(X).shape
         (200,)
         >>> years = np.random.default_rng(1).uniform(0.5, 2, 200)
         >>> claims = np.random.default_rng(2).poisson(years * np.exp(X[:, 0]))
-        >>> model = HyNNRegressor(preset="fast", loss="poisson", max_epochs=2, random_state=0)
+        >>> model = HyNNRegressor(
+        ...     preset="fast",
+        ...     loss="poisson",
+        ...     max_epochs=2,
+        ...     random_state=0,
+        ... )
         >>> model = model.fit(X, claims, offset=np.log(years))
-        >>> bool((model.predict(X, offset=np.log(years)) >= 0).all()), model.training_mean_ > 0
+        >>> predicted = model.predict(X, offset=np.log(years))
+        >>> bool((predicted >= 0).all()), model.training_mean_ > 0
         (True, True)
     """
 
@@ -385,9 +394,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             explains:
 
             >>> import permgrad as pg
-            >>> pg.explain(
-            ...     lambda rows: np.ptp(model.predict_interval(rows), axis=1), X[1000:1100]
-            ... ).ranking()
+            >>> width = lambda rows: np.ptp(model.predict_interval(rows), axis=1)
+            >>> pg.explain(width, X[1000:1100]).ranking()
             ['x1', 'x0']
         """
         share = check_confidence(coverage, "coverage")

@@ -40,9 +40,12 @@ IMAGES = ("auto", "always", "never")
 #: How images of ordered columns are read in the place of the preset's: measured on
 #: MNIST-1D, of 18 networks.
 ORDERED: dict[str, Any] = {
-    "conv_filters": (32, 64, 128), "conv_normalization": "batch", "image_readout": "mean", "image_shift": 0.05,
+    "conv_filters": (32, 64, 128),
+    "conv_normalization": "batch",
+    "image_readout": "mean",
+    "image_shift": 0.05,
     "random_kernels": 512,
-}  # fmt: skip
+}
 _CURVE_KERNEL = 5
 #: Epochs with such images, and the share of them before which none is the best. The
 #: loss of few held-out rows is often smallest by chance, or before the table's branch
@@ -131,38 +134,73 @@ _SHARE: dict[str, Any] = {"words": "a number from 0 to below 1", "below": 1}
 _TRAINING: tuple[ArgumentRule, ...] = (
     ArgumentRule("max_epochs", example="50", **_WHOLE),
     ArgumentRule(
-        "batch_size", "'auto' or a whole number of at least 2", "128",
-        lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and 2 <= size <= MOST,
+        "batch_size",
+        "'auto' or a whole number of at least 2",
+        "128",
+        lambda size: (
+            size == "auto"
+            if isinstance(size, str)
+            else is_whole(size) and 2 <= size <= MOST
+        ),
     ),
-    ArgumentRule("learning_rate", "a number above 0", "0.001", lambda rate: is_number(rate) and 0 < rate < math.inf),
-)  # fmt: skip
+    ArgumentRule(
+        "learning_rate",
+        "a number above 0",
+        "0.001",
+        lambda rate: is_number(rate) and 0 < rate < math.inf,
+    ),
+)
 _ARGUMENTS: tuple[ArgumentRule, ...] = (
     *_TRAINING,
     ArgumentRule("pixels", example="20", none=False, **_WHOLE),
     ArgumentRule("validation_fraction", example="0.1", **_SHARE),
     ArgumentRule(
-        "progress", "'auto', True or False", "False",
-        lambda mode: isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto"), none=False,
+        "progress",
+        "'auto', True or False",
+        "False",
+        lambda mode: (
+            isinstance(mode, bool) or (isinstance(mode, str) and mode == "auto")
+        ),
+        none=False,
     ),
     ArgumentRule(
-        "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
-        lambda weight: _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS),
-    ),
-    ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
-    ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
-    ArgumentRule(
-        "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module "
-                         "or a callable", "None",
-        lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),
+        "class_weight",
+        "'balanced', 'pos_weight' or a mapping of class to weight",
+        "'balanced'",
+        lambda weight: (
+            _is_mapping(weight) or (isinstance(weight, str) and weight in CLASS_WEIGHTS)
+        ),
     ),
     ArgumentRule(
-        "text_encoder", f"{' or '.join(map(repr, text_encoders))}, a folder with a "
-                        "Hugging Face model or a callable",
-        "'all-minilm-l6-v2'", is_text_encoder,
+        "kinds",
+        "a mapping of column to kind",
+        "{'postcode': 'categorical'}",
+        _is_mapping,
+    ),
+    ArgumentRule(
+        "groups",
+        "a mapping of group to a list of columns",
+        "{'size': ['width', 'height']}",
+        is_blocks,
+    ),
+    ArgumentRule(
+        "image_encoder",
+        f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable",
+        "None",
+        lambda encoder: (
+            encoder in image_encoders if isinstance(encoder, str) else callable(encoder)
+        ),
+    ),
+    ArgumentRule(
+        "text_encoder",
+        f"{' or '.join(map(repr, text_encoders))}, a folder with a "
+        "Hugging Face model or a callable",
+        "'all-minilm-l6-v2'",
+        is_text_encoder,
     ),
     ArgumentRule("calibration", choices=CALIBRATIONS),
     ArgumentRule("image", none=False, choices=IMAGES),
-)  # fmt: skip
+)
 #: How a preset scales numbers.
 _NUMERIC = ArgumentRule("numeric", choices=NUMERIC_ENCODINGS, none=False)
 #: Training options as a preset says them. None is right for the patience alone.

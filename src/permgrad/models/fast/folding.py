@@ -41,8 +41,18 @@ _FORWARDS: dict[type[nn.Module], Any] = {
 }
 #: Activations, which act on each number alone.
 POINTWISE = (
-    nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.Hardswish,
-)  # fmt: skip
+    nn.ReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.SELU,
+    nn.Tanh,
+    nn.ELU,
+    nn.LeakyReLU,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Hardswish,
+)
 #: Activations that never fall, so that they and a maximum may change places.
 _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 

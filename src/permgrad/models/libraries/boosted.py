@@ -65,7 +65,8 @@ class BoostedTrees:
             tree_predictions, expected, rtol=_APART, atol=_APART
         ):
             raise InputError(
-                f"{model_description} predicts something else than the sum of its trees",
+                f"{model_description} predicts something else than the sum of "
+                "its trees",
                 hint=settings_hint,
                 code="PG032",
             )

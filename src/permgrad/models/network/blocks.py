@@ -145,7 +145,9 @@ def dense_stack(
     return layers, inputs
 
 
-# ---- fixed random kernels beside the convolutions: what they see of an image, and a linear map of it to the outputs --
+# ---- fixed random kernels beside the convolutions ------------------------------------
+# What they see of an image, and a linear map of it to the outputs.
+
 #: Of images with one row, or one column, and of others.
 _LONG = 9
 _SQUARE = 3

@@ -364,7 +364,8 @@ class HybridNetwork(nn.Module):
 
         Examples:
             >>> from permgrad.models.network.additive import LinearBranch
-            >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
+            >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",))
+            >>> net = net.eval()
             >>> net.add_path("linear", LinearBranch(5, 2), 0.25)
             >>> net.paths, net.shares
             (('tabular', 'linear'), {'linear': 0.25})

@@ -33,7 +33,8 @@ class TreeBranch(nn.Module):
     ``output`` says of which output each is.
 
     Examples:
-        >>> stump = Trees.of([([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])], base=[10.0])
+        >>> tree = ([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])
+        >>> stump = Trees.of([tree], base=[10.0])
         >>> TreeBranch.of(stump, encoded=1)(torch.tensor([[0.5], [0.6]])).tolist()
         [[9.0], [11.0]]
     """

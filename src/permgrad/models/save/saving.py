@@ -59,7 +59,8 @@ def load(
         >>> import numpy as np
         >>> from permgrad import HyNNRegressor
         >>> X = np.random.default_rng(0).normal(size=(60, 2))
-        >>> model = HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> model = HyNNRegressor(preset="fast", max_epochs=1, random_state=0)
+        >>> model = model.fit(X, X[:, 0])
         >>> with tempfile.TemporaryDirectory() as parent:
         ...     model.save(f"{parent}/model")
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())

@@ -101,11 +101,12 @@ def reliance(
         ],
         "most": float(np.nanmax(table, initial=0.0)) or 1.0,
     }
-    leading = "; ".join(
-        f"{clean(model_name)}: "
-        f"{', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(model_shares), kind='stable')[:3])}"
-        for model_name, model_shares in zip(importances, means, strict=True)
-    )
+    leading_of_models = []
+    for model_name, model_shares in zip(importances, means, strict=True):
+        falling = np.argsort(-np.nan_to_num(model_shares), kind="stable")
+        first_names = ", ".join(clean(names[i]) for i in falling[:3])
+        leading_of_models.append(f"{clean(model_name)}: {first_names}")
+    leading = "; ".join(leading_of_models)
     words = (
         f"Shares of importance of {len(order)} of {len(names)} features by "
         f"{len(importances)} models."

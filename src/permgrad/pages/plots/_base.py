@@ -360,10 +360,16 @@ def heat_table(
         else:
             colour = style.MUTED
         axes.text(
-            column, row_index, cell_text, ha="center", va="center", fontsize=size, color=colour,
+            column,
+            row_index,
+            cell_text,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=colour,
             # the text is inside the axes. To measure hundreds of texts takes seconds
             in_layout=False,
-        )  # fmt: skip
+        )
     row_names, columns = names
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(row_names)), row_names)

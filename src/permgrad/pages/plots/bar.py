@@ -119,7 +119,8 @@ def features(
 
     Examples:
         >>> import numpy as np, permgrad as pg
-        >>> values, modality = np.array([[2.0], [1.0], [0.1]]), ("table", "table", "image")
+        >>> values = np.array([[2.0], [1.0], [0.1]])
+        >>> modality = ("table", "table", "image")
         >>> explanation = pg.Explanation(
         ...     values, ("a", "b", "[0,0]"), modality, ("all",), "shapley", "global"
         ... )

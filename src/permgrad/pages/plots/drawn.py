@@ -44,9 +44,8 @@ def _offered(
             and plot in (plots.bar, plots.beeswarm, plots.waterfall)
         ):
             first_axes: Any = options.get("ax") or figure.axes[0]
-            first_axes.set_xlabel(
-                f"{first_axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}"
-            )
+            baseline_text = textwrap.fill(f"baseline: {clean(baseline)}", 90)
+            first_axes.set_xlabel(f"{first_axes.get_xlabel()}\n{baseline_text}")
         return figure
 
     return method

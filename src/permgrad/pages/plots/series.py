@@ -72,9 +72,8 @@ def series(
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(288, 1)
         ... )
-        >>> explanation = pg.explain(
-        ...     pg.Model(net, returns="values"), torch.randn(30, 2, 100), method="gradient"
-        ... )
+        >>> model = pg.Model(net, returns="values")
+        >>> explanation = pg.explain(model, torch.randn(30, 2, 100), method="gradient")
         >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
         3
     """

@@ -168,9 +168,15 @@ def _html(
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         end_colours.append(to_hex(style.colour_map("diverging")(share)))
     shades = f"linear-gradient(90deg,{','.join(end_colours)})"
-    bar_html = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
+    bar_html = (
+        '<span style="display:inline-block;width:8em;height:.6em;'
+        f'background:{shades}"></span>'
+    )
     if title:
-        heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
+        heading = (
+            '<div style="font-weight:bold;margin-bottom:.4em">'
+            f"{escape(clean(title))}</div>"
+        )
     else:
         heading = ""
     legend = (
@@ -178,6 +184,7 @@ def _html(
         f"{escape(number(largest_value))} &nbsp; {escape(quantity)}"
     )
     return in_reading_order(
-        f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
+        '<div style="font-family:sans-serif;line-height:2;max-width:50em">'
+        f"{heading}<div>{spans}</div>"
         f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'
     )

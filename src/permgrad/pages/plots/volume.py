@@ -70,9 +70,9 @@ def volume(
         >>> net = torch.nn.Sequential(
         ...     torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1)
         ... )
-        >>> explanation = pg.explain(
-        ...     pg.Model(net, returns="values"), torch.rand(20, 1, 8, 8, 8), method="gradient"
-        ... )
+        >>> model = pg.Model(net, returns="values")
+        >>> volumes = torch.rand(20, 1, 8, 8, 8)
+        >>> explanation = pg.explain(model, volumes, method="gradient")
         >>> len(
         ...     explanation.plot.volume(row=1, at=(4, 4, 4)).axes
         ... )  # three slices, twice, and the scale

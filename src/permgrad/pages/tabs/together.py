@@ -63,7 +63,12 @@ def looked_at(explanation: Explanation) -> str:
             whose = (
                 f"the {players - 1} most important features, and of all others as one,"
             )
-        return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
+        pairs_looked_at = by_count(
+            total,
+            f"The only pair of {whose} was",
+            f"All {total:,} pairs of {whose} were",
+        )
+        return f"{pairs_looked_at} looked at."
     words = (
         f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, "
         "chosen by a pilot on fewer rows."

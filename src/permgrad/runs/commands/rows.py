@@ -279,7 +279,11 @@ def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
 def _said(line: Mapping[Any, Any]) -> str:
     """Write a prediction, with the probability of a class."""
     chance = line.get(f"probability_{line['prediction']}")
-    return f"{value_text(line['prediction'])}{'' if chance is None else f' (probability {chance:.3f})'}"
+    if chance is None:
+        chance_words = ""
+    else:
+        chance_words = f" (probability {chance:.3f})"
+    return f"{value_text(line['prediction'])}{chance_words}"
 
 
 # ---- what would have to differ -------------------------------------------------------

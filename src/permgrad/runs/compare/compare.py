@@ -398,11 +398,14 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     label = metrics.get(record["metric"]).label
     width = max(len(model["label"]) for model in record["models"])
     lines.append(
-        f"{'':<{width + 2}}{label:>14}{'± folds':>10}{'mean rank':>11}{'behind by':>11}{'p':>8}{'fit, s':>9}"
+        f"{'':<{width + 2}}{label:>14}{'± folds':>10}{'mean rank':>11}"
+        f"{'behind by':>11}{'p':>8}{'fit, s':>9}"
     )
     for model in record["models"]:
-        cells = f"{_text(model['mean'], 4):>14}{_text(model['std'], 2):>10}{_text(model['rank'], 3):>11}"
-        cells += f"{_text(model['difference'], 2):>11}{_text(model['p_holm'], 2):>8}{_text(model['fit_seconds'], 3):>9}"
+        cells = f"{_text(model['mean'], 4):>14}{_text(model['std'], 2):>10}"
+        cells += f"{_text(model['rank'], 3):>11}"
+        cells += f"{_text(model['difference'], 2):>11}{_text(model['p_holm'], 2):>8}"
+        cells += f"{_text(model['fit_seconds'], 3):>9}"
         if model["failed"]:
             failed = f"  failed on {model['failed']}"
         else:

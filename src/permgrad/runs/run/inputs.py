@@ -626,7 +626,8 @@ def _check_features(
         else:
             fused_words = ""
         if fused:
-            problem_hint = f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
+            kind_option = option_of("--kind", next(iter(fused)))
+            problem_hint = f"Pass {kind_option}=categorical, or add columns."
         else:
             problem_hint = "Add columns, or check --na."
         problem = (
@@ -739,7 +740,8 @@ def _groups(
                     column, features, f"Correct {request.groups}."
                 )
                 raise InputError(
-                    f"Group {declared_group!r} lists {column!r}, which is not a feature",
+                    f"Group {declared_group!r} lists {column!r}, "
+                    "which is not a feature",
                     hint=problem_hint,
                     code="PG039",
                 )

@@ -222,7 +222,11 @@ def choose(work: RunWork) -> dict[str, Any]:
         f"its {metric.label} is {number(losses[best_model])}"
     )
     if behind:
-        sentence += f", against {listed([f'{labels[behind_name]} {number(losses[behind_name])}' for behind_name in behind], 9)}"
+        behind_losses = []
+        for behind_name in behind:
+            behind_loss = number(losses[behind_name])
+            behind_losses.append(f"{labels[behind_name]} {behind_loss}")
+        sentence += f", against {listed(behind_losses, 9)}"
         paired_test = paired(
             metric.name,
             tried[best_model],

@@ -233,9 +233,12 @@ def _check_truths(
         else:
             kinds[part_name] = "numbers"
     if task == "classification" and len(set(kinds.values())) > 1:
+        kinds_of_parts = []
+        for part_name, label_kind in kinds.items():
+            kinds_of_parts.append(f"{label_kind} in the {part_name} file")
         problem = (
             f"The classes in column {target!r} are of different types: "
-            f"{', '.join(f'{label_kind} in the {part_name} file' for part_name, label_kind in kinds.items())}"
+            f"{', '.join(kinds_of_parts)}"
         )
         yield (
             problem,

@@ -64,10 +64,10 @@ def data_stage(work: RunWork) -> None:
             ),
             key=lambda one: -one[0],
         )
-        work.say(
-            f"  classes of {inputs.target!r}: "
-            f"{listed([f'{class_name} ({count:,})' for count, class_name in frequent], 8)}"
-        )
+        class_counts = []
+        for count, class_name in frequent:
+            class_counts.append(f"{class_name} ({count:,})")
+        work.say(f"  classes of {inputs.target!r}: {listed(class_counts, 8)}")
     notes = work.notes
     for work_note in notes:
         work.say(f"note: {work_note}")

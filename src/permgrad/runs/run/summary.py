@@ -300,10 +300,8 @@ def _feature_lines(
             f"{value:>8}  [{lower_text}, {upper_text}]"
         )
     if len(unused):
-        lines.append(
-            "  Not used by the model: "
-            f"{listed([printable(str(feature_name)) for feature_name in unused], _SHOWN)}."
-        )
+        unused_names = [printable(str(feature_name)) for feature_name in unused]
+        lines.append(f"  Not used by the model: {listed(unused_names, _SHOWN)}.")
     if clear.any():
         count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
         lines.append(
@@ -330,10 +328,8 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
         ]
     shares = path_shares(entries)
     if shares:
-        return [
-            (
-                f"{whose} shares: "
-                f"{', '.join(f'{branch_name} {share:.0%}' for branch_name, share in shares.items())}"
-            )
-        ]
+        share_texts = []
+        for branch_name, share in shares.items():
+            share_texts.append(f"{branch_name} {share:.0%}")
+        return [f"{whose} shares: {', '.join(share_texts)}"]
     return []

@@ -373,7 +373,9 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
             times.append(float(finished_trial.user_attrs[SECONDS]))
     trials_left = session.total - len(finished_trials)
     if times and trials_left:
-        trial_line += f"; about {readable(sum(times) / len(times) * trials_left / (1 + session.others()))} left"
+        mean_seconds = sum(times) / len(times)
+        seconds_left = mean_seconds * trials_left / (1 + session.others())
+        trial_line += f"; about {readable(seconds_left)} left"
     session.say(trial_line)
 
 

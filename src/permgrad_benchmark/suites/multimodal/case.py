@@ -162,9 +162,15 @@ def make_case(
         [encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1
     )
     return PairsCase(
-        network=margin, inputs=design.inputs(pairs), labels=pairs.labels, fused=fused, pairs=pairs, trained=network,
-        seed=seed, sizes=sizes,
-    )  # fmt: skip
+        network=margin,
+        inputs=design.inputs(pairs),
+        labels=pairs.labels,
+        fused=fused,
+        pairs=pairs,
+        trained=network,
+        seed=seed,
+        sizes=sizes,
+    )
 
 
 def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:

@@ -186,31 +186,46 @@ for _function in (
     linear("F4", "ΣX1 + ΣX2", _all_of("X1", "X2"), published=True),
     linear("F5", "ΣX3 + ΣX4", _all_of("X3", "X4"), published=True),
     linear("F6", "ΣX1 + ΣX2 + ΣX3 + ΣX4", _all_of(*MODALITIES), published=True),
-    DecisionFunction("F7", "(x1 + x2)², the first two features of X1", _square, (0, 1), published=True),
     DecisionFunction(
-        "xor", "x1 of X1 times x1 of X3", _product, (0, 20),
+        "F7",
+        "(x1 + x2)², the first two features of X1",
+        _square,
+        (0, 1),
+        published=True,
+    ),
+    DecisionFunction(
+        "xor",
+        "x1 of X1 times x1 of X3",
+        _product,
+        (0, 20),
         note="neither modality says anything about the label alone: an exclusive or of "
-             "two signs",
+        "two signs",
     ),
     linear(
-        "redundant", "x1 of X3, which x1 of X4 copies", {20: 1.0},
+        "redundant",
+        "x1 of X3, which x1 of X4 copies",
+        {20: 1.0},
         covariance=covariance_with({(0, 10): 1.0}),
         note="a network may read either copy, but the truth is that of F, so it is not "
-             "a fault to report what the "
+        "a fault to report what the "
         "network reads",
     ),
     linear(
-        "unused", "ΣX1 + ΣX3; X2 and X4 are not used", _all_of("X1", "X3"),
+        "unused",
+        "ΣX1 + ΣX3; X2 and X4 are not used",
+        _all_of("X1", "X3"),
     ),
     linear(
-        "suppressor", "√2·x1 of X3 − x1 of X4", {20: float(np.sqrt(2.0)), 30: -1.0},
+        "suppressor",
+        "√2·x1 of X3 − x1 of X4",
+        {20: float(np.sqrt(2.0)), 30: -1.0},
         covariance=covariance_with({(0, 10): float(np.sqrt(0.5))}),
         note="x1 of X4 is uncorrelated with F, and is needed to take its part out of "
-             "x1 of X3; with dependent "
+        "x1 of X3; with dependent "
         "modalities a fair share (permgrad, shapley) is not the effect of replacing "
         "one alone: their oracles show it",
     ),
-):  # fmt: skip
+):
     register_function(_function)
 
 

@@ -47,56 +47,103 @@ def _game(
     losses.
     """
     margin = Entry(
-        name, label, "effect", "all", lambda case: _whole(case, **more),
+        name,
+        label,
+        "effect",
+        "all",
+        lambda case: _whole(case, **more),
         note="whole modalities; squared change of the network's log-odds",
-    )  # fmt: skip
+    )
     arguments = tuple(
         Entry(
-            f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
-            lambda case: _whole(case, **more), loss=loss,
+            f"{name}:{loss}",
+            f"{label}, {loss.replace('_', ' ')}",
+            ANY,
+            "all",
+            lambda case: _whole(case, **more),
+            loss=loss,
             note="whole modalities; a loss against the labels, which saturates where "
-                 "the log-odds still follow F",
+            "the log-odds still follow F",
         )
         for loss in losses
-    )  # fmt: skip
+    )
     return (margin, *arguments)
 
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method
 #: cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    "permgrad": _game("permgrad", "permgrad", LOSSES[:1], method=tuned(methods.PermGrad(), branches=False)),
+    "permgrad": _game(
+        "permgrad",
+        "permgrad",
+        LOSSES[:1],
+        method=tuned(methods.PermGrad(), branches=False),
+    ),
     "permutation": _game("permutation", "permutation", LOSSES),
     "shapley": (
-        *_game("shapley", "Shapley values", LOSSES[:1], method=methods.Shapley(references=25)),
+        *_game(
+            "shapley",
+            "Shapley values",
+            LOSSES[:1],
+            method=methods.Shapley(references=25),
+        ),
         Entry(
-            "shapley:output", "Shapley values of the output", "published", "some",
+            "shapley:output",
+            "Shapley values of the output",
+            "published",
+            "some",
             lambda _: {"scope": "local", "groups": "modality"},
             note="mean absolute value of whole modalities",
         ),
     ),
-    "ablation": (Entry("ablation", "ablation", ANY, "all", _whole, note="replaces by a fixed value"),),
-    "gradient": (Entry("gradient", "gradient", "published", "all", note="mean |∂f/∂x|, added up by modality"),),
-    "lime": (
+    "ablation": (
         Entry(
-            "lime", "LIME", "published", "some",
-            lambda _: {"method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")},
-            note="mean absolute weight, added up by modality; numbers are moved by "
-                 "noise",
-        ),
-        Entry(
-            "lime:coalition", "LIME of coalitions", ANY, "some",
-            note="features are kept or replaced, half of them at a time: the errors of "
-                 "forty weights add up",
+            "ablation", "ablation", ANY, "all", _whole, note="replaces by a fixed value"
         ),
     ),
-    "integrated_gradients": (Entry("integrated_gradients", "integrated gradients", "published", "some"),),
+    "gradient": (
+        Entry(
+            "gradient",
+            "gradient",
+            "published",
+            "all",
+            note="mean |∂f/∂x|, added up by modality",
+        ),
+    ),
+    "lime": (
+        Entry(
+            "lime",
+            "LIME",
+            "published",
+            "some",
+            lambda _: {
+                "method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")
+            },
+            note="mean absolute weight, added up by modality; numbers are moved by "
+            "noise",
+        ),
+        Entry(
+            "lime:coalition",
+            "LIME of coalitions",
+            ANY,
+            "some",
+            note="features are kept or replaced, half of them at a time: the errors of "
+            "forty weights add up",
+        ),
+    ),
+    "integrated_gradients": (
+        Entry("integrated_gradients", "integrated gradients", "published", "some"),
+    ),
     "deeplift": (Entry("deeplift", "DeepLIFT", "published", "some"),),
     "aggregate": (
         Entry(
-            "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "groups": "modality"},
+            "aggregate",
+            "mean of normalised methods",
+            ANY,
+            "some",
+            lambda _: {"scope": "global", "groups": "modality"},
             note="gradient, permutation, LIME and Shapley values, as in the published "
-                 "work",
+            "work",
         ),
     ),
     # The first explains permgrad's own networks only, the second is a map over an
@@ -104,7 +151,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permgrad_paper": (),
     "gradcam": (),
     "ale": (),  # of columns alone
-}  # fmt: skip
+}
 
 
 def score(case: PairsCase, method: str, entry: Entry) -> Scores:

@@ -156,10 +156,14 @@ class MultimodalSuite(Suite):
         retrained = [trained(design, other % 2**31) for other in seeds]
         samples = [
             make_case(
-                design, case.trained, draw_test_pairs(design, sizes.test, seed, 1 + number), seed + number, sizes
+                design,
+                case.trained,
+                draw_test_pairs(design, sizes.test, seed, 1 + number),
+                seed + number,
+                sizes,
             )
             for number in range(sizes.retrainings)
-        ]  # fmt: skip
+        ]
         with forked_torch(derive_seed(seed, "multimodal benchmark", "randomised")):
             untrained = FusedNetwork().eval()
         changed = {

@@ -32,12 +32,21 @@ def _effects(name: str, conditional: Any) -> tuple[Entry, Entry]:
     draws.
     """
     return (
-        Entry(name, name, "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
         Entry(
-            f"{name}:conditional", f"{name}, conditional", "conditional_effect", "all",
+            name,
+            name,
+            "total_effect",
+            "all",
+            lambda case: {"n_repeats": case.sizes.repeats},
+        ),
+        Entry(
+            f"{name}:conditional",
+            f"{name}, conditional",
+            "conditional_effect",
+            "all",
             lambda case: {"n_repeats": case.sizes.repeats, "method": conditional},
         ),
-    )  # fmt: skip
+    )
 
 
 #: The ways in which methods with an estimand, or with a price, are called. The rest is
@@ -47,35 +56,53 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permutation": _effects("permutation", methods.Permutation(sampling="conditional")),
     "shapley": (
         Entry(
-            "shapley", "Shapley values", "shapley", "few",
-            lambda case: {"background": case.X_train.iloc[: case.sizes.references], "method": SAMPLED},
+            "shapley",
+            "Shapley values",
+            "shapley",
+            "few",
+            lambda case: {
+                "background": case.X_train.iloc[: case.sizes.references],
+                "method": SAMPLED,
+            },
             note="of the output; mean absolute value over the rows",
         ),
         Entry(
-            "shapley:loss", "Shapley values of the loss", "sage", "some",
+            "shapley:loss",
+            "Shapley values of the loss",
+            "sage",
+            "some",
             lambda case: {
-                "scope": "global", "n_repeats": 2,
-                "method": tuned(methods.Shapley(references=case.sizes.references), exact=0),
+                "scope": "global",
+                "n_repeats": 2,
+                "method": tuned(
+                    methods.Shapley(references=case.sizes.references), exact=0
+                ),
             },
             note="SAGE's game, orders in pairs",
         ),
     ),
     "permgrad_paper": (Entry("permgrad_paper", "permgrad as published", ANY, "all"),),
-    "ablation": (Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed "
-                                                                "value"),),
+    "ablation": (
+        Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed value"),
+    ),
     "lime": (Entry("lime", "LIME", ANY, "few"),),
     "aggregate": (
         Entry(
-            "aggregate", "mean of normalised methods", ANY, "few",
+            "aggregate",
+            "mean of normalised methods",
+            ANY,
+            "few",
             lambda case: {
                 "background": case.X_train.iloc[: case.sizes.references],
-                "method": methods.Aggregate(members=("gradient", "permutation", "lime", SAMPLED)),
+                "method": methods.Aggregate(
+                    members=("gradient", "permutation", "lime", SAMPLED)
+                ),
             },
             note="few rows and few background rows for all its members, because of the "
-                 "Shapley values among them",
+            "Shapley values among them",
         ),
     ),
-}  # fmt: skip
+}
 
 
 def score(case: TabularCase, method: str, entry: Entry) -> Scores:
@@ -163,7 +190,12 @@ enrol("tabular", Contestant("random", "random ranking", ANY, "baseline", random_
 enrol(
     "tabular",
     Contestant(
-        "lightgbm_gain", "LightGBM gain", ANY, "baseline", lightgbm_gain, needs=("lightgbm",),
+        "lightgbm_gain",
+        "LightGBM gain",
+        ANY,
+        "baseline",
+        lightgbm_gain,
+        needs=("lightgbm",),
         note="of trees trained on the same rows; it explains another model",
     ),
-)  # fmt: skip
+)

@@ -46,9 +46,15 @@ def sage(case: TabularCase) -> Scores:
         return np.asarray(-np.log(probability))
 
     result = sage_permutation(
-        predict, loss, case.encoded, case.y, case.background[: case.sizes.references], case.owner,
-        walks=2 * case.sizes.some, rng=case.stream("sage"),
-    )  # fmt: skip
+        predict,
+        loss,
+        case.encoded,
+        case.y,
+        case.background[: case.sizes.references],
+        case.owner,
+        walks=2 * case.sizes.some,
+        rng=case.stream("sage"),
+    )
     low, high = result.interval()
     return Scores(result.values, low=low, high=high, p_values=result.p_values())
 
@@ -257,19 +263,73 @@ _MEAN_ROW = (
 )
 
 for _name, _label, _estimand, _work, _needs, _note in (
-    ("sage", "SAGE (ours, from the paper)", "sage", sage, (), ("permutation sampling, "
-                                                              "Algorithm 1")),
-    ("sklearn:permutation", "scikit-learn permutation", "total_effect", sklearn_permutation, ("sklearn",), ""),
+    (
+        "sage",
+        "SAGE (ours, from the paper)",
+        "sage",
+        sage,
+        (),
+        ("permutation sampling, Algorithm 1"),
+    ),
+    (
+        "sklearn:permutation",
+        "scikit-learn permutation",
+        "total_effect",
+        sklearn_permutation,
+        ("sklearn",),
+        "",
+    ),
     ("shap:kernel", "shap Kernel", "shapley", shap_kernel, ("shap",), ""),
-    ("shap:permutation", "shap Permutation", "shapley", shap_permutation, ("shap",), ""),
-    ("shap:gradient", "shap Gradient", ANY, shap_gradient, ("shap",), "expected gradients"),
-    ("captum:feature_permutation", "Captum feature permutation", "total_effect", captum_feature_permutation,
-     ("captum",), "of the loss"),
-    ("captum:shapley_sampling", "Captum Shapley sampling", "shapley", captum_shapley, ("captum",), _MEAN_ROW),
-    ("captum:kernel_shap", "Captum KernelShap", "shapley", captum_kernel_shap, ("captum",), _MEAN_ROW),
+    (
+        "shap:permutation",
+        "shap Permutation",
+        "shapley",
+        shap_permutation,
+        ("shap",),
+        "",
+    ),
+    (
+        "shap:gradient",
+        "shap Gradient",
+        ANY,
+        shap_gradient,
+        ("shap",),
+        "expected gradients",
+    ),
+    (
+        "captum:feature_permutation",
+        "Captum feature permutation",
+        "total_effect",
+        captum_feature_permutation,
+        ("captum",),
+        "of the loss",
+    ),
+    (
+        "captum:shapley_sampling",
+        "Captum Shapley sampling",
+        "shapley",
+        captum_shapley,
+        ("captum",),
+        _MEAN_ROW,
+    ),
+    (
+        "captum:kernel_shap",
+        "Captum KernelShap",
+        "shapley",
+        captum_kernel_shap,
+        ("captum",),
+        _MEAN_ROW,
+    ),
     ("captum:lime", "Captum Lime", ANY, captum_lime, ("captum", "sklearn"), _MEAN_ROW),
-    ("captum:integrated_gradients", "Captum integrated gradients", ANY, captum_integrated_gradients, ("captum",), ""),
-):  # fmt: skip
+    (
+        "captum:integrated_gradients",
+        "Captum integrated gradients",
+        ANY,
+        captum_integrated_gradients,
+        ("captum",),
+        "",
+    ),
+):
     enrol_peer("tabular", _name, _label, _estimand, _work, needs=_needs, note=_note)
 
 
