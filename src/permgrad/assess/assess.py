@@ -83,7 +83,10 @@ def completed(
 def _row(content: Assessment, row_index: int, facts: Mapping[str, Any]) -> RowSection:
     assert content.explained is not None
     local = content.explained.explanation
-    drawn = None if content.maps is None else content.maps.explanation
+    if content.maps is None:
+        drawn = None
+    else:
+        drawn = content.maps.explanation
     if len(local.outputs) > 1:
         output = facts["output"]
     else:

@@ -183,7 +183,9 @@ class Assessment:
     @property
     def noun(self) -> str:
         """What the page calls the model: a network if it is one of permgrad."""
-        return "model" if self.subject else "network"
+        if self.subject:
+            return "model"
+        return "network"
 
     @property
     def in_python(self) -> bool:

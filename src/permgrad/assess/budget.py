@@ -81,7 +81,10 @@ class Clock:
 
     def facts(self) -> dict[str, Any]:
         """Return what ``run.json`` records of the time."""
-        limit = None if math.isinf(self.limit) else self.limit
+        if math.isinf(self.limit):
+            limit = None
+        else:
+            limit = self.limit
         return {"limit": limit, "thorough": self.thorough, "cut": list(self.cut)}
 
     def expect(self, **seconds: float) -> None:
@@ -151,7 +154,10 @@ class Budget:
     def ranking(self, rows: int, features: int) -> float:
         """Return about how many seconds a ranking of the features takes."""
         all_rows = self.clock.thorough or rows <= AT_ONCE
-        first = rows if all_rows else FIRST_ROWS
+        if all_rows:
+            first = rows
+        else:
+            first = FIRST_ROWS
         pairs = features * expected_repeats(rows)
         return self.clock.per_row * first * pairs * PAIR
 
@@ -179,7 +185,10 @@ class Budget:
     def ranking_options(self, features: int) -> dict[str, Any]:
         """Return the arguments of a ranking of a network. Report what limits it."""
         directed = features <= MOST_DIRECTIONS
-        donors = "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
+        if features <= MOST_FEATURES:
+            donors = "auto"
+        else:
+            donors = FEWEST_REPEATS
         wide_note = "note: the table is wide, so"
         if donors != "auto":
             self.say(

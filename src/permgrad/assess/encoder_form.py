@@ -118,7 +118,10 @@ def _of_numbers(
     for slot_index, column_slot in slots:
         if column_slot.kind not in ("missing", "boolean"):
             value[column_slot.detail or "value"] = slot_index
-    column_kind = "date" if column.kind == "date" else "number"
+    if column.kind == "date":
+        column_kind = "date"
+    else:
+        column_kind = "number"
     if column.kind == "boolean":
         column_kind = "boolean"
         if slots[0][1].kind == "boolean":
@@ -178,7 +181,10 @@ def _scores(
     pairs = []
     for level, level_scores in zip(levels, scores.tolist(), strict=True):
         pairs.append([level, level_scores])
-    other_kind = "image" if column.kind == "image" else "text"
+    if column.kind == "image":
+        other_kind = "image"
+    else:
+        other_kind = "text"
     return {
         "kind": "category" if set(designs) == {"levels"} and levels else other_kind,
         "levels": pairs,

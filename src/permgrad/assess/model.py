@@ -260,7 +260,10 @@ class EvaluatedModel:
             options |= {"counts": True}
         else:
             options |= {}
-        probabilities = None if self.labels_only else guess
+        if self.labels_only:
+            probabilities = None
+        else:
+            probabilities = guess
         return scores_of(
             self.task, self.targets(rows), probabilities, called=decided, **options
         )
@@ -287,7 +290,10 @@ class EvaluatedModel:
         ``model``: read in another way.
         """
         options = self._options(rows, options)
-        read_model = self.read if model is None else model
+        if model is None:
+            read_model = self.read
+        else:
+            read_model = model
         if self.encoder is None or isinstance(options["method"], GradCam):
             return explain(read_model, rows.inputs, y, **options)
         return self.cache.explain(explain, read_model, rows.inputs, y, **options)

@@ -67,7 +67,9 @@ def runs_in_page(model: Any) -> bool:
 
 def _boosted(model: Any) -> BoostedTrees | None:
     fitted = getattr(getattr(model, "fitted_", None), "model", None)
-    return fitted if isinstance(fitted, BoostedTrees) else None
+    if isinstance(fitted, BoostedTrees):
+        return fitted
+    return None
 
 
 def model_form(model: Any, weights: Weights) -> dict[str, Any]:

@@ -103,7 +103,9 @@ class Predictions:
     @property
     def predictions(self) -> npt.NDArray[np.float64] | None:
         """The predicted numbers, or None for classes."""
-        return None if self.classes else self.guess
+        if self.classes:
+            return None
+        return self.guess
 
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
@@ -143,4 +145,6 @@ def before_calibration(
     uncalibrated = softmax(
         logits + (np.asarray(calibrated.shift) if calibrated.shift else 0.0), axis=1
     )
-    return None if np.allclose(uncalibrated, probabilities, atol=1e-6) else uncalibrated
+    if np.allclose(uncalibrated, probabilities, atol=1e-6):
+        return None
+    return uncalibrated

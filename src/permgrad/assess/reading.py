@@ -626,7 +626,9 @@ def _called(
         called = predicted.argmax(axis=1)
     else:
         called = (column_of(predicted, output) > 0.5).astype(np.int64)
-    return None if np.array_equal(called, guess.argmax(axis=1)) else called
+    if np.array_equal(called, guess.argmax(axis=1)):
+        return None
+    return called
 
 
 def _of_classes(
@@ -636,7 +638,10 @@ def _of_classes(
     truth: npt.NDArray[Any],
     **further: Any,
 ) -> Foreign:
-    positive = facts["request"].positive if len(classes) == 2 else None
+    if len(classes) == 2:
+        positive = facts["request"].positive
+    else:
+        positive = None
     facts = {
         **facts,
         "rows": replace(rows, truth=truth),

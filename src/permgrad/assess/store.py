@@ -225,7 +225,10 @@ class Store:
         if not json_file.is_file():
             return None
         read_file = json_file
-        stage = "explanation" if "/" in location else "model"
+        if "/" in location:
+            stage = "explanation"
+        else:
+            stage = "model"
         with turned(
             lambda _: InputError(
                 f"{read_file} is damaged", f"Run again with --from {stage}.", "PG052"

@@ -576,7 +576,10 @@ class Goal:
         reached = np.zeros(len(rows), dtype=bool)
         possible = self.cells.possible(rows)
         if possible.any():
-            subject = self.subject if self.ends else self._decides
+            if self.ends:
+                subject = self.subject
+            else:
+                subject = self._decides
             outputs = self._outputs(rows[possible], subject)
             reached[possible] = self.judged(outputs, outputs)
         return reached
@@ -609,20 +612,18 @@ class Goal:
 
 def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
     """Return both ends of a range, infinity where it is open."""
+    ends: list[Any] = []
     try:
-        lower_bound, upper_bound = (
-            None
-            if range_end is None
-            else _seconds([range_end])[0]
-            if dates
-            else range_end
-            for range_end in limit
-        )
+        for range_end in limit:
+            is_date = dates and range_end is not None
+            ends.append(_seconds([range_end])[0] if is_date else range_end)
+        lower_bound, upper_bound = ends
     except (TypeError, ValueError):
         lower_bound = upper_bound = np.nan
     if lower_bound is None:
         lower_bound = -np.inf
-    upper_bound = np.inf if upper_bound is None else upper_bound
+    if upper_bound is None:
+        upper_bound = np.inf
     if not (
         is_number(lower_bound) and is_number(upper_bound) and lower_bound <= upper_bound
     ):

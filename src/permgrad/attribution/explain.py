@@ -339,8 +339,13 @@ def explain_mixed(arguments: Arguments) -> Explanation:
 
 
 def _common_scope(scope: str, used: Sequence[Method]) -> str:
-    usual = "local" if all("local" in method.scopes for method in used) else "global"
-    return usual if scope == "auto" else scope
+    if all("local" in method.scopes for method in used):
+        usual = "local"
+    else:
+        usual = "global"
+    if scope == "auto":
+        return usual
+    return scope
 
 
 def _explain_input(

@@ -203,7 +203,9 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             fixed = {"groups": columns_as_one(frame, schema.of_kind("identifier"))}
     refit_work = _Work(arguments, X, y, seed, together, fixed)
     refit_work.check()
-    unit_words = "rows" if together is None else "times" if timed else "groups"
+    unit_words = "times" if timed else "groups"
+    if together is None:
+        unit_words = "rows"
     units = (
         len(refit_work.y)
         if refit_work.groups is None
@@ -366,7 +368,10 @@ class _Work:
 
     def _fitted(self, number: int, trained: Integers) -> Any:
         # One without parameters is copied as it is.
-        copied = clone if hasattr(self.estimator, "get_params") else deepcopy
+        if hasattr(self.estimator, "get_params"):
+            copied = clone
+        else:
+            copied = deepcopy
         model = copied(self.estimator)
         names = _params(self.estimator)
         seeds = {}

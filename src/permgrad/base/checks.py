@@ -70,7 +70,10 @@ def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> in
 def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -> float:
     """Return a finite number of at least 0, or above 0, as one of Python."""
     if not is_number(value) or not 0 <= value < math.inf or (above_zero and value == 0):
-        words = "above 0" if above_zero else "of at least 0"
+        if above_zero:
+            words = "above 0"
+        else:
+            words = "of at least 0"
         raise InputError(
             f"{name} must be a finite number {words}, got {shown(value)}",
             hint=fix,
@@ -124,7 +127,10 @@ def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["
     if auto and isinstance(value, str) and value == "auto":
         return "auto"
     if not isinstance(value, (bool, np.bool_)):
-        choices = "'auto', True or False" if auto else "True or False"
+        if auto:
+            choices = "'auto', True or False"
+        else:
+            choices = "True or False"
         raise InputError(f"{name} must be {choices}, got {shown(value)}", code="PG001")
     return bool(value)
 

@@ -101,7 +101,11 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
         isinstance(written_text, str) and "\r" in written_text
         for written_text in chain(safe_frame.columns, texts)
     )
-    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_torn else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 2]
+    if is_torn:
+        quoting = csv.QUOTE_NONNUMERIC
+    else:
+        quoting = csv.QUOTE_MINIMAL
     with (
         nullcontext(target)
         if isinstance(target, io.StringIO)

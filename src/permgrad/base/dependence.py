@@ -299,7 +299,9 @@ def neighbours_alike(
     if len(values) < _FEWEST_SEEN or not total_squares:
         return None
     related = float(products.sum()) / total_squares
-    return related if related >= max(least, _by_chance(len(values), tests)) else None
+    if related >= max(least, _by_chance(len(values), tests)):
+        return related
+    return None
 
 
 def _neighbours(values: Floats) -> tuple[Floats, float]:
@@ -412,4 +414,6 @@ def repeated_rows(columns: Array) -> int:
         len(codes) - len(np.unique(codes[:, column_indices], axis=0))
         for column_indices in (order, key_columns)
     )
-    return repeated if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key) else 0
+    if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key):
+        return repeated
+    return 0

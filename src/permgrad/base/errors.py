@@ -495,7 +495,9 @@ def option_of(flag: str, value: object) -> str:
 
 def by_count(count: int, singular: str, several: str) -> str:
     """Return the words that go with a count of one, or with another."""
-    return singular if count == 1 else several
+    if count == 1:
+        return singular
+    return several
 
 
 def listed(

@@ -85,7 +85,10 @@ class FolderKind:
                 f"{record_path} has format {version}, and this permgrad reads "
                 f"{SCHEMA_VERSION}"
             )
-            suggestion = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
+            if version > SCHEMA_VERSION:
+                suggestion = "Update permgrad"
+            else:
+                suggestion = "Run again"
             raise InputError(
                 problem,
                 hint=f"{suggestion}, or choose another folder with --out.",
@@ -140,7 +143,9 @@ class FolderKind:
             configuration is not None and not self.is_of(record, configuration)
         ):
             return None
-        return record if self.is_whole(folder, record) else None
+        if self.is_whole(folder, record):
+            return record
+        return None
 
     def finish(
         self,

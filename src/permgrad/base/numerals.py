@@ -57,7 +57,9 @@ def number(value: float | None, digits: int = 3) -> str:
         ('0.0123', '1,639', '123,500', '13.7\xa0bn')
     """
     if value is None or not math.isfinite(value) or value == 0:
-        return "0" if value == 0 else "–"
+        if value == 0:
+            return "0"
+        return "–"
     rounded_size = float(f"{abs(value):.{max(digits, 4)}g}")
     for least, unit in _LARGE:
         if least <= rounded_size < _TOO_LARGE:

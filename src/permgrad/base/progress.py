@@ -57,7 +57,10 @@ class Progress(ExitStack):
         progress_mode = check_flag("progress", mode, auto=True)
         if progress_mode == "auto" and startup.silent:
             progress_mode = False
-        stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
+        if getattr(sys.stderr, "closed", False):
+            stream = None
+        else:
+            stream = sys.stderr
         self.done = 0.0
         self._weight = 1.0
         self.ended = threading.Event()

@@ -79,7 +79,10 @@ def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     else:
         document_text = content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
-    pairs_hook = _named_once if names_once else None
+    if names_once:
+        pairs_hook = _named_once
+    else:
+        pairs_hook = None
     try:
         document = json.loads(
             document_text,

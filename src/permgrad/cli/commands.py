@@ -290,7 +290,10 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
         facts["metavar"] = "N"
     if hint in (Path, Path | None) or option.table:
         if option.table:
-            facts["parser"] = table_path if hint is not str else named
+            if hint is not str:
+                facts["parser"] = table_path
+            else:
+                facts["parser"] = named
         else:
             facts["parser"] = lambda text: Path(named(text))
     if option.positional:
@@ -634,7 +637,8 @@ def datasets_list(_: _ListRequest) -> Outcome:
         where = next(
             (os.fspath(data_file) for data_file in files if data_file.is_file()), None
         )
-        where = "scikit-learn" if data_card.file_name is None else where
+        if data_card.file_name is None:
+            where = "scikit-learn"
         facts.append(
             {
                 **data_card.to_dict(),

@@ -277,7 +277,10 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
             names, incomplete, commas=option.lists == "names"
         )
     if option.metavar in ("COL", "COL=KIND", "COL=LOW..HIGH", "COL=up|down"):
-        name_ending = "=" if "=" in (option.metavar or "") else ""
+        if "=" in (option.metavar or ""):
+            name_ending = "="
+        else:
+            name_ending = ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:
             names = []

@@ -91,7 +91,10 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
     several = [paged_file for paged_file in distinct if _has_pages(paged_file)]
     if not several:
         return []
-    further_text = ", …" if len(several) > 1 else ""
+    if len(several) > 1:
+        further_text = ", …"
+    else:
+        further_text = ""
     sentence = (
         f"{len(several):,} of {len(distinct):,} image files of column {name!r} have "
         "several frames or pages "
@@ -123,7 +126,10 @@ def each_image(
             unknown = (
                 f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
             )
-            explanation = unknown if "cannot identify" in error_text else error_text
+            if "cannot identify" in error_text:
+                explanation = unknown
+            else:
+                explanation = error_text
             faults["whole"].append(f"{os.fspath(image_file)}: {explanation}")
     for broken_rule, broken in faults.items():
         if broken:
@@ -208,7 +214,10 @@ def read_image(
     """
     from PIL import Image, ImageOps
 
-    image_mode = "RGB" if channels == 3 else "L"
+    if channels == 3:
+        image_mode = "RGB"
+    else:
+        image_mode = "L"
     with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)

@@ -78,7 +78,10 @@ def split_rows(
     codes, _ = pd.factorize(
         pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True
     )
-    divide = _at_random if groups is None else _by_group
+    if groups is None:
+        divide = _at_random
+    else:
+        divide = _by_group
     return divide(n, codes.astype(np.int64), seed, fractions)
 
 
@@ -193,7 +196,10 @@ def dependence_of(
 
     A group or time has the same number in all tables.
     """
-    column_name = time if group is None else group
+    if group is None:
+        column_name = time
+    else:
+        column_name = group
     columns = {}
     for table_part, table in tables.items():
         if column_name in table.columns and len(table):

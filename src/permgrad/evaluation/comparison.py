@@ -564,7 +564,8 @@ def corrected_paired_test(
     # ones.
     largest = _ROUNDING * float(np.abs(values).max())
     mean_difference = float(values.mean())
-    mean_difference = 0.0 if abs(mean_difference) <= largest else mean_difference
+    if abs(mean_difference) <= largest:
+        mean_difference = 0.0
     error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
     if error <= largest:
         # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference

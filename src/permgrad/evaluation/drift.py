@@ -154,10 +154,16 @@ def differences(
     drift: list[dict[str, Any]] = []
     for name, column in cells if min(rows) >= FEWEST_ROWS else ():
         is_level = column.names is not None
-        of_kind = _of_levels if is_level else _of_numbers
+        if is_level:
+            of_kind = _of_levels
+        else:
+            of_kind = _of_numbers
         difference = of_kind(column, rows[0], independent(name))
         if difference is not None:
-            kind = "levels" if is_level else column.kind
+            if is_level:
+                kind = "levels"
+            else:
+                kind = column.kind
             drift.append({"column": name, "kind": kind, **difference})
     adjusted = holm([one["p_value"] for one in drift]).tolist()
     for one, p in zip(drift, adjusted, strict=True):
@@ -287,7 +293,8 @@ def _of_levels(
                 freedom, freedom * max(min(sizes) - 1, 1), statistic / freedom
             )
         )
-        p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
+        if min(sizes) < FEWEST_GROUPS:
+            p_value = 1.0
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
     labels = []

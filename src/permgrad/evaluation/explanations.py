@@ -586,7 +586,9 @@ def evaluate(
         or explanation_measures.get(measured_name).direction
         for measured_name, estimate in estimates.items()
     }
-    measured = "output" if tested_case.local else "divergence" if y is None else "loss"
+    measured = "divergence" if y is None else "loss"
+    if tested_case.local:
+        measured = "output"
     about = {
         "method": explanation.method,
         "rows": request.count,
@@ -694,19 +696,18 @@ def _call(
     groups = {"modality": "modality", "column": {}}.get(
         level, explanation.groups or (None if network else {})
     )
+    target: Any = None
+    if local and by_row is None:
+        target = list(explanation.outputs)
+    elif local:
+        target = np.array(by_row, dtype=object)
     return Arguments(
         model,
         X,
         y,
         method=_method(explanation),
         scope=explanation.scope,
-        target=(
-            list(explanation.outputs)
-            if by_row is None
-            else np.array(by_row, dtype=object)
-        )
-        if local
-        else None,
+        target=target,
         # Numbers have no scale, and one that is asked for speaks of classes.
         scale="auto" if regression else explanation_meta.get("scale", "auto"),
         groups=None

@@ -356,7 +356,9 @@ def _beyond(
         )[member]
     direction = np.linalg.eigh(residuals.T @ residuals)[1][:, -1]
     projected_residuals = residuals @ direction
-    return projected_residuals if projected_residuals.any() else None
+    if projected_residuals.any():
+        return projected_residuals
+    return None
 
 
 def _repeats(codes: Integers) -> bool:
@@ -469,7 +471,10 @@ class _Trial:
         spread = np.bincount(groups, together - apart - mean_fall)
         error = float(np.sqrt((spread**2).sum())) / len(row_indices)
         clear = bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill)
-        whole_loss = 1 if self.classes else usual
+        if self.classes:
+            whole_loss = 1
+        else:
+            whole_loss = usual
         first, second = (
             1 - float(fold_losses.mean()) / whole_loss
             for fold_losses in (apart, together)

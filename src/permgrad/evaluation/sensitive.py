@@ -190,7 +190,10 @@ def audit(
                     "levels": dict(zip(levels, level_ends.tolist(), strict=True)),
                 }
                 if shown.tested is not None:
-                    of_both = events if "events" in facts else None
+                    if "events" in facts:
+                        of_both = events
+                    else:
+                        of_both = None
                     result = of_column[repr((part_kind, measure_name))]
                     measure_line |= _against_others(
                         result, shown, codes, levels, of_both

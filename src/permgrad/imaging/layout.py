@@ -442,7 +442,10 @@ def fit_layout(
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
     returned = layout.fit(encoded, names, layout_seed)
-    fitted = layout if returned is None else returned
+    if returned is None:
+        fitted = layout
+    else:
+        fitted = returned
     checked = check_layout(fitted)
     check_positions(checked.positions, checked.shape, np.shape(encoded)[1])
     return fitted

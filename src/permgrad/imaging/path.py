@@ -141,7 +141,10 @@ def has_channels(layout: Any, names: Sequence[str]) -> bool:
     if "given" in (layout, getattr(layout, "name", None)):
         named = named_places(names)
         return named is not None and len(named[1]) > 2
-    grid_shape = layout.shape if isinstance(layout, GridLayout) else layout
+    if isinstance(layout, GridLayout):
+        grid_shape = layout.shape
+    else:
+        grid_shape = layout
     return isinstance(grid_shape, (tuple, list)) and len(grid_shape) > 2
 
 

@@ -346,7 +346,10 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) 
         Rectangle((box_column - 0.5, box_row - 0.5), 1, 1)
         for box_row, box_column, *_ in entries
     ]
-    line_width = 0.8 if cell_size > 6 else 0.2
+    if cell_size > 6:
+        line_width = 0.8
+    else:
+        line_width = 0.2
     axes.add_collection(
         PatchCollection(
             boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line_width
@@ -363,7 +366,10 @@ def _write_marks(axes: Axes, entries: list[_Entry], cell: float) -> None:
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for row, place, mark, names in entries:
-        weight = "normal" if len(names) == 1 else "bold"
+        if len(names) == 1:
+            weight = "normal"
+        else:
+            weight = "bold"
         height = row - (0.16 if named else 0.0)
         axes.text(
             place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred

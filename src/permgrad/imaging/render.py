@@ -168,7 +168,10 @@ class Renderer(nn.Module):
         self.flat = (
             self._channel * self.height + positions[:, 0]
         ) * self.width + positions[:, 1]
-        self._reach = self.blur.radius if self.blur else 0
+        if self.blur:
+            self._reach = self.blur.radius
+        else:
+            self._reach = 0
         if self.blur:
             self._kernel = self.blur.kernel()
         else:
@@ -268,7 +271,10 @@ class Renderer(nn.Module):
             flat_images = values.new_zeros(row_count, pixels)
             targets = drawing_plan.targets.expand(row_count, -1)
             if drawing_plan.shared:
-                reduction = "mean" if self.overlap == "mean" else "amax"
+                if self.overlap == "mean":
+                    reduction = "mean"
+                else:
+                    reduction = "amax"
                 flat_images = flat_images.scatter_reduce(
                     1, targets, values, reduction, include_self=False
                 )

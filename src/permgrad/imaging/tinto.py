@@ -92,8 +92,14 @@ class TintoLayout(PlacedLayout):
         discs = Blur(
             amplification, distance, steps
         )  # refused where it makes no sense, drawn or not
-        self.blur = discs if check_flag("blur", blur) else None
-        self.overlap = option if blur else "last"
+        if check_flag("blur", blur):
+            self.blur = discs
+        else:
+            self.blur = None
+        if blur:
+            self.overlap = option
+        else:
+            self.overlap = "last"
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — see random_state
         return square_positions(self._project(encoded), self.pixels)

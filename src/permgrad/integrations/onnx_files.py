@@ -100,7 +100,10 @@ def export_onnx(
     onnx = optional("onnx", INSTALL)
     runtime = optional("onnxruntime", INSTALL)
     network = _Predicting(model).eval()
-    output = "probabilities" if isinstance(model, HyNNClassifier) else "prediction"
+    if isinstance(model, HyNNClassifier):
+        output = "probabilities"
+    else:
+        output = "prediction"
     with writing(target, "choose another folder"), atomic_path(target) as temporary:
         _write(network, encoded, output, temporary)
         file = onnx.load(str(temporary))

@@ -60,7 +60,9 @@ class Decision:
         """Return the same, or None where these are the most probable classes."""
         codes = self.codes(probabilities)
         usual = np.asarray(probabilities).argmax(axis=1)
-        return None if np.array_equal(codes, usual) else codes
+        if np.array_equal(codes, usual):
+            return None
+        return codes
 
     def of(self, class_index: int) -> float:
         """Return the threshold of a class's probability.
@@ -157,7 +159,10 @@ def choose_decision(
     labels = np.asarray(classes).tolist()
     if len(labels) != 2:
         if cost is not None or threshold is not None:
-            argument_name = "threshold" if cost is None else "cost"
+            if cost is None:
+                argument_name = "threshold"
+            else:
+                argument_name = "cost"
             problem = f"{argument_name} needs two classes, and y has {len(labels)}"
             raise InputError(problem, f"Leave {argument_name} out.", "PG006")
         return None

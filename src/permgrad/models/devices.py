@@ -144,7 +144,8 @@ def _lies_there(value: Any) -> bool:
         return any(
             map(_lies_there, value.values() if isinstance(value, dict) else value)
         )
-    value = value.device if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        value = value.device
     return (
         isinstance(value, (str, torch.device))
         and str(value).partition(":")[0] in WITHOUT_FLOAT64
@@ -157,7 +158,9 @@ def _narrowed(value: Any) -> Any:
         return value.to(torch.float32)
     if isinstance(value, np.ndarray) and value.dtype == np.float64:
         return value.astype(np.float32)
-    return torch.float32 if value is torch.float64 else value
+    if value is torch.float64:
+        return torch.float32
+    return value
 
 
 class WithoutFloat64(TorchFunctionMode):
@@ -171,6 +174,7 @@ class WithoutFloat64(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if _lies_there((args, kwargs)):
-            func = Tensor.float if func is Tensor.double else func
+            if func is Tensor.double:
+                func = Tensor.float
             args, kwargs = tree_map(_narrowed, (args, kwargs))
         return func(*args, **kwargs)

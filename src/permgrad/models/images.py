@@ -104,7 +104,10 @@ class ImageFeatures:
         self.encoder = encoder
         self.device = device or torch.device("cpu")
         self.columns: dict[str, ImageColumn] = {}
-        self._own = None if isinstance(encoder, str) else encoder
+        if isinstance(encoder, str):
+            self._own = None
+        else:
+            self._own = encoder
         if isinstance(encoder, nn.Module):
             self._own = copy.deepcopy(encoder).eval().to(self.device)
         self._loaded: dict[str, Any] = {}
@@ -239,10 +242,17 @@ class ImageFeatures:
         if encoder is not None:
             channels = 3
             factor = min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max())
-            encoder = encoder if isinstance(encoder, str) else "own"
+            if not isinstance(encoder, str):
+                encoder = "own"
         else:
-            encoder = "residual" if len(cells) >= _FEWEST else "statistics"
-            channels = 1 if modes <= GREY_MODES else 3
+            if len(cells) >= _FEWEST:
+                encoder = "residual"
+            else:
+                encoder = "statistics"
+            if modes <= GREY_MODES:
+                channels = 1
+            else:
+                channels = 3
             factor = min(_OWN_LONGEST / sides.max(), 1.0)
             factor *= min(
                 1.0,

@@ -204,7 +204,10 @@ class TextFeatures:
             EnvironmentProblem: It is not installed.
         """
         texts = [full_text[:LONGEST_READ] for full_text in texts]
-        named = self.encoder if isinstance(self.encoder, str) else None
+        if isinstance(self.encoder, str):
+            named = self.encoder
+        else:
+            named = None
         if named is not None and named not in text_encoders:
             weights = Path(named, WEIGHTS)
             if weights.is_file():
@@ -232,7 +235,11 @@ class TextFeatures:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)
         batch_texts = [texts[text_index] for text_index in text_indices.tolist()]
-        encode_texts: Any = self.encoder if self._loaded is None else self._loaded
+        encode_texts: Any
+        if self._loaded is None:
+            encode_texts = self.encoder
+        else:
+            encode_texts = self._loaded
         encoded_texts = np.asarray(encode_texts(batch_texts), dtype=np.float32)
         if (
             encoded_texts.ndim != 2

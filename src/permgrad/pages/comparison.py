@@ -795,7 +795,10 @@ def _all_pairs_sentence(
         f"{clean(comparison.label(widest_gap['first']))} and "
         f"{clean(comparison.label(widest_gap['second']))}"
     )
-    weigh_verb = "weighs" if len(apart) == 1 else "weigh"
+    if len(apart) == 1:
+        weigh_verb = "weighs"
+    else:
+        weigh_verb = "weigh"
     return (
         f"{len(apart)} of the {len(judged)} pairs of models {weigh_verb} features more "
         "differently than refits of one "

@@ -150,7 +150,10 @@ def together(content: Assessment, *, clear: bool) -> Facts | None:
 
     ``clear``: a forest scores clearly less where they are not.
     """
-    group_facts = None if content.data is None else content.data.together
+    if content.data is None:
+        group_facts = None
+    else:
+        group_facts = content.data.together
     if group_facts and bool(group_facts["clear"]) is clear:
         return together_facts(group_facts)
     return None
@@ -162,7 +165,10 @@ def together_facts(group_facts: Mapping[str, Any]) -> Facts:
         options = ["--row-group", *group_facts["columns"]]
     else:
         options = []
-    sentence_form = "clear" if group_facts["clear"] else "unclear"
+    if group_facts["clear"]:
+        sentence_form = "clear"
+    else:
+        sentence_form = "unclear"
     return {
         **group_facts,
         "form": sentence_form,
@@ -334,7 +340,10 @@ def baselines(content: Assessment) -> Facts | None:
     else:
         difference = 0.0
     if paired["p_holm"] < LEVEL:
-        sentence_form = "ahead" if difference_sign > 0 else "behind"
+        if difference_sign > 0:
+            sentence_form = "ahead"
+        else:
+            sentence_form = "behind"
     else:
         sentence_form = "tie"
     return facts | {
@@ -493,7 +502,10 @@ def nearly_perfect(content: Assessment) -> Facts | None:
     """A score that models have which know the outcome, where no column was found that
     gives it away.
     """
-    metric_name = "r2" if content.task == "regression" else "balanced_accuracy"
+    if content.task == "regression":
+        metric_name = "r2"
+    else:
+        metric_name = "balanced_accuracy"
     value = content.test.get(metric_name)
     data_section = content.data
     leading_hint = leading(content)
@@ -506,7 +518,10 @@ def nearly_perfect(content: Assessment) -> Facts | None:
         return None
     if data_section is not None and data_section.leaks:
         return None
-    needs = "" if data_section is None else data_section.unchecked
+    if data_section is None:
+        needs = ""
+    else:
+        needs = data_section.unchecked
     facts = {"metric": metric_name, "value": value, "target": content.target}
     if is_dominant and leading_hint is not None:
         facts |= leading_hint
@@ -699,7 +714,10 @@ def few_rows_decide(content: Assessment) -> Facts | None:
         **stored,
         "_names": _and_last(texts, further_rows),
     }
-    facts["_loss"] = "log loss" if predicted is None else "squared error"
+    if predicted is None:
+        facts["_loss"] = "log loss"
+    else:
+        facts["_loss"] = "squared error"
     if stored["share"] < DECISIVE:
         return facts | {"form": "outside"}
     return facts | {"form": "range" if stored["outside"] else "decide"}
@@ -772,7 +790,10 @@ def skewed(content: Assessment) -> Facts | None:
     """A few rows, those with the most extreme target, make most of the squared
     error.
     """
-    scored = None if content.weights else content.predictions
+    if content.weights:
+        scored = None
+    else:
+        scored = content.predictions
     if scored is None or content.task != "regression" or len(scored.truth) < FEW_ROWS:
         return None
     if not content.learnt or main_metric(content.task, content.test).name != "rmse":
@@ -885,7 +906,10 @@ def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
     never was.
     """
     predictions = content.predictions
-    decision = None if predictions is None else predictions.decision
+    if predictions is None:
+        decision = None
+    else:
+        decision = predictions.decision
     if predictions is None or decision is None or decision.cost is not None:
         return []
     classes = [str(class_name) for class_name in predictions.classes]
@@ -903,14 +927,10 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
     where there are none.
     """
     scored = None if content.weights else content.predictions
-    probabilities = (
-        None
-        if scored is None
-        else scored.before_calibration
-        if before
-        else scored.probabilities
-    )
-    if scored is None or probabilities is None or not len(scored.truth):
+    if scored is None:
+        return []
+    probabilities = scored.before_calibration if before else scored.probabilities
+    if probabilities is None or not len(scored.truth):
         return []
     table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
     truth = texts_of(scored.truth)
@@ -953,7 +973,9 @@ def calibration(content: Assessment) -> Facts | None:
     if not curves or len(class_rows(content)[1]) < 2 or curves[0].rows.sum() < FEW_ROWS:
         return None
     facts = calibration_facts(content, curves)
-    return facts if facts["off"] == "clearly" else None
+    if facts["off"] == "clearly":
+        return facts
+    return None
 
 
 def how_far_off(curves: Sequence[Reliability]) -> str:
@@ -1144,7 +1166,10 @@ def dependence(content: Assessment) -> Facts | None:
     row_count = class_rows(content)[0]
     if between is None or not row_count:
         return None
-    groups = None if between.timed else between.count
+    if between.timed:
+        groups = None
+    else:
+        groups = between.count
     return {
         "groups": groups,
         "rows": row_count,

@@ -657,7 +657,9 @@ def _sharing(tested: int, known_facts: Mapping[str, Any]) -> str:
         f", and {known_facts['shared']:,} of {counted(tested, 'test row')} have "
         "one of the training rows"
     )
-    return words if tested else ""
+    if tested:
+        return words
+    return ""
 
 
 def _tested(tests: int, known_facts: Mapping[str, Any]) -> str:

@@ -54,7 +54,10 @@ def in_short(
     the units of the page.
     """
     chart = picture_of(in_plain_units(content))
-    words = None if chart is None else chart.words
+    if chart is None:
+        words = None
+    else:
+        words = chart.words
     markdown_text = markdown(content.title, sentences, effect_lines(content), words)
     return markdown_text, "" if chart is None else bars_svg(chart)
 

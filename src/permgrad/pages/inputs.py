@@ -223,13 +223,9 @@ def _chosen(explanation: Explanation, wanted_input: str | None, sides: int) -> s
         raise unknown(
             "input", wanted_input, [input_name for input_name in every if input_name]
         )
-    other_input = (
-        wanted_input
-        if wanted_input is not None
-        else next(iter(every), None)
-        if not inputs
-        else None
-    )
+    other_input = wanted_input
+    if wanted_input is None and not inputs:
+        other_input = next(iter(every), None)
     if other_input is not None and every[other_input] != sides:
         plot_kind = KINDS[every[other_input]]
         problem = f"plot.{plot_name}() does not draw the {plot_kind} {other_input!r}"

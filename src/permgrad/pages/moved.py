@@ -19,7 +19,10 @@ def drifted_words(
     """Say, without a full stop, where a column differs most between training and test
     rows, or between ``sides``.
     """
-    about = "about " if one["sampled"] else ""
+    if one["sampled"]:
+        about = "about "
+    else:
+        about = ""
     first, second = sides
     shares = (
         f"{about}{percent(one['test'])} of the {second} rows and "
@@ -62,7 +65,10 @@ def moved_words(
     each = [f"{show(one['column'])}: {_moved(one, sides)}" for one in clear[:_MOVED]]
     names = listed(map(show, [one["column"] for one in clear[_MOVED:]]), _MOVED)
     more = f" Also {names}." * bool(names)
-    differ = "differs" if len(clear) == 1 else "differ"
+    if len(clear) == 1:
+        differ = "differs"
+    else:
+        differ = "differ"
     count = f"{len(clear):,} of {len(drift):,} columns {differ}"
     if len(drift) == 1:
         count = "The column differs"
@@ -73,9 +79,15 @@ def _moved(one: Mapping[str, Any], sides: tuple[str, str]) -> str:
     """Say how a column differs: where most, its medians, and its new levels."""
     words = drifted_words(one, sides)
     new = one.get("new") or ()
-    are_new = "is new" if len(new) == 1 else "are new"
+    if len(new) == 1:
+        are_new = "is new"
+    else:
+        are_new = "are new"
     if new and set(new) == set(one["levels"]):
-        levels = "a new level" if len(new) == 1 else "new levels"
+        if len(new) == 1:
+            levels = "a new level"
+        else:
+            levels = "new levels"
         return (
             f"{percent(one['test'])} of the {sides[1]} rows are {_any_of(new)}, "
             f"{levels}"

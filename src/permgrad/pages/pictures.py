@@ -86,7 +86,10 @@ def drawn_input(shown: Shown, bound: float) -> Drawn:
     """Return an input under the colours of a scale from −``bound`` to ``bound``."""
     if not shown.signed:  # an activation map has no unit
         bound = float(np.nanmax(shown.heat, initial=0.0)) or 1.0
-    caption = "attribution over it" if shown.signed else "activation map over it"
+    if shown.signed:
+        caption = "attribution over it"
+    else:
+        caption = "activation map over it"
     plot_kind = KINDS[shown.sides]
     if shown.signed and float(np.nanmax(np.abs(shown.heat), initial=0.0)) < 0.1 * bound:
         caption += f" (pale on this scale, see explanation.plot.{plot_kind}())"
@@ -262,7 +265,10 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
         ):
             shrunk.save(buffer := io.BytesIO(), image_format, **options)
             if buffer.tell() <= _BYTES:
-                coarse = "pg-coarse" if max(pixels.shape[:2]) < 224 else ""
+                if max(pixels.shape[:2]) < 224:
+                    coarse = "pg-coarse"
+                else:
+                    coarse = ""
                 image_data = base64.b64encode(buffer.getvalue()).decode("ascii")
                 return Markup(
                     '<figure class="{}"><img class="{}" alt="{}" '
@@ -313,7 +319,9 @@ def scale(bound: float, unit: str, more: str = "") -> Markup:
 
 def signed(value: float) -> str:
     """Return the colour of a value by its sign."""
-    return style.NEGATIVE if value < 0 else style.POSITIVE
+    if value < 0:
+        return style.NEGATIVE
+    return style.POSITIVE
 
 
 def _shade(value: float, opacity: float) -> str:

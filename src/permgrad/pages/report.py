@@ -226,7 +226,11 @@ def report(
     else:
         page_path = check_path(path, overwrite=True, endings=ENDINGS)
     random_seed = resolve_seed(random_state)
-    row_limit: Any = None if _is_auto(max_rows) else max_rows
+    row_limit: Any
+    if _is_auto(max_rows):
+        row_limit = None
+    else:
+        row_limit = max_rows
     row_arguments = Arguments(
         model, X, y, sample_weight=sample_weight, row_groups=row_groups,
         row_time=row_time, max_rows=row_limit, random_state=random_seed,

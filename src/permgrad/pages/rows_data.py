@@ -702,7 +702,10 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
         for feature_name in clearly_matter(explanation)
         if feature_name in cards
     ][:most]
-    output_words = "probabilities" if classes else "predictions"
+    if classes:
+        output_words = "probabilities"
+    else:
+        output_words = "predictions"
     if len(classes) == 1:
         output_words += f" of {classes[0]}"
     else:

@@ -304,7 +304,9 @@ def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
 def _events(facts: Mapping[str, Any]) -> str:
     """Say what is needed beside rows, where there are two classes."""
     words = ", or fewer than five of one of the classes"
-    return words if "events" in facts else ""
+    if "events" in facts:
+        return words
+    return ""
 
 
 def _level_sentence(
@@ -312,7 +314,10 @@ def _level_sentence(
 ) -> str:
     """Say by how much a level differs from all other rows."""
     share = line["share"]
-    write = percent if share else number
+    if share:
+        write = percent
+    else:
+        write = number
     label = names_apart([positive])(positive)
     level = (
         f"{shorten(facts['column'], 40)} = {names_apart(facts['rows'])(line['level'])}"

@@ -337,7 +337,9 @@ def _rows(explanation: Explanation) -> float:
     row_count = explanation.meta.get(
         "rows_summarised", explanation.meta.get("rows_explained")
     )
-    return row_count if isinstance(row_count, int) else math.inf
+    if isinstance(row_count, int):
+        return row_count
+    return math.inf
 
 
 def _units(explanation: Explanation) -> float:
@@ -905,7 +907,10 @@ def changes_words(result: Changes) -> str:
     if loss["ci_low"] == loss["ci_high"] == 0:
         return f"The loss ({unit_name(result.meta)}) is the same in every row."
     if moved:
-        verb = "fell" if change_sign < 0 else "rose"
+        if change_sign < 0:
+            verb = "fell"
+        else:
+            verb = "rose"
     else:
         verb = "changed"
     where = " on the same rows" * result.meta["same_rows"]
@@ -933,7 +938,10 @@ def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
             sign = 1.0
         verb = "changed"
         if moved:
-            verb = "fell" if sign < 0 else "rose"
+            if sign < 0:
+                verb = "fell"
+            else:
+                verb = "rose"
         words.append(f"{clean(line['name'])} {verb} by {_change(line, sign)}")
     others = len(_clear(lines)) - len(some)
     more = f", and {counted(others, 'more output')} changed clearly" * bool(others)

@@ -44,7 +44,10 @@ def target_sign_facts(sign: Mapping[str, Any], target: str) -> dict[str, Any]:
         facts["_cells"] = listed(cells)
     else:
         facts["part"] = "caution"
-        facts["form"] = "counts" if sign["whole"] else "amounts"
+        if sign["whole"]:
+            facts["form"] = "counts"
+        else:
+            facts["form"] = "amounts"
         if sign["whole"]:
             facts["options"] = ["--task", "counts"]
     return facts

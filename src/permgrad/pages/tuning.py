@@ -264,9 +264,10 @@ def _trials(
     seconds = facts.get("seconds", {})
     marks: list[Mark] = []
     for trial, state in zip(table["trial"], table["state"], strict=True):
-        marks.append(
-            "quiet" if state != "complete" else "best" if trial == best_trial else ""
-        )
+        mark: Mark = "best" if trial == best_trial else ""
+        if state != "complete":
+            mark = "quiet"
+        marks.append(mark)
 
     columns = [
         figures_of("trial", table["trial"], as_count, marks),

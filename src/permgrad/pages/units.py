@@ -52,7 +52,9 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
     if not constant.get("learnt", False) or len(loss_values) < 2:
         return None
     difference = loss_values[0] - loss_values[1]
-    return difference if difference > 0 else None
+    if difference > 0:
+        return difference
+    return None
 
 
 #: Units in plain words.

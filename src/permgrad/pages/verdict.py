@@ -139,14 +139,11 @@ def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
     """Yield what holds, in the order of the table."""
     for finding in FINDINGS:
         found_facts = finding.find(content)
-        for single_facts in (
-            []
-            if not found_facts
-            else [found_facts]
-            if isinstance(found_facts, dict)
-            else found_facts
-        ):
-            yield finding, single_facts
+        if isinstance(found_facts, dict) and found_facts:
+            yield finding, found_facts
+        elif found_facts:
+            for single_facts in found_facts:
+                yield finding, single_facts
 
 
 def first_sentence(content: Assessment) -> str:

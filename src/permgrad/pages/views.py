@@ -351,7 +351,10 @@ def names(
 
 def metric_heading(metric: Metric) -> str:
     """Write a metric's name and direction without line breaks inside."""
-    arrow = "↑" if metric.direction == "higher" else "↓"
+    if metric.direction == "higher":
+        arrow = "↑"
+    else:
+        arrow = "↓"
     return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(
         " %", "\u00a0%"
     )
@@ -375,7 +378,10 @@ def frame_table(
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
-            write = as_count if pd.api.types.is_integer_dtype(column) else number
+            if pd.api.types.is_integer_dtype(column):
+                write = as_count
+            else:
+                write = number
             columns.append(
                 figures_of(
                     heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write

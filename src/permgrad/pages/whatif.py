@@ -466,7 +466,10 @@ def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
     """
     of_player = np.zeros((len(players), len(names)))
     for at, name in enumerate(names):
-        player = name if name in players else OTHERS
+        if name in players:
+            player = name
+        else:
+            player = OTHERS
         if player in players:  # a feature without numbers changes nothing
             of_player[players.index(player), at] = 1.0
     return of_player

@@ -282,7 +282,9 @@ def unit_name(about: Mapping[str, Any]) -> str:
         unit_text = clean(about["unit"])
     else:
         unit_text = ""
-    return "squared error" if unit_text == "y²" else unit_text
+    if unit_text == "y²":
+        return "squared error"
+    return unit_text
 
 
 def conditional_words(explanation: Explanation) -> str:

@@ -309,14 +309,18 @@ def file_of(field: str, value: Any) -> Path | None:
     if field not in _NAMING or value is None or str(value) == NO_GROUPS:
         return None
     if field == "table":
-        return None if value in DATA_SETS else table_address(value).file
+        if value in DATA_SETS:
+            return None
+        return table_address(value).file
     preset_text = split_preset(str(value))[0]
     is_path = (
         isinstance(value, Path)
         or preset_text.endswith(".json")
         or (field == "model" and is_file(preset_text))
     )
-    return table_address(preset_text).file if is_path else None
+    if is_path:
+        return table_address(preset_text).file
+    return None
 
 
 class CommandRequest:

@@ -68,7 +68,9 @@ KINDS: tuple[Kind, ...] = (
 # ---- several commands ----------------------------------------------------------------
 def run_of(folder: Path) -> Path:
     """Return the run's folder, from that folder or from the model folder in it."""
-    return folder if (folder / "model").is_dir() else folder.parent
+    if (folder / "model").is_dir():
+        return folder
+    return folder.parent
 
 
 _SEED = "Seed of all random numbers."

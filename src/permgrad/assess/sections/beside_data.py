@@ -243,7 +243,10 @@ def _attributions(
     output = 0
     if model.classes and len(local.outputs) > 1:
         counts = np.bincount(work.seen.codes, minlength=len(model.classes))
-        label = model.positive if len(model.classes) == 2 else None
+        if len(model.classes) == 2:
+            label = model.positive
+        else:
+            label = None
         output = local.outputs.index(
             model.classes[int(counts.argmax())] if label is None else label
         )

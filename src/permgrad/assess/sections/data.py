@@ -111,12 +111,15 @@ def describe_data(work: Work) -> DataSection:
             and table.shape[1] <= _MOST_COLUMNS
         ):
             compared = _compared(work, train.table, table)
+    unchecked = "table" if train is None else "train"
+    if compared:
+        unchecked = ""
     return DataSection(
         rows={"train": None if train is None else len(train), "test": len(work.test)},
         columns=columns,
         split="as passed to permgrad",
         constant_from="test" if work.learned is work.test else "train",
-        unchecked="" if compared else "train" if train is None else "table",
+        unchecked=unchecked,
         class_counts=pd.DataFrame(counts, index=list(model.classes))
         if counts
         else None,

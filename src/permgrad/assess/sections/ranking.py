@@ -170,7 +170,10 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
     row_indices = None
     if max_rows == "auto" and model.encoder is not None:
         if not budget.clock.thorough:
-            first = row_count if row_count <= AT_ONCE else FIRST_ROWS
+            if row_count <= AT_ONCE:
+                first = row_count
+            else:
+                first = FIRST_ROWS
             first = budget.in_time(
                 first, FEWEST_ROWS, model.width, len(model.classes), len(work.test)
             )
@@ -179,7 +182,8 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
             else:
                 row_indices = draw_rows(work, first)
     else:
-        max_rows = FIRST_ROWS if max_rows == "auto" else max_rows
+        if max_rows == "auto":
+            max_rows = FIRST_ROWS
         if max_rows is not None and row_count > max_rows:
             row_indices = np.sort(
                 generator(budget.seed, "explained rows").permutation(row_count)[

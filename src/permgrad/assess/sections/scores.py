@@ -201,7 +201,10 @@ def _judge_by_order(
     model's quadratic kappa.
     """
     model = work.model
-    learned_rows = work.test if work.train is None else work.train
+    if work.train is None:
+        learned_rows = work.test
+    else:
+        learned_rows = work.train
     held_out = (
         np.concatenate([part_predictions.codes for part_predictions in predictions]),
         np.concatenate([part_predictions.guess for part_predictions in predictions]),
@@ -357,7 +360,10 @@ def _cuts(
     named[_words_of(decision, work.model.labels[class_index])] = decision.threshold
 
     def line(name: str, value: float | None, scores: Floats) -> dict[str, Any]:
-        line_cut = HALF if value is None else value
+        if value is None:
+            line_cut = HALF
+        else:
+            line_cut = value
         measured = metrics_at(member, scores, line_cut, positive=True)
         shown = {metric: measured[metric] or 0.0 for metric in _MEASURES}
         return {"cut": name, "threshold": value, **shown}

@@ -127,7 +127,9 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
         )
     except InputError:  # all inputs but one are held
         return None
-    return explanation if len(of_order(explanation, 1).names) > 1 else None
+    if len(of_order(explanation, 1).names) > 1:
+        return explanation
+    return None
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:

@@ -703,7 +703,10 @@ class Explanation(Numbers):
             is_ours = (target / "explanation.json").is_file()
             is_empty = target.is_dir() and not any(target.iterdir())
             if not (is_empty or (is_ours and overwrite)):
-                hint = "Pass overwrite=True." if is_ours else "Choose another folder."
+                if is_ours:
+                    hint = "Pass overwrite=True."
+                else:
+                    hint = "Choose another folder."
                 raise InputError(f"{target} already exists", hint=hint, code="PG050")
         write_explanation(self, target)
         return target

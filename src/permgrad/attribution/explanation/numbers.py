@@ -222,9 +222,10 @@ def of_order(explanation: N, order: int) -> N:
     if single and not explanation.members:
         return explanation
     orders = explanation.order
-    name_positions = np.flatnonzero(
-        orders == (min(orders) if single else order if is_whole(order) else 0)
-    )
+    wanted_order = order if is_whole(order) else 0
+    if single:
+        wanted_order = min(orders)
+    name_positions = np.flatnonzero(orders == wanted_order)
     if not len(name_positions):
         raise no_order(np.unique(orders).tolist(), order)
     players = orders[name_positions][0] == 1

@@ -42,7 +42,10 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
         -np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable"
     )
     undefined = np.full(pairs.values.shape, np.nan)
-    adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
+    if pairs.p_adjusted is None:
+        adjusted = undefined
+    else:
+        adjusted = pairs.p_adjusted
     values, lower_ends, upper_ends, p_adjusted = (
         pair_numbers[order, column]
         for pair_numbers in (pairs.values, *pairs.ci(), adjusted)

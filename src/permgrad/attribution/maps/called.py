@@ -292,7 +292,8 @@ class _Probe:
             else:
                 pairs = None
             if pairs is None:
-                self._most = self._most if len(few) == 1 else count
+                if len(few) != 1:
+                    self._most = count
                 pairs = [(dict(before), self._values(before, image)) for image in few]
             found += [_changed(*pair) for pair in pairs]
         return found
@@ -325,7 +326,10 @@ class _Probe:
             values = after.get(call)
             if values is None or len(values) != times * len(value):
                 return None
-            copies = places[call].copies if places[call].before else 1
+            if places[call].before:
+                copies = places[call].copies
+            else:
+                copies = 1
             split = values.unflatten(0, (copies, times, -1)).unbind(1)
             for own, one in zip(by_image, split, strict=True):
                 own[call] = one.flatten(0, 1)

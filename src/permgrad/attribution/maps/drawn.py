@@ -212,7 +212,9 @@ def maps_at_once(request: Request) -> int:
     """
     if request.batch_size != "auto":
         return int(request.batch_size)
-    return 128 if request.subject.device.type == "cpu" else 4096
+    if request.subject.device.type == "cpu":
+        return 128
+    return 4096
 
 
 def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:

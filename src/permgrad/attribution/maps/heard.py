@@ -292,7 +292,10 @@ class Listener(TorchFunctionMode):
         it.
         """
         heard = self.maker(value)
-        first = None if heard is None else heard.first
+        if heard is None:
+            first = None
+        else:
+            first = heard.first
         if first is None or first is heard:
             return None
         return first.call

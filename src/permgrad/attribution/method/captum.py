@@ -94,7 +94,10 @@ class CaptumMethod(Method):
         subject.check_network(self.name)
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
-        usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
+        if request.subject.device.type == "cpu":
+            usual = _BATCH
+        else:
+            usual = _BATCH_ACCELERATOR
         if request.batch_size == "auto":
             rows_per_batch = usual
         else:
@@ -170,8 +173,15 @@ class CaptumMethod(Method):
         """Return the players' values for the rows at ``row_slice`` and one output,
         ``(rows, players)``.
         """
-        inner = request.subject if isinstance(request.subject, InnerSubject) else None
-        subject: Any = request.subject if inner is None else inner.outer
+        if isinstance(request.subject, InnerSubject):
+            inner = request.subject
+        else:
+            inner = None
+        subject: Any
+        if inner is None:
+            subject = request.subject
+        else:
+            subject = inner.outer
         if inner is None:
             sources = rows
         else:

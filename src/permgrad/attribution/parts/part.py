@@ -382,7 +382,10 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     target: Any = total.sums.get("target")
     branches: Any = total.sums.get(BRANCHES)
     if branches is not None:
-        quantity = "divergence" if target is None else "loss"
+        if target is None:
+            quantity = "divergence"
+        else:
+            quantity = "loss"
         branches = weigh_branches(
             branches.player(0), header["paths"], confidence, quantity
         )

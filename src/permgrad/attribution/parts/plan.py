@@ -199,7 +199,10 @@ class StreamPlan:
 
         ``fitted_models``: models that earlier batches left for later ones.
         """
-        y = None if self.is_local else self.arguments.y
+        if self.is_local:
+            y = None
+        else:
+            y = self.arguments.y
         weight = self.arguments.sample_weight
         with table.cells_of(batch.numbers):
             arguments = replace(
@@ -236,7 +239,8 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
         # A code such as "?" made the column text. The rows with the code are left out
         # already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
-        numbers = values if numbers.isna().any() else numbers
+        if numbers.isna().any():
+            numbers = values
     if numbers.dtype == object and all(
         isinstance(cell_value, Decimal) for cell_value in numbers
     ):
@@ -359,8 +363,14 @@ def make_plan(
     known_rows = None
     if y is not None and scope == "global":
         known_rows = _known_rows(table, y, na)
-    available = table.rows if known_rows is None else known_rows.rows
-    row_limit = available if arguments.max_rows is None else arguments.max_rows
+    if known_rows is None:
+        available = table.rows
+    else:
+        available = known_rows.rows
+    if arguments.max_rows is None:
+        row_limit = available
+    else:
+        row_limit = arguments.max_rows
     if is_ours:
         background = _donors(raw_model, arguments.background)
     else:

@@ -358,7 +358,10 @@ class Work:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        model = None if self.plan.model_folder is not None else self.model
+        if self.plan.model_folder is not None:
+            model = None
+        else:
+            model = self.model
         return {**self.__dict__, "_kept": {}, "model": model}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -319,13 +319,15 @@ def shapes_of(
         cut_kind, counts, _ = _read_cut(input_cut)
         if tensor.ndim == 2:
             is_series = (by_name or len(names) == 1) and cut_kind in ("windows", "mask")
-            reading = "series" if is_series else reading
+            if is_series:
+                reading = "series"
         elif cut_kind == _TOKENS or (
             cut_kind == "windows" and not reading and tensor.ndim == 3
         ):
             reading = _TOKENS
         elif reading in _LINES:
-            reading = "image" if cut_kind in set(cutters) - {"windows"} else reading
+            if cut_kind in set(cutters) - {"windows"}:
+                reading = "image"
         elif len(counts) == 3 and tensor.ndim != 5:
             reading = "volume"
         shape = image_shape(tuple(tensor.shape[1:]), reading)
@@ -478,7 +480,10 @@ def _cut_input(
     titles: Sequence[str] | None = None,
 ) -> tuple[Tensor, list[str]]:
     shape = tuple(tensor.shape[1:])
-    cut_kind = input_cut if isinstance(input_cut, str) else ""
+    if isinstance(input_cut, str):
+        cut_kind = input_cut
+    else:
+        cut_kind = ""
     if len(shape) == 1 and columns is not None and image is None:
         return torch.arange(shape[0]), list(columns)
     if not shape or (len(shape) > 2 and image is None and input_cut is None):
@@ -491,7 +496,10 @@ def _cut_input(
         ]
     if input_cut is None and image is not None:
         input_cut = _usual_cut(image, shape)
-        cut_kind = input_cut if isinstance(input_cut, str) else ""
+        if isinstance(input_cut, str):
+            cut_kind = input_cut
+        else:
+            cut_kind = ""
     if image is None or cut_kind in (_CHANNELS, _TOKENS):
         by_channel = cut_kind == _CHANNELS
         return _along_dimension(name, shape, image, titles, channels=by_channel)
@@ -499,7 +507,10 @@ def _cut_input(
         "windows",
         True,
     )
-    cut_function = _cut_series if in_time else _cut_image
+    if in_time:
+        cut_function = _cut_series
+    else:
+        cut_function = _cut_image
     labels_2d, listed = cut_function(name, tensor, input_cut, image, titles)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
@@ -511,7 +522,9 @@ def _usual_cut(image: ImageShape, shape: tuple[int, ...]) -> Any:
         return "windows", min(window_count, _WINDOWS), _CHANNELS
     if image.vectors and shape[1] > 1:
         return _TOKENS
-    return "grid" if len(image.size) > 1 else "windows"
+    if len(image.size) > 1:
+        return "grid"
+    return "windows"
 
 
 def _along_dimension(
@@ -544,7 +557,9 @@ def _along_dimension(
 
 def channels_of(image: ImageShape) -> int | None:
     """Return the dimension of a row that lists channels, or None."""
-    return image.channels if image.series is None else image.series
+    if image.series is None:
+        return image.channels
+    return image.series
 
 
 def _titles(titles: Sequence[str] | None, count: int) -> Sequence[str]:

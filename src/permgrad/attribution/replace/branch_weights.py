@@ -50,7 +50,10 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
         if len(request.subject.paths) < 2:
             return None
         moments = branch_moments(game)
-        quantity = "divergence" if request.y is None else "loss"
+        if request.y is None:
+            quantity = "divergence"
+        else:
+            quantity = "loss"
         return weigh_branches(
             moments, request.subject.paths, request.confidence, quantity
         )

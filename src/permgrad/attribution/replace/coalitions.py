@@ -792,7 +792,10 @@ class Blend:
             lenders = torch.zeros(len(receiver_rows), dtype=torch.int64)
         else:
             lenders = torch.as_tensor(donors)
-        source = self.request.donors if self.fixed is None else self.fixed
+        if self.fixed is None:
+            source = self.request.donors
+        else:
+            source = self.fixed
         return tuple(
             select(
                 replaced[owners.cpu()].reshape(tensor.shape[1:]),

@@ -177,7 +177,8 @@ def numbers_and_missing(
     if date_part is not None and date_part.part != "trend":
         codes = np.asarray(column.cat.codes, dtype=np.float64)
         return np.where(codes < 0, np.nan, codes), codes < 0, True
-    name = name if date_part is None else date_part.column
+    if date_part is not None:
+        name = date_part.column
     missing = column.isna().to_numpy()
     if encoder is not None:
         # Declared codes for missing: one of the feature's indicator columns is set.

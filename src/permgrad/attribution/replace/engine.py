@@ -79,8 +79,14 @@ class Replacement:
             self.subject.module,
             incremental=bool(request.options.get("incremental", True)),
         )
-        cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
-        automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
+        if "image" in self.subject.paths:
+            cached = _BATCH_IMAGE
+        else:
+            cached = _BATCH_TABLE
+        if self.subject.device.type == "cpu":
+            automatic = cached
+        else:
+            automatic = _BATCH_ACCELERATOR
         if request.batch_size == "auto":
             self._batch = automatic
         else:
@@ -154,7 +160,10 @@ class Replacement:
             block = self.computed(encoded, light=True)
         else:
             block = self._light
-        self._light = block if self._small else None
+        if self._small:
+            self._light = block
+        else:
+            self._light = None
         return block
 
     def computed(self, encoded: Encoded, *, light: bool = False) -> Block:

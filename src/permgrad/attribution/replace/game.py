@@ -81,7 +81,10 @@ def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None
     if not subject.outputs.class_names:
         return None, 1
     if request.y is not None:
-        classes = request.y if request.classes is None else request.classes
+        if request.classes is None:
+            classes = request.y
+        else:
+            classes = request.classes
         return np.asarray(classes, dtype=np.int64), len(subject.outputs.class_names)
     logits = LOGIT.read(subject.outputs, outputs.float().cpu()).numpy()
     return logits.argmax(axis=1).astype(np.int64), len(subject.outputs.class_names)

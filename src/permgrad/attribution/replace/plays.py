@@ -304,4 +304,6 @@ class LossGame(Protocol):
 def loss_game(name: str) -> LossGame | None:
     """Return the method if its global importance is a loss game, else None."""
     method = methods.get(name)
-    return method if isinstance(method, LossGame) else None
+    if isinstance(method, LossGame):
+        return method
+    return None

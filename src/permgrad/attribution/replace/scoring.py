@@ -317,7 +317,10 @@ class Judge:
             extra = {"sample_weight": weights[receivers]}
         scores = np.full(len(self.scorers), np.nan)
         for scorer_index, (scorer_name, scorer) in enumerate(self.scorers.items()):
-            reason = "" if len(row_positions) else "ValueError: no row is left"
+            if len(row_positions):
+                reason = ""
+            else:
+                reason = "ValueError: no row is left"
             if not reason:
                 try:
                     if needs_rows(scorer):
@@ -406,7 +409,10 @@ class Judge:
         request = self.request
         count = len(self.base)
         falls = []
-        units = count if request.units is None else request.units.count
+        if request.units is None:
+            units = count
+        else:
+            units = request.units.count
         order = generator(request.seed, "three rows").permutation(count)
         if request.subject.task == "classification":
             classes = self.base.shape[1]

@@ -349,7 +349,8 @@ def resolve_scale(
     if form.of_labels:  # whose logits are infinite
         return PROBABILITY
     usual: Mapping[Scope, Scale] = {"local": PROBABILITY}
-    usual = usual if chosen_method is None else chosen_method.scales
+    if chosen_method is not None:
+        usual = chosen_method.scales
     if name == "auto":
         scale = usual.get(scope, LOGIT)
     else:
@@ -424,7 +425,10 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
         return None
     if subject.decision is not None:
         return names[subject.decision.positive]
-    codes = y if subject.background_classes is None else subject.background_classes
+    if subject.background_classes is None:
+        codes = y
+    else:
+        codes = subject.background_classes
     return names[1 if codes is None else usual_positive(names, codes)]
 
 
@@ -512,7 +516,10 @@ def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
     check_kind("channel_names", channel_names, Mapping, "names by input", remedy_words)
     titles = dict[str, tuple[str, ...]]()
     for input_name, channels in channel_names.items():
-        named = channels.columns if is_frame(channels) else channels
+        if is_frame(channels):
+            named = channels.columns
+        else:
+            named = channels
         if isinstance(named, (str, bytes)) or not isinstance(named, Iterable):
             problem = (
                 f"The channels of {input_name!r} must be a list of names, got "

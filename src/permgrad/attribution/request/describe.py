@@ -103,7 +103,8 @@ def explained_outputs(model: Model, X: Any) -> Floats:
     with sparing(), full_float32(), keeping_warnings():
         gather_options = {"seed": 0, "tokenizer": model.tokenizer}
         gathered_rows = gathered(model.model, X, None, most=None, **gather_options)
-        X = X if gathered_rows is None else gathered_rows.X
+        if gathered_rows is not None:
+            X = gathered_rows.X
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
         scaled_outputs: Floats = (
@@ -171,7 +172,10 @@ def _places(place_form: OutputForm, layout: Layout, counts: Mapping[str, int]) -
     else:
         class_words = ""
     unlabelled_words = f", {counts['void']:,} of {counts['of']:,} without a label in y"
-    left_out = unlabelled_words if counts["void"] else ""
+    if counts["void"]:
+        left_out = unlabelled_words
+    else:
+        left_out = ""
     return f"{_KINDS[place_form.kind]}{class_words} at each of {sizes} places{left_out}"
 
 

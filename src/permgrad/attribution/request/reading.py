@@ -673,7 +673,10 @@ def _table_space(
     """
     count = len(encoder.encoded_names_)
     level = arguments.level
-    groups = arguments.groups if level == "group" else None
+    if level == "group":
+        groups = arguments.groups
+    else:
+        groups = None
     players, modality = _table_players(encoder, "column" if level == "group" else level)
     if groups is not None:
         # What a date says is a feature outside groups, too.

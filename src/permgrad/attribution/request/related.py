@@ -90,7 +90,10 @@ def with_columns(arguments: Arguments) -> Arguments:
 
 def read_units(arguments: Arguments, count: int) -> Dependence:
     """Return which of the rows depend on each other, by one of both arguments."""
-    argument_name = "row_time" if arguments.row_groups is None else "row_groups"
+    if arguments.row_groups is None:
+        argument_name = "row_time"
+    else:
+        argument_name = "row_groups"
     values = np.asarray(getattr(arguments, argument_name))
     check_rows(
         argument_name,

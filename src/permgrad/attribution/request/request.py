@@ -125,7 +125,10 @@ class Request:
         output_form = self.subject.outputs
         if output_form.task != "regression" or len(output_form.measured) < 2:
             return None
-        weights = self.sample_weight if self.shared else None
+        if self.shared:
+            weights = self.sample_weight
+        else:
+            weights = None
         return spread_of(outputs_of(self.subject, self.donors), weights)
 
     @cached_property

@@ -185,11 +185,17 @@ def refuse_apart(
     if chosen_method is not None:
         for call_key, words in call_facts.items():
             if not takes(chosen_method, call_key):
-                error_code = "PG034" if call_key in MODELS else "PG004"
+                if call_key in MODELS:
+                    error_code = "PG034"
+                else:
+                    error_code = "PG004"
                 raise refused(f"method={name!r}", words, _others(call_key), error_code)
     for first_key, second_key in APART:
         if first_key in call_facts and second_key in call_facts:
-            usual = "Leave it out." if first_key in _GIVEN else "Leave one of them out."
+            if first_key in _GIVEN:
+                usual = "Leave it out."
+            else:
+                usual = "Leave one of them out."
             raise refused(
                 call_facts[first_key],
                 call_facts[second_key],

@@ -174,7 +174,10 @@ def copied_rows(
     """
     # An encoded table has the precision of the estimator's network. A user's inputs
     # stay as they were read.
-    dtype = subject.dtype if subject.encoded_names else None
+    if subject.encoded_names:
+        dtype = subject.dtype
+    else:
+        dtype = None
     with torch.inference_mode(mode=False), torch.no_grad():
         # Cloned also where it moves nothing: what was made in inference mode may not be
         # saved for a backward pass.

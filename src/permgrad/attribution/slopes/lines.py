@@ -145,7 +145,8 @@ class SecantIntegral(Lines):
         # their beginnings. Many lines: from interval to interval, each of which begins
         # where the last one ended.
         together = min(intervals, slopes.batch // lines)
-        together = together if together >= 4 else 1
+        if not (together >= 4):
+            together = 1
         slope_sums: list[Tensor] = []
         secant_walk = slopes.walk(stop)
         for first in range(0, intervals, together):
@@ -210,7 +211,10 @@ class GradientIntegral(Lines):
         self.counted: Callable[[float], None] = _count_nothing
         self._share = 0.0
         # Errors of many lines cancel.
-        self.settled_from = 9 if self.count == 1 else 3
+        if self.count == 1:
+            self.settled_from = 9
+        else:
+            self.settled_from = 3
 
     def estimate(
         self, rows: Tensors, intervals: int, coarser: Tensor | None = None

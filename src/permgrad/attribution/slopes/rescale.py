@@ -439,7 +439,8 @@ class Rescale(TorchFunctionMode):
 
         Return its output by a rule if values need slopes, else plain.
         """
-        recorded = values if recorded is None else recorded
+        if recorded is None:
+            recorded = values
         call_index = len(self.calls)
         self.calls.append(
             tuple(value.detach().clone() for value in recorded) if self.keep else ()
@@ -639,7 +640,10 @@ def _pooling(
         values = kwargs["input"]
     further = list(args[1:])
     # The last argument says whether places are wanted as well.
-    full_length = 2 if name.startswith("adaptive") else 6
+    if name.startswith("adaptive"):
+        full_length = 2
+    else:
+        full_length = 6
     if len(further) == full_length:
         wants_indices = further.pop()
     else:
@@ -688,7 +692,10 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         index = index.squeeze(dimension)
     if name.startswith("a"):
         return best_values
-    result_type = torch.return_types.max if name == "max" else torch.return_types.min
+    if name == "max":
+        result_type = torch.return_types.max
+    else:
+        result_type = torch.return_types.min
     return result_type((best_values, index))
 
 

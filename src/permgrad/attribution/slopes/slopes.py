@@ -201,7 +201,10 @@ class Slopes:
         )
         if self._forward_batch is None:
             # Without gradients less of each row is held.
-            least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
+            if self.request.batch_size == "auto":
+                least = _FORWARD_ROWS
+            else:
+                least = self.batch
             self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
 
         def work(part: slice) -> None:

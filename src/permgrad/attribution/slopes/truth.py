@@ -135,7 +135,10 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
     leaves = slopes.leaves(probe_rows)
     row_ways = _ways(slopes, probe_rows, count)
     precision = leaves[0].dtype
-    step_share = _STEP_DOUBLE if precision == torch.float64 else _STEP
+    if precision == torch.float64:
+        step_share = _STEP_DOUBLE
+    else:
+        step_share = _STEP
     with torch.inference_mode(mode=False), torch.enable_grad():
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
         raw_outputs = slopes.raw(probe_rows, points)

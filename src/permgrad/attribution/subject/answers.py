@@ -290,7 +290,9 @@ def _numbers(answer: Any) -> list[float] | None:
     if not isinstance(answer, list):
         return None
     right = all(isinstance(number, (int, float)) for number in answer)
-    return answer if right else None
+    if right:
+        return answer
+    return None
 
 
 def who(predictor: Any) -> str:

@@ -545,7 +545,10 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
         expected = cut.subject.forward(mixed)
         joined = cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
-    tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2
+    if expected.dtype in (torch.float32, torch.float64):
+        tolerance = _SAME
+    else:
+        tolerance = 1e-2
     return (
         expected.shape == joined.shape
         and float((expected - joined).abs().max()) <= tolerance * scale

@@ -92,7 +92,8 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
 
     ``depth``: in how many models within models they are looked for.
     """
-    model = model.func if isinstance(model, partial) else model
+    if isinstance(model, partial):
+        model = model.func
     model = getattr(model, "__self__", model)  # of a bound method
     for attribute_name in _NAMES:
         with suppress(Exception):  # a property or a method of the user's own
@@ -173,11 +174,17 @@ def _estimator(model: Any) -> PredictCall:
     if hasattr(model, "predict_proba") and (
         classes is not None or not _is(model, "regressor")
     ):
-        task = "multilabel" if several else "classification"
+        if several:
+            task = "multilabel"
+        else:
+            task = "classification"
         objective = objective_of(trained(model))[0]
         hinge = objective == "binary:hinge"
         one_of = objective in _ONE_OF
-        predict = model.predict if hinge else model.predict_proba
+        if hinge:
+            predict = model.predict
+        else:
+            predict = model.predict_proba
         return PredictCall(
             predict,
             task,

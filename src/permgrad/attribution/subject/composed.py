@@ -170,7 +170,10 @@ def _mixed(
         if bool(changed.any()):
             of_them = match_mask[:, changed].sum(dim=1)
             other_row = int(of_them.argmax())
-            other_rows[input_index] = other_row if bool(of_them[other_row]) else None
+            if bool(of_them[other_row]):
+                other_rows[input_index] = other_row
+            else:
+                other_rows[input_index] = None
     return _Mixed(nearest, other_rows)
 
 

@@ -42,7 +42,10 @@ class EncodedSubject(Subject):
         """Return rows as a table of raw columns."""
         from permgrad.models.estimators.prepared import EncodedRows
 
-        table = inputs.table if isinstance(inputs, EncodedRows) else inputs
+        if isinstance(inputs, EncodedRows):
+            table = inputs.table
+        else:
+            table = inputs
         if is_frame(table):
             return table.reset_index(drop=True)
         return pd.DataFrame(

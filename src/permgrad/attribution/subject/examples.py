@@ -334,7 +334,9 @@ def _array(value: Any) -> Any:
         return as_plain(value)
     with suppress(ValueError, TypeError):
         array = np.asarray(value)
-        return array if array.dtype.kind in "fiub" else None
+        if array.dtype.kind in "fiub":
+            return array
+        return None
     return None
 
 

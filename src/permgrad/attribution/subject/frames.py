@@ -257,7 +257,9 @@ def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
         return None
     numbers = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     exact = cells.dtype.kind == "f" or not (np.abs(numbers) >= _NO_FRACTIONS).any()
-    return numbers if exact else None
+    if exact:
+        return numbers
+    return None
 
 
 def _same_cells(cells: pd.Series[Any]) -> Integers:
@@ -380,7 +382,10 @@ class FrameForm:
         if doubled:
             problem = f"Columns must have different names, got {doubled[0]!r} twice"
             raise InputError(problem, hint="Rename one of them", code="PG008")
-        array_dtype = None if self.named else np.asarray(self.like).dtype
+        if self.named:
+            array_dtype = None
+        else:
+            array_dtype = np.asarray(self.like).dtype
         if (
             array_dtype is not None and array_dtype.kind == "f"
         ):  # without a look at each of thousands of columns

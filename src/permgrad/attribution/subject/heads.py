@@ -165,7 +165,10 @@ def _check_dense(output: Tensor, name: str) -> None:
         tensor_kind = str(
             output.layout if output.layout != torch.strided else output.dtype
         ).removeprefix("torch.")
-        shown = "nested" if output.is_nested else tensor_kind
+        if output.is_nested:
+            shown = "nested"
+        else:
+            shown = tensor_kind
         problem = f"{name} must be a dense tensor of real numbers, got {shown}"
         raise InputError(
             problem,

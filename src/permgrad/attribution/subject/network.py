@@ -600,7 +600,10 @@ class NetworkSubject(Subject):
                 "dynamic first dimension (dynamic_shapes=), or pass the original "
                 "network."
             )
-        subject_words = "function" if self.is_function else "network"
+        if self.is_function:
+            subject_words = "function"
+        else:
+            subject_words = "network"
         problem = (
             f"The {subject_words} does not accept the inputs: called with "
             f"{first and first.shapes} {', and '.join(reasons)}"

@@ -514,7 +514,10 @@ def as_target(y: Any) -> Array:
         survival = any(
             values.dtype[field_name].kind == "b" for field_name in values.dtype.names
         )
-        hint = SURVIVAL if survival else "Pass an array (rows, numbers)"
+        if survival:
+            hint = SURVIVAL
+        else:
+            hint = "Pass an array (rows, numbers)"
         raise InputError(problem, hint=hint, code="PG007")
     if (
         values.dtype == object
@@ -660,7 +663,10 @@ def _labels(
     )
     output_kind: Any
     if kind is None:
-        output_kind = "probabilities" if within else "logits"
+        if within:
+            output_kind = "probabilities"
+        else:
+            output_kind = "logits"
     else:
         output_kind = kind
     _check_kind(outputs, output_kind)
@@ -715,7 +721,10 @@ def _infer_task(
     """Return the task, and why it is that."""
     count = outputs.shape[1]
     if kind is not None or class_names is not None:
-        because = Because.NAMES if kind is None else Because.STATED
+        if kind is None:
+            because = Because.NAMES
+        else:
+            because = Because.STATED
         return Inferred(_told_task(count, y, kind), because)
     if y is None:
         return _infer_without_target(outputs, sign)
@@ -841,7 +850,10 @@ def _check_kind(
         tolerance = _ROUNDING
     else:
         tolerance = _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
-    inferred_words = ", though those of the first rows lie there" if inferred else ""
+    if inferred:
+        inferred_words = ", though those of the first rows lie there"
+    else:
+        inferred_words = ""
     if kind == "probabilities" and (
         lowest_output < -tolerance or highest_output > 1 + tolerance
     ):

@@ -214,7 +214,10 @@ def loss_of_places(
 
     ``label``: the loss of telling this one from the others.
     """
-    loss_name = loss if isinstance(loss, str) else loss.name
+    if isinstance(loss, str):
+        loss_name = loss
+    else:
+        loss_name = loss.name
     words = f"{loss_name}, mean over places"
     if label is not None:
         words = f"{loss_name} of {form.output_names[label]}, mean over places"

@@ -318,7 +318,9 @@ class PredictorSubject(Subject):
                 code="PG007",
             )
         if names is not None:
-            return columns if set(map(str, names)) == set(columns) else names
+            if set(map(str, names)) == set(columns):
+                return columns
+            return names
         if y is not None and not targets:
             labels = as_target(y)
         else:
@@ -334,7 +336,9 @@ class PredictorSubject(Subject):
             of_classes = are_classes
         else:
             of_classes = has_kind(outputs)
-        return columns if of_classes else None
+        if of_classes:
+            return columns
+        return None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by
@@ -463,7 +467,10 @@ class PredictorSubject(Subject):
         decided.width = None
         decided.answers = Answers()
         decided.shares = None
-        default_loss = self.outputs.loss if several else "zero_one"
+        if several:
+            default_loss = self.outputs.loss
+        else:
+            default_loss = "zero_one"
         decided.outputs = replace(
             self.outputs, kind="probabilities", of_labels=not several, loss=default_loss
         )
@@ -624,7 +631,10 @@ class PredictorSubject(Subject):
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
             fitted = fitted_names(self.predictor)
-            table_words = "a data frame" if self.form.named else "an array"
+            if self.form.named:
+                table_words = "a data frame"
+            else:
+                table_words = "an array"
             hint = f"It gets X as passed, {table_words}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = (
@@ -644,7 +654,10 @@ class PredictorSubject(Subject):
                 hint = "P" + _AGAIN[1:]
             else:
                 hint = f"{hint.rstrip('.')}. If it fails by chance: {_AGAIN}"
-        failed = "failed" if apart else "refused the rows"
+        if apart:
+            failed = "failed"
+        else:
+            failed = "refused the rows"
         problem = f"Your model {failed}: {error_in_words(error)}{after}"
         return InputError(problem, hint, "PG032")
 

@@ -116,7 +116,9 @@ def _task_of(returned: Distribution, count: int) -> SignTask:
     if isinstance(returned, (Categorical, OneHotCategorical)):
         return "classification"
     if isinstance(returned, Bernoulli):
-        return "multilabel" if count > 1 else "classification"
+        if count > 1:
+            return "multilabel"
+        return "classification"
     return "regression"
 
 

@@ -62,7 +62,9 @@ def _as_pandas(returned: Any) -> pd.DataFrame | None:
         pandas_frame = None
     else:
         pandas_frame = convert()
-    return pandas_frame if isinstance(pandas_frame, pd.DataFrame) else None
+    if isinstance(pandas_frame, pd.DataFrame):
+        return pandas_frame
+    return None
 
 
 def _is_number(column: pd.Series[Any]) -> bool:

@@ -208,7 +208,9 @@ def changed(before: Tensor, after: Tensor) -> float:
     rounding.
     """
     moved = _moved(before, after)
-    return moved if moved > _rounding(before) else 0.0
+    if moved > _rounding(before):
+        return moved
+    return 0.0
 
 
 def check_order(
@@ -375,7 +377,10 @@ def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
     standardised).
     """
     precision = torch.finfo(outputs.dtype).eps
-    times = 1 if outputs.dtype in HALF else _ROUNDINGS
+    if outputs.dtype in HALF:
+        times = 1
+    else:
+        times = _ROUNDINGS
     if noise is None:
         least = times * precision
     else:

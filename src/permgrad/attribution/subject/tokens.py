@@ -214,9 +214,9 @@ def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     check_kind(
         "hold=", hold, (Iterable, NoneType), "a list of names of inputs", remedy_words
     )
-    held_names = (
-        () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
-    )
+    if hold is None:
+        return ()
+    held_names = (hold,) if isinstance(hold, str) else tuple(hold)
     for held_name in held_names:
         check_choice("input in hold", held_name, names)
     return held_names
@@ -344,7 +344,9 @@ def _away(name: str) -> int:
 
     Torch's padding masks are inverted.
     """
-    return 1 if "pad" in name.lower() else 0
+    if "pad" in name.lower():
+        return 1
+    return 0
 
 
 # ---- a network's rows with tokens ----------------------------------------------------
@@ -695,7 +697,10 @@ def without_starts(
         if rows.is_floating_point() or int(owners[0]) == NOBODY:
             continue
         first = {int(one) for one in rows[:, 0].unique()}
-        wanted = of_decoder if place == roles.tokens else special
+        if place == roles.tokens:
+            wanted = of_decoder
+        else:
+            wanted = special
         if len(first) == 1 and first <= wanted:
             started.append(space.names[int(owners[0])])
             subject.noted["tokens"].setdefault("starts", []).append(name)

@@ -452,11 +452,10 @@ class Words:
         masks = [mask_input for mask_input, _ in self.masks]
         filled = []
         for input_index, input_rows in enumerate(rows):
-            filled.append(
-                codes
-                if input_index == self.tokens
-                else input_rows[:, :1]
-                if input_index in masks
-                else input_rows
-            )
+            if input_index == self.tokens:
+                filled.append(codes)
+            elif input_index in masks:
+                filled.append(input_rows[:, :1])
+            else:
+                filled.append(input_rows)
         return (*filled, codes)

@@ -341,7 +341,10 @@ class TableEncoder:
     def read_texts_with(self, texts: TextVectors | None) -> None:
         """Set what turns texts into vectors."""
         self.texts_ = texts
-        self.scores_.vectors = None if texts is None else texts.vectors
+        if texts is None:
+            self.scores_.vectors = None
+        else:
+            self.scores_.vectors = texts.vectors
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
@@ -636,7 +639,10 @@ class TableEncoder:
                 "are neither of the two training values",
             ),
         }[kind]
-        treatment = "unknown" if kind == "categorical" else "missing"
+        if kind == "categorical":
+            treatment = "unknown"
+        else:
+            treatment = "missing"
         return (
             f"{n_odd} of {int(counts.sum())} values of {name!r} "
             f"{by_count(n_odd, singular, several)}"

@@ -180,19 +180,14 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
         is_truth = column.storage == "pair" or (
             column.kind == "boolean" and lowest_value >= 0 and highest_value <= 1
         )
-        general = (
-            "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
-        )
+        general = "boolean" if is_truth else "numeric"
+        if column.storage == "date":
+            general = "date"
     final_kind = column.kind
     flags = column.flags
     if n_levels == 0 or (n_levels == 1 and n_missing == 0):
-        flags = (
-            flags
-            if final_kind == "constant"
-            else ("one_value",)
-            if n_levels
-            else ("no_value",)
-        )
+        if final_kind != "constant":
+            flags = ("one_value",) if n_levels else ("no_value",)
         final_kind = "constant"
     elif final_kind in ("constant", "boolean"):
         final_kind = general

@@ -559,7 +559,10 @@ def _read(cells: Cells) -> Cells:
 
 def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
     counts = np.bincount(index[index >= 0], minlength=len(cells))
-    reads = "vectors" if isinstance(cells, np.ndarray) else "texts"
+    if isinstance(cells, np.ndarray):
+        reads = "vectors"
+    else:
+        reads = "texts"
     for design_kind, maker in designs.items():
         if maker.reads == reads:
             design = maker.fit(cells, counts)

@@ -116,7 +116,10 @@ def find_known(
     Footers do not count NaN and codes, so a column that may hold them is read. ``none``
     is the error if no row has one.
     """
-    stored = table.schema.field(column).type if column in table.schema.names else None
+    if column in table.schema.names:
+        stored = table.schema.field(column).type
+    else:
+        stored = None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
     if (
         not may_be_nan

@@ -325,7 +325,10 @@ class PartitionedTable:
         file_path = Path(self.root, table_part.file)
         groups = range(table_part.row_group_start, table_part.row_group_stop)
         described, _ = self._by_name[table_part.file]
-        buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
+        if described.packed_bytes <= _HELD_BYTES:
+            buffer = 0
+        else:
+            buffer = _BUFFER_BYTES
         with (
             _readable(file_path),
             pq.ParquetFile(

@@ -239,7 +239,9 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
             and not np.isnan(notation.read([cell_text])[0])
             for cell_text in texts
         ):
-            return notation if texts else None
+            if texts:
+                return notation
+            return None
     return find_amounts(texts, counts)
 
 

@@ -621,7 +621,10 @@ def refuse_infinite(
         infinite_row = int(np.argmax(infinite.any(axis=1)))
         column = int(np.argmax(infinite[infinite_row]))
         first = names[column]
-        sign = "-" if matrix[infinite_row, column] < 0 else ""
+        if matrix[infinite_row, column] < 0:
+            sign = "-"
+        else:
+            sign = ""
         code_list = ",".join(
             code_text
             for code_text, value in (("inf", np.inf), ("-inf", -np.inf))

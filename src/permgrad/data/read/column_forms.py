@@ -280,15 +280,16 @@ def _take_amounts(
         column.values = pd.Series(values, dtype=np.float64)
         return True
     cells = column.cells.to_pylist()
+    cell_values: list[Any] = []
+    for cell_text, number in zip(cells, values, strict=True):
+        if cell_text is None:
+            cell_values.append(np.nan)
+        elif np.isnan(number):
+            cell_values.append(cell_text)
+        else:
+            cell_values.append(repr(number))
     column.values = pd.Series(
-        [
-            np.nan
-            if cell_text is None
-            else cell_text
-            if np.isnan(number)
-            else repr(number)
-            for cell_text, number in zip(cells, values, strict=True)
-        ],
+        cell_values,
         dtype=object,
     )
     return True
@@ -518,9 +519,11 @@ def _settle_signs(
     that was learned from.
     """
     proven = {column.proven for column in columns if column.proven is not None}
-    decimal_sign = reading.decimal or (
-        next(iter(proven)) if len(proven) == 1 else None if proven else reading.like
-    )
+    decimal_sign = reading.decimal
+    if not decimal_sign and not proven:
+        decimal_sign = reading.like
+    elif not decimal_sign and len(proven) == 1:
+        decimal_sign = next(iter(proven))
     for column in columns:
         if column.bare is not None and written_numbers.signs_of(column.bare):
             example = next(

@@ -213,7 +213,9 @@ def _two_headers(records: list[list[str]]) -> list[str] | None:
     for above, lower_name in zip(upper, lower, strict=True):
         last_title = above or last_title
         joined.append(f"{last_title} {lower_name}".strip())
-    return joined if len(set(joined)) == len(joined) else None
+    if len(set(joined)) == len(joined):
+        return joined
+    return None
 
 
 def _too_long(source: _Source) -> InputError:
@@ -267,7 +269,10 @@ class _Source:
             content = _without_blanks(content, self.delimiter)
         has_quotes = b'"' in content
         # An open quote swallows this last row.
-        content += b"" if content[-1:] in (b"\n", b"\r") else b"\n"
+        if content[-1:] in (b"\n", b"\r"):
+            content += b""
+        else:
+            content += b"\n"
         content += f"{self.delimiter * (width - 1)}{_END}".encode()
         table, skipped, odd_row = _read(content, self.delimiter, width)
         del content
@@ -363,7 +368,10 @@ def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
     blank lines are one blank.
     """
     delimiter_pattern = re.escape(delimiter).encode()
-    tab_pattern = b"" if delimiter == "\t" else rb"\t"
+    if delimiter == "\t":
+        tab_pattern = b""
+    else:
+        tab_pattern = rb"\t"
     blank_line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab_pattern
     field = rb"(?<![^%b\r\n])" % delimiter_pattern
     pattern = re.compile(
@@ -651,7 +659,10 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
         )
     )
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
-        further_text = ", …" if len(header) > 4 else ""
+        if len(header) > 4:
+            further_text = ", …"
+        else:
+            further_text = ""
         warn_user(
             f"The first line of {str(file)!r} looks like a row "
             f"({', '.join(map(repr, header[:4]))}{further_text}), "

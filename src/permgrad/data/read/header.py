@@ -109,7 +109,11 @@ def _head(table: str | os.PathLike[str]) -> str:
     """Return the first lines of a text file, nothing of another."""
     try:
         with Path(table).open("rb") as table_file:
-            opener: Any = gzip.open if table_file.read(2) == _GZIP else open
+            opener: Any
+            if table_file.read(2) == _GZIP:
+                opener = gzip.open
+            else:
+                opener = open
         with opener(table, "rb") as stream:
             content = stream.read(_HEAD)
         decoded_text = getincrementaldecoder("utf-8-sig")().decode(content)
@@ -165,7 +169,10 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
             for table_name, trained_name in near_names.items()
         ]
     )
-    rest_sentence = ", and add the others" if len(near_names) < len(missing) else ""
+    if len(near_names) < len(missing):
+        rest_sentence = ", and add the others"
+    else:
+        rest_sentence = ""
     if near_names:
         rename_hint = f"Rename {renamed}{rest_sentence}."
     else:

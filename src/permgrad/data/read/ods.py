@@ -100,7 +100,10 @@ def _cells_of(
                 (left, place, left + wide - 1, place + high - 1)
                 for left, wide, high in spans
             ]
-        place += 0 if row else times
+        if row:
+            place += 0
+        else:
+            place += times
     return rows, merged, dict(shares)
 
 

@@ -138,7 +138,10 @@ def _spss(content: bytes, file: Path, _sheet: str | None) -> OtherTable:
     import pyreadstat
 
     is_portable = file.name.lower().removesuffix(".gz").endswith(".por")
-    reader = pyreadstat.read_por if is_portable else pyreadstat.read_sav
+    if is_portable:
+        reader = pyreadstat.read_por
+    else:
+        reader = pyreadstat.read_sav
     with TemporaryDirectory() as folder:
         path = Path(folder, "table.por" if is_portable else "table.sav")
         path.write_bytes(content)

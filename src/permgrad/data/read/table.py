@@ -264,7 +264,9 @@ def _reader_of_sheets(
     if is_ods(content):
         return read_ods
     names = map(str.lower, names_in_zip(content) or ())
-    return read_sheet if "xl/workbook.xml" in names else None
+    if "xl/workbook.xml" in names:
+        return read_sheet
+    return None
 
 
 def _by_way_of_parquet(
@@ -285,7 +287,9 @@ def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
     """Return the sheet to read of one of several files: only Excel files have
     sheets.
     """
-    return sheet if table_address(file).file.suffix.lower() in _WORKBOOKS else None
+    if table_address(file).file.suffix.lower() in _WORKBOOKS:
+        return sheet
+    return None
 
 
 def _read_parquet(path: Path, reading: Reading) -> Written:
@@ -398,7 +402,9 @@ def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
     ):
         return series
     numbers = pd.to_numeric(series, errors="coerce")
-    return numbers if bool((numbers.isna() == series.isna()).all()) else series
+    if bool((numbers.isna() == series.isna()).all()):
+        return numbers
+    return series
 
 
 # ---- files ---------------------------------------------------------------------------

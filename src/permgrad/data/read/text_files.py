@@ -216,7 +216,10 @@ def _decoded(content: bytes, file: Path) -> str:
         and min(first, second) < 0.01
         and max(first, second) > 0.5
     ):
-        encoding = "utf-16-le" if second > first else "utf-16-be"
+        if second > first:
+            encoding = "utf-16-le"
+        else:
+            encoding = "utf-16-be"
     if encoding is not None:
         try:
             return content.decode(encoding)

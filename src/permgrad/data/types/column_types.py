@@ -482,7 +482,10 @@ def _constant(base: ColumnType) -> ColumnType:
     """
     if base.n_levels == 0:
         return base.flagged("no_value", kind="constant")
-    constant_kind = base.kind if base.n_missing else "constant"
+    if base.n_missing:
+        constant_kind = base.kind
+    else:
+        constant_kind = "constant"
     # Of numbers that are one value only as float64 the flag says so already.
     if "fused" in base.flags:
         return replace(base, kind=constant_kind)
@@ -832,7 +835,8 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
                 ],
                 dtype=bool,
             )
-            numbers = written if written.sum() > numbers.sum() else numbers
+            if written.sum() > numbers.sum():
+                numbers = written
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
     if share >= 0.5 and not numbers.all():
         return (texts[int(np.argmin(numbers))], share)
@@ -1047,7 +1051,9 @@ def _declared_boolean(
     # Training rows may lack a rare value. The other alone says as little as in a column
     # that is not declared.
     if guess.n_levels == 1 or column.storage == "pair":
-        return guess if guess.n_levels == 1 else column
+        if guess.n_levels == 1:
+            return guess
+        return column
     texts = texts_of()
     if len(texts) != 2:
         problem = (
@@ -1250,7 +1256,10 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
     """
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
-    form_of = str if forms[0] == forms[1] else _plain
+    if forms[0] == forms[1]:
+        form_of = str
+    else:
+        form_of = _plain
     values = {
         **(_TRUTH if forms in _EVIDENT_PAIRS else {}),
         form_of(yes): 1.0,

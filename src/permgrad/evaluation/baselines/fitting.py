@@ -204,7 +204,10 @@ class FittedBaseline:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0
         for classes not trained on.
         """
-        readable = rows.encoded if isinstance(rows, BaselineRows) else rows
+        if isinstance(rows, BaselineRows):
+            readable = rows.encoded
+        else:
+            readable = rows
         if len(self.classes) == 0:
             return np.asarray(self.model.predict(readable), dtype=np.float64)
         table = np.zeros((len(readable), len(self.classes)))
@@ -218,7 +221,11 @@ class FittedBaseline:
 
         ``guess``: the predictions, where they are known.
         """
-        task_name: Task = "classification" if len(self.classes) else "regression"
+        task_name: Task
+        if len(self.classes):
+            task_name = "classification"
+        else:
+            task_name = "regression"
         options: dict[str, Any] = {
             "classes": list(self.classes),
             "positive": positive,
@@ -386,7 +393,10 @@ def _numbered(
             pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y))))
         )
         held_out_rows = replace(validation, y=class_numbers).take(class_numbers >= 0)
-        validation = held_out_rows if len(held_out_rows.y) else None
+        if len(held_out_rows.y):
+            validation = held_out_rows
+        else:
+            validation = None
     return class_codes, replace(train, y=numbers), validation
 
 

@@ -59,7 +59,10 @@ def _boosted(name: str) -> Baseline:
     library = next(
         library_entry for library_entry in LIBRARIES if library_entry.name == name
     )
-    extra = "" if library.package == "sklearn" else "boost"
+    if library.package == "sklearn":
+        extra = ""
+    else:
+        extra = "boost"
     return Baseline(
         name,
         library.label,

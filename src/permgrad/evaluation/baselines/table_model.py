@@ -121,7 +121,9 @@ class TableModel(_Learned):
 
         None: not two classes.
         """
-        return None if self.decision_ is None else self.decision_.threshold
+        if self.decision_ is None:
+            return None
+        return self.decision_.threshold
 
     @property
     def counts(self) -> bool:
@@ -184,7 +186,10 @@ class TableModel(_Learned):
 
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
-        units = None if dependence is None else dependence.codes
+        if dependence is None:
+            units = None
+        else:
+            units = dependence.codes
         if sample_weight is None:
             weights = None
         else:
@@ -265,7 +270,8 @@ class TableModel(_Learned):
                 **options,
             )
         else:
-            weights = None if isinstance(self.model, FileModel) else weights
+            if isinstance(self.model, FileModel):
+                weights = None
             self.fitted_ = fitting.fit_estimator(
                 self.model, self.label, self._readable(rows), y, weights, **options
             )
@@ -520,7 +526,10 @@ class TableRegressor(RegressorMixin, TableModel):
 
 def table_model(task: Task, model: Any, **options: Any) -> TableModel:
     """Return an unfitted model for a task."""
-    model_type = TableClassifier if task == "classification" else TableRegressor
+    if task == "classification":
+        model_type = TableClassifier
+    else:
+        model_type = TableRegressor
     return model_type(model, **options)
 
 

@@ -313,7 +313,10 @@ class HyNNBase(BaseEstimator):
                     checked_weights = None
                 else:
                     checked_weights = check_weights(sample_weight, len(frame))
-                units = None if dependence is None else dependence.codes
+                if dependence is None:
+                    units = None
+                else:
+                    units = dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
                 target = Target.of(
                     labels, self.task, self.seed_, checked_weights, units

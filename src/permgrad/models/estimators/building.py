@@ -167,7 +167,9 @@ def places_of(encoder: TableEncoder) -> Integers:
     kinds = np.array(encoder.kinds_)
     numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
     pairs = np.flatnonzero(kinds == "boolean")
-    return numbers if len(numbers) >= len(pairs) else pairs
+    if len(numbers) >= len(pairs):
+        return numbers
+    return pairs
 
 
 def place_columns(

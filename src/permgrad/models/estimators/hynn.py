@@ -222,7 +222,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             0.2
         """
         check_is_fitted(self, "decision_")
-        return None if self.decision_ is None else self.decision_.threshold
+        if self.decision_ is None:
+            return None
+        return self.decision_.threshold
 
     def predict(self, X: Any) -> Array:
         """Return the predicted class of each row ``(rows,)``, by ``predict_proba``.
@@ -339,7 +341,9 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     @property
     def training_mean_(self) -> float:
         """Mean of y over training rows, of counts their mean rate."""
-        return self.target_scale_ if self.module_.rates else self.target_mean_
+        if self.module_.rates:
+            return self.target_scale_
+        return self.target_mean_
 
     def predict(self, X: Any, *, offset: npt.ArrayLike | None = None) -> Floats:
         """Return predictions in the units of y, float64 ``(rows,)``.

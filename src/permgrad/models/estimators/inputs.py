@@ -445,7 +445,10 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
         target_mean = 0.0
         spread = float(np.average(numbers, weights=weights))
     model.target_mean_ = target_mean
-    model.target_scale_ = spread if spread > 0 else 1.0
+    if spread > 0:
+        model.target_scale_ = spread
+    else:
+        model.target_scale_ = 1.0
     return np.asarray((numbers - target_mean) / model.target_scale_)
 
 
@@ -547,13 +550,9 @@ def dependence_between(
     if not given_arguments:
         return None
     dependence_name, values = next(iter(given_arguments.items()))
-    other_name = (
-        "row_time"
-        if len(given_arguments) > 1
-        else "eval_set"
-        if eval_set is not None
-        else ""
-    )
+    other_name = "" if eval_set is None else "eval_set"
+    if len(given_arguments) > 1:
+        other_name = "row_time"
     if other_name:
         raise InputError(
             f"{dependence_name} and {other_name} cannot be combined",

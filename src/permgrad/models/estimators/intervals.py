@@ -388,7 +388,10 @@ def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
     groups, times = (
         _codes(arrays, array_name, rows) for array_name in ("row_groups", "row_time")
     )
-    units = times if groups is None else groups
+    if groups is None:
+        units = times
+    else:
+        units = groups
     if units is None:
         return None
     return Dependence(units, timed=groups is None)

@@ -123,7 +123,10 @@ class Order:
             gain_text = f"{shown_gain:.0%} of rows"
         else:
             gain_text = f"{shown_gain:.2f} standard deviations"
-        about = "about" if shown_gain == self.gain else "below"
+        if shown_gain == self.gain:
+            about = "about"
+        else:
+            about = "below"
         shape_noun = _SHAPES[self.layout].noun
         return (
             f"the {self.columns} columns form {shape_noun}: image branch on, "

@@ -190,7 +190,10 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
     """
     is_plural = name == "trees"
     base_loss = max(facts["loss"], 1e-12)
-    change = "smaller" if facts["gain"] > 0 else "larger"
+    if facts["gain"] > 0:
+        change = "smaller"
+    else:
+        change = "larger"
     change_size, error = (
         f"{fixed(100 * abs(loss_change) / base_loss, 1)} %"
         for loss_change in (facts["gain"], facts["std_error"])

@@ -357,7 +357,10 @@ class ImageChain:
         else:
             repeated_bias = segment.bias
         column_minimum, factor = self.renderer.ranges(columns, segment.weight)
-        highest_value = self.renderer.scale if self.renderer.clip else None
+        if self.renderer.clip:
+            highest_value = self.renderer.scale
+        else:
+            highest_value = None
         repeated_bias = repeated_bias.repeat(box_size[0] * box_size[1])
         matrix = segment.weight.new_zeros(len(repeated_bias), 0)
         if seen_columns:
@@ -504,4 +507,6 @@ def few_seen_windows(
     most_windows = (
         _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
     )
-    return windows if 0 < len(windows) <= most_windows else None
+    if 0 < len(windows) <= most_windows:
+        return windows
+    return None

@@ -224,7 +224,10 @@ class HeadEntry:
             first_bias = None
         else:
             first_bias = first.bias.detach().flatten()
-        kernel_outputs = 0 if module.kernels is None else module.outputs
+        if module.kernels is None:
+            kernel_outputs = 0
+        else:
+            kernel_outputs = module.outputs
         return cls(
             first,
             DenseStack(list(head_layers)[1:], fresh=True),
@@ -245,7 +248,10 @@ class HeadEntry:
                 behind = embedding[:, -self.said :]
             return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
         if path in self.columns:
-            path_bias = self.bias if path == next(iter(self.columns)) else None
+            if path == next(iter(self.columns)):
+                path_bias = self.bias
+            else:
+                path_bias = None
             return linear(embedding.flatten(1), self.columns[path], path_bias)
         assert isinstance(self.first, MemberLinear)
         return self.first.share(path, embedding)

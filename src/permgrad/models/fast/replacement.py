@@ -277,7 +277,10 @@ class ReplacementEngine:
             for joined_path in self._joined:
                 if joined_path == "image" and self._chain is not None and not light:
                     entered = self._chain.enter(row_batch, block.maps, block.convolved)
-                    block.image_dense = None if self._chain.first is None else entered
+                    if self._chain.first is None:
+                        block.image_dense = None
+                    else:
+                        block.image_dense = entered
                     assert isinstance(self._whole, FoldedNetwork)
                     embedding = self._whole.with_kernels(
                         self._chain.rest(entered), row_batch

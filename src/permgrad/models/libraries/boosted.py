@@ -99,5 +99,9 @@ class BoostedTrees:
 def link_of(trees: Trees, *, classify: bool, counts: bool) -> Link:
     """Return how the sums of trees are read in a task."""
     if classify:
-        return "sigmoid" if len(trees.base) == 1 else "softmax"
-    return "exp" if counts else "identity"
+        if len(trees.base) == 1:
+            return "sigmoid"
+        return "softmax"
+    if counts:
+        return "exp"
+    return "identity"

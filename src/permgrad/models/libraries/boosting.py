@@ -100,7 +100,10 @@ def catboost(job: Job) -> BoostedTrees:
     choices |= _objective(job, "Poisson", "loss_function") | dict(job.options)
     model = job.kind(thread_count=job.threads, random_seed=job.seed, **choices)
     validation_rows = job.validation
-    stop_rounds = PATIENCE if job.validation else None
+    if job.validation:
+        stop_rounds = PATIENCE
+    else:
+        stop_rounds = None
     if validation_rows is None:
         validation_pool = None
     else:

@@ -77,7 +77,9 @@ class Job:
     @property
     def rounds(self) -> int:
         """Largest number of boosting rounds."""
-        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
+        if self.validation:
+            return ROUNDS
+        return ROUNDS_WITHOUT_VALIDATION
 
 
 def estimator_class(class_path: str, task: str) -> Any:

@@ -175,10 +175,9 @@ class RandomKernels(nn.Module):
         channels, *image_size = shape
         curve = min(image_size) == 1
         self.parts = 1 if curve else 2
-        self.kernel = [
-            (_LONG if side_length > 1 else 1) if curve else _SQUARE
-            for side_length in image_size
-        ]
+        self.kernel = [_SQUARE for _ in image_size]
+        if curve:
+            self.kernel = [_LONG if side > 1 else 1 for side in image_size]
         largest_dilation = min(
             (side_length - 1) // (reach - 1)
             for side_length, reach in zip(image_size, self.kernel, strict=True)

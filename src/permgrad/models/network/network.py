@@ -169,7 +169,10 @@ class HybridNetwork(nn.Module):
         )
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
-        for_output = "torch" if initializer == "torch" else "glorot_uniform"
+        if initializer == "torch":
+            for_output = "torch"
+        else:
+            for_output = "glorot_uniform"
         if self.rates:
             rate_layers = [Rate()]
         else:

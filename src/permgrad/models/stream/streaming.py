@@ -324,7 +324,10 @@ def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
         check_choice(
             f"column in {os.fspath(Path(validation))!r}", column_name, table.columns
         )
-    weight = source.weight if source.weight in table.columns else None
+    if source.weight in table.columns:
+        weight = source.weight
+    else:
+        weight = None
     return _source(table, source.features, source.target, weight, 1.0, source.seed)
 
 
@@ -356,7 +359,10 @@ def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     if scanned.target is not None:
         spread = float(scanned.target.deviation[0])
         model.target_mean_ = float(scanned.target.mean[0])
-        model.target_scale_ = spread if spread > 0 else 1.0
+        if spread > 0:
+            model.target_scale_ = spread
+        else:
+            model.target_scale_ = 1.0
         return
     labels = np.empty(len(scanned.labels), dtype=object)
     labels[:] = list(scanned.labels)

@@ -113,7 +113,9 @@ class StreamSource:
     @property
     def rows(self) -> int:
         """How many rows have a target."""
-        return self.table.rows if self.known is None else self.known.rows
+        if self.known is None:
+            return self.table.rows
+        return self.known.rows
 
     def describe(self) -> str:
         """Return what decides which rows are trained on, for checkpoints."""

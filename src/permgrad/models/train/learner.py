@@ -74,7 +74,10 @@ class Adam:
         self._weights = [
             weight for group in self.param_groups for weight in group["params"]
         ]
-        self._update = adamw if decoupled else adam
+        if decoupled:
+            self._update = adamw
+        else:
+            self._update = adam
         self._state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
 
     @torch.no_grad()

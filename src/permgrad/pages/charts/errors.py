@@ -541,7 +541,11 @@ def learning_curves(
         largest = smallest + 2.0 * (
             typical - smallest
         )  # one wild first epoch must not flatten everything else
-    mark_form: Any = "dots" if len(epochs) == 1 else "line"
+    mark_form: Any
+    if len(epochs) == 1:
+        mark_form = "dots"
+    else:
+        mark_form = "line"
     y = {"label": label, "domain": padded([smallest, largest])}
     marks = [  # what lies above the picture is not drawn over what stands there
         mark(

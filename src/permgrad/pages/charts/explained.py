@@ -258,6 +258,17 @@ def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -
     return Chart("bars", f"{clean(label)}: {valued(names, value)}", bar_data)
 
 
+def _share_and_number(
+    share: float, importance_text: str, entry: Mapping[str, Any]
+) -> str:
+    """Return the share of a path, if it has one, and its importance."""
+    if np.isfinite(share):
+        return f"{share * 100:.0f} % · {importance_text}"
+    if "share" in entry:
+        return f"undefined · {importance_text}"
+    return importance_text
+
+
 def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
     """Return the content of ``branches.json``: the importance of each path or input,
     alone and behind all others.
@@ -273,14 +284,11 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
     words = [number(importance) for importance in value]
     if not path_words(content):
         shares = [value_of(content[branch_name], "share") for branch_name in names]
+        entries = [content[branch_name] for branch_name in names]
         words = [
-            f"{share * 100:.0f} % · {importance_text}"
-            if np.isfinite(share)
-            else f"undefined · {importance_text}"
-            if "share" in entry
-            else importance_text
+            _share_and_number(share, importance_text, entry)
             for share, importance_text, entry in zip(
-                shares, words, map(content.__getitem__, names), strict=True
+                shares, words, entries, strict=True
             )
         ]
     bar_data = {

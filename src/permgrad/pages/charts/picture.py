@@ -69,7 +69,10 @@ def bars_svg(chart: Chart) -> str:
     for bar_index, row_name in enumerate(names):
         middle = 30 + _ROW * bar_index + _ROW / 2
         bar_ends = sorted([across(start), across(values[bar_index])])
-        colour = pale_colour if chart_data["quiet"][bar_index] else bar_colour
+        if chart_data["quiet"][bar_index]:
+            colour = pale_colour
+        else:
+            colour = bar_colour
         lines.append(
             f'<text x="{left_margin - 8:.0f}" y="{middle + 4}" text-anchor="end" '
             f'fill="{ink_colour}">{escape(row_name)}</text>'

@@ -149,7 +149,8 @@ def checked_text(name: str, text: str | None, default: str) -> str:
     Refuse what is no text.
     """
     check_kind(name, text, str | None, "text or None", "Pass '' for none.")
-    text = default if text is None else text
+    if text is None:
+        text = default
     if text:
         return clean(text)
     return ""

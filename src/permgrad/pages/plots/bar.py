@@ -151,7 +151,10 @@ def features(
         len(row_counts), 1, squeeze=False, gridspec_kw={"height_ratios": row_counts}
     )[:, 0]
     methods = explanation.meta.get("methods")
-    size_words = "mean |attribution|, " if explanation.scope == "local" else ""
+    if explanation.scope == "local":
+        size_words = "mean |attribution|, "
+    else:
+        size_words = ""
     for panel_axes, (shown_modality, order) in zip(
         panels, shown_indices.items(), strict=True
     ):

@@ -86,7 +86,10 @@ def overlay(
         image = displayable(picture)
     height, width = table.shape if image is None else image.shape[:2]
     extent = (0, width, height, 0)
-    count = 1 if image is None else 2
+    if image is None:
+        count = 1
+    else:
+        count = 2
     figure_size = (3.4 * count + 0.6, 3.5)
     figure, panel_grid, shades = base.over_input(
         table,
@@ -117,7 +120,10 @@ def overlay(
             f"strongest {number(float(table[row_index, column]))} in row "
             f"{row_index}, column {column}."
         )
-    map_kind = "Signed map" if signed else "Activation map"
+    if signed:
+        map_kind = "Signed map"
+    else:
+        map_kind = "Activation map"
     over_words = " over the image" * (count > 1)
     figure.description = (
         f"{map_kind} of {table.shape[0]} by {table.shape[1]} cells{over_words}, {where}"

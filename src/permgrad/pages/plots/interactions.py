@@ -108,7 +108,10 @@ def interactions(
         texts = chart.data["texts"]
     else:
         texts = None
-    size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
+    if count > 7:
+        size_of = style.SIZE_SMALL
+    else:
+        size_of = style.SIZE_LABEL
     base.heat_table(
         panel_axes, table, texts, names, most=largest_value, signed=True, size=size_of
     )

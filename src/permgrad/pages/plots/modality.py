@@ -183,7 +183,10 @@ def missing(
     figure, panel_axes = base.one_panel(
         style.WIDTH, 1.15 + style.ROW * len(order), title, default
     )
-    least = "only held ones" if result.meta.get("always") else "none"
+    if result.meta.get("always"):
+        least = "only held ones"
+    else:
+        least = "none"
     for subset_index, label, line_style in (
         (0, "all present", "-"),
         (len(values) - 1, f"{least} present", "--"),

@@ -82,12 +82,18 @@ def volume(
         explanation, 3, (row, input, target), title
     )
     grey_voxels = grey_volume(drawn)
-    volume_size = drawn.heat.shape if grey_voxels is None else grey_voxels.shape
+    if grey_voxels is None:
+        volume_size = drawn.heat.shape
+    else:
+        volume_size = grey_voxels.shape
     if at is None:
         cut_place = strongest_place(drawn.heat, volume_size)
     else:
         cut_place = _checked(at, volume_size)
-    panel_rows = 1 if grey_voxels is None else 2
+    if grey_voxels is None:
+        panel_rows = 1
+    else:
+        panel_rows = 2
     figure, panels, shades = _panels(
         drawn, volume_size, panel_rows, (title_text, unit_text)
     )

@@ -82,7 +82,9 @@ def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
 
 
 def _called(name: str) -> str:
-    return metrics.get(name).label if name in metrics else name
+    if name in metrics:
+        return metrics.get(name).label
+    return name
 
 
 TAB = Tab(

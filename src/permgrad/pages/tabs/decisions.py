@@ -64,7 +64,10 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     member = truth == classes[class_code]
     scores = table[:, class_code]
     positive = names_apart(classes)(classes[class_code])
-    decision = None if content.predictions is None else content.predictions.decision
+    if content.predictions is None:
+        decision = None
+    else:
+        decision = content.predictions.decision
     if decision is None:
         threshold = HALF
     else:
@@ -137,7 +140,10 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     """Return truth, probabilities and classes as texts, if the test rows have several
     classes.
     """
-    scored = None if content.weights else content.predictions
+    if content.weights:
+        scored = None
+    else:
+        scored = content.predictions
     if (
         scored is None
         or scored.probabilities is None
@@ -170,11 +176,16 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
 
 
 def _bands(content: Assessment) -> dict[str, Any] | None:
-    scored = None if content.weights else content.predictions
+    if content.weights:
+        scored = None
+    else:
+        scored = content.predictions
     if scored is None or scored.predictions is None:
         return None
     bands = error_bands(scored.truth, scored.predictions)
-    return bands if bands["rows"] > 1 else None
+    if bands["rows"] > 1:
+        return bands
+    return None
 
 
 # ---- where it errs -------------------------------------------------------------------
@@ -205,7 +216,10 @@ def errors(section: SectionView, content: Assessment) -> None:
     roc_chart = charts.roc_curves(
         scored.truth, probabilities, list(scored.classes), positive=class_index
     )
-    versus = "" if len(classes) == 2 else ", each class versus the rest"
+    if len(classes) == 2:
+        versus = ""
+    else:
+        versus = ", each class versus the rest"
     worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (
         len(classes) > charts.MOST_ROC_CURVES
     )

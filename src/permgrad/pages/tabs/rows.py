@@ -144,7 +144,8 @@ def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> Non
     section.text(clean(row.text) if row.text else "")
     output, label, words = _shown(content, row.explanation, row.output)
     method = clean(row.explanation.method).replace("_", " ").capitalize()
-    method = "Shapley values" if method == "Shapley" else method
+    if method == "Shapley":
+        method = "Shapley values"
     section.figure(
         steps(row.explanation, row=row.row, output=output, label=label),
         f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",

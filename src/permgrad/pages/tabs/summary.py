@@ -194,7 +194,10 @@ def _constant_words(content: Assessment) -> str:
     label = CONSTANTS[content.task].capitalize()
     data_section = content.data
     predictions = content.predictions
-    part_name = "train" if data_section is None else data_section.constant_from
+    if data_section is None:
+        part_name = "train"
+    else:
+        part_name = data_section.constant_from
     row_words = {
         "train": "the training rows",
         "test": "these test rows themselves",
@@ -270,7 +273,10 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
         leading: list[Mark] = np.where(
             rival & (values == best_value) & (rival.sum() > 1), "best", ""
         ).tolist()
-        write = number if metric.task == "regression" else fixed
+        if metric.task == "regression":
+            write = number
+        else:
+            write = fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.
         texts = []
         for value in values:

@@ -45,7 +45,10 @@ def nothing_together(content: Assessment) -> str:
 
     The tab is then left out.
     """
-    explanation = None if content.together is None else content.together.pairs
+    if content.together is None:
+        explanation = None
+    else:
+        explanation = content.together.pairs
     if explanation is None or pairs_of(explanation).clear.any():
         return ""
     return f"No pair of features clearly works together. {looked_at(explanation)}"
@@ -99,7 +102,9 @@ def meaning(value: float, kind: str) -> str:
 def _kind(explanation: Explanation) -> str:
     """Return ``"loss"`` for what two replacements do beyond each, else ``"output"``."""
     about = explanation.meta.get("interactions", {})
-    return "loss" if about.get("index") == "Moebius" else "output"
+    if about.get("index") == "Moebius":
+        return "loss"
+    return "output"
 
 
 def leading_words(pairs: RankedPairs, kind: str) -> str:
@@ -231,7 +236,10 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
 def live_data(content: Assessment) -> dict[str, Any] | None:
     """Return the pairs and effects for the script."""
     together = content.together
-    explanation = None if together is None else together.pairs
+    if together is None:
+        explanation = None
+    else:
+        explanation = together.pairs
     if together is None or explanation is None or nothing_together(content):
         return None
     ranked = pairs_of(explanation)

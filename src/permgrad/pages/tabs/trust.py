@@ -209,9 +209,15 @@ def caveats(section: SectionView, content: Assessment) -> None:
             f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
     section.items([*doubts, *map(clean, content.warnings)])
-    needs = "" if content.data is None else content.data.unchecked
+    if content.data is None:
+        needs = ""
+    else:
+        needs = content.data.unchecked
     if not section.blocks:
-        check_words = "that were made" if needs else "for caveats"
+        if needs:
+            check_words = "that were made"
+        else:
+            check_words = "for caveats"
         section.text(f"None of the checks {check_words} found a reason for doubt.")
     if needs and not any(
         spoken_entry["facts"]["kind"] == "nearly_perfect" for spoken_entry in spoken
@@ -238,10 +244,19 @@ def segments(
     else:
         sample = f" (a sample of {row_count:,} of them)"
     shares = stored["score"] == "accuracy"
-    measure = "the accuracy" if shares else "the mean absolute error"
-    expected = "what its probabilities expect" if shares else "what is usual there"
+    if shares:
+        measure = "the accuracy"
+    else:
+        measure = "the mean absolute error"
+    if shares:
+        expected = "what its probabilities expect"
+    else:
+        expected = "what is usual there"
     few_words = f", with {FEWEST_EVENTS} of each class among both"
-    least = few_words if shares else ""
+    if shares:
+        least = few_words
+    else:
+        least = ""
     section.text(
         say("worse", worse_facts)
         if worse_facts
@@ -489,7 +504,10 @@ def paths_words(path_names: Iterable[str]) -> str:
     for path_key in path_names:
         if path_key != "interaction":
             readings.append(READINGS.get(path_key, path_key))
-    quantifier = "both" if len(readings) == 2 else "all"
+    if len(readings) == 2:
+        quantifier = "both"
+    else:
+        quantifier = "all"
     return (
         f"The model reads each row in {len(readings)} ways: {listed(readings)}. The "
         "coloured parts add up to the total effect. "

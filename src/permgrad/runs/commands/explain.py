@@ -76,7 +76,10 @@ def explain_table(request: ExplainRequest) -> Outcome:
         )
     _method_options(request)  # refuses what the method does not have
     request, is_file = located(request), request.model_folder.is_file()
-    model = request.model_folder if is_file else None
+    if is_file:
+        model = request.model_folder
+    else:
+        model = None
     refuse_input(
         request.folder,
         {"table": request.source, "model": model, "groups file": request.groups},
@@ -340,7 +343,10 @@ def _with_targets(
         )
     explained = _at_most(request, explained)
     if request.method == "permgrad_paper" and len(explained) == 1:
-        row_words = "leave --row out and " if request.row is not None else ""
+        if request.row is not None:
+            row_words = "leave --row out and "
+        else:
+            row_words = ""
         problem = (
             "permgrad_paper shuffles each feature among the explained rows and "
             "needs several, got 1"
@@ -604,7 +610,10 @@ def _options(
     how rows are read.
     """
     method, options = _method_options(request)
-    donors = "auto" if request.donors is None else request.donors
+    if request.donors is None:
+        donors = "auto"
+    else:
+        donors = request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
         if str(request.groups) == NO_GROUPS:
@@ -646,7 +655,10 @@ def explain_streamed(
             tell_no_targets(data_facts, opened.columns, table, named=False)
     saved = saved_in(folder)
     written = request.folder / "explanation.json"
-    before = written.stat().st_mtime_ns if written.is_file() else None
+    if written.is_file():
+        before = written.stat().st_mtime_ns
+    else:
+        before = None
     positive, options = _options(request, model, data_facts)
     options |= {"scope": request.scope}
     if not rows_in(model)[0]:

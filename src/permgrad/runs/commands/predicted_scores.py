@@ -64,7 +64,11 @@ def scores_of_rows(
         return None
     if called is not None:
         options["called"] = called[there]
-    task_name: Any = "regression" if called is None else "classification"
+    task_name: Any
+    if called is None:
+        task_name = "regression"
+    else:
+        task_name = "classification"
     return {
         "rows": int(there.sum()),
         "target": str(target),

@@ -264,7 +264,10 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     old_predicted, new_predicted = (
         Predicted(codes[known_mask], old.guess(table)[known_mask]) for table in tables
     )
-    units = new if new.dependence is not None else old
+    if new.dependence is not None:
+        units = new
+    else:
+        units = old
     related = units.dependence
     if related is not None:
         related = related.take(

@@ -119,7 +119,10 @@ def describe_table(request: RunRequest) -> Outcome:
     columns = []
     for column_type in schema:
         columns.append(_column(column_type, present[column_type.name]))
-    target = None if data_card is None else data_card.target
+    if data_card is None:
+        target = None
+    else:
+        target = data_card.target
     return told(
         {
             "table": request.table,

@@ -79,7 +79,9 @@ def loss_of(task: Task) -> str:
     the true class a probability of exactly 0, whose log loss is infinite. The Brier
     score (Brier 1950) is proper too, and bounded.
     """
-    return "brier" if task == "classification" else "squared_error"
+    if task == "classification":
+        return "brier"
+    return "squared_error"
 
 
 # ---- models --------------------------------------------------------------------------
@@ -156,7 +158,10 @@ def _of_estimator(entry: Any) -> Model:
         model = entry[1]
     else:
         model = entry
-    estimator = model.model if isinstance(model, ReadModel) else model
+    if isinstance(model, ReadModel):
+        estimator = model.model
+    else:
+        estimator = model
     if is_pair:
         model_name = entry[0]
     else:

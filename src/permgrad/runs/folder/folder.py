@@ -425,7 +425,10 @@ def refuse_run_file(target: Path, folder: Path) -> None:
     """Refuse an output that is one of the files of a run, given by its folder or that
     of its model.
     """
-    run_folder = folder if (folder / "model").is_dir() else folder.parent
+    if (folder / "model").is_dir():
+        run_folder = folder
+    else:
+        run_folder = folder.parent
     if run_folder == folder.parent:
         protected_paths = [folder]
     else:

@@ -87,7 +87,10 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
 
     The second try is only made where it takes less than ``most``.
     """
-    library = best_library().name if name == "trees" else name
+    if name == "trees":
+        library = best_library().name
+    else:
+        library = name
     rows, count = _tried_rows(learned, classes)
     key = _ROUNDS.get(library, "n_estimators")
     if name == "trees":

@@ -138,7 +138,10 @@ def check_model(folder: Path) -> Iterator[Fault]:
     from permgrad.runs.folder.folder import read_record
 
     if not folder.is_dir():
-        path_state = "is a file" if folder.exists() else "does not exist"
+        if folder.exists():
+            path_state = "is a file"
+        else:
+            path_state = "does not exist"
         is_file = bool(folder.suffix) and not folder.exists()
         problem = f"The model {'file' if is_file else 'folder'} {folder} {path_state}"
         if is_file:

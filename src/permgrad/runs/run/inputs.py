@@ -344,7 +344,10 @@ def _check_dependence(
         unit_words = "times"
     else:
         unit_words = "groups"
-    classes = refitted if rows.task == "classification" else None
+    if rows.task == "classification":
+        classes = refitted
+    else:
+        classes = None
     check_enough(request.refits, len(np.unique(units)), classes, unit_words)
 
 

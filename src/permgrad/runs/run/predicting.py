@@ -110,7 +110,10 @@ def intervals_of(
         problem = "--by-class is for sets of classes, which --coverage adds"
         add_words = "Add --coverage 0.9, for example."
         leave_out = "Leave it out: this model predicts numbers."
-        advice = add_words if hasattr(model, "classes_") else leave_out
+        if hasattr(model, "classes_"):
+            advice = add_words
+        else:
+            advice = leave_out
         raise InputError(problem, hint=advice, code="PG004")
     if request.coverage is None:
         coverage = None
@@ -193,7 +196,10 @@ def _learned_target(model: Any) -> dict[str, Any]:
     target_name = getattr(model, "target_name_", None)
     if target_name is None:
         return {}
-    task_name = "classification" if hasattr(model, "classes_") else "regression"
+    if hasattr(model, "classes_"):
+        task_name = "classification"
+    else:
+        task_name = "regression"
     return {"target": target_name, "task": task_name}
 
 
@@ -238,7 +244,10 @@ def test_rows_of(
     its sheet.
     """
     sources = record["facts"]["sources"]
-    source_role = "test" if "test" in sources else "table"
+    if "test" in sources:
+        source_role = "test"
+    else:
+        source_role = "table"
     stored_content = record["configuration"][f"{source_role} content"]
     table = str(sources[source_role])
     try:

@@ -118,7 +118,10 @@ def headline(inputs: Inputs) -> str:
         f"{len(part_rows):,} {part_name}"
         for part_name, part_rows in inputs.parts.items()
     )
-    source = "table" if inputs.card is None else "data set"
+    if inputs.card is None:
+        source = "table"
+    else:
+        source = "data set"
     task_words = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
     return f"{source} {inputs.name}: {task_words}; rows: {row_words} ({inputs.split})"
 

@@ -254,7 +254,10 @@ def _check_truths(
         )
         problem_hint = "Choose another --row-group or --time, or add rows."
         yield problem, problem_hint, "PG018"
-    decision_flag = "--cost" if request.threshold is None else "--threshold"
+    if request.threshold is None:
+        decision_flag = "--cost"
+    else:
+        decision_flag = "--threshold"
     decides = request.cost is not None or request.threshold is not None
     if decides and len(classes) != 2:
         class_text = f"the training rows of {target!r} hold {len(classes)} classes"
@@ -368,16 +371,14 @@ def _divide(
             "validation": np.sort(np.concatenate([split.validation, split.test])),
         }
         split_words = f"80 % training, 20 % validation; test rows from {request.test}"
-    division_words = (
-        f"by groups of {request.row_group!r}"
-        if request.row_group
-        else f"by time, {request.time!r}"
-        if request.time
-        else ""
-    )
-    division_words = division_words or (
-        "stratified by class" if split.kind == "stratified" else "at random"
-    )
+    if request.row_group:
+        division_words = f"by groups of {request.row_group!r}"
+    elif request.time:
+        division_words = f"by time, {request.time!r}"
+    elif split.kind == "stratified":
+        division_words = "stratified by class"
+    else:
+        division_words = "at random"
     seed_words = "" if request.time is not None else f", seed {SPLIT_SEED}"
     return row_indices, f"{split_words}; {division_words}{seed_words}"
 

@@ -294,7 +294,10 @@ def _feature_lines(
             number(end_value) if loss is None else number(loss.without(end_value), 4)
             for end_value in importance_ends
         ]
-        clear_mark = "*" if clear[feature_rank - 1] else " "
+        if clear[feature_rank - 1]:
+            clear_mark = "*"
+        else:
+            clear_mark = " "
         lines.append(
             f"{clear_mark} {feature_rank:>2}. {names[feature_rank - 1]:<{width}}  "
             f"{value:>8}  [{lower_text}, {upper_text}]"
@@ -321,7 +324,10 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     entries = entries_of(branches)
     if len(entries) < 2:
         return []
-    whose = "Branch" if is_hybrid(entries) else "Input"
+    if is_hybrid(entries):
+        whose = "Branch"
+    else:
+        whose = "Input"
     if words := path_words(entries):
         return [
             f"{whose} shares: none, because they would not be parts of a whole: {words}"

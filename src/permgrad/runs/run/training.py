@@ -150,7 +150,10 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 
 def check_options(request: RunRequest, task: str) -> None:
     """Refuse a preset or a device that cannot be used."""
-    preset = request.network if request.model == "network" else "default"
+    if request.model == "network":
+        preset = request.network
+    else:
+        preset = "default"
     arguments = {
         "preset": preset,
         "branches": request.branches or "auto",
@@ -272,7 +275,8 @@ def train_network(
         rows_by_part["train"].weights,
         eval_set=judged_rows(work, judging),
     )
-    model.order_ = model.order_ if order is None else order
+    if order is not None:
+        model.order_ = order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
     beside = 0.0
     if work.request.time_limit is not None and ready.beside:

@@ -380,7 +380,10 @@ class RunWork:
         else:
             further |= {}
         if self.chosen == "network":
-            layout = self.model.order_.layout if is_ordered(self.model.layout) else None
+            if is_ordered(self.model.layout):
+                layout = self.model.order_.layout
+            else:
+                layout = None
             estimator = clone(self.model).set_params(
                 layout=layout, device=self.request.device
             )

@@ -317,7 +317,10 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
     trial_number = claim(session.study, trial, session.total, guard)
     begun.append(trial_number)
     folder = session.folder / TRIALS / str(trial_number)
-    train = _train if session.request.model == "network" else _train_other
+    if session.request.model == "network":
+        train = _train
+    else:
+        train = _train_other
     set_sampler(
         session.study, session.space, seed=session.request.seed, place=trial_number
     )
@@ -362,7 +365,10 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
         trial_line += f"{facts[LOSS]:.5g}" + (
             f", {facts[EPOCHS]} epochs" if EPOCHS in facts else ""
         )
-        trial_line += ", pruned" if trial.state.name == "PRUNED" else ""
+        if trial.state.name == "PRUNED":
+            trial_line += ", pruned"
+        else:
+            trial_line += ""
     if (best_trial := best_of(finished_trials)) is not None:
         trial_line += (
             f"; best so far {finished_trials[best_trial].value:.5g}, trial {best_trial}"

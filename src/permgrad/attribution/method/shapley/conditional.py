@@ -72,7 +72,10 @@ class _Columns:
             cells = background
         else:
             cells = np.asarray(design.expand(background))
-        weights = request.sample_weight if request.shared else None
+        if request.shared:
+            weights = request.sample_weight
+        else:
+            weights = None
         continuous = set(np.asarray(column_form.numeric_columns_).tolist())
         continuous |= {
             column_index

@@ -150,7 +150,10 @@ class Shapley(Configured):
         """Compute the explanation."""
         options = _checked(request, request.options)
         player_tree = make_tree(request.space, options["blocks"])
-        explain = _explain_rows if request.scope == "local" else _explain_loss
+        if request.scope == "local":
+            explain = _explain_rows
+        else:
+            explain = _explain_loss
         with request.subject.open():
             return explain(request, player_tree, options)
 
@@ -213,7 +216,10 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
-    game_class = ConditionalGame if request.sampling == "conditional" else ShapleyGame
+    if request.sampling == "conditional":
+        game_class = ConditionalGame
+    else:
+        game_class = ShapleyGame
     return game_class(request, measured)
 
 
@@ -233,7 +239,10 @@ def choose_references(request: Request, reference_count: int | None) -> Integers
             reference_count = background
         else:
             reference_count = REFERENCES
-    weights = request.sample_weight if request.shared else None
+    if request.shared:
+        weights = request.sample_weight
+    else:
+        weights = None
     if usual and reference_count < background:
         return rows_to_compare(
             columns_of(request.donors), weights, most=reference_count
@@ -294,7 +303,10 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     most_orders = int(options["max_permutations"])
     stopping_rule = StoppingRule(float(options["tolerance"]), least, most_orders)
     interactions = options["interactions"]
-    estimator_class = RowValues if interactions is None else RowInteractions
+    if interactions is None:
+        estimator_class = RowValues
+    else:
+        estimator_class = RowInteractions
     settings = (
         shapley_game,
         tree,
@@ -405,6 +417,9 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     else:
         loss_name = str(request.loss)
     scale = loss_scale(request)
+    estimator = DESIGNS if loss_plan.designs else ORDERS
+    if exact:
+        estimator = ENUMERATION
     facts = {
         "quantity": "part of the decrease of the loss"
         if request.y is not None
@@ -417,7 +432,7 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "background rows for each row explained",
         "game": options["game"],
         "structure": "flat" if options["blocks"] is None else "owen",
-        "estimator": ENUMERATION if exact else DESIGNS if loss_plan.designs else ORDERS,
+        "estimator": estimator,
         "permutations": 2 * walks,
         "completeness_gap": completeness_gap,
         "classes_by": "y" if request.y is not None else "predicted class",

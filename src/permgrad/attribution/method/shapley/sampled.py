@@ -350,7 +350,10 @@ class RowValues:
         self.interactions = interactions
         self.ways = set[str]()
         count = game.request.count
-        numbers = tree.players if interactions is None else interactions.numbers
+        if interactions is None:
+            numbers = tree.players
+        else:
+            numbers = interactions.numbers
         #: ``std`` holds the error of drawn background rows, too, ``by_orders`` that of
         #: orders and coalitions alone.
         self.values, self.std, self.by_orders = np.zeros(

@@ -114,7 +114,10 @@ class OnRows:
     @property
     def store_bytes(self) -> int:
         """Bytes of shared memory for the rows."""
-        background = 0 if self.background is None else self.background.nbytes
+        if self.background is None:
+            background = 0
+        else:
+            background = self.background.nbytes
         if self.raw is None:
             raw_bytes = 0
         else:
