@@ -78,7 +78,7 @@ def do(
 
     def objective(trial: Any) -> float:
         trial_position = claim(study, trial, total, guard)
-        set_sampler(study, SPACE, seed=seed, place=trial_position)
+        set_sampler(study, SPACE, seed=seed, trial_place=trial_position)
         preset = chosen(SPACE, trial_position, trial)
         assert preset == chosen(SPACE, trial_position, study.trials[trial.number]), (
             "a stored trial says the same"

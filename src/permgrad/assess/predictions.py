@@ -107,19 +107,19 @@ class Predictions:
             return None
         return self.guess
 
-    def take(self, places: npt.NDArray[np.integer]) -> Predictions:
+    def take(self, positions: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
         if self.inside is None:
             inside = None
         else:
-            inside = self.inside[places]
+            inside = self.inside[positions]
         called, weights = (
-            None if row_values is None else row_values[places]
+            None if row_values is None else row_values[positions]
             for row_values in (self.called, self.weights)
         )
         taken_fields = {
-            "truth": self.truth[places],
-            "guess": self.guess[places],
+            "truth": self.truth[positions],
+            "guess": self.guess[positions],
             "inside": inside,
             "called": called,
         }

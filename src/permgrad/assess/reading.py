@@ -143,8 +143,8 @@ class Foreign(EvaluatedModel):
         """The rows that single rows are compared with, as ``pg.explain`` chooses them
         of all rows.
         """
-        places = choose_references(self.request, None)
-        rows = self.rows.take(places).inputs
+        row_indices = choose_references(self.request, None)
+        rows = self.rows.take(row_indices).inputs
         return RowsToCompare(rows, drawn_from=len(self.rows))
 
     def explain(
@@ -480,7 +480,9 @@ def _cut(request: Request) -> Callable[[Places], Any]:
     """Return how some of the rows of a predictor are taken, in the user's form."""
     subject = request.subject
     tensors = request.inputs
-    return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
+    return lambda row_indices: subject.form.write(
+        tensors[0][torch.from_numpy(row_indices)]
+    )
 
 
 def _dependence(
@@ -589,8 +591,8 @@ def _with_classes(
 def _chosen_output(request: Request, target: Any) -> int:
     """Return the position of the output that the report is of, which must be one."""
     outputs = request.subject.outputs.output_names
-    chosen = request.targets
-    if len(chosen) != 1:
+    target_indices = request.targets
+    if len(target_indices) != 1:
         few = listed(list(outputs)[:5], show=repr)
         hint = "Name one in target=."
         if target is None:
@@ -600,7 +602,7 @@ def _chosen_output(request: Request, target: Any) -> int:
             hint=hint,
             code="PG005",
         )
-    return chosen[0]
+    return target_indices[0]
 
 
 def _positive_of(request: Request) -> Any:

@@ -65,9 +65,11 @@ class Rows:
         assert self.table is not None
         return self.table
 
-    def take(self, places: Places) -> Rows:
+    def take(self, positions: Places) -> Rows:
         """Return some of the rows, by position."""
-        if len(places) == len(self) and np.array_equal(places, np.arange(len(self))):
+        if len(positions) == len(self) and np.array_equal(
+            positions, np.arange(len(self))
+        ):
             return self
         cut_rows = self.cut
         y = self.y
@@ -79,18 +81,20 @@ class Rows:
         for field_name in ("table", "identifiers", "sensitive", "weights"):
             frames[field_name] = getattr(self, field_name)
         return Rows(
-            inputs=taken(self.inputs, places, len(self))
+            inputs=taken(self.inputs, positions, len(self))
             if cut_rows is None
-            else cut_rows(places),
-            y=y.iloc[places] if hasattr(y, "iloc") else y[places],
-            numbers=self.numbers[places],
+            else cut_rows(positions),
+            y=y.iloc[positions] if hasattr(y, "iloc") else y[positions],
+            numbers=self.numbers[positions],
             **{
-                field_name: None if frame is None else frame.iloc[places]
+                field_name: None if frame is None else frame.iloc[positions]
                 for field_name, frame in frames.items()
             },
-            truth=None if self.truth is None else self.truth[places],
+            truth=None if self.truth is None else self.truth[positions],
             dependence=None
             if self.dependence is None
-            else self.dependence.take(places),
-            cut=None if cut_rows is None else lambda further: cut_rows(places[further]),
+            else self.dependence.take(positions),
+            cut=None
+            if cut_rows is None
+            else lambda further: cut_rows(positions[further]),
         )

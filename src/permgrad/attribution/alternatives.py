@@ -112,8 +112,8 @@ class RowCells:
         for column_name in check_names("fixed", fixed, "Pass a list of columns."):
             fixed_places.append(self._place(column_name, "fixed"))
         self.values = [self._values_of(k) for k in range(len(self.names))]
-        for place in fixed_places:
-            self.values[place] = self.values[place][:0]
+        for fixed_index in fixed_places:
+            self.values[fixed_index] = self.values[fixed_index][:0]
         together = [
             [self.names.index(column_name) for column_name in block] for block in blocks
         ]
@@ -142,13 +142,13 @@ class RowCells:
                 code="PG014",
             )
 
-    def _values_of(self, place: int) -> Floats:
+    def _values_of(self, column_index: int) -> Floats:
         """Return the values that the cells of a column may take, before any is
         fixed.
         """
-        if self.ordered[place]:
-            return self._on_scale(place)
-        return self._listed(place)
+        if self.ordered[column_index]:
+            return self._on_scale(column_index)
+        return self._listed(column_index)
 
     # ---- arguments -------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
@@ -517,8 +517,8 @@ class Goal:
             self.words = f"predict {what} of {_range_in_words(self.ends)}"
         elif not self.other:
             self.words = f"predict {shown(want)}"
-        places = dict(zip(self.names, range(len(self.names)), strict=True))
-        self.column = label_place(target_name, places)
+        label_positions = dict(zip(self.names, range(len(self.names)), strict=True))
+        self.column = label_place(target_name, label_positions)
         if self.column < 0:
             raise unknown("want", want, self.names)
         valid = self.judged(*predictions)

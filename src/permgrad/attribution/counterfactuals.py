@@ -191,15 +191,17 @@ def counterfactuals(
         cells = _cells_of(model_reading.model, subject, row, seed, rules)
         change_limit = min(max_changes or len(cells.units), len(cells.units))
         search_goal = Goal(subject, cells, want)
-        cases, seen = _cases_that_reach(cells, search_goal, change_limit, count)
+        cases, case_predictions = _cases_that_reach(
+            cells, search_goal, change_limit, count
+        )
         meta = _facts(search_goal, seed)
         if not len(cases):
             meta["reason"] = _reason_of_none(
                 search_goal, change_limit, len(cells.units)
             )
         described = search_goal.described(
-            np.concatenate([search_goal.own[0], seen[0]]),
-            np.concatenate([search_goal.own[1], seen[1]]),
+            np.concatenate([search_goal.own[0], case_predictions[0]]),
+            np.concatenate([search_goal.own[1], case_predictions[1]]),
         )
         meta["prediction"] = described["prediction"][0]
         measures = {
@@ -288,11 +290,11 @@ def _cases_that_reach(
     cases = cells.rows[:0]
     if not goal.already:
         cases = search(cells, goal, most, count)
-    seen = goal.own[0][:0], goal.own[1][:0]
+    case_predictions = goal.own[0][:0], goal.own[1][:0]
     if len(cases):
-        seen = goal.again(cases)
-    reached = np.flatnonzero(goal.judged(*seen))[:count]
-    return cases[reached], (seen[0][reached], seen[1][reached])
+        case_predictions = goal.again(cases)
+    reached = np.flatnonzero(goal.judged(*case_predictions))[:count]
+    return cases[reached], (case_predictions[0][reached], case_predictions[1][reached])
 
 
 def _reason_of_none(goal: Goal, most: int, units: int) -> str:

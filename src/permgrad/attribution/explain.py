@@ -371,19 +371,19 @@ def _explain_input(
     return explanation
 
 
-def _groups_of(parts: Sequence[Explanation]) -> dict[str, Any]:
+def _groups_of(explanations: Sequence[Explanation]) -> dict[str, Any]:
     """Return the groups of all parts."""
     groups: dict[str, Any] = {}
-    for part in parts:
-        groups |= part.groups
+    for explanation in explanations:
+        groups |= explanation.groups
     return groups
 
 
-def _maps_of(parts: list[Explanation]) -> dict[str, Any]:
+def _maps_of(explanations: list[Explanation]) -> dict[str, Any]:
     """Return the maps of all parts, renumbered."""
     maps: dict[str, Any] = {}
-    for part in parts:
-        maps |= _renumbered(part, parts)
+    for explanation in explanations:
+        maps |= _renumbered(explanation, explanations)
     return maps
 
 

@@ -575,16 +575,18 @@ def _sums_of_parts(
     over rows.
     """
     features = len(fits[0].names)
-    seen = np.zeros((len(fits), rows))
+    seen_mask = np.zeros((len(fits), rows))
     sums = np.zeros((features, rows))
     totals = np.zeros((len(fits), features))
     for number, fit in enumerate(fits):
-        places = fit.maps[_ROWS]
-        parts = fit.maps[_SCORES][output].astype(np.float64) + fit.values[:, [output]]
-        seen[number, places] = 1.0
-        sums[:, places] += parts
-        totals[number] = parts.sum(axis=1)
-    return seen, sums, totals
+        row_indices = fit.maps[_ROWS]
+        row_scores = (
+            fit.maps[_SCORES][output].astype(np.float64) + fit.values[:, [output]]
+        )
+        seen_mask[number, row_indices] = 1.0
+        sums[:, row_indices] += row_scores
+        totals[number] = row_scores.sum(axis=1)
+    return seen_mask, sums, totals
 
 
 def _divided(
@@ -597,14 +599,16 @@ def _divided(
     fits ``t (refits, features)``. The last are the means of r over the rows that each
     fit is trained on, ``(refits, features)``.
     """
-    seen, sums, totals = _sums_of_parts(fits, design.rows, output)
-    measured = np.flatnonzero(seen.any(axis=0))
-    seen = seen[:, measured]
+    seen_mask, sums, totals = _sums_of_parts(fits, design.rows, output)
+    measured = np.flatnonzero(seen_mask.any(axis=0))
+    seen_mask = seen_mask[:, measured]
     sums = sums[:, measured]
-    count = seen.sum(axis=0)
-    matrix = np.diag(seen.sum(axis=1)) - (seen / count) @ seen.T
-    of_fits = np.linalg.lstsq(matrix, totals - seen @ (sums / count).T, rcond=None)[0]
-    of_rows = (sums - of_fits.T @ seen) / count
+    count = seen_mask.sum(axis=0)
+    matrix = np.diag(seen_mask.sum(axis=1)) - (seen_mask / count) @ seen_mask.T
+    of_fits = np.linalg.lstsq(
+        matrix, totals - seen_mask @ (sums / count).T, rcond=None
+    )[0]
+    of_rows = (sums - of_fits.T @ seen_mask) / count
     of_rows -= of_rows.mean(axis=1, keepdims=True)
     trained = np.stack(
         [np.isin(measured, trained_rows) for trained_rows in design.trained]

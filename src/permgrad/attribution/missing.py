@@ -301,15 +301,15 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         subset_chunk = max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4,
     # measures, 1)``, then of subsets.
-    parts = [_whole_loss(request, base_values[:, 0])]
+    subset_estimates = [_whole_loss(request, base_values[:, 0])]
     if judge is not None:
         unchanged = _unchanged_scores(judge, absent[:1], base_values[:, 1:])
-        parts = [np.concatenate([*parts, unchanged], axis=1)]
+        subset_estimates = [np.concatenate([*subset_estimates, unchanged], axis=1)]
     step_count = -(-(len(absent) - 1) // subset_chunk)
     with Progress(
         count * request.n_repeats * step_count, "missing modalities", request.progress
     ) as progress:
-        parts += [
+        subset_estimates += [
             _some_subsets(
                 subset_game, judge, absent[start : start + subset_chunk], progress
             )
@@ -318,7 +318,7 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     if judge is not None:
         judge.tell_of_undefined()
     estimates = np.concatenate(
-        parts, axis=2
+        subset_estimates, axis=2
     )  # (mean | std | size of both ends, measures, subsets)
     names = ("loss", *(scorers or ()))
     measures = {}

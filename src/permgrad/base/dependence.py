@@ -79,11 +79,13 @@ class Dependence:
     def _order(self) -> npt.NDArray[np.intp]:
         return np.argsort(self.codes, kind="stable")
 
-    def take(self, places: npt.NDArray[np.integer]) -> Dependence:
+    def take(self, positions: npt.NDArray[np.integer]) -> Dependence:
         """Return the dependence of some of the rows, numbered anew."""
-        codes = np.unique(self.codes[places], return_inverse=True)[1]
+        codes = np.unique(self.codes[positions], return_inverse=True)[1]
         return replace(
-            self, codes=codes, times=None if self.times is None else self.times[places]
+            self,
+            codes=codes,
+            times=None if self.times is None else self.times[positions],
         )
 
     @classmethod
@@ -218,11 +220,11 @@ class Dependence:
         member_masks = (member, ~member)
         if self.timed:
             return (
-                min(self.rows(part, correlation) for part in member_masks)
+                min(self.rows(side_mask, correlation) for side_mask in member_masks)
                 >= FEWEST_GROUPS
             )
         return (
-            min(_equal_groups(self.codes[part]) for part in member_masks)
+            min(_equal_groups(self.codes[side_mask]) for side_mask in member_masks)
             >= FEWEST_GROUPS
         )
 

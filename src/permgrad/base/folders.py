@@ -103,9 +103,9 @@ class FolderKind:
         return None
 
     def new_record(
-        self, configuration: Mapping[str, Any], command: str, **beside: Any
+        self, configuration: Mapping[str, Any], command: str, **further_entries: Any
     ) -> dict[str, Any]:
-        """Return a new record, of a configuration and of further entries ``beside``
+        """Return a new record, of a configuration and of ``further_entries``
         that must stay equal.
         """
         return {
@@ -114,7 +114,7 @@ class FolderKind:
             self.key: files.plain(dict(configuration)),
             "command": command,
             "started": now(),
-            **beside,
+            **further_entries,
         }
 
     def is_of(
@@ -170,13 +170,13 @@ class FolderKind:
         configuration: Mapping[str, Any],
         *,
         overwrite: bool = False,
-        **beside: Any,
+        **further_entries: Any,
     ) -> dict[str, Any] | None:
         """Return the record of the same work, or None if it begins here.
 
         Refuse other work, and files of others.
 
-        Nothing is written. ``overwrite`` replaces other work. ``beside`` are further
+        Nothing is written. ``overwrite`` replaces other work. ``further_entries`` are
         entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
@@ -192,9 +192,9 @@ class FolderKind:
             return None
         recorded_entries = {
             **record[self.key],
-            **{entry_name: record.get(entry_name) for entry_name in beside},
+            **{entry_name: record.get(entry_name) for entry_name in further_entries},
         }
-        current_entries = {**files.plain(dict(configuration)), **beside}
+        current_entries = {**files.plain(dict(configuration)), **further_entries}
         if recorded_entries != current_entries:
             raise self._of_other_work(folder, recorded_entries, current_entries)
         return record

@@ -39,8 +39,8 @@ def with_near_names(called: C) -> C:
     ]
 
     @wraps(called)
-    def call(*args: Any, **given: Any) -> Any:
-        for keyword_name in given:
+    def call(*args: Any, **keyword_arguments: Any) -> Any:
+        for keyword_name in keyword_arguments:
             if keyword_name not in names:
                 nearest_name = nearest(keyword_name, names)
                 problem = (
@@ -52,6 +52,6 @@ def with_near_names(called: C) -> C:
                     problem
                     + (f". Did you mean {nearest_name!r}?" if nearest_name else "")
                 )
-        return called(*args, **given)
+        return called(*args, **keyword_arguments)
 
     return call  # type: ignore[return-value]

@@ -233,10 +233,12 @@ class HelpfulCommand(TyperCommand):
             for flag in parameter.opts:
                 if getattr(parameter, "metavar", None) in ALONE:
                     alone[flag] = parameter.metavar
-        for place, (word, after) in enumerate(zip(args, following, strict=False)):
+        for argument_index, (word, after) in enumerate(
+            zip(args, following, strict=False)
+        ):
             metavar = alone.get(word)
             if metavar is not None and not _is_value(after, metavar):
-                args[place] = f"{word}={ALONE[metavar]}"
+                args[argument_index] = f"{word}={ALONE[metavar]}"
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -339,8 +339,12 @@ def count_shared_rows(train: Any, test: Any) -> int:
 def _times(rows: npt.NDArray[np.uint64], learned: int) -> Integers:
     """Return how many training rows, which come first, equal each test row."""
     there, counts = np.unique(rows[:learned], return_counts=True)
-    places = np.minimum(np.searchsorted(there, rows[learned:]), len(there) - 1)
-    return np.where(there[places] == rows[learned:], counts[places], 0)
+    sorted_positions = np.minimum(
+        np.searchsorted(there, rows[learned:]), len(there) - 1
+    )
+    return np.where(
+        there[sorted_positions] == rows[learned:], counts[sorted_positions], 0
+    )
 
 
 def are_expected(train: Any, test: Any, shared: int) -> bool:

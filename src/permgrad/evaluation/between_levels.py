@@ -182,11 +182,14 @@ def compare_levels(
 def _rows_of_levels(columns: Sequence[Integers], starts: Integers) -> sparse.csr_matrix:
     """Return which rows each level of all columns has ``(levels, rows)``."""
     rows = len(columns[0])
-    places = np.concatenate(
+    level_indices = np.concatenate(
         [codes + start for codes, start in zip(columns, starts, strict=False)]
     )
     return sparse.csr_matrix(
-        (np.ones(len(places)), (places, np.tile(np.arange(rows), len(columns)))),
+        (
+            np.ones(len(level_indices)),
+            (level_indices, np.tile(np.arange(rows), len(columns))),
+        ),
         shape=(int(starts[-1]), rows),
     )
 
@@ -348,7 +351,8 @@ class _Groups:
         fewest groups.
         """
         sizes, totals = (
-            np.asarray(one.sum(axis=1)).ravel() for one in (self.member, self.whole)
+            np.asarray(count_matrix.sum(axis=1)).ravel()
+            for count_matrix in (self.member, self.whole)
         )
         outside = totals[self.group] - sizes
         of_group = totals[self.group]
@@ -360,8 +364,8 @@ class _Groups:
             len(totals) - of_level @ (outside == 0).astype(np.float64),
         )
         ratios = []
-        for whole, squares, count in (inner, outer):
-            equal = np.maximum(whole**2 / np.maximum(squares, 1.0), 2.0)
+        for row_total, squares, count in (inner, outer):
+            equal = np.maximum(row_total**2 / np.maximum(squares, 1.0), 2.0)
             limits = []
             for groups in (
                 np.minimum(equal, np.maximum(count, 2.0)),

@@ -208,10 +208,10 @@ def points_of(
     shown = np.argsort(-counts, kind="stable")[:count]
     if numbers is not None:
         shown = shown[np.argsort(numbers[present[first[shown]]], kind="stable")]
-    at = list(map(float, range(len(shown))))
+    axis_positions = list(map(float, range(len(shown))))
     axis = {
         "numeric": False,
-        "at": at,
+        "at": axis_positions,
         "label": levels[shown].tolist(),
         "dates": False,
         "levels": len(levels),
@@ -229,10 +229,10 @@ def _quantiles(
 ) -> tuple[Integers, dict[str, Any]]:
     """Return rows that have quantiles of a number or date, and their axis."""
     order = present[np.argsort(numbers[present], kind="stable")]
-    places = np.zeros(0)
+    quantile_ranks = np.zeros(0)
     if len(order):
-        places = np.linspace(0.01, 0.99, count) * (len(order) - 1)
-    picked = order[places.round().astype(np.intp)]
+        quantile_ranks = np.linspace(0.01, 0.99, count) * (len(order) - 1)
+    picked = order[quantile_ranks.round().astype(np.intp)]
     picked = picked[np.unique(numbers[picked], return_index=True)[1]]
     labels = [written(value) for value in column.iloc[picked].tolist()]
     return picked, {
@@ -589,18 +589,21 @@ def add_local_effects(
         if axis is None or len(axis.at) < 2:
             continue
         mean, error, low, high = _moved_effects(axis, sample, name, predict, sampled)
-        at = _places_of(shown_card, sample, values)
+        point_positions = _places_of(shown_card, sample, values)
         single = curves[name]  # (rows, points, outputs)
-        weights = _weights_of(values[:count], at)
+        weights = _weights_of(values[:count], point_positions)
         level = weights @ single.mean(axis=0)
         shown_card["ale"] = _drawn_effects(
-            shown_card, axis, at, (mean, low, high), level
+            shown_card, axis, point_positions, (mean, low, high), level
         )
-        others = _without_same_date(sample, name, columns)
-        left_facts = _left(name, others, at)
+        other_columns = _without_same_date(sample, name, columns)
+        left_facts = _left(name, other_columns, point_positions)
         if left_facts is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
-            local = [_along(axis, each, at) for each in (mean, error)]
+            local = [
+                _along(axis, effect_curve, point_positions)
+                for effect_curve in (mean, error)
+            ]
             shown_card["leaves"] = _leaving(shown_card, left_facts, centred, local)
 
 
@@ -625,9 +628,9 @@ def _moved_effects(
 ) -> Floats:
     """Return the accumulated effects along an axis, with errors and ends."""
     rows, steps = axis.moves
-    places = np.tile(rows, 2)
+    row_indices = np.tile(rows, 2)
     donors = np.concatenate([axis.donors[steps], axis.donors[steps + 1]])
-    outputs = sample.predicted_with(predict, places, {name: donors})
+    outputs = sample.predicted_with(predict, row_indices, {name: donors})
     effects = outputs[len(rows) :] - outputs[: len(rows)]
     return accumulated([axis], rows, [steps], effects, sampled).effects
 
@@ -656,12 +659,12 @@ def _drawn_effects(
     spots = np.unique(
         np.clip(axis.at, edges[0], edges[-1])
     )  # what the chart shows of them
-    places = spots
+    axis_positions = spots
     if not card["numeric"]:
-        places = np.interp(spots, numbers, np.arange(len(numbers)))
-    drawn: dict[str, Any] = {"at": places.tolist()}
-    for key, each in zip(("mean", "low", "high"), effects, strict=True):
-        drawn[key] = (_along(axis, each, spots) + level).tolist()
+        axis_positions = np.interp(spots, numbers, np.arange(len(numbers)))
+    drawn: dict[str, Any] = {"at": axis_positions.tolist()}
+    for key, effect_curve in zip(("mean", "low", "high"), effects, strict=True):
+        drawn[key] = (_along(axis, effect_curve, spots) + level).tolist()
     return drawn
 
 
@@ -671,9 +674,9 @@ def _without_same_date(
     """Return the columns without others of the same date, which belong together."""
     date = sample.parts.get(name, (name,))[0]
     return {
-        other: column
-        for other, column in columns.items()
-        if other == name or date != sample.parts.get(other, (other,))[0]
+        other_name: column
+        for other_name, column in columns.items()
+        if other_name == name or date != sample.parts.get(other_name, (other_name,))[0]
     }
 
 
@@ -782,12 +785,12 @@ def _left(
     points = np.flatnonzero(outside_mask[:, best_column])
     if not len(points):
         return None
-    found = _last_points(
+    point_ends = _last_points(
         lower[:, best_column], upper[:, best_column], len(points), len(positions)
     )
     share = float(shares[points, best_column].mean())
     return {
-        "ends": found,
+        "ends": point_ends,
         "other": list(other_columns)[best_column],
         "share": share,
         "near": nearest_count,
@@ -796,7 +799,7 @@ def _left(
 
 
 def _last_points(
-    lower: Booleans, upper: Booleans, chosen: int, count: int
+    lower: Booleans, upper: Booleans, point_count: int, count: int
 ) -> dict[str, int]:
     """Return where the first points end, and the last ones begin, unless all are so."""
     sides = {
@@ -806,7 +809,7 @@ def _last_points(
     return {
         side: int(spots[0])
         for side, spots in sides.items()
-        if len(spots) and chosen < count
+        if len(spots) and point_count < count
     }
 
 

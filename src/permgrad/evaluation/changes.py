@@ -162,7 +162,11 @@ def changes(
 
 def changes_between(old: Arguments, new: Arguments) -> Changes:
     """Compare two samples of rows, which may have times, for one model."""
-    missing = [name for name, one in (("old", old), ("new", new)) if one.y is None]
+    missing = [
+        name
+        for name, sample_arguments in (("old", old), ("new", new))
+        if sample_arguments.y is None
+    ]
     if len(missing) == 2:
         return _without_targets(old, new)
     if missing:
@@ -235,8 +239,8 @@ def of_classes(
     """Return the probabilities ``(rows, classes)`` by their names: of two classes that
     of the positive one alone.
     """
-    chosen = [positive] if len(names) == 2 else range(len(names))
-    return {f"probability of {names[k]}": probabilities[:, k] for k in chosen}
+    class_indices = [positive] if len(names) == 2 else range(len(names))
+    return {f"probability of {names[k]}": probabilities[:, k] for k in class_indices}
 
 
 def lines_of_outputs(
@@ -261,8 +265,8 @@ def lines_of_outputs(
     for name in old:
         values = [side[name] for side in (old, new)]
         means = [np.array([value.mean()]) for value in values]
-        parts = [value - value.mean() for value in values]
-        apart, nothing = _of_means(parts, means, units)
+        row_deviations = [value - value.mean() for value in values]
+        apart, nothing = _of_means(row_deviations, means, units)
         lines += _lines("output", [name], means, apart, confidence, nothing)
     return lines
 
@@ -274,7 +278,7 @@ def adjusted_lines(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _of_means(
-    parts: Sequence[Floats],
+    row_deviations: Sequence[Floats],
     means: Sequence[Floats],
     units: tuple[Dependence | None, Dependence | None],
 ) -> tuple[tuple[Floats, Floats], tuple[float, float]]:
@@ -283,10 +287,13 @@ def _of_means(
     """
     old, new = (
         ScoreError.of_rows("mean", rows, np.zeros(len(rows)), unit)
-        for rows, unit in zip(parts, units, strict=True)
+        for rows, unit in zip(row_deviations, units, strict=True)
     )
     totals = old.total(), new.total()
-    apart = _apart([one for one, _ in totals], [one for _, one in totals])
+    apart = _apart(
+        [error_variance for error_variance, _ in totals],
+        [effective_size for _, effective_size in totals],
+    )
     return apart, new.pooled(old, float(means[1][0] - means[0][0]))
 
 

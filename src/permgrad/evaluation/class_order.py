@@ -154,7 +154,7 @@ def classes_in_order(
             along = None
         else:
             along = _along(rows[0], ranks[rows[1]])
-        scale = [str(labels[at]) for at in order.tolist()]
+        scale = [str(labels[class_index]) for class_index in order.tolist()]
         return {"near": near_share, "along": along, "scale": scale}
     if near_share is None or near_share < _IN_ORDER or errors < _CLEARLY:
         return None

@@ -53,25 +53,27 @@ def summary_of(
         >>> kept["rows"], column["values"], column["counts"], column["missing"]
         (3, ['a'], [2], 1)
     """
-    places = looked_at(len(table), len(table.columns))
-    rows = blank_codes(pd.DataFrame(table.iloc[places]), list(na))
+    row_indices = looked_at(len(table), len(table.columns))
+    rows = blank_codes(pd.DataFrame(table.iloc[row_indices]), list(na))
     if dependence is not None:
-        dependence = dependence.take(places)
+        dependence = dependence.take(row_indices)
     columns = []
-    for at, name in enumerate(map(str, rows.columns)):
-        cells = cells_of(rows.iloc[:, at], name)
+    for column_index, name in enumerate(map(str, rows.columns)):
+        cells = cells_of(rows.iloc[:, column_index], name)
         facts = _counted(cells)
         if facts is None:
             continue
         share = 1.0
         if dependence is not None:
-            share = float(independent_rows(dependence, _ranks(cells)) / len(places))
+            share = float(
+                independent_rows(dependence, _ranks(cells)) / len(row_indices)
+            )
         missing = int((cells.codes < 0).sum())
         columns.append(
             {"column": name, "kind": cells.kind, "missing": missing, **facts}
             | {"independent": share}
         )
-    return {"rows": len(places), "columns": columns}
+    return {"rows": len(row_indices), "columns": columns}
 
 
 def _counted(cells: ColumnCells) -> dict[str, Any] | None:
@@ -125,29 +127,31 @@ def against_summary(
         >>> found["clear"], found["size"], found["side"], found["value"]
         (True, 0.5, 'above', 49.0)
     """
-    places = looked_at(len(table), len(table.columns))
-    rows = blank_codes(pd.DataFrame(table.iloc[places]), list(na))
-    kept = {facts["column"]: facts for facts in summary["columns"]}
+    row_indices = looked_at(len(table), len(table.columns))
+    rows = blank_codes(pd.DataFrame(table.iloc[row_indices]), list(na))
+    facts_by_column = {facts["column"]: facts for facts in summary["columns"]}
     shares = dict[str, float]()
     cells = []
-    for at, name in enumerate(map(str, rows.columns)):
-        if name not in kept:
+    for column_index, name in enumerate(map(str, rows.columns)):
+        if name not in facts_by_column:
             continue
-        cells_now = cells_of(rows.iloc[:, at], name)
-        if kept[name]["kind"] == "levels":
-            cells_now = _as_levels(rows.iloc[:, at], name)
-        both = _joined(_cells_in(kept[name]), cells_now)
-        if both is not None:
-            cells.append((name, both))
-            shares[name] = float(kept[name]["independent"])
-    counts = [int(summary["rows"]), len(places)]
+        cells_now = cells_of(rows.iloc[:, column_index], name)
+        if facts_by_column[name]["kind"] == "levels":
+            cells_now = _as_levels(rows.iloc[:, column_index], name)
+        joined_cells = _joined(_cells_in(facts_by_column[name]), cells_now)
+        if joined_cells is not None:
+            cells.append((name, joined_cells))
+            shares[name] = float(facts_by_column[name]["independent"])
+    counts = [int(summary["rows"]), len(row_indices)]
 
     def independent(name: str) -> Independent | None:
         if shares[name] >= 1:
             return None
         return lambda _: np.array(counts, dtype=np.float64) * shares[name]
 
-    return differences(cells, counts, independent, sampled=len(places) < len(table))
+    return differences(
+        cells, counts, independent, sampled=len(row_indices) < len(table)
+    )
 
 
 def _as_levels(series: pd.Series[Any], name: str) -> ColumnCells:
@@ -196,10 +200,12 @@ def _joined(first: ColumnCells, second: ColumnCells) -> ColumnCells | None:
     if first.names is None or (second.names is None and not empty):
         return None
     names = list(dict.fromkeys([*first.names, *(second.names or ())]))
-    place = pd.Index(names)
+    level_index = pd.Index(names)
     codes = []
-    for one in (first, second):
+    for column_cells in (first, second):
         codes.append(
-            np.append(place.get_indexer(pd.Index(one.names or [])), -1)[one.codes]
+            np.append(level_index.get_indexer(pd.Index(column_cells.names or [])), -1)[
+                column_cells.codes
+            ]
         )
     return ColumnCells("levels", np.concatenate(codes), None, None, names)

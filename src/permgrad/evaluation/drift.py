@@ -165,24 +165,27 @@ def differences(
             else:
                 kind = column.kind
             drift.append({"column": name, "kind": kind, **difference})
-    adjusted = holm([one["p_value"] for one in drift]).tolist()
-    for one, p in zip(drift, adjusted, strict=True):
-        only_new = one.pop("only_new")
+    adjusted = holm([column_drift["p_value"] for column_drift in drift]).tolist()
+    for drift_entry, p in zip(drift, adjusted, strict=True):
+        only_new = drift_entry.pop("only_new")
         if only_new:
             p_new = min(1.0, only_new["p_value"] * len(drift))
         else:
             p_new = 1.0
-        one["size"] = one["test"] - one["train"]
-        one["p_holm"] = p
-        one["clear"] = p < LEVEL and one["size"] >= LARGE
+        drift_entry["size"] = drift_entry["test"] - drift_entry["train"]
+        drift_entry["p_holm"] = p
+        drift_entry["clear"] = p < LEVEL and drift_entry["size"] >= LARGE
         if p_new < _BY_CHANCE:
-            one["new"] = only_new["levels"]
+            drift_entry["new"] = only_new["levels"]
         else:
-            one["new"] = ()
-        if one["new"] and not one["clear"]:
-            one |= {**only_new, "p_holm": p_new, "clear": True}
-        one |= {"rows": list(rows), "sampled": sampled}
-    return sorted(drift, key=lambda one: (not one["clear"], -one["size"]))
+            drift_entry["new"] = ()
+        if drift_entry["new"] and not drift_entry["clear"]:
+            drift_entry |= {**only_new, "p_holm": p_new, "clear": True}
+        drift_entry |= {"rows": list(rows), "sampled": sampled}
+    return sorted(
+        drift,
+        key=lambda sorted_entry: (not sorted_entry["clear"], -sorted_entry["size"]),
+    )
 
 
 def _of_numbers(
@@ -343,7 +346,7 @@ def _new_levels(
         "train": 0.0,
         "test": float(alone[new].sum() / total[1]),
         "size": float(alone[new].sum() / total[1]),
-        "levels": tuple(names[at] for at in new.tolist()),
+        "levels": tuple(names[level_index] for level_index in new.tolist()),
     }
 
 

@@ -238,7 +238,7 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
         for _, candidate in falls:
             if set(column.columns) <= set(candidate.columns):
                 finer.append(candidate)
-        return max(finer, key=lambda one: one.fall)
+        return max(finer, key=lambda finer_candidate: finer_candidate.fall)
     # Groups of groups make scores fall, too: of those that do so about as much, rows of
     # a group are most alike.
     largest = max(candidate.fall for _, candidate in falls)
@@ -289,11 +289,11 @@ def _candidates(
         remaining_target = _beyond(first, second, y, classes, learned)
         if (
             remaining_target is not None
-            and (own := _shared(codes, codes, remaining_target, 0, learned)[0])
+            and (target_share := _shared(codes, codes, remaining_target, 0, learned)[0])
             >= _ALIKE
         ):
-            candidates.append((own, list(column_pair), codes))
-    return sorted(candidates, key=lambda one: -one[0])
+            candidates.append((target_share, list(column_pair), codes))
+    return sorted(candidates, key=lambda scored_candidate: -scored_candidate[0])
 
 
 def _alike(column: ColumnCells, y: Array, classes: int, learned: Booleans) -> float:
@@ -304,12 +304,12 @@ def _alike(column: ColumnCells, y: Array, classes: int, learned: Booleans) -> fl
         ordered = column.values
     else:
         ordered = None
-    own, neighbours = _shared(
+    target_share, neighbours = _shared(
         column.codes if ordered is None else ordered, column.codes, y, classes, learned
     )
     if ordered is None:
-        return own
-    return own * (1 - min(neighbours, 1.0))
+        return target_share
+    return target_share * (1 - min(neighbours, 1.0))
 
 
 def _crossed(first: Integers, second: Integers) -> Integers:

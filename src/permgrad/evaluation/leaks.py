@@ -159,7 +159,7 @@ def columns_that_tell(
 
 def told_by(
     learned: tuple[pd.Series[Any], Array],
-    held: tuple[pd.Series[Any], Array],
+    held_out_data: tuple[pd.Series[Any], Array],
     task: Task,
     na: Sequence[str | int | float] = (),
 ) -> dict[str, Any] | None:
@@ -177,16 +177,19 @@ def told_by(
     """
     series = []
     targets = []
-    for column, values in (learned, held):
+    for column, values in (learned, held_out_data):
         rows = looked_at(len(column), 1)
         series.append(blank_codes(column.to_frame(), na).iloc[rows])
         targets.append(np.asarray(values)[rows])
     count = len(series[0])
     if count + len(series[1]) < FEWEST_ROWS or not len(series[1]):
         return None
-    both, (_, names, measures) = stacked(series), _truths(targets, task, ())
-    halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
-    cells = cells_of(both.iloc[:, 0], str(both.columns[0]))
+    joined_table, (_, names, measures) = stacked(series), _truths(targets, task, ())
+    halves = (
+        np.arange(len(joined_table)) < count,
+        np.arange(len(joined_table)) >= count,
+    )
+    cells = cells_of(joined_table.iloc[:, 0], str(joined_table.columns[0]))
     metric = next(iter(measures))
     score = _score(cells, measures[metric], len(names), halves)
     return {"metric": metric, "score": float(score)}
@@ -324,7 +327,7 @@ def _marks(
         open_rows = fit & (y == label)
         used_marks = list[tuple[str, Booleans, int]]()
         for _, column_name, marked_rows in sorted(
-            pure_columns[label], key=lambda one: -one[0]
+            pure_columns[label], key=lambda counted_mark: -counted_mark[0]
         ):
             if (
                 len(used_marks) < _MOST_MARKS
@@ -767,7 +770,11 @@ def _made_of(
             # Rather a + b than −1 × (−a − b).
             formula, scale, facts = max(
                 holding_formulas,
-                key=lambda one: (round(one[2]["score"], 3), one[1] == 1, one[1] > 0),
+                key=lambda compared_formula: (
+                    round(compared_formula[2]["score"], 3),
+                    compared_formula[1] == 1,
+                    compared_formula[1] > 0,
+                ),
             )
             columns = []
             for column_index in dict.fromkeys(_columns(formula)):
@@ -817,7 +824,9 @@ def _agreeing(
 
     paired_columns = sorted(order[:_PAIRS])
     first = sorted(order[:_THREES])
-    yield agreeing(x.T[paired_columns], lambda at: paired_columns[at])
+    yield agreeing(
+        x.T[paired_columns], lambda column_position: paired_columns[column_position]
+    )
     formulas: list[tuple[float, _Formula]] = []
     for operator in _STEPS:
         formulas += agreeing(
@@ -882,7 +891,10 @@ def _compared(
     allowed = min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y)
     fitted_values = [formula_scale * values for formula_scale in scales]
     holds = _holds(y, fitted_values, allowed, unit)
-    best_index = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
+    best_index = max(
+        range(len(scales)),
+        key=lambda scale_index: (int(holds[scale_index].sum()), scale_index),
+    )
     known_mask = np.isfinite(values) & (
         np.isfinite(x[:, columns]).all(axis=1) | holds[best_index]
     )

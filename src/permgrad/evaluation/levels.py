@@ -83,21 +83,23 @@ def _frequent(
 def _ranges(
     values: pd.Series[Any],
     missing: Booleans,
-    parts: int,
+    range_count: int,
     write: Callable[[float], str] | None,
 ) -> tuple[Integers, list[str]]:
     """Return the quantile ranges of numbers with many values."""
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
     present = numbers[~missing]
     edges = np.unique(
-        np.quantile(present, np.linspace(0, 1, parts + 1)[1:-1], method="inverted_cdf")
+        np.quantile(
+            present, np.linspace(0, 1, range_count + 1)[1:-1], method="inverted_cdf"
+        )
     )
     edges = edges[edges < present.max()]
     codes = np.searchsorted(edges, numbers, side="left")
     # A range begins with the first whole number in it, or behind the end of the range
     # below.
-    whole = bool(np.all(present == np.round(present)))
-    if whole:
+    is_integral = bool(np.all(present == np.round(present)))
+    if is_integral:
         begins = np.array([present[present > edge].min() for edge in edges[:-1]])
     else:
         begins = edges[:-1]

@@ -152,10 +152,10 @@ def related(
                 else:
                     relation_kind = "association"
                 pairs.append(_pair(feature_name, close_name, strength, relation_kind))
-            known = {other for other, _ in close}
-            for other, strength in _lacking_with(feature_name, lacking):
-                if other not in known and strength >= least:
-                    pairs.append(_pair(feature_name, other, strength, MISSING))
+            close_columns = {close_column for close_column, _ in close}
+            for lacking_name, strength in _lacking_with(feature_name, lacking):
+                if lacking_name not in close_columns and strength >= least:
+                    pairs.append(_pair(feature_name, lacking_name, strength, MISSING))
     among = _strengths(frame[list(columns)], columns, len(columns))[1]
     return pairs, {
         "names": list(among),
@@ -166,8 +166,8 @@ def related(
     }
 
 
-def _pair(name: str, other: str, strength: float, kind: str) -> dict[str, Any]:
-    return {"feature": name, "other": other, "strength": strength, "kind": kind}
+def _pair(name: str, other_name: str, strength: float, kind: str) -> dict[str, Any]:
+    return {"feature": name, "other": other_name, "strength": strength, "kind": kind}
 
 
 def _lacking(frame: pd.DataFrame) -> dict[str, Floats]:
@@ -192,11 +192,11 @@ def _lacking_with(name: str, lacking: Mapping[str, Floats]) -> list[tuple[str, f
     """
     if name not in lacking:
         return []
-    found = []
-    for other, where in lacking.items():
-        if other != name:
-            found.append((other, float(lacking[name] @ where)))
-    return sorted(found, key=lambda pair: -pair[1])
+    lacking_columns = []
+    for other_name, where in lacking.items():
+        if other_name != name:
+            lacking_columns.append((other_name, float(lacking[name] @ where)))
+    return sorted(lacking_columns, key=lambda pair: -pair[1])
 
 
 def _strengths(

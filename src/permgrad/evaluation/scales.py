@@ -108,10 +108,18 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
         >>> places_on_scale(["red", "green", "blue"])
     """
     texts = [str(label).strip() for label in labels]
-    parts = [_NUMBERED.fullmatch(text) for text in texts]
-    if all(part is not None for part in parts):
-        numbers = [int(part["number"]) for part in parts if part is not None]
-        words = [part["words"] for part in parts if part is not None]
+    number_matches = [_NUMBERED.fullmatch(text) for text in texts]
+    if all(number_match is not None for number_match in number_matches):
+        numbers = [
+            int(number_match["number"])
+            for number_match in number_matches
+            if number_match is not None
+        ]
+        words = [
+            number_match["words"]
+            for number_match in number_matches
+            if number_match is not None
+        ]
         by_words = _on_words(words)
         by_numbers = _ranked(numbers)
         if by_numbers is None:
@@ -136,12 +144,12 @@ def _on_words(words: Sequence[str]) -> list[int] | None:
     """
     plain = [_plain(word) for word in words]
     for scale in SCALES:
-        place = {}
-        for at, same in enumerate(scale):
+        rank_of_word = {}
+        for word_rank, same in enumerate(scale):
             for word in same.split("|"):
-                place[word] = at
-        if all(word in place for word in plain):
-            ranks = _ranked([place[word] for word in plain])
+                rank_of_word[word] = word_rank
+        if all(word in rank_of_word for word in plain):
+            ranks = _ranked([rank_of_word[word] for word in plain])
             if ranks is not None:
                 return ranks
     return None
@@ -155,7 +163,7 @@ def _plain(word: str) -> str:
 
 def _ranked(values: Sequence[float]) -> list[int] | None:
     """Return the rank of each value. None: two are equal."""
-    order = {value: at for at, value in enumerate(sorted(set(values)))}
+    order = {value: value_rank for value_rank, value in enumerate(sorted(set(values)))}
     if len(order) == len(values):
         return [order[value] for value in values]
     return None

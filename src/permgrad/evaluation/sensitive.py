@@ -473,13 +473,15 @@ def _pairs(
     size: Floats, spread: Floats, order: Integers, stream: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Return the differences of all pairs of levels, with errors and drawn ones."""
-    first, second = (order[places] for places in np.triu_indices(len(order), 1))
-    both = np.maximum(np.hypot(spread[first], spread[second]), 1e-300)
+    first, second = (
+        order[level_indices] for level_indices in np.triu_indices(len(order), 1)
+    )
+    pair_errors = np.maximum(np.hypot(spread[first], spread[second]), 1e-300)
     drawn = stream.normal(size=(_DRAWS, len(spread))) * spread
     return (
         np.abs(size[first] - size[second]),
-        both,
-        np.abs(drawn[:, first] - drawn[:, second]) / both,
+        pair_errors,
+        np.abs(drawn[:, first] - drawn[:, second]) / pair_errors,
     )
 
 
@@ -554,9 +556,11 @@ def told_by(
     return {**facts, "features": features}
 
 
-def _carrying(table: pd.DataFrame, lost: Floats, told: float) -> dict[str, float]:
+def _carrying(
+    table: pd.DataFrame, lost: Floats, total_share: float
+) -> dict[str, float]:
     """Return the columns that carry at least a tenth of it, the most first."""
-    enough = lost >= max(_LEAST_CARRIED * told, 1e-9)
+    enough = lost >= max(_LEAST_CARRIED * total_share, 1e-9)
     return {
         str(table.columns[position]): float(lost[position])
         for position in np.argsort(-lost)
@@ -592,15 +596,22 @@ def _cross_fitted(
     levels = len(np.unique(y))
     shares = np.zeros(_FOLDS)
     lost = np.zeros(x.shape[1])
-    for fold, (fit, held) in enumerate(splits):
-        if min(len(np.unique(y[rows])) for rows in (fit, held)) < levels:
+    for fold, (fit, held_out_rows) in enumerate(splits):
+        if min(len(np.unique(y[rows])) for rows in (fit, held_out_rows)) < levels:
             return None
         trees = HistGradientBoostingClassifier(
             max_iter=50, max_leaf_nodes=15, early_stopping=False, random_state=seed
         )
-        shares[fold] = 2 * score(trees.fit(x[fit], y[fit]), x[held], y[held]) - 1
+        shares[fold] = (
+            2 * score(trees.fit(x[fit], y[fit]), x[held_out_rows], y[held_out_rows]) - 1
+        )
         shuffled = permutation_importance(
-            trees, x[held], y[held], scoring=score, n_repeats=2, random_state=seed
+            trees,
+            x[held_out_rows],
+            y[held_out_rows],
+            scoring=score,
+            n_repeats=2,
+            random_state=seed,
         )
         lost += 2 * shuffled.importances_mean / _FOLDS
     return shares, lost

@@ -260,10 +260,10 @@ def _some_cuts(
     """Return the cuts that are kept of too many."""
     hits, called = counts
     sides = [count / max(int(count[-1]), 1) for count in (called, hits)]
-    wanted = np.linspace(0, 1, most // 2)
-    spread = np.concatenate([np.searchsorted(side, wanted) for side in sides]).clip(
-        0, len(hits) - 1
-    )
+    even_shares = np.linspace(0, 1, most // 2)
+    spread = np.concatenate(
+        [np.searchsorted(side, even_shares) for side in sides]
+    ).clip(0, len(hits) - 1)
     above = len(numbers) - np.searchsorted(np.sort(numbers), np.arange(1, 100) / 100)
     largest = int(np.argmax(hits / (len(truth[truth]) + called).clip(1)))
     return np.unique(

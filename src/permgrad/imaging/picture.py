@@ -147,15 +147,17 @@ def _legend_size(lines: Sequence[tuple[str, str]], columns: int) -> tuple[float,
     return size, columns * max((longest + 9) * size * 0.57 / 72, 1.3)
 
 
-def _used_square(positions: Positions, whole: Sequence[int]) -> tuple[int, int, int]:
+def _used_square(
+    positions: Positions, picture_shape: Sequence[int]
+) -> tuple[int, int, int]:
     """Return first row, first column and side of the square to show.
 
     It has all pixels in use and a margin of one pixel.
     """
     low = np.maximum(positions.min(axis=0) - 1, 0)
-    high = np.minimum(positions.max(axis=0) + 2, max(whole))
+    high = np.minimum(positions.max(axis=0) + 2, max(picture_shape))
     side = int((high - low).max())
-    top, left = np.clip((low + high - side) // 2, 0, max(whole) - side).tolist()
+    top, left = np.clip((low + high - side) // 2, 0, max(picture_shape) - side).tolist()
     return top, left, side
 
 
@@ -164,19 +166,21 @@ def _name_channels(axes: Axes, shape: Sequence[int]) -> None:
     rows, wide, channels = shape
     if rows == 1:  # rows of curves are numbered already
         return
-    places = [number * (wide + 1) + (wide - 1) / 2 for number in range(channels)]
-    axes.set_xticks(places, [f"channel {number}" for number in range(channels)])
+    tick_positions = [
+        number * (wide + 1) + (wide - 1) / 2 for number in range(channels)
+    ]
+    axes.set_xticks(tick_positions, [f"channel {number}" for number in range(channels)])
 
 
 def _draw_whole(
     inset: Axes,
     positions: Positions,
-    whole: Sequence[int],
+    picture_shape: Sequence[int],
     frame: tuple[int, int, int],
 ) -> None:
     """Draw the whole picture small, with a frame around the part that is shown."""
     top, left, side = frame
-    used = np.zeros(whole)
+    used = np.zeros(picture_shape)
     used[positions[:, 0], positions[:, 1]] = 1
     inset.imshow(
         used,
@@ -197,7 +201,7 @@ def _draw_whole(
     )
     inset.set(xticks=[], yticks=[])
     inset.set_title(
-        f"whole picture, {' × '.join(map(str, whole))}",
+        f"whole picture, {' × '.join(map(str, picture_shape))}",
         fontsize=7.5,
         color=_EDGE_COLOUR,
         loc="left",
@@ -365,20 +369,28 @@ def _write_marks(axes: Axes, entries: list[_Entry], cell: float) -> None:
     named = room >= 6 and cell >= 30
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
-    for row, place, mark, names in entries:
+    for row, column_position, mark, names in entries:
         if len(names) == 1:
             weight = "normal"
         else:
             weight = "bold"
         height = row - (0.16 if named else 0.0)
         axes.text(
-            place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred
+            column_position,
+            height,
+            mark,
+            fontsize=size,
+            color=_INK,
+            fontweight=weight,
+            **centred,
         )
         if named:
             below = short_label(
                 names[0] if len(names) == 1 else f"× {len(names)}", room
             )
-            axes.text(place, row + 0.24, below, fontsize=7, color=_INK, **centred)
+            axes.text(
+                column_position, row + 0.24, below, fontsize=7, color=_INK, **centred
+            )
 
 
 def _draw_legend(

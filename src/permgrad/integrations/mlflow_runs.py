@@ -49,10 +49,14 @@ def log_to_mlflow(
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     existing = client.get_experiment_by_name(experiment)
     if existing is None:
-        place = client.create_experiment(experiment)
+        experiment_identifier = client.create_experiment(experiment)
     else:
-        place = existing.experiment_id
-    identifier = str(client.create_run(place, run_name=name or record.name).info.run_id)
+        experiment_identifier = existing.experiment_id
+    identifier = str(
+        client.create_run(
+            experiment_identifier, run_name=name or record.name
+        ).info.run_id
+    )
     status = "FAILED"
     try:
         for key, value in record.parameters.items():

@@ -113,9 +113,9 @@ def export_onnx(
             temporary.read_bytes(), providers=["CPUExecutionProvider"]
         )
         (returned,) = session.run([output], {"encoded": encoded})
-        wanted = network.numbers(model, encoded)
-        scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-        difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
+        expected_outputs = network.numbers(model, encoded)
+        scale = max(1.0, float(np.abs(expected_outputs).max(initial=0.0)))
+        difference = float(np.abs(returned - expected_outputs).max(initial=0.0)) / scale
         if not difference <= _MOST_OFF:
             problem = (
                 "The predictions of the ONNX file differ from the model's by "
@@ -200,8 +200,10 @@ class _Predicting(nn.Module):
             for k, (knots, values) in zip(
                 [1] if two else range(count), self.calibration.curves, strict=True
             ):
-                others = [outputs[:, j : j + 1] for j in range(count) if j != k]
-                odds = outputs[:, k] - torch.logsumexp(torch.cat(others, dim=1), dim=1)
+                other_outputs = [outputs[:, j : j + 1] for j in range(count) if j != k]
+                odds = outputs[:, k] - torch.logsumexp(
+                    torch.cat(other_outputs, dim=1), dim=1
+                )
                 shares.append(
                     _between(
                         odds,
@@ -254,29 +256,31 @@ class _TracedTrees(nn.Module):
             self.register_buffer(name, tensor)
 
     def forward(self, encoded: Tensor) -> Tensor:
-        parts: Any = self
-        node = parts.roots[None].expand(encoded.shape[0], -1)
+        tree_buffers: Any = self
+        node = tree_buffers.roots[None].expand(encoded.shape[0], -1)
         for _ in range(self.depth):
-            value = torch.gather(encoded, 1, parts.feature[node]).clamp(
+            value = torch.gather(encoded, 1, tree_buffers.feature[node]).clamp(
                 max=LARGEST.item()
             )
-            node = parts.left[node] + (value > parts.threshold[node]).long()
-        leaves = parts.values[node]
-        if parts.spread is None:
+            node = (
+                tree_buffers.left[node] + (value > tree_buffers.threshold[node]).long()
+            )
+        leaves = tree_buffers.values[node]
+        if tree_buffers.spread is None:
             sums = leaves.sum(dim=1)
         else:
-            sums = leaves[:, :, 0] @ parts.spread
-        return (sums + parts.base).to(encoded.dtype)
+            sums = leaves[:, :, 0] @ tree_buffers.spread
+        return (sums + tree_buffers.base).to(encoded.dtype)
 
 
-def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+def _between(query_points: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     """Return the values of a line through knots, constant beyond its ends, as
     ``numpy.interp``.
     """
     if len(knots) == 1:
-        return 0 * places + values
-    right = (places[:, None] >= knots).sum(dim=1).clamp(1, len(knots) - 1)
+        return 0 * query_points + values
+    right = (query_points[:, None] >= knots).sum(dim=1).clamp(1, len(knots) - 1)
     start = knots[right - 1]
     end = knots[right]
-    share = ((places - start) / (end - start)).clamp(0, 1)
+    share = ((query_points - start) / (end - start)).clamp(0, 1)
     return values[right - 1] + share * (values[right] - values[right - 1])

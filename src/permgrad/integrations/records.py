@@ -89,11 +89,11 @@ def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the numbers of ``metrics.json`` that describe the model and its
     baselines.
     """
-    parts = {name: metrics[name] for name in ("rows", "validation", "test")}
-    parts |= {
+    scores_by_part = {name: metrics[name] for name in ("rows", "validation", "test")}
+    scores_by_part |= {
         f"baselines.{name}": scores for name, scores in metrics["baselines"].items()
     }
-    for part, scores in parts.items():
+    for part_name, scores in scores_by_part.items():
         for name, value in scores.items():
             if is_number(value) and math.isfinite(value):
-                yield f"{part}.{name}", float(value)
+                yield f"{part_name}.{name}", float(value)

@@ -103,15 +103,15 @@ def gathered(
     """
     all_tensors: list[Any] = []
 
-    def work(part: slice) -> None:
-        part_tensors = compute(part)
+    def work(row_slice: slice) -> None:
+        part_tensors = compute(row_slice)
         if not all_tensors:
             all_tensors.extend(
                 part_tensor.new_empty((count, *part_tensor.shape[1:]))
                 for part_tensor in part_tensors
             )
         for target, row_tensor in zip(all_tensors, part_tensors, strict=True):
-            target[part] = row_tensor
+            target[row_slice] = row_tensor
 
     run(work)
     return all_tensors

@@ -196,7 +196,9 @@ def asked_decision(
     """
     if cost is None:
         return {"threshold": {positive: HALF if threshold is None else threshold}}
-    missed = dict.fromkeys([each for each in labels if each != positive], cost[0])
+    missed = dict.fromkeys(
+        [class_label for class_label in labels if class_label != positive], cost[0]
+    )
     return {"cost": missed | {positive: cost[1]}}
 
 

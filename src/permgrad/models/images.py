@@ -177,7 +177,10 @@ class ImageFeatures:
 
         cache_keys = [(name, keyed_cell, *stamp_of(keyed_cell)) for keyed_cell in cells]
         return self._cache.vectors(
-            cache_keys, encode, named, lambda place: _content(cells[place])
+            cache_keys,
+            encode,
+            named,
+            lambda cell_position: _content(cells[cell_position]),
         )
 
     def covered(self, name: str, cell: str, kept_patches: Booleans) -> Floats32:

@@ -63,18 +63,22 @@ def rows_to_compare(
     if len(table) <= most and even:
         return np.arange(len(table), dtype=np.int64)
     draws = generator(seed, "rows to compare")
-    places = np.flatnonzero(counted > 0)
+    row_indices = np.flatnonzero(counted > 0)
     enough = max(_FEWEST * most, _MOST_NUMBERS // max(table.shape[1], 1))
-    if len(places) > enough:
-        places = np.sort(draws.permutation(places)[:enough])
-    shares = counted[places] / counted[places].sum()
+    if len(row_indices) > enough:
+        row_indices = np.sort(draws.permutation(row_indices)[:enough])
+    shares = counted[row_indices] / counted[row_indices].sum()
     if _FEWEST * most * table.shape[1] > _MOST_NUMBERS:
         along = (np.arange(most) + draws.random(most)) / most
-        chosen = np.searchsorted(np.cumsum(shares), along * shares.sum(), "right")
-        return np.sort(places[np.minimum(chosen, len(places) - 1)])
-    numbers = _on_one_scale(table[places], shares)
-    parts = _equal_parts(numbers, shares, most)
-    return np.sort(places[_closest(numbers, shares, parts, draws.random(most))])
+        drawn_positions = np.searchsorted(
+            np.cumsum(shares), along * shares.sum(), "right"
+        )
+        return np.sort(row_indices[np.minimum(drawn_positions, len(row_indices) - 1)])
+    numbers = _on_one_scale(table[row_indices], shares)
+    row_parts = _equal_parts(numbers, shares, most)
+    return np.sort(
+        row_indices[_closest(numbers, shares, row_parts, draws.random(most))]
+    )
 
 
 def _on_one_scale(table: Array, shares: Floats) -> Floats:
@@ -102,21 +106,21 @@ def _equal_parts(
     done: list[tuple[Integers, Floats]] = []
     waiting = [(np.arange(len(numbers)), shares, most)]
     while waiting:
-        rows, held, wanted = waiting.pop()
-        if wanted == 1:
-            done.append((rows, held))
+        rows, row_shares, row_count = waiting.pop()
+        if row_count == 1:
+            done.append((rows, row_shares))
             continue
         if len(rows) > 1 and numbers.shape[1]:
             widest = int(numbers[rows].std(axis=0).argmax())
             order = np.argsort(numbers[rows, widest], kind="stable")
             rows = rows[order]
-            held = held[order]
-        first = wanted // 2
-        along = np.append(0.0, np.cumsum(held))
-        cut = first / wanted * along[-1]
+            row_shares = row_shares[order]
+        first = row_count // 2
+        along = np.append(0.0, np.cumsum(row_shares))
+        cut = first / row_count * along[-1]
         # The row between both parts may be in both.
-        low = np.clip(cut - along[:-1], 0.0, held)
-        for side, count in ((held - low, wanted - first), (low, first)):
+        low = np.clip(cut - along[:-1], 0.0, row_shares)
+        for side, count in ((row_shares - low, row_count - first), (low, first)):
             inside = side > _NO_ROWS * along[-1]
             waiting.append((rows[inside], side[inside], count))
     return done
@@ -125,7 +129,7 @@ def _equal_parts(
 def _closest(
     numbers: Floats,
     shares: Floats,
-    parts: list[tuple[Integers, Floats]],
+    row_parts: list[tuple[Integers, Floats]],
     chances: Floats,
 ) -> Integers:
     """Return a row of each part, such that columns have the means and spreads of all
@@ -135,18 +139,18 @@ def _closest(
     size = np.sqrt(shares @ squares**2)
     # A square counts half as much as a number.
     squares /= np.where(size > 0, 2 * size, 1.0)
-    told = np.concatenate([numbers, squares], axis=1)
-    chosen = np.zeros(len(parts), dtype=np.int64)
-    for place, (rows, held) in enumerate(parts):
-        along = np.cumsum(held)
-        at = np.searchsorted(along, chances[place] * along[-1], "right")
-        chosen[place] = rows[min(int(at), len(rows) - 1)]
-    total = told[chosen].sum(axis=0)
+    moment_values = np.concatenate([numbers, squares], axis=1)
+    chosen_rows = np.zeros(len(row_parts), dtype=np.int64)
+    for part_index, (rows, row_shares) in enumerate(row_parts):
+        along = np.cumsum(row_shares)
+        row_position = np.searchsorted(along, chances[part_index] * along[-1], "right")
+        chosen_rows[part_index] = rows[min(int(row_position), len(rows) - 1)]
+    total = moment_values[chosen_rows].sum(axis=0)
     for _ in range(_ROUNDS):
-        for place, (rows, _held) in enumerate(parts):
-            others = total - told[chosen[place]]
-            off = ((others + told[rows]) ** 2).sum(axis=1)
+        for part_index, (rows, _held) in enumerate(row_parts):
+            other_sums = total - moment_values[chosen_rows[part_index]]
+            off = ((other_sums + moment_values[rows]) ** 2).sum(axis=1)
             best = rows[int(off.argmin())]
-            total = others + told[best]
-            chosen[place] = best
-    return chosen
+            total = other_sums + moment_values[best]
+            chosen_rows[part_index] = best
+    return chosen_rows

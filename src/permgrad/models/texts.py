@@ -216,7 +216,7 @@ class TextFeatures:
                 named += ""
         return self._cache.vectors(
             texts,
-            lambda places: self._encode(texts, places),
+            lambda text_indices: self._encode(texts, text_indices),
             named,
             lambda k: texts[k].encode(),
         )

@@ -269,7 +269,7 @@ def finds(content: Assessment) -> Facts | None:
         or not len(scored.classes) == len(counts) == 2
     ):
         return None
-    label = min(counts, key=lambda one: counts[one])
+    label = min(counts, key=lambda class_name: counts[class_name])
     classes = texts_of(scored.classes)
     called = classes[scored.scored.decided] == label
     if (
@@ -566,8 +566,12 @@ def dated(content: Assessment) -> Facts | None:
     data = content.data
     if alone is None or data is None or not alone["date"] or not content.learnt:
         return None
-    moved = [one for one in data.drift if one["column"] == alone["column"]]
-    if not moved or any(one["clear"] for one in moved):
+    moved = [
+        column_drift
+        for column_drift in data.drift
+        if column_drift["column"] == alone["column"]
+    ]
+    if not moved or any(moved_column["clear"] for moved_column in moved):
         return None
     options = ["--time", alone["column"]]
     return {"feature": alone["feature"], "column": alone["column"], "options": options}
@@ -677,7 +681,12 @@ def rare(content: Assessment) -> Facts | None:
     ):  # else all of the test rows are few
         return None
     return {
-        "rows": dict(sorted(few_by_class.items(), key=lambda one: (one[1], one[0]))),
+        "rows": dict(
+            sorted(
+                few_by_class.items(),
+                key=lambda class_count: (class_count[1], class_count[0]),
+            )
+        ),
         "classes": len(few_by_class),
     }
 
@@ -730,25 +739,34 @@ def few_rows_matter(content: Assessment) -> Facts | None:
     """
     explanation = content.explanation
     if explanation is None:
-        found = {}
+        facts_by_feature = {}
     else:
-        found = explanation.meta.get("few_rows", {})
+        facts_by_feature = explanation.meta.get("few_rows", {})
     losses = {"squared_error": "squared error", "cross_entropy": "log loss"}
     if explanation is None:
         loss = None
     else:
         loss = losses.get(explanation.meta.get("loss", ""))
-    if explanation is None or loss is None or not found:
+    if explanation is None or loss is None or not facts_by_feature:
         return None
     larger = {
-        name: max(float(value), float(found.get(name, {}).get("without", value)))
+        name: max(
+            float(value), float(facts_by_feature.get(name, {}).get("without", value))
+        )
         for name, value in zip(explanation.names, explanation.values[:, 0], strict=True)
     }
     first = sorted(larger, key=lambda name: -larger[name])[:NAMED]
-    name = next((each for each in first if found.get(each, {}).get("numbers")), None)
+    name = next(
+        (
+            feature_name
+            for feature_name in first
+            if facts_by_feature.get(feature_name, {}).get("numbers")
+        ),
+        None,
+    )
     if name is None:
         return None
-    stored = found[name]
+    stored = facts_by_feature[name]
     named = [str(row) for row in stored["numbers"][:NAMED]]
     keys = ("rows", "of", "value", "without")
     facts: Facts = {key: stored[key] for key in keys}
@@ -1096,7 +1114,9 @@ def impossible(content: Assessment) -> Facts | None:
     """
     explanation = content.explanation
     pairs = _moving(content)
-    pairs = [one for one in pairs if one["kind"] != MISSING]
+    pairs = [
+        candidate_pair for candidate_pair in pairs if candidate_pair["kind"] != MISSING
+    ]
     if explanation is None or not pairs:
         known_loss = None
     else:

@@ -495,7 +495,7 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     rows.
     """
     every = pairs
-    pairs = [one for one in every if one["kind"] != MISSING]
+    pairs = [moving_pair for moving_pair in every if moving_pair["kind"] != MISSING]
     show = names_apart(pair[side] for pair in every for side in ("feature", "other"))
     close = {
         frozenset((related_pair["feature"], related_pair["other"]))
@@ -529,10 +529,10 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             if remaining_name not in close_names
         ]
         untold_pairs = [
-            one
+            feature_pair
             for close_name in close_names
-            for one in pairs_by_feature[close_name]
-            if frozenset((close_name, one["other"])) not in told_pairs
+            for feature_pair in pairs_by_feature[close_name]
+            if frozenset((close_name, feature_pair["other"])) not in told_pairs
         ]
         told_pairs |= {
             frozenset((untold_pair["feature"], untold_pair["other"]))
@@ -542,7 +542,9 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             count = len(
                 {untold_pair["other"] for untold_pair in untold_pairs} - {*close_names}
             )
-            strongest = max(untold_pairs, key=lambda one: abs(one["strength"]))
+            strongest = max(
+                untold_pairs, key=lambda remaining_pair: abs(remaining_pair["strength"])
+            )
             strength = (
                 abs(float(strongest["strength"]))
                 if len(untold_pairs) > 2
@@ -565,11 +567,13 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
                 f"{listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
             )
     lacking = dict[str, list[str]]()
-    for one in every:
+    for lacking_pair in every:
         # Of two such features one is named first.
-        is_told = one["feature"] in lacking.get(one["other"], ())
-        if one["kind"] == MISSING and not is_told:
-            lacking.setdefault(one["feature"], []).append(one["other"])
+        is_told = lacking_pair["feature"] in lacking.get(lacking_pair["other"], ())
+        if lacking_pair["kind"] == MISSING and not is_told:
+            lacking.setdefault(lacking_pair["feature"], []).append(
+                lacking_pair["other"]
+            )
     for first, other_names in lacking.items():
         named = listed(map(show, other_names), _OTHERS if len(lacking) == 1 else 1)
         verb = by_count(len(other_names), "does", "do")
@@ -624,7 +628,8 @@ def _leaks(leaks: Sequence[Mapping[str, Any]], known_facts: Mapping[str, Any]) -
     sentences = list[str]()
     order = ("formula", "class", "together", "pair")
     for leak_entry in sorted(
-        leaks, key=lambda one: any(leak_key in one for leak_key in order)
+        leaks,
+        key=lambda ordered_leak: any(leak_key in ordered_leak for leak_key in order),
     )[:NAMED]:  # columns alone come first
         if leak_entry["metric"] == "equal":
             leak_kind = "equal"

@@ -128,15 +128,15 @@ def _links(
         for section in tab.sections
     }
     links: dict[str, list[tuple[str, str]]] = {}
-    for question, part, anchor in _QUESTIONS:
+    for question, verdict_part, anchor in _QUESTIONS:
         if anchor in titles:
             name = ""
             words = question
-            if part in spoken:
-                name = part
+            if verdict_part in spoken:
+                name = verdict_part
                 words = ": ".join(titles[anchor])
             links.setdefault(name, []).append((words, anchor))
-    for facts in (one["facts"] for one in sentences):
+    for facts in (verdict_sentence["facts"] for verdict_sentence in sentences):
         anchors = (
             ("related",)
             if facts["kind"] == "related"

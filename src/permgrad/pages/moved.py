@@ -14,28 +14,33 @@ _MOVED = 3
 
 
 def drifted_words(
-    one: Mapping[str, Any], sides: tuple[str, str] = ("training", "test")
+    column_drift: Mapping[str, Any], sides: tuple[str, str] = ("training", "test")
 ) -> str:
     """Say, without a full stop, where a column differs most between training and test
     rows, or between ``sides``.
     """
-    if one["sampled"]:
+    if column_drift["sampled"]:
         about = "about "
     else:
         about = ""
     first, second = sides
     shares = (
-        f"{about}{percent(one['test'])} of the {second} rows and "
-        f"{about}{percent(one['train'])} of the {first} rows"
+        f"{about}{percent(column_drift['test'])} of the {second} rows and "
+        f"{about}{percent(column_drift['train'])} of the {first} rows"
     )
-    if one["side"] == "among":
-        return f"{shares} are {_any_of(one['levels'])}"
-    if one["side"] in ("missing", "present"):
-        return f"{shares} have {'no' if one['side'] == 'missing' else 'a'} value"
-    if one["kind"] == "date":
-        side = one["side"].replace("at most", "up to").replace("above", "after")
-        return f"{shares} are {side} {date_text(one['value'])}"
-    return f"{shares} are {one['side']} {value_text(float(one['value']))}"
+    if column_drift["side"] == "among":
+        return f"{shares} are {_any_of(column_drift['levels'])}"
+    if column_drift["side"] in ("missing", "present"):
+        return (
+            f"{shares} have {'no' if column_drift['side'] == 'missing' else 'a'} value"
+        )
+    if column_drift["kind"] == "date":
+        side = (
+            column_drift["side"].replace("at most", "up to").replace("above", "after")
+        )
+        return f"{shares} are {side} {date_text(column_drift['value'])}"
+    boundary = value_text(float(column_drift["value"]))
+    return f"{shares} are {column_drift['side']} {boundary}"
 
 
 def _any_of(levels: Sequence[str]) -> str:
@@ -56,14 +61,20 @@ def moved_words(
         >>> moved_words([])
         'No column differs clearly between the old and the new rows.'
     """
-    clear = [one for one in drift if one["clear"]]
+    clear = [column_drift for column_drift in drift if column_drift["clear"]]
     first, second = sides
     between = f"between the {first} and the {second} rows"
     if not clear:
         return f"No column differs clearly {between}."
-    show = names_apart(one["column"] for one in clear)
-    each = [f"{show(one['column'])}: {_moved(one, sides)}" for one in clear[:_MOVED]]
-    names = listed(map(show, [one["column"] for one in clear[_MOVED:]]), _MOVED)
+    show = names_apart(clear_column["column"] for clear_column in clear)
+    column_sentences = [
+        f"{show(shown_column['column'])}: {_moved(shown_column, sides)}"
+        for shown_column in clear[:_MOVED]
+    ]
+    names = listed(
+        map(show, [further_column["column"] for further_column in clear[_MOVED:]]),
+        _MOVED,
+    )
     more = f" Also {names}." * bool(names)
     if len(clear) == 1:
         differ = "differs"
@@ -72,30 +83,31 @@ def moved_words(
     count = f"{len(clear):,} of {len(drift):,} columns {differ}"
     if len(drift) == 1:
         count = "The column differs"
-    return f"{count} clearly {between}. {'; '.join(each)}.{more}"
+    return f"{count} clearly {between}. {'; '.join(column_sentences)}.{more}"
 
 
-def _moved(one: Mapping[str, Any], sides: tuple[str, str]) -> str:
+def _moved(column_drift: Mapping[str, Any], sides: tuple[str, str]) -> str:
     """Say how a column differs: where most, its medians, and its new levels."""
-    words = drifted_words(one, sides)
-    new = one.get("new") or ()
+    words = drifted_words(column_drift, sides)
+    new = column_drift.get("new") or ()
     if len(new) == 1:
         are_new = "is new"
     else:
         are_new = "are new"
-    if new and set(new) == set(one["levels"]):
+    if new and set(new) == set(column_drift["levels"]):
         if len(new) == 1:
             levels = "a new level"
         else:
             levels = "new levels"
         return (
-            f"{percent(one['test'])} of the {sides[1]} rows are {_any_of(new)}, "
+            f"{percent(column_drift['test'])} of the {sides[1]} rows are "
+            f"{_any_of(new)}, "
             f"{levels}"
         )
     if new:
         words += f", and {_any_of(new).replace(' or ', ' and ')} {are_new}"
-    middle = one.get("typical")
-    if one["kind"] == "number" and middle is not None and None not in middle:
+    middle = column_drift.get("typical")
+    if column_drift["kind"] == "number" and middle is not None and None not in middle:
         before, after = map(value_text, middle)
         if before != after:
             words += f", and the median is {after} instead of {before}"

@@ -282,7 +282,10 @@ def _inputs_and_bars(
 def _bound(numbers: Sequence[Floats]) -> float:
     """Return the largest size of some numbers."""
     return max(
-        (float(np.nanmax(np.abs(each), initial=0.0)) for each in numbers),
+        (
+            float(np.nanmax(np.abs(number_array), initial=0.0))
+            for number_array in numbers
+        ),
         default=0.0,
     )
 

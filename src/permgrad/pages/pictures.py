@@ -236,9 +236,11 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
 def _outlined(line: Floats, length: int) -> Markup:
     """Return the line of a channel, of a long series the band between its ends."""
     low, high = padded(line, 0.1)
-    places, lowest, highest = outline(line, 2 * _STRETCHES)
+    point_positions, lowest, highest = outline(line, 2 * _STRETCHES)
     band = highest is not lowest  # of a long series: along the top and back
-    across = np.concatenate([places, places[::-1]] if band else [places])
+    across = np.concatenate(
+        [point_positions, point_positions[::-1]] if band else [point_positions]
+    )
     down = high - np.concatenate([highest, lowest[::-1]] if band else [line])
     x = (across + 0.5) / length * 1000
     y = np.nan_to_num(100 * down / (high - low), nan=50.0)

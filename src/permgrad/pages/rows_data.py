@@ -105,15 +105,15 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
 
 
 def _inside_cells(
-    listed: ListedSection, content: Assessment, places: dict[int, int]
+    listed: ListedSection, content: Assessment, position_by_row: dict[int, int]
 ) -> dict[str, Any]:
     """Return the pictures, words and patches of the listed rows."""
-    pictures, texts = _drawn(listed, content, places)
-    texts += _texts(listed, content, places)
+    pictures, texts = _drawn(listed, content, position_by_row)
+    texts += _texts(listed, content, position_by_row)
     return {
         "pictures": pictures,
         "texts": texts,
-        "patches": list(_patches(listed, content, places)),
+        "patches": list(_patches(listed, content, position_by_row)),
     }
 
 

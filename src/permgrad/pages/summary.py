@@ -928,10 +928,10 @@ def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
     """Say how the means of outputs changed: those that changed clearly, the largest
     change first.
     """
-    some = _clear(lines)[:_NAMED]
-    moved = bool(some)
+    clear_lines = _clear(lines)[:_NAMED]
+    moved = bool(clear_lines)
     words = []
-    for line in some or lines[:1]:
+    for line in clear_lines or lines[:1]:
         if moved and line["change"] < 0:
             sign = -1.0
         else:
@@ -943,8 +943,10 @@ def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
             else:
                 verb = "rose"
         words.append(f"{clean(line['name'])} {verb} by {_change(line, sign)}")
-    others = len(_clear(lines)) - len(some)
-    more = f", and {counted(others, 'more output')} changed clearly" * bool(others)
+    further_count = len(_clear(lines)) - len(clear_lines)
+    more = f", and {counted(further_count, 'more output')} changed clearly" * bool(
+        further_count
+    )
     if moved:
         return f"On average, {listed(words)}{more}."
     if len(lines) > 1:

@@ -131,7 +131,9 @@ def verdict(content: Assessment) -> list[Sentence]:
                 "facts": {"kind": finding.kind, "part": part_name, **known_facts},
             }
         )
-    sentences.sort(key=lambda one: one["facts"]["part"] == "trust")
+    sentences.sort(
+        key=lambda sentence_entry: sentence_entry["facts"]["part"] == "trust"
+    )
     return [*sentences, _next(content, first_page)]
 
 

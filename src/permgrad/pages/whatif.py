@@ -213,16 +213,16 @@ def _pieces_left(split_text: list[Any]) -> list[str]:
             for position in range(begin, word_end - piece_size + 1)
         }
         pieces |= {
-            " " + joined_text[at : at + piece_size]: None
+            " " + joined_text[piece_start : piece_start + piece_size]: None
             for piece_size in range(1, 5)
-            for at in starts
-            if at + piece_size <= word_end
+            for piece_start in starts
+            if piece_start + piece_size <= word_end
         }
         pieces |= {
-            joined_text[at - piece_size : at] + " ": None
+            joined_text[piece_end - piece_size : piece_end] + " ": None
             for piece_size in range(1, 5)
-            for at in stops
-            if at - piece_size >= begin
+            for piece_end in stops
+            if piece_end - piece_size >= begin
         }
         pieces |= {
             f" {joined_text[position:to]} ": None
@@ -410,35 +410,46 @@ def what_if(
 
 
 def _computed(
-    content: Assessment, rows: ChangeableRows, found: dict[str, Any]
+    content: Assessment, rows: ChangeableRows, page_data: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the Shapley values that Python computed of rows, which a page shows until
     a row is changed.
     """
-    players = json.loads(found["form"])["players"]
-    encoder_places = {number: at for at, number in enumerate(rows.numbers.tolist())}
-    places: list[int] = []
+    players = json.loads(page_data["form"])["players"]
+    encoder_places = {
+        number: row_position
+        for row_position, number in enumerate(rows.numbers.tolist())
+    }
+    row_positions: list[int] = []
     values: list[Floats] = []
     errors: list[Floats] = []
     bases: list[Floats] = []
     for local in (content.explained, content.notable):
         if local is None or not _is_of_page(local.explanation):
             continue
-        own = local.explanation
-        of_player = _players_of(own.names, [name for name, _ in players])
-        for at, number in enumerate(map(int, local.numbers)):
+        local_explanation = local.explanation
+        of_player = _players_of(local_explanation.names, [name for name, _ in players])
+        for row_index, number in enumerate(map(int, local.numbers)):
             if number not in encoder_places:
                 continue
-            places.append(encoder_places[number])
-            values.append(of_player @ own.values[at])
-            errors.append(np.sqrt(of_player @ np.asarray(own.std_error)[at] ** 2))
-            shape = np.asarray(own.predictions).shape
-            bases.append(np.broadcast_to(np.asarray(own.base_values), shape)[at])
-    if not places:
+            row_positions.append(encoder_places[number])
+            values.append(of_player @ local_explanation.values[row_index])
+            errors.append(
+                np.sqrt(
+                    of_player @ np.asarray(local_explanation.std_error)[row_index] ** 2
+                )
+            )
+            shape = np.asarray(local_explanation.predictions).shape
+            bases.append(
+                np.broadcast_to(np.asarray(local_explanation.base_values), shape)[
+                    row_index
+                ]
+            )
+    if not row_positions:
         return {}
     return {
         "computed": {
-            "rows": places,
+            "rows": row_positions,
             "values": packed(np.array(values)),
             "errors": packed(np.array(errors)),
             "base": packed(np.array(bases)),
@@ -465,13 +476,13 @@ def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
     one may be all others.
     """
     of_player = np.zeros((len(players), len(names)))
-    for at, name in enumerate(names):
+    for feature_index, name in enumerate(names):
         if name in players:
             player = name
         else:
             player = OTHERS
         if player in players:  # a feature without numbers changes nothing
-            of_player[players.index(player), at] = 1.0
+            of_player[players.index(player), feature_index] = 1.0
     return of_player
 
 

@@ -429,8 +429,8 @@ class CommandRequest:
 def separated(texts: Iterable[str]) -> Names:
     """Return the texts between the commas of an option that may be repeated."""
     return tuple(
-        part.strip()
+        option_part.strip()
         for option_text in texts
-        for part in option_text.split(",")
-        if part.strip()
+        for option_part in option_text.split(",")
+        if option_part.strip()
     )

@@ -120,11 +120,11 @@ def space_of_model(
         searched = entries
     parameters = [parameter_of(key, entry) for key, entry in searched.items()]
     first = {}
-    for one in parameters:
-        if one.choices:
-            first[one.name] = one.choices[0]
+    for space_parameter in parameters:
+        if space_parameter.choices:
+            first[space_parameter.name] = space_parameter.choices[0]
         else:
-            first[one.name] = one.low
+            first[space_parameter.name] = space_parameter.low
     where = source or f"The space of {name}"
     try_settings(
         check_settings({"model": name, "settings": first}, name, where), name, where
@@ -133,13 +133,17 @@ def space_of_model(
 
     def build(trial: Any) -> dict[str, Any]:
         return Settings(
-            name, {one.name: one.suggest(trial) for one in parameters}
+            name,
+            {
+                trial_parameter.name: trial_parameter.suggest(trial)
+                for trial_parameter in parameters
+            },
         ).to_dict()
 
     inside = {}
-    for one in parameters:
-        if one.name in _START[name]:
-            inside[one.name] = one.own_value(_START[name])
+    for space_parameter in parameters:
+        if space_parameter.name in _START[name]:
+            inside[space_parameter.name] = space_parameter.own_value(_START[name])
     return Space(
         name=source or name,
         text=f"{len(parameters)} settings of {label} around its usual ones, which are "
@@ -147,7 +151,10 @@ def space_of_model(
         build=build,
         content={
             "model": name,
-            "parameters": {one.name: one.to_dict() for one in parameters},
+            "parameters": {
+                saved_parameter.name: saved_parameter.to_dict()
+                for saved_parameter in parameters
+            },
         },
         base=Settings(name),
         start={key: value for key, (is_inside, value) in inside.items() if is_inside},

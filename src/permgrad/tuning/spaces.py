@@ -94,17 +94,17 @@ class Parameter:
     @property
     def path(self) -> tuple[str, ...]:
         """The names to follow in a preset, without a derived one."""
-        parts = tuple(self.name.split("."))
+        name_parts = tuple(self.name.split("."))
         if self.derived:
-            return parts[:-1]
-        return parts
+            return name_parts[:-1]
+        return name_parts
 
     @property
     def derived(self) -> str:
         """``"depth"``, ``"width"`` or ``"base"``, or empty for a plain option."""
-        parts = self.name.split(".")
-        if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED:
-            return parts[2]
+        name_parts = self.name.split(".")
+        if len(name_parts) == 3 and name_parts[1] in SIZES and name_parts[2] in DERIVED:
+            return name_parts[2]
         return ""
 
     @property
@@ -134,9 +134,9 @@ class Parameter:
         in the form of a trial.
         """
         value: Any = content
-        for part in self.path:
+        for option_name in self.path:
             if isinstance(value, Mapping):
-                value = value.get(part)
+                value = value.get(option_name)
             else:
                 value = None
         if self.derived:
@@ -210,24 +210,28 @@ def place_values(
             derived.setdefault(parameter.path[1], {})[parameter.derived] = int(value)
             continue
         *sections, option = parameter.path
-        place = content
+        option_mapping = content
         for section in sections:
-            place = place[section]
+            option_mapping = option_mapping[section]
         if isinstance(value, tuple):
-            place[option] = list(value)
+            option_mapping[option] = list(value)
         else:
-            place[option] = value
-    for option, parts in derived.items():
+            option_mapping[option] = value
+    for option, derived_sizes in derived.items():
         present = list(content["network"][option])
-        depth = parts.get(DEPTH, len(present))
+        depth = derived_sizes.get(DEPTH, len(present))
         must(
             depth <= MOST_LAYERS,
             f"The depth is {depth}, at most {MOST_LAYERS:,} layers are possible.",
         )
-        doubles = BASE in parts or (
-            WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0]
+        doubles = BASE in derived_sizes or (
+            WIDTH not in derived_sizes
+            and len(present) > 1
+            and present[1] == 2 * present[0]
         )
-        size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
+        size = derived_sizes.get(
+            BASE, derived_sizes.get(WIDTH, present[0] if present else 64)
+        )
         if doubles:
             content["network"][option] = doubled(size, depth)
         else:
@@ -286,16 +290,19 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         hint = "A space is {'base': preset, 'parameters': {setting: range or choices}}."
         raise InputError(problem, hint=hint, code="PG011")
     complete = base.to_dict()
-    own_values = {one.name: one.own_value(base.to_dict()) for one in parameters}
+    own_values = {
+        preset_parameter.name: preset_parameter.own_value(base.to_dict())
+        for preset_parameter in parameters
+    }
 
     def build(trial: Any) -> dict[str, Any]:
-        made = copy.deepcopy(complete)
+        preset_content = copy.deepcopy(complete)
         place_values(
-            made,
+            preset_content,
             parameters,
             {parameter.name: parameter.suggest(trial) for parameter in parameters},
         )
-        return made
+        return preset_content
 
     return Space(
         name=source,
@@ -303,7 +310,10 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         build=build,
         content={
             "base": complete,
-            "parameters": {one.name: one.to_dict() for one in parameters},
+            "parameters": {
+                saved_parameter.name: saved_parameter.to_dict()
+                for saved_parameter in parameters
+            },
         },
         base_name=base_name,
         base=base,
@@ -428,9 +438,9 @@ def _conflicts(parameters: list[Parameter]) -> Iterator[str]:
     for option in SIZES:
         plain = f"network.{option}"
         derived = []
-        for part in DERIVED:
-            if f"{plain}.{part}" in by_name:
-                derived.append(f"{plain}.{part}")
+        for derived_name in DERIVED:
+            if f"{plain}.{derived_name}" in by_name:
+                derived.append(f"{plain}.{derived_name}")
         if plain in by_name and derived:
             yield f"{plain!r} and {derived[0]!r} cannot both be searched"
         if f"{plain}.{WIDTH}" in by_name and f"{plain}.{BASE}" in by_name:
@@ -476,10 +486,10 @@ def paper() -> Space:
     base = get_preset("paper").to_dict()
 
     def build(trial: Any) -> dict[str, Any]:
-        made = copy.deepcopy(base)
+        preset_content = copy.deepcopy(base)
         dense = trial.suggest_int("dense_layers", 1, 4)
         convolutions = trial.suggest_int("convolution_layers", 1, 4)
-        made["network"] |= {
+        preset_content["network"] |= {
             "dropout": trial.suggest_float("dropout", 0.1, 0.4),
             "dense_units": [
                 trial.suggest_int(f"dense_units_{layer}", *_UNITS)
@@ -494,7 +504,7 @@ def paper() -> Space:
             ],
         }
         optimizer = trial.suggest_categorical("optimizer", ("adam", "adamw"))
-        made |= {
+        preset_content |= {
             "learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True),
             "optimizer": optimizer,
             "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-3, log=True)
@@ -505,7 +515,7 @@ def paper() -> Space:
             "schedule_unit": "epoch",
             "patience": 6,
         }
-        return made
+        return preset_content
 
     text = "the search space of the published comparison of TINTO hybrids"
     content = {"space": "paper", "version": 2}

@@ -174,8 +174,8 @@ def open_storage(url: str) -> Any:
 
 def without_password(url: str) -> str:
     """Return a URL in the form that may be shown and stored."""
-    head, at, tail = url.rpartition("@")
-    if not at:
+    head, separator, tail = url.rpartition("@")
+    if not separator:
         return url
     scheme, _, login = head.partition("://")
     user, colon, _ = login.partition(":")
@@ -189,15 +189,15 @@ def at_work(folder: Path) -> Iterator[Callable[[], int]]:
     Yield what counts the other processes that hold one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = folder / f"{os.getpid()}-{secrets.token_hex(6)}.lock"
-    lock = take(own)
+    lock_path = folder / f"{os.getpid()}-{secrets.token_hex(6)}.lock"
+    lock = take(lock_path)
 
     def others() -> int:
         count = 0
         for path in folder.glob("*.lock"):
-            if path != own and (left := take(path)) is not None:
+            if path != lock_path and (left := take(path)) is not None:
                 release(left)
-            elif path != own:
+            elif path != lock_path:
                 count += 1
         return count
 
@@ -251,11 +251,11 @@ def _check_identity(
     study: Any, identity: Mapping[str, Any], url: str
 ) -> Iterator[Fault]:
     """Refuse a study that tunes something else. Sign a new one."""
-    wanted = plain(dict(identity))
+    expected_identity = plain(dict(identity))
     there = study.user_attrs.get(IDENTITY)
     if there is None:
         if not study.get_trials(deepcopy=False):
-            study.set_user_attr(IDENTITY, wanted)
+            study.set_user_attr(IDENTITY, expected_identity)
             return
         problem = (
             f"Study {study.study_name!r} in {without_password(url)} holds "
@@ -263,12 +263,12 @@ def _check_identity(
             "of another program"
         )
         yield problem, "Choose another --storage or --seed.", "PG051"
-    if there != wanted:
+    if there != expected_identity:
         yield (
             (
                 f"Study {study.study_name!r} in {without_password(url)} was started "
                 "with other settings: "
-                f"{differences(there, wanted)}"
+                f"{differences(there, expected_identity)}"
             ),
             (
                 "Choose another --storage, --seed or --out, or start again with "
@@ -292,18 +292,18 @@ def finished(study: Any, total: int | None = None) -> dict[int, Any]:
     """Return the finished trials by place, in order, all or those of the first
     ``total`` places.
     """
-    found: dict[int, Any] = {}
+    finished_trials: dict[int, Any] = {}
     for trial in sorted(
         study.get_trials(deepcopy=False), key=lambda trial: trial.number
     ):
-        place = trial.user_attrs.get(PLACE)
+        trial_place = trial.user_attrs.get(PLACE)
         if (
-            place is not None
+            trial_place is not None
             and is_finished(trial)
-            and (total is None or place < total)
+            and (total is None or trial_place < total)
         ):
-            found.setdefault(place, trial)
-    return dict(sorted(found.items()))
+            finished_trials.setdefault(trial_place, trial)
+    return dict(sorted(finished_trials.items()))
 
 
 def best_of(trials: Mapping[int, Any]) -> int | None:
@@ -311,11 +311,13 @@ def best_of(trials: Mapping[int, Any]) -> int | None:
     ones, or None.
     """
     losses = {
-        place: trial.value
-        for place, trial in trials.items()
+        trial_place: trial.value
+        for trial_place, trial in trials.items()
         if trial.state.name == "COMPLETE"
     }
-    return min(losses, key=lambda place: (losses[place], place), default=None)
+    return min(
+        losses, key=lambda best_place: (losses[best_place], best_place), default=None
+    )
 
 
 def free_place(study: Any, total: int) -> int | None:
@@ -324,21 +326,24 @@ def free_place(study: Any, total: int) -> int | None:
     None: there is none.
     """
     trials = study.get_trials(deepcopy=False)
-    taken = set()
+    used_places = set()
     for trial in trials:
         if is_finished(trial) or trial.state.name == "RUNNING":
-            taken.add(trial.user_attrs.get(PLACE))
-    return next((place for place in range(total) if place not in taken), None)
+            used_places.add(trial.user_attrs.get(PLACE))
+    return next(
+        (trial_place for trial_place in range(total) if trial_place not in used_places),
+        None,
+    )
 
 
 def claim(study: Any, trial: Any, total: int, guard: Path) -> int:
     """Give a trial that begins the first free place."""
     with exclusive(guard):
-        place = free_place(study, total)
-        if place is None:
+        trial_place = free_place(study, total)
+        if trial_place is None:
             raise RuntimeError("other processes try all that is left")
-        trial.set_user_attr(PLACE, place)
-    return place
+        trial.set_user_attr(PLACE, trial_place)
+    return trial_place
 
 
 def end_interrupted(study: Any, *, alone: bool) -> None:
@@ -356,22 +361,22 @@ def end_interrupted(study: Any, *, alone: bool) -> None:
             )
 
 
-def seed_of(seed: int, place: int) -> int:
+def seed_of(seed: int, trial_place: int) -> int:
     """Return the seed of network and training.
 
     Place 0 has the study's seed, as ``permgrad run`` would.
     """
-    if place == 0:
+    if trial_place == 0:
         return seed
-    return derive_seed(seed, "trial", place) % 2**31
+    return derive_seed(seed, "trial", trial_place) % 2**31
 
 
-def chosen(space: Space, place: int, trial: Any) -> dict[str, Any]:
+def chosen(space: Space, trial_place: int, trial: Any) -> dict[str, Any]:
     """Return the settings of a trial, a running or a stored one.
 
     Place 0 is the space's base.
     """
-    if place or space.base is None:
+    if trial_place or space.base is None:
         return space.build(trial)
     for parameter in space.parameters:
         if parameter.name in space.start:
@@ -380,18 +385,18 @@ def chosen(space: Space, place: int, trial: Any) -> dict[str, Any]:
     return settings
 
 
-def set_sampler(study: Any, space: Space, *, seed: int, place: int) -> None:
+def set_sampler(study: Any, space: Space, *, seed: int, trial_place: int) -> None:
     """Let tree-structured Parzen estimators choose (Bergstra et al. 2011; Optuna's
     TPESampler), by a place's seed.
     """
     samplers = need_optuna().samplers
     study.sampler = samplers.TPESampler(
-        seed=derive_seed(seed, "sampler", place) % 2**32,
+        seed=derive_seed(seed, "sampler", trial_place) % 2**32,
         multivariate=True,
         constant_liar=True,
         n_startup_trials=RANDOM_TRIALS,
     )
-    if place == 0 and space.base is not None:
+    if trial_place == 0 and space.base is not None:
         study.sampler = samplers.PartialFixedSampler(dict(space.start), study.sampler)
 
 

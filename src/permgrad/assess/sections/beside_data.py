@@ -173,10 +173,10 @@ def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
     if model.task not in ("classification", "regression"):
         return None
     feature = main.ranking()[0]
-    parts = model.date_parts(test.table)
+    date_features = model.date_parts(test.table)
     dates = model.dates(test.table)
-    if feature in parts:
-        column = parts[feature][0]
+    if feature in date_features:
+        column = date_features[feature][0]
     else:
         column = feature
     if len(main.names) < 2 or column not in test.table.columns:
@@ -186,10 +186,15 @@ def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
     for table, values in zip((train.table, test.table), codes, strict=True):
         sides.append((table[column], values))
     with keeping_warnings():
-        told = told_by(sides[0], sides[1], model.task, model.na)
-    if told is None:
+        alone_scores = told_by(sides[0], sides[1], model.task, model.na)
+    if alone_scores is None:
         return None
-    return {"feature": feature, "column": column, "date": column in dates, **told}
+    return {
+        "feature": feature,
+        "column": column,
+        "date": column in dates,
+        **alone_scores,
+    }
 
 
 def _levels(

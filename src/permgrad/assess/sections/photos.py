@@ -228,25 +228,29 @@ def places_of(
 
 
 def _examples(
-    work: Work, rows: Rows, name: str, cells: Sequence[Any], chosen: Sequence[int]
+    work: Work, rows: Rows, name: str, cells: Sequence[Any], row_indices: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Return of each class the images that speak most and least for it."""
     encoder: Any = work.model.encoder
     classes = work.model.classes
-    places = []
+    score_columns = []
     for column in encoder.columns_of(name):
         if encoder.kinds_[column] == "score":
-            places.append(column)
+            score_columns.append(column)
     names = (classes[1:] if len(classes) == 2 else classes) or (
         f"a high {work.content.target}",
     )
     examples = []
     # More than 32 classes share scores.
-    for k, whose in enumerate(names if len(names) == len(places) else ()):
-        order = sorted(chosen, key=lambda row: rows.inputs.encoded[row, places[k]])
+    for k, whose in enumerate(names if len(names) == len(score_columns) else ()):
+        order = sorted(
+            row_indices, key=lambda row: rows.inputs.encoded[row, score_columns[k]]
+        )
         ends = {"low": order[:_EXAMPLES], "high": order[::-1][:_EXAMPLES]}
         drawn = {}
-        for end, some in ends.items():
-            drawn[end] = [picture(_small(encoder, name, cells[row])) for row in some]
+        for end, end_rows in ends.items():
+            drawn[end] = [
+                picture(_small(encoder, name, cells[row])) for row in end_rows
+            ]
         examples.append({"name": whose, **drawn})
     return examples

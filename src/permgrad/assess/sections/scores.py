@@ -41,11 +41,11 @@ _MOST_COLUMNS = 50
 def scores(work: Work) -> None:
     """Fill ``metrics``, ``predictions`` and ``guesses``."""
     model, predicted, test_rows = work.model, work.predictions, work.test
-    held, held_predicted = _held_out(work)
-    metrics = _measured(work, held, held_predicted)
+    held_out_rows, held_predicted = _held_out(work)
+    metrics = _measured(work, held_out_rows, held_predicted)
     if model.classes:
         metrics |= _missed_classes(
-            model, (held, held_predicted), (test_rows, predicted)
+            model, (held_out_rows, held_predicted), (test_rows, predicted)
         )
     metrics |= {
         attribute_name: value
@@ -83,7 +83,9 @@ def scores(work: Work) -> None:
     work.content.positive = metrics.get("positive")
 
 
-def _measured(work: Work, held: Rows, held_predicted: Predictions) -> dict[str, Any]:
+def _measured(
+    work: Work, held_out_rows: Rows, held_predicted: Predictions
+) -> dict[str, Any]:
     """Return the model's scores on validation and test rows, and how many there are."""
     model = work.model
     predicted = work.predictions
@@ -95,9 +97,9 @@ def _measured(work: Work, held: Rows, held_predicted: Predictions) -> dict[str, 
     else:
         metrics |= {}
     if work.validation is not None:
-        counts["validation"] = len(held)
+        counts["validation"] = len(held_out_rows)
         metrics["validation"] = model.measure(
-            held_predicted.guess, held, held_predicted.called
+            held_predicted.guess, held_out_rows, held_predicted.called
         )
     counts["test"] = len(test)
     metrics["test"] = model.measure(predicted.guess, test, predicted.called)

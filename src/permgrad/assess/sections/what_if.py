@@ -186,15 +186,17 @@ def _together(rows: EncodedRows) -> list[list[str]]:
     them.
     """
     blocks = [list(map(str, block)) for block in rows.encoder.groups_.values()]
-    taken = set()
+    used_names = set()
     for block in blocks:
         for name in block:
-            taken.add(name)
+            used_names.add(name)
     frame = rows.table.rename(columns=str)
-    found = columns_as_one(frame.drop(columns=list(taken & {*frame.columns})))
-    blocks += [list(map(str, block)) for block in found.values()]
-    taken |= {name for block in blocks for name in block}
-    blocks += adjacent_dummies(frame, taken)
+    joined_columns = columns_as_one(
+        frame.drop(columns=list(used_names & {*frame.columns}))
+    )
+    blocks += [list(map(str, block)) for block in joined_columns.values()]
+    used_names |= {name for block in blocks for name in block}
+    blocks += adjacent_dummies(frame, used_names)
     return [block for block in blocks if len(block) > 1]
 
 
@@ -451,23 +453,24 @@ def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
     each feature in as many steps as there are players. ``rows``: those that a row is
     compared with, each of which has a walk of the later ones.
     """
-    places: list[Any] = []
+    weight_arrays: list[Any] = []
     if form["head"] is not None:
         layers = [
             *(form["table"] or {"layers": []})["layers"][1:],
             *form["head"]["layers"],
         ]
-        places = []
+        weight_arrays = []
         for layer in layers:
             if layer["kind"] in ("dense", "members"):
-                places.append(layer["weight"])
-        places += [
-            place
+                weight_arrays.append(layer["weight"])
+        weight_arrays += [
+            weight_array
             for path in ("tabular", "image")
-            if (place := form["head"]["first"][path])
+            if (weight_array := form["head"]["first"][path])
         ]
     products = sum(
-        int(np.prod(place["shape"][-2:])) * form["members"] for place in places
+        int(np.prod(layer_weight["shape"][-2:])) * form["members"]
+        for layer_weight in weight_arrays
     )
     products += _STEPS * sum(
         len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees"

@@ -155,8 +155,8 @@ def _largest_errors(
     largest = np.zeros(draws)
     step = max(1, _NUMBERS // len(first))
     for start in range(0, draws, step):
-        some = errors[start : start + step]
-        scaled = np.abs((some[:, first] - some[:, second]) * scale)
+        draw_errors = errors[start : start + step]
+        scaled = np.abs((draw_errors[:, first] - draw_errors[:, second]) * scale)
         largest[start : start + step] = scaled.max(axis=1)
     return largest
 
@@ -192,8 +192,8 @@ def compared(
         allowed = 1 - certain
         chances = np.where(tested, t_two_sided(size, freedom), 1.0)
         passed |= tested & (holm(chances) < allowed)
-        rest = max(int((~passed).sum()), 1)
-        critical = -float(t_quantile(allowed / 2 / rest, freedom))
+        remaining_count = max(int((~passed).sum()), 1)
+        critical = -float(t_quantile(allowed / 2 / remaining_count, freedom))
     elif tested.any():
         errors = _chances(std, correlation, freedom, certain)
         scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > 0).astype(

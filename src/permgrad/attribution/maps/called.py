@@ -241,10 +241,12 @@ class _Probe:
 
         def changes(blocks: Sequence[Tensor]) -> list[Tensor | None]:
             cells = list[Tensor | None]()
-            for found in self._changes(blocks, before, {read.call: read}):
+            for value_changes in self._changes(blocks, before, {read.call: read}):
                 cell = None
-                if found:
-                    cell = read.taken([found[read.call]], count).sum(dim=1).cpu()
+                if value_changes:
+                    cell = (
+                        read.taken([value_changes[read.call]], count).sum(dim=1).cpu()
+                    )
                 cells.append(cell)
             return cells
 
@@ -257,7 +259,9 @@ class _Probe:
         subject: Any = self.request.subject
         times = len(image) // len(self.rows[0])
         rows = (
-            [torch.cat([one] * times) for one in self.rows] if times > 1 else self.rows
+            [torch.cat([row_tensor] * times) for row_tensor in self.rows]
+            if times > 1
+            else self.rows
         )
         listener = Listener(calls)
         # What depends on chance is the same each time.
@@ -274,7 +278,7 @@ class _Probe:
         self,
         blocks: Sequence[Tensor],
         before: Mapping[Call, Tensor],
-        places: Mapping[Call, Place],
+        call_places: Mapping[Call, Place],
     ) -> list[dict[Call, Tensor]]:
         """Return how much values change where blocks of the image are disturbed, one by
         one.
@@ -283,20 +287,20 @@ class _Probe:
         that computes otherwise for more rows is asked of each block by itself.
         """
         count = len(self.rows[0])
-        found = list[dict[Call, Tensor]]()
+        image_changes = list[dict[Call, Tensor]]()
         size = max(1, self._most // count - 1)
         for start in range(0, len(blocks), size):
             few = [self._disturbed(block) for block in blocks[start : start + size]]
             if len(few) > 1:
-                pairs = self._together(few, before, places)
+                pairs = self._together(few, before, call_places)
             else:
                 pairs = None
             if pairs is None:
                 if len(few) != 1:
                     self._most = count
                 pairs = [(dict(before), self._values(before, image)) for image in few]
-            found += [_changed(*pair) for pair in pairs]
-        return found
+            image_changes += [_changed(*pair) for pair in pairs]
+        return image_changes
 
     def _disturbed(self, block: Tensor) -> Tensor:
         """Return the images with other pixels in a block."""
@@ -309,7 +313,7 @@ class _Probe:
         self,
         images: Sequence[Tensor],
         before: Mapping[Call, Tensor],
-        places: Mapping[Call, Place],
+        call_places: Mapping[Call, Place],
     ) -> list[tuple[dict[Call, Tensor], dict[Call, Tensor]]] | None:
         """Return values of the rows as they are and with each of several images, from
         one call of the network.
@@ -326,17 +330,17 @@ class _Probe:
             values = after.get(call)
             if values is None or len(values) != times * len(value):
                 return None
-            if places[call].before:
-                copies = places[call].copies
+            if call_places[call].before:
+                copies = call_places[call].copies
             else:
                 copies = 1
             split = values.unflatten(0, (copies, times, -1)).unbind(1)
-            for own, one in zip(by_image, split, strict=True):
-                own[call] = one.flatten(0, 1)
+            for call_values, image_values in zip(by_image, split, strict=True):
+                call_values[call] = image_values.flatten(0, 1)
             changes = _changed({call: value}, by_image[-1], _TOGETHER)
             if not changes or bool(changes[call].any()):
                 return None
-        return [(by_image[-1], one) for one in by_image[:-1]]
+        return [(by_image[-1], changed_values) for changed_values in by_image[:-1]]
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
         """Return which calls see the image, and which of their entries belong to the
@@ -368,7 +372,7 @@ class _Probe:
         return call_places
 
     def _by_strips(
-        self, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
+        self, call_places: Mapping[Call, Place], before: Mapping[Call, Tensor]
     ) -> list[tuple[list[float], dict[Call, list[Floats]]]]:
         """Return for each dimension the middles of strips along it, and how much each
         changes the places of values.
@@ -376,26 +380,28 @@ class _Probe:
         These are, for each dimension of a row's value, ``(strips, places)``, and
         nothing for a call that was left out.
         """
-        own = {call: before[call] for call in places}
+        selected_values = {call: before[call] for call in call_places}
 
         def changes(pairs: Sequence[tuple[int, int, int]]) -> list[dict[Call, Any]]:
             blocks = [strip(self.shape, *pair) for pair in pairs]
             return [
                 {
                     layer_call: _sums(
-                        places[layer_call]
+                        call_places[layer_call]
                         .by_row(value_change, len(self.rows[0]))
                         .sum(dim=0)
                     )
-                    for layer_call, value_change in found.items()
+                    for layer_call, value_change in call_changes.items()
                 }
-                for found in self._changes(blocks, own, places)
+                for call_changes in self._changes(blocks, selected_values, call_places)
             ]
 
         sizes = self.shape.size
         ends = [strips(0, pixels - 1) for pixels in sizes]
-        asked = [(dim, *pair) for dim, pairs in enumerate(ends) for pair in pairs]
-        answers = iter(changes(asked))
+        strip_requests = [
+            (dim, *pair) for dim, pairs in enumerate(ends) for pair in pairs
+        ]
+        answers = iter(changes(strip_requests))
         by_dim = [list(itertools.islice(answers, len(pairs))) for pairs in ends]
         for dim, pixels in enumerate(sizes):
             if sum(map(_any_changes, by_dim[dim])) > len(ends[dim]) // 2:
@@ -407,8 +413,8 @@ class _Probe:
             ends[dim] = strips(*seen_along(pixels, changed))  # a crop
             by_dim[dim] = changes([(dim, *pair) for pair in ends[dim]])
         return [
-            _stacked(pairs, found, places)
-            for pairs, found in zip(ends, by_dim, strict=True)
+            _stacked(pairs, strip_changes, call_places)
+            for pairs, strip_changes in zip(ends, by_dim, strict=True)
         ]
 
 
@@ -416,23 +422,23 @@ def _changed(
     before: Mapping[Call, Tensor], after: Mapping[Call, Tensor], least: float = ROUNDING
 ) -> dict[Call, Tensor]:
     """Return how much values change, as far as it is no rounding."""
-    found = {}
+    call_changes = {}
     for call, value in before.items():
         if call in after and after[call].shape == value.shape:
             change = (value - after[call]).abs().nan_to_num(0, 0, 0)
-            found[call] = change * (
+            call_changes[call] = change * (
                 change > least * value.abs().nan_to_num(0, 0, 0).amax()
             )
-    return found
+    return call_changes
 
 
-def _any_changes(found: Mapping[Call, list[Floats]]) -> bool:
-    return any(bool(sums[0].any()) for sums in found.values())
+def _any_changes(call_changes: Mapping[Call, list[Floats]]) -> bool:
+    return any(bool(sums[0].any()) for sums in call_changes.values())
 
 
 def _stacked(
     ends: Sequence[tuple[int, int]],
-    found: Sequence[Mapping[Call, list[Floats]]],
+    strip_changes: Sequence[Mapping[Call, list[Floats]]],
     calls: Iterable[Call],
 ) -> tuple[list[float], dict[Call, list[Floats]]]:
     """Return the middles of strips, and for each call the changes by strip, nothing if
@@ -440,7 +446,11 @@ def _stacked(
     """
     always = {}
     for call in calls:
-        always[call] = [one[call] for one in found if call in one]
+        always[call] = [
+            changes_by_call[call]
+            for changes_by_call in strip_changes
+            if call in changes_by_call
+        ]
     stacked = {}
     for call, sums in always.items():
         if len(sums) == len(ends):
@@ -1021,10 +1031,10 @@ class CalledMaps:
         )
         self.names = tuple(space.names[owner] for owner in self._owners)
         self.modality = tuple(space.modality[owner] for owner in self._owners)
-        weights = sum(one.numel() for one in subject.module.parameters())
+        weights = sum(parameter.numel() for parameter in subject.module.parameters())
         self.batch = batch_size(request, numbers, weights=weights)
 
-    def read(self, part: slice) -> Read:
+    def read(self, row_slice: slice) -> Read:
         """Return the maps, and their means over each player's positions.
 
         All channels of a pixel share its value.
@@ -1033,8 +1043,8 @@ class CalledMaps:
         options = self.options
         map_places = list(self._places.values())
         subject: Any = request.subject
-        batch_rows = subject.in_company(copied_rows(subject, request.inputs, part))
-        row_count = part.stop - part.start
+        batch_rows = subject.in_company(copied_rows(subject, request.inputs, row_slice))
+        row_count = row_slice.stop - row_slice.start
         calls = []
         for map_place in map_places:
             for layer_call in map_place.calls:
@@ -1076,7 +1086,12 @@ class CalledMaps:
                     )
             activations = [listener.values[layer_call] for _, layer_call in calls]
             constant_sum = request.scale.sum_is_constant(subject.outputs)
-            by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
+            batch_size = len(outputs)
+
+            def by_row(layer_tensor: Tensor, number: int) -> Tensor:
+                """Return what a layer passed on in a call, row by row."""
+                return calls[number][0].by_row(layer_tensor, batch_size)
+
             gradients = output_gradients(
                 outputs,
                 request.targets,

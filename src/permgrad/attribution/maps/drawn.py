@@ -276,13 +276,13 @@ class DrawnMaps:
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
-    def read(self, part: slice) -> Read:
+    def read(self, row_slice: slice) -> Read:
         """Return the maps, and the mass on each player's share of the pixels, NaN if a
         user's function draws them.
         """
         request = self.request
         options = self.options
-        (batch_rows,) = copied_rows(request.subject, request.inputs, part)
+        (batch_rows,) = copied_rows(request.subject, request.inputs, row_slice)
         subject = request.subject
         row_maps, outputs, images = class_maps(
             subject,
@@ -301,8 +301,8 @@ class DrawnMaps:
         if self._shares is not None:
             absolute_maps = flat_maps.abs()
             shares = self._shares.to(flat_maps)
-            self._mass[part] = absolute_maps.sum(dim=2).double().cpu().numpy()
-            self._reached[part] = (
+            self._mass[row_slice] = absolute_maps.sum(dim=2).double().cpu().numpy()
+            self._reached[row_slice] = (
                 (absolute_maps @ (shares.sum(dim=0) > 0).to(absolute_maps))
                 .double()
                 .cpu()

@@ -303,12 +303,12 @@ class Listener(TorchFunctionMode):
     def made_of(self, value: Tensor) -> set[tuple[int, ...]]:
         """Return the shapes of a row of all that a value is made of."""
         shapes = set[tuple[int, ...]]()
-        seen = set[int]()
+        visited_ids = set[int]()
         pending = [self.maker(value)]
         while pending:
             heard = pending.pop()
-            if heard is not None and id(heard) not in seen:
-                seen.add(id(heard))
+            if heard is not None and id(heard) not in visited_ids:
+                visited_ids.add(id(heard))
                 shapes.add(tuple(heard.value.shape[1:]))
                 pending += heard.sources
         return shapes

@@ -321,13 +321,13 @@ def _grids_of_tokens(
         for cells in (shape[1:], shape[:-1])
         if len(shape) == dims + 1 and min(cells) > 1
     }
-    known = sorted(cells for cells in maps if least <= math.prod(cells) <= size)
-    if known:
-        yield from known
+    known_grids = sorted(cells for cells in maps if least <= math.prod(cells) <= size)
+    if known_grids:
+        yield from known_grids
         return
     counts = [shape[token] for shape in shapes if least <= shape[token] <= size]
-    own = [size - min(counts)] if counts else range(size - least + 1)
-    for extra in own:
+    extra_counts = [size - min(counts)] if counts else range(size - least + 1)
+    for extra in extra_counts:
         yield from _grids(size - extra, dims)
 
 
@@ -425,9 +425,9 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
     cells = _Cells(shape, changes)
     cells.ask(
         [
-            (dim, at, at + 1)
+            (dim, edge_pixel, edge_pixel + 1)
             for dim, pixels in enumerate(shape.size)
-            for at in {0, pixels - 1}
+            for edge_pixel in {0, pixels - 1}
         ]
     )
     pairs = [_line(shape, dim, cells) for dim in range(len(shape.size))]
@@ -464,13 +464,21 @@ class _Cells:
 
     def ask(self, strips: Sequence[Strip]) -> None:
         """Disturb several strips of the image at once."""
-        new = [one for one in strips if one not in self._found]
-        blocks = [strip(self._shape, *one) for one in new]
-        for one, change in zip(new, self._changes(blocks) if new else (), strict=True):
+        new = [
+            candidate_strip
+            for candidate_strip in strips
+            if candidate_strip not in self._found
+        ]
+        blocks = [strip(self._shape, *new_strip) for new_strip in new]
+        for measured_strip, change in zip(
+            new, self._changes(blocks) if new else (), strict=True
+        ):
             cells = torch.zeros(1)
             if change is not None:
-                cells = change.movedim(one[0] + 1, -1).flatten(0, -2).sum(dim=0)
-            self._found[one] = cells
+                cells = (
+                    change.movedim(measured_strip[0] + 1, -1).flatten(0, -2).sum(dim=0)
+                )
+            self._found[measured_strip] = cells
 
     def of(self, dim: int, start: int, end: int) -> Tensor:
         """Return the change of each line of cells along a dimension."""
@@ -507,12 +515,16 @@ def _line(
     if count > 1 and not all(
         bool(cells(pixel, pixel + 1).all()) for pixel in (first, last_pixel)
     ):
-        wanted = np.linspace(first, last_pixel, min(_PIXELS, last_pixel - first + 1))
-        lines = np.unique(wanted.round().astype(int)).tolist()
-        all_cells.ask([(dim, at, at + 1) for at in lines])
-        for at in lines:
-            changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
-            pixel_ends += [(at, changed[0], changed[-1])] if changed else []
+        pixel_positions = np.linspace(
+            first, last_pixel, min(_PIXELS, last_pixel - first + 1)
+        )
+        lines = np.unique(pixel_positions.round().astype(int)).tolist()
+        all_cells.ask([(dim, line_start, line_start + 1) for line_start in lines])
+        for line_pixel in lines:
+            changed = (
+                torch.nonzero(cells(line_pixel, line_pixel + 1)).flatten().tolist()
+            )
+            pixel_ends += [(line_pixel, changed[0], changed[-1])] if changed else []
     lower_ends = [
         (pixel, first_cell) for pixel, first_cell, _ in pixel_ends if first_cell > 0
     ]
@@ -564,7 +576,7 @@ def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, i
         last_pixel -= bisect_left(
             range(last_pixel - first),
             True,
-            key=lambda at: changed(pixels - 1 - at, pixels),
+            key=lambda edge_distance: changed(pixels - 1 - edge_distance, pixels),
         )
     return first, last_pixel
 

@@ -103,13 +103,13 @@ class CaptumMethod(Method):
         else:
             rows_per_batch = int(request.batch_size)
 
-        def work(part: slice) -> None:
-            batch_rows = tuple(tensor[part] for tensor in request.inputs)
+        def work(row_slice: slice) -> None:
+            batch_rows = tuple(tensor[row_slice] for tensor in request.inputs)
             for column, target in enumerate(request.targets):
-                values[part, :, column] = self._attribute(
-                    request, batch_rows, target, part
+                values[row_slice, :, column] = self._attribute(
+                    request, batch_rows, target, row_slice
                 )
-                progress_bar.advance(part.stop - part.start)
+                progress_bar.advance(row_slice.stop - row_slice.start)
 
         # During a call, Captum stores state in the object and hooks on the network,
         # which other threads would see.

@@ -93,9 +93,9 @@ class DeepLift(Configured):
         count = len(result.reference.rows[0])
         matched = True
 
-        def work(part: slice) -> None:
+        def work(row_slice: slice) -> None:
             nonlocal matched
-            batch_rows = slopes.rows(part)
+            batch_rows = slopes.rows(row_slice)
             values: Any = 0.0
             outputs = base = torch.zeros(
                 len(batch_rows[0]),
@@ -116,13 +116,15 @@ class DeepLift(Configured):
                 base = base + before[:, slopes.targets]
                 matched = matched and calls_match
             first_rows = tuple(tensor[:8] for tensor in batch_rows)
-            if part.start == 0 and not walks_truly(
+            if row_slice.start == 0 and not walks_truly(
                 slopes, first_rows, outputs[: len(first_rows[0])]
             ):
                 raise _computes_gradients()
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
-            result.keep(part, values / count, outputs[:, slopes.targets], base / count)
+            result.keep(
+                row_slice, values / count, outputs[:, slopes.targets], base / count
+            )
             progress.advance(len(outputs))
 
         with (

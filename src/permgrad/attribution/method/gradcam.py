@@ -111,10 +111,10 @@ class GradCam(Configured):
             )(request, options)
             values = np.zeros((request.count, len(reader.names), len(targets)))
 
-            def work(part: slice) -> None:
-                map_reading = reader.read(part)
-                values[part] = map_reading.values
-                predictions[part] = (
+            def work(row_slice: slice) -> None:
+                map_reading = reader.read(row_slice)
+                values[row_slice] = map_reading.values
+                predictions[row_slice] = (
                     map_reading.outputs[:, targets].double().cpu().numpy()
                 )
                 if options["upsample"] == "none":
@@ -124,8 +124,8 @@ class GradCam(Configured):
                 for picture, cells, image in zip(
                     reader.pictures, shown, map_reading.images, strict=True
                 ):
-                    picture.keep(part, cells, image)
-                progress.advance(part.stop - part.start)
+                    picture.keep(row_slice, cells, image)
+                progress.advance(row_slice.stop - row_slice.start)
 
             with Progress(request.count, "gradcam", request.progress) as progress:
                 in_batches(request.count, reader.batch, work)

@@ -69,14 +69,14 @@ class Gradient(Configured):
         values = np.zeros((request.count, len(slopes.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))
 
-        def work(part: slice) -> None:
-            outputs, gradients = at_rows(part)
+        def work(row_slice: slice) -> None:
+            outputs, gradients = at_rows(row_slice)
             player_sums = slopes.sums(
                 gradients if signed else [gradient.abs() for gradient in gradients]
             )
-            values[part] = player_sums[:, 0].cpu().numpy()
-            predictions[part] = outputs.double().cpu().numpy()
-            progress.advance(part.stop - part.start)
+            values[row_slice] = player_sums[:, 0].cpu().numpy()
+            predictions[row_slice] = outputs.double().cpu().numpy()
+            progress.advance(row_slice.stop - row_slice.start)
 
         with (
             Progress(request.count, self.name, request.progress) as progress,

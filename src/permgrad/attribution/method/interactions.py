@@ -72,9 +72,9 @@ def with_interactions(
     )
     selected_sets = candidates
     about = {"bound": 0.0}
-    wanted = _sets_to_measure(request, order, len(candidates))
-    if wanted < len(candidates):
-        selected_sets, about = _screened(request, channels, candidates, wanted)
+    set_count = _sets_to_measure(request, order, len(candidates))
+    if set_count < len(candidates):
+        selected_sets, about = _screened(request, channels, candidates, set_count)
     numbers, evaluations = _measured(request, channels, selected_sets)
     numbers = numbers[:, :, shown_outputs(request)]
     pilot_rows = int(about.pop("model_rows", 0))
@@ -115,23 +115,26 @@ def with_interactions(
 
 
 def _with_nothing(
-    parts: Mapping[str, Floats], shape: tuple[int, ...]
+    loss_parts: Mapping[str, Floats], shape: tuple[int, ...]
 ) -> dict[str, Floats]:
     """Return parts of players with NaN for the interactions, which have none."""
     nothing = np.full(shape, np.nan)
-    return {name: np.concatenate([part, nothing]) for name, part in parts.items()}
+    return {
+        name: np.concatenate([part_values, nothing])
+        for name, part_values in loss_parts.items()
+    }
 
 
 def _sets_to_measure(request: Request, order: int, candidates: int) -> int:
     """Return how many sets are measured on all rows."""
-    wanted = request.options["pairs"]
+    pairs_option = request.options["pairs"]
     predictions = request.count * request.n_repeats
-    is_small = wanted == "auto" and candidates * predictions <= _ALL
-    if wanted == "all" or order > 2 or is_small:
+    is_small = pairs_option == "auto" and candidates * predictions <= _ALL
+    if pairs_option == "all" or order > 2 or is_small:
         return candidates
-    if wanted == "auto":
+    if pairs_option == "auto":
         return max(_LEAST_PAIRS, _CHOSEN // predictions)
-    return int(wanted)
+    return int(pairs_option)
 
 
 @refusing
@@ -199,7 +202,7 @@ def _measured(
     machine_epsilon = 16 * torch.finfo(outputs.dtype).eps
     largest = max(map(len, selected_sets))
     every = set(selected_sets).union(*map(_smaller, selected_sets))
-    sets = sorted(every, key=lambda each: (len(each), each))
+    sets = sorted(every, key=lambda candidate_set: (len(candidate_set), candidate_set))
     known_effects: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
     effect_parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
@@ -214,7 +217,10 @@ def _measured(
             set_chunk = {}
             for member_set in sets[start : start + _TOGETHER]:
                 set_chunk[str(member_set)] = member_set
-            plays = [_play_of(name, each, channels) for name, each in set_chunk.items()]
+            plays = [
+                _play_of(name, played_set, channels)
+                for name, played_set in set_chunk.items()
+            ]
             loss_game.play(plays, range(request.n_repeats), collect, progress)
             for set_name, current_set in set_chunk.items():
                 receiver_rows, donors, effects = (

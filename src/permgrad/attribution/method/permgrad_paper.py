@@ -100,11 +100,11 @@ def _orders(request: Request, player: str, shuffles: int, rows: int) -> list[Int
 
 
 def _shuffled(
-    table: Tensor, columns: Integers, part: slice, orders: Sequence[Integers]
+    table: Tensor, columns: Integers, row_slice: slice, orders: Sequence[Integers]
 ) -> Tensor:
     """Return rows once for each order, with the values of columns in that order."""
-    edited = table[part].repeat(len(orders), 1)
-    lenders = np.concatenate([order[part] for order in orders])
+    edited = table[row_slice].repeat(len(orders), 1)
+    lenders = np.concatenate([order[row_slice] for order in orders])
     edited[:, columns] = table[lenders][:, columns]
     return edited
 
@@ -115,7 +115,9 @@ def _losses(
     """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
     subject = request.subject
     rows = len(embedded["image"])
-    repeats = max((len(each) // rows for each in edited.values()), default=1)
+    repeats = max(
+        (len(edited_rows) // rows for edited_rows in edited.values()), default=1
+    )
     fused = subject.module.fuse(
         {path: edited.get(path, embedded[path].repeat(repeats, 1)) for path in PATHS}
     )
@@ -265,7 +267,7 @@ class PermGradPaper(Configured):
         # overflows from 710 on.
         weights = np.exp(without - base_loss - (without - base_loss).max())
         weights /= weights.sum()
-        parts = _terms(permutation, cam, weights)
+        branch_terms = _terms(permutation, cam, weights)
         shown = shown_outputs(request)
         every = ("all", *request.subject.outputs.class_names)
         facts = {
@@ -286,12 +288,12 @@ class PermGradPaper(Configured):
         return build(
             request,
             "permgrad_paper",
-            (parts["tabular"] + parts["image"])[:, shown],
+            (branch_terms["tabular"] + branch_terms["image"])[:, shown],
             facts,
             outputs=tuple(every[output_index] for output_index in shown),
             parts={
                 path_name: part_values[:, shown]
-                for path_name, part_values in parts.items()
+                for path_name, part_values in branch_terms.items()
             },
             # The published method has no interval.
             branches={

@@ -56,39 +56,41 @@ def rows_that_carry(
     if present < _FEWEST or share <= 0:
         return None
     if shared:
-        each = np.maximum(np.abs(lent), np.abs(received))
+        row_influence = np.maximum(np.abs(lent), np.abs(received))
     else:
-        each = np.abs(lent)
-    lend = shared or bool(each.max() >= np.abs(received).max())
+        row_influence = np.abs(lent)
+    lend = shared or bool(row_influence.max() >= np.abs(received).max())
     if not lend:
-        each = np.abs(received)
+        row_influence = np.abs(received)
     if shared:
         size = np.abs(lent) + np.abs(received)
     else:
-        size = each
+        size = row_influence
     # Whoever meets such a row has a large part, too, but meets it once.
-    chosen = np.flatnonzero((each >= share) & (size >= _BESIDE * size.max()))
-    chosen = chosen[np.argsort(-size[chosen], kind="stable")]
-    if not 0 < len(chosen) <= max(_FEW * present, 1):
+    carrying_rows = np.flatnonzero(
+        (row_influence >= share) & (size >= _BESIDE * size.max())
+    )
+    carrying_rows = carrying_rows[np.argsort(-size[carrying_rows], kind="stable")]
+    if not 0 < len(carrying_rows) <= max(_FEW * present, 1):
         return None
-    gone = held = 0.0
+    gone = carried_weight = 0.0
     if lend or shared:
-        gone = float(lent[chosen].sum())
-        held = float(of_lenders[chosen].sum())
+        gone = float(lent[carrying_rows].sum())
+        carried_weight = float(of_lenders[carrying_rows].sum())
     if shared or not lend:
-        gone += float(received[chosen].sum())
-        held += float(weight[chosen].sum())
-    if held >= count:
+        gone += float(received[carrying_rows].sum())
+        carried_weight += float(weight[carrying_rows].sum())
+    if carried_weight >= count:
         return None
-    without = (total - gone) / (count - held)
+    without = (total - gone) / (count - carried_weight)
     usual = np.abs(received) < share
     usual &= weight > 0
     if abs(total / count - without) <= _error(received[usual], weight[usual]):
         return None
     return {
-        "places": chosen.tolist(),
+        "places": carrying_rows.tolist(),
         "lend": lend and not shared,
-        "rows": len(chosen),
+        "rows": len(carrying_rows),
         "of": present,
         "value": total / count,
         "without": without,

@@ -267,11 +267,13 @@ class Blend:
         with branch_cut.subject.theirs(request.inputs):
             return self._gather(
                 len(receiver_rows),
-                lambda part: branch_cut.predict(
-                    receiver_rows[part],
-                    lenders[part],
-                    lambda position, pairs: blended(position, pairs + part.start),
-                    padded[part],
+                lambda batch_slice: branch_cut.predict(
+                    receiver_rows[batch_slice],
+                    lenders[batch_slice],
+                    lambda position, pairs: blended(
+                        position, pairs + batch_slice.start
+                    ),
+                    padded[batch_slice],
                     self._players,
                 ),
             )
@@ -415,7 +417,9 @@ class Blend:
         predict = self.subject.predict
         return self._gather(
             len(tensors[0]),
-            lambda part: predict([input_tensor[part] for input_tensor in tensors]),
+            lambda row_slice: predict(
+                [input_tensor[row_slice] for input_tensor in tensors]
+            ),
             checked=False,
         )
 
@@ -450,7 +454,9 @@ class Blend:
         batches: list[Tensor] = []
         with torch.no_grad():
             self._batch = in_batches(
-                count, self._batch, lambda part: self._add(batches, predict(part))
+                count,
+                self._batch,
+                lambda row_slice: self._add(batches, predict(row_slice)),
             )
         self.evaluations += count
         if batches:

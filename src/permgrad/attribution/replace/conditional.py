@@ -189,13 +189,13 @@ class ConditionalSampler:
         conditions = self._conditions(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            chosen = _chosen_level(model.level, conditions, rows, chance)
+            level_indices = _chosen_level(model.level, conditions, rows, chance)
             for position, column in enumerate(model.level_columns):
-                drawn[int(column)] = model.level.draws[chosen, position].astype(
+                drawn[int(column)] = model.level.draws[level_indices, position].astype(
                     self.encoded.dtype
                 )
             if model.level_has_number is not None:
-                has_number = model.level_has_number[chosen]
+                has_number = model.level_has_number[level_indices]
         if model.main is None:
             return
         values = np.full(len(rows), model.constant)
@@ -421,8 +421,8 @@ class PlainColumns:
 def _nearest(numbers: Encoded, values: Floats) -> Integers:
     """Return the place of a number that stands next to each value."""
     order = np.argsort(numbers, kind="stable")
-    places = np.searchsorted(numbers[order], values)
-    return order[np.clip(places, 0, len(order) - 1)]
+    insert_positions = np.searchsorted(numbers[order], values)
+    return order[np.clip(insert_positions, 0, len(order) - 1)]
 
 
 def _chosen_level(
@@ -433,5 +433,5 @@ def _chosen_level(
         cumulative = level.values[rows]
     else:
         cumulative = level.at(conditions, rows)
-    chosen = (chance[:, None] >= cumulative).sum(axis=1)
-    return np.minimum(chosen, len(level.draws) - 1)
+    level_indices = (chance[:, None] >= cumulative).sum(axis=1)
+    return np.minimum(level_indices, len(level.draws) - 1)

@@ -479,8 +479,8 @@ class Fitting:
             return lambda prediction_rows, _: np.ones(len(prediction_rows))
         lower_bound = float(fitted_sizes.min())
         upper_bound = float(fitted_sizes.max())
-        return lambda wanted, of_folds: np.exp(
-            np.clip(size_model(wanted, of_folds), lower_bound, upper_bound)
+        return lambda feature_rows, of_folds: np.exp(
+            np.clip(size_model(feature_rows, of_folds), lower_bound, upper_bound)
         )
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:

@@ -142,9 +142,11 @@ def _points_of_levels(
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
     text = np.array([str(cell) for cell in cells], dtype=object)
-    levels, first, place = np.unique(text, return_index=True, return_inverse=True)
+    levels, first, level_indices = np.unique(
+        text, return_index=True, return_inverse=True
+    )
     first = usable[first]
-    counts = np.bincount(place, weights[usable])
+    counts = np.bincount(level_indices, weights[usable])
     shown = np.argsort(-counts, kind="stable")[:_LEVELS]
     if numbers is not None:
         # All of them, from the lowest to the highest.

@@ -174,7 +174,7 @@ def _take_labels_alone(scorers: Mapping[str, Any]) -> bool:
 
 def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> Pairs:
     """Play a play, and return receivers, their donors and what is then predicted."""
-    parts: list[Pairs] = []
+    pair_chunks: list[Pairs] = []
     count = len(play.mask)
     steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
     if game.engine is None:
@@ -184,11 +184,11 @@ def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> 
     game.play(
         [replace(play, names=("predictions",), combine=combine, steps=steps)],
         range(request.n_repeats),
-        lambda _player, *pairs: parts.append(pairs),
+        lambda _player, *pairs: pair_chunks.append(pairs),
         Progress(0, "", mode=False),
     )
     receivers, donors, predictions = (
-        np.concatenate(each) for each in zip(*parts, strict=True)
+        np.concatenate(chunk_arrays) for chunk_arrays in zip(*pair_chunks, strict=True)
     )
     if game.engine is not None:  # it collects changes
         predictions += base[receivers][:, None]

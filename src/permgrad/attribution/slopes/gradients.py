@@ -140,8 +140,10 @@ def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
     """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with
     the weight of their own row.
     """
-    wanted = numbers_by_row(plain) * weights[:, None].to(plain.dtype)
-    off = (numbers_by_row(weighted) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
+    expected_gradients = numbers_by_row(plain) * weights[:, None].to(plain.dtype)
+    off = (numbers_by_row(weighted) - expected_gradients).norm(
+        dim=1
+    ) > expected_gradients.norm(dim=1) / 4
     return not bool(off.any())
 
 

@@ -196,15 +196,17 @@ def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Te
     return _bases(slopes, probed, references)
 
 
-def _facts_of_steps(steps: int | None, taken: Floats, change: Floats) -> dict[str, Any]:
+def _facts_of_steps(
+    steps: int | None, step_counts: Floats, change: Floats
+) -> dict[str, Any]:
     """Return how many steps rows took, and by how much their last refinement changed
     them.
     """
-    facts: dict[str, Any] = {"steps": int(taken.max())}
+    facts: dict[str, Any] = {"steps": int(step_counts.max())}
     if steps is not None:
         return {**facts, "mean_steps": steps, "quadrature_error": None}
     error = float(change.max())
-    return {**facts, "mean_steps": float(taken.mean()), "quadrature_error": error}
+    return {**facts, "mean_steps": float(step_counts.mean()), "quadrature_error": error}
 
 
 def _advice(

@@ -239,8 +239,10 @@ class GradientIntegral(Lines):
         slopes = self.slopes
         points = self.count * len(times)
 
-        def work(part: slice) -> None:
-            number = torch.arange(part.start, part.stop, device=total.device)
+        def work(point_slice: slice) -> None:
+            number = torch.arange(
+                point_slice.start, point_slice.stop, device=total.device
+            )
             line_indices = number // len(times)
             time_index = number % len(times)
             point_times = torch.as_tensor(times, device=total.device)[time_index]

@@ -199,15 +199,15 @@ def _activation(
 
 
 # ---- layers that look at several numbers ---------------------------------------------
-def _matches(places: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+def _matches(candidates: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     """Return the best of places at both ends, and the share of the stretch in which
     each leads.
     """
-    best = places[0]
-    leads = [torch.ones_like(places[0][0])]
-    for place in places[1:]:
-        lead = place[0] - best[0]
-        later = place[1] - best[1]
+    best = candidates[0]
+    leads = [torch.ones_like(candidates[0][0])]
+    for candidate in candidates[1:]:
+        lead = candidate[0] - best[0]
+        later = candidate[1] - best[1]
         change = later - lead
         # If the two stay equally far apart, the same one leads all along, and on a tie
         # the first, as in torch.
@@ -782,13 +782,15 @@ class SecantLines(Lines):
                 )
                 for path in self._chains
             }
-            seen = self._walk(entered)
-            readout = self._readout_slopes(self._outputs(seen))
-            widths = [layers[-1].shape[2] for layers in self._of_head(seen)]
-            parts = iter(self._head.back(readout, seen[-1]).split(widths, dim=2))
-            for path, layers in zip(self._chains, seen[:-1], strict=True):
+            layer_values = self._walk(entered)
+            readout = self._readout_slopes(self._outputs(layer_values))
+            widths = [layers[-1].shape[2] for layers in self._of_head(layer_values)]
+            head_slopes = iter(
+                self._head.back(readout, layer_values[-1]).split(widths, dim=2)
+            )
+            for path, layers in zip(self._chains, layer_values[:-1], strict=True):
                 slopes = self._chains[path].back(
-                    readout if path in _BESIDE else next(parts), layers
+                    readout if path in _BESIDE else next(head_slopes), layers
                 )
                 # Slopes that are the same in all stretches come once.
                 if slopes.shape[0] == 1 < stretches * lines:

@@ -207,10 +207,12 @@ class Slopes:
                 least = self.batch
             self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
 
-        def work(part: slice) -> None:
+        def work(row_slice: slice) -> None:
             with torch.no_grad():
-                raw_outputs = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.request.scale.read(
+                raw_outputs = self.subject.predict(
+                    [tensor[row_slice] for tensor in points]
+                )
+                outputs[row_slice] = self.request.scale.read(
                     self.subject.outputs, raw_outputs
                 )[:, self.targets].double()
 

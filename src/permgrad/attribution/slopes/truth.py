@@ -162,19 +162,24 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         outputs = _outputs_at(slopes, probe_rows, around, size)
     except ForwardError:  # of so many rows
         outputs = _outputs_at(slopes, probe_rows, around, 1)
-    before, at, after, back, forth = (one[:, targets] for one in outputs)
-    gradient_slopes = torch.zeros_like(at)
+    before, centre_outputs, after, back, forth = (
+        point_outputs[:, targets] for point_outputs in outputs
+    )
+    gradient_slopes = torch.zeros_like(centre_outputs)
     for slope, start, stop in zip(
         output_slopes, moved(-step_share), moved(step_share), strict=True
     ):
         gradient_slopes += _change_along(slope, start, stop) / (2 * step_share)
     rounding = (
-        _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step_share
+        _ROUNDING
+        * torch.finfo(precision).eps
+        * float(centre_outputs.abs().amax())
+        / step_share
     )
     return (
         gradient_slopes,
-        (at - before) / step_share,
-        (after - at) / step_share,
+        (centre_outputs - before) / step_share,
+        (after - centre_outputs) / step_share,
         (forth - back) / (2 * _FAR),
         rounding,
     )
@@ -189,11 +194,11 @@ def _outputs_at(
     outputs = list[Tensor]()
     with torch.inference_mode(mode=False), torch.no_grad():
         for start in range(0, len(points), size):
-            some = points[start : start + size]
-            leaves = [torch.cat(leaf) for leaf in zip(*some, strict=True)]
-            same = tuple(torch.cat([tensor] * len(some)) for tensor in rows)
+            point_group = points[start : start + size]
+            leaves = [torch.cat(leaf) for leaf in zip(*point_group, strict=True)]
+            same = tuple(torch.cat([tensor] * len(point_group)) for tensor in rows)
             explained = slopes.explained(same, leaves).double()
-            outputs += explained.chunk(len(some))
+            outputs += explained.chunk(len(point_group))
     return outputs
 
 

@@ -192,8 +192,8 @@ class BranchCut:
             return tuple(
                 gathered(
                     count,
-                    lambda part: self.embed(
-                        branch, [branch_tensor[part] for branch_tensor in tensors]
+                    lambda row_slice: self.embed(
+                        branch, [branch_tensor[row_slice] for branch_tensor in tensors]
                     ),
                     partial(run, count),
                 )

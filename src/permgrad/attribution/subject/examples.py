@@ -167,7 +167,8 @@ def _source(X: Any, y: Any, module: nn.Module | None) -> _Source | None:
 
 def _indexed(examples: Any) -> _Source:
     return _Source(
-        len(examples), lambda places: (examples[int(row_index)] for row_index in places)
+        len(examples),
+        lambda row_positions: (examples[int(row_index)] for row_index in row_positions),
     )
 
 

@@ -53,9 +53,9 @@ class Library:
         """
         return np.concatenate([first, second_column])
 
-    def take(self, column: Any, places: Integers) -> Any:
+    def take(self, column: Any, positions: Integers) -> Any:
         """Return some cells of a column."""
-        return column[places]
+        return column[positions]
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — arrays have no missing cells
         """Return numbers as a column like another. ``nulls``: NaN is a missing cell."""
@@ -105,8 +105,8 @@ class _Pandas(Library):
             ignore_index=True,
         )
 
-    def take(self, column: Any, places: Integers) -> Any:
-        return pd.Series(column.array.take(places), dtype=column.dtype, copy=False)
+    def take(self, column: Any, positions: Integers) -> Any:
+        return pd.Series(column.array.take(positions), dtype=column.dtype, copy=False)
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:  # noqa: ARG002 — the type says it
         if isinstance(like.dtype, np.dtype):
@@ -149,8 +149,8 @@ class _Polars(Library):
             )
         return first.cast(column_type).append(second_column.cast(column_type))
 
-    def take(self, column: Any, places: Integers) -> Any:
-        return column.gather(places)
+    def take(self, column: Any, positions: Integers) -> Any:
+        return column.gather(positions)
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
         written = type(like)(like.name, numbers)
@@ -178,8 +178,8 @@ class _Arrow(Library):
             [first, second_column.cast(first.type)]
         ).combine_chunks()
 
-    def take(self, column: Any, places: Integers) -> Any:
-        return column.take(pa.array(places))
+    def take(self, column: Any, positions: Integers) -> Any:
+        return column.take(pa.array(positions))
 
     def write(self, numbers: Floats, like: Any, *, nulls: bool) -> Any:
         return pa.array(numbers, from_pandas=nulls).cast(like.type)

@@ -249,8 +249,8 @@ class InnerSubject(NetworkSubject):
         def lifted(rows: Sequence[Tensor]) -> list[Tensor]:
             return gathered(
                 count,
-                lambda part: self.captured(
-                    [input_tensor[part] for input_tensor in rows]
+                lambda row_slice: self.captured(
+                    [input_tensor[row_slice] for input_tensor in rows]
                 )[0],
                 partial(in_batches, count, batch_rows),
             )
@@ -318,13 +318,13 @@ class InnerSubject(NetworkSubject):
                 raise _other_call(layer)
             token_ids = inputs[lookup.place].to(self.device)
             read_positions = lookup.positions.to(self.device)
-            found = self.layers[layer](
+            layer_vectors = self.layers[layer](
                 numbers_by_row(token_ids)[:, read_positions].long()
             )
-            vectors = found.new_zeros(
-                (len(token_ids), token_ids[0].numel(), found.shape[-1])
+            vectors = layer_vectors.new_zeros(
+                (len(token_ids), token_ids[0].numel(), layer_vectors.shape[-1])
             )
-            vectors[:, read_positions] = found
+            vectors[:, read_positions] = layer_vectors
             values.append(vectors.reshape(*token_ids.shape, -1))
         return values
 

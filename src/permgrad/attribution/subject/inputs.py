@@ -529,7 +529,9 @@ def _in_order_of(
     ):
         return {
             input_key: value
-            for _, input_key, value in sorted(placed, key=lambda each: each[0])
+            for _, input_key, value in sorted(
+                placed, key=lambda placed_item: placed_item[0]
+            )
         }
     if not named and any(
         parameter_index not in (None, number)

@@ -38,11 +38,11 @@ def fill_lazy(
     names = lazy_names(module)
     few = [tensor[:_FEW] for tensor in tensors]
     real = []
-    for one in few:
-        if one.is_floating_point():
-            real.append(one)
+    for input_tensor in few:
+        if input_tensor.is_floating_point():
+            real.append(input_tensor)
         else:
-            real.append(one.to(dtype))
+            real.append(input_tensor.to(dtype))
     for form in forms:
         for rows in (few, real):
             if _takes(module, form, rows):
@@ -69,9 +69,12 @@ def _lazy_buffers(module: nn.Module) -> dict[int, Any]:
     """Return other buffers without values by the number of each, which torch does not
     copy.
     """
-    lazy = [one for one in module.buffers() if is_lazy(one)]
+    lazy = [buffer for buffer in module.buffers() if is_lazy(buffer)]
     create: Any = UninitializedBuffer
-    return {id(one): create(device=one.device, dtype=one.dtype) for one in lazy}
+    return {
+        id(lazy_buffer): create(device=lazy_buffer.device, dtype=lazy_buffer.dtype)
+        for lazy_buffer in lazy
+    }
 
 
 def _call(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> None:
@@ -83,17 +86,17 @@ def _call(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> None:
 @contextmanager
 def _with_its_buffers(module: nn.Module) -> Iterator[None]:
     """Restore the modes of all parts, and the buffers that have values."""
-    modes = [(part, part.training) for part in module.modules()]
+    modes = [(module_part, module_part.training) for module_part in module.modules()]
     buffers = [
         (buffer, buffer.clone()) for buffer in module.buffers() if not is_lazy(buffer)
     ]
-    for part, _ in modes:
-        part.training = False
+    for submodule, _ in modes:
+        submodule.training = False
     try:
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for submodule, training in modes:
+            submodule.training = training
         for buffer, numbers in buffers:
             if buffer.shape == numbers.shape:
                 buffer.copy_(numbers)

@@ -581,7 +581,8 @@ def with_embeddings(module: nn.Module) -> nn.Module:
     for lookup_node in calls:
         # Ids and weights, in either order.
         call_arguments = sorted(
-            lookup_node.all_input_nodes, key=lambda one: one.op == "get_attr"
+            lookup_node.all_input_nodes,
+            key=lambda argument_node: argument_node.op == "get_attr",
         )
         if [source_node.op == "get_attr" for source_node in call_arguments] != [
             False,

@@ -111,7 +111,7 @@ def call_first(subject: Any, rows: Sequence[Tensor], most: int) -> None:
 def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
     """Make the first call and return in words what it has changed for good."""
     attributes = attributes_of(subject.module)
-    parts = set(subject.module.modules())
+    known_modules = set(subject.module.modules())
     first_rows = [tensor[:most] for tensor in rows]
     state = state_of(subject.module)
 
@@ -154,8 +154,8 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
         change.make()
     if getattr(subject.module, "training", False):
         # A part made in that call, in eval mode, would else not be trained.
-        for part in set(subject.module.modules()) - parts:
-            part.training = True
+        for new_module in set(subject.module.modules()) - known_modules:
+            new_module.training = True
     return words
 
 

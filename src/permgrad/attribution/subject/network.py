@@ -321,24 +321,24 @@ class NetworkSubject(Subject):
         return self._with_whole_places(super().mean(rows), rows)
 
     def _with_whole_places(
-        self, made: Sequence[Tensor], rows: Sequence[Tensor]
+        self, row_tensors: Sequence[Tensor], rows: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         """Return a row whose places have whole numbers that stand together in
         some row.
         """
-        row = list(made)
+        row = list(row_tensors)
         codes = [
-            place
-            for place, tensor in enumerate(row[: len(self.form.leaves)])
+            leaf_index
+            for leaf_index, tensor in enumerate(row[: len(self.form.leaves)])
             if tensor.ndim == 3 and not tensor.is_floating_point()
         ]
         if codes:
             readings = self.readings()
         else:
             readings = {}
-        for place in codes:
-            if readings.get(place) == "tokens":
-                row[place] = most_frequent_places(rows[place])
+        for input_index in codes:
+            if readings.get(input_index) == "tokens":
+                row[input_index] = most_frequent_places(rows[input_index])
         return tuple(row)
 
     def without_rows(self) -> NetworkSubject:
@@ -445,14 +445,18 @@ class NetworkSubject(Subject):
         self._readings = meanings
         return dict(meanings)
 
-    def _used(self, rows: Sequence[Tensor], places: tuple[int, ...]) -> dict[int, str]:
+    def _used(
+        self, rows: Sequence[Tensor], input_indices: tuple[int, ...]
+    ) -> dict[int, str]:
         """Return how the network uses some inputs, asked once for rows of the same
         shapes.
         """
-        shapes = tuple((tuple(one.shape[1:]), one.dtype) for one in rows)
-        key = places, shapes
+        shapes = tuple(
+            (tuple(input_tensor.shape[1:]), input_tensor.dtype) for input_tensor in rows
+        )
+        key = input_indices, shapes
         if key not in self._uses:
-            self._uses[key] = find_readings(self, rows, list(places))
+            self._uses[key] = find_readings(self, rows, list(input_indices))
         return self._uses[key]
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
@@ -761,8 +765,8 @@ class NetworkSubject(Subject):
         in_batches(
             len(rows[0]),
             batch_rows,
-            lambda part: outputs.append(
-                self.forward([tensor[part] for tensor in rows])
+            lambda row_slice: outputs.append(
+                self.forward([tensor[row_slice] for tensor in rows])
             ),
         )
         for later in outputs[1:]:

@@ -533,7 +533,9 @@ class PredictorSubject(Subject):
             lambda row_positions: self._ask(
                 asked_rows[torch.from_numpy(row_positions)]
             ),
-            lambda places: self.form.frame(asked_rows[torch.from_numpy(places)]),
+            lambda frame_positions: self.form.frame(
+                asked_rows[torch.from_numpy(frame_positions)]
+            ),
         )
         if self.width is None and self.answers.kept is not None:
             self.columns = self.columns or self.answers.kept.columns

@@ -44,7 +44,9 @@ def outputs_of(
         run_batches = partial(in_batches, count, min(batch, subject.most_rows()))
         return gathered(
             count,
-            lambda part: [subject.predict([tensor[part] for tensor in inputs])],
+            lambda row_slice: [
+                subject.predict([tensor[row_slice] for tensor in inputs])
+            ],
             run_batches,
         )[0]
 

@@ -240,9 +240,9 @@ def out_of_order() -> InputError:
     )
 
 
-def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+def _alike(values: Sequence[Tensor], other_values: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
-    for value_tensor, other_tensor in zip(values, others, strict=True):
+    for value_tensor, other_tensor in zip(values, other_values, strict=True):
         flat_values, flat_others = (
             paired_tensor.reshape(len(paired_tensor), -1).float()
             for paired_tensor in (value_tensor, other_tensor)
@@ -297,14 +297,14 @@ def _rounding(outputs: Tensor) -> float:
     return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
 
 
-def _moved(one: Tensor, two: Tensor) -> float:
+def _moved(first_values: Tensor, two: Tensor) -> float:
     """Return the largest change, infinity where a number is finite in one of them
     alone.
     """
-    finite = torch.isfinite(one)
+    finite = torch.isfinite(first_values)
     if bool((finite != torch.isfinite(two)).any()):
         return float("inf")
-    change = (one[finite].double() - two[finite].double()).abs()
+    change = (first_values[finite].double() - two[finite].double()).abs()
     if len(change):
         return float(change.max())
     return 0.0

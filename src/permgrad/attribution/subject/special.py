@@ -42,8 +42,8 @@ def named_ids(
     ``endings``: of the names of these settings.
     """
     ids = set[int]()
-    for part in module.modules():
-        settings = vars(getattr(part, "config", part))
+    for submodule in module.modules():
+        settings = vars(getattr(submodule, "config", submodule))
         ids |= {
             value
             for name, value in settings.items()
@@ -86,7 +86,9 @@ def _in_each_row(subject: NetworkSubject, ids: Tensor, away: Tensor) -> list[int
     for row_ids, empty_mask in zip(ids[1:], away[1:], strict=True):
         common &= set(row_ids[~empty_mask].tolist())
     named = named_ids(subject.module)
-    return sorted(common, key=lambda one: (one not in named, one))[:_ASKED]
+    return sorted(common, key=lambda token_id: (token_id not in named, token_id))[
+        :_ASKED
+    ]
 
 
 @dataclass(frozen=True)

@@ -273,11 +273,11 @@ def most_frequent_places(rows: Tensor) -> Tensor:
 
     Numbers of one place belong together, such as those of a box.
     """
-    chosen = list[Tensor]()
+    frequent_vectors = list[Tensor]()
     for of_place in rows.unbind(1):
         vectors, counts = of_place.unique(dim=0, return_counts=True)
-        chosen.append(vectors[counts.argmax()])
-    return torch.stack(chosen)[None]
+        frequent_vectors.append(vectors[counts.argmax()])
+    return torch.stack(frequent_vectors)[None]
 
 
 def _most_frequent(rows: Tensor) -> Tensor:

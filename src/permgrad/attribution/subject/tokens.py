@@ -104,7 +104,8 @@ class Roles:
         if self.tokens is not None:
             joined.append(self.names[self.tokens])
         return [
-            "+".join(f"{name}[{place}]" for name in joined) for place in range(count)
+            "+".join(f"{name}[{token_index}]" for name in joined)
+            for token_index in range(count)
         ]
 
     @property
@@ -170,13 +171,16 @@ def find_roles(
         ),
         None,
     )
-    held = explicit | frozenset(automatic)
-    boxes = _boxes(subject, tokens_input, held, segments)
-    return Roles(names, held, tokens_input, masks, lengths, boxes)
+    held_inputs = explicit | frozenset(automatic)
+    boxes = _boxes(subject, tokens_input, held_inputs, segments)
+    return Roles(names, held_inputs, tokens_input, masks, lengths, boxes)
 
 
 def _boxes(
-    subject: NetworkSubject, tokens: int | None, held: frozenset[int], segments: Any
+    subject: NetworkSubject,
+    tokens: int | None,
+    held_inputs: frozenset[int],
+    segments: Any,
 ) -> tuple[int, ...]:
     """Return the inputs of whole numbers that have several for each token.
 
@@ -186,26 +190,26 @@ def _boxes(
     if tokens is None or not by_name:
         return ()
     return tuple(
-        place
-        for place in _beside_places(subject, tokens)
-        if place not in held
-        and not subject.inputs[place].is_floating_point()
-        and subject.input_names[place] not in (segments or ())
+        input_index
+        for input_index in _beside_places(subject, tokens)
+        if input_index not in held_inputs
+        and not subject.inputs[input_index].is_floating_point()
+        and subject.input_names[input_index] not in (segments or ())
     )
 
 
 def _beside_places(subject: NetworkSubject, tokens: int) -> list[int]:
     """Return the inputs that have several numbers for each token, such as boxes."""
-    places = subject.inputs[tokens].shape[1]
+    token_count = subject.inputs[tokens].shape[1]
     alike = []
-    for at, tensor in enumerate(subject.inputs):
-        if tensor.ndim == 3 and tensor.shape[1] == places:
-            alike.append(at)
+    for input_index, tensor in enumerate(subject.inputs):
+        if tensor.ndim == 3 and tensor.shape[1] == token_count:
+            alike.append(input_index)
     if alike:
         readings = subject.readings()
     else:
         readings = {}
-    return [at for at in alike if readings.get(at) == "tokens"]
+    return [box_input for box_input in alike if readings.get(box_input) == "tokens"]
 
 
 def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
@@ -370,17 +374,17 @@ class Places:
         arrives = torch.isin(token_ids, token_ids.new_tensor(self.special))
         keeps = (kept_values[:, 0] > 0) | arrives
         first = 1
-        for place in self.follow:
-            row = restored[place]
+        for input_index in self.follow:
+            row = restored[input_index]
             last = first + (1 if row.ndim == keeps.ndim else row.shape[2])
-            own = (
+            stored_values = (
                 kept_values[:, first:last]
                 .movedim(1, 2)
                 .reshape(row.shape)
                 .to(row.dtype)
             )
-            kept = keeps.reshape(*keeps.shape, *[1] * (row.ndim - keeps.ndim))
-            restored[place] = torch.where(kept, own, row)
+            keep_mask = keeps.reshape(*keeps.shape, *[1] * (row.ndim - keeps.ndim))
+            restored[input_index] = torch.where(keep_mask, stored_values, row)
             first = last
         return restored
 
@@ -412,9 +416,11 @@ def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> 
 
     A place has one number of an input of tokens, and several of boxes.
     """
-    rows, places = stay.shape
-    numbers = [stay, *(inputs[place] for place in follow)]
-    by_place = [each.long().reshape(rows, places, -1) for each in numbers]
+    rows, token_count = stay.shape
+    numbers = [stay, *(inputs[input_index] for input_index in follow)]
+    by_place = [
+        input_numbers.long().reshape(rows, token_count, -1) for input_numbers in numbers
+    ]
     return torch.cat(by_place, dim=2).movedim(2, 1).contiguous()
 
 
@@ -663,11 +669,11 @@ def follow_tokens(
         return space
     owners = space.segments[roles.tokens]
     segments = list(space.segments)
-    for place in roles.masks:
-        segments[place] = owners
-    for place in roles.boxes:
-        codes = subject.inputs[place].shape[2]
-        segments[place] = owners[:, None].expand(-1, codes).contiguous()
+    for input_index in roles.masks:
+        segments[input_index] = owners
+    for input_index in roles.boxes:
+        codes = subject.inputs[input_index].shape[2]
+        segments[input_index] = owners[:, None].expand(-1, codes).contiguous()
     space = replace(space, segments=tuple(segments))
     if roles.boxes:
         return _with_boxes(space, roles, owners)
@@ -687,17 +693,17 @@ def without_starts(
     special = named_ids(subject.module) | special_ids(tokenizer)
     of_decoder = named_ids(subject.module, _STARTS)
     started = list[str]()
-    for place, name in enumerate(roles.names):
-        rows = subject.inputs[place]
-        owners = space.segments[place]
-        columns = subject.form.leaves[place].columns
-        among = place not in (*roles.hold, *roles.masks, *roles.boxes)
+    for input_index, name in enumerate(roles.names):
+        rows = subject.inputs[input_index]
+        owners = space.segments[input_index]
+        columns = subject.form.leaves[input_index].columns
+        among = input_index not in (*roles.hold, *roles.masks, *roles.boxes)
         if not among or columns is not None or rows.ndim != _BY_PLACE:
             continue
         if rows.is_floating_point() or int(owners[0]) == NOBODY:
             continue
-        first = {int(one) for one in rows[:, 0].unique()}
-        if place == roles.tokens:
+        first = {int(token_id) for token_id in rows[:, 0].unique()}
+        if input_index == roles.tokens:
             wanted = of_decoder
         else:
             wanted = special
@@ -712,7 +718,7 @@ def without_starts(
 def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace:
     """Return players of tokens by the names of all that they replace."""
     of_both = (*roles.boxes, *(() if roles.tokens is None else (roles.tokens,)))
-    modality_of_both = "+".join(roles.names[place] for place in of_both)
+    modality_of_both = "+".join(roles.names[input_index] for input_index in of_both)
     names = list(space.names)
     modality = list(space.modality)
     listed = roles.names_of_places(len(owners))

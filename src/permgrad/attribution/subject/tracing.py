@@ -76,12 +76,14 @@ def listening(
             calls[name] += 1
             enter(inside[-1])
 
-    def after(name: str, _: nn.Module, args: tuple[Any, ...], *found: Any) -> Any:
+    def after(
+        name: str, _: nn.Module, args: tuple[Any, ...], *hook_arguments: Any
+    ) -> Any:
         if (
             get_ident() != own_thread
         ):  # it may call a hook before torch has noted that it takes options, too
             return None
-        options, output = found
+        options, output = hook_arguments
         while inside[-1][0] != name:  # it raised, and the network goes on
             inside.pop()
         return leave(inside.pop(), args, options, output)

@@ -72,7 +72,7 @@ def tokenise(text: str, tokenizer: Any) -> Tokens:
         return _by_words(
             text, encoding["input_ids"], encoding.word_ids(), encoding.word_to_chars
         )
-    return _by_spaces(text, lambda part: _ids(tokenizer(part), part))
+    return _by_spaces(text, lambda piece_text: _ids(tokenizer(piece_text), piece_text))
 
 
 def _ids(returned: Any, text: str) -> Integers:

@@ -202,7 +202,7 @@ class Words:
         sampled_positions = np.arange(
             0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED
         )
-        texts = [texts[place] for place in sampled_positions.tolist()]
+        texts = [texts[text_index] for text_index in sampled_positions.tolist()]
         counts = counts[sampled_positions]
         lengths = lengths[sampled_positions]
         row_count = max(int(counts.sum()), 1)
@@ -237,10 +237,13 @@ class Words:
             # rare there.
             often = np.flatnonzero(cells >= (1 if vocabulary == "words" else 2))
             entries = counter.get_feature_names_out()
-            chosen = _most_frequent(often.tolist(), spread, entries)
-            if chosen:
-                rarity = np.log((1 + row_count) / (1 + spread[chosen])) + 1
-                vocabularies[vocabulary] = ([str(entries[i]) for i in chosen], rarity)
+            entry_indices = _most_frequent(often.tolist(), spread, entries)
+            if entry_indices:
+                rarity = np.log((1 + row_count) / (1 + spread[entry_indices])) + 1
+                vocabularies[vocabulary] = (
+                    [str(entries[i]) for i in entry_indices],
+                    rarity,
+                )
         if vocabularies:
             return cls(vocabularies)
         return None
@@ -437,8 +440,11 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _most_frequent(
-    places: Sequence[int], spread: Floats, entries: Sequence[str]
+    entry_indices: Sequence[int], spread: Floats, entries: Sequence[str]
 ) -> list[int]:
     """Return the places of the entries that most rows have, equals by text."""
-    order = sorted(places, key=lambda place: (-spread[place], entries[place]))
+    order = sorted(
+        entry_indices,
+        key=lambda entry_index: (-spread[entry_index], entries[entry_index]),
+    )
     return order[:_MOST_ENTRIES]

@@ -554,20 +554,22 @@ class TableEncoder:
 
     def _write_dates(self, values: Floats, out: Floats32) -> None:
         """Write the parts of dates into the encoded rows."""
-        for place, parts in self._parts.items():
+        for column_index, date_parts in self._parts.items():
             seconds = np.where(
-                np.isnan(values[:, place]), self.scaling_.fill[place], values[:, place]
+                np.isnan(values[:, column_index]),
+                self.scaling_.fill[column_index],
+                values[:, column_index],
             )
             calendar = calendar_parts(seconds)
-            years = self.years_.get(self._stored[place].name, (0, 1))
-            for column, part in parts:
-                out[:, column] = date_part(part, calendar, years)
+            years = self.years_.get(self._stored[column_index].name, (0, 1))
+            for column, part_name in date_parts:
+                out[:, column] = date_part(part_name, calendar, years)
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """Return what is said of a third word in columns of two words."""
         surprises: dict[str, str] = {}
-        for place, name in self._pairs_of_words.items():
-            unread = np.isnan(values[:, place])
+        for column_index, name in self._pairs_of_words.items():
+            unread = np.isnan(values[:, column_index])
             if unread.any():
                 distinct = Distinct.of(frame[name], name)
                 bad = np.zeros(len(distinct.texts), dtype=bool)
@@ -580,21 +582,23 @@ class TableEncoder:
         surprises: dict[str, str] = {}
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
-            other = targets.get(OTHER, -1)
-            places = np.empty(len(distinct.texts), dtype=np.int64)
+            other_target = targets.get(OTHER, -1)
+            text_targets = np.empty(len(distinct.texts), dtype=np.int64)
             for i, text in enumerate(distinct.texts):
                 code = self.codes_.kind_of(text, name)
                 if code == PRESENT:
-                    places[i] = targets.get(text, other)
+                    text_targets[i] = targets.get(text, other_target)
                 else:
-                    places[i] = targets.get(code, -1)
-            row_targets = distinct.spread(places, targets.get(BLANK, -1))
+                    text_targets[i] = targets.get(code, -1)
+            row_targets = distinct.spread(text_targets, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
             # Of scored columns only codes for missing have a place here, and no text is
             # a surprise.
-            if (places < 0).any() and any(isinstance(key, str) for key in targets):
-                surprises[name] = self._surprise(distinct, name, places < 0)
+            if (text_targets < 0).any() and any(
+                isinstance(key, str) for key in targets
+            ):
+                surprises[name] = self._surprise(distinct, name, text_targets < 0)
         return surprises
 
     def _write_scores(

@@ -306,10 +306,10 @@ class Scores:
         )
         if not blocks:
             return fitted_scores, {}
-        beside = other_columns
+        context_columns = other_columns
         if other_columns.size > _MOST_CELLS:
-            beside = other_columns[:, :0]
-        model = _Model.of(blocks, beside, target)
+            context_columns = other_columns[:, :0]
+        model = _Model.of(blocks, context_columns, target)
         strengths = _chosen_strengths(model, blocks, first, folds)
         if not any(strengths[1:]):
             return fitted_scores, {}

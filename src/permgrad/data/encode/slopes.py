@@ -92,7 +92,10 @@ def find_slopes(
                 )
             )
     return [
-        slope for _, slope in sorted(slopes, key=lambda one: -one[0])[:_MOST_SLOPES]
+        slope
+        for _, slope in sorted(slopes, key=lambda scored_slope: -scored_slope[0])[
+            :_MOST_SLOPES
+        ]
     ]
 
 
@@ -140,7 +143,9 @@ def find_centred(
                 )
                 found_slopes.append((between, column_name, slope))
                 taken_numbers.add(number)
-    chosen_slopes = sorted(found_slopes, key=lambda one: -one[0])[:_MOST_CENTRED]
+    chosen_slopes = sorted(found_slopes, key=lambda scored_slope: -scored_slope[0])[
+        :_MOST_CENTRED
+    ]
     return {
         centred_name: [
             slope

@@ -116,18 +116,22 @@ class NumericStatistics:
                 np.arange(first_row, first_row + len(values), dtype=np.int64),
             ]
         )
-        places = np.arange(len(rows))
+        sample_positions = np.arange(len(rows))
         if len(rows) > self.size:
             # The hash of a row number is never equal to another's in practice. The
             # stable sort settles it anyway.
-            places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[: self.size]
-        places = places[np.argsort(rows[places], kind="stable")]
-        held = len(self.sample_rows)
-        is_new = places >= held
-        sample = np.empty((len(places), values.shape[1]))
-        sample[~is_new] = self.sample[places[~is_new]]
-        sample[is_new] = values[places[is_new] - held]
-        self.sample_rows = rows[places]
+            sample_positions = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[
+                : self.size
+            ]
+        sample_positions = sample_positions[
+            np.argsort(rows[sample_positions], kind="stable")
+        ]
+        sample_count = len(self.sample_rows)
+        is_new = sample_positions >= sample_count
+        sample = np.empty((len(sample_positions), values.shape[1]))
+        sample[~is_new] = self.sample[sample_positions[~is_new]]
+        sample[is_new] = values[sample_positions[is_new] - sample_count]
+        self.sample_rows = rows[sample_positions]
         self.sample = sample
 
     @property

@@ -127,7 +127,7 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
     unlike_cells += _outside(encoder, values)
     return sorted(
         (unlike_column for unlike_column in unlike_cells if unlike_column.rows.any()),
-        key=lambda one: column_order[one.column],
+        key=lambda unlike_entry: column_order[unlike_entry.column],
     )
 
 

@@ -172,13 +172,15 @@ class PartitionedTable:
     def _layout(self) -> ColumnLayout:
         return ColumnLayout.of(self.schema)
 
-    def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def read(
+        self, table_part: Part, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Return all rows of a part, or some columns of them, numbered from 0, with the
         types of the whole table.
         """
-        records = list(self._records(part, columns, _READ_ROWS))
+        records = list(self._records(table_part, columns, _READ_ROWS))
         return self._frame(
-            pa.Table.from_batches(records), part, columns, part.first_row
+            pa.Table.from_batches(records), table_part, columns, table_part.first_row
         )
 
     def batches(

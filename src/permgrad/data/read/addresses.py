@@ -29,8 +29,8 @@ def table_address(table: str | os.PathLike[str]) -> TableAddress:
         TableAddress(file=PosixPath('visits.csv'), sheet=None)
     """
     text = os.fspath(table)
-    scheme, is_address, rest = text.partition(":")
+    scheme, is_address, address_path = text.partition(":")
     if not is_address or scheme not in _SCHEMES or os.path.lexists(text):
         return TableAddress(Path(text))
-    file, _, sheet = rest.partition("?table=")
+    file, _, sheet = address_path.partition("?table=")
     return TableAddress(Path(file), sheet or None)

@@ -259,14 +259,14 @@ def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notat
         return []
     signs = Counter(unit_of(text) for text in begin)
     usual = signs.most_common(1)[0][0]
-    found = [Notation(usual, sign) for sign in NUMBERS]
+    notations = [Notation(usual, sign) for sign in NUMBERS]
     if usual is not None:
-        return found
+        return notations
     alike = _of_one_family(begin)
     amounts = find_amounts(alike, [by_text[text] for text in alike])
     if amounts is None:
-        return found
-    return [*found, amounts]
+        return notations
+    return [*notations, amounts]
 
 
 def _of_one_family(texts: Sequence[str]) -> list[str]:

@@ -460,8 +460,8 @@ def _split_pairs(
             continue
         texts = [text for text in different if is_pair(text)]
         odd = different.total() - sum(different[text] for text in texts)
-        others = len(different) - len(texts)
-        if odd and not are_mistakes(odd, others, different.total()):
+        odd_count = len(different) - len(texts)
+        if odd and not are_mistakes(odd, odd_count, different.total()):
             continue
         found_pair = find_pair(texts)
         if found_pair is not None:

@@ -101,11 +101,11 @@ def _named_separator(text: str) -> str | None:
     return None
 
 
-def _places_below(places: Integers, above: int, rows: int) -> Integers | None:
+def _places_below(sheet_rows: Integers, above: int, rows: int) -> Integers | None:
     """Return the row in the sheet of each row of the table, if they are as many."""
-    if len(places) != above + rows:
+    if len(sheet_rows) != above + rows:
         return None
-    return places[above:]
+    return sheet_rows[above:]
 
 
 def _some(lines: Integers | None, rows: slice | Booleans) -> Integers | None:

@@ -91,14 +91,14 @@ def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
         workbook = openpyxl.load_workbook(
             io.BytesIO(content), read_only=True, data_only=True
         )
-        chosen = choose_sheet(workbook.worksheets, file, reading.sheet)
+        worksheet = choose_sheet(workbook.worksheets, file, reading.sheet)
         # Files of other programs may give the size of a sheet wrong.
-        chosen.reset_dimensions()
-        sheet_rows, shares = _rows_of(chosen)
-        merged = _merged(content, chosen)
-        _check_formulas(content, file, chosen.title)
+        worksheet.reset_dimensions()
+        sheet_rows, shares = _rows_of(worksheet)
+        merged = _merged(content, worksheet)
+        _check_formulas(content, file, worksheet.title)
     return sheet_of_cells(
-        sheet_rows, merged, shares, reading, f"{chosen.title!r} of {str(file)!r}"
+        sheet_rows, merged, shares, reading, f"{worksheet.title!r} of {str(file)!r}"
     )
 
 

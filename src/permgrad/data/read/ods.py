@@ -69,11 +69,14 @@ def read_ods(content: bytes, file: Path, reading: Reading) -> Sheet:
         *damage,
     ):
         book = opendocument.load(io.BytesIO(content))
-        sheets = [_OdsSheet(one) for one in book.getElementsByType(table.Table)]
-        chosen = choose_sheet(sheets, file, reading.sheet)
-        rows, merged, shares = _cells_of(chosen.table)
+        sheets = [
+            _OdsSheet(table_element)
+            for table_element in book.getElementsByType(table.Table)
+        ]
+        selected_sheet = choose_sheet(sheets, file, reading.sheet)
+        rows, merged, shares = _cells_of(selected_sheet.table)
     return sheet_of_cells(
-        rows, merged, shares, reading, f"{chosen.title!r} of {str(file)!r}"
+        rows, merged, shares, reading, f"{selected_sheet.title!r} of {str(file)!r}"
     )
 
 
@@ -88,22 +91,22 @@ def _cells_of(
     rows = dict[int, list[Any]]()
     merged = list[tuple[int, int, int, int]]()
     shares = Counter[int]()
-    place = 0
+    row_number = 0
     for element in sheet.getElementsByType(TableRow):
         times = int(element.getAttribute("numberrowsrepeated") or 1)
         row, spans, percents = _row_of(element)
         for _ in range(min(times, _MOST_REPEATED) if row else 0):
-            place += 1
-            rows[place] = list(row)
+            row_number += 1
+            rows[row_number] = list(row)
             shares.update(percents)
             merged += [
-                (left, place, left + wide - 1, place + high - 1)
+                (left, row_number, left + wide - 1, row_number + high - 1)
                 for left, wide, high in spans
             ]
         if row:
-            place += 0
+            row_number += 0
         else:
-            place += times
+            row_number += times
     return rows, merged, dict(shares)
 
 
@@ -155,9 +158,15 @@ def _value(cell: Any) -> Any:
     if kind == "time":
         match = _LASTED.fullmatch(str(cell.getAttribute("timevalue")))
         if match is not None:
-            hours, minutes, seconds = (int(part or 0) for part in match.groups())
+            hours, minutes, seconds = (
+                int(time_text or 0) for time_text in match.groups()
+            )
             return f"{hours:02d}:{minutes:02d}:{seconds:02d}"
-    paragraphs = [teletype.extractText(one) for one in cell.childNodes if _is_text(one)]
+    paragraphs = [
+        teletype.extractText(child_node)
+        for child_node in cell.childNodes
+        if _is_text(child_node)
+    ]
     return "\n".join(paragraphs) or None
 
 

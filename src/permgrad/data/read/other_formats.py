@@ -71,7 +71,10 @@ class TableFormat:
     def is_of(self, content: bytes, file: Path) -> bool:
         """Whether a file is of this kind, by its content, else by its name."""
         if self.begins:
-            return any(content.startswith(mark, at) for at, mark in self.begins)
+            return any(
+                content.startswith(mark, mark_offset)
+                for mark_offset, mark in self.begins
+            )
         return file.name.lower().removesuffix(".gz").endswith(self.endings)
 
 
@@ -178,8 +181,10 @@ def _labelled(
     if not codes:
         return ()
     advice = " ".join(option_of("--na", text) for text in codes.values())
-    said = f"only some values have labels, so these are numbers: {listed(list(codes))}"
-    return (f"{said}. If the labelled values mean missing, pass {advice}",)
+    label_note = (
+        f"only some values have labels, so these are numbers: {listed(list(codes))}"
+    )
+    return (f"{label_note}. If the labelled values mean missing, pass {advice}",)
 
 
 def _whole(cells: pd.Series[Any]) -> pd.Series[Any]:
@@ -226,8 +231,10 @@ def _duckdb(_content: bytes, file: Path, sheet: str | None) -> OtherTable:
     connection = duckdb.connect(str(file), read_only=True, config=options)
     try:
         query = "SELECT table_name FROM information_schema.tables"
-        found = connection.execute(f"{query} WHERE table_schema = 'main'").fetchall()
-        name = _chosen_table([name for (name,) in found], file, sheet)
+        table_rows = connection.execute(
+            f"{query} WHERE table_schema = 'main'"
+        ).fetchall()
+        name = _chosen_table([name for (name,) in table_rows], file, sheet)
         return OtherTable(connection.sql(_select(name)).to_arrow_table())
     finally:
         connection.close()
@@ -264,8 +271,8 @@ def _of_frame(
     notes: tuple[str, ...] = (),
 ) -> OtherTable:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    said = {name: text for name, text in (labels or {}).items() if text}
-    return OtherTable(table, said, notes)
+    column_labels = {name: text for name, text in (labels or {}).items() if text}
+    return OtherTable(table, column_labels, notes)
 
 
 FORMATS: tuple[TableFormat, ...] = (

@@ -233,12 +233,12 @@ def _read_texts(file: Path, reading: Reading) -> Written:
     if content[:4] == PARQUET:  # it was packed
         return _by_way_of_parquet(lambda path: path.write_bytes(content), file, reading)
     if (table_format := format_of(content, file)) is not None:
-        other = read_other(table_format, content, file, reading.sheet)
+        other_table = read_other(table_format, content, file, reading.sheet)
         written = _by_way_of_parquet(
-            lambda path: pq.write_table(other.table, path), file, reading
+            lambda path: pq.write_table(other_table.table, path), file, reading
         )
-        notes = (*other.notes, *written.notes)
-        return written._replace(notes=notes, labels=other.labels)
+        notes = (*other_table.notes, *written.notes)
+        return written._replace(notes=notes, labels=other_table.labels)
     if content.startswith(b"PK") and (reader := _reader_of_sheets(content)):
         sheet = reader(content, file, reading)
         table = parse_csv(sheet.text, file, reading, sheet.lines)

@@ -573,14 +573,16 @@ def _type_but_for_mistakes(
         if not cells.are_mistakes(cells_odd, len(odd), base.n_known):
             continue
         clean = masked(series, _cells_with(series, base.name, odd))
-        found = _other_type(clean, base.name, codes, is_whole=True)
-        if found.kind == "identifier" or "names" in found.flags:
-            return base.flagged(*found.flags, kind=found.kind)  # so are the others
-        if found.kind in ("numeric", "date") and found.storage != "text":
-            flags = [_PLAIN_NUMBERS.get(flag, flag) for flag in found.flags]
-            facts = {**found.facts, "unread": odd, "cells_unread": cells_odd}
+        clean_type = _other_type(clean, base.name, codes, is_whole=True)
+        if clean_type.kind == "identifier" or "names" in clean_type.flags:
+            return base.flagged(
+                *clean_type.flags, kind=clean_type.kind
+            )  # so are the others
+        if clean_type.kind in ("numeric", "date") and clean_type.storage != "text":
+            flags = [_PLAIN_NUMBERS.get(flag, flag) for flag in clean_type.flags]
+            facts = {**clean_type.facts, "unread": odd, "cells_unread": cells_odd}
             facts |= {"what": what, "example": odd[0][:_LONGEST_SHORT]}
-            return replace(found, flags=(*flags, "mistakes"), facts=facts)
+            return replace(clean_type, flags=(*flags, "mistakes"), facts=facts)
     return None
 
 

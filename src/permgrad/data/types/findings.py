@@ -390,7 +390,9 @@ def all_findings(
     ``codes``: those that mean missing.
     """
     yield from findings_of(schema)
-    amounts = [one for one in schema if "declared" not in one.flags]
+    amounts = [
+        column_type for column_type in schema if "declared" not in column_type.flags
+    ]
     yield from roles_found(frame, amounts, codes)
     yield from as_one_found(found_groups or {})
     yield from duplicates_found(frame, schema, together, rows)
@@ -418,11 +420,11 @@ def roles_found(
             names.append(column.name)
         elif may_weigh(column.name, values):
             weights.append(column.name)
-    found = [
+    role_findings = [
         Finding("maybe_rows", tuple(names)),
         Finding("maybe_weight", tuple(weights)),
     ]
-    return [one for one in found if one.columns]
+    return [finding for finding in role_findings if finding.columns]
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
@@ -535,13 +537,13 @@ def tell_of_columns(findings: Iterable[Finding]) -> None:
 
 
 # ---- rows ----------------------------------------------------------------------------
-def tell_of_other_order(X: Any, **beside: Any) -> None:
+def tell_of_other_order(X: Any, **row_objects: Any) -> None:
     """Warn where a pandas object beside a frame ``X`` has the same labels of its rows
     in another order.
     """
     if not is_frame(X):
         return
-    for object_name, other_object in beside.items():
+    for object_name, other_object in row_objects.items():
         if not isinstance(
             other_object, (pd.DataFrame, pd.Series)
         ) or not _same_in_other_order(X.index, other_object.index):

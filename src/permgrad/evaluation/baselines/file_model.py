@@ -100,14 +100,14 @@ class FileModel(_Read):
         return self
 
     def take(
-        self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()
+        self, predictor: OnnxPredictor, names: Sequence[str] = (), positions: Any = ()
     ) -> Self:
         """Take a predictor, its classes' names in the order of its outputs, and their
         places. Return the model.
         """
         self.predictor = predictor
         self._names = list(names)
-        self._places = np.asarray(places, dtype=np.int64)
+        self._places = np.asarray(positions, dtype=np.int64)
         return self
 
     @classmethod

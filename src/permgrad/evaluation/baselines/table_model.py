@@ -283,14 +283,18 @@ class TableModel(_Learned):
         codes = None
         if self.task == "classification":
             codes = np.unique(y, return_inverse=True)[1]
-        fitted, held = held_out(
+        fitted, held_indices = held_out(
             len(y), self.validation_fraction, int(self.random_state), codes
         )
         if isinstance(X, EncodedRows):
             frame = X.table
         else:
             frame = as_frame(X)
-        return frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
+        return (
+            frame.iloc[fitted],
+            y[fitted],
+            (frame.iloc[held_indices], y[held_indices]),
+        )
 
     def _decide(self, y: Array, held_out: tuple[Any, ...] | None) -> None:
         """Choose the positive class and its threshold, by costs on held-out rows."""

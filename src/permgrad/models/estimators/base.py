@@ -757,8 +757,8 @@ class HyNNBase(BaseEstimator):
                 self.module_ if self.module_.training else FoldedNetwork(self.module_)
             )
 
-            def predict(part: slice) -> None:
-                outputs[part] = network(encoded_rows[part].to(device)).cpu()
+            def predict(row_slice: slice) -> None:
+                outputs[row_slice] = network(encoded_rows[row_slice].to(device)).cpu()
 
             in_batches(len(encoded_rows), rows_per_batch, predict)
         return outputs[:count].numpy()

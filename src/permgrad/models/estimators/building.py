@@ -133,15 +133,19 @@ def known_types(
     if schema is not None and (encoder.kinds or {}) == (model.kinds or {}):
         return schema
     if target is None:
-        asked = None
+        training_target = None
     else:
-        asked = (target.y[: len(frame)], target.classes)
+        training_target = (target.y[: len(frame)], target.classes)
     if every is not None:
         types = infer_schema(every, na=encoder.na, kinds=encoder.kinds)
-        return typed_as(types, frame, na=encoder.na, kinds=encoder.kinds, target=asked)
-    if asked is None:
+        return typed_as(
+            types, frame, na=encoder.na, kinds=encoder.kinds, target=training_target
+        )
+    if training_target is None:
         return None
-    return infer_schema(frame, na=encoder.na, kinds=encoder.kinds, target=asked)
+    return infer_schema(
+        frame, na=encoder.na, kinds=encoder.kinds, target=training_target
+    )
 
 
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:

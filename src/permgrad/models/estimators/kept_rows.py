@@ -73,11 +73,16 @@ def draw_background(
     compared = rows_to_compare(rows, weights, model.seed_)
     first = np.unique(compared)[:most_rows]
     order = generator(model.seed_, "background").permutation(len(target))
-    others = order[~np.isin(order, first)]
-    chosen = np.sort(np.append(first, others[: most_rows - len(first)]))
-    model.background_, model.background_target_ = rows[chosen], target[chosen]
-    compared = compared[np.isin(compared, chosen)]
-    model.rows_compared_ = np.searchsorted(chosen, compared)
+    remaining_rows = order[~np.isin(order, first)]
+    background_rows = np.sort(
+        np.append(first, remaining_rows[: most_rows - len(first)])
+    )
+    model.background_, model.background_target_ = (
+        rows[background_rows],
+        target[background_rows],
+    )
+    compared = compared[np.isin(compared, background_rows)]
+    model.rows_compared_ = np.searchsorted(background_rows, compared)
 
 
 def rows_compared(model: Any) -> Integers:
@@ -87,9 +92,9 @@ def rows_compared(model: Any) -> Integers:
     A model that was saved without them, or trained in parts, has them chosen of the
     rows that it keeps.
     """
-    places: Integers | None = getattr(model, "rows_compared_", None)
-    if places is not None and len(places):
-        return places
+    compared_indices: Integers | None = getattr(model, "rows_compared_", None)
+    if compared_indices is not None and len(compared_indices):
+        return compared_indices
     return rows_to_compare(kept_rows(model), seed=model.seed_)
 
 

@@ -87,7 +87,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     model.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
 
 
-def _raise_outputs(model: Any, prepared: Prepared, held: Rows) -> None:
+def _raise_outputs(model: Any, prepared: Prepared, held_out_rows: Rows) -> None:
     """Raise the numbers of a series to the level of its held-out rows."""
     if (
         model.task == "regression"
@@ -95,24 +95,24 @@ def _raise_outputs(model: Any, prepared: Prepared, held: Rows) -> None:
         and prepared.dependence.timed
     ):
         model.raised_ = _raise_to(
-            model, held, prepared.validation_weight, prepared.dependence
+            model, held_out_rows, prepared.validation_weight, prepared.dependence
         )
 
 
 def _learn_probabilities(model: Any, prepared: Prepared) -> None:
     """Learn how outputs become probabilities and classes."""
-    held = prepared.job.validation_rows
+    held_out_rows = prepared.job.validation_rows
     model.calibration_ = Calibration()
     if model.calibration is not None:
         outputs = y = None
-        if held is not None and model.calibration != "prior":
-            outputs = model.predict_encoded(held.x.numpy())
-            y = held.y.numpy()
+        if held_out_rows is not None and model.calibration != "prior":
+            outputs = model.predict_encoded(held_out_rows.x.numpy())
+            y = held_out_rows.y.numpy()
         weights = prepared.validation_weight
         model.calibration_ = fit_calibration(
             model.calibration, model.class_weights_, outputs, y, weights
         )
-    _learn_decision(model, held, prepared.validation_weight)
+    _learn_decision(model, held_out_rows, prepared.validation_weight)
 
 
 def _learn_decision(model: Any, held_out_rows: Rows | None, weights: Floats) -> None:
@@ -213,11 +213,11 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     matrix, offset = _readout(
         seen(sampled_rows.x), sampled_rows, classes=len(getattr(model, "classes_", ()))
     )
-    said = seen(held_out_rows.x) @ matrix + offset
-    share = _share_of(model, prepared, held_out_rows, said)
+    kernel_outputs = seen(held_out_rows.x) @ matrix + offset
+    share = _share_of(model, prepared, held_out_rows, kernel_outputs)
     if share < LEAST_SHARE:
         return
-    if said.shape[1] > network.outputs:  # two classes share a logit
+    if kernel_outputs.shape[1] > network.outputs:  # two classes share a logit
         matrix = matrix[:, 1:] - matrix[:, :1]
         offset = offset[1:] - offset[:1]
     assert kernels.readout is not None
@@ -230,16 +230,22 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
 def _drawn(network: Any, rows: Rows, count: int, rng: Any) -> RandomKernels:
     """Return so many kernels, drawn for the images of some rows."""
     device = next(network.parameters()).device
-    some = network.renderer(rows.x[:_SCALED].to(device))
+    sample_images = network.renderer(rows.x[:_SCALED].to(device))
     kernels = RandomKernels(network.image_shape, count, network.outputs).to(device)
-    kernels.draw(rng, centre=float(some.mean()), spread=float(some.std()) or 1.0)
+    kernels.draw(
+        rng,
+        centre=float(sample_images.mean()),
+        spread=float(sample_images.std()) or 1.0,
+    )
     return kernels
 
 
-def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> float:
+def _share_of(
+    model: Any, prepared: Prepared, held_out_rows: Rows, kernel_outputs: Floats
+) -> float:
     """Return the share of what kernels say that held-out rows allow."""
-    outputs = model.predict_encoded(held.x.numpy())
-    y = held.y.numpy()
+    outputs = model.predict_encoded(held_out_rows.x.numpy())
+    y = held_out_rows.y.numpy()
     between = prepared.dependence
     classes = model.task == "classification"
     if classes:
@@ -248,7 +254,7 @@ def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> flo
         outputs = outputs.astype(np.float64)
     losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
     return Share.learn(
-        outputs, others, losses, seed=model.seed_, dependence=between
+        outputs, kernel_outputs, losses, seed=model.seed_, dependence=between
     ).share
 
 

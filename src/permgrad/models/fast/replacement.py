@@ -216,9 +216,11 @@ class ReplacementEngine:
             )
         later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
         products = []
-        for k, (segment, each) in later:
+        for k, (segment, later_step) in later:
             products.append(
-                self._product(k, segment, each.box, each.source, each.moved)
+                self._product(
+                    k, segment, later_step.box, later_step.source, later_step.moved
+                )
             )
         return _Plan(steps, entry, products, read.contiguous())
 
@@ -471,10 +473,10 @@ class ReplacementEngine:
         )
 
     def _last_change(
-        self, part: _Part, chain: ImageChain, plan: _Plan, change: Tensor
+        self, batch_part: _Part, chain: ImageChain, plan: _Plan, change: Tensor
     ) -> Tensor:
         """Return how the last map changes where the first changes so."""
-        block = part.block
+        block = batch_part.block
         for number, product in enumerate(plan.products, start=1):
             segment = chain.segments[number]
             step = plan.steps[number]
@@ -487,10 +489,10 @@ class ReplacementEngine:
                 moved = functional.linear(change.flatten(1), product).unflatten(
                     1, (bottom - top, right - left, -1)
                 )
-            convolved = part.box(block.convolved[number - 1], step.needed)
+            convolved = batch_part.box(block.convolved[number - 1], step.needed)
             if views := _shared_views(convolved, step.needed, moved, step.moved):
                 views[0].add_(views[1])
-            change = segment.tail(convolved) - part.box(
+            change = segment.tail(convolved) - batch_part.box(
                 block.maps[number + 1], step.result
             )
         return change

@@ -173,11 +173,13 @@ class LevelEmbeddingLinear(nn.Linear):
 
 
 def _behind_embedding(
-    blocks: list[list[int]], other: Sequence[int], width: int
+    blocks: list[list[int]], plain_columns: Sequence[int], width: int
 ) -> list[list[int]]:
     """Return blocks of columns by where these stand behind embedded numbers."""
-    first = width - len(other)
-    position_of = {column: first + position for position, column in enumerate(other)}
+    first = width - len(plain_columns)
+    position_of = {
+        column: first + position for position, column in enumerate(plain_columns)
+    }
     return [[position_of[column] for column in block] for block in blocks]
 
 
@@ -264,7 +266,7 @@ class TableBranch(nn.Module):
             if into:
                 sources[1, into[0]] = slope
                 sources[0, slope] = encoded
-        self.sums = any(len(one) > 2 for one in self.products)
+        self.sums = any(len(product_columns) > 2 for product_columns in self.products)
         self.register_buffer("factors", factors, persistent=False)
         self.register_buffer("sources", sources, persistent=False)
 

@@ -82,8 +82,8 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     )
     summary_rows: list[LayerRow] = []
     with undisturbed(network), torch.no_grad():
-        parts = _parts_before_head(network, encoded)
-        parts.append(
+        branch_entries = _parts_before_head(network, encoded)
+        branch_entries.append(
             (
                 "head",
                 "input",
@@ -92,7 +92,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                 encoded.new_zeros(1, sum(network.widths.values())),
             )
         )
-        for part_name, first, numbers, layers, entered in parts:
+        for part_name, first, numbers, layers, entered in branch_entries:
             values = entered
             summary_rows.append(
                 LayerRow(part_name, first, tuple(values.shape[1:]), numbers)
@@ -131,7 +131,7 @@ def _parts_before_head(
     network: HybridNetwork, encoded: Tensor
 ) -> list[tuple[str, str, int, Iterable[nn.Module], Tensor]]:
     """Return the branches that the head joins, and what enters their layers."""
-    parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
+    branch_entries: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
     if network.table_branch is not None:
         name = "input"
         count = 0
@@ -141,7 +141,7 @@ def _parts_before_head(
             # beside the other columns.
             name = type(embedding).__name__
             count = count_numbers(embedding)
-        parts.append(
+        branch_entries.append(
             (
                 "tabular",
                 name,
@@ -151,10 +151,10 @@ def _parts_before_head(
             )
         )
     if network.image_branch is not None and network.renderer is not None:
-        parts.append(
+        branch_entries.append(
             ("image", "input", 0, network.image_branch, network.renderer(encoded))
         )
-    return parts
+    return branch_entries
 
 
 def multiplications(network: HybridNetwork) -> int:

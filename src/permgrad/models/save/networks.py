@@ -187,7 +187,7 @@ def _rebuild(
 
 
 def _unfitted(
-    description: Mapping[str, Any], own: Mapping[str, Any], renderer: Any
+    description: Mapping[str, Any], stored_values: Mapping[str, Any], renderer: Any
 ) -> Any:
     """Return the estimator with its parameters, before it was fitted."""
     kinds: dict[str, Callable[..., Any]] = {}
@@ -197,7 +197,7 @@ def _unfitted(
     layout = parameters["layout"]
     if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
         parameters["layout"] = None
-        layout = own.get("layout", getattr(renderer, "layout", None))
+        layout = stored_values.get("layout", getattr(renderer, "layout", None))
     elif not isinstance(layout, (str, type(None))):
         raise TypeError(f"the layout {layout!r:.40}, which is no name")
     model: Any = kinds[description["estimator"]](
@@ -477,15 +477,15 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
     must(np.isfinite(rows).all(), "a background with numbers that are not finite")
 
 
-def check_compared(places: Array | None, count: int) -> None:
+def check_compared(row_indices: Array | None, count: int) -> None:
     """Refuse, with a ValueError, places of rows to compare with that are none of
     ``count`` rows.
     """
-    if places is None:
+    if row_indices is None:
         return
-    fits = places.ndim == 1 and places.dtype.kind in "iu"
-    must(fits, f"rows to compare with of {places.dtype} {places.shape}")
-    inside = bool(((places >= 0) & (places < count)).all())
+    fits = row_indices.ndim == 1 and row_indices.dtype.kind in "iu"
+    must(fits, f"rows to compare with of {row_indices.dtype} {row_indices.shape}")
+    inside = bool(((row_indices >= 0) & (row_indices < count)).all())
     must(inside, "rows to compare with that do not exist")
 
 

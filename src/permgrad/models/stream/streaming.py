@@ -112,15 +112,15 @@ def _judged(
     drawn: bool,
 ) -> tuple[Rows | None, Floats]:
     """Return the held-out rows as the network reads them, with their weights."""
-    held = scanned.held
+    held_out_rows = scanned.held
     if not drawn:
-        held = _all_rows(judging)
-    if held is None:
+        held_out_rows = _all_rows(judging)
+    if held_out_rows is None:
         return None, np.zeros(0)
-    weights = judging.weights_of(held)
+    weights = judging.weights_of(held_out_rows)
     if scanned.target is None:
-        _check_classes(model, judging.values_of(held, model), drawn=drawn)
-    return coder.rows(judging, held), weights
+        _check_classes(model, judging.values_of(held_out_rows, model), drawn=drawn)
+    return coder.rows(judging, held_out_rows), weights
 
 
 def _scanned(
@@ -168,7 +168,11 @@ def _streamed(
 ) -> StreamedRows:
     """Return the training rows, read in blocks of at least as many rows as a batch."""
     return StreamedRows(
-        [part for part in source.table.parts if part.number in scanned.part_rows],
+        [
+            table_part
+            for table_part in source.table.parts
+            if table_part.number in scanned.part_rows
+        ],
         scanned.rows,
         partial(coder.read, source),
         max(block, settings.training_for(scanned.rows).batch_size),
@@ -198,8 +202,8 @@ def _fitting_rows(columns: int) -> int:
 def _all_rows(source: Any) -> RowBatch:
     """Return all rows of a table that have a weight, of which there must be some."""
     pieces = []
-    for part in source.table.parts:
-        for _, batch in source.batches(part):
+    for table_part in source.table.parts:
+        for _, batch in source.batches(table_part):
             if len(batch):
                 pieces.append(batch)
     if not pieces:
@@ -409,9 +413,9 @@ class _Coder:
     learned: Integers
     encoded: Floats32
 
-    def read(self, source: StreamSource, part: Part) -> Iterator[Rows]:
+    def read(self, source: StreamSource, table_part: Part) -> Iterator[Rows]:
         """Yield a part's training rows."""
-        for training, _ in source.batches(part):
+        for training, _ in source.batches(table_part):
             if len(training):
                 tensor_rows = self.rows(source, training)
                 _, batch_positions, learned_positions = np.intersect1d(

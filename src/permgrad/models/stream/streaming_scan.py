@@ -280,16 +280,16 @@ def scan(
 
 
 def _tell_of_types(
-    estimator: Any, typed: pd.DataFrame, schema: Any, found: Any, groups: Any
+    estimator: Any, typed: pd.DataFrame, schema: Any, detected_groups: Any, groups: Any
 ) -> None:
     """Warn of what types were found in the columns."""
-    together = [*groups.values(), *found.values()]
+    together = [*groups.values(), *detected_groups.values()]
     tell_of_columns(
         all_findings(
             typed,
             schema,
             together=together,
-            found_groups=found,
+            found_groups=detected_groups,
             rows="row that types are read from",
             codes=MissingCodes.of(estimator.na),
         )

@@ -670,7 +670,7 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
         in_batches(
             len(rows),
             rows_per_batch,
-            lambda part: outputs.append(forward(rows.x[part])),
+            lambda row_slice: outputs.append(forward(rows.x[row_slice])),
         )
     finally:
         network.train(was_training)

@@ -136,7 +136,7 @@ def _importance_along(
     drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
     strongest = valued(
-        [explanation.names[place] for place in largest],
+        [explanation.names[feature_index] for feature_index in largest],
         explanation.values[largest, column],
     )
     figure.description = f"Importance along {names.size} columns. Largest: {strongest}."

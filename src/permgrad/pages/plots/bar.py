@@ -266,14 +266,19 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     values, lower_ends, upper_ends, path_bars = (
         data[data_key] for data_key in ("values", "low", "high", "parts")
     )
-    places = np.arange(len(values))
+    row_positions = np.arange(len(values))
     _stack_parts(axes, path_bars, data["quiet"])
     if not path_bars:
         base.signed_bars(axes, values, quiet=data["quiet"])
     base.intervals(axes, lower_ends, upper_ends)
     if path_bars:
         axes.plot(
-            values, places, "o", color=style.INK, markersize=3.2, linestyle="none"
+            values,
+            row_positions,
+            "o",
+            color=style.INK,
+            markersize=3.2,
+            linestyle="none",
         )
     bar_ends = np.concatenate(
         [[0.0, axes.dataLim.x0, axes.dataLim.x1], lower_ends, upper_ends, values]
@@ -305,21 +310,23 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
 
 
 def _stack_parts(
-    axes: Any, parts: Sequence[Mapping[str, Any]], quiet: Sequence[bool]
+    axes: Any, bar_parts: Sequence[Mapping[str, Any]], quiet: Sequence[bool]
 ) -> None:
     """Draw the parts of bars, each from where those before it end on its side."""
-    if not parts:
+    if not bar_parts:
         return
-    count = len(parts[0]["values"])
-    places = np.arange(count)
+    count = len(bar_parts[0]["values"])
+    row_positions = np.arange(count)
     reach = np.zeros((2, count))
-    for position, part in enumerate(parts):
-        amount = part["values"]
+    for position, bar_part in enumerate(bar_parts):
+        amount = bar_part["values"]
         start = np.where(amount >= 0, reach[1], reach[0])
-        colour = style.TOKENS[part["colour"]][0]
+        colour = style.TOKENS[bar_part["colour"]][0]
         faded = to_rgba(style.NEUTRAL, 0.6**position)
         colours = [faded if grey else colour for grey in quiet]
-        axes.barh(places, amount, left=start, height=0.62, color=colours, linewidth=0)
+        axes.barh(
+            row_positions, amount, left=start, height=0.62, color=colours, linewidth=0
+        )
         reach += np.stack([np.minimum(amount, 0), np.maximum(amount, 0)])
 
 

@@ -233,8 +233,10 @@ def _effect_of(
         problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
         raise InputError(problem, hint="Choose another pair.", code="PG055")
     count = np.shape(effects[0]["mean"])[2]
-    chosen, what = _output_shown(explanation, count, target)
-    return pair_effect(effects[0], chosen, what=f"mean {clean(what)}", title=title)
+    output_position, what = _output_shown(explanation, count, target)
+    return pair_effect(
+        effects[0], output_position, what=f"mean {clean(what)}", title=title
+    )
 
 
 def _output_shown(
@@ -243,15 +245,15 @@ def _output_shown(
     """Return which of the model's outputs is drawn, and its name."""
     outputs = [name for name in explanation.outputs if name != "all"]
     positive = explanation.meta.get("positive")
-    wanted = positive
+    target_output = positive
     if target is not None:
-        wanted = explanation.outputs[explanation.output_index(target)]
-    chosen = int(count == 2)
-    if len(outputs) == count and wanted in outputs:
-        chosen = outputs.index(wanted)
+        target_output = explanation.outputs[explanation.output_index(target)]
+    output_position = int(count == 2)
+    if len(outputs) == count and target_output in outputs:
+        output_position = outputs.index(target_output)
     if len(outputs) == count > 1:
-        return chosen, outputs[chosen]
-    return chosen, "prediction"
+        return output_position, outputs[output_position]
+    return output_position, "prediction"
 
 
 def _prediction_by(call: Any, X: Any) -> Predict:
@@ -350,9 +352,9 @@ def pair_effect(
     return figure
 
 
-def _draw_dots(axes: Any, places: Any) -> None:
+def _draw_dots(axes: Any, row_values: Any) -> None:
     """Draw the rows' own values of both features."""
-    dots = np.asarray(places, dtype=np.float64)
+    dots = np.asarray(row_values, dtype=np.float64)
     look: dict[str, Any] = {
         "color": style.FIXED_DARK,
         "markersize": 1.8,

@@ -133,17 +133,17 @@ def _stacked_points(
     """Return values, heights and ranks of the points, stacked around the lines."""
     low, high = limits
     points: list[tuple[Floats, Floats, Floats]] = []
-    for place, feature in enumerate(order):
+    for line_position, feature in enumerate(order):
         present = rows[np.isfinite(values[rows, feature])]
         shown = values[present, feature]
-        at = pd.Series(
+        bin_index = pd.Series(
             np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS)
         )
         # The points of a narrow bin are stacked around the line, in the order of the
         # rows: sorted by value, they would form arrows. Denser bins are wider.
-        nth = at.groupby(at).cumcount().to_numpy()
+        nth = bin_index.groupby(bin_index).cumcount().to_numpy()
         ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
-        stack = place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
+        stack = line_position + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
         points.append((shown, stack, ranks_of(explanation, int(feature))[present]))
     across, up, ranks = map(np.concatenate, zip(*points, strict=True))
     return across, up, ranks

@@ -108,10 +108,15 @@ def _entries(explanation: Explanation, names: Sequence[str]) -> list[dict[str, A
 
 
 def _limits(
-    means: Sequence[Floats], entries: Sequence[dict[str, Any]], chosen: list[int]
+    means: Sequence[Floats],
+    entries: Sequence[dict[str, Any]],
+    output_indices: list[int],
 ) -> tuple[float, float]:
     """Return the ends of the vertical axis that all panels share."""
-    ends = [each[:, chosen].ravel() for each in (*means, *_ends(entries))]
+    ends = [
+        curve_values[:, output_indices].ravel()
+        for curve_values in (*means, *_ends(entries))
+    ]
     return padded(np.concatenate(ends), 0.08)
 
 
@@ -133,11 +138,12 @@ def _add_legend(figure: Any, axes: Any, words: Sequence[str]) -> None:
     )
 
 
-def _heading(what: str, labels: Sequence[str], chosen: Sequence[int]) -> str:
+def _heading(what: str, labels: Sequence[str], output_indices: Sequence[int]) -> str:
     """Return the words of the vertical axis, with the output's name if it has one."""
-    if len(chosen) != 1 or labels[chosen[0]].startswith("output "):
+    if len(output_indices) != 1 or labels[output_indices[0]].startswith("output "):
         return what
-    return f"{what.removesuffix(' prediction')}, {labels_of(labels, 14)[chosen[0]]}"
+    output_label = labels_of(labels, 14)[output_indices[0]]
+    return f"{what.removesuffix(' prediction')}, {output_label}"
 
 
 def _changes_in_words(names: Sequence[str], changes: Sequence[float]) -> str:
@@ -226,8 +232,10 @@ def _with_neighbours(shares: Floats, count: int) -> list[list[int]]:
         thin = int(np.argmin(sizes))
         if sizes[thin] >= THIN * shares.sum():
             break
-        beside = [level for level in (thin - 1, thin + 1) if 0 <= level < len(groups)]
-        first = min(thin, min(beside, key=lambda level: sizes[level]))
+        neighbour_groups = [
+            level for level in (thin - 1, thin + 1) if 0 <= level < len(groups)
+        ]
+        first = min(thin, min(neighbour_groups, key=lambda level: sizes[level]))
         groups[first : first + 2] = [groups[first] + groups[first + 1]]
     return groups
 
@@ -288,11 +296,11 @@ def _panel(
 
 
 def _numeric_panel(
-    axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]
+    axes: Any, entry: dict[str, Any], mean: Floats, output_indices: list[int]
 ) -> None:
     """Draw a line over the quantiles of a number for each output, with its interval."""
     numbers = np.asarray(entry["at"], dtype=np.float64)
-    for line, k in enumerate(chosen):
+    for line, k in enumerate(output_indices):
         axes.plot(numbers, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
         if "low" in entry:
             low, high = (

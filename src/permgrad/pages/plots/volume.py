@@ -135,34 +135,37 @@ def _panels(
 
 
 def _finish_panels(
-    plain: Axes, over: Axes, side: int, place: Sequence[int], size: Sequence[int]
+    plain: Axes, over: Axes, side: int, cut_position: Sequence[int], size: Sequence[int]
 ) -> None:
     """Mark where the other two slices are, and name the sides."""
-    first, second = (other for other in range(3) if other != side)
+    first, second = (other_side for other_side in range(3) if other_side != side)
     extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
     # No lines over the colours, because the same slice is drawn above with lines.
-    plain.axhline(place[first], color=style.IMAGE, linewidth=0.8)
-    plain.axvline(place[second], color=style.IMAGE, linewidth=0.8)
+    plain.axhline(cut_position[first], color=style.IMAGE, linewidth=0.8)
+    plain.axvline(cut_position[second], color=style.IMAGE, linewidth=0.8)
     for axes in (plain, over):
         base.bare(axes, xlim=extent[:2], ylim=extent[2:], anchor="N")
-    words = f"{SIDES[side]} {place[side]} (0–{size[side] - 1})"
+    words = f"{SIDES[side]} {cut_position[side]} (0–{size[side] - 1})"
     plain.set_title(words, fontsize=style.SIZE_LABEL, fontweight="normal", pad=4.0)
     over.set_xlabel(SIDES[second], labelpad=3.0)
     over.set_ylabel(SIDES[first], labelpad=3.0)
 
 
 def _words_of(
-    drawn: Shown, size: Sequence[int], place: Sequence[int], largest: float
+    drawn: Shown, size: Sequence[int], cut_position: Sequence[int], largest: float
 ) -> str:
     """Return what the slices show."""
     centre = tuple(
-        each * cells // whole
-        for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True)
+        slice_index * cells // side_length
+        for slice_index, cells, side_length in zip(
+            cut_position, drawn.heat.shape, size, strict=True
+        )
     )
     return (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth "
-        f"{place[0]}, row {place[1]}, "
-        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, "
+        f"{cut_position[0]}, row {cut_position[1]}, "
+        f"column {cut_position[2]}, where the value is "
+        f"{number(float(drawn.heat[centre]))}, "
         f"largest size {number(largest)}."
     )
 

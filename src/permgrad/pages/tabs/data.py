@@ -221,7 +221,9 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
         column_ranks.setdefault(ranked_column.rpartition(": ")[0], feature_rank)
     order = sorted(
         stored.described.get("columns", ()),
-        key=lambda one: column_ranks.get(one["column"], len(column_ranks)),
+        key=lambda column_summary: column_ranks.get(
+            column_summary["column"], len(column_ranks)
+        ),
     )
     described = []
     for described_column in order[:MOST_COLUMNS]:
@@ -254,9 +256,12 @@ def related(section: SectionView, content: Assessment) -> None:
         "Importance is shared between columns that are closely related."
     )
     same = []
-    for one in pairs:
-        if abs(one["strength"]) >= NEARLY_SAME and one["kind"] != MISSING:
-            same.append(one)
+    for strong_pair in pairs:
+        if (
+            abs(strong_pair["strength"]) >= NEARLY_SAME
+            and strong_pair["kind"] != MISSING
+        ):
+            same.append(strong_pair)
     if same:
         closest_pair = same[0]
         short_name = names_apart(

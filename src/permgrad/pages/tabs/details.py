@@ -304,7 +304,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
         "level, its bar comes from the rows without it, with the opposite sign. The "
         "sum over a feature's levels is "
         "not affected.",
-        f"{part_words(part)}." if (part := facts.get("part")) else "",
+        f"{part_words(facts['part'])}." if facts.get("part") else "",
     )
     for baseline in facts["baselines"]:
         section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")

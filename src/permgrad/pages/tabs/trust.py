@@ -296,7 +296,9 @@ def shown_segments(
         feature_ranks[feature_name] = feature_rank
     return sorted(
         stored["features"],
-        key=lambda one: feature_ranks.get(one["feature"], len(feature_ranks)),
+        key=lambda segment_feature: feature_ranks.get(
+            segment_feature["feature"], len(feature_ranks)
+        ),
     )[:MOST_FEATURES]
 
 
@@ -729,9 +731,11 @@ def _agreements(
     leading = set(explanation.ranking()[:top])
     lines = []
     for name, names_of in list(orders.items())[1:]:
-        both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
-        if len(both):
-            agreement = spearman(both.iloc[:, 0], both.iloc[:, 1])
+        joined_ranks = pd.concat(
+            [ranks[explanation.method], ranks[name]], axis=1, join="inner"
+        )
+        if len(joined_ranks):
+            agreement = spearman(joined_ranks.iloc[:, 0], joined_ranks.iloc[:, 1])
         else:
             agreement = math.nan
         common = len(leading & set(names_of[:top]))
@@ -748,15 +752,16 @@ def _orders(
 ) -> dict[str, list[str]]:
     """Return the order of the features by each method."""
     orders = {explanation.method: explanation.ranking()}
-    for name, other in compared.items():
+    for name, compared_explanation in compared.items():
         # By the output that is comparable with the first one of the ranking: the same,
         # or the mean size over outputs.
-        if (first := explanation.outputs[0]) in other.outputs:
-            orders[name] = other.ranking(first)
+        if (first := explanation.outputs[0]) in compared_explanation.outputs:
+            orders[name] = compared_explanation.ranking(first)
         else:
-            sizes = np.abs(np.nan_to_num(other.values)).mean(axis=1)
+            sizes = np.abs(np.nan_to_num(compared_explanation.values)).mean(axis=1)
             orders[name] = [
-                other.names[place] for place in np.argsort(-sizes, kind="stable")
+                compared_explanation.names[feature_index]
+                for feature_index in np.argsort(-sizes, kind="stable")
             ]
     return orders
 

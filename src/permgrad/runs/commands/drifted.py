@@ -193,8 +193,8 @@ def _of_classes(
         from permgrad.evaluation.changes import of_classes
     positive = str(data.get("positive"))
     if positive in names:
-        place = names.index(positive)
+        positive_index = names.index(positive)
     else:
-        place = 1
+        positive_index = 1
     few = list(names)[:_MOST_CLASSES]
-    return of_classes(few, probabilities[:, : len(few)], place)
+    return of_classes(few, probabilities[:, : len(few)], positive_index)

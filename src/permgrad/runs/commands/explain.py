@@ -412,8 +412,10 @@ def _computed(
 
     # The engine changes the result only by rounding, so it is not part of the cache
     # entry.
-    def compute(model: Model, X: Any, y: Any = None, **asked: Any) -> Explanation:
-        return explain_by(engine, Arguments(model, X, y, **asked))
+    def compute(
+        model: Model, X: Any, y: Any = None, **call_options: Any
+    ) -> Explanation:
+        return explain_by(engine, Arguments(model, X, y, **call_options))
 
     return cache_of(request.model_folder).explain(
         compute, model, explained_rows, y, **options

@@ -69,13 +69,13 @@ def predict_table(request: PredictRequest) -> Outcome:
     else:
         target = output_path
     if os.fspath(target) == "-":
-        result, facts, said, drift = _predicted(request, model, data_facts)
+        result, facts, prediction_notes, drift = _predicted(request, model, data_facts)
         table_text, quoted = csv_text(result)
         if drift is None:
             first = []
         else:
             first = drift.sentences
-        for line in [*first, *said]:  # the predictions are all of stdout
+        for line in [*first, *prediction_notes]:  # the predictions are all of stdout
             warn_user(line)
         _say_quoted(quoted)
         return Outcome(
@@ -86,7 +86,7 @@ def predict_table(request: PredictRequest) -> Outcome:
     refuse_run_file(target, request.model_folder)
     check_free(target, "Predictions")
     with hold_name(target):
-        result, facts, said, drift = _predicted(request, model, data_facts)
+        result, facts, prediction_notes, drift = _predicted(request, model, data_facts)
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
             if drift is not None:
@@ -96,7 +96,10 @@ def predict_table(request: PredictRequest) -> Outcome:
         predicted_words = "predicted"
     else:
         predicted_words = "predicted, as rates of an exposure of 1"
-    lines = [f"{counted(len(result), 'row')} {predicted_words}: {target}", *said]
+    lines = [
+        f"{counted(len(result), 'row')} {predicted_words}: {target}",
+        *prediction_notes,
+    ]
     if drift is not None:
         lines = [*drift.sentences, *lines, f"Drift: {facts['drift']['file']}"]
     return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))

@@ -101,8 +101,8 @@ def _refuse_pairs(
     """Refuse a table with two numbers in a cell, which are two columns only of one read
     in memory.
     """
-    for name, (_, *parts) in data.get("pairs", {}).items():
-        halves = [half for half in pair_names(name, *parts) if half in features]
+    for name, (_, *name_parts) in data.get("pairs", {}).items():
+        halves = [half for half in pair_names(name, *name_parts) if half in features]
         if name not in table.columns or {*halves} <= {*table.columns}:
             continue
         problem = (
@@ -199,10 +199,14 @@ def predict_stream(request: PredictRequest) -> Outcome:
         ) as progress_bar:
             for open_part in parts_to_do:
 
-                def predict(rows: int, part: Part = open_part) -> None:
-                    unlike[part.number] = UnlikeRows()
-                    with written_lines(files[part], {"part": part.number}) as write:
-                        for first, frame in table.batches(part, rows, columns):
+                def predict(rows: int, predicted_part: Part = open_part) -> None:
+                    unlike[predicted_part.number] = UnlikeRows()
+                    with written_lines(
+                        files[predicted_part], {"part": predicted_part.number}
+                    ) as write:
+                        for first, frame in table.batches(
+                            predicted_part, rows, columns
+                        ):
                             with table.cells_of(range(first, first + len(frame))):
                                 readable_rows = ReadableRows.of(
                                     frame[predicting.features_of(model)],
@@ -210,7 +214,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                                     strict=request.strict,
                                 )
                                 features = readable_rows.rows
-                                unlike[part.number].add(
+                                unlike[predicted_part.number].add(
                                     readable_rows.unlike, len(frame)
                                 )
                                 if readable_rows.odd_cells:

@@ -39,7 +39,13 @@ class ReadableRows:
                 raise
         else:
             # Training had some of these columns' odd cells, too.
-            types = Schema(tuple(one for one in types if "mistakes" in one.flags))
+            types = Schema(
+                tuple(
+                    column_type
+                    for column_type in types
+                    if "mistakes" in column_type.flags
+                )
+            )
         rows, odd_cells = without_odd_cells(rows, types, encoder.codes_, infinite=True)
         if odd_cells and strict:
             raise odd_cells[0]

@@ -333,17 +333,17 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
         table = read_rows(model, {**finished_run.data, "sheet": sheet}, table_path)[0]
         truth = finished_run.predictions["truth"]
         draws = generator(random_seed, "rows compared", run_index)
-        places = _compared_rows(truth, labels, draws)
+        sample_positions = _compared_rows(truth, labels, draws)
         y = truth
         if labels:
             y = truth.map(labels)
         samples.append(
             (
-                table.iloc[row_numbers[places]].reset_index(drop=True),
-                y.to_numpy()[places],
+                table.iloc[row_numbers[sample_positions]].reset_index(drop=True),
+                y.to_numpy()[sample_positions],
             )
         )
-        related.append(_dependence_of(finished_run, places))
+        related.append(_dependence_of(finished_run, sample_positions))
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[row_numbers])
     if not hasattr(model, "module_"):

@@ -96,7 +96,9 @@ def describe_table(request: RunRequest) -> Outcome:
         )
     missing_counts = {
         column_type.name: column_type.n_missing
-        for column_type in sorted(schema, key=lambda one: -one.n_missing)
+        for column_type in sorted(
+            schema, key=lambda counted_type: -counted_type.n_missing
+        )
         if column_type.n_missing
     }
     shares = []

@@ -173,13 +173,16 @@ def _called(
         return None
     decision: Decision | None = getattr(fitted.model, "decision_", None)
     if decision is None:
-        counts = [int(np.sum(table.y[fold.train] == each)) for each in table.classes]
+        counts = [
+            int(np.sum(table.y[fold.train] == class_label))
+            for class_label in table.classes
+        ]
         decision = choose_decision(table.classes, np.array(counts), **table.decides)
         if decision is None:
             return None
-        held = fold.validation
-        codes = np.searchsorted(table.classes, table.y[held])
-        decision = decision.on_held_out(codes, fitted.guess(X.iloc[held]))
+        validation_rows = fold.validation
+        codes = np.searchsorted(table.classes, table.y[validation_rows])
+        decision = decision.on_held_out(codes, fitted.guess(X.iloc[validation_rows]))
     return table.classes[decision.codes(guess)]
 
 
@@ -318,8 +321,10 @@ def _total_effects(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _background(X: Any, fold: Fold, seed: int) -> Any:
     """Return training rows that replacement values come from."""
-    chosen = generator(seed, "background").permutation(len(fold.train))[:DONORS]
-    return X.iloc[fold.train[np.sort(chosen)]]
+    donor_positions = generator(seed, "background").permutation(len(fold.train))[
+        :DONORS
+    ]
+    return X.iloc[fold.train[np.sort(donor_positions)]]
 
 
 def _rows_to_explain(table: ComparedTable, fold: Fold, seed: int) -> Integers:

@@ -289,7 +289,7 @@ def _put_together(
 
 def _line(
     cell: ComparisonCell,
-    place: dict[str, Any],
+    cell_keys: dict[str, Any],
     names: Sequence[str],
     seconds: Sequence[str],
 ) -> dict[str, Any]:
@@ -297,15 +297,15 @@ def _line(
     numbers = {name: cell.metrics.get(name) for name in names}
     numbers |= {name: getattr(cell, name) for name in seconds}
     rows = {f"{kind}_rows": count for kind, count in cell.rows.items()}
-    return {**place, **numbers, **rows, "problem": cell.problem}
+    return {**cell_keys, **numbers, **rows, "problem": cell.problem}
 
 
-def _frames(cell: ComparisonCell, place: dict[str, Any]) -> list[pd.DataFrame]:
+def _frames(cell: ComparisonCell, cell_keys: dict[str, Any]) -> list[pd.DataFrame]:
     """Return the importances of a model on a fold, a table for each method."""
     frames = []
     for method, columns in cell.importances.items():
         frame = pd.DataFrame(
-            {**place, "method": method, "feature": columns["names"], **columns}
+            {**cell_keys, "method": method, "feature": columns["names"], **columns}
         )
         numbers = dict.fromkeys(set(columns) - {"names"}, np.float64)
         frames.append(frame.drop(columns="names").astype(numbers))

@@ -466,7 +466,7 @@ class ComparedTable:
         held_rows = np.concatenate([fold.validation, fold.test])
         learned = self.X.iloc[fold.train], self.y[fold.train]
         held_out = self.X.iloc[held_rows], self.y[held_rows]
-        found = table_alarms(
+        alarm_findings = table_alarms(
             self.target,
             learned,
             held_out,
@@ -475,7 +475,7 @@ class ComparedTable:
             cells=self.cells,
             signs=self.target_signs,
         )
-        return tuple(found.sentences)
+        return tuple(alarm_findings.sentences)
 
     @property
     def classes(self) -> npt.NDArray[Any]:
@@ -505,8 +505,11 @@ def from_request(request: CompareRequest) -> ComparedTable:
     decides: dict[str, Any] = {}
     if inputs.positive is not None:
         labels = np.unique(table_rows.y).tolist()
-        asked: dict[str, Any] = {"cost": request.cost, "threshold": request.threshold}
-        decides = asked_decision(labels, inputs.positive, **asked)
+        decision_arguments: dict[str, Any] = {
+            "cost": request.cost,
+            "threshold": request.threshold,
+        }
+        decides = asked_decision(labels, inputs.positive, **decision_arguments)
     return ComparedTable(
         decides=decides,
         name=table_name(request.table),

@@ -64,7 +64,7 @@ def branches_in_time(
     else:
         classes = 0
     waiting = branches_to_try(ready, classes)
-    chosen: list[str] = []
+    branch_names: list[str] = []
     total = 0.0
     # A line takes less time than trees.
     for name in sorted(waiting):
@@ -75,10 +75,14 @@ def branches_in_time(
             )
             clock.cut.append(f"training: {what} beside the network was not tried")
             continue
-        chosen.append(name)
+        branch_names.append(name)
         total += seconds
     # In the order of the settings, and those that are never tried as they are.
-    left = [each for each in ready.beside if each in chosen or each not in waiting]
+    left = [
+        branch_name
+        for branch_name in ready.beside
+        if branch_name in branch_names or branch_name not in waiting
+    ]
     return tuple(left), total
 
 
@@ -94,9 +98,9 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
     rows, count = _tried_rows(learned, classes)
     key = _ROUNDS.get(library, "n_estimators")
     if name == "trees":
-        whole = trees_rounds(library, classes)
+        total_rounds = trees_rounds(library, classes)
     else:
-        whole = _LINE_ITERATIONS
+        total_rounds = _LINE_ITERATIONS
     import_module(baselines.get(library).package)  # once, however many rows there are
     took = [_tried(learned, library, rows, {key: _TRIES[0]})]
     per_round = took[0] / _TRIES[0]
@@ -106,7 +110,7 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
         # delayed would hide what does.
         grown = (took[1] - took[0]) / (_TRIES[1] - _TRIES[0])
         per_round = max(grown, took[1] / _TRIES[1] / 2)
-    return float((took[0] + per_round * whole) * count / len(rows.y))
+    return float((took[0] + per_round * total_rounds) * count / len(rows.y))
 
 
 #: What a library calls its rounds.

@@ -700,15 +700,15 @@ def _match(
         files[part_name] = align_columns(table.drop(columns=silent), wanted_columns)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
     tables = dict(rows.tables)
-    places = list[InputError]()
-    for part in rows.tables:
-        lines = rows.lines[part]
+    placed_errors = list[InputError]()
+    for split_part in rows.tables:
+        lines = rows.lines[split_part]
         with lines.named():
-            tables[part], odd_cells = without_odd_cells(
-                rows.tables[part], columns, codes
+            tables[split_part], odd_cells = without_odd_cells(
+                rows.tables[split_part], columns, codes
             )
-        places += [lines.placed(error) for error in odd_cells]
-    notes = [odd_cells_words(places)] if places else []
+        placed_errors += [lines.placed(error) for error in odd_cells]
+    notes = [odd_cells_words(placed_errors)] if placed_errors else []
     return replace(rows, tables=tables), notes
 
 

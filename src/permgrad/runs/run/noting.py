@@ -166,7 +166,11 @@ def notes_on_columns(
     # The order of the rows hangs on how its dates are read.
     column_findings = findings_of(schema, by_user - {request.time})
     # Odd cells have a note that says where they stand.
-    column_findings = [one for one in column_findings if one.kind != "mistakes"]
+    column_findings = [
+        kept_finding
+        for kept_finding in column_findings
+        if kept_finding.kind != "mistakes"
+    ]
     if ":" in request.model:
         reader_facts = {"reader": "which your estimator gets as it is"}
         column_findings = [
@@ -260,13 +264,19 @@ def notes_on_roles(
     Those that may say that rows belong together have a note of their own.
     """
     if together is None:
-        told = {*request.kinds}
+        noted_columns = {*request.kinds}
     else:
-        told = {*request.kinds, *together["columns"]}
-    untold = [one for one in types if one.name not in told]
-    found = roles_found(features, untold, MissingCodes.of(codes))
+        noted_columns = {*request.kinds, *together["columns"]}
+    untold = [
+        column_type for column_type in types if column_type.name not in noted_columns
+    ]
+    role_findings = roles_found(features, untold, MissingCodes.of(codes))
     is_weighted = request.weight is not None
-    return _texts(one for one in found if not is_weighted or one.kind != "maybe_weight")
+    return _texts(
+        role_finding
+        for role_finding in role_findings
+        if not is_weighted or role_finding.kind != "maybe_weight"
+    )
 
 
 def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:

@@ -233,9 +233,10 @@ def _check_truths(
         else:
             kinds[part_name] = "numbers"
     if task == "classification" and len(set(kinds.values())) > 1:
-        kinds_of_parts = []
-        for part_name, label_kind in kinds.items():
-            kinds_of_parts.append(f"{label_kind} in the {part_name} file")
+        kinds_of_parts = [
+            f"{label_kind} in the {part_name} file"
+            for part_name, label_kind in kinds.items()
+        ]
         problem = (
             f"The classes in column {target!r} are of different types: "
             f"{', '.join(kinds_of_parts)}"
@@ -254,10 +255,7 @@ def _check_truths(
         )
         problem_hint = "Choose another --row-group or --time, or add rows."
         yield problem, problem_hint, "PG018"
-    if request.threshold is None:
-        decision_flag = "--cost"
-    else:
-        decision_flag = "--threshold"
+    decision_flag = "--cost" if request.threshold is None else "--threshold"
     decides = request.cost is not None or request.threshold is not None
     if decides and len(classes) != 2:
         class_text = f"the training rows of {target!r} hold {len(classes)} classes"

@@ -62,7 +62,7 @@ def data_stage(work: RunWork) -> None:
                 (sum(counts_by_part.values()), class_name)
                 for class_name, counts_by_part in counts.items()
             ),
-            key=lambda one: -one[0],
+            key=lambda counted_class: -counted_class[0],
         )
         class_counts = []
         for count, class_name in frequent:

@@ -128,8 +128,11 @@ def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
     if inputs.positive is None:
         return {}
     labels = np.unique(inputs.parts["train"].y).tolist()
-    asked: dict[str, Any] = {"cost": request.cost, "threshold": request.threshold}
-    return asked_decision(labels, inputs.positive, **asked)
+    decision_arguments: dict[str, Any] = {
+        "cost": request.cost,
+        "threshold": request.threshold,
+    }
+    return asked_decision(labels, inputs.positive, **decision_arguments)
 
 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
@@ -278,7 +281,7 @@ def train_network(
     if order is not None:
         model.order_ = order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
-    beside = 0.0
+    branch_seconds = 0.0
     if work.request.time_limit is not None and ready.beside:
         learned = Learned(
             work.inputs.task,
@@ -286,10 +289,12 @@ def train_network(
             rows_by_part["train"].y,
             work.request.seed,
         )
-        branches, beside = branches_in_time(learned, ready, work.clock)
+        branches, branch_seconds = branches_in_time(learned, ready, work.clock)
         ready = replace(ready, beside=branches)
     features = len(train.encoder.features())
-    plan, watch = _plan(work, ready, features, done_epochs, (baseline_seconds, beside))
+    plan, watch = _plan(
+        work, ready, features, done_epochs, (baseline_seconds, branch_seconds)
+    )
     between = rows_by_part["validation"].dependence
     ready = ready.with_epochs(*plan)
     ready = replace(
@@ -336,7 +341,7 @@ def _plan(
         if work.inputs.task == "regression"
         else len(np.unique(rows_by_part["train"].y))
     )
-    others = further[0]
+    baseline_seconds = further[0]
     # Baselines that were asked for count where a limit was asked for.
     baselines = sum(further) if work.request.time_limit is not None else 0.0
     # An explanation adapts to the time that is left, and a network that was not trained
@@ -349,8 +354,12 @@ def _plan(
 
     def reserved() -> float:
         explanation = work.budget.expected(tested, features, outputs)
-        rest = min(explanation + levels() + REPORT, most_reserved) + baselines
-        return min(rest, clock.left() - max(trained_until - time.monotonic(), 0.0))
+        reserved_seconds = (
+            min(explanation + levels() + REPORT, most_reserved) + baselines
+        )
+        return min(
+            reserved_seconds, clock.left() - max(trained_until - time.monotonic(), 0.0)
+        )
 
     def levels() -> float:
         """Return the seconds that comparisons of levels take: the ranking once more."""
@@ -363,7 +372,7 @@ def _plan(
     beside_epochs = BESIDE_EPOCHS if ready.beside else 0
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside_epochs)
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
-    expected |= {"baselines": others} if others else {}
+    expected |= {"baselines": baseline_seconds} if baseline_seconds else {}
     expected |= {
         "explanation": work.budget.expected(tested, features, outputs) + levels(),
         "report": REPORT,

@@ -322,7 +322,10 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
     else:
         train = _train_other
     set_sampler(
-        session.study, session.space, seed=session.request.seed, place=trial_number
+        session.study,
+        session.space,
+        seed=session.request.seed,
+        trial_place=trial_number,
     )
     try:
         preset = plain(chosen(session.space, trial_number, trial))

@@ -617,7 +617,7 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
 
 
 def _alike(
-    codes: Integers, count: int, rows: Integers, others: Sequence[Column]
+    codes: Integers, count: int, rows: Integers, other_columns: Sequence[Column]
 ) -> Integers:
     """Return levels in an order in which the rows of neighbours are alike, the first in
     writing in its first half.
@@ -631,7 +631,7 @@ def _alike(
 
     distance = np.zeros((count, count))
     member = codes == np.arange(count)[:, None]
-    for other_column in others:
+    for other_column in other_columns:
         values = other_column.values[rows]
         known_members = member & np.isfinite(values)
         if other_column.nominal:

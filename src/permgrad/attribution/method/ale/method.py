@@ -331,9 +331,9 @@ def _fields(
         len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1]
     )
     direction = {}
-    for name, each in zip(names, members, strict=True):
-        if each in curves:
-            direction[name] = _effects_of(curves[each], axes[each])
+    for name, member_set in zip(names, members, strict=True):
+        if member_set in curves:
+            direction[name] = _effects_of(curves[member_set], axes[member_set])
     return {**fields, "direction": direction}
 
 

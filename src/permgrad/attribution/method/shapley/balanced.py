@@ -157,13 +157,17 @@ def solve(
 _Laid = tuple[Integers, Integers, Floats, Booleans]
 
 
-def _laid_out(samples: Integers, number: int, ranks: Integers, place: Floats) -> _Laid:
+def _laid_out(
+    samples: Integers, number: int, ranks: Integers, uniform_draws: Floats
+) -> _Laid:
     """Lay out the coalitions of samples in which so many players take part.
 
     Returned are the samples, whose place in the design each player has, the weights of
     the designs, and the players of each coalition ``(samples, coalitions, players)``.
     """
-    sizes, which = np.unique(drawn_size(number, place[samples]), return_inverse=True)
+    sizes, which = np.unique(
+        drawn_size(number, uniform_draws[samples]), return_inverse=True
+    )
     designs = [make_design(number, int(size)) for size in sizes]
     # Whose place is the last one takes no part: in no coalition, where nothing depends
     # on it.
@@ -226,8 +230,8 @@ def _solve(
     if not laid:
         return values
     worths = _worths(game, rows, donors, laid)
-    for (samples, whose, weights, _), part in zip(laid, worths, strict=True):
-        sides = part.reshape(len(samples), 2, weights.shape[2], -1)
+    for (samples, whose, weights, _), sample_worths in zip(laid, worths, strict=True):
+        sides = sample_worths.reshape(len(samples), 2, weights.shape[2], -1)
         # What each player has beyond an equal share; nobody whose place is beyond the
         # last takes part.
         solved = weights @ ((sides[:, 0] - sides[:, 1]) / 2)

@@ -171,7 +171,8 @@ class ConditionalGame(ShapleyGame):
         )
         device = self.subject.device
         outputs = self._gather(
-            len(table), lambda part: self.subject.predict([table[part].to(device)])
+            len(table),
+            lambda row_slice: self.subject.predict([table[row_slice].to(device)]),
         )
         return outputs.cpu().reshape(len(rows), count, width, -1)
 

@@ -128,8 +128,8 @@ class ShapleyGame(Blend):
             return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
         if loss == "zero_one" and form.decided is not None and y is not None:
-            chosen = form.decided(form.raw_of(averaged))
-            return -np.asarray(chosen != y[rows], dtype=np.float64)[:, None]
+            decided_classes = form.decided(form.raw_of(averaged))
+            return -np.asarray(decided_classes != y[rows], dtype=np.float64)[:, None]
         if y is not None:
             of_rows = find_loss(loss)(
                 logarithm, torch.as_tensor(y[rows], device=logarithm.device)

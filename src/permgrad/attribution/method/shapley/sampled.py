@@ -121,7 +121,7 @@ def _walk(
 
 
 def _joins(
-    differs: Booleans, ranks: Integers, seen: Booleans | None
+    differs: Booleans, ranks: Integers, seen_players: Booleans | None
 ) -> tuple[Booleans, Booleans]:
     """Return where a player that differs joins, and where one that is seen does.
 
@@ -131,8 +131,8 @@ def _joins(
     joins = np.broadcast_to(differs[:, None], ranks.shape)
     changed, alone = np.zeros((2, count, orders, players + 1), dtype=bool)
     np.put_along_axis(changed[:, :, 1:], ranks, joins, axis=2)
-    if seen is not None:
-        joins = joins & seen[:, None]
+    if seen_players is not None:
+        joins = joins & seen_players[:, None]
     np.put_along_axis(alone[:, :, 1:], ranks, joins, axis=2)
     return changed, alone
 
@@ -370,12 +370,12 @@ class RowValues:
             2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
         )
 
-    def _keys(self, part: slice) -> Counters:
+    def _keys(self, row_slice: slice) -> Counters:
         """Return what the draws of rows are counted from."""
         # Keyed by the row's contents, so that its position and the other rows make no
         # difference.
         inputs = self.game.request.inputs
-        keys = content_keys([row_bytes(tensor[part]) for tensor in inputs])
+        keys = content_keys([row_bytes(tensor[row_slice]) for tensor in inputs])
         if self.same_orders:
             return np.zeros_like(keys)
         return keys
@@ -427,9 +427,13 @@ class RowValues:
                     self._sample_wide(block_rows, keys, active, progress)
                     continue
                 for by_designs in np.unique(designs).tolist():
-                    some = designs == by_designs
+                    design_mask = designs == by_designs
                     self._sample(
-                        block_rows[some], keys[some], active[some], by_designs, progress
+                        block_rows[design_mask],
+                        keys[design_mask],
+                        active[design_mask],
+                        by_designs,
+                        progress,
                     )
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
@@ -465,17 +469,23 @@ class RowValues:
             count = min(_PARTS, len(self.references))
         else:
             count = 1
-        parts = [self.references[first::count] for first in range(count)]
-        sizes = np.array([len(part) for part in parts], dtype=np.float64)
-        found = np.stack(
+        background_parts = [self.references[first::count] for first in range(count)]
+        sizes = np.array(
+            [len(background_part) for background_part in background_parts],
+            dtype=np.float64,
+        )
+        part_values = np.stack(
             [
-                exact(rows, np.broadcast_to(part, (len(rows), len(part))))
-                for part in parts
+                exact(
+                    rows,
+                    np.broadcast_to(part_references, (len(rows), len(part_references))),
+                )
+                for part_references in background_parts
             ]
         )
-        self.values[rows] = np.average(found, axis=0, weights=sizes)
+        self.values[rows] = np.average(part_values, axis=0, weights=sizes)
         if count > 1:
-            spread = found.std(axis=0, ddof=1) / np.sqrt(count)
+            spread = part_values.std(axis=0, ddof=1) / np.sqrt(count)
             self.std[rows] = self.of_rows * spread
             self.freedom[rows] = count - 1
 
