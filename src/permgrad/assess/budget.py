@@ -185,10 +185,7 @@ class Budget:
     def ranking_options(self, features: int) -> dict[str, Any]:
         """Return the arguments of a ranking of a network. Report what limits it."""
         directed = features <= MOST_DIRECTIONS
-        if features <= MOST_FEATURES:
-            donors = "auto"
-        else:
-            donors = FEWEST_REPEATS
+        donors = "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
         wide_note = "note: the table is wide, so"
         if donors != "auto":
             self.say(

@@ -78,10 +78,7 @@ def split_rows(
     codes, _ = pd.factorize(
         pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True
     )
-    if groups is None:
-        divide = _at_random
-    else:
-        divide = _by_group
+    divide = _at_random if groups is None else _by_group
     return divide(n, codes.astype(np.int64), seed, fractions)
 
 

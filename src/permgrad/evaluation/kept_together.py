@@ -471,10 +471,7 @@ class _Trial:
         spread = np.bincount(groups, together - apart - mean_fall)
         error = float(np.sqrt((spread**2).sum())) / len(row_indices)
         clear = bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill)
-        if self.classes:
-            whole_loss = 1
-        else:
-            whole_loss = usual
+        whole_loss = 1 if self.classes else usual
         first, second = (
             1 - float(fold_losses.mean()) / whole_loss
             for fold_losses in (apart, together)

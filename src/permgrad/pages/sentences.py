@@ -314,10 +314,7 @@ def _level_sentence(
 ) -> str:
     """Say by how much a level differs from all other rows."""
     share = line["share"]
-    if share:
-        write = percent
-    else:
-        write = number
+    write = percent if share else number
     label = names_apart([positive])(positive)
     level = (
         f"{shorten(facts['column'], 40)} = {names_apart(facts['rows'])(line['level'])}"

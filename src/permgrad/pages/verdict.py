@@ -141,11 +141,13 @@ def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
     """Yield what holds, in the order of the table."""
     for finding in FINDINGS:
         found_facts = finding.find(content)
-        if isinstance(found_facts, dict) and found_facts:
+        if not found_facts:
+            continue
+        if isinstance(found_facts, dict):
             yield finding, found_facts
-        elif found_facts:
-            for single_facts in found_facts:
-                yield finding, single_facts
+            continue
+        for single_facts in found_facts:
+            yield finding, single_facts
 
 
 def first_sentence(content: Assessment) -> str:

@@ -378,10 +378,7 @@ def frame_table(
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
-            if pd.api.types.is_integer_dtype(column):
-                write = as_count
-            else:
-                write = number
+            write = as_count if pd.api.types.is_integer_dtype(column) else number
             columns.append(
                 figures_of(
                     heading, column.to_numpy(dtype=np.float64, na_value=np.nan), write

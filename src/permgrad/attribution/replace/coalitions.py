@@ -798,10 +798,7 @@ class Blend:
             lenders = torch.zeros(len(receiver_rows), dtype=torch.int64)
         else:
             lenders = torch.as_tensor(donors)
-        if self.fixed is None:
-            source = self.request.donors
-        else:
-            source = self.fixed
+        source = self.request.donors if self.fixed is None else self.fixed
         return tuple(
             select(
                 replaced[owners.cpu()].reshape(tensor.shape[1:]),

@@ -692,10 +692,7 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         index = index.squeeze(dimension)
     if name.startswith("a"):
         return best_values
-    if name == "max":
-        result_type = torch.return_types.max
-    else:
-        result_type = torch.return_types.min
+    result_type = torch.return_types.max if name == "max" else torch.return_types.min
     return result_type((best_values, index))
 
 

@@ -1258,10 +1258,7 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
     """
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
-    if forms[0] == forms[1]:
-        form_of = str
-    else:
-        form_of = _plain
+    form_of = str if forms[0] == forms[1] else _plain
     values = {
         **(_TRUTH if forms in _EVIDENT_PAIRS else {}),
         form_of(yes): 1.0,

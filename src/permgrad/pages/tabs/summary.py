@@ -273,10 +273,7 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
         leading: list[Mark] = np.where(
             rival & (values == best_value) & (rival.sum() > 1), "best", ""
         ).tolist()
-        if metric.task == "regression":
-            write = number
-        else:
-            write = fixed
+        write = number if metric.task == "regression" else fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.
         texts = []
         for value in values:

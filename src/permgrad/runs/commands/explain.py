@@ -612,10 +612,7 @@ def _options(
     how rows are read.
     """
     method, options = _method_options(request)
-    if request.donors is None:
-        donors = "auto"
-    else:
-        donors = request.donors
+    donors = "auto" if request.donors is None else request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
         if str(request.groups) == NO_GROUPS:

@@ -317,10 +317,7 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
     trial_number = claim(session.study, trial, session.total, guard)
     begun.append(trial_number)
     folder = session.folder / TRIALS / str(trial_number)
-    if session.request.model == "network":
-        train = _train
-    else:
-        train = _train_other
+    train = _train if session.request.model == "network" else _train_other
     set_sampler(
         session.study,
         session.space,

@@ -216,10 +216,7 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
-    if request.sampling == "conditional":
-        game_class = ConditionalGame
-    else:
-        game_class = ShapleyGame
+    game_class = ConditionalGame if request.sampling == "conditional" else ShapleyGame
     return game_class(request, measured)
 
 
