@@ -2,8 +2,6 @@
 a page in a real browser.
 """
 
-
-
 from __future__ import annotations
 
 import http.server

@@ -2,8 +2,6 @@
 beside ``pg.counterfactuals``.
 """
 
-
-
 from __future__ import annotations
 
 import re

@@ -2,8 +2,6 @@
 away, phones, and accessibility.
 """
 
-
-
 from __future__ import annotations
 
 import base64

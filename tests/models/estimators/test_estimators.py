@@ -2,8 +2,6 @@
 scikit-learn's tools around them.
 """
 
-
-
 import copy
 import pickle
 

@@ -2,8 +2,6 @@
 images, words, hostile strings.
 """
 
-
-
 from __future__ import annotations
 
 import dataclasses
