@@ -83,7 +83,10 @@ def _text(node: ast.expr, functions: list[ast.FunctionDef]) -> str:
 
 
 def _assigned(name: ast.Name, functions: list[ast.FunctionDef]) -> ast.expr | None:
-    """Return the last expression that is assigned to a name before it is read."""
+    """Return the last expression that is assigned to a name before it is read.
+
+    None, if it is one of two that are chosen from.
+    """
     latest: ast.expr | None = None
     for function in functions:
         for node in ast.walk(function):
@@ -93,6 +96,12 @@ def _assigned(name: ast.Name, functions: list[ast.FunctionDef]) -> ast.expr | No
                 if isinstance(target, ast.Name) and target.id == name.id:
                     later = latest is None or value.lineno > latest.lineno
                     latest = value if later else latest
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.If) and latest is not None:
+                is_inside = node.lineno < latest.lineno <= (node.end_lineno or 0)
+                if is_inside and name.lineno > (node.end_lineno or 0):
+                    return None
     return latest
 
 
