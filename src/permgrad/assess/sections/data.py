@@ -111,7 +111,7 @@ def describe_data(work: Work) -> DataSection:
             and table.shape[1] <= _MOST_COLUMNS
         ):
             compared = _compared(work, train.table, table)
-    unchecked = "table" if train is None else "train"
+    unchecked = "train" if train is None else "table"
     if compared:
         unchecked = ""
     return DataSection(
