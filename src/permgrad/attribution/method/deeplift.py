@@ -55,9 +55,9 @@ class DeepLift(Configured):
     Sources: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to
     3.5.1. Averages over a background: Lundberg & Lee 2017 (arXiv 1705.07874), section
     4.2, "Deep SHAP". NOTE[DIFF]: the paper explains a softmax by its normalised logits.
-    Here softmax has a separate rule, used with
-        ``scale="probability"`` and where the network itself calls it. The rules for
-        products, maxima and normalisations are ours, see ``rescale``.
+    Here softmax has a separate rule, used with ``scale="probability"`` and where the
+    network itself calls it. The rules for products, maxima and normalisations are ours,
+    see ``rescale``.
 
     Examples:
         >>> import numpy as np, torch, permgrad as pg
