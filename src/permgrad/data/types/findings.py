@@ -410,12 +410,15 @@ def roles_found(
     """
     if codes is None:
         codes = MissingCodes()
+    # Columns of a frame may have names that are no text.
+    positions = {str(label): index for index, label in enumerate(frame.columns)}
     names = list[str]()
     weights = list[str]()
     for column in columns:
         if column.kind != "numeric" or column.date_format is not None:
             continue
-        values, _ = read_numbers(frame[column.name], column, codes)
+        cells = frame.iloc[:, positions[column.name]]
+        values, _ = read_numbers(cells, column, codes)
         if may_name_rows(column.name, values):
             names.append(column.name)
         elif may_weigh(column.name, values):
