@@ -2,8 +2,7 @@
 Explain a random forest
 =======================
 
-The forest was fitted by scikit-learn. permgrad measures how much its loss grows without
-each feature.
+The forest was fitted by scikit-learn. permgrad measures how much its loss grows without each feature.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/any_model.png"

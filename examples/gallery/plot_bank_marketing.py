@@ -2,12 +2,10 @@
 Bank marketing by integrated gradients
 ======================================
 
-A published notebook of the `Vector Institute
-<https://github.com/VectorInstitute/interpretability>`__ trains a network on UCI Bank
-Marketing and reads its integrated gradients: which clients say yes? ``permgrad run bank
---preset ig_example`` repeats it in one command. This page runs a short form, shows how
-much the baseline changes the answer, and compares the published figures and readings
-with those of complete trainings.
+A published notebook of the `Vector Institute <https://github.com/VectorInstitute/interpretability>`__ trains a
+network on UCI Bank Marketing and reads its integrated gradients: which clients say yes? ``permgrad run bank --preset
+ig_example`` repeats it in one command. This page runs a short form, shows how much the baseline changes the answer,
+and compares the published figures and readings with those of complete trainings.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/bank_marketing.png"
@@ -16,8 +14,8 @@ with those of complete trainings.
 # A short run
 # -----------
 #
-# With the folder of data sets that ``PERMGRAD_DATA`` names, this uses 6,000 rows of the
-# bank's table, else a made table with the same imbalance.
+# With the folder of data sets that ``PERMGRAD_DATA`` names, this uses 6,000 rows of the bank's table, else a made
+# table with the same imbalance.
 
 import os
 from pathlib import Path
@@ -57,14 +55,13 @@ model = pg.HyNNClassifier(
     preset="ig_example", max_epochs=10, random_state=0, progress=False
 ).fit(X_train, y_train)
 print(
-    "ROC-AUC of the short run: "
-    f"{roc_auc_score(y_test == 'yes', model.predict_proba(X_test)[:, 1]):.3f}"
+    f"ROC-AUC of the short run: {roc_auc_score(y_test == 'yes', model.predict_proba(X_test)[:, 1]):.3f}"
 )
 
 # %%
-# The published bars: the sum of the attributions over the test rows, divided by the sum
-# of the absolute sums. Once from zeros, as published, and once from the median row. The
-# sign of a category can turn: from the median row, "May" is the normal case.
+# The published bars: the sum of the attributions over the test rows, divided by the sum of the absolute sums. Once
+# from zeros, as published, and once from the median row. The sign of a category can turn: from the median row, "May"
+# is the normal case.
 
 bars = {}
 for baseline in ("zeros", "median"):
@@ -103,9 +100,8 @@ client.plot.waterfall(row=0)
 # Published figures and ours
 # --------------------------
 #
-# The notebook prints an accuracy of 0.850 and a ROC-AUC of 0.915 for one training of
-# 120 epochs, with the logit cut at 0.5. Ours are means over five complete trainings on
-# the same split (``python -m benchmarks.quality.ig_example``).
+# The notebook prints an accuracy of 0.850 and a ROC-AUC of 0.915 for one training of 120 epochs, with the logit cut
+# at 0.5. Ours are means over five complete trainings on the same split (``python -m benchmarks.quality.ig_example``).
 
 record = read_record("ig_example")
 if record:
@@ -123,8 +119,7 @@ else:
 table.round(3) if record else None
 
 # %%
-# Always answering "no" is right in 88 % of the rows, so the accuracy says little. Other
-# cuts of the same networks:
+# Always answering "no" is right in 88 % of the rows, so the accuracy says little. Other cuts of the same networks:
 
 cuts = (
     pd.DataFrame(record["ig_example"]["cuts"]).set_index("cut").round(3)
@@ -137,11 +132,9 @@ cuts
 # Do the published readings recur?
 # --------------------------------
 #
-# The notebook draws its conclusions from one client (row 100 of the test rows):
-# blue-collar work, April and secondary education speak against a yes. Below: the share
-# of each in the client's attributions, from zeros, as published and over twenty
-# trainings, with the interval of the mean (``python -m
-# benchmarks.quality.ig_message``).
+# The notebook draws its conclusions from one client (row 100 of the test rows): blue-collar work, April and secondary
+# education speak against a yes. Below: the share of each in the client's attributions, from zeros, as published and
+# over twenty trainings, with the interval of the mean (``python -m benchmarks.quality.ig_message``).
 
 messages = read_record("ig_message")
 client_readings = (
@@ -152,9 +145,8 @@ client_readings = (
 client_readings
 
 # %%
-# April recurs, the other two do not: their intervals include 0. The notebook also reads
-# the bars of all test rows. ``share of yes`` is the share in the data, which is 11.7 %
-# in all rows.
+# April recurs, the other two do not: their intervals include 0. The notebook also reads the bars of all test rows.
+# ``share of yes`` is the share in the data, which is 11.7 % in all rows.
 
 readings = (
     pd.DataFrame(messages["zeros"]).set_index("input").round(3) if messages else None
@@ -162,6 +154,6 @@ readings = (
 readings
 
 # %%
-# May, no default and no loan stand out again. The other bars are small in most
-# trainings, and that of secondary education has no stable sign. Read more in
-# :doc:`uneven classes and integrated gradients </uneven-classes>`.
+# May, no default and no loan stand out again. The other bars are small in most trainings, and that of secondary
+# education has no stable sign. Read more in :doc:`uneven classes and integrated gradients
+# </uneven-classes>`.

@@ -2,11 +2,10 @@
 Diverse inputs: an image, a table and a text
 ============================================
 
-A published framework measures the importance of the inputs of multimodal medical
-networks, by gradients, permutation, LIME, SHAP and their mean, and uses it to say what
-a missing input would cost (`Azmat, Michigan State University, 2023
-<https://d.lib.msu.edu/etd/51396>`__). Its clinical data are not public, so no published
-figure stands beside ours. This page repeats both steps on a network with three inputs.
+A published framework measures the importance of the inputs of multimodal medical networks, by gradients, permutation,
+LIME, SHAP and their mean, and uses it to say what a missing input would cost (`Azmat, Michigan State University, 2023
+<https://d.lib.msu.edu/etd/51396>`__). Its clinical data are not public, so no published figure stands beside ours.
+This page repeats both steps on a network with three inputs.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/diverse_inputs.png"
@@ -83,8 +82,7 @@ for _ in range(120):
     optimizer.step()
 test, truth = {name: values[400:] for name, values in inputs.items()}, label[400:]
 print(
-    "accuracy on new rows: "
-    f"{(net.eval()(**test).argmax(1).numpy() == truth).mean():.2f}"
+    f"accuracy on new rows: {(net.eval()(**test).argmax(1).numpy() == truth).mean():.2f}"
 )
 
 # %%
@@ -138,8 +136,8 @@ parts.to_global().to_frame()[["feature", "modality", "importance"]].nlargest(
 # What if an input is missing?
 # ----------------------------
 #
-# ``pg.missing_modalities`` measures the loss and the accuracy with every subset of the
-# inputs. A missing input is taken from another row.
+# ``pg.missing_modalities`` measures the loss and the accuracy with every subset of the inputs. A missing input is
+# taken from another row.
 
 missing = pg.missing_modalities(net, test, truth, scoring="accuracy", progress=False)
 missing.to_frame()[["present", "loss", "ci_low", "ci_high", "accuracy"]].round(3)
@@ -165,17 +163,15 @@ pd.DataFrame(
 # A complete run from files
 # -------------------------
 #
-# ``python -m benchmarks.quality.image_table_example`` writes PneumoniaMNIST as PNG
-# files with made clinical columns, of which two carry the label, and runs ``permgrad
-# run records.csv --target label --kind scan=image``. Its record:
+# ``python -m benchmarks.quality.image_table_example`` writes PneumoniaMNIST as PNG files with made clinical columns,
+# of which two carry the label, and runs ``permgrad run records.csv --target label --kind scan=image``. Its record:
 
 record = read_record("image_table_example")
 if record is None:
     print("The record is in the repository: benchmarks/results/image_table_example.md")
 else:
     print(
-        f"accuracy {record['accuracy']:.3f}, best model of the table alone "
-        f"{record['best baseline']:.3f}"
+        f"accuracy {record['accuracy']:.3f}, best model of the table alone {record['best baseline']:.3f}"
     )
     print(
         ", ".join(

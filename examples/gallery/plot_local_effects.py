@@ -2,18 +2,16 @@
 Effects inside the data, and what would have to differ
 ======================================================
 
-Where columns depend on each other, setting one of them to a value in all rows makes
-rows that do not exist. Accumulated local effects (ALE) only move rows between values
-near their own. Counterfactuals say of one row which few changes would lead to another
-prediction.
+Where columns depend on each other, setting one of them to a value in all rows makes rows that do not exist.
+Accumulated local effects (ALE) only move rows between values near their own. Counterfactuals say of one row
+which few changes would lead to another prediction.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/local_effects.png"
 
 # %%
-# What is delivered is nearly what was ordered. The model is a formula: the cost of the
-# goods, and a penalty that grows with the square of the difference. In the data, this
-# penalty is small.
+# What is delivered is nearly what was ordered. The model is a formula: the cost of the goods, and a penalty that
+# grows with the square of the difference. In the data, this penalty is small.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,9 +42,8 @@ def cost(rows):
 # Effects
 # -------
 #
-# The mean curve sets ``ordered`` to a value in all rows, so the penalty is large at
-# both ends. ALE moves each row over the bin in which it lies: what is ordered hardly
-# matters. The report of a run draws both, with a warning.
+# The mean curve sets ``ordered`` to a value in all rows, so the penalty is large at both ends. ALE moves each row over
+# the bin in which it lies: what is ordered hardly matters. The report of a run draws both, with a warning.
 
 explanation = pg.explain(
     pg.Model(cost, task="regression"), X, method="ale", progress=False
@@ -75,8 +72,7 @@ plt.show()
 # Alternatives
 # ------------
 #
-# What would have to differ in a row for a cost of at most 50, if what was ordered
-# stays?
+# What would have to differ in a row for a cost of at most 50, if what was ordered stays?
 
 found = pg.counterfactuals(cost, X[:1], X, want=(None, 50), fixed=["ordered"])
 print(found.summary())

@@ -2,15 +2,13 @@
 The multimodal benchmark
 ========================
 
-Which input of a multimodal network matters? A published benchmark makes the answer
-known: the label is a function of the features of two images and of two groups of
-clinical columns, X1 to X4. The true share of each input follows from the function
-(*Feature Importance Estimation Using Gradient Based Method for Multimodal Fused Neural
-Networks*, 2022, and its successor with permutation, LIME and SHAP).
+Which input of a multimodal network matters? A published benchmark makes the answer known: the label is a function of
+the features of two images and of two groups of clinical columns, X1 to X4. The true share of each input follows from
+the function (*Feature Importance Estimation Using Gradient Based Method for Multimodal Fused Neural Networks*, 2022,
+and its successor with permutation, LIME and SHAP).
 
-``permgrad benchmark multimodal`` repeats this design with images. This page runs one
-function on the features alone, in seconds, and compares the published figures with the
-complete run.
+``permgrad benchmark multimodal`` repeats this design with images. This page runs one function on the features alone,
+in seconds, and compares the published figures with the complete run.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/multimodal_benchmark.png"
@@ -19,8 +17,8 @@ complete run.
 # A network that reads four inputs
 # --------------------------------
 #
-# The label is the sign of F6, the sum of all 40 features. In X3, one column is
-# correlated with three others, so that X3 has more effect.
+# The label is the sign of F6, the sum of all 40 features. In X3, one column is correlated with three others, so that
+# X3 has more effect.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,10 +69,9 @@ print(f"accuracy: {(net.eval()(**test).argmax(1).numpy() == test_label).mean():.
 # Two truths
 # ----------
 #
-# The published truth is the mean slope of the function, which is the same for all
-# inputs. The effect truth is the change of the function when an input is taken from
-# another row: it grows with the variance of the input. A method is compared with the
-# truth that it estimates.
+# The published truth is the mean slope of the function, which is the same for all inputs. The effect truth is the
+# change of the function when an input is taken from another row: it grows with the variance of the input. A method is
+# compared with the truth that it estimates.
 
 variances = np.array([10.0, 10.0, correlations.sum(), 10.0])
 truth = pd.DataFrame(
@@ -114,10 +111,9 @@ plt.show()
 # Published figures and ours
 # --------------------------
 #
-# Published: organamnist and organcmnist (abdominal CT). Ours: PneumoniaMNIST, eight
-# functions, three seeds (``python -m verification.verify_multimodal``). The images
-# differ, so the figures show the level that the design allows, and not who is better.
-# Accuracy of the networks by function:
+# Published: organamnist and organcmnist (abdominal CT). Ours: PneumoniaMNIST, eight functions, three seeds (``python
+# -m verification.verify_multimodal``). The images differ, so the figures show the level that the design allows, and
+# not who is better. Accuracy of the networks by function:
 
 record = read_record("verify_multimodal")
 accuracy = None
@@ -139,8 +135,7 @@ else:
 accuracy.round(2) if record else None
 
 # %%
-# Root mean square error of the shares against the published truth, mean over the
-# functions:
+# Root mean square error of the shares against the published truth, mean over the functions:
 
 errors = None
 if record:

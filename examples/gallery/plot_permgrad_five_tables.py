@@ -2,14 +2,12 @@
 PermGrad on its five tables
 ===========================
 
-PermGrad (`felescgon/PermGrad <https://github.com/felescgon/PermGrad>`__) trains a
-network on a table and on an image of each row, and ranks the features by a weighted sum
-of permutation importance and Grad-CAM. permgrad keeps this method as
-``method="permgrad_paper"``. Its default method replaces a feature in the table and in
-the image at once.
+PermGrad (`felescgon/PermGrad <https://github.com/felescgon/PermGrad>`__) trains a network on a table and on an image
+of each row, and ranks the features by a weighted sum of permutation importance and Grad-CAM. permgrad keeps this
+method as ``method="permgrad_paper"``. Its default method replaces a feature in the table and in the image at once.
 
-This page runs both on one network, where the true importances are known, and then
-compares the published rankings of five tables with those of a complete run.
+This page runs both on one network, where the true importances are known, and then compares the published rankings of
+five tables with those of a complete run.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/permgrad_five_tables.png"
@@ -18,8 +16,8 @@ compares the published rankings of five tables with those of a complete run.
 # A function with known importances
 # ---------------------------------
 #
-# The outcome depends on the first five of ten columns (Friedman's first function). The
-# network reads a TINTO image of each row.
+# The outcome depends on the first five of ten columns (Friedman's first function). The network reads a TINTO image of
+# each row.
 
 import warnings
 
@@ -41,8 +39,8 @@ rows, outcome = X[1000:], y[1000:]
 print(f"R² on new rows: {model.score(rows, outcome):.2f}")
 
 # %%
-# The true importance of a column is the squared change of the function when the column
-# is redrawn. It is estimated here from 200,000 draws.
+# The true importance of a column is the squared change of the function when the column is redrawn. It is estimated
+# here from 200,000 draws.
 
 
 def function(x):
@@ -88,11 +86,10 @@ plt.show()
 # Published rankings and ours
 # ---------------------------
 #
-# The published arrays of the five tables are in the authors' repository. The complete
-# comparison is ``python -m benchmarks.quality.published_permgrad``. It trains preset
-# ``paper`` on the published split of each table. The table below shows its record: the
-# three features with the longest bars, by the published arrays and by both methods on
-# our network.
+# The published arrays of the five tables are in the authors' repository. The complete comparison is ``python -m
+# benchmarks.quality.published_permgrad``. It trains preset ``paper`` on the published split of each table. The table
+# below shows its record: the three features with the longest bars, by the published arrays and by both methods on our
+# network.
 
 record = read_record("published_permgrad")
 if record is None:
@@ -109,9 +106,9 @@ else:
 table if record else None
 
 # %%
-# How similar are the rankings of all features (Spearman's rank correlation with the
-# published bars)? How many different values has the published map? How large is the
-# weight of the image by the published rule, and what is its share of the effect?
+# How similar are the rankings of all features (Spearman's rank correlation with the published bars)? How many
+# different values has the published map? How large is the weight of the image by the published rule, and what is its
+# share of the effect?
 
 if record:
     table = pd.DataFrame(
@@ -120,8 +117,7 @@ if record:
                 "table": row["set"],
                 "permgrad_paper": row["rank correlation"]["permgrad_paper"],
                 "permgrad": row["rank correlation"]["permgrad"],
-                "values of the map": f"{row['values of the published maps']} for "
-                f"{row['features']} features",
+                "values of the map": f"{row['values of the published maps']} for {row['features']} features",
                 "image weight, published": row["image weight"]["published"],
                 "image weight, ours by that rule": row["image weight"][
                     "permgrad_paper"
@@ -134,9 +130,7 @@ if record:
 table.round(2) if record else None
 
 # %%
-# The published bars agree little with those of a second training of the same method.
-# Its maps have fewer values than there are features, and the weight of the image jumps
-# to 1, because it depends on the unit of the loss. On gas, the network of preset
-# ``paper`` does not predict better than chance, so its rankings mean nothing there.
-# :doc:`The methods </methods>` explain why the default method needs neither maps nor
-# such weights.
+# The published bars agree little with those of a second training of the same method. Its maps have fewer values than
+# there are features, and the weight of the image jumps to 1, because it depends on the unit of the loss. On gas, the
+# network of preset ``paper`` does not predict better than chance, so its rankings mean nothing there.
+# :doc:`The methods </methods>` explain why the default method needs neither maps nor such weights.

@@ -2,14 +2,12 @@
 Hybrid networks for regression
 ==============================
 
-Published studies of hybrid networks for regression train a dense branch on the table
-and a convolutional branch on a TINTO image of each row, and search their settings with
-Optuna. ``permgrad tune --space paper`` has this search space. This page asks three
-questions of such a study: is the score real, does the image help, and how do hybrid
-networks compare with trees?
+Published studies of hybrid networks for regression train a dense branch on the table and a convolutional branch on a
+TINTO image of each row, and search their settings with Optuna. ``permgrad tune --space paper`` has this search space.
+This page asks three questions of such a study: is the score real, does the image help, and how do hybrid networks
+compare with trees?
 
-The published error figures are not in this repository, so none stand beside ours.
-Compared are the claims.
+The published error figures are not in this repository, so none stand beside ours. Compared are the claims.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/regression_study.png"
@@ -18,10 +16,9 @@ Compared are the claims.
 # Is the score real?
 # ------------------
 #
-# In the published notebook for regression, the target column of the image list stays
-# among the inputs. This run shows what such a column does. With the folder of data sets
-# that ``PERMGRAD_DATA`` names, it uses the study's table (Puma, a robot arm), else a
-# function with a similar noise.
+# In the published notebook for regression, the target column of the image list stays among the inputs. This run shows
+# what such a column does. With the folder of data sets that ``PERMGRAD_DATA`` names, it uses the study's table (Puma,
+# a robot arm), else a function with a similar noise.
 
 import os
 from pathlib import Path
@@ -67,8 +64,8 @@ for name, table in {"with the target among the inputs": leaking, "without": X}.i
         leak = pg.explain(model, table[test], y[test], progress=False)
 
 # %%
-# The explanation finds the leak at once. The report of ``permgrad run`` warns if one
-# feature has more than 40 % of the importance.
+# The explanation finds the leak at once. The report of ``permgrad run`` warns if one feature has more than 40 % of
+# the importance.
 
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
 importances = pd.Series(leak.values[:, 0], leak.names).sort_values()
@@ -99,10 +96,9 @@ pd.Series(errors, name="RMSE, short run").round(3).to_frame()
 # The complete run
 # ----------------
 #
-# These figures come from ``python -m benchmarks.quality.image_question`` and ``python
-# -m benchmarks.quality.comparison``: the whole Puma table, five splits, complete
-# training. First: the mean RMSE with one branch, with both, and with the columns at
-# random pixels.
+# These figures come from ``python -m benchmarks.quality.image_question`` and ``python -m
+# benchmarks.quality.comparison``: the whole Puma table, five splits, complete training. First: the mean RMSE with one
+# branch, with both, and with the columns at random pixels.
 
 questions, comparison = read_record("image_question"), read_record("comparison")
 
@@ -134,16 +130,16 @@ puma(questions) if questions else print(
 )
 
 # %%
-# The differences between the forms with a table are within the noise of the splits. The
-# image alone is worse. Second: other models.
+# The differences between the forms with a table are within the noise of the splits. The image alone is worse. Second:
+# other models.
 
 puma(comparison) if comparison else print(
     "The record is in the repository: benchmarks/results/comparison.md"
 )
 
 # %%
-# Third: the published search space costs 75 trials. Thirty trials of ``permgrad tune``
-# around the default preset gave this (``python -m verification.verify_tuning``):
+# Third: the published search space costs 75 trials. Thirty trials of ``permgrad tune`` around the default preset gave
+# this (``python -m verification.verify_tuning``):
 
 tuning = read_record("verify_tuning")
 [row] = [row for row in tuning if row["set"] == "puma"] if tuning else [None]

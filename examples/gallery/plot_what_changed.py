@@ -2,16 +2,16 @@
 What changed, what goes together, and for whom
 ==============================================
 
-Three questions that come after a ranking, on loans of two years whose law is known:
-what changed in the second year, what a column tells of others, and whether the model is
-as right for one group of people as for another.
+Three questions that come after a ranking, on loans of two years whose law is known: what changed in the
+second year, what a column tells of others, and whether the model is as right for one group of people as
+for another.
 """
 
 # sphinx_gallery_thumbnail_path = "pictures/gallery/what_changed.png"
 
 # %%
-# Training raises income, both raise the chance that a loan is repaid. In the second
-# year income is lower, and training counts less.
+# Training raises income, both raise the chance that a loan is repaid. In the second year income is lower, and
+# training counts less.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,8 +62,7 @@ def drawn(ax, names, values, low, high, label=None, shift=0.0):
 # What changed
 # ------------
 #
-# The log loss is worse, and the model relies on other columns. ``pg.changes`` compares
-# both years, with intervals.
+# The log loss is worse, and the model relies on other columns. ``pg.changes`` compares both years, with intervals.
 
 changed = pg.changes(model, X_old, y_old, X_new, y_new, progress=False)
 print(changed.summary())
@@ -79,8 +78,8 @@ plt.show()
 # What goes together
 # ------------------
 #
-# A model that reads income alone gives training nothing, in the usual (marginal) game.
-# With conditional draws, training gets what it tells of income.
+# A model that reads income alone gives training nothing, in the usual (marginal) game. With conditional draws, training
+# gets what it tells of income.
 
 
 def income_alone(rows):
@@ -113,9 +112,8 @@ plt.show()
 # For whom
 # --------
 #
-# A region that the model does not read, where training counted less all along.
-# ``permgrad run --sensitive`` and ``pg.report(…, sensitive=)`` show these rates with
-# their tests, and how the reliance differs.
+# A region that the model does not read, where training counted less all along. ``permgrad run --sensitive`` and
+# ``pg.report(…, sensitive=)`` show these rates with their tests, and how the reliance differs.
 
 region = pd.DataFrame({"region": np.repeat(["north", "south"], 1500)})
 south, y_south = loans(1500, 1.0, 0.2)
