@@ -14,7 +14,7 @@ from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.pages import words
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say as said_of
-from permgrad.pages.sentences import drifted_words
+from permgrad.pages.moved import drifted_words
 from permgrad.pages.tabs.together import leading_words
 from permgrad.pages.words import order_words
 
