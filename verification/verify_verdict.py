@@ -424,7 +424,10 @@ def _baselines(one: Situation, words: str, faults: Faults) -> None:
     )
     scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
     best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
-    faults.claim(f"baselines: {best} is the best", baselines.get(best).label in words)
+    faults.claim(
+        f"baselines: {best} is the best",
+        baselines.get(best).label_for(one.task) in words,
+    )
     _against(
         name,
         one,
@@ -1212,7 +1215,7 @@ def _next_words(one: Situation, words: str, faults: Faults) -> None:
         best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
         faults.claim(
             "next: another baseline is the best",
-            LABELS[best] in words or baselines.get(best).label in words,
+            LABELS[best] in words or baselines.get(best).label_for(one.task) in words,
         )
     if words.startswith("Pass train="):
         faults.claim("next: there are training rows", bool(one.unchecked))

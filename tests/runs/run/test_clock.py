@@ -374,7 +374,6 @@ def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
     )
     assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20
     # The page says so, too, also when it is written again.
-    assert any(words.startswith("training") for words in facts["time"]["cut"])
     rebuild_report(ReportRequest(folder=limited.folder))
     for name in ("report.html", "report.md"):
         written = (limited.folder / name).read_text().replace("&#39;", "'")
