@@ -161,7 +161,7 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
     table = int(output_lines[4])
     assert (
         int(output_lines[0])
-        < (1.75 * table if kind == "digits" else 3.0 * size) + 10_000_000
+        < (1.25 * table if kind == "digits" else 3.0 * size) + 10_000_000
     )
     assert kind != "digits" or table > 3 * size
 

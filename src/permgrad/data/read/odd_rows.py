@@ -231,6 +231,11 @@ def _number_columns(frame: pd.DataFrame) -> list[Any]:
     ]
 
 
+def _numbers_of(frame: pd.DataFrame, names: Sequence[Any]) -> Floats:
+    """Return columns of numbers as float64 ``(rows, columns)``."""
+    return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
 def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     """Find rows of totals among the last rows, and subtotals of groups, by their sums.
 
@@ -247,23 +252,33 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     names = _number_columns(frame)
     if not names or len(frame) <= _FEWEST_ADDED:
         return None
-    values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
-    sampled_values = values[:: max(len(values) // _SAMPLE, 1)]
+    row_count = len(frame)
+    sampled_values = _numbers_of(frame.iloc[:: max(row_count // _SAMPLE, 1)], names)
     different_counts = np.array(
         [_ways(column[np.isfinite(column)]) for column in sampled_values.T]
     )
-    total_rows = _subtotals(values, different_counts)
+    total_rows = list[int]()
+    if 2 * _FEWEST_ADDED <= row_count <= _MOST_ROWS:
+        total_rows = _subtotals(_numbers_of(frame, names), different_counts)
     is_mean = False
-    first = max(len(values) - _LAST, _FEWEST_ADDED)
+    first = max(row_count - _LAST, _FEWEST_ADDED)
     is_row = np.ones(first, dtype=bool)
     is_row[[total_row for total_row in total_rows if total_row < first]] = False
-    filled = np.nan_to_num(values[:first][is_row])
-    column_sums = filled.sum(axis=0)
-    counts = (~np.isnan(values[:first][is_row])).sum(axis=0)
-    several = (filled != 0).sum(axis=0) > 1
-    for row_index in range(first, len(values)):
+    column_sums = np.zeros(len(names))
+    counts = np.zeros(len(names), dtype=np.int64)
+    several = np.zeros(len(names), dtype=bool)
+    # One column at a time: all of them at once take the table's memory again.
+    for column_index, name in enumerate(names):
+        added = _numbers_of(frame.iloc[:first], [name])[is_row, 0]
+        counts[column_index] = np.count_nonzero(~np.isnan(added))
+        np.nan_to_num(added, copy=False)
+        column_sums[column_index] = added.sum()
+        several[column_index] = np.count_nonzero(added) > 1
+    last_values = _numbers_of(frame.iloc[first:], names)
+    for row_index in range(first, row_count):
+        row_values = last_values[row_index - first]
         means = column_sums / np.maximum(counts, 1)
-        cells = np.where(several, values[row_index], np.nan)
+        cells = np.where(several, row_values, np.nan)
         if row_index in total_rows:
             continue
         if _agrees(cells, column_sums, different_counts, _LAST):
@@ -272,8 +287,8 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
             total_rows.append(row_index)
             is_mean = True
         else:
-            column_sums = column_sums + np.nan_to_num(values[row_index])
-            counts = counts + ~np.isnan(values[row_index])
+            column_sums = column_sums + np.nan_to_num(row_values)
+            counts = counts + ~np.isnan(row_values)
     if not total_rows:
         return _named_total(frame)
     sorted_rows = tuple(sorted(total_rows))
@@ -352,8 +367,6 @@ def _subtotals(values: Floats, ways: Floats) -> list[int]:
 
     There are several of them.
     """
-    if not 2 * _FEWEST_ADDED <= len(values) <= _MOST_ROWS:
-        return []
     subtotal_rows = list[int]()
     begin = 0
     cumulative_sums = np.concatenate(
