@@ -364,7 +364,10 @@ def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
     assert meta["rows_explained"] == budget.FIRST_ROWS
     assert "  importances are computed on 1,000 of 2,300 test rows" in progress_lines
 
-    limited = replace(request, time_limit="1s", out=folder / "limited")
+    # A fast network of so few rows has learned all within a second.
+    limited = replace(
+        request, preset="default", time_limit="1s", out=folder / "limited"
+    )
     facts = run_table(limited, say=progress_lines.append).facts
     assert facts["time"]["limit"] == 1.0
     assert facts["time"]["cut"], "one second is too little for this table"
@@ -374,6 +377,7 @@ def test_the_plan_is_said_and_the_limit_is_recorded(folder, monkeypatch):
     )
     assert len(pd.read_csv(Path(facts["folder"]) / "history.csv")) < 20
     # The page says so, too, also when it is written again.
+    assert any(words.startswith("training") for words in facts["time"]["cut"])
     rebuild_report(ReportRequest(folder=limited.folder))
     for name in ("report.html", "report.md"):
         written = (limited.folder / name).read_text().replace("&#39;", "'")
