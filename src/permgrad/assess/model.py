@@ -258,8 +258,6 @@ class EvaluatedModel:
         }
         if self.counts:
             options |= {"counts": True}
-        else:
-            options |= {}
         if self.labels_only:
             probabilities = None
         else:
@@ -607,29 +605,6 @@ class TrainedOther(Trained):
         if not hasattr(self.model, "of_encoded"):
             rows = replace(rows, inputs=rows.frame)
         return super().explain(rows, y, **options)
-
-    def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of an explanation of some rows."""
-        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
-        always = {
-            option_name: value
-            for option_name, value in self.options.items()
-            if option_name not in dropped
-        }
-        chosen_options = {**always, "random_state": self.seed, **options}
-        if rows.dependence is not None and chosen_options.get("scope") != "local":
-            argument_name, values = rows.dependence.argument
-            chosen_options[argument_name] = values.tolist()
-        if rows.weights is not None and chosen_options.get("scope") == "global":
-            chosen_options["sample_weight"] = rows.weights.tolist()
-        return chosen_options
-
-    def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
-        """Return by feature how much the loss of each row grows without it
-        ``(rows,)``.
-        """
-        chosen_options = self._options(rows, {**options, "scope": "global"})
-        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any

@@ -17,7 +17,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from permgrad.attribution.players.space import NOBODY
-from permgrad.attribution.subject.tracing import Site, listening, name_of, tensors_in
+from permgrad.attribution.subject.tracing import (
+    MOVING,
+    Site,
+    listening,
+    name_of,
+    tensors_in,
+)
 from permgrad.base.checks import is_whole
 
 #: Functions that make a new number of each number by itself.
@@ -53,57 +59,6 @@ ALONE = frozenset(
         "round",
         "floor",
         "nan_to_num",
-    }
-)
-#: Functions that move numbers, which are called on the numbers' places as well.
-_MOVING = frozenset(
-    {
-        "reshape",
-        "view",
-        "view_as",
-        "reshape_as",
-        "flatten",
-        "unflatten",
-        "permute",
-        "transpose",
-        "swapaxes",
-        "swapdims",
-        "movedim",
-        "moveaxis",
-        "t",
-        "T",
-        "mT",
-        "H",
-        "mH",
-        "getitem",
-        "cat",
-        "concat",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
-        "chunk",
-        "split",
-        "tensor_split",
-        "split_with_sizes",
-        "unbind",
-        "select",
-        "narrow",
-        "index_select",
-        "gather",
-        "take_along_dim",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "expand_as",
-        "repeat",
-        "tile",
-        "repeat_interleave",
-        "broadcast_to",
-        "roll",
-        "flip",
-        "unfold",
-        "pack_padded_sequence",
     }
 )
 #: Functions that write numbers into others, with the positions of what they write.
@@ -259,10 +214,10 @@ class Copying(TorchFunctionMode):
         """Return the places of the numbers of a call's results, None for no place."""
         function_name = name_of(func)
         if (
-            function_name in _MOVING and written is not None
+            function_name in MOVING and written is not None
         ):  # it is turned in its memory
             return [self._of(written).get(input_index)]
-        if function_name in _MOVING or function_name in _WRITING:
+        if function_name in MOVING or function_name in _WRITING:
             return self._moved(func, args, options, input_index, written)
         sources = []
         for tensor in tensors_in(args, options):

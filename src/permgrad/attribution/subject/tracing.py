@@ -23,9 +23,60 @@ from permgrad.models.undisturbed import attributes_of, put_back
 #: A layer by name, and which of its calls.
 Site = tuple[str, int]
 
+#: Functions that move numbers and make no new ones.
+MOVING = frozenset(
+    {
+        "reshape",
+        "view",
+        "view_as",
+        "reshape_as",
+        "flatten",
+        "unflatten",
+        "permute",
+        "transpose",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "t",
+        "T",
+        "mT",
+        "H",
+        "mH",
+        "getitem",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "chunk",
+        "split",
+        "tensor_split",
+        "split_with_sizes",
+        "unbind",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+        "take_along_dim",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "expand_as",
+        "repeat",
+        "tile",
+        "repeat_interleave",
+        "broadcast_to",
+        "roll",
+        "flip",
+        "unfold",
+        "pack_padded_sequence",
+    }
+)
+
 #: Properties of tensors that turn them.
 _VIEWS = frozenset(("T", "mT", "H", "mH"))
-
 _one_traces = turn()
 
 
