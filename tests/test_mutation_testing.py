@@ -172,9 +172,8 @@ def test_an_assignment_that_all_depends_on_is_kept():
 
 def test_what_happens_on_import_is_known():
     source = (
-        "LIMIT = 3\n\n\nclass Thing:\n    size = 4\n\n    def count(self, "
-        "n=5):\n "
-        "       return n < 6\n"
+        "LIMIT = 3\n\n\nclass Thing:\n    size = 4\n\n    def count(self, n=5):\n      "
+        "  return n < 6\n"
     )
     spans = {
         mutant.diff(source).splitlines()[-1]: mutant.imported_lines

@@ -154,9 +154,7 @@ def test_one_message_says_what_works_for_survival(form):
         pg.explain(lambda table: table["age"].to_numpy(), X, y, progress=False)
     words = (
         "Of survival, pass y = np.where(event, time, -time) with scoring= a function "
-        "of "
-        "model, X and y, or a column of 0 and 1 for each year survived with "
-        "loss='brier' "
-        "and a function that returns these chances (docs/any-model.md)"
+        "of model, X and y, or a column of 0 and 1 for each year survived with "
+        "loss='brier' and a function that returns these chances (docs/any-model.md)"
     )
     assert words in str(refused.value)

@@ -159,8 +159,7 @@ def differences(
     if first.is_dir() != second.is_dir():
         raise InputError(
             f"diff needs two folders or two files, however: of {first} and {second} "
-            "one is a folder and one is a file; "
-            "name two of a kind"
+            "one is a folder and one is a file; name two of a kind"
         )
     if first.is_file():
         found = _compare(

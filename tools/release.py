@@ -40,8 +40,7 @@ def refusal(repository: str) -> str:
         return ""
     return (
         f"The repository's address is undecided ({repository}), so nothing can be "
-        "released. Set repository under "
-        "[tool.permgrad] in pyproject.toml."
+        "released. Set repository under [tool.permgrad] in pyproject.toml."
     )
 
 

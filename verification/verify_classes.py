@@ -282,9 +282,8 @@ def _summary(found: list[dict[str, Any]], name: str) -> str:
     )
     return (
         f"Maps of {name} differ {', '.join(f'{ratio:.2f}' for ratio in ratios)} times "
-        "as much between classes as "
-        f"between refits; with shuffled labels the excess is at most {left:.1%} of the "
-        "distance with the true ones."
+        "as much between classes as between refits; with shuffled labels the excess is "
+        f"at most {left:.1%} of the distance with the true ones."
     )
 
 

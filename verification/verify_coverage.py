@@ -320,8 +320,7 @@ def report(
             cells[f"{who}, {rows}, {part}, repeats {setting.name}"] = float(r.mean())
     record.write(
         f"Coverage in per cent over {outcome.covered.shape[1]} samples, pooled over "
-        "features "
-        "(lowest and highest single feature); columns: repeats."
+        "features (lowest and highest single feature); columns: repeats."
     )
     record.write(
         markdown_table(

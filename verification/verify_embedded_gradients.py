@@ -231,9 +231,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     text = (
         f"The truth are Captum's attributions at {steps:,} steps; the call of permgrad "
-        "has no option that says how "
-        f"to integrate. Medians of {rounds} rounds of processor time, one "
-        f"thread.\n\n{markdown_table(lines)}"
+        f"has no option that says how to integrate. Medians of {rounds} rounds of "
+        f"processor time, one thread.\n\n{markdown_table(lines)}"
     )
     return record(
         arguments, "Integrated gradients of text, image and table together", text, lines,

@@ -246,10 +246,9 @@ def report(
     tail = 0.05 / len(NAMES)
     record.write(
         f"Of the {p_values.size:,} p-values of independent features "
-        f"{100 * np.mean(p_values < 0.05):.2f} % are below "
-        f"0.05 and {100 * np.mean(p_values < tail):.3f} % below {tail:.5f} (0.05 / "
-        "30), where Holm's first step looks; "
-        "with an estimate above 0 these are "
+        f"{100 * np.mean(p_values < 0.05):.2f} % are below 0.05 and "
+        f"{100 * np.mean(p_values < tail):.3f} % below {tail:.5f} (0.05 / 30), where "
+        "Holm's first step looks; with an estimate above 0 these are "
         f"{100 * np.mean((p_values < 0.05) & above):.2f} % and "
         f"{100 * np.mean((p_values < tail) & above):.3f} %."
     )

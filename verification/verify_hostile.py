@@ -168,9 +168,8 @@ def main() -> int:
     )
     text = (
         f"{asked.encode:,} tables encoded, {asked.train:,} trained on, "
-        f"{asked.networks:,} networks of "
-        f"{len(hostile_networks.kinds)} kinds explained; "
-        f"{time.process_time() - started:,.0f} processor seconds; "
+        f"{asked.networks:,} networks of {len(hostile_networks.kinds)} kinds "
+        f"explained; {time.process_time() - started:,.0f} processor seconds; "
         f"{len(faults)} kinds of faults.\n\n{markdown_table(rows)}"
     )
     data = {"ends": rows, "faults": faults}

@@ -438,8 +438,7 @@ def part_of(part: str, *, quick: bool) -> tuple[bool, str, Any]:
             f"{additive['rejected']:.4f} (at most {REJECTED}), any after correction: "
         )
         text += (
-            f"{additive['any after correction']:.4f}. True pairs first where R² "
-            "is "
+            f"{additive['any after correction']:.4f}. True pairs first where R² is "
             f"above {GOOD}: {sum(first)} of "
         )
         text += f"{len(first)}. By {ROWS} rows × 2 donors: the share of the samples."

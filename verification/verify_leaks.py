@@ -371,12 +371,11 @@ def main() -> int:
     ]
     text = (
         f"{calls} calls in each process. After the first {warm_up} resident memory "
-        f"grew by {growth(held[most]):.2%} at "
-        f"most with calls of one kind ({most}), and by {growth(held[TURNS]):.2%} with "
-        "all kinds in turn; floor below "
+        f"grew by {growth(held[most]):.2%} at most with calls of one kind ({most}), "
+        f"and by {growth(held[TURNS]):.2%} with all kinds in turn; floor below "
         f"{MOST_GROWTH:.0%}. Objects are what Python's number of objects changed "
-        f"by.\n\n{markdown_table(shown)}"
-        f"\n\nAll kinds in turn:\n\n{markdown_table(held[TURNS])}"
+        f"by.\n\n{markdown_table(shown)}\n\nAll kinds in "
+        f"turn:\n\n{markdown_table(held[TURNS])}"
         + "".join(f"\n\n- {fault}" for fault in faults)
     )
     return record(

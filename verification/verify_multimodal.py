@@ -302,13 +302,11 @@ def report(
         f"Images: {', '.join(Path(own).stem for own in images['sets'])} "
         f"({images.get('counts')}); bottleneck features "
         f"{[one[:12] for one in images.get('checksums', [])]}, as recorded: "
-        f"{images.get('checksums_as_recorded')}, "
-        "variance explained "
+        f"{images.get('checksums_as_recorded')}, variance explained "
         f"{[round(one, 3) for one in images.get('variance_explained', [])]}. "
         f"{FULL.test} test pairs; {TRAINING.epochs} epochs of {TRAINING.pairings} "
-        "pairs per training image. "
-        f"Training of one network: {pick(frame, 'network', 'seconds').mean():.1f} s on "
-        "the clock."
+        "pairs per training image. Training of one network: "
+        f"{pick(frame, 'network', 'seconds').mean():.1f} s on the clock."
     )
     parts = [
         about,
@@ -323,10 +321,9 @@ def report(
         "## Errors of the shares, eight published functions\n\n"
         + markdown_table(errors(frame, plain, chosen)),
         "## What the games measure\n\nF4, F5 and F6, which read several modalities. "
-        "Plain names measure the squared "
-        "change of the network's log-odds, which goes with the square of F's; the "
-        "others a loss against the labels, "
-        "which bends: saturating losses draw the shares together.\n\n"
+        "Plain names measure the squared change of the network's log-odds, which goes "
+        "with the square of F's; the others a loss against the labels, which bends: "
+        "saturating losses draw the shares together.\n\n"
         + markdown_table(
             errors(
                 frame,

@@ -117,10 +117,8 @@ def nothing_there(
     rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
     record.write(
         f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} "
-        "rows each, 4 features, "
-        "as many donors as pay. "
-        f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to "
-        f"{100 * max(spreads):.1f} %. "
+        "rows each, 4 features, as many donors as pay. Spread of the predictions, "
+        f"share of y's: {100 * min(spreads):.1f} to {100 * max(spreads):.1f} %. "
         f"Exactly-zero effects among the tests: {int((np.array(p_values) == 1).sum())}."
     )
     by_network = rejected[..., 0].mean(axis=(1, 2))
@@ -187,9 +185,8 @@ def correlated(
     }
     record.write(
         f"## Irrelevant but correlated\n\n{networks} networks (R² {min(scores):.2f} to "
-        f"{max(scores):.2f}), {samples} "
-        f"samples of {ROWS} rows each, as many donors as pay. Tests with p < 0.05 in "
-        "per cent:"
+        f"{max(scores):.2f}), {samples} samples of {ROWS} rows each, as many donors as "
+        "pay. Tests with p < 0.05 in per cent:"
     )
     head = [
         "sampling",
@@ -330,10 +327,8 @@ def bent(record: Record, samples: int, seed: int, slack: float) -> None:
     head = ["irrelevant features", "network", *named]
     record.write(
         f"## Irrelevant but bent\n\n{len(DESIGNS)} designs, 2 networks each, {samples} "
-        f"samples of {BENT_ROWS} rows, as "
-        "many donors as pay. Tests with p < 0.05 in per cent, and explanations (of "
-        "both networks) that flag an "
-        "irrelevant feature:"
+        f"samples of {BENT_ROWS} rows, as many donors as pay. Tests with p < 0.05 in "
+        "per cent, and explanations (of both networks) that flag an irrelevant feature:"
     )
     record.write(markdown_table([*head, "flagged"], rows))
     of_feature = (

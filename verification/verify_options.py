@@ -112,8 +112,7 @@ def main() -> int:
     text = (
         f"{len(entries):,} combinations of {len(option_cases.MODELS)} models, "
         f"{len(option_cases.TASKS)} tasks and three of {len(option_cases.OPTIONS)} "
-        "options; "
-        f"{len(faults)} faults. Refusals by their code: "
+        f"options; {len(faults)} faults. Refusals by their code: "
         f"{codes}.\n\n{markdown_table(rows)}"
     )
     data = {"ends": rows, "refusals": dict(refusals), "faults": faults}

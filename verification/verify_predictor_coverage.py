@@ -311,9 +311,8 @@ def main() -> int:
     )
     text += markdown_table([{key: row.get(key) for key in order} for row in rows])
     text += (
-        f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column "
-        f"{WORST} "
-        "or called rough.\n\n"
+        f"\n\nFew rows; floors: pooled {POOLED} at {FEW} rows, each column {WORST} or "
+        "called rough.\n\n"
     )
     text += markdown_table(
         [

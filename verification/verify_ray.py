@@ -60,8 +60,7 @@ FLOOR, AIM, TOLERANCE = 1.7, 1.9, 1e-5
 _QUIET = 0.2
 _CAVEAT = (
     f"While others take more than {_QUIET} processors, times of two runs cannot be "
-    "compared, and the check is not held "
-    "to be met, however large the ratio."
+    "compared, and the check is not held to be met, however large the ratio."
 )
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -655,9 +654,8 @@ def main() -> int:
     costs = cost(total, reference)
     about = (
         f"{os.cpu_count()} processors, one thread each; load of the machine {loads} "
-        "the timed runs (other work makes "
-        "the ratios of times lower). Path game, preset paper, 15 features, 5 repeats, "
-        f"{parts} parts of {rows:,} rows, "
+        "the timed runs (other work makes the ratios of times lower). Path game, "
+        f"preset paper, 15 features, 5 repeats, {parts} parts of {rows:,} rows, "
         f"{total:,} rows in all."
     )
     text = "\n\n".join(
@@ -672,8 +670,7 @@ def main() -> int:
             ),
             (
                 f"Floor {FLOOR}, aim {AIM}, on the first line. {_CAVEAT} What this "
-                "rate "
-                "would cost elsewhere:"
+                "rate would cost elsewhere:"
             ),
             markdown_table([costs]),
             "Against this process:",

@@ -348,11 +348,9 @@ def main() -> int:
         lines = check_all(Path(folder), seeds, kills, trials)
     text = (
         f"Studies of {trials} trials and runs with preset fast on a table of 600 rows; "
-        f"{kills} kills for each line: "
-        "once each of as many studies or runs, in a row on one study, or on two "
-        "processes of one study, of which one "
-        "or both are killed each time. Files are compared byte for byte with those of "
-        "the same "
+        f"{kills} kills for each line: once each of as many studies or runs, in a row "
+        "on one study, or on two processes of one study, of which one or both are "
+        "killed each time. Files are compared byte for byte with those of the same "
         "command left alone.\n\n" + markdown_table(lines)
     )
     return record(

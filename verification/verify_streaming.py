@@ -219,8 +219,7 @@ def main() -> int:
     said, passed = verdict(lines, receivers)
     about = (
         f"{FEATURES} features, files of {per_file:,} rows, {size:.2f} GB of Parquet, "
-        f"written in {writing:.0f} s of "
-        "processor time."
+        f"written in {writing:.0f} s of processor time."
     )
     text = "\n\n".join([about, markdown_table(lines), said])
     return record(

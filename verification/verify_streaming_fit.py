@@ -194,8 +194,7 @@ def main() -> int:
             markdown_table(judged),
             (
                 f"On average, blocks change the validation loss by {worse:+.4f}; one "
-                "block "
-                f"by {same:.1e} at most."
+                f"block by {same:.1e} at most."
             ),
         ]
         passed = passed and worse <= MOST_WORSE and (len(judged) == 1 or same < 0.02)

@@ -33,15 +33,13 @@ from permgrad_benchmark.truth import make_truth
 OURS = ("permgrad", "permgrad:conditional")
 DEPENDENCE = (
     "A p-value asks whether the *network* uses a feature. Where features are "
-    "independent, using an irrelevant one does "
-    "not change the expected loss, so that all false discoveries are chance. Where "
-    "they depend on each other, the "
-    "network does use irrelevant ones a little in place of relevant ones; marginal "
-    "methods detect that and are counted "
-    "as wrong, because the *function* does not. Conditional methods ask what the "
-    "feature adds to the others, which is "
-    "nothing. Ablation replaces by one value, so that its effects are about half as "
-    "large and fewer are detected."
+    "independent, using an irrelevant one does not change the expected loss, so that "
+    "all false discoveries are chance. Where they depend on each other, the network "
+    "does use irrelevant ones a little in place of relevant ones; marginal methods "
+    "detect that and are counted as wrong, because the *function* does not. "
+    "Conditional methods ask what the feature adds to the others, which is nothing. "
+    "Ablation replaces by one value, so that its effects are about half as large and "
+    "fewer are detected."
 )
 REPETITIONS = (
     "stability_kendall:retraining",

@@ -627,8 +627,7 @@ def scripted(data: str, script: str) -> str:
     )
     return (
         '<!doctype html><meta charset="utf-8"><title>edits</title><pre '
-        'id="out"></pre><div id="figure"></div>'
-        '<script type="application/json" '
+        'id="out"></pre><div id="figure"></div><script type="application/json" '
         f'id="edits">{data}</script><script>{scripts}{script}</script>'
     )
 

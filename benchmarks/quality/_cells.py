@@ -605,8 +605,7 @@ def run(
             )
             print(
                 f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} "
-                f"{split}  {metric} {values}  "
-                f"{cell['processor_seconds']:.0f} s",
+                f"{split}  {metric} {values}  {cell['processor_seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )

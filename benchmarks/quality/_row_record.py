@@ -244,20 +244,15 @@ def page(cells: Cells, found: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     how = (
         "Targets, columns and what is left out were settled by looking at the columns. "
-        "Of cards, birds, wages, "
-        "ratings, rides and flights, test rows were seen while permgrad was developed, "
-        "and that postcodes are "
-        "categories was found on training rows of houses. The other sets had not been "
-        "used before their first record; "
-        "then films, inspections and baseball were improved by their training rows. "
-        "permgrad is the default, once per "
-        "split. Penalties and numbers of trees of the others are chosen on a fifth of "
-        "the "
-        "training rows, then they are fitted on all of them. Images are vectors of "
-        "EfficientNet-Lite0 for all "
+        "Of cards, birds, wages, ratings, rides and flights, test rows were seen while "
+        "permgrad was developed, and that postcodes are categories was found on "
+        "training rows of houses. The other sets had not been used before their first "
+        "record; then films, inspections and baseball were improved by their training "
+        "rows. permgrad is the default, once per split. Penalties and numbers of trees "
+        "of the others are chosen on a fifth of the training rows, then they are "
+        "fitted on all of them. Images are vectors of EfficientNet-Lite0 for all "
         "models, computed once (half precision). p: corrected resampled t-test over "
-        "the splits (Nadeau & Bengio "
-        "2003). AutoGluon's multimodal recipe was not run."
+        "the splits (Nadeau & Bengio 2003). AutoGluon's multimodal recipe was not run."
     )
     parts = [how, "## What must hold\n\n" + tables.markdown(shown)]
     parts += [

@@ -31,10 +31,9 @@ DEFAULT = "default"
 COST = "time of training"
 NOTE = (
     "Differences to the default on the {part} rows: positive is better than the "
-    "default, * is p < 0.05 (corrected "
-    "resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the "
-    "number of rows of this table), in "
-    "brackets the number of splits."
+    "default, * is p < 0.05 (corrected resampled t-test of Nadeau & Bengio 2003 over "
+    "the splits, not corrected for the number of rows of this table), in brackets the "
+    "number of splits."
 )
 
 

@@ -118,9 +118,8 @@ def page(
         "## Test rows, mean ± standard deviation over splits\n\n" + tables.markdown(tables.value_table(cells, *where)),
         "## Mean rank over the cells (1 is best; models that lack cells have none)\n\n" + tables.markdown(ranking),
         "## The default model against the best other model of each set\n\nCorrected "
-        "resampled t-test (Nadeau & Bengio "
-        "2003) over the splits; Holm's steps over the sets. The verdict reads the "
-        "uncorrected p, which is the stricter "
+        "resampled t-test (Nadeau & Bengio 2003) over the splits; Holm's steps over "
+        "the sets. The verdict reads the uncorrected p, which is the stricter "
         'reading of "not behind". The best other is chosen by the same test rows, '
         'which flatters it.\n\n'
         + tables.markdown(best_rows),
@@ -132,10 +131,8 @@ def page(
         "Holm's steps within the set)\n\n"
         + tables.markdown(all_rows),
         "## With TabM and RealMLP stopped on log-loss where ROC-AUC decides\n\nWhat "
-        "pytabkit recommends for such "
-        "measures (RealMLP also without label smoothing), in the place of its "
-        "defaults, where these cells are "
-        "finished.\n\n"
+        "pytabkit recommends for such measures (RealMLP also without label smoothing), "
+        "in the place of its defaults, where these cells are finished.\n\n"
         + tables.markdown(tables.rank_table(strict, listed, sets, splits)) + "\n\n" + tables.markdown(strict_rows),
         "## Processor seconds of a fit (of the trainings on a processor)\n\n"
         + tables.markdown(tables.time_table(cells, *where)),
@@ -231,9 +228,8 @@ def unseen(cells: Cells, labels: Mapping[str, str]) -> None:
         cells, OURS, labels, everywhere, SPLITS
     )
     parts.append(f"## Table by table\n\nHow much smaller the loss of {labels[OURS]} is "
-                 "than that of each other model "
-                 "(*: p < 0.05 after Holm's steps over the models of a table; "
-                 "corrected resampled t-test, Nadeau & "
+                 "than that of each other model (*: p < 0.05 after Holm's steps over "
+                 "the models of a table; corrected resampled t-test, Nadeau & "
                  f"Bengio 2003).\n\n{tables.markdown(turned(single))}")  # fmt: skip
     weights = []
     for name in UNSEEN:

@@ -137,12 +137,10 @@ def main() -> int:
     }
     text = (
         f"Known: {', '.join(INFORMATIVE)} and the image carry the label; "
-        f"{', '.join(NOISE)} do not.\n\n"
-        f"Test rows {found['rows']['test']}: accuracy {found['accuracy']:.3f}, log "
-        f"loss {found['log loss']:.3f}; "
-        f"without the images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. "
-        "Accuracy of the best baseline "
-        f"{found['best baseline']:.3f}, without the images "
+        f"{', '.join(NOISE)} do not.\n\nTest rows {found['rows']['test']}: accuracy "
+        f"{found['accuracy']:.3f}, log loss {found['log loss']:.3f}; without the "
+        f"images {alone['accuracy']:.3f} and {alone['log loss']:.3f}. Accuracy of the "
+        f"best baseline {found['best baseline']:.3f}, without the images "
         f"{alone['best baseline']:.3f}. Shares "
         + ", ".join(f"{name} {share:.0%}" for name, share in found["shares"].items())
         + ".\n\n"

@@ -161,11 +161,9 @@ def main() -> int:
     ]
     text = (
         f"Preset `paper`, at most {EPOCHS} epochs, published split. Score: accuracy, "
-        "for Puma "
-        "R². Rank correlations are Spearman's, with the published bars. A share is "
-        "undefined where the effect of both "
-        "branches is not clearly above 0. A network with a score near chance says "
-        "nothing about its table: on gas the "
+        "for Puma R². Rank correlations are Spearman's, with the published bars. A "
+        "share is undefined where the effect of both branches is not clearly above 0. "
+        "A network with a score near chance says nothing about its table: on gas the "
         "validation loss of preset `paper` never falls.\n\n" + markdown_table(table)
     )
     return record(

@@ -190,16 +190,12 @@ def main() -> int:
     same = sum("value_now" not in cell for cell in cells)
     text = (
         f"Measured: {len(cells)} of {len(METRICS) * len(SPLITS)} trainings. In {same} "
-        "of them the rule ends after the "
-        "best epoch, so that weights are the same to the last bit, and ranks among "
-        "other models stay as in "
-        "comparison.md for these. Processor seconds now are those of the whole "
-        "training by its share of epochs."
-        f" Significantly worse: {', '.join(behind) or 'no table'}. All of these tables "
-        "have "
-        f"fewer than {ROWS_SEEN // 60:,} training rows, so that the number of epochs "
-        "is not reduced.\n\n"
-        f"{markdown_table(table)}"
+        "of them the rule ends after the best epoch, so that weights are the same to "
+        "the last bit, and ranks among other models stay as in comparison.md for "
+        "these. Processor seconds now are those of the whole training by its share of "
+        f"epochs. Significantly worse: {', '.join(behind) or 'no table'}. All of these "
+        f"tables have fewer than {ROWS_SEEN // 60:,} training rows, so that the number "
+        f"of epochs is not reduced.\n\n{markdown_table(table)}"
     )
     arguments.quick = False
     return record(

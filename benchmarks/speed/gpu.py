@@ -600,8 +600,7 @@ def head(device: torch.device) -> dict[str, Any]:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch uses "
         f"{torch.get_num_threads()} threads",
         "versions": f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy "
-        f"{np.__version__}, "
-        f"Python {platform.python_version()}",
+        f"{np.__version__}, Python {platform.python_version()}",
         "device": str(device),
     }
     if device.type == "cuda":
@@ -631,13 +630,11 @@ def page(facts: dict[str, Any], sections: list[dict[str, Any]]) -> str:
     text += [
         (
             "Times are wall-clock seconds, the device's after a warm-up; `times` is "
-            "how "
-            "often the device is faster."
+            "how often the device is faster."
         ),
         (
             "`difference` is the largest difference between the two sides' values, as "
-            "a "
-            "share of the largest value."
+            "a share of the largest value."
         ),
         "",
     ]

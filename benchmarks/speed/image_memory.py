@@ -197,9 +197,7 @@ def main() -> int:
     passed = all(line["floor met"] is not False for line in lines)
     text = (
         f"Floors: peak below {FLOOR_MB:,} MB in all; above the start no more than "
-        "Captum at its fastest setting."
-        f"{earlier}\n\n"
-        f"{markdown_table(lines)}"
+        f"Captum at its fastest setting.{earlier}\n\n{markdown_table(lines)}"
     )
     return record(
         arguments, "Memory of explaining images", text, groups, passed=passed, seeds=[0]

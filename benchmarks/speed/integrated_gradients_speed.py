@@ -435,10 +435,9 @@ def main() -> int:
         )
     text = (
         f"Captum: {STEPS} steps, internal_batch_size={INTERNAL_BATCH}. Gaps and errors "
-        f"in logits; medians of {rounds} "
-        "rounds of processor time, one thread. The floor is for bank: 3 times as fast, "
-        "no larger gap (largest, mean), "
-        "no more memory, and a largest gap of 0.5 % of the range of f.\n\n"
+        f"in logits; medians of {rounds} rounds of processor time, one thread. The "
+        "floor is for bank: 3 times as fast, no larger gap (largest, mean), no more "
+        "memory, and a largest gap of 0.5 % of the range of f.\n\n"
         + markdown_table(found)
     )
     return record(

@@ -325,10 +325,9 @@ def main() -> int:
     )
     text = (
         f"Floors: permgrad's peaks below {FLOOR_GB} GB; a gap below 0.5 % of the "
-        "output's range, and fewer gradients "
-        "than Captum needs for as small a gap. Seconds are processor time on one "
-        "thread.\n\n"
-        f"{markdown_table(peaks)}\n\n{markdown_table(tables + pictures)}"
+        "output's range, and fewer gradients than Captum needs for as small a gap. "
+        "Seconds are processor time on one "
+        f"thread.\n\n{markdown_table(peaks)}\n\n{markdown_table(tables + pictures)}"
     )
     data = {"memory": peaks, "gaps": tables + pictures}
     return record(

@@ -219,12 +219,10 @@ def check(runs: int) -> tuple[list[dict[str, object]], str]:
     )
     text = (
         f"HELOC, {len(X):,} test rows, 23 features, {REPEATS} repeats, `paper` "
-        f"network, one thread, {runs} rounds, "
-        f"processor time, scikit-learn {sklearn.__version__}. Correlation of our "
-        "importances and scikit-learn's "
+        f"network, one thread, {runs} rounds, processor time, scikit-learn "
+        f"{sklearn.__version__}. Correlation of our importances and scikit-learn's "
         f"{np.corrcoef(ours, theirs)[0, 1]:.4f}; largest difference from the dense "
-        "reference "
-        f"{np.abs(ours - dense).max() / np.log(2):.1e} of the loss scale."
+        f"reference {np.abs(ours - dense).max() / np.log(2):.1e} of the loss scale."
     )
     return lines, text
 

@@ -222,9 +222,8 @@ def main() -> int:
     share = lines[0]["share of the bare rate"]
     text = (
         f"`paper` network on HELOC, batches of {BATCH} rows, one thread. The dense "
-        f"path reaches {share:.0%} of the "
-        f"rate of torch's bare convolutions and products (floor {FLOOR:.0%}, aim "
-        f"{AIM:.0%}), "
+        f"path reaches {share:.0%} of the rate of torch's bare convolutions and "
+        f"products (floor {FLOOR:.0%}, aim {AIM:.0%}), "
         f"{lines[0]['of the fastest']:.0%} of the fastest that torch has "
         f"here.\n\n{markdown_table(lines)}"
     )

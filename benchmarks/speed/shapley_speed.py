@@ -421,8 +421,7 @@ def _line(own: dict[str, object]) -> Line:
     ratio: float | None = own["times permgrad's time"]
     return {
         "what": "Shapley values of a row, 23 features, 100 background rows, HELOC, "
-        f"{own['network']}"
-        f", {own['rows']} rows in a call",
+        f"{own['network']}, {own['rows']} rows in a call",
         "peer": f"{own['method']}, {own['setting']}",
         "equal": "error",
         "unit": "s",

@@ -346,11 +346,9 @@ def page(results: dict[str, dict[str, Any]], command: str) -> str:
     """Return the whole page."""
     head = (
         f"`{command}`, one thread unless a line says otherwise. Processor time; ratios "
-        "are medians over rounds in "
-        "which the contestants take turns, beside the least and the largest. *Equal "
-        "work*: the same values on the "
-        "same rows; *equal error*: the time after which the values are as near to the "
-        "truth. A ratio "
+        "are medians over rounds in which the contestants take turns, beside the least "
+        "and the largest. *Equal work*: the same values on the same rows; *equal "
+        "error*: the time after which the values are as near to the truth. A ratio "
         "below 1 says that the peer is faster."
     )
     parts = ["# Speed", head]

@@ -35,8 +35,7 @@ def standings(
     measure = metric_named(metric)
     if measure.direction == "none":
         problem = (
-            f"The metric {metric!r} has no better or worse, so methods cannot "
-            "be "
+            f"The metric {metric!r} has no better or worse, so methods cannot be "
             "ranked by it"
         )
         raise InputError(

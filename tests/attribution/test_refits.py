@@ -202,8 +202,7 @@ def test_another_training_is_drawn_from_the_estimated_distribution():
     assert (
         words
         == "In another training a would be among the first three in more than 91 of "
-        "100, b in more than 91 "
-        "and c in more than 91 (by 10 refits)."
+        "100, b in more than 91 and c in more than 91 (by 10 refits)."
     )
     tied = combine(refits([4.0, 3.0, 1.0, 1.0], design, rows, noise=2.0), design, 0, {})
     shares = tied.meta["another_training"]["shares"]

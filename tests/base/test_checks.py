@@ -94,8 +94,7 @@ def test_what_is_right_comes_back_as_python_has_it():
             (["some", "all"],),
             (
                 "A class must not be called 'all': explanations use that name for all "
-                "classes together. Rename "
-                "the class, for example to 'every'."
+                "classes together. Rename the class, for example to 'every'."
             ),
         ),
     ],

@@ -40,16 +40,14 @@ def test_a_number_is_its_own_seed_and_none_is_another_each_time():
             True,
             (
                 "random_state must be None, an integer of at least 0, or a NumPy "
-                "Generator or RandomState, got "
-                "True. Pass for example random_state=0."
+                "Generator or RandomState, got True. Pass for example random_state=0."
             ),
         ),
         (
             1.5,
             (
                 "random_state must be None, an integer of at least 0, or a NumPy "
-                "Generator or RandomState, got "
-                "1.5. Pass for example random_state=0."
+                "Generator or RandomState, got 1.5. Pass for example random_state=0."
             ),
         ),
         (

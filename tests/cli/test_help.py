@@ -278,8 +278,7 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
             ["run", "t.csv"],
             (
                 "Missing --target. Which column should be predicted? Columns: age, "
-                "arm, "
-                "dose."
+                "arm, dose."
             ),
         ),
         (

@@ -104,10 +104,8 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
             look(list(map(str, [good, scan, bright])))
         assert error.value.message == (
             "2 of 3 image files in column 'scan' hold real numbers outside 0 … 1 "
-            f"({scan}: -1000.0 … "
-            f"1000.0; {bright}: 0.0 … 1.5). Rescale all images of the column to 0 … 1 "
-            "in the same way, or save them "
-            "with 8 or 16 bits."
+            f"({scan}: -1000.0 … 1000.0; {bright}: 0.0 … 1.5). Rescale all images of "
+            "the column to 0 … 1 in the same way, or save them with 8 or 16 bits."
         )
     for levels, fact in (
         ((ramp * 2000 - 1000), "-1,000 … 1,000"),
@@ -118,9 +116,8 @@ def test_levels_without_a_scale_are_refused_by_name(tmp_path):
             read([good, file])
         assert error.value.message == (
             "1 of 2 image files in column 'scan' hold integers outside 0 … 65,535 "
-            f"({file}: {fact}). "
-            "Rescale all images of the column to 0 … 65,535 in the same way, or save "
-            "them with 8 or 16 bits."
+            f"({file}: {fact}). Rescale all images of the column to 0 … 65,535 in the "
+            "same way, or save them with 8 or 16 bits."
         )
 
 
@@ -162,8 +159,7 @@ def test_files_of_several_pages_are_told_of(tmp_path, ramp):
     (message,) = pages_said("scan", [*single_page_files, *several, *several])
     assert message == (
         "2 of 7 image files of column 'scan' have several frames or pages "
-        f"({str(several[0])!r}, …): the first of each "
-        "is read and the others are not"
+        f"({str(several[0])!r}, …): the first of each is read and the others are not"
     )
     pixels = read(several, 1, 20, 30)
     np.testing.assert_allclose(pixels[:, 0].astype(int), np.stack([ramp, ramp]), atol=3)
@@ -203,10 +199,9 @@ def test_faults_name_their_files(tmp_path, ramp):
         )
     assert error.value.message == (
         "1 of 3 image files in column 'scan' cannot be found "
-        f"({tmp_path / 'gone.png'}). Paths start from the table's "
-        "folder, those of a frame made in Python from the working directory. The cell "
-        "of a row without an image is "
-        "empty."
+        f"({tmp_path / 'gone.png'}). Paths start from the table's folder, those of a "
+        "frame made in Python from the working directory. The cell of a row without an "
+        "image is empty."
     )
 
 

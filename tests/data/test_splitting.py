@@ -174,32 +174,28 @@ def test_time_goes_forward_and_moments_stay_together(form):
             {"n": 4, "time": [1, None, 2, 3]},
             (
                 "time must be a number or a date in every row, but 1 of 4 rows has "
-                "none. Drop this row or split "
-                "at random."
+                "none. Drop this row or split at random."
             ),
         ),
         (
             {"n": 4, "time": ["1990", "1991", "?", "1992"]},
             (
                 "time must be a number or a date in every row, but it holds text such "
-                "as '?'. Choose another column, "
-                "or split at random."
+                "as '?'. Choose another column, or split at random."
             ),
         ),
         (
             {"n": 4, "time": ["1990", "early", "spring", "late"]},
             (
                 "time must be a number or a date in every row, but it holds text such "
-                "as 'early'. Choose another "
-                "column, or split at random."
+                "as 'early'. Choose another column, or split at random."
             ),
         ),
         (
             {"n": 3, "time": pd.Series(["Ulm", "Bonn", "Ulm"], name="town")},
             (
                 "time must be a number or a date in every row, but column 'town' holds "
-                "text such as 'Ulm'. "
-                "Choose another column, or split at random."
+                "text such as 'Ulm'. Choose another column, or split at random."
             ),
         ),
     ],

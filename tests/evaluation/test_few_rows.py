@@ -46,9 +46,8 @@ def test_two_wild_predictions_are_named_and_left_out():
     low, high = (f"{end:.2f}".replace("-", "−") for end in known_range)
     assert words == (
         f"2 of 500 test rows make {100 * deciding_rows['share']:.0f}\u00a0% of the "
-        "squared error: rows 400 (predicted −30.0) and "
-        f"410 (predicted 22.0). Training targets lie between {low} and {high}. Without "
-        "them, the RMSE is "
+        "squared error: rows 400 (predicted −30.0) and 410 (predicted 22.0). Training "
+        f"targets lie between {low} and {high}. Without them, the RMSE is "
         f"{deciding_rows['without']:.3f} instead of {deciding_rows['value']:.2f}."
     )
 

@@ -342,8 +342,7 @@ def test_primary_metric():
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
             (
                 "y and predictions must have shape (rows,), got (1,) and (2,). Pass "
-                "one value per row, such as "
-                "model.predict(X)."
+                "one value per row, such as model.predict(X)."
             ),
         ),
         (
@@ -352,8 +351,7 @@ def test_primary_metric():
             ),
             (
                 "y and predictions must have shape (rows,), got (2,) and (2, 2). Pass "
-                "one value per row, such as "
-                "model.predict(X)."
+                "one value per row, such as model.predict(X)."
             ),
         ),
         (
@@ -384,8 +382,7 @@ def test_primary_metric():
             ),
             (
                 "probabilities must have one row per row of y and one column per "
-                "class, (1, 1), "
-                "got (1, 2). Pass predict_proba(X)."
+                "class, (1, 1), got (1, 2). Pass predict_proba(X)."
             ),
         ),
         (

@@ -128,8 +128,7 @@ def test_shares_clip_and_normalise_and_keep_scale_out():
             lambda: share_error([1, np.nan], [1, 2]),
             (
                 "truth or estimate holds missing or infinite values. Leave those "
-                "features "
-                "out. [PG002]"
+                "features out. [PG002]"
             ),
         ),
         (

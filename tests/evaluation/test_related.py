@@ -227,8 +227,7 @@ def test_columns_that_lack_values_in_the_same_rows_are_said_as_that():
     pairs = list(found.values())
     assert say("related", {"pairs": pairs}) == (
         "sex lacks values where note and 1 more do, and note lacks values where dose "
-        "does, "
-        "so importance may be shared between them."
+        "does, so importance may be shared between them."
     )
     others = frame.assign(note=np.where(lacking, "no blood", "some"))
     assert found_for(others, ["sex"]) == {("sex", "dose"): found["sex", "dose"]}, (

@@ -103,8 +103,7 @@ def shift(net, x):
             shift,
             (
                 "A row's output must depend on that row alone, but the other rows of "
-                "the "
-                "batch change it"
+                "the batch change it"
             ),
         ),
         (

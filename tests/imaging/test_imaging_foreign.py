@@ -229,9 +229,8 @@ class SilentMethod:
             lambda: ForeignRenderer(lambda _: np.zeros((1, 2, 2)))(ROWS),
             (
                 "Foreign pictures must have the shape (n, height, width), (n, "
-                "channels, height, width) or (n, "
-                "height, width, channels), got (1, 2, 2) for n=2 rows. Return one "
-                "picture for each row."
+                "channels, height, width) or (n, height, width, channels), got (1, 2, "
+                "2) for n=2 rows. Return one picture for each row."
             ),
         ),
         *[
@@ -239,9 +238,8 @@ class SilentMethod:
                 lambda shape=shape: ForeignRenderer(lambda _: np.zeros(shape))(ROWS),
                 (
                     "Foreign pictures must have the shape (n, height, width), (n, "
-                    "channels, height, width) or "
-                    f"(n, height, width, channels), got {shape} for n=2 rows. Return "
-                    "one picture for each row."
+                    "channels, height, width) or (n, height, width, channels), got "
+                    f"{shape} for n=2 rows. Return one picture for each row."
                 ),
             )
             for shape in ((2, 0, 3), (2, 3, 0), (2, 3), (2, 1, 3, 3, 1))
@@ -250,32 +248,28 @@ class SilentMethod:
             lambda: ForeignRenderer(lambda _: np.full((2, 2, 2), np.nan))(ROWS),
             (
                 "Foreign pictures must be finite, but 2 of 2 hold NaN or infinity. "
-                "Correct "
-                "the callable."
+                "Correct the callable."
             ),
         ),
         (
             second_size,
             (
                 "Foreign pictures must have one shape (channels, height, width), got "
-                "(1, 4, 4) after (1, 3, 3). "
-                "Return the same size each time."
+                "(1, 4, 4) after (1, 3, 3). Return the same size each time."
             ),
         ),
         (
             lambda: ForeignRenderer(lambda _: np.zeros((2, 3, 3, 3)))(ROWS),
             (
                 "Either axis of pictures of shape (2, 3, 3, 3) may be that of the "
-                "channels. Pass "
-                "channels_last=True or False."
+                "channels. Pass channels_last=True or False."
             ),
         ),
         (
             lambda: ForeignRenderer(broken)(ROWS),
             (
                 "The foreign image method failed on 2 rows with ZeroDivisionError: "
-                "division by zero. Try it on "
-                "the same rows outside permgrad."
+                "division by zero. Try it on the same rows outside permgrad."
             ),
         ),
         (
@@ -296,17 +290,15 @@ class SilentMethod:
             lambda: ForeignRenderer(plain).influence(),
             (
                 "Maps cannot be read back to columns, because foreign code draws the "
-                "pictures and it has no "
-                "slopes. Choose method='permgrad', 'permutation' or 'ablation', or a "
-                "layout of permgrad."
+                "pictures and it has no slopes. Choose method='permgrad', "
+                "'permutation' or 'ablation', or a layout of permgrad."
             ),
         ),
         (
             lambda: renderer_from_dict({"kind": "foreign"}),
             (
                 "A model with a foreign image callable needs that callable on loading. "
-                "Call pg.load(folder, "
-                "encoders={'layout': callable})."
+                "Call pg.load(folder, encoders={'layout': callable})."
             ),
         ),
     ],

@@ -376,9 +376,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             lambda: make_layout(3),
             (
                 "layout must be one of 'assignment', 'random', 'path', 'lattice', "
-                "'given', 'tinto', or an object with "
-                "fit(encoded, names, random_state) that sets positions, pixels and "
-                "overlap, got 3. The protocol is in "
+                "'given', 'tinto', or an object with fit(encoded, names, random_state) "
+                "that sets positions, pixels and overlap, got 3. The protocol is in "
                 "docs/extending.md."
             ),
         ),
@@ -393,8 +392,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             lambda: fit_layout(Diagonal(pixels=3), np.eye(5), None, 0),
             (
                 "positions must be from 0 to pixels − 1 = 2, got 0 to 4. Give the "
-                "layout "
-                "more pixels."
+                "layout more pixels."
             ),
         ),
         (
@@ -405,24 +403,21 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             lambda: make_layout("random").fit(np.zeros((0, 3))),
             (
                 "A layout needs encoded rows of shape (rows, columns), at least one of "
-                "each, got shape (0, 3). "
-                "Pass the encoded training rows."
+                "each, got shape (0, 3). Pass the encoded training rows."
             ),
         ),
         (
             lambda: make_layout("random").fit(np.zeros((2, 3)), ["a"]),
             (
                 "A layout needs one name for each encoded column, got 1 names for 3 "
-                "columns. Pass the encoder's "
-                "encoded_names_."
+                "columns. Pass the encoder's encoded_names_."
             ),
         ),
         (
             lambda: make_layout("tinto").fit(np.array([[1.0, np.inf]])),
             (
                 "Encoded values must be finite, but 1 of 2 columns holds infinity. "
-                "Clean "
-                "it first."
+                "Clean it first."
             ),
         ),
         (
@@ -437,8 +432,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             lambda: StoredLayout([[0, 0]], 4).fit(np.eye(2)),
             (
                 "The stored layout has 1 positions for 2 encoded columns. Use "
-                "layout='assignment' to place these "
-                "columns anew."
+                "layout='assignment' to place these columns anew."
             ),
         ),
     ],

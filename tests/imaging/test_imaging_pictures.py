@@ -284,8 +284,7 @@ def test_short_labels_fit(width):
             lambda: draw_layout(StoredLayout([[0, 0]], 2), ["a", "b"]),
             (
                 "names must hold one name for each encoded column, got 2 names for 1 "
-                "columns. Pass the encoder's "
-                "encoded_names_."
+                "columns. Pass the encoder's encoded_names_."
             ),
         ),
         (

@@ -268,8 +268,7 @@ def test_the_cache_of_plans_is_bounded():
             lambda: Renderer(StoredLayout([[0, 0]], 2), [0], [np.nan]),
             (
                 "maximum must be 1 finite numbers, one for each encoded column, got "
-                "shape (1,) with 1 not "
-                "finite. Pass the encoder's maximum_."
+                "shape (1,) with 1 not finite. Pass the encoder's maximum_."
             ),
         ),
         (

@@ -271,16 +271,14 @@ def test_positions_stay_inside_and_do_not_depend_on_units(
             {"times": 11},
             (
                 "times must be an integer from 0 to 10, got 11. Each one doubles "
-                "t-SNE's table: pass for example "
-                "times=4."
+                "t-SNE's table: pass for example times=4."
             ),
         ),
         (
             {"times": -1},
             (
                 "times must be an integer from 0 to 10, got -1. Each one doubles "
-                "t-SNE's table: pass for example "
-                "times=4."
+                "t-SNE's table: pass for example times=4."
             ),
         ),
         (

@@ -427,8 +427,7 @@ def report_content(
         warnings=[
             (
                 "117 test rows also stand in the training rows; the test metrics may "
-                "be "
-                "too good."
+                "be too good."
             )
         ],
     )

@@ -335,8 +335,7 @@ def test_numbers_that_are_no_loss_are_named(undrawn):
             -0.02,
             (
                 "(interval −0.05 to −0.02), 16 % of the total: each makes up for the "
-                "other "
-                "in part"
+                "other in part"
             ),
         ),
         (0.02, 0.01, 0.03, "8 % of the total: they need each other"),

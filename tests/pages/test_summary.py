@@ -149,8 +149,7 @@ def test_a_model_that_is_no_better_than_a_constant_is_named(method):
     constant = Y.var(ddof=0)
     assert (
         "The model is no better than a constant on these rows: its loss is "
-        f"{number(loss)}, that of the best "
-        f"constant {number(constant)} (squared error)."
+        f"{number(loss)}, that of the best constant {number(constant)} (squared error)."
     ) in bad.summary()
     assert "no better" not in explain_with(model, X, **options).summary(), (
         "without y there is no loss"

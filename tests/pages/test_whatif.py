@@ -84,8 +84,7 @@ def test_weights_above_the_limit_and_other_models_are_left_out_with_the_reason(
     selected_rows = rows_of(model, model.encode_rows(table), np.arange(80))
     assert whatif.what_if(object(), selected_rows) == {
         "reason": "This model cannot run inside the page: only the networks of "
-        "permgrad and boosted trees can predict "
-        "inside a page."
+        "permgrad and boosted trees can predict inside a page."
     }
     monkeypatch.setattr(whatif, "MOST_BYTES", 1000)
     assert "take 0.2 MB" in whatif.what_if(model, selected_rows)["reason"]

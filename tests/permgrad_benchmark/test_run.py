@@ -288,8 +288,7 @@ def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
             "a,b,c",
             (
                 "images must name 1 or 2 sets, got 3. Name one for both images, or one "
-                "for "
-                "each."
+                "for each."
             ),
         ),
         ("multimodal", "no.npz", "Image file 'no.npz' not found"),

@@ -181,8 +181,7 @@ def test_infinite_target(here):
     message = refused(here, "run", "infinite.csv", "--target", "age")
     assert message == (
         "A regression target must be finite, but column 'age' holds inf in line 5 of "
-        "'infinite.csv'. "
-        "Correct the cell or leave it empty. [PG014]"
+        "'infinite.csv'. Correct the cell or leave it empty. [PG014]"
     )
 
 
@@ -194,8 +193,7 @@ def test_a_target_too_large_to_be_squared(here):
         message = refused(here, "run", "huge.csv", "--target", "age")
         assert message == (
             "y's squares do not fit into float64: its largest value is 1e+300 in size "
-            "and its values span "
-            "1e+300. Give y in another unit. [PG015]"
+            "and its values span 1e+300. Give y in another unit. [PG015]"
         )
 
 
@@ -208,8 +206,7 @@ def test_infinite_values_in_whichever_part(here, row):
     assert message == (
         f"Column 'weight' holds an infinite value (-inf) in line {row + 2} of "
         "'infinite.csv'. Replace inf by NaN (missing) or by a large number, or declare "
-        "it as a code for missing: "
-        "--na=-inf, or na=['-inf'] in Python. [PG014]"
+        "it as a code for missing: --na=-inf, or na=['-inf'] in Python. [PG014]"
     )
 
 
@@ -275,8 +272,7 @@ def test_the_target_stands_once(here):
     message = refused(here, "run", "twice.csv", "--target", "y")
     assert message == (
         "Column 'y' is in the header of 'twice.csv' 2 times, so the target is unclear. "
-        "Rename "
-        "or delete the others. [PG008]"
+        "Rename or delete the others. [PG008]"
     )
     assert "--target b: no such column" in refused(
         here, "run", "twice.csv", "--target", "b"
@@ -399,8 +395,7 @@ def test_folder_of_other_files(here):
             ["--task", "ranking"],
             (
                 "task must be one of 'auto', 'classification', 'regression', 'counts', "
-                "got "
-                "'ranking'"
+                "got 'ranking'"
             ),
         ),
         (["--preset", "defualt"], "Did you mean 'default'?"),

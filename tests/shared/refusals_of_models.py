@@ -242,8 +242,7 @@ OF_MODELS = (
     Refusal(
         f"{SUBJECT}soundness.py",
         "A row's output must depend on that row alone, but the other rows of the batch "
-        "change it (by …, where outputs "
-        "range over …)",
+        "change it (by …, where outputs range over …)",
         explained(levelled),
         "compute it when the predictor is fitted",
         explained(lambda table: LINE.predict(table - MEANS)),

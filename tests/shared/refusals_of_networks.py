@@ -457,8 +457,7 @@ OF_NETWORKS = (
     Refusal(
         f"{SUBJECT}memory.py",
         "The first call of the network must not change later ones, but rows get other "
-        "outputs after a call on other "
-        "rows (by …): it writes into …",
+        "outputs after a call on other rows (by …): it writes into …",
         lambda: explained(Observed()),
         "net.apply(torch.ao.quantization.disable_observer)",
         lambda: explained(Observed(), changes=observers_off),
@@ -466,8 +465,7 @@ OF_NETWORKS = (
     Refusal(
         f"{SUBJECT}memory.py",
         "The first call of the network must not change later ones, but rows get other "
-        "outputs after a call on other "
-        "rows (by …): it writes into …",
+        "outputs after a call on other rows (by …): it writes into …",
         lambda: explained(centred_once, MANY),
         "with torch.no_grad(): net(rows)",
         lambda: explained(centred_once, MANY, changes=called_once),
@@ -513,8 +511,7 @@ OF_NETWORKS = (
     Refusal(
         f"{SUBJECT}network.py",
         "A row's output must depend on that row alone, but the network takes all … "
-        "rows and no fewer: called with … "
-        "it raised …",
+        "rows and no fewer: called with … it raised …",
         lambda: explained(Graph(300), drawn(300, 3)),
         "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)",
         lambda: explained(Graphs(Graph(5)), drawn(8, 5, 3)),
@@ -577,8 +574,7 @@ OF_NETWORKS = (
     Refusal(
         f"{SUBJECT}soundness.py",
         "A row's output must depend on that row alone, but the other rows of the batch "
-        "change it (by …, where outputs "
-        "range over …)",
+        "change it (by …, where outputs range over …)",
         does(mixing),
         "Take out what mixes rows",
         does(plain),
@@ -586,8 +582,7 @@ OF_NETWORKS = (
     Refusal(
         f"{SUBJECT}soundness.py",
         "A row's output must depend on that row alone, but the other rows of the batch "
-        "change it (by …, where outputs "
-        "range over …)",
+        "change it (by …, where outputs range over …)",
         does(scaled),
         "pg.Model(..., batch_size=1)",
         does(scaled, batch_size=1),

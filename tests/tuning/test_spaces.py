@@ -330,8 +330,7 @@ FAULTS: list[tuple[Any, str]] = [
         {"parameters": {"network.dense_units.depth": {"low": 1, "high": 10**30}}},
         (
             "'network.dense_units.depth' cannot be 1000000000000000000000000000000: "
-            "The "
-            "depth is "
+            "The depth is "
         ),
     ),
     (

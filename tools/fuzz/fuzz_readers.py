@@ -264,9 +264,8 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
     executions = sum(one["executions"] for one in found)
     text = (
         f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} "
-        f"executions; {len(faults)} kinds of "
-        f"faults. Memory is what was used beyond the process before, of {MEMORY_MB} MB "
-        "allowed; edges are branches of "
+        f"executions; {len(faults)} kinds of faults. Memory is what was used beyond "
+        f"the process before, of {MEMORY_MB} MB allowed; edges are branches of "
         f"permgrad's own code.\n\n{markdown_table(rows)}"
     )
     for fault in faults:

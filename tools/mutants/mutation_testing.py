@@ -116,14 +116,13 @@ def _modules(work: Path, tree: Path) -> Path:
         own = "{'permgrad', 'tests', 'conftest', '__main__', '_pytest', 'pytest'}"
         local = "str(getattr(module, '__file__', None) or '')"
         code = (
-            "import sys, json, pytest\n"
-            "pytest.main(['-q', '--collect-only', '-p', 'no:cacheprovider', "
-            "'tests/attribution', 'tests/imaging'])\n"
-            "import permgrad.models.train.learner, torch._dynamo\n"
-            "names = [name for name, module in sys.modules.items() if "
-            f"name.partition('.')[0] not in {own}\n"
-            f"         and {local} and not {local}.startswith({str(tree)!r})]\n"
-            f"open({str(path)!r}, 'w').write(json.dumps(names))\n"
+            "import sys, json, pytest\npytest.main(['-q', '--collect-only', '-p', "
+            "'no:cacheprovider', 'tests/attribution', 'tests/imaging'])\nimport "
+            "permgrad.models.train.learner, torch._dynamo\nnames = [name for name, "
+            f"module in sys.modules.items() if name.partition('.')[0] not in {own}\n   "
+            f"      and {local} and not "
+            f"{local}.startswith({str(tree)!r})]\nopen({str(path)!r}, "
+            "'w').write(json.dumps(names))\n"
         )
         subprocess.run(
             [sys.executable, "-c", code],
@@ -411,8 +410,7 @@ def page(
         (
             f"{len(found)} mutants of {possible:,} possible; **{len(killed)} killed, "
             f"{len(killed) / max(len(found), 1):.1%}** (95 % interval {low:.1%} to "
-            f"{high:.1%}). "
-            f"{seconds / 60:.0f} minutes of processor time."
+            f"{high:.1%}). {seconds / 60:.0f} minutes of processor time."
         ),
         "How they ended: "
         + "; ".join(f"{told[end]}: {number}" for end, number in ends.most_common())
@@ -420,9 +418,8 @@ def page(
         markdown_table(rows),
         (
             f"{len(survivors)} survivors, {answered} of them answered in "
-            "`mutation_answers.json`. All count as "
-            f"survivors, also those that change no result. For {short} of them some "
-            "tests that run the line were left "
+            "`mutation_answers.json`. All count as survivors, also those that change "
+            f"no result. For {short} of them some tests that run the line were left "
             "out, for time."
         ),
         *(
@@ -442,9 +439,8 @@ def page(
         )
         parts.append(
             "Lines and branches of `src` that the whole suite runs, processes that "
-            "tests start included: "
-            f"**{shares['total']:.2f} %**, floor 95 %. Files below 95 %: "
-            f"{listed or 'none'}."
+            f"tests start included: **{shares['total']:.2f} %**, floor 95 %. Files "
+            f"below 95 %: {listed or 'none'}."
         )
     return "\n\n".join(parts)
 

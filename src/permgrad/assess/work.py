@@ -108,9 +108,8 @@ class Work:
             row_indices = np.arange(len(self.test))
         if unknown := len(self.test) - len(row_indices):
             row_words = (
-                f"{counted(unknown, 'test row')} "
-                f"{by_count(unknown, 'has', 'have')} a class that no training "
-                "row has"
+                f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a "
+                "class that no training row has"
             )
             budget.say(
                 f"note: {row_words}; {by_count(unknown, 'it is', 'they are')} not "

@@ -242,9 +242,8 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
         > 1
     ):
         problem = (
-            "The refits have different features or outputs, because parts of "
-            "the "
-            "rows lack levels or classes"
+            "The refits have different features or outputs, because parts of the rows "
+            "lack levels or classes"
         )
         raise InputError(
             problem,
@@ -423,8 +422,7 @@ def check_enough(
         if counts.min() < _OF_A_CLASS:
             problem = (
                 f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, "
-                "and refits need at least "
-                f"{_OF_A_CLASS} of each class"
+                f"and refits need at least {_OF_A_CLASS} of each class"
             )
             yield problem, "Leave its rows out, or join it with another class.", "PG018"
     if units < 4 * refits:

@@ -248,8 +248,7 @@ def _modalities(space: PlayerSpace) -> PlayerSpace:
             clash.append(group_name)
     if clash:
         problem = (
-            f"Group {clash[0]!r} has the name of an input that also has "
-            "features "
+            f"Group {clash[0]!r} has the name of an input that also has features "
             "outside it"
         )
         raise InputError(problem, hint="Rename the group.", code="PG008")

@@ -44,8 +44,7 @@ def with_near_names(called: C) -> C:
             if keyword_name not in names:
                 nearest_name = nearest(keyword_name, names)
                 problem = (
-                    f"{called.__qualname__}() got an unexpected keyword "
-                    "argument "
+                    f"{called.__qualname__}() got an unexpected keyword argument "
                     f"{keyword_name!r}"
                 )
                 raise TypeError(

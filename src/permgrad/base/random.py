@@ -56,8 +56,7 @@ def resolve_seed(random_state: Any) -> int:
     ):
         problem = (
             "random_state must be None, an integer of at least 0, or a NumPy Generator "
-            "or RandomState, "
-            f"got {shown(random_state)}"
+            f"or RandomState, got {shown(random_state)}"
         )
         raise InputError(problem, hint="Pass for example random_state=0.", code="PG001")
     if random_state < 0:

@@ -143,8 +143,7 @@ _CSV_FORMULAS = Annotated[
     str,
     typer.Option(
         help="Texts in CSV files that a spreadsheet would run as formulas: quote puts "
-        "a single quote before them, "
-        "keep does not change them.",
+        "a single quote before them, keep does not change them.",
         metavar="quote|keep",
         rich_help_panel="Output",
     ),

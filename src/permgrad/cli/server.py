@@ -190,9 +190,8 @@ TOOLS: dict[str, Tool] = {
     ),
     "run": Tool(
         "Train a model on a table, test and explain it, and write a report. The "
-        "verdict says in sentences how good it "
-        "is and what it relies on. The same call resumes a run that was stopped, and "
-        "shows a finished one.",
+        "verdict says in sentences how good it is and what it relies on. The same call "
+        "resumes a run that was stopped, and shows a finished one.",
         f"{_RUNS}run",
         requests.RunRequest,
         (*_TABLE, *_TARGET, *_RUN),

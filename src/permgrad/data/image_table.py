@@ -41,8 +41,7 @@ _RULES = {
         "cannot be found",
         (
             "Paths start from the table's folder, those of a frame made in Python from "
-            "the working directory. "
-            "The cell of a row without an image is empty."
+            "the working directory. The cell of a row without an image is empty."
         ),
     ),
     "whole": (
@@ -53,16 +52,14 @@ _RULES = {
         "hold real numbers outside 0 … 1",
         (
             "Rescale all images of the column to 0 … 1 in the same way, or save them "
-            "with "
-            "8 or 16 bits."
+            "with 8 or 16 bits."
         ),
     ),
     "integer": (
         "hold integers outside 0 … 65,535",
         (
             "Rescale all images of the column to 0 … 65,535 in the same way, or save "
-            "them "
-            "with 8 or 16 bits."
+            "them with 8 or 16 bits."
         ),
     ),
 }
@@ -97,9 +94,8 @@ def pages_said(name: str, files: Sequence[Path]) -> list[str]:
         further_text = ""
     sentence = (
         f"{len(several):,} of {len(distinct):,} image files of column {name!r} have "
-        "several frames or pages "
-        f"({_named(several[:1])}{further_text}): the first of each is read and the "
-        "others are not"
+        f"several frames or pages ({_named(several[:1])}{further_text}): the first of "
+        "each is read and the others are not"
     )
     return [sentence]
 
@@ -140,8 +136,7 @@ def each_image(
                 further_text = ""
             problem = (
                 f"{len(broken):,} of {count:,} image files in column {name!r} "
-                f"{fault_text} "
-                f"({'; '.join(broken[:_MOST_NAMED])}{further_text})"
+                f"{fault_text} ({'; '.join(broken[:_MOST_NAMED])}{further_text})"
             )
             raise InputError(problem, hint=rule_hint, code="PG019")
 

@@ -98,8 +98,7 @@ def _at_random(
         if not is_balanced:
             warn_user(
                 "The parts are drawn without stratification, because the smallest "
-                "class has "
-                f"{counts[counts > 0].min()} of {n} rows."
+                f"class has {counts[counts > 0].min()} of {n} rows."
             )
         elif alone:
             verb_phrase = by_count(alone, "class has", "classes have")

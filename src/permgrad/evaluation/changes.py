@@ -332,8 +332,7 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         problem = (
-            f"{name} must be a column's name or a pair for old and new rows, "
-            "got "
+            f"{name} must be a column's name or a pair for old and new rows, got "
             f"{shown(value)}"
         )
         raise InputError(problem, hint=f"Pass {name}=(old, new).", code="PG001")

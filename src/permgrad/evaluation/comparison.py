@@ -516,8 +516,7 @@ class Comparison:
     def __repr__(self) -> str:
         return (
             f"<Comparison of {len(self.contestants)} models on {self.table}: "
-            f"{len(self.folds)} folds, "
-            f"best by {self.measure.label}: {self.best}>"
+            f"{len(self.folds)} folds, best by {self.measure.label}: {self.best}>"
         )
 
 

@@ -120,8 +120,6 @@ def _ranges(
     ]
     if written:
         names += [f"above {written[-1]}"]
-    else:
-        names += []
     return codes, names
 
 

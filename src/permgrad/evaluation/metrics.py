@@ -534,8 +534,7 @@ def _classification_case(
     if table is not None and table.shape != (len(truth), len(labels)):
         problem = (
             "probabilities must have one row per row of y and one column per class, "
-            f"({len(truth)}, {len(labels)}), "
-            f"got {table.shape}"
+            f"({len(truth)}, {len(labels)}), got {table.shape}"
         )
         raise InputError(problem, hint="Pass predict_proba(X).", code="PG007")
     if predictions is not None:

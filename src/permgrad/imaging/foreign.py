@@ -145,8 +145,7 @@ class ForeignRenderer(nn.Module):
     def influence(self) -> Tensor:
         """Refuse: nobody knows the slopes of foreign pictures."""
         problem = (
-            "Maps cannot be read back to columns, because foreign code draws "
-            "the "
+            "Maps cannot be read back to columns, because foreign code draws the "
             "pictures and it has no slopes"
         )
         hint = (
@@ -274,9 +273,8 @@ def _check_pictures(images: Images, rows: int) -> Iterator[Fault]:
     if not np.isfinite(images).all():
         bad_pictures = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
         problem = (
-            f"Foreign pictures must be finite, but {bad_pictures} of {rows} "
-            "hold "
-            "NaN or infinity"
+            f"Foreign pictures must be finite, but {bad_pictures} of {rows} hold NaN "
+            "or infinity"
         )
         yield problem, "Correct the callable.", "PG040"
 

@@ -76,9 +76,8 @@ class Blur:
             checks.check_whole(field_name, getattr(self, field_name), blur_hint)
         if self.radius > MAXIMUM_PIXELS:
             problem = (
-                f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
-                f"but distance={self.distance} times steps={self.steps} is "
-                f"{self.radius}"
+                f"A blur must reach at most {MAXIMUM_PIXELS} pixels, but "
+                f"distance={self.distance} times steps={self.steps} is {self.radius}"
             )
             raise InputError(problem, hint=blur_hint, code="PG002")
 
@@ -395,10 +394,8 @@ def make_layout(
     ):
         problem = (
             f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an "
-            "object with "
-            "fit(encoded, names, random_state) that sets positions, pixels and "
-            "overlap, "
-            f"got {shown(name_or_object)}"
+            "object with fit(encoded, names, random_state) that sets positions, pixels "
+            f"and overlap, got {shown(name_or_object)}"
         )
         raise InputError(
             problem, hint="The protocol is in docs/extending.md.", code="PG001"
@@ -586,8 +583,7 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
         holds = by_count(infinite, "holds", "hold")
         pronoun = by_count(infinite, "it", "them")
         problem = (
-            f"Encoded values must be finite, but {infinite} of {columns} "
-            "columns "
+            f"Encoded values must be finite, but {infinite} of {columns} columns "
             f"{holds} infinity"
         )
         yield problem, f"Clean {pronoun} first.", "PG014"
@@ -607,8 +603,7 @@ def _check_places(
             expected_numbers = "a row, a column and a channel"
         problem = (
             "positions of a layout must be integers of shape (encoded columns, "
-            f"{len(shape)}), {expected_numbers} for each, "
-            f"got {got}"
+            f"{len(shape)}), {expected_numbers} for each, got {got}"
         )
         yield problem, "Round them to whole pixels.", "PG007"
         return

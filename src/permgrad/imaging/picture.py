@@ -238,8 +238,6 @@ def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
     heading = f"{name} layout: {len(positions)} columns on {extent(layout.shape)}"
     if shared:
         heading += f", {shared} share a pixel"
-    else:
-        heading += ""
     return heading + (
         f" ({hidden} overwritten)"
         if hidden and layout.overlap == "last" and layout.blur is None
@@ -285,9 +283,8 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
         problem = (
-            "names must hold one name for each encoded column, got "
-            f"{len(named)} "
-            f"names for {columns} columns"
+            f"names must hold one name for each encoded column, got {len(named)} names "
+            f"for {columns} columns"
         )
         raise InputError(
             problem, hint="Pass the encoder's encoded_names_.", code="PG007"

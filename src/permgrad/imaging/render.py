@@ -192,8 +192,7 @@ class Renderer(nn.Module):
         if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
             problem = (
                 f"Encoded rows must have the shape (n, {len(self.positions)}), one "
-                "column for each position of the "
-                f"layout, got {tuple(encoded.shape)}"
+                f"column for each position of the layout, got {tuple(encoded.shape)}"
             )
             raise InputError(
                 problem,

@@ -535,8 +535,6 @@ class _EfficientNetLite(nn.Module):
                     feature_maps.mean(dim=(2, 3)),
                     feature_maps.std(dim=(2, 3), correction=0),
                 ]
-            else:
-                pooled += []
         return torch.cat(pooled, dim=1)
 
 

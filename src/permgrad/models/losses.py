@@ -169,8 +169,7 @@ class OtherLoss:
         """Return the user's losses ``(rows,)``, checked."""
         call_hint = (
             f"It is called as loss(outputs, y) with {len(outputs)} rows of each: "
-            "outputs as a NumPy array, "
-            f"y as you passed it ({type(y).__name__})."
+            f"outputs as a NumPy array, y as you passed it ({type(y).__name__})."
         )
         with turned(
             lambda error: InputError(

@@ -262,8 +262,7 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
     if missing := int(column.isna().sum()):
         blank = counted(missing, "missing cell")
         missing_sentence = (
-            f"Column {str(column.name)!r} has {blank}, read as the "
-            "text "
+            f"Column {str(column.name)!r} has {blank}, read as the text "
             f"{_MISSING_TEXT!r}"
         )
         warn_user(two_sentences(missing_sentence, "Write the text that training had."))

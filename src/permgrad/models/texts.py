@@ -212,8 +212,6 @@ class TextFeatures:
             weights = Path(named, WEIGHTS)
             if weights.is_file():
                 named += f" {weights.stat().st_mtime_ns} {weights.stat().st_size}"
-            else:
-                named += ""
         return self._cache.vectors(
             texts,
             lambda text_indices: self._encode(texts, text_indices),
@@ -249,8 +247,7 @@ class TextFeatures:
         ):
             problem = (
                 "text_encoder must return finite vectors (texts, width), but of "
-                f"{len(batch_texts)} texts it returned the "
-                f"shape {encoded_texts.shape}"
+                f"{len(batch_texts)} texts it returned the shape {encoded_texts.shape}"
             )
             raise InputError(
                 problem, hint="Return a row of numbers for each text.", code="PG007"

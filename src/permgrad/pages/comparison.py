@@ -46,35 +46,28 @@ _HOW_TO_READ = {
     ),
     "Behind the best": (
         "The mean difference to the best model over folds, with its 95\u00a0% "
-        "interval. Folds share training rows, so "
-        "their scores are correlated. The interval is widened for that (corrected "
-        "resampled t-test, Nadeau and Bengio "
+        "interval. Folds share training rows, so their scores are correlated. The "
+        "interval is widened for that (corrected resampled t-test, Nadeau and Bengio "
         "2003), and p is adjusted for the number of models compared with the best "
-        "(Holm 1979). The best model is "
-        "chosen by the same scores, which makes the differences look a little larger "
-        "than they are."
+        "(Holm 1979). The best model is chosen by the same scores, which makes the "
+        "differences look a little larger than they are."
     ),
     "Importance": (
         "How much a model's loss grows on test rows when a feature's raw value is "
-        "taken from another row "
-        "(permutation). All models are explained on the same rows with the same "
-        "donors. Importance shows what a model "
-        "uses, not what causes the target."
+        "taken from another row (permutation). All models are explained on the same "
+        "rows with the same donors. Importance shows what a model uses, not what "
+        "causes the target."
     ),
     "Agreement and its ceiling": (
         "Two models are compared on different folds, and so is each model with itself. "
-        "The same model fitted on other "
-        "rows never ranks features exactly alike. That agreement, the framed diagonal, "
-        "is the most that two models "
-        "can be expected to reach. Only the distance from it is a difference between "
-        "the models."
+        "The same model fitted on other rows never ranks features exactly alike. That "
+        "agreement, the framed diagonal, is the most that two models can be expected "
+        "to reach. Only the distance from it is a difference between the models."
     ),
     "Features that resemble each other": (
         "Models may choose differently among features that carry the same information. "
-        "They then disagree on single "
-        "features, although they use the same information. To see this, declare such "
-        "columns as one group with "
-        "--groups."
+        "They then disagree on single features, although they use the same "
+        "information. To see this, declare such columns as one group with --groups."
     ),
 }
 #: Most models whose matrices of agreement are drawn side by side. With more, the names
@@ -108,12 +101,8 @@ def comparison_page(comparison: Comparison) -> str:
     ]
     if isinstance(row_count, int):
         facts += [Fact(f"{row_count:,}", "rows")]
-    else:
-        facts += []
     if comparison.features:
         facts += [Fact(str(len(comparison.features)), "features")]
-    else:
-        facts += []
     return render_page(
         title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
         kind="permgrad comparison",
@@ -210,13 +199,10 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     ]
     if frame["failed"].any():
         columns += [figures_of("failed", frame["failed"], as_count)]
-    else:
-        columns += []
     caption = (
         "Means over folds (times: the median). ± is the standard deviation over folds. "
-        "≈: no significant "
-        "difference from the best (p of at least 0.05, adjusted for the number of "
-        "models)."
+        "≈: no significant difference from the best (p of at least 0.05, adjusted for "
+        "the number of models)."
     )
     section.table(table_of(caption, columns))
 
@@ -251,9 +237,8 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     section.figure(
         charts.reliance(labelled, comparison.features),
         "What each model's importance consists of: each feature's share of the summed "
-        "importances (permutation, "
-        f"increase of the {'Brier score' if loss_name == 'brier' else loss_name} on "
-        "test rows).",
+        "importances (permutation, increase of the "
+        f"{'Brier score' if loss_name == 'brier' else loss_name} on test rows).",
     )
     if len(order) > 1:
         _agreement(comparison, section, order)
@@ -368,14 +353,12 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     ]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of "
-        f"{len(comparison.features)} features they share, "
-        f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of "
-        "all rankings. Features count "
-        "among the strongest only if they clearly matter and have at least a hundredth "
-        "of a model's importance, so a "
-        "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of "
-        "each model with itself on another "
-        f"fold. The gap to it is a difference between the models."
+        f"{len(comparison.features)} features they share, overlap of the importance "
+        f"shares of all {comparison.k}, and Kendall's tau of all rankings. Features "
+        "count among the strongest only if they clearly matter and have at least a "
+        "hundredth of a model's importance, so a model may have fewer (as in: 5 of 8 "
+        "and 6). The ceiling is the agreement of each model with itself on another "
+        "fold. The gap to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
 
@@ -403,9 +386,8 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
         return
     section.text(
         "A hybrid network reads each row in several ways, such as numbers and an "
-        "image. The path game splits each "
-        "feature's importance between them. The shares here are summed over all "
-        "features."
+        "image. The path game splits each feature's importance between them. The "
+        "shares here are summed over all features."
     )
     columns = [_models(comparison, lines, "network")]
     for path_name in PATHS:
@@ -428,9 +410,8 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
             )
         )
     caption = (
-        "Share of each path in the summed importances, mean ± standard "
-        "deviation "
-        "over folds."
+        "Share of each path in the summed importances, mean ± standard deviation over "
+        "folds."
     )
     section.table(table_of(caption, columns, sortable=False))
 
@@ -636,8 +617,6 @@ def standing_sentences(comparison: Comparison) -> list[str]:
             )
         if shown:
             spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."]
-        else:
-            spoken += []
     return [*spoken, _time_sentence(comparison)]
 
 
@@ -658,8 +637,7 @@ def _time_sentence(comparison: Comparison) -> str:
         times = "far"
     return (
         f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as "
-        f"{clean(fastest['label'])} "
-        f"({duration(float(fastest['fit_seconds']))})."
+        f"{clean(fastest['label'])} ({duration(float(fastest['fit_seconds']))})."
     )
 
 

@@ -30,15 +30,13 @@ _DIFFERENCE = "(difference {difference}, 95\u00a0% interval {ci_low} to {ci_high
 _PAIRED = f"{_PAIR} {_DIFFERENCE}."
 _NO_SKILL = (
     "{subject} predicts {target} not clearly better than a constant that ignores the "
-    "features ({pairs:pairs} on the "
-    "test rows)."
+    "features ({pairs:pairs} on the test rows)."
 )
 _SHARED = "Rows share {columns:quoted}: {values} values in {rows:row}{tested:sharing}"
 _TOGETHER = {
     "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left "
-    "out at random, and "
-    "{together:score} if such rows are kept together: if they belong together, scores "
-    "here are too good.",
+    "out at random, and {together:score} if such rows are kept together: if they "
+    "belong together, scores here are too good.",
     "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and "
     "intervals too narrow.",
 }
@@ -48,8 +46,7 @@ _KEEP = (
 )
 _IN_ORDER = (
     "The classes of {target} seem to be in an order, which the model is not told: it "
-    "takes near ones for each other more "
-    "often than distant ones."
+    "takes near ones for each other more often than distant ones."
 )
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
 _WORST = "Where {groups[0][feature]} is {groups[0][group]} ({_inside:as it is}), "
@@ -62,11 +59,9 @@ CALIBRATION = {
     "one": f"{_OFF}.",
     "mean": f"{_OFF} (means over classes).",
     "ratio": "It predicts {times:times} as many {class} as there are: its "
-    "probabilities add up to {expected} of "
-    "{all:row}, and {there} are.",
+    "probabilities add up to {expected} of {all:row}, and {there} are.",
     "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, "
-    f"{{observed:%}} have the class "
-    "{class}.",
+    "{observed:%} have the class {class}.",
 }
 _SKEWED = (
     "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} "
@@ -80,9 +75,8 @@ _PERFECT = (
     "knows the outcome"
 )
 _FEW_DECIDE = (
-    "{rows} of {of:test row} {rows:makes|make} {share:%} of the {_loss:as "
-    "it "
-    "is}: {rows:row|rows} {_names:as it is}."
+    "{rows} of {of:test row} {rows:makes|make} {share:%} of the {_loss:as it is}: "
+    "{rows:row|rows} {_names:as it is}."
 )
 _RANGE = "Training targets lie between {low} and {high}."
 _WITHOUT_FEW = (
@@ -90,8 +84,7 @@ _WITHOUT_FEW = (
 )
 _UNCHECKED = (
     "It was not checked whether a column gives the target away, nor whether test rows "
-    "are copies of training rows: "
-    "that takes "
+    "are copies of training rows: that takes "
 )
 #: What is said of checks that need training rows, or a table.
 NOT_CHECKED = {
@@ -103,11 +96,9 @@ NOT_CHECKED = {
 WORDS: dict[str, Template] = {
     "leak": {
         "columns": "{columns:leaks}. If {several:it is|one is} made from the target or "
-        "known only afterwards, all figures "
-        "here are too good.",
+        "known only afterwards, all figures here are too good.",
         "dates": "{columns:leaks}: rows of near dates are alike, and are on both "
-        "sides. For later rows, all figures here "
-        "are too good.",
+        "sides. For later rows, all figures here are too good.",
     },
     "cells": "{words:as it is}",
     "target": {
@@ -133,8 +124,7 @@ WORDS: dict[str, Template] = {
     },
     "finds": (
         "It finds {recall:%} of the rows with the class {class}, and is right in "
-        "{precision:%} of those that it "
-        "predicts as {class} (at {at})."
+        "{precision:%} of those that it predicts as {class} (at {at})."
     ),
     "baselines": {
         "unknown": "{metric:metric} is {value:score}, that of the best baseline, "
@@ -142,8 +132,7 @@ WORDS: dict[str, Template] = {
         "tie": "There is no significant difference from the best baseline, "
         f"{{best:model}}: {_PAIRED}",
         "behind": "The best baseline, {best:model}, does better: {metric:metric} "
-        "{other:score} against {value:score} "
-        f"{_DIFFERENCE}.",
+        f"{{other:score}} against {{value:score}} {_DIFFERENCE}.",
         "ahead": f"The model does better than the best baseline, {{best:model}}: "
         f"{_PAIRED}",
     },
@@ -159,8 +148,7 @@ WORDS: dict[str, Template] = {
         "compared": "{_said:as it is}",
         "never": (
             "At {at:as it is} it predicts no row as {class}, so its rates by level of "
-            "{column} say nothing."
-            "{_said:as it is}"
+            "{column} say nothing.{_said:as it is}"
         ),
     },
     "noted": "{notes:sentences} {feature} is the feature that it relies on most.",
@@ -181,19 +169,16 @@ WORDS: dict[str, Template] = {
     ),
     "dated": (
         "It relies most on {feature}, and training and test rows are of the same time. "
-        "For later rows, it can be worse "
-        "than these scores."
+        "For later rows, it can be worse than these scores."
     ),
     "impossible": (
         "{pairs:moves}. Replacing one alone makes rows that do not occur, for which "
-        "the model is worse than a "
-        "constant: that says little of single features. A group of them is replaced as "
-        "one."
+        "the model is worse than a constant: that says little of single features. A "
+        "group of them is replaced as one."
     ),
     "one_class": (
         "All test rows ({rows}) have the class {class}, so nothing is known about the "
-        "other classes, and not how good "
-        "the model is."
+        "other classes, and not how good the model is."
     ),
     "quantile": (
         "It predicts the {loss}, and these scores are for models of the mean, so that "
@@ -203,8 +188,7 @@ WORDS: dict[str, Template] = {
     "by_absolute_errors": {
         "clear": (
             "By absolute errors, which few rows decide less, {clear} of {of:feature} "
-            "clearly {clear:matters|matter}, "
-            "most of all {_names:as it is}."
+            "clearly {clear:matters|matter}, most of all {_names:as it is}."
         ),
         "none": "By absolute errors, too, none of {of:feature} clearly matters.",
     },
@@ -218,9 +202,8 @@ WORDS: dict[str, Template] = {
     },
     "few_rows_matter": (
         "{rows} of {of:test row} {rows:decides|decide} the importance of {feature}: "
-        "{rows:row|rows} {_names:as it is}. "
-        "Without {rows:it|them}, shuffling {feature} changes the {_loss:as it is} by "
-        "{without} instead of {value}."
+        "{rows:row|rows} {_names:as it is}. Without {rows:it|them}, shuffling "
+        "{feature} changes the {_loss:as it is} by {without} instead of {value}."
     ),
     "in_order": {
         **dict.fromkeys(("numbers", "words"), _IN_ORDER),
@@ -231,9 +214,8 @@ WORDS: dict[str, Template] = {
     "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are rough.",
     "unseen": (
         "{count:test row} {count:has|have} a class of {target} that no training row "
-        "has ({rows:classes}): "
-        "{count:it counts|they count} as wrong, and the log loss leaves "
-        "{count:it|them} out."
+        "has ({rows:classes}): {count:it counts|they count} as wrong, and the log loss "
+        "leaves {count:it|them} out."
     ),
     "rare": "Few test rows have the {classes:class|classes} {rows:classes}, so "
     "{classes:its|their} scores are rough.",
@@ -244,32 +226,25 @@ WORDS: dict[str, Template] = {
     },
     "worse": {
         "accuracy": f"{_WORST}accuracy is {{groups[0][score]:%}} "
-        f"{_ENDS.replace('END', '%')}, and its probabilities "
-        f"expect {{groups[0][expected]:%}}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}, and "
-        "they expect "
-        f"{{groups[0][rest_expected]:%}}.{_TESTED}",
+        f"{_ENDS.replace('END', '%')}, and its probabilities expect "
+        f"{{groups[0][expected]:%}}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}, and they "
+        f"expect {{groups[0][rest_expected]:%}}.{_TESTED}",
         "log_loss": f"{_WORST}the log loss is {{groups[0][score]}}, and its "
-        "probabilities expect "
-        f"{{groups[0][expected]}}. {_OTHERS_OF_IT} {{groups[0][rest]}}, and they "
-        "expect "
-        f"{{groups[0][rest_expected]}}.{_TESTED}",
+        f"probabilities expect {{groups[0][expected]}}. {_OTHERS_OF_IT} "
+        f"{{groups[0][rest]}}, and they expect {{groups[0][rest_expected]}}.{_TESTED}",
         "mae": f"{_WORST}the mean absolute error is {{groups[0][score]}} "
-        f"{_ENDS.replace(':END', '')}, "
-        f"{{groups[0][times]:2}} times what is usual at such predictions. "
-        f"{_OTHERS_OF_IT} {{groups[0][rest]}}, "
+        f"{_ENDS.replace(':END', '')}, {{groups[0][times]:2}} times what is usual at "
+        f"such predictions. {_OTHERS_OF_IT} {{groups[0][rest]}}, "
         f"{{groups[0][rest_times]:2}} times.{_TESTED}",
         "labels": f"{_WORST}accuracy is {{groups[0][score]:%}} "
-        f"{_ENDS.replace('END', '%')}. {_OTHERS_OF_IT} "
-        f"{{groups[0][rest]:%}}.{_TESTED}",
+        f"{_ENDS.replace('END', '%')}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}.{_TESTED}",
     },
     "never_predicted": {
         "many": "Of {of} classes it never predicts {missed:word}: {rows:classes}.",
         "two": _NEVER,
         "threshold": f"{_NEVER} With a threshold of {{threshold}} on its probability "
-        "(the best for balanced "
-        "accuracy on validation rows), it finds {found} of them. Of the rows predicted "
-        "{class}, {precision:%} are "
-        "then right.",
+        "(the best for balanced accuracy on validation rows), it finds {found} of "
+        "them. Of the rows predicted {class}, {precision:%} are then right.",
     },
     "calibration": {
         calibration_form: f"Its probabilities are off. {words}"
@@ -297,8 +272,7 @@ WORDS: dict[str, Template] = {
 ADVICE: dict[str, Template] = {
     "leak": {
         "columns": "Find out when {named:quoted} {several:is|are} known. If only "
-        "afterwards, train without "
-        "{several:it|them}",
+        "afterwards, train without {several:it|them}",
         "dates": "Train again with the latest rows by {named:quoted} as test rows",
     },
     "cells": "{advice:as it is}",
@@ -552,8 +526,7 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             )
             sentences.append(
                 f"{listed(map(show, close_names))} move with each "
-                f"other{f' and {count:,} more' * (count > 0)} "
-                f"({strongest['kind']} "
+                f"other{f' and {count:,} more' * (count > 0)} ({strongest['kind']} "
                 f"{'up to ' * (len(untold_pairs) > 2)}{number(strength, 2)})"
             )
         elif untold_pairs:
@@ -600,17 +573,14 @@ def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
 #: the target.
 _LEAKS = {
     "alone": "Column {column!r} alone predicts {target!r} nearly perfectly "
-    "({metric:measure} {score:down} on held-out "
-    "rows)",
+    "({metric:measure} {score:down} on held-out rows)",
     "class": "Whether {column!r} has a value tells rows of class {class!r} from all "
-    "others nearly perfectly "
-    "({metric:measure} {score:down})",
+    "others nearly perfectly ({metric:measure} {score:down})",
     "together": "{columns:quoted} together predict {target!r} nearly perfectly "
     "({metric:measure} {score:down} on "
     "held-out rows): each marks rows of one class alone",
     "pair": "{columns:quoted} together determine {target!r} nearly perfectly "
-    "({metric:measure} {score:down} on "
-    "held-out rows)",
+    "({metric:measure} {score:down} on held-out rows)",
     "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
     "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} "
     "on {rows:row})",

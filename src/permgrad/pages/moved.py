@@ -101,8 +101,7 @@ def _moved(column_drift: Mapping[str, Any], sides: tuple[str, str]) -> str:
             levels = "new levels"
         return (
             f"{percent(column_drift['test'])} of the {sides[1]} rows are "
-            f"{_any_of(new)}, "
-            f"{levels}"
+            f"{_any_of(new)}, {levels}"
         )
     if new:
         words += f", and {_any_of(new).replace(' or ', ' and ')} {are_new}"

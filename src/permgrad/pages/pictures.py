@@ -224,8 +224,6 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             words += f", {length:,} positions, {caption}"
             if count > len(channels):
                 words += f", {count - len(channels)} more channels not shown"
-            else:
-                words += ""
         yield Markup(
             '<figure class="pg-line"><svg viewBox="0 0 1000 100" '
             'preserveAspectRatio="none" role="img" '

@@ -119,10 +119,8 @@ class Report:
         # reach the notebook.
         return (
             '<iframe title="permgrad report" sandbox="allow-scripts allow-downloads '
-            'allow-popups" '
-            f'style="width:100%;height:{_HEIGHT};border:1px solid '
-            '#8884;border-radius:6px" '
-            f'srcdoc="{html.escape(self.html)}"></iframe>'
+            f'allow-popups" style="width:100%;height:{_HEIGHT};border:1px solid '
+            f'#8884;border-radius:6px" srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
     def __repr__(self) -> str:

@@ -708,8 +708,6 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
         output_words = "predictions"
     if len(classes) == 1:
         output_words += f" of {classes[0]}"
-    else:
-        output_words += ""
     table_head = [
         "Feature",
         "Value",

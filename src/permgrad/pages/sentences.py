@@ -114,9 +114,8 @@ def map_words(branches: Mapping[str, Any]) -> str:
         amount = "next to nothing"
     return (
         f"The image path has {amount} of the branch weights, so its activation maps "
-        "show only a small part of the "
-        "prediction. The bars of each row show all of it. For meaningful maps, train a "
-        "network on images alone "
+        "show only a small part of the prediction. The bars of each row show all of "
+        "it. For meaningful maps, train a network on images alone "
         '(branches=("image",)).'
     )
 
@@ -242,11 +241,9 @@ _DIFFERS = {
     "true_positive_rate": "It finds {first} of those that are {positive} among {it} "
     "and {second} among {others}",
     "false_positive_rate": "It wrongly predicts {positive} for {first} of those that "
-    "are not among {it} and for {second} "
-    "among {others}",
+    "are not among {it} and for {second} among {others}",
     "predicted_minus_observed": "The mean probability minus the share of {positive} is "
-    "{first} for {it} and {second} "
-    "for {others}",
+    "{first} for {it} and {second} for {others}",
     "mean_error": "The mean error (truth − prediction) is {first} for {it} and "
     "{second} for {others}",
     "accuracy": "The model is right in {first} of {it}{expected[0]} and in {second} of "
@@ -254,8 +251,7 @@ _DIFFERS = {
     "log_loss": "The log loss is {first} for {it}{expected[0]} and {second} for "
     "{others}{expected[1]}",
     "rmse": "Errors are {times[0]} times what is usual at such predictions for {it} "
-    "(RMSE {first}), and {times[1]} times "
-    "for {others} (RMSE {second})",
+    "(RMSE {first}), and {times[1]} times for {others} (RMSE {second})",
 }
 _RELIES = "The importance of {feature} is {first} for {it} and {second} for {others}"
 
@@ -443,9 +439,8 @@ def case_words(changes: Changes) -> str:
                 "intervals are rather too wide."
             )
         return (
-            f"{words}row by row. Importances are not compared: those of both "
-            "differ "
-            "in method or features."
+            f"{words}row by row. Importances are not compared: those of both differ in "
+            "method or features."
         )
     words = (
         f"The test rows of both runs differ. The model of {old_name} predicts "
@@ -457,9 +452,8 @@ def case_words(changes: Changes) -> str:
     )
     if copies := changes.meta.get("copies"):
         words += (
-            f" {counted(copies, 'new row')} "
-            f"{by_count(copies, 'equals', 'equal')} "
-            "rows that it may have been "
+            f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows "
+            "that it may have been "
         )
         words += "trained on: its loss there can be too small."
     return words

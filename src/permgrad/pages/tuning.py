@@ -62,8 +62,6 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
     if spent:
         shown_facts += [Fact(duration(spent), "training in total")]
-    else:
-        shown_facts += []
     return render_page(
         title=str(facts.get("table", "study")),
         kind="permgrad tuning",
@@ -100,8 +98,6 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         words = "A search of settings"
     if facts.get("task"):
         words += f" ({facts['task']})"
-    else:
-        words += ""
     if facts.get("space_text"):
         words += f" with {clean(facts['space_text'])}."
     else:
@@ -190,10 +186,9 @@ def _history(
         section.figure(
             tuning_history(table, reference=clean(start) if start else ""),
             "Each mark is a trial: its smallest loss on the validation rows. Pruned "
-            "trials were stopped early, because "
-            "at the same epoch half of the earlier trials were better. Values far "
-            "worse than most are drawn at the "
-            "upper edge.",
+            "trials were stopped early, because at the same epoch half of the earlier "
+            "trials were better. Values far worse than most are drawn at the upper "
+            "edge.",
         )
 
 
@@ -209,9 +204,8 @@ def _importance(
                 write=percent,
             ),
             "How differently a setting is distributed among the best trials and among "
-            "all (PED-ANOVA, Watanabe et al. "
-            "2023), over complete trials only. With few trials this is a hint, not a "
-            "finding.",
+            "all (PED-ANOVA, Watanabe et al. 2023), over complete trials only. With "
+            "few trials this is a hint, not a finding.",
         )
 
 
@@ -228,9 +222,8 @@ def _slices(
     if shown:
         caption = (
             "Validation loss against the value of each setting, the most important "
-            "first. Blue: early. Orange: late. "
-            "Hollow: pruned. Ring: the winner. Trials without a setting are not in its "
-            "panel."
+            "first. Blue: early. Orange: late. Hollow: pruned. Ring: the winner. "
+            "Trials without a setting are not in its panel."
         )
         if len(shown) > _MOST_SLICES:
             caption += f" The first {_MOST_SLICES} of {len(shown)} settings."
@@ -482,8 +475,6 @@ def trial_curves(
             )
             if trial in pruned:
                 pruned_ends += [(len(losses), losses[-1])]
-            else:
-                pruned_ends += []
     if pruned_ends:
         x, y = np.array(pruned_ends).T
         marks.append(

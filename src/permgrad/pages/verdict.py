@@ -116,9 +116,7 @@ def verdict(content: Assessment) -> list[Sentence]:
         cautions += part_name in ("alarm", "caution")
         if part_name == "caution" and cautions > MOST_CAUTIONS:
             part_name = "trust"
-        if part_name == "trust":
-            first_page += []
-        else:
+        if part_name != "trust":
             first_page += [(finding, finding_facts)]
         known_facts = {}
         for fact_name, value in finding_facts.items():
@@ -255,9 +253,7 @@ def markdown(
                 part_sentences.append(_marked(sentence_entry))
         if part_name == "score" and part_sentences:
             lines += ["\n\n".join(part_sentences), ""]
-            if picture is None:
-                lines += []
-            else:
+            if picture is not None:
                 lines += [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
         elif part_sentences:
             lines += [

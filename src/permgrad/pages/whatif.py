@@ -348,8 +348,7 @@ def what_if(
     if (weight_bytes := bytes_of(weights)) > MOST_BYTES and not large:
         return {
             "reason": "The model is not in this page, because its weights take "
-            f"{weight_bytes / 1e6:.1f} MB, more "
-            f"than {MOST_BYTES / 1e6:.0f} MB."
+            f"{weight_bytes / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder = model.preprocessor_
     ranks = {

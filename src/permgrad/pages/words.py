@@ -317,10 +317,9 @@ def unit_words(explanation: Explanation) -> str:
 #: What the interval of a rank means.
 RANKS = (
     "A rank such as 2–4 is certain only within these places ({confidence}, for all "
-    "features at once), and “undecided” "
-    "if all are possible. A feature can clearly matter and have an uncertain rank: it "
-    "is compared with 0, its rank "
-    "with all other features."
+    "features at once), and “undecided” if all are possible. A feature can clearly "
+    "matter and have an uncertain rank: it is compared with 0, its rank with all other "
+    "features."
 )
 #: The order of so many features is tested at most, because every pair is. Fewest rows
 #: of a summary with intervals.

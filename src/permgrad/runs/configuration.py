@@ -59,9 +59,7 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
         else:
             inside = _inside(option_name, value)
             content[option_name] = value if inside is None else Path(value).name
-            if inside is None:
-                content |= {}
-            else:
+            if inside is not None:
                 content |= {f"{option_name} content": inside}
     return plain(content)
 

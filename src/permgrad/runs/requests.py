@@ -544,8 +544,7 @@ class CompareRequest(TableRequest):
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     models: Names = option(
         "Presets (default:tabular: one branch), preset files and baselines, with "
-        "commas (default: "
-        "default,lightgbm,random_forest,linear).",
+        "commas (default: default,lightgbm,random_forest,linear).",
         (),
         "NAMES",
         lists="names",

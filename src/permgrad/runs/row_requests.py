@@ -51,8 +51,7 @@ class CounterfactualsRequest(ThreadedRequest):
     model_folder: Path = _as_of_explain("model_folder")
     table: Path | None = argument(
         "CSV, Excel or Parquet file, or named data set, with the row and the cells "
-        "that occur (default: the test rows "
-        "of the model's run).",
+        "that occur (default: the test rows of the model's run).",
         "TABLE",
         default=None,
         table=True,

@@ -334,9 +334,7 @@ def _read_parameters(settings: Mapping[Any, Any], faults: list[str]) -> list[Par
             hint = did_you_mean(name, setting_names, "See docs/tuning.md")
             wrong = [two_sentences(f"{name!r} is not a setting", hint), *wrong]
         faults += wrong
-        if wrong:
-            parameters += []
-        else:
+        if not wrong:
             parameters += [parameter_of(name, entry)]
     faults += _conflicts(parameters)
     return parameters

@@ -258,17 +258,15 @@ def _check_identity(
             study.set_user_attr(IDENTITY, expected_identity)
             return
         problem = (
-            f"Study {study.study_name!r} in {without_password(url)} holds "
-            "trials "
-            "of another program"
+            f"Study {study.study_name!r} in {without_password(url)} holds trials of "
+            "another program"
         )
         yield problem, "Choose another --storage or --seed.", "PG051"
     if there != expected_identity:
         yield (
             (
                 f"Study {study.study_name!r} in {without_password(url)} was started "
-                "with other settings: "
-                f"{differences(there, expected_identity)}"
+                f"with other settings: {differences(there, expected_identity)}"
             ),
             (
                 "Choose another --storage, --seed or --out, or start again with "

@@ -59,21 +59,18 @@ _MOST_LINES = 2500
 _HOW_TO_READ = {
     "Truth": (
         "The functions are known, so the importance of each input can be computed from "
-        "the function itself. There is "
-        "more than one right answer, because importance has several definitions. Each "
-        "column names its definition."
+        "the function itself. There is more than one right answer, because importance "
+        "has several definitions. Each column names its definition."
     ),
     "Bold and ≈": (
         "The best of a column is bold. ≈ marks methods without a significant "
-        "difference from it: the 95 % interval of "
-        "their mean difference over functions, averaged over seeds first, includes 0. "
-        "Both marks use only functions "
-        "that all compared methods have."
+        "difference from it: the 95 % interval of their mean difference over "
+        "functions, averaged over seeds first, includes 0. Both marks use only "
+        "functions that all compared methods have."
     ),
     "Grey": (
         "A method in a grey cell estimates another quantity than the column's. Its "
-        "figure says how far the two "
-        "quantities are apart, not how good the method is."
+        "figure says how far the two quantities are apart, not how good the method is."
     ),
     "Oracle": (
         "The same method on the known function instead of the network. Its errors are "
@@ -198,11 +195,9 @@ def _bars(section: SectionView, suite: SuiteResults) -> None:
         return
     section.text(
         f"{clean(suite.title)}. Each bar, or the colour of each cell, is a method's "
-        "share of importance, as the mean "
-        "over seeds. Dots are single seeds. The truth is grey on top and continues as "
-        "lines: the first solid, the "
-        "second dashed. A diamond is the method's oracle: the same method on the true "
-        "function."
+        "share of importance, as the mean over seeds. Dots are single seeds. The truth "
+        "is grey on top and continues as lines: the first solid, the second dashed. A "
+        "diamond is the method's oracle: the same method on the true function."
     )
     notes = suite.facts.get("function_notes", {})
     for function, title, panel in panels:
@@ -263,8 +258,7 @@ def _errors(section: SectionView, suite: SuiteResults) -> None:
         )
         caption = (
             f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”: "
-            f"{words}. "
-            f"{_direction(metric)}; mean over {len(suite.seeds)} "
+            f"{words}. {_direction(metric)}; mean over {len(suite.seeds)} "
             f"seed{'s' * (len(suite.seeds) != 1)}."
         )
         section.table(table_of(caption, columns))
@@ -355,8 +349,7 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
             )
         caption = (
             "Means over functions and seeds. Click a heading to sort. ↑ higher is "
-            "better, ↓ lower is better, "
-            "→ nearest to the stated value."
+            "better, ↓ lower is better, → nearest to the stated value."
         )
         section.table(table_of(caption, columns))
         section.items(

@@ -99,8 +99,7 @@ def test_a_layer_that_is_not_called_is_named() -> None:
         gradcam(Parts("plain").eval(), "memory")
     assert str(caught.value) == (
         "The network does not call layer 'memory' for these inputs. Name a layer that "
-        "it "
-        "calls. [PG037]"
+        "it calls. [PG037]"
     )
 
 

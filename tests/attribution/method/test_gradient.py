@@ -280,9 +280,8 @@ def test_whole_numbers_are_refused(method):
         )
     assert str(caught.value) == (
         f"{method} needs real numbers, or ids that enter an nn.Embedding, but 'counts' "
-        "holds whole numbers "
-        "(torch.int64). Pass x.float(), or choose method='permutation', 'shapley' or "
-        "'lime'. [PG034]"
+        "holds whole numbers (torch.int64). Pass x.float(), or choose "
+        "method='permutation', 'shapley' or 'lime'. [PG034]"
     )
 
 

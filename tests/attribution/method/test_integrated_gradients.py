@@ -463,9 +463,8 @@ def test_foreign_pictures_are_refused(model, rows):
         explained(foreign, rows)
     assert str(error.value) == (
         "integrated_gradients needs a gradient through the image, but the images are "
-        "drawn by a function of the user. "
-        "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "
-        "permgrad. [PG034]"
+        "drawn by a function of the user. Choose method='permgrad', 'permutation' or "
+        "'ablation', or a layout of permgrad. [PG034]"
     )
 
 

@@ -628,8 +628,7 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
         stream_with(regressor, folder, **{**options, "random_state": 2})
     assert caught.value.message == (
         f"{tmp_path / 'out'} holds another explanation, which differs in seed. Replace "
-        "it with --overwrite, "
-        "remove it, or name another folder with --out (out=)."
+        "it with --overwrite, remove it, or name another folder with --out (out=)."
     )
     with monkeypatch.context() as later:
         later.setattr("permgrad.attribution.parts.plan.__version__", "99.0")
@@ -735,24 +734,21 @@ def test_foreign_folders_are_left_alone(
             {"y": "strange"},
             (
                 "y must hold classes of the model .* column 'strange' holds 'none' in "
-                "row "
-                "99 of .*000.parquet'. Leave"
+                "row 99 of .*000.parquet'. Leave"
             ),
         ),
         (
             {"y": "visits"},
             (
                 "y must hold classes of the model .* column 'visits' holds 7 in row 0 "
-                "of "
-                ".*. Leave such"
+                "of .*. Leave such"
             ),
         ),
         (
             {"y": "halves"},
             (
                 "y must hold classes of the model .* column 'halves' holds 0.5 in row "
-                "0 of "
-                ".*. Leave such"
+                "0 of .*. Leave such"
             ),
         ),
         (
@@ -775,8 +771,7 @@ def test_foreign_folders_are_left_alone(
             {"sample_weight": "negative"},
             (
                 "sample_weight must be finite and at least 0, but column 'negative' "
-                "holds "
-                "'-1.0' in row 0 of"
+                "holds '-1.0' in row 0 of"
             ),
         ),
         (
@@ -853,9 +848,8 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         background = features(60, seed=9)
         same = {"n_repeats": 2, "random_state": 3, "background": background}
         expected_message = (
-            f"{int(gone.sum())} of 300 rows of {folder} have no 'y' "
-            "and "
-            "are left out where the loss is explained"
+            f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out "
+            "where the loss is explained"
         )
         with pytest.warns(pg.PermgradWarning) as caught_warnings:
             explanation = stream_with(
@@ -966,8 +960,7 @@ def test_a_bad_cell_is_named_by_file_column_and_row(
     folder = write(tmp_path / "t", frame, sizes=(60, 60), rows_per_group=25)
     same: dict[str, Any] = {"n_repeats": 1, "rows_per_part": 25}
     row = (
-        f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all). Replace "
-        "inf "
+        f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all). Replace inf "
         "by NaN"
     )
     expected_message = f"Column 'b' holds an infinite value (inf) {row}"

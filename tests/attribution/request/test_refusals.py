@@ -89,8 +89,7 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
         "PG004",
         (
             "method='shapley' does not take scoring=. Leave it out, or choose "
-            "'ablation', "
-            "'permgrad' or 'permutation'."
+            "'ablation', 'permgrad' or 'permutation'."
         ),
     ),
     (
@@ -98,8 +97,7 @@ OF_TABLES: list[tuple[dict[str, Any], str, str]] = [
         "PG004",
         (
             "method='permutation' does not take order=2 with scope='local'. Leave it "
-            "out, "
-            "or choose 'shapley'."
+            "out, or choose 'shapley'."
         ),
     ),
     (
@@ -207,8 +205,7 @@ OF_NETWORKS: list[tuple[dict[str, Any], str, str]] = [
         "PG006",
         (
             "scope='global' does not take a target for each row. Pass target= one "
-            "output, "
-            "or scope='local' for one of each"
+            "output, or scope='local' for one of each"
         ),
     ),
     (

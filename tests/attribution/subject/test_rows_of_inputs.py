@@ -221,8 +221,7 @@ def test_a_batch_of_several_keys_for_a_network_of_one_input():
     error = _refused(Volumes(), batch)
     assert str(error) == (
         "The network takes one input, and X is a dict of 4 (image, weight, start, "
-        "box). "
-        "Pass the one that it takes: X['image']. [PG032]"
+        "box). Pass the one that it takes: X['image']. [PG032]"
     )
     pg.explain(Volumes(), batch["image"], Y, n_repeats=2)
 

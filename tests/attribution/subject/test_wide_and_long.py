@@ -200,8 +200,7 @@ def test_a_sentence_says_what_would_shorten_minutes(monkeypatch):
     assert messages == [
         (
             "permgrad: about 83 min left. In Python, max_rows=10000 explains a random "
-            "part "
-            "in about 50 s"
+            "part in about 50 s"
         )
     ]
     for rows, seconds in ((1_000_000, 0.01), (500, 10)):  # quick enough, or few rows

@@ -489,8 +489,7 @@ def test_levels_of_features():
             {"na": [None]},
             (
                 "A code for missing values must be a number or text, got None. Pass "
-                "for "
-                "example -9 or '?'."
+                "for example -9 or '?'."
             ),
         ),
     ],
@@ -606,9 +605,8 @@ def test_columns_are_aligned_by_name_for_the_command_line():
     with pytest.raises(InputError, match="2 columns of training are missing: 'x', 'z'"):
         align_columns(BLOCKS, ["x", "z", *BLOCKS.columns])
     message = (
-        "3 columns of training are missing: 'Wind ', 'z', 'wind_'. Rename "
-        "'wind' "
-        "to 'Wind ', and add the others."
+        "3 columns of training are missing: 'Wind ', 'z', 'wind_'. Rename 'wind' to "
+        "'Wind ', and add the others."
     )
     with pytest.raises(InputError, match=re.escape(message)):
         align_columns(BLOCKS, ["Wind ", "z", "wind_", *BLOCKS.columns.drop("wind")])

@@ -92,9 +92,8 @@ def test_text_that_is_no_date_without_doubt_is_refused(learned, cell):
         encoder.transform(pd.DataFrame({"c": [DAYS[0].strftime(learned), None, cell]}))
     assert caught.value.message == (
         f"Column 'c' must hold dates, as {learned} or ISO 8601, but holds {cell!r} in "
-        "row 2. "
-        "Write it like 2024-01-31, leave it empty, or declare it as a code for missing "
-        "values."
+        "row 2. Write it like 2024-01-31, leave it empty, or declare it as a code for "
+        "missing values."
     )
 
 

@@ -290,8 +290,7 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
         open_partitioned(tmp_path).check_even()
     assert raised_error.value.message == (
         "All files of a table must have the same columns, but '0.parquet' has column "
-        "'b' and '1.parquet' does not. "
-        "Add it, or move the files that differ."
+        "'b' and '1.parquet' does not. Add it, or move the files that differ."
     )
     pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "1.parquet")
     with pytest.raises(
@@ -332,8 +331,7 @@ def test_labels_of_rows_that_differ_are_refused(tmp_path: Path) -> None:
             {},
             (
                 "Folder '.*test_folders_without_a_table_c0' holds no file that ends in "
-                ".parquet or .pq. Name the "
-                "folder that holds the Parquet files"
+                ".parquet or .pq. Name the folder that holds the Parquet files"
             ),
         ),
         (

@@ -160,8 +160,7 @@ def test_cells_merged_downwards_have_one_value_and_headers_are_joined(tmp_path):
         "the names of two header rows are joined: 'dose mg', 'dose ml'",
         (
             "cells that are merged over several rows have the same value in all of "
-            "them: "
-            "site"
+            "them: site"
         ),
         "1 line above the header is left out: 'Trial of May'",
     )

@@ -149,9 +149,8 @@ def test_two_numbers_of_a_cell_are_refused_in_a_table_in_parts(pressures):
     words = ("predict", pressures / "run", pressures / "parts")
     said = call(*words, "--out", pressures / "parts-out", code=2)
     assert (
-        "Cells of 'bp' hold two numbers, which the model reads as columns. "
-        "Write 'bp: second', which a table in parts needs, or read one file with "
-        "--no-stream."
+        "Cells of 'bp' hold two numbers, which the model reads as columns. Write 'bp: "
+        "second', which a table in parts needs, or read one file with --no-stream."
     ) in said
     one = pressures / "parts" / "0.parquet"
     out = pressures / "one.csv"

@@ -242,8 +242,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             b"Survey of 2020,,\na,b,b\n1,2,3\n",
             (
                 "Column 2 of {} has no name (2 such columns in all). Name it, or "
-                "delete the lines above the "
-                "header, such as a title."
+                "delete the lines above the header, such as a title."
             ),
         ),
         (
@@ -258,8 +257,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             b"a:b:c\n1:2:3\n4:5:6\n",
             (
                 "The delimiter must be comma, semicolon, tab or pipe, but {} seems to "
-                "use ':': its only column "
-                "would be 'a:b:c'. Save it again with commas."
+                "use ':': its only column would be 'a:b:c'. Save it again with commas."
             ),
         ),
         (
@@ -281,8 +279,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             b"a,b\n1,2\n1,2,3\n",
             (
                 "Line 3 of {} has 3 fields where the header has 2 (delimiter: comma). "
-                "Correct the line or quote "
-                "its text."
+                "Correct the line or quote its text."
             ),
         ),
         (
@@ -296,58 +293,51 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             b'a,b,c\n1,"x\ny",3\n4,"z,5\n6,w,7\n8,v,9\n',
             (
                 "A quote in line 4 of {} is probably not closed: its field ends in "
-                "line 6 and makes 2 fields "
-                "where the header has 3 (delimiter: comma). Close the quote or remove "
-                "it."
+                "line 6 and makes 2 fields where the header has 3 (delimiter: comma). "
+                "Close the quote or remove it."
             ),
         ),
         (
             b'a,b\n1,2\n"3,4\n5,6\n',
             (
                 "A quote in line 3 of {} is probably not closed: its field ends in "
-                "line 4 and makes 1 field "
-                "where the header has 2 (delimiter: comma). Close the quote or remove "
-                "it."
+                "line 4 and makes 1 field where the header has 2 (delimiter: comma). "
+                "Close the quote or remove it."
             ),
         ),
         (
             b'a,b\n1,2\n"x\ny",4,5\n',  # a text of two lines, and a field too many
             (
                 "Line 4 of {} has 3 fields where the header has 2 (delimiter: comma). "
-                "Correct the line or quote "
-                "its text."
+                "Correct the line or quote its text."
             ),
         ),
         (
             b"a,b\n" + 300 * b"1,2\n" + b'3,"4\n' + 50_000 * b"5,6\n",
             (
                 "{} is not well-formed CSV from line 302: a quote is never closed. "
-                "Check its quotes (one may not be "
-                "closed), or correct the line."
+                "Check its quotes (one may not be closed), or correct the line."
             ),
         ),
         (
             b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 9,
             (
                 "A table must be CSV or Parquet, but {} is a binary file of another "
-                "kind. "
-                "Export it as CSV."
+                "kind. Export it as CSV."
             ),
         ),
         (
             bytes(range(1, 256)) * 20,
             (
                 "A table must be CSV or Parquet, but {} is a binary file of another "
-                "kind. "
-                "Export it as CSV."
+                "kind. Export it as CSV."
             ),
         ),
         (
             b"PK\x03\x04rest",
             (
                 "A table must be CSV or Parquet, but {} is a zip or Excel file. Unpack "
-                "it "
-                "or save it as CSV."
+                "it or save it as CSV."
             ),
         ),
         (

@@ -161,8 +161,7 @@ def test_whole_numbers_in_no_order_are_identifiers_by_their_name():
     assert said_of(schema) == [
         (
             "Columns that look like identifiers are left out: rand_id, case. To use "
-            "one, "
-            "pass kinds={'rand_id': 'numeric'}."
+            "one, pass kinds={'rand_id': 'numeric'}."
         )
     ]
     assert said_of(schema, command=True) == [
@@ -271,8 +270,7 @@ def test_a_few_odd_cells_are_missing_and_told(cells, odd, what):
     (said,) = [text for text in said_of(Schema((column,))) if "missing" in text]
     assert said == (
         f"Column 'a' holds {what}, and 4 cells that are none count as missing: "
-        f"{odd!r}. "
-        "To read it as categories, pass kinds={'a': 'categorical'}."
+        f"{odd!r}. To read it as categories, pass kinds={{'a': 'categorical'}}."
     )
     declared = infer_schema(frame, kinds={"a": "categorical"})["a"]
     assert (declared.storage, declared.n_missing, declared.facts) == ("text", 0, {})
@@ -316,8 +314,7 @@ def test_dates_whose_day_and_month_could_be_swapped_are_told():
     (message,) = said_of(schema)
     assert message == (
         "Column 'a' is read as %m/%d/%Y, but day and month could be swapped in all its "
-        "cells. "
-        "If that is wrong, write them as 2024-01-31."
+        "cells. If that is wrong, write them as 2024-01-31."
     )
     assert said_of(schema, {"a"}) == []
 
@@ -509,19 +506,17 @@ def test_codes_are_missing_not_values():
         (
             [1.0, np.inf, -np.inf],
             (
-                "Column 'a' holds 2 infinite values (inf), the first in row 1. "
-                "Replace inf by NaN (missing) or by a large number, or declare it as a "
-                "code for missing: "
-                "--na=inf,-inf, or na=['inf', '-inf'] in Python."
+                "Column 'a' holds 2 infinite values (inf), the first in row 1. Replace "
+                "inf by NaN (missing) or by a large number, or declare it as a code "
+                "for missing: --na=inf,-inf, or na=['inf', '-inf'] in Python."
             ),
         ),
         (
             ["1", "inf", "3"],
             (
                 "Column 'a' holds 1 infinite value (inf) in row 1. Replace inf by NaN "
-                "(missing) or by a large number, "
-                "or declare it as a code for missing: --na=inf, or na=['inf'] in "
-                "Python."
+                "(missing) or by a large number, or declare it as a code for missing: "
+                "--na=inf, or na=['inf'] in Python."
             ),
         ),
         (
@@ -535,16 +530,14 @@ def test_codes_are_missing_not_values():
             [{"b": 1}, {"b": 2}],
             (
                 "Cells must be numbers, text, booleans or dates, but column 'a' holds "
-                "a dict. Turn it into "
-                "separate columns or drop the column."
+                "a dict. Turn it into separate columns or drop the column."
             ),
         ),
         (
             [(1, 2), (3, 4)],
             (
                 "Cells must be numbers, text, booleans or dates, but column 'a' holds "
-                "a tuple. Turn it into "
-                "separate columns or drop the column."
+                "a tuple. Turn it into separate columns or drop the column."
             ),
         ),
     ],

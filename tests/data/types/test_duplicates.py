@@ -188,14 +188,12 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
         model.fit(frame, y)
     one_feature = (
         "Columns that encode one variable, or repeat another column, are one feature: "
-        "x (x, x_copy). To read each "
-        "by itself, pass groups={}."
+        "x (x, x_copy). To read each by itself, pass groups={}."
     )
     split = (
         "These columns determine each other one to one in every training row, so "
-        "importance is split between them: "
-        "x = x_copy. Leave out all but one, or explain them together: "
-        "pg.explain(..., groups={'x': ['x', 'x_copy']})."
+        "importance is split between them: x = x_copy. Leave out all but one, or "
+        "explain them together: pg.explain(..., groups={'x': ['x', 'x_copy']})."
     )
     assert [
         str(warning.message)

@@ -45,9 +45,8 @@ def test_numbers_that_fall_together_are_said(dtype: object) -> None:
     (message,) = said_of(table()[["big", "x"]].astype({"big": dtype}))
     assert message == (
         "Some numbers differ only in digits that float64 cannot hold: big (200 "
-        "different values become 1). Pass "
-        "kinds={'big': 'categorical'}, or subtract a number from all of them, such as "
-        "the smallest."
+        "different values become 1). Pass kinds={'big': 'categorical'}, or subtract a "
+        "number from all of them, such as the smallest."
     )
     assert (
         said_of(table()[["big", "x"]].astype({"big": dtype}), big="categorical") == []
@@ -152,9 +151,8 @@ def test_a_run_says_what_is_lost_and_categories_lose_nothing(here: Path) -> None
     (note,) = inputs.notes
     assert note == (
         "Some numbers differ only in digits that float64 cannot hold: big (120 "
-        "different values become 1). Pass "
-        "--kind big=categorical, or subtract a number from all of them, such as the "
-        "smallest."
+        "different values become 1). Pass --kind big=categorical, or subtract a number "
+        "from all of them, such as the smallest."
     )
     inputs = load_inputs(
         RunRequest(table="table.csv", target=("y",), kind=("big=categorical",))

@@ -42,8 +42,7 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
             "Bad",
             (
                 "Positive class 'Bad' not found. Did you mean 'bad'? The classes are "
-                "'bad' "
-                "and 'good'."
+                "'bad' and 'good'."
             ),
         ),
         (
@@ -56,8 +55,7 @@ def test_levels_that_are_none_are_refused_with_the_known_ones():
             "a",
             (
                 "A positive class is one of two, but 3 classes are predicted here. "
-                "Leave "
-                "--positive (posi"
+                "Leave --positive (posi"
             ),
         ),
         (

@@ -8,9 +8,8 @@ from permgrad import HyNNClassifier, HyNNRegressor
 
 WEIGHTS = (
     "a weight of 2 and a row that stands twice give the same objective but other "
-    "mini-batches, "
-    "and validation rows are drawn from another number of rows: training by "
-    "mini-batches cannot be equal"
+    "mini-batches, and validation rows are drawn from another number of rows: training "
+    "by mini-batches cannot be equal"
 )
 EXPECTED = {
     "check_sample_weight_equivalence_on_dense_data": WEIGHTS,

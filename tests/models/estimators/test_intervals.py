@@ -368,8 +368,7 @@ def test_too_few_held_out_rows_warn(classifier):
             {"coverage": 0.999},
             (
                 "coverage=0.999 needs at least 1,999 rows held out of training, but "
-                "there "
-                "are 300"
+                "there are 300"
             ),
         ),
         ({"by": "towm"}, "'towm'"),

@@ -90,8 +90,7 @@ def test_words_of_a_text_with_vectors_have_effects(fitted):
             "all-minilm",
             (
                 "text_encoder must be None, 'all-minilm-l6-v2', a folder with a "
-                "Hugging "
-                "Face model or a callable"
+                "Hugging Face model or a callable"
             ),
         ),
         (3, "text_encoder must be None"),

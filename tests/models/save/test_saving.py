@@ -129,8 +129,7 @@ def test_equal_in_a_new_process(saved, tmp_path):
     X.to_pickle(tmp_path / "X.pkl")
     script = tmp_path / "predict.py"
     script.write_text(
-        "import sys, numpy as np, pandas as pd, permgrad as pg; "
-        "np.save(sys.argv[3], "
+        "import sys, numpy as np, pandas as pd, permgrad as pg; np.save(sys.argv[3], "
         "pg.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))"
     )
     arguments = [str(folder), str(tmp_path / "X.pkl"), str(tmp_path / "p.npy")]

@@ -494,8 +494,7 @@ def test_saved_loaded_and_explained(tmp_path):
             {"target": "label", "sample_weight": "a"},
             (
                 "sample_weight must be finite and at least 0, but column 'a' holds .* "
-                "in "
-                "row 3 of "
+                "in row 3 of "
             ),
         ),
         (
@@ -509,8 +508,7 @@ def test_saved_loaded_and_explained(tmp_path):
             {"target": "label", "sample_weight": "never"},
             (
                 "sample_weight must be above 0 for some row, but 'never' is 0 in every "
-                "training row. Name "
-                "another column, or leave it out"
+                "training row. Name another column, or leave it out"
             ),
         ),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),

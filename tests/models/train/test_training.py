@@ -490,8 +490,7 @@ def test_an_error_in_training_changes_nothing(empty_folder):
         regressor(preset=preset, learning_rate=1e30).fit(*table())
     message = (
         "Training diverged: the loss became nan in epoch 1. Lower learning_rate (now "
-        "1e+30), or look for "
-        "extreme values in X."
+        "1e+30), or look for extreme values in X."
     )
     assert caught.value.message.replace("inf", "nan") == message
     assert_same_state(before)
@@ -567,8 +566,7 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     rows = Rows(x, x[:, 0], torch.ones(50))
     hint = (
         "Lower learning_rate (now 0.001), or look for extreme values in column "
-        "'income', "
-        "which reaches 4e+07 once encoded."
+        "'income', which reaches 4e+07 once encoded."
     )
     with pytest.raises(InputError) as caught:
         train(

@@ -375,8 +375,7 @@ def test_branches_without_share_and_interval():
             lambda *_: overlay([1.0, 2.0], [[1.0]]),
             (
                 "An image must have shape (height, width), with or without channels, "
-                "got "
-                "(2,)"
+                "got (2,)"
             ),
         ),
     ],

@@ -90,9 +90,8 @@ def test_nothing_clear_is_one_sentence_in_features_and_no_tab(content, undrawn):
     nothing = dataclasses.replace(content, together=TogetherSection(pairs=pairs))
     assert together.nothing_together(content) == ""
     sentence = (
-        "No pair of features clearly works together. All 15 pairs of 6 "
-        "features "
-        "were looked at."
+        "No pair of features clearly works together. All 15 pairs of 6 features were "
+        "looked at."
     )
     assert together.nothing_together(nothing) == sentence
     views = [tab_view(tab, nothing) for tab in (features.TAB, together.TAB)]
@@ -115,8 +114,7 @@ def test_what_was_left_out_is_said(content):
     )
     assert words == (
         "15 of 300 pairs (5\u00a0%) were measured, chosen by a pilot on fewer rows. "
-        "With 95\u00a0% certainty no other "
-        "pair is further from 0 than 0.00420."
+        "With 95\u00a0% certainty no other pair is further from 0 than 0.00420."
     )
 
 

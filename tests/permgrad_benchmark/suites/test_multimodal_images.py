@@ -131,9 +131,8 @@ def test_without_data_the_error_says_what_to_put_where(nowhere):
     url = "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1"
     assert caught.value.message == (
         f"The file of image set 'pneumoniamnist' is not on this machine, and {url} "
-        "cannot be downloaded (OSError). "
-        "Put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f, from "
-        f"{url}) into "
+        "cannot be downloaded (OSError). Put the file pneumoniamnist.npz (MD5 "
+        f"28209eda62fecd6e6a2d98b1501bb15f, from {url}) into "
         f"{str(nowhere / 'cache')!r}, or name the folder that holds it in the "
         "environment variable PERMGRAD_DATA."
     )
@@ -171,8 +170,7 @@ def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
             {"val_labels": None},
             (
                 "and not train_images, train_labels, val_images, val_labels, "
-                "test_images, "
-                "test_labels"
+                "test_images, test_labels"
             ),
         ),
         (

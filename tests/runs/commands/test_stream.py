@@ -215,15 +215,10 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     """
     folder = write(tmp_path / "rows", table(300, seed=6), size=20)
     slow = (
-        "import sys, time\n"
-        "import permgrad.attribution.parts.stream as stream\n"
-        "own = stream.explain_part\n"
-        "def slowly(*given, **named):\n"
-        "    time.sleep(0.2)\n"
-        "    return own(*given, **named)\n"
-        "stream.explain_part = slowly\n"
-        "from permgrad.cli import main\n"
-        "main()\n"
+        "import sys, time\nimport permgrad.attribution.parts.stream as stream\nown = "
+        "stream.explain_part\ndef slowly(*given, **named):\n    time.sleep(0.2)\n    "
+        "return own(*given, **named)\nstream.explain_part = slowly\nfrom permgrad.cli "
+        "import main\nmain()\n"
     )
     words = [
         "explain",
@@ -276,9 +271,8 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     message = call("predict", run, folder, "--out", tmp_path / "out", code=2)
     assert message.startswith(
         f"error: {tmp_path / 'out'} holds another prediction, which differs in the "
-        "table's files, which have changed "
-        "since. Replace it with --overwrite, remove it, or name another folder with "
-        "--out (out=)."
+        "table's files, which have changed since. Replace it with --overwrite, remove "
+        "it, or name another folder with --out (out=)."
     )
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
@@ -330,8 +324,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
             ("explain", "bad"),
             (
                 "an infinite value (inf) in row 5 of 'bad/00000.parquet'. Replace inf "
-                "by "
-                "NaN"
+                "by NaN"
             ),
         ),
         (

@@ -136,8 +136,7 @@ def test_a_class_that_is_never_predicted_leads_to_the_threshold(place):
     }
     assert kinds["levels"]["sentence"].startswith(
         "At a threshold of 99\u00a0% it predicts no row as fails, so its rates by "
-        "level of "
-        "hall say nothing."
+        "level of hall say nothing."
     )
     assert kinds["next"]["facts"]["reason"] == "levels"
     command = kinds["next"]["facts"]["command"]

@@ -335,9 +335,8 @@ def test_columns_that_say_the_same_are_named(here):
     ]
     assert copy_note == (
         "These columns determine each other one to one in every training row, so "
-        "importance is split between them: "
-        "age = age_copy; sex_m = sex_f. Leave out all but one, or explain them "
-        "together: put them in a JSON file "
+        "importance is split between them: age = age_copy; sex_m = sex_f. Leave out "
+        "all but one, or explain them together: put them in a JSON file "
         '{"age": ["age", "age_copy"]} and pass it with --groups.'
     )
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
@@ -468,8 +467,7 @@ def test_groups_in_training_and_own_files_are_counted(here):
     assert group_notes == [
         (
             f"{len(learned & there)} of {len(there)} groups of 'patient' in the test "
-            "file "
-            "are also in the training rows"
+            "file are also in the training rows"
         )
     ]
     # A gap makes the numbers of a column broken ones.

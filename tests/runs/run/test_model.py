@@ -450,10 +450,9 @@ def test_types_of_the_users_own_are_loaded_in_python_alone(
     pytest.importorskip("skops.io")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_types.py").write_text(
-        "from sklearn.linear_model import LogisticRegression\n"
-        "from tests.runs.run.test_model import pipeline\n"
-        "class Mine(LogisticRegression): pass\n"
-        "def make(): return pipeline(Mine())\n"
+        "from sklearn.linear_model import LogisticRegression\nfrom "
+        "tests.runs.run.test_model import pipeline\nclass Mine(LogisticRegression): "
+        "pass\ndef make(): return pipeline(Mine())\n"
     )
     request = RunRequest(
         table=str(tables["binary"]),
@@ -522,11 +521,9 @@ def test_what_a_function_must_return(text, words, tables, tmp_path, monkeypatch)
 def test_a_function_may_return_its_estimator_in_a_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_read.py").write_text(
-        "import permgrad as pg\n"
-        "from sklearn.linear_model import Ridge\n"
-        "def make(): return pg.Model(Ridge(alpha=3))\n"
-        "def said(): return pg.Model(Ridge(), positive='yes')\n"
-        "def fitted(): return pg.Model(lambda rows: rows)\n"
+        "import permgrad as pg\nfrom sklearn.linear_model import Ridge\ndef make(): "
+        "return pg.Model(Ridge(alpha=3))\ndef said(): return pg.Model(Ridge(), "
+        "positive='yes')\ndef fitted(): return pg.Model(lambda rows: rows)\n"
     )
     assert estimator_of("own_read:make").alpha == 3
     with pytest.raises(

@@ -181,8 +181,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
             {"model": str(folder / "unnamed.onnx")},
             (
                 "does not name the model's 2 classes, and column 'y' holds 'no', "
-                "'yes'. "
-                "Write them as 0, 1"
+                "'yes'. Write them as 0, 1"
             ),
         ),
         (

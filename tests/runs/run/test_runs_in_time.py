@@ -52,10 +52,9 @@ def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
     ]
     assert note == (
         "'day' orders the rows. What returns of it is a feature: month, day of the "
-        "year, day of the month, weekday, "
-        "weekend. Left out is the year, and in time later rows count as the latest "
-        "training row, because the test rows "
-        "are later than those of training. To leave out all of it, pass --drop day"
+        "year, day of the month, weekday, weekend. Left out is the year, and in time "
+        "later rows count as the latest training row, because the test rows are later "
+        "than those of training. To leave out all of it, pass --drop day"
     )
     days = pd.to_datetime(riders()["day"], dayfirst=True).to_numpy()
     ends = [

@@ -76,8 +76,7 @@ def test_the_words_of_a_group_are_a_feature(here):
     (name_note,) = [note for note in inputs.notes if "'name'" in note]
     assert name_note == (
         "'name' divides the rows and is free text: its words are a feature, which "
-        "group it names is not. Pass --drop "
-        "name as well to leave its words out."
+        "group it names is not. Pass --drop name as well to leave its words out."
     )
     name_groups = [set(rows.frame["name"]) for rows in inputs.parts.values()]
     assert not name_groups[0] & name_groups[1]
@@ -198,8 +197,7 @@ def test_numbers_that_name_things_are_said(here):
     inputs = load_inputs(request(kind=("name=text", "remark=text"), row_group="name"))
     assert (
         "Whole numbers are read as names of things, not as amounts: shop_id. If they "
-        "are amounts, pass "
-        "--kind shop_id=numeric"
+        "are amounts, pass --kind shop_id=numeric"
     ) in inputs.notes
     assert (
         load_inputs(request(kind=("shop_id=numeric",))).schema["shop_id"].kind

@@ -214,8 +214,7 @@ def test_what_counts_rows_once_is_refused(weighed, tmp_path):
             {"model": "auto"},
             (
                 "--weight and the model auto cannot be combined: it is not trained "
-                "with "
-                "weights"
+                "with weights"
             ),
         ),
         ({"baselines": ("mlp",)}, "--weight and the model mlp cannot be combined"),

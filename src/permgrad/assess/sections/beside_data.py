@@ -355,9 +355,8 @@ def sign_notes(
         amount = compact(abs(float(raw_differences[level_index])), 2)
         sentences.append(
             f"Where {name} is {facts['level'][level_index]}, the {outcome_words} is "
-            f"{amount} {side_word} its "
-            f"average, but there it moves the prediction {direction_word}, compared "
-            "with other rows."
+            f"{amount} {side_word} its average, but there it moves the prediction "
+            f"{direction_word}, compared with other rows."
         )
     reason = (
         "The reason can be features that go along with it, or an error of the model."
@@ -381,9 +380,8 @@ def rank_notes(
         return []
     words = (
         f"{name} is number {rank} for the model, but number {rank_by_data} of "
-        f"{features} by how far it alone explains "
-        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on "
-        f"it {'more' if relies_more else 'less'} "
+        f"{features} by how far it alone explains the outcome ({100 * explained:.1f} % "
+        f"of its variance). The model relies on it {'more' if relies_more else 'less'} "
         "than that suggests. Interactions or related features can cause this."
     )
     return [words]

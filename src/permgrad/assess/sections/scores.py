@@ -94,8 +94,6 @@ def _measured(
     metrics: dict[str, Any] = {"task": model.task, "rows": counts}
     if model.subject:
         metrics |= {"model": model.subject}
-    else:
-        metrics |= {}
     if work.validation is not None:
         counts["validation"] = len(held_out_rows)
         metrics["validation"] = model.measure(

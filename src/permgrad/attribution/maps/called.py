@@ -60,9 +60,8 @@ from permgrad.base.random import seeded
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: What helps where a network makes an image inside, such as a spectrogram.
 MADE_INSIDE = (
-    "To see a map of an image that the network makes inside, pass that "
-    "image "
-    "to a module of what follows it"
+    "To see a map of an image that the network makes inside, pass that image to a "
+    "module of what follows it"
 )
 #: Rows on which it is found out which calls see which input.
 _PROBE_ROWS = 2
@@ -695,8 +694,7 @@ def _with_views(
     ):
         raise InputError(
             f"The network runs layer {read.call.layer!r} for parts of {name!r} one "
-            "after the other, and a map would "
-            "show the last one alone",
+            "after the other, and a map would show the last one alone",
             hint="Choose method='integrated_gradients', or pass all parts through it "
             "at once",
             code="PG034",
@@ -916,8 +914,7 @@ def _nothing_to_read(
     if is_scripted(subject.module):
         hint = (
             "TorchScript lets nobody read its layers: pass the network as it was "
-            "before "
-            "torch.jit, or choose method='integrated_gradients'"
+            "before torch.jit, or choose method='integrated_gradients'"
         )
     return InputError(
         f"gradcam finds no convolution of {inputs} and no tokens of its patches",
@@ -1004,9 +1001,8 @@ class CalledMaps:
             input_name = inputs[input_index]
             empty = np.zeros((request.count, len(request.targets)), dtype=bool)
             words = (
-                f"of {input_name!r} at layer {str(call_place)!r} are all zero, "
-                "and "
-                "so are their players' values"
+                f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so "
+                "are their players' values"
             )
             self.pictures.append(
                 Picture(
@@ -1063,9 +1059,8 @@ class CalledMaps:
             for call_place, read_call in calls:
                 if read_call not in listener.values:
                     problem = (
-                        f"The network does not call {str(read_call)!r} for "
-                        "every "
-                        "batch of rows"
+                        f"The network does not call {str(read_call)!r} for every batch "
+                        "of rows"
                     )
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
@@ -1076,12 +1071,10 @@ class CalledMaps:
                 ):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, "
-                        "channels, height, width), got "
-                        f"{tuple(value.shape)} from layer {call_place.call.layer!r} "
-                        f"for {counted(count, 'row')}",
+                        f"channels, height, width), got {tuple(value.shape)} from "
+                        f"layer {call_place.call.layer!r} for {counted(count, 'row')}",
                         hint="Pass layer= with the name of a convolution or of a block "
-                        "of tokens, or choose "
-                        "method='integrated_gradients'",
+                        "of tokens, or choose method='integrated_gradients'",
                         code="PG037",
                     )
             activations = [listener.values[layer_call] for _, layer_call in calls]

@@ -270,9 +270,8 @@ class DrawnMaps:
         else:
             warn_user(
                 "The images are drawn by a function of the user, so gradcam returns "
-                "maps, and the values of features "
-                "are NaN. Choose method='permgrad', 'permutation' or 'ablation' for "
-                "values."
+                "maps, and the values of features are NaN. Choose method='permgrad', "
+                "'permutation' or 'ablation' for values."
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 

@@ -72,9 +72,8 @@ class CaptumMethod(Method):
             else:
                 shown = type(attribution).__name__
             raise InputError(
-                "method must be a name, one of pg.methods, a Captum attribution "
-                "object or a dict of them by input, "
-                f"got {shown}",
+                "method must be a name, one of pg.methods, a Captum attribution object "
+                f"or a dict of them by input, got {shown}",
                 hint="Pass for example method='permgrad' or "
                 "captum.attr.IntegratedGradients(net).",
                 code="PG001",

@@ -327,8 +327,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
         yield (
             (
                 "permgrad_paper needs the pixel of each feature, and the code that "
-                "draws "
-                "these images does not give it"
+                "draws these images does not give it"
             ),
             (
                 "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "

@@ -203,9 +203,8 @@ def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
     table_path = Path(table)
     if table_path.is_dir() and folder.resolve().is_relative_to(table_path.resolve()):
         problem = (
-            f"The output folder {folder} lies inside the table {table_path}, "
-            "and "
-            "would become part of it"
+            f"The output folder {folder} lies inside the table {table_path}, and would "
+            "become part of it"
         )
         raise InputError(
             problem, hint="Name a folder outside it with --out (out=)", code="PG006"

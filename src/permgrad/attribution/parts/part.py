@@ -340,9 +340,7 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
         "key": plan.key,
     }
     about = {"rows_explained": total.rows, "seconds": total.seconds, "streamed": facts}
-    if plan.is_local:
-        about |= {}
-    else:
+    if not plan.is_local:
         about |= {"repeats": total.header["repeats"]}
     header = {**total.header, "meta": {**total.header["meta"], **about}}
     if plan.is_local:

@@ -177,8 +177,7 @@ def explain_stream(
     arguments = replace(arguments, model=as_model(model), X=source)
     if out is not None or per_part is not None:
         problem = (
-            f"{'out=' if out is not None else 'rows_per_part='} is for tables "
-            "in "
+            f"{'out=' if out is not None else 'rows_per_part='} is for tables in "
             "files, and source is in memory"
         )
         raise InputError(

@@ -658,8 +658,7 @@ def _cut_image(
     except TypeError as error:
         hint = (
             "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, "
-            "down, across), for a "
-            "series ('windows', count), or ('superpixels', count)"
+            "down, across), for a series ('windows', count), or ('superpixels', count)"
         )
         raise InputError(
             f"segments={input_cut!r} has too many numbers, or too few",

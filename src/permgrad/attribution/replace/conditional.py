@@ -276,10 +276,9 @@ class ConditionalSampler:
         if dependent:
             warn_user(
                 "The values that sampling='conditional' draws for these features do "
-                "not fit the other columns, so "
-                f"their importances are not reliable: {', '.join(dependent[:10])}. "
-                "Pass more rows, or groups= of "
-                "features that depend on each other."
+                "not fit the other columns, so their importances are not reliable: "
+                f"{', '.join(dependent[:10])}. Pass more rows, or groups= of features "
+                "that depend on each other."
             )
         return {"not_identifiable": determined, "residuals_dependent": dependent}
 

@@ -639,8 +639,6 @@ def global_explanation(
         few_rows = _few_rows(request, game)
         if few_rows:
             facts |= {"few_rows": few_rows}
-        else:
-            facts |= {}
     outputs = tuple(
         ("all", *request.subject.outputs.class_names)[index] for index in shown
     )

@@ -359,10 +359,9 @@ class Judge:
         if names:
             warn_user(
                 f"Standard errors and intervals of {listed(names, show=repr)} are NaN, "
-                "because the score is undefined "
-                f"without some groups of rows ({self._undefined[names[0]]}). Pass more "
-                "rows, of every class if there "
-                "are classes, or choose another scorer."
+                "because the score is undefined without some groups of rows "
+                f"({self._undefined[names[0]]}). Pass more rows, of every class if "
+                "there are classes, or choose another scorer."
             )
 
     def player(

@@ -305,8 +305,7 @@ def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> Non
     if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
         problem = (
             "sampling='conditional' needs a network with one input of floats (rows, "
-            "columns), got "
-            f"{shapes_in_words(names, inputs)}"
+            f"columns), got {shapes_in_words(names, inputs)}"
         )
         raise InputError(
             problem,

@@ -793,8 +793,7 @@ def encode_background(model: Any, background: Any) -> Floats32:
             hint = "Pass background[model.feature_names_in_]."
         raise InputError(
             "background must have the columns of the training data in the same order, "
-            "but it "
-            f"{' and '.join(faults) or 'has them in another order'}",
+            f"but it {' and '.join(faults) or 'has them in another order'}",
             hint=hint,
             code="PG038",
         )
@@ -882,8 +881,7 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
         )
         hint = (
             "Pass loss=('quantile', levels) for quantiles, or returns='values' or "
-            "returns='logits' to pg.Model for "
-            "others"
+            "returns='logits' to pg.Model for others"
         )
         raise InputError(problem, hint=hint, code="PG015")
     smallest_chance = min(
@@ -916,8 +914,7 @@ def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
     if _told(score, y == 1) < 0.5 - _ERRORS * error:
         warn_user(
             f"The output is taken for that of class {names[1]!r}, but is larger in "
-            "rows "
-            f"of {names[0]!r}. If it is the probability of {names[0]!r}, pass "
+            f"rows of {names[0]!r}. If it is the probability of {names[0]!r}, pass "
             f"class_names={[names[1], names[0]]!r} to pg.Model."
         )
 

@@ -178,8 +178,7 @@ _MOST_COLUMNS = 50
 _MOST_ROWS = 20_000
 _FIX = (
     "Pass row_groups= (rows of one patient or place) or row_time= (a series), in "
-    "permgrad run --row-group or --time, "
-    "so that intervals allow for it."
+    "permgrad run --row-group or --time, so that intervals allow for it."
 )
 
 

@@ -375,13 +375,11 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
     if explanation.method in _BY_GRADIENT:
         return (
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). "
-            "Use method='permutation' to "
-            "find out which."
+            "Use method='permutation' to find out which."
         )
     if explanation.method.startswith("captum."):
         return (
-            f"{explanation.method} returns nothing for them, even if the model "
-            "uses "
+            f"{explanation.method} returns nothing for them, even if the model uses "
             "them."
         )
     if "scores" in explanation.meta:

@@ -165,8 +165,6 @@ def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
         option_facts["blocks"] = "blocks="
         if isinstance(options["blocks"], Mapping):
             option_facts |= {"named blocks": "blocks="}
-        else:
-            option_facts |= {}
     if isinstance(options.get("players"), str) and options["players"] == "encoded":
         option_facts["encoded players"] = "players='encoded'"
     if options.get("tolerance") is not None:

@@ -374,8 +374,6 @@ def _elsewhere(
         read_layers.setdefault(names[lookup.place], []).append(layer_site[0])
     if read_layers:
         facts |= {"embeddings": read_layers}
-    else:
-        facts |= {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
     as_is = []

@@ -74,10 +74,9 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
         return False
     worst = int(torch.where(untrue, slope_sizes, 0.0).argmax())
     warn_user(
-        "The network's gradients are not the slopes of its outputs, nor are the "
-        f"values of {method}: on the way to "
-        f"another row an output changes by {float(between.flatten()[worst]):.3g} where "
-        "its gradient says "
+        "The network's gradients are not the slopes of its outputs, nor are the values "
+        f"of {method}: on the way to another row an output changes by "
+        f"{float(between.flatten()[worst]):.3g} where its gradient says "
         f"{float(gradient_slopes.flatten()[worst]):.3g}. Choose method='shapley', "
         "which needs no gradient.",
         of_hooks(slopes.subject.module) or "",
@@ -107,8 +106,7 @@ def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
             return
     problem = (
         "The network returns other outputs where gradients are followed (by "
-        f"{output_change:.3g}), so its gradients are those of "
-        "another function"
+        f"{output_change:.3g}), so its gradients are those of another function"
     )
     hint = of_nested(whole_network.module) or (
         "Have its forward not ask torch.is_grad_enabled(), or choose method='shapley', "

@@ -65,8 +65,7 @@ def _warn(method: str, inner: InnerSubject, input_index: int) -> None:
     layers = listed(list(inner.layers))
     warn_user(
         f"{method} misses a part of what {input_name} does: its numbers change the "
-        "output "
-        f"also where the vectors of {layers} stay. Choose method='permutation', "
+        f"output also where the vectors of {layers} stay. Choose method='permutation', "
         "'shapley' or 'lime'."
     )
 

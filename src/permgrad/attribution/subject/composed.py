@@ -75,8 +75,7 @@ def of_composed(
         hint = _remedy(subject, inputs, donors, sorted(mixed.others))
     problem = (
         f"permgrad {_in_words(mixed, subject.input_names, len(inputs[0]))}, and the "
-        "network refused this row: "
-        f"{error.words}"
+        f"network refused this row: {error.words}"
     )
     return InputError(problem, hint=hint, code="PG032")
 

@@ -117,8 +117,7 @@ class CellDesign:
             if len(levels) > _MOST_LEVELS:
                 problem = (
                     f"sampling='conditional' draws columns of up to {_MOST_LEVELS} "
-                    f"levels, and column {column_name!r} has "
-                    f"{len(levels)}"
+                    f"levels, and column {column_name!r} has {len(levels)}"
                 )
                 raise InputError(
                     problem,

@@ -218,9 +218,7 @@ class HybridSubject(EncodedSubject):
             held_facts = {"offset": 0.0}
         else:
             held_facts = {}
-        if self.part is None:
-            held_facts |= {}
-        else:
+        if self.part is not None:
             held_facts |= {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
@@ -274,9 +272,8 @@ class HybridSubject(EncodedSubject):
                 "are drawn by a function of the user"
             )
             hint = (
-                "Choose method='permgrad', 'permutation' or 'ablation', or a "
-                "layout "
-                "of permgrad"
+                "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "
+                "permgrad"
             )
             raise InputError(problem, hint=hint, code="PG034")
 

@@ -461,8 +461,7 @@ def _taken_keys(inputs: Mapping[Any, Any], forward: inspect.Signature) -> Any:
         warn_user(
             f"{first_names(left_out_keys)} of the examples "
             f"{'is no input' if len(left_out_keys) == 1 else 'are no inputs'} of the "
-            "network "
-            "and left out."
+            "network and left out."
         )
     if taken_keys:
         return {input_key: inputs[input_key] for input_key in taken_keys}

@@ -439,8 +439,7 @@ class FrameForm:
         if names != self.names:
             problem = (
                 "Further rows must have the columns of the inputs in their order "
-                f"({listed(self.names, show=repr)}), "
-                f"got {listed(names, show=repr)}"
+                f"({listed(self.names, show=repr)}), got {listed(names, show=repr)}"
             )
             raise InputError(problem, hint="Reorder or add columns", code="PG038")
         if type(library) is Library:

@@ -71,13 +71,11 @@ def pick_head(
         for head_name, head_output in tensors.items()
     )
     problem = (
-        f"None of the network's outputs ({shapes or 'none is a tensor'}) has "
-        "the "
-        "shape (rows,) or (rows, outputs)"
+        f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape "
+        "(rows,) or (rows, outputs)"
     )
     hint = (
-        "Wrap it in a module that returns such a tensor, of maps (rows, outputs, "
-        "…) "
+        "Wrap it in a module that returns such a tensor, of maps (rows, outputs, …) "
         "for example their mean"
     )
     raise InputError(problem, hint=hint, code="PG032")
@@ -206,11 +204,9 @@ def _flat(output: Tensor, rows: int, name: str, *, by_place: bool) -> Tensor:
             )
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), got "
-            f"{tuple(output.shape)} for "
-            f"{counted(rows, 'row')}",
+            f"{tuple(output.shape)} for {counted(rows, 'row')}",
             hint="Wrap the network in a module that takes rows in the first dimension "
-            "and returns one row of numbers "
-            f"for each{map_words}",
+            f"and returns one row of numbers for each{map_words}",
             code="PG032",
         )
     if flat_output.is_floating_point():

@@ -204,8 +204,7 @@ class InnerSubject(NetworkSubject):
                     f"layer {which}"
                 )
                 hint = (
-                    "Choose a layer whose output is a tensor that is not changed "
-                    "in "
+                    "Choose a layer whose output is a tensor that is not changed in "
                     "place"
                 )
                 raise InputError(problem, hint=hint, code="PG037")

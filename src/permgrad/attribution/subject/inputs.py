@@ -328,8 +328,7 @@ def in_type_of(name: str, like: Tensor, further_rows: Tensor) -> Tensor:
         type_name = str(like.dtype).removeprefix("torch.")
         raise InputError(
             f"Further rows of {name!r} hold {further_rows[lost_mask][0].item():.7g}, "
-            "which does not fit the type of the rows "
-            f"explained ({type_name})",
+            f"which does not fit the type of the rows explained ({type_name})",
             hint="Pass the rows explained as floats, or further rows of whole numbers "
             "within that type",
             code="PG038",
@@ -539,8 +538,7 @@ def _in_order_of(
     ):
         problem = (
             f"The keys of the inputs ({first_names(inputs)}) are not the names of the "
-            "forward's parameters "
-            f"({first_names(names)})"
+            f"forward's parameters ({first_names(names)})"
         )
         raise InputError(
             problem,

@@ -83,9 +83,8 @@ def refuse_memory(
     else:
         memory_words = "what it remembers is no buffer or attribute of its parts"
     problem = (
-        "A call of the network must not change later ones, but the same rows get "
-        f"other outputs later (by {difference:.3g}): "
-        f"{memory_words}"
+        "A call of the network must not change later ones, but the same rows get other "
+        f"outputs later (by {difference:.3g}): {memory_words}"
     )
     raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
 

@@ -468,8 +468,7 @@ class NetworkSubject(Subject):
         if self._other_heads:
             warn_user(
                 f"The network returns several outputs. {self.picked!r} is explained. "
-                "Pass head= to pg.Model to "
-                f"choose it or {listed(self._other_heads)}."
+                f"Pass head= to pg.Model to choose it or {listed(self._other_heads)}."
             )
         if doubtful_keys := in_doubt(self.module, self.form, self.inputs):
             pairs = first_names(
@@ -483,9 +482,8 @@ class NetworkSubject(Subject):
         if self.outputs.by_target and row_count < _FEW_ROWS:
             warn_user(
                 f"y of {counted(row_count, 'row')} holds only 0 and 1, so the network "
-                "is taken for a classifier. Pass "
-                "task='classification' or task='regression' to pg.Model for fewer "
-                f"than {_FEW_ROWS} rows."
+                "is taken for a classifier. Pass task='classification' or "
+                f"task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
         if (
             self.outputs.by_values
@@ -508,9 +506,8 @@ class NetworkSubject(Subject):
         ):
             warn_user(
                 f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are "
-                "taken for probabilities. Pass "
-                "returns='probabilities' or returns='logits' to pg.Model for fewer "
-                f"than {_FEW_ROWS} rows."
+                "taken for probabilities. Pass returns='probabilities' or "
+                f"returns='logits' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -600,9 +597,8 @@ class NetworkSubject(Subject):
         if is_exported(self.module):
             hint = (
                 "A module of torch.export takes no other sizes than those it was "
-                "exported for: export it with a "
-                "dynamic first dimension (dynamic_shapes=), or pass the original "
-                "network."
+                "exported for: export it with a dynamic first dimension "
+                "(dynamic_shapes=), or pass the original network."
             )
         if self.is_function:
             subject_words = "function"
@@ -973,16 +969,14 @@ def _check_initialised(module: nn.Module) -> Iterator[Fault]:
             yield (
                 (
                     f"The lazy parameter {parameter_name!r} of the network has no "
-                    "values "
-                    "yet"
+                    "values yet"
                 ),
                 hint,
                 "PG031",
             )
         if tensor.is_meta:
             problem = (
-                f"The parameter {parameter_name!r} of the network is on the "
-                "meta "
+                f"The parameter {parameter_name!r} of the network is on the meta "
                 "device and has no values"
             )
             yield problem, "Load its weights", "PG031"
@@ -992,8 +986,7 @@ def _check_width(output: Tensor, width: int, rows: int) -> None:
     if output.shape[1] != width:
         raise OtherOutputsError(
             "The network must return as many numbers for every batch, got "
-            f"{output.shape[1]} for "
-            f"{counted(rows, 'row')} after {width} before",
+            f"{output.shape[1]} for {counted(rows, 'row')} after {width} before",
             hint="Fix its forward, choose another of several outputs by pg.Model(..., "
             "head=), or wrap the network in a "
             "module that returns one row of numbers for each row",

@@ -35,9 +35,8 @@ _ROUNDING = 1e-2
 #: What helps with times until an event.
 SURVIVAL = (
     "Of survival, pass y = np.where(event, time, -time) with scoring= a function of "
-    "model, "
-    "X and y, or a column of 0 and 1 for each year survived with loss='brier' and a "
-    "function that returns these chances (docs/any-model.md)"
+    "model, X and y, or a column of 0 and 1 for each year survived with loss='brier' "
+    "and a function that returns these chances (docs/any-model.md)"
 )
 #: From here on float64 numbers are all whole, and neighbours fall together.
 _NO_FRACTIONS = 2.0**53
@@ -341,11 +340,9 @@ class OutputForm:
         ):
             raise InputError(
                 f"y must hold 0 or 1 for each of the {self.count} labels, got the "
-                f"shape {values.shape} of "
-                f"{values.dtype}",
+                f"shape {values.shape} of {values.dtype}",
                 hint=f"Pass an array (rows, {self.count}) with 1 for the second class "
-                "of each label, or "
-                "pg.Model(..., task='regression') for other numbers",
+                "of each label, or pg.Model(..., task='regression') for other numbers",
                 code="PG015",
             )
         if numbers is None:
@@ -366,14 +363,12 @@ class OutputForm:
                 hint = SURVIVAL
             elif values.ndim == 2:
                 hint = (
-                    "Pass such numbers, or loss= a function (outputs, y) -> "
-                    "(rows,) "
+                    "Pass such numbers, or loss= a function (outputs, y) -> (rows,) "
                     "that takes these"
                 )
             problem = (
                 f"y must have {counted(self.count, 'number')} per row, like the "
-                f"output, got the shape {values.shape} "
-                f"of {values.dtype}"
+                f"output, got the shape {values.shape} of {values.dtype}"
             )
             raise InputError(problem, hint=hint, code="PG015")
         broken = int((~np.isfinite(numbers)).sum())
@@ -451,15 +446,13 @@ class OutputForm:
             strange = strange & ~fits_mask if (strange & ~fits_mask).any() else strange
         problem = (
             f"y must hold class numbers from 0 to {count - 1} or class names "
-            f"({', '.join(self.class_names[:10])}), got "
-            f"{values[strange].tolist()[0]!r}"
+            f"({', '.join(self.class_names[:10])}), got {values[strange].tolist()[0]!r}"
         )
         hint = "Pass class_names= to pg.Model in the order of the outputs"
         if values.dtype.kind in "fiu" and self.by_values:
             hint += (
                 ", or, where these are no classes, returns='values' and for one of "
-                "them target= of the call, or loss= "
-                "a function (outputs, y) -> (rows,)"
+                "them target= of the call, or loss= a function (outputs, y) -> (rows,)"
             )
         raise InputError(problem, hint=hint, code="PG015")
 
@@ -654,8 +647,7 @@ def _labels(
     if kind == "values" or count < 2:
         problem = (
             "task='multilabel' needs a logit or a probability for each of several "
-            "labels, got "
-            f"{counted(count, 'output')}{' of values' * (kind == 'values')}"
+            f"labels, got {counted(count, 'output')}{' of values' * (kind == 'values')}"
         )
         raise InputError(problem, hint="Pass another task", code="PG006")
     within = bool(

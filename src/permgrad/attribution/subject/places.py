@@ -287,8 +287,7 @@ def taken_in_words(shape: Sequence[int]) -> str:
         )
     return (
         f"{in_words(shape[1:])} with a label at each place, or {in_words(shape)} with "
-        "0 "
-        "or 1 for each label"
+        "0 or 1 for each label"
     )
 
 

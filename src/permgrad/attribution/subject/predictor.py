@@ -64,8 +64,7 @@ _BEGIN = 8
 #: What helps where a call may fail by chance.
 _AGAIN = (
     "pass a function that tries again, and pg.Model(..., cache='answers') keeps what "
-    "was "
-    "answered"
+    "was answered"
 )
 #: Rows, and rows mixed of them, that are asked again beside others. Of few different
 #: rows fewer.
@@ -169,8 +168,7 @@ class PredictorSubject(Subject):
                 f"{str(class_labels[0])!r}, and always predicts it"
             )
             hint = (
-                "Fit it on rows of several classes: are the training rows sorted "
-                "by "
+                "Fit it on rows of several classes: are the training rows sorted by "
                 "class?"
             )
             raise InputError(problem, hint=hint, code="PG031")
@@ -309,8 +307,7 @@ class PredictorSubject(Subject):
         if targets != list(columns) and set(targets) == set(columns):
             problem = (
                 f"The columns of y ({listed(targets, show=repr)}) are in another order "
-                "than those that the predictor "
-                f"returns ({listed(columns, show=repr)})"
+                f"than those that the predictor returns ({listed(columns, show=repr)})"
             )
             raise InputError(
                 problem,
@@ -384,8 +381,7 @@ class PredictorSubject(Subject):
         spelled = dict(zip(present_names, names, strict=True))
         problem = (
             f"The model reads columns by their places, and {spelled[wrong_name]!r} "
-            "stands where "
-            f"{spelled.get(right_name, right_name)!r} stood in fit"
+            f"stands where {spelled.get(right_name, right_name)!r} stood in fit"
         )
         if wrong_name not in wanted_names:
             warn_user(problem, "Check that both are the same column")

@@ -45,8 +45,7 @@ class Because(StrEnum):
     ALONE = "there is one number for each row, and no y"
     NOTHING = (
         "nothing says that they are scores of classes (if they are, pass class_names= "
-        "or "
-        "returns='logits' to pg.Model)"
+        "or returns='logits' to pg.Model)"
     )
 
 

@@ -39,8 +39,7 @@ BY_IDENTITY = (
 #: How states of recurrent layers are passed, whose second dimension are rows.
 _ROWS_FIRST = (
     "rows first, such as {}.transpose(0, 1), to a module whose forward turns them "
-    "back: "
-    "return self.net(x, state.transpose(0, 1).contiguous())"
+    "back: return self.net(x, state.transpose(0, 1).contiguous())"
 )
 _STATES = re.compile(r"Expected hidden(\[\d\])? size")
 #: How texts of an EmbeddingBag are passed, one after the other with offsets.
@@ -124,10 +123,8 @@ def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
         setting = SETTING.format(f"{parameter_name}={parameter_name}")
         return (
             f"If {parameter_name} has one value a row, pass it for each of the "
-            f"{row_count:,} rows, with "
-            f"pg.Model(net, hold={other_inputs[:5]}) if it is no feature. If it is one "
-            "for all "
-            f"rows, leave it out of X: {setting}"
+            f"{row_count:,} rows, with pg.Model(net, hold={other_inputs[:5]}) if it is "
+            f"no feature. If it is one for all rows, leave it out of X: {setting}"
         )
     # The edges of a graph are pairs of numbers of its nodes.
     pairs = any(
@@ -252,8 +249,7 @@ def of_nested(module: nn.Module) -> str | None:
         return None
     return (
         "Without gradients an nn.TransformerEncoder with enable_nested_tensor=True "
-        "writes 0 into padded places. If the "
-        "forward reads them, set "
+        "writes 0 into padded places. If the forward reads them, set "
         f"{' = '.join(f'{module_path}.use_nested_tensor' for module_path in names)} = "
         "False"
     )

@@ -86,8 +86,7 @@ def _check_order(frame: pd.DataFrame, table: Any) -> None:
             column_text = repr(column_name)
             raise InputError(
                 "The predictor returned its rows in another order than the table: "
-                f"{column_text} "
-                "is sorted",
+                f"{column_text} is sorted",
                 hint="Put them back, for example lambda table: model.predict(table)."
                 f"drop_duplicates({column_text}).set_index({column_text}).loc[table[{column_text}]]",
                 code="PG032",
@@ -99,8 +98,7 @@ def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError
     """Return the error of another number of rows, with what is known of its reason."""
     problem = (
         f"The predictor must return one row of numbers for each of the {rows} rows, "
-        "got "
-        f"the shape {values.shape}"
+        f"got the shape {values.shape}"
     )
     if values.ndim:
         count = len(values)
@@ -113,8 +111,7 @@ def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError
     if missing and count == rows - missing:
         hint = (
             f"It leaves {missing:,} rows with missing cells out, as dropna() does: "
-            "fill "
-            "them, so that every row has its prediction"
+            "fill them, so that every row has its prediction"
         )
         return InputError(problem, hint, "PG032")
     hint = (

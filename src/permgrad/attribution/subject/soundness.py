@@ -53,10 +53,9 @@ NETWORK = Advice(
     "looks like an effect of the "
     "features. Switch off its randomness, or what it remembers between calls.",
     "Take out what mixes rows (a mean, sort or attention over the first dimension, "
-    "batch normalisation without running "
-    "statistics), or, if it is rounding, pass the network and its inputs in float64, "
-    "or pg.Model(..., batch_size=1) "
-    "where a batch sets scales (dynamic quantisation)",
+    "batch normalisation without running statistics), or, if it is rounding, pass the "
+    "network and its inputs in float64, or pg.Model(..., batch_size=1) where a batch "
+    "sets scales (dynamic quantisation)",
     "Take out what mixes rows, or, if it is rounding, pass the network and its inputs "
     "in float64",
     (_FEW, _FEW_MIXED),
@@ -66,8 +65,7 @@ PREDICTOR = Advice(
     "effect of the features. Give it a "
     "fixed seed and let it remember nothing between calls.",
     "Take out what is computed over the rows of a call (a mean, a rank, a scale, "
-    "levels of a column), and compute it "
-    "when the predictor is fitted",
+    "levels of a column), and compute it when the predictor is fitted",
     "Take out what is computed over the rows of a call, or, if it is rounding, use a "
     "predictor in float64",
     (3, 2),  # a call may take long, however few its rows are
@@ -362,8 +360,7 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
             contents = f"numbers above {LARGEST:g}"
         problem = (
             f"The model must predict finite numbers{where}, but {broken:,} of "
-            f"{len(outputs):,} {row_adjective}rows got "
-            f"{contents}"
+            f"{len(outputs):,} {row_adjective}rows got {contents}"
         )
         raise InputError(problem, hint=remedy, code="PG040")
     return outputs

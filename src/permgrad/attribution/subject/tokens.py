@@ -153,9 +153,8 @@ def find_roles(
             len(new_names), "stays with its row and is", "stay with their rows and are"
         )
         warn_user(
-            f"{first_names(new_names)} {they_stay} not "
-            "explained. Pass pg.Model(..., hold=None) to explain "
-            f"{by_count(len(new_names), 'it', 'them')} too."
+            f"{first_names(new_names)} {they_stay} not explained. Pass pg.Model(..., "
+            f"hold=None) to explain {by_count(len(new_names), 'it', 'them')} too."
         )
     masks = tuple(
         input_index
@@ -548,8 +547,7 @@ def _special(
             warn_user(
                 f"The network refuses rows of {input_name!r} in which "
                 f"{by_count(len(needed), 'this id is', 'these ids are')} moved: "
-                f"{first_names(sorted(needed))}. "
-                f"{they_stay} not explained."
+                f"{first_names(sorted(needed))}. {they_stay} not explained."
             )
         special |= needed
     return special

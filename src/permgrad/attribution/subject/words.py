@@ -85,8 +85,7 @@ def _ids(returned: Any, text: str) -> Integers:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         problem = (
             f"tokenizer= must return a list of token ids for a text, got {array.dtype} "
-            f"of shape {array.shape} for "
-            f"{text[:30]!r}"
+            f"of shape {array.shape} for {text[:30]!r}"
         )
         raise InputError(
             problem,

@@ -90,8 +90,7 @@ for _card in (
         task="classification",
         positive="yes",
         description="Calls of a Portuguese bank to sell a term deposit; the target "
-        "says whether the client subscribed "
-        "(11.7 % did).",
+        "says whether the client subscribed (11.7 % did).",
         rows=45_211,
         columns=17,
         file_name="bank-full.csv",
@@ -99,8 +98,7 @@ for _card in (
         notes=(
             (
                 "duration is known only after the call: a model that uses it "
-                "describes, it "
-                "cannot choose whom to call."
+                "describes, it cannot choose whom to call."
             ),
             (
                 "unknown is a separate level; pdays is -1 for clients never contacted "
@@ -108,17 +106,14 @@ for _card in (
             ),
             (
                 "The columns have another order than at UCI. A download is converted, "
-                "then "
-                "checked."
+                "then checked."
             ),
         ),
         story="A published reading of one client of this table blames April, "
-        "blue-collar work and secondary education "
-        "for a no. Over 20 trainings of --preset ig_example, April recurs (mean share "
-        "of the attributions −0.10, 95 % "
+        "blue-collar work and secondary education for a no. Over 20 trainings of "
+        "--preset ig_example, April recurs (mean share of the attributions −0.10, 95 % "
         "interval −0.16 to −0.04; negative in 15), the other two do not (−0.04 to "
-        "0.02, and −0.01 to 0.06). "
-        "See docs/uneven-classes.md.",
+        "0.02, and −0.01 to 0.06). See docs/uneven-classes.md.",
         download=Download(
             "https://archive.ics.uci.edu/static/public/222/bank+marketing.zip",
             convert_bank,
@@ -133,8 +128,7 @@ for _card in (
         task="classification",
         positive="malignant",
         description="Cell nuclei in images of fine needle aspirates, 30 measurements "
-        "per patient; the target is the "
-        "diagnosis.",
+        "per patient; the target is the diagnosis.",
         rows=569,
         columns=31,
         notes=("Ships inside scikit-learn, so it needs no download.",),
@@ -148,8 +142,7 @@ for _card in (
         target="Cover_Type",
         task="classification",
         description="Patches of 30 × 30 m in a Colorado forest with terrain, soil and "
-        "wilderness area; the target is "
-        "the kind of trees (1 to 7).",
+        "wilderness area; the target is the kind of trees (1 to 7).",
         rows=15_000,
         columns=55,
         file_name="covertype_sample.csv",
@@ -161,8 +154,7 @@ for _card in (
         notes=(
             (
                 "44 of the 54 columns are one-hot columns of two variables: 12 "
-                "features, "
-                "54 columns on request."
+                "features, 54 columns on request."
             ),
             (
                 "A sample of 15,000 of the 581,012 rows with their natural class "
@@ -181,8 +173,7 @@ for _card in (
         task="classification",
         positive="DENGUE",
         description="Notified patients in Brazil with symptoms and demographics as "
-        "whole-number codes; the target is "
-        "the disease.",
+        "whole-number codes; the target is the disease.",
         rows=11_448,
         columns=27,
         file_name="dengue.csv",
@@ -190,8 +181,7 @@ for _card in (
         notes=(
             (
                 "Symptoms are coded 1 (yes) and 2 (no); NU_IDADE_N is SINAN's coded "
-                "age (4022 is 22 years; 3xxx are "
-                "months)."
+                "age (4022 is 22 years; 3xxx are months)."
             ),
             (
                 "The home holds larger extracts; the file is the cleaned two-class "
@@ -209,9 +199,8 @@ for _card in (
         target="progression",
         task="regression",
         description="Age, sex, body mass index, blood pressure and six blood values of "
-        "patients; the target is the "
-        "progression of diabetes one year later (Efron, Hastie, Johnstone and "
-        "Tibshirani 2004).",
+        "patients; the target is the progression of diabetes one year later (Efron, "
+        "Hastie, Johnstone and Tibshirani 2004).",
         rows=442,
         columns=11,
         notes=("Ships inside scikit-learn, so it needs no download.",),
@@ -225,8 +214,7 @@ for _card in (
         target="gas",
         task="classification",
         description="Measurements of 16 chemical sensors, 8 quantities each, over "
-        "three years; the target is one of "
-        "six gases.",
+        "three years; the target is one of six gases.",
         rows=6_697,
         columns=131,
         file_name="gas.csv.gz",
@@ -235,13 +223,11 @@ for _card in (
         notes=(
             (
                 "batch and concentration belong to the experiment, not to the "
-                "measurement: "
-                "they are not features."
+                "measurement: they are not features."
             ),
             (
                 "The home holds ten batches in another format (UCI 224 and 270), so "
-                "the "
-                "file used here is not downloaded."
+                "the file used here is not downloaded."
             ),
         ),
     ),
@@ -254,8 +240,7 @@ for _card in (
         task="classification",
         positive="Bad",
         description="Credit records of applicants for a home equity line; the target "
-        "says whether one was 90 days past "
-        "due within two years.",
+        "says whether one was 90 days past due within two years.",
         rows=10_459,
         columns=24,
         file_name="heloc.csv",
@@ -264,8 +249,7 @@ for _card in (
         notes=(
             (
                 "-9 (no record), -8 (no valid value) and -7 (condition not true) are "
-                "missing values in disguise, each"
-                " its own kind."
+                "missing values in disguise, each its own kind."
             ),
             "587 rows are duplicates of others.",
             (
@@ -284,8 +268,7 @@ for _card in (
         target="values",
         task="regression",
         description="States of a simulated Puma 560 robot arm with high noise; the "
-        "target is the angular acceleration "
-        "of one link.",
+        "target is the angular acceleration of one link.",
         rows=8_192,
         columns=9,
         file_name="puma8NH.csv",

@@ -238,8 +238,7 @@ def find_file(
             if content != checksum and content not in versions:
                 warn_user(
                     f"The file of {what} ({str(local_file)!r}) has the {algorithm} "
-                    f"{content}, not the {checksum} of its "
-                    "source",
+                    f"{content}, not the {checksum} of its source",
                     "It is used unchanged.",
                 )
             return local_file

@@ -666,8 +666,7 @@ class TableEncoder:
             if frame.shape[1] != self.n_features_in_:
                 problem = (
                     f"X has {frame.shape[1]} features, but TableTransformer is "
-                    f"expecting {self.n_features_in_} "
-                    "features as input"
+                    f"expecting {self.n_features_in_} features as input"
                 )
                 raise InputError(
                     problem,

@@ -238,8 +238,7 @@ _WORDS = {
     "{example}",
     "scale": (
         "{column} about a hundred times smaller than in training ({low} to {high}), "
-        "such as {example}: another unit, or "
-        "a share instead of per cent?"
+        "such as {example}: another unit, or a share instead of per cent?"
     ),
     "missing": "no {column}, which every training row had",
 }
@@ -270,11 +269,7 @@ class UnlikeRows:
             }
             if unlike_column.example:
                 facts |= {"example": unlike_column.example}
-            else:
-                facts |= {}
-            if unlike_column.ends is None:
-                facts |= {}
-            else:
+            if unlike_column.ends is not None:
                 facts |= dict(zip(("low", "high"), unlike_column.ends, strict=True))
             self._count(facts)
         if self.first is None and member.any():
@@ -321,8 +316,6 @@ class UnlikeRows:
                 printable_facts[fact_name] = printable(str(value))
             if facts["kind"] in ("level", "rare", "word"):
                 printable_facts |= {"example": some_names([printable_facts["example"]])}
-            else:
-                printable_facts |= {}
             verb_form = by_count(facts["rows"], "has", "have")
             lines.append(
                 f"{facts['rows']:,} of {row_total} {verb_form} "

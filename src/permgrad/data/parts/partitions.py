@@ -562,8 +562,7 @@ def _find(table_path: Path) -> tuple[Path, list[Path]]:
         )
         warn_user(
             f"Folder {str(table_path)!r} also holds "
-            f"{counted(len(left_out), 'other data file')} "
-            f"({listed(left_out, 3)}), "
+            f"{counted(len(left_out), 'other data file')} ({listed(left_out, 3)}), "
             f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet "
             "files are read",
             "Write them as Parquet, or move them away.",
@@ -673,9 +672,8 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
         if list(file_keys) != list(values):
             problem = (
                 "All files of a table must have the same columns in the names of their "
-                "folders, but "
-                f"{files[0].name!r} has {list(values)} and {table_file.name!r} has "
-                f"{list(file_keys)}"
+                f"folders, but {files[0].name!r} has {list(values)} and "
+                f"{table_file.name!r} has {list(file_keys)}"
             )
             raise InputError(problem, hint="Move the files that differ.", code="PG011")
         for file_key, value in file_keys.items():

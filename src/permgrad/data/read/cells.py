@@ -68,8 +68,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     if repeated:
         problem = (
             f"Column names must be unique, but {listed(repeated, 5, repr)} "
-            f"{by_count(len(repeated), 'is', 'are')} "
-            "repeated"
+            f"{by_count(len(repeated), 'is', 'are')} repeated"
         )
         raise InputError(problem, hint="Rename or drop the copies.", code="PG008")
     for lacks, missing_item, count_unit in (
@@ -98,8 +97,7 @@ def check_characters(texts: Iterable[object], what: str) -> None:
             checked_text.encode()
         except UnicodeEncodeError:
             problem = (
-                f"{checked_text[:40]!r} in {what} holds half a character (a "
-                "lone "
+                f"{checked_text[:40]!r} in {what} holds half a character (a lone "
                 "surrogate)"
             )
             encoding_hint = (
@@ -119,8 +117,7 @@ def _check_array(array: Array) -> Iterator[Fault]:
             problem,
             (
                 "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) "
-                "for "
-                "one row."
+                "for one row."
             ),
             "PG007",
         )

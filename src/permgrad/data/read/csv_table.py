@@ -445,9 +445,8 @@ def _check_header(
     width = len(header)
     if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
         problem = (
-            f"{file!r} begins with the comment {header[0][:40]!r} instead of "
-            "the "
-            "names of its columns"
+            f"{file!r} begins with the comment {header[0][:40]!r} instead of the names "
+            "of its columns"
         )
         yield problem, "Remove such lines.", "PG011"
     if width == 1:
@@ -479,8 +478,7 @@ def _check_header(
         yield (
             (
                 f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns "
-                "in "
-                "all)"
+                "in all)"
             ),
             correction,
             "PG011",
@@ -500,8 +498,7 @@ def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
             )
             problem = (
                 f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} "
-                f"seems to use {sign_name}: "
-                f"its only column would be {header!r}"
+                f"seems to use {sign_name}: its only column would be {header!r}"
             )
             yield problem, "Save it again with commas.", "PG011"
     if any(delimiter in header for delimiter in DELIMITERS):
@@ -550,8 +547,7 @@ def _unique_names(
     return header, [
         (
             f"columns of the same name are numbered: {names} (the second {example!r} "
-            "is "
-            f"called {second!r})"
+            f"is called {second!r})"
         )
     ]
 
@@ -704,8 +700,6 @@ def _lines_above(text: str) -> tuple[int, int, str]:
             return count, start, f"{left_out_lines}: {listed(titles, 3, show=repr)}"
         if filled:
             titles += [" ".join(" ".join(filled).split())[:60]]
-        else:
-            titles += []
     return 0, 0, ""
 
 

@@ -340,9 +340,8 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
     if without:
         problem = (
             f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} "
-            "whose "
-            f"{by_count(len(without), 'result is', 'results are')} not stored, the "
-            f"first in cell {without[0]}"
+            f"whose {by_count(len(without), 'result is', 'results are')} not stored, "
+            f"the first in cell {without[0]}"
         )
         store_hint = (
             "Open it in a spreadsheet program and save it, which stores the results."

@@ -151,8 +151,7 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
     """
     problem = (
         f"{counted(len(missing), 'column')} of training "
-        f"{by_count(len(missing), 'is', 'are')} missing: "
-        f"{some_names(missing)}"
+        f"{by_count(len(missing), 'is', 'are')} missing: {some_names(missing)}"
     )
     near_names: dict[str, str] = {}
     for missing_name in missing:

@@ -89,8 +89,7 @@ def odd_lines(
         is_one = int(below.sum())
         cautions.append(
             f"{_lines_said(below, lines)} {by_count(is_one, 'is', 'are')} left out, "
-            f"because {share} hold no number there "
-            f"but {listed(examples, 3, show=repr)}"
+            f"because {share} hold no number there but {listed(examples, 3, show=repr)}"
         )
     return OddLines(again | below, tuple(notes), tuple(cautions))
 
@@ -204,9 +203,8 @@ class TotalRows:
         """
         if self.how == "named":
             return (
-                f"the last row is called {self.label!r} and may be a row of "
-                "totals: "
-                "if it is, delete it"
+                f"the last row is called {self.label!r} and may be a row of totals: if "
+                "it is, delete it"
             )
         is_total = np.zeros(self.rows[-1] + 1, dtype=bool)
         is_total[list(self.rows)] = True

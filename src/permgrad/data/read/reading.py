@@ -249,15 +249,13 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
                 "nothing to keep"
             )
             texts_hint = (
-                "The texts read as missing are "
-                f"{', '.join(sorted(_OF_PANDAS))} and the errors of "
-                "spreadsheets."
+                f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and "
+                "the errors of spreadsheets."
             )
             raise InputError(problem, hint=texts_hint, code="PG004")
         if kept_text in na.labels:
             problem = (
-                f"Text {shown(kept_text)} is declared both as missing and as "
-                "not "
+                f"Text {shown(kept_text)} is declared both as missing and as not "
                 "missing"
             )
             raise InputError(problem, hint="Leave one out.", code="PG006")

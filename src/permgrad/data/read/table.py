@@ -249,9 +249,8 @@ def _read_texts(file: Path, reading: Reading) -> Written:
         table = parse_csv(texts.pop(), file, reading)
     if table.rows == 0:
         problem = (
-            f"{str(file)!r} has a header "
-            f"({counted(len(table.cells), 'column')}) "
-            "but no rows"
+            f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but "
+            "no rows"
         )
         raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, cells.RowLines(file, table.lines), reading)
@@ -317,9 +316,8 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     if not unread:
         return written._replace(unread=uneven)
     left_out_note = (
-        "left out without being read, because "
-        f"{by_count(len(unread), 'its', 'their')} cells are lists or "
-        "records"
+        f"left out without being read, because {by_count(len(unread), 'its', 'their')} "
+        "cells are lists or records"
     )
     return written._replace(
         notes=(f"{left_out_note}: {listed(unread)}",), unread=unread + uneven

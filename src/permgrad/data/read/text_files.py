@@ -72,8 +72,7 @@ def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") 
             f"{free_bytes / 1e9:,.1f} GB are free "
             f"(a table must fit about {_COPIES} times)",
             hint=f"{first}Train from its files in Python with "
-            f"HyNNClassifier().fit_stream({folder}, target), or use "
-            "fewer rows.",
+            f"HyNNClassifier().fit_stream({folder}, target), or use fewer rows.",
             code="PG061",
         )
 
@@ -256,8 +255,7 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
         line_number = content.count(b"\n", 0, wrong) + 1
         problem = (
             f"{str(file)!r} is UTF-8 except for {counted(lost_bytes, 'byte')}, the "
-            f"first in line {line_number} "
-            f"(0x{content[wrong]:02x})"
+            f"first in line {line_number} (0x{content[wrong]:02x})"
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011")
     try:

@@ -137,8 +137,7 @@ def warn_of_sign(name: str, example: str, sign: str, why: str) -> None:
         f"Column {name!r} may hold thousands or decimals: {example!r} is read as "
         f"{value:g}, {why}",
         "Write decimals with a point and thousands without a sign, or name the decimal "
-        "sign in Python: "
-        "permgrad.read_table(…, decimal=',').",
+        "sign in Python: permgrad.read_table(…, decimal=',').",
     )
 
 

@@ -1038,8 +1038,6 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
         )
         if odd_index:
             problem += f" beside {texts[0]!r}"
-        else:
-            problem += ""
         date_hint = (
             "Write all dates in one way, like 2024-01-31, or declare another kind."
         )
@@ -1198,9 +1196,8 @@ def _refuse_other_moments(
         ("dates", "a duration") if is_duration else ("numbers", "a date")
     )
     cell_problem = (
-        f"Column {column.name!r} must hold {expected_cells} as in "
-        "training, "
-        f"but holds {odd_moment} ({series.iloc[row_index]})"
+        f"Column {column.name!r} must hold {expected_cells} as in training, but holds "
+        f"{odd_moment} ({series.iloc[row_index]})"
     )
     raise CellError.at(
         row_index, series.index, cell_problem, "Write it as in training."

@@ -53,8 +53,7 @@ _TEXTS = {
     "one, pass {usual}{kept}",
     "swapped": (
         "Column {column!r} is read as {date_format}, but day and month could be "
-        "swapped in all its cells. If that is "
-        "wrong, write them as 2024-01-31."
+        "swapped in all its cells. If that is wrong, write them as 2024-01-31."
     ),
     "spelled": (
         "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write "
@@ -67,8 +66,7 @@ _TEXTS = {
     ),
     "mistakes": (
         "Column {column!r} holds {what}, and {count} {that} as missing: {cells}. To "
-        "read it as categories, pass "
-        "{categorical}"
+        "read it as categories, pass {categorical}"
     ),
     "names": (
         "Whole numbers are read as names of things, not as amounts: {columns}. If they "
@@ -76,9 +74,8 @@ _TEXTS = {
     ),
     "also_levels": (
         "Each value is read as a level, too, because equal ones are alike in the "
-        "target beyond their neighbours: "
-        "{columns}. If rows with one value belong together, pass {row_group} and for "
-        "amounts alone {numeric}"
+        "target beyond their neighbours: {columns}. If rows with one value belong "
+        "together, pass {row_group} and for amounts alone {numeric}"
     ),
     "whole_texts": (
         "Whole numbers that are stored as text are read as amounts: {columns}. If they "
@@ -90,8 +87,7 @@ _TEXTS = {
     "{categorical}",
     "free_text": (
         "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one "
-        "out, or {categorical} to read its "
-        "cells as categories."
+        "out, or {categorical} to read its cells as categories."
     ),
     "maybe_rows": (
         "Numbers that all differ, and may only name the rows: {columns}. If they do, "
@@ -103,8 +99,7 @@ _TEXTS = {
     ),
     "many_levels": (
         "Categories with thousands of values: {columns}. Pass {identifier} if they "
-        "only name rows, or {categorical} to "
-        "use them as they are."
+        "only name rows, or {categorical} to use them as they are."
     ),
     "unread_images": "Images are left out of a table that is read in parts: {columns}. "
     "To use them, call fit.",
@@ -119,13 +114,11 @@ _TEXTS = {
     "maybe_missing": "Maybe codes for missing cells: {columns}. If so, pass {na}",
     "fused": (
         "Some numbers differ only in digits that float64 cannot hold: {columns}. Pass "
-        "{categorical}, or subtract a "
-        "number from all of them, such as the smallest."
+        "{categorical}, or subtract a number from all of them, such as the smallest."
     ),
     "as_one": (
         "Columns that encode one variable, or repeat another column, are one feature: "
-        "{columns}. To read each by "
-        "itself, {apart}"
+        "{columns}. To read each by itself, {apart}"
     ),
     "duplicates": (
         "These columns determine each other one to one in every {rows}, so importance "

@@ -229,8 +229,7 @@ def make_file_model(
             f"{y.name!r} holds "  # type: ignore[union-attr]
             f"{listed(sorted(strange), show=repr)}",
             hint="Write them as 0, 1, … in the order of its outputs (scikit-learn "
-            "sorts classes), or pass "
-            "class_names= in Python.",
+            "sorts classes), or pass class_names= in Python.",
             code="PG035",
         )
     return _with_classes(predictor, np.arange(count), list(subject.outputs.class_names))

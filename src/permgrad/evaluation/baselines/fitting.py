@@ -233,8 +233,6 @@ class FittedBaseline:
         }
         if self.counts:
             options |= {"counts": True}
-        else:
-            options |= {}
         return scores_of(
             task_name, rows.y, self.guess(rows) if guess is None else guess, **options
         )

@@ -198,8 +198,7 @@ def check_calibration(
     if method == "isotonic" and len(missing):
         problem = (
             "calibration='isotonic' needs rows of every class among those held out of "
-            "training, but none is of "
-            f"class {classes[missing].tolist()[0]!r}"
+            f"training, but none is of class {classes[missing].tolist()[0]!r}"
         )
         yield (
             problem,

@@ -168,8 +168,7 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
     if twice:
         problem = (
             f"Column names must differ, but {', '.join(map(repr, twice[:5]))} "
-            f"{by_count(len(twice), 'is', 'are')} "
-            "repeated"
+            f"{by_count(len(twice), 'is', 'are')} repeated"
         )
         yield problem, "Rename them.", "PG008"
 
@@ -204,9 +203,8 @@ def one_column(
 
     if y is None:
         problem = (
-            f"This {type(estimator).__name__} estimator requires y to be "
-            "passed, "
-            "but the target y is None"
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None"
         )
         raise InputError(problem, hint="Pass one value for each row.", code="PG005")
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
@@ -246,8 +244,7 @@ def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]
     """Refuse targets of which a row is no single real number or label."""
     if values.ndim != 1:
         problem = (
-            f"y must be one target of shape (rows,), got shape {values.shape} "
-            "(y "
+            f"y must be one target of shape (rows,), got shape {values.shape} (y "
             "should be a 1d array)"
         )
         yield problem, "Fit one model per target.", "PG007"
@@ -376,8 +373,7 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
     if largest > 1 / _SMALLEST_SPAN or 0 < value_range < _SMALLEST_SPAN:
         problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} "
-            "in size and its values span "
-            f"{value_range:.2g}"
+            f"in size and its values span {value_range:.2g}"
         )
         yield problem, "Give y in another unit.", "PG015"
 
@@ -437,8 +433,7 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
     if spread == 0:
         warn_user(
             f"All {len(y)} training values of y are {target_mean:.6g}. There is "
-            "nothing to learn, and predictions stay near "
-            "that value."
+            "nothing to learn, and predictions stay near that value."
         )
     if settings.training.loss == "poisson":
         check_counts(numbers)
@@ -468,8 +463,7 @@ def code_target(model: Any, y: Array) -> Array:
         strange = y[indexes < 0].tolist()[0]
         problem = (
             "eval_set's y must hold classes of y "
-            f"({', '.join(map(str, model.classes_[:10]))}), but it holds "
-            f"{strange!r}"
+            f"({', '.join(map(str, model.classes_[:10]))}), but it holds {strange!r}"
         )
         raise InputError(problem, hint="Leave those rows out.", code="PG015")
     return indexes
@@ -520,8 +514,7 @@ def _check_weights(
         ):
             problem = (
                 f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and "
-                f"{MOST_OF_CLASS:,.0f}, got "
-                f"{shown(weight)}"
+                f"{MOST_OF_CLASS:,.0f}, got {shown(weight)}"
             )
             yield problem, f"Pass for example class_weight={{{label!r}: 2.0}}.", "PG020"
     if not any(

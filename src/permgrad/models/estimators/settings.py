@@ -265,8 +265,7 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
         and is_foreign(layout)
     ):
         problem = (
-            "A layout of foreign code and an image_encoder of your own cannot "
-            "be "
+            "A layout of foreign code and an image_encoder of your own cannot be "
             "combined"
         )
         faults.append(
@@ -287,8 +286,7 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
         problem = (
             f"The loss of a {task} must be "
-            f"{' or '.join(map(repr, TASK_LOSSES[task]))}, got "
-            f"{training['loss']!r}"
+            f"{' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
         )
         faults.append(
             InputError(

@@ -199,9 +199,8 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         for loss_change in (facts["gain"], facts["std_error"])
     )
     held_out_sentence = (
-        f"the loss of {facts['rows']:,} held-out rows is "
-        f"{change_size} "
-        f"{change} (standard error {error})"
+        f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} "
+        f"(standard error {error})"
     )
     with_it = f"with {'them' if is_plural else 'it'} {held_out_sentence}"
     subject = f"{name} ({facts['label']})"

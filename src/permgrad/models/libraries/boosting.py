@@ -52,9 +52,7 @@ def lightgbm(job: Job) -> BoostedTrees:
                 "eval_y": job.validation.y,
             }
         validation_options["callbacks"] = [early_stopping(PATIENCE, verbose=False)]
-        if job.validation.weights is None:
-            validation_options |= {}
-        else:
+        if job.validation.weights is not None:
             validation_options |= {"eval_sample_weight": [job.validation.weights]}
     model.fit(job.train.encoded, job.train.y, job.train.weights, **validation_options)
     return _as_trees(job, model)
@@ -77,9 +75,7 @@ def xgboost(job: Job) -> BoostedTrees:
             "eval_set": [(job.validation.encoded, job.validation.y)],
             "verbose": False,
         }
-        if job.validation.weights is None:
-            validation_options |= {}
-        else:
+        if job.validation.weights is not None:
             validation_options |= {"sample_weight_eval_set": [job.validation.weights]}
     return _as_trees(
         job,

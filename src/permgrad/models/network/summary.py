@@ -203,9 +203,8 @@ def summarize(network: HybridNetwork) -> str:
         drawn = ""
     lines.append(
         f"{network.encoded} encoded columns to {network.outputs} "
-        f"output{'s' * (network.outputs != 1)}, "
-        f"{total:,} parameters ({trained:,} trained, {total - trained - fixed:,} "
-        f"running statistics{drawn})"
+        f"output{'s' * (network.outputs != 1)}, {total:,} parameters ({trained:,} "
+        f"trained, {total - trained - fixed:,} running statistics{drawn})"
     )
     return "\n".join(lines)
 

@@ -180,9 +180,8 @@ def read_description(source: Path) -> dict[str, Any]:
         is_older = isinstance(version, int) and version < FORMAT_VERSION
         problem = (
             f"{source} has format version {version!r}, written by "
-            f"{description.get('written_by', 'an unknown version')}, "
-            f"but this permgrad ({__version__}) reads at "
-            f"{'least' if is_older else 'most'} "
+            f"{description.get('written_by', 'an unknown version')}, but this permgrad "
+            f"({__version__}) reads at {'least' if is_older else 'most'} "
             f"{FORMAT_VERSION if is_older else OTHERS_VERSION}"
         )
         raise InputError(

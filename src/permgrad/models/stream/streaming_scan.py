@@ -168,8 +168,7 @@ class Scan:
         if len(self.labels) > _MOST_CLASSES:
             problem = (
                 f"y must hold at most {_MOST_CLASSES:,} classes, but the first "
-                f"{self.rows + len(values):,} rows have "
-                "more"
+                f"{self.rows + len(values):,} rows have more"
             )
             raise InputError(
                 problem,
@@ -303,8 +302,7 @@ def _refuse_few_rows(rows: int) -> None:
     if rows < 2:
         problem = (
             "Training needs at least 2 rows that have a weight above 0 and are not "
-            "held out, got "
-            f"n_samples={rows}"
+            f"held out, got n_samples={rows}"
         )
         raise InputError(problem, hint="Add rows.", code="PG013")
 

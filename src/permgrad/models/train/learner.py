@@ -558,8 +558,7 @@ class Learner:
         ]:
             problem = (
                 "Training can be resumed only with the same options, seed and rows, "
-                f"but {source} was written with "
-                "others"
+                f"but {source} was written with others"
             )
             raise InputError(problem, hint="Delete it to begin anew.", code="PG051")
         try:
@@ -707,8 +706,7 @@ def train(
         network.eval().requires_grad_(True).zero_grad(set_to_none=True)
     if learner.diverged:
         divergence = (
-            f"Training diverged: {learner.diverged}, and the weights of "
-            "epoch "
+            f"Training diverged: {learner.diverged}, and the weights of epoch "
             f"{learner.best_epoch} are used"
         )
         warn_user(two_sentences(divergence, _what_to_do(job)))

@@ -85,8 +85,7 @@ def ranking(
     leading = valued([explanation.names[i] for i in order[:5]], bar_data["values"][:5])
     words = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance "
-        "with confidence intervals, "
-        f"{bar_data['label']}. Largest: {leading}."
+        f"with confidence intervals, {bar_data['label']}. Largest: {leading}."
     )
     return Chart("bars", words, bar_data)
 
@@ -348,8 +347,7 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
         if np.any(np.isfinite(column))
     )
     words = (
-        f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) "
-        "by "
+        f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by "
         f"{len(names)} outputs (columns)."
     )
     feature_names = [clean(explanation.names[feature_index]) for feature_index in order]
@@ -458,8 +456,6 @@ def interactions(
             table[row_index, column] = value
             if clear:
                 frames += [[row_index - 1, column]]
-            else:
-                frames += []
     # The first has no pair to its left, the last none below.
     table = table[1:, :-1]
     texts = np.full(table.shape, "", dtype=object)

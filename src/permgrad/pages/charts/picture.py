@@ -82,8 +82,7 @@ def bars_svg(chart: Chart) -> str:
         if np.isfinite(lower_ends[bar_index]) and np.isfinite(upper_ends[bar_index]):
             whisker = (
                 f'x1="{across(lower_ends[bar_index])}" '
-                f'x2="{across(upper_ends[bar_index])}" y1="{middle}" '
-                f'y2="{middle}"'
+                f'x2="{across(upper_ends[bar_index])}" y1="{middle}" y2="{middle}"'
             )
             lines.append(f'<line {whisker} stroke="{ink_colour}" stroke-width="1.5"/>')
         behind = (

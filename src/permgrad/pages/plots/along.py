@@ -76,8 +76,7 @@ def along_order(
     if not explanation.meta.get("order"):
         problem_hint = (
             "Train with image='auto' on columns that form a curve or a picture, or "
-            "with layout='path', 'lattice', "
-            "'given' or (height, width)."
+            "with layout='path', 'lattice', 'given' or (height, width)."
         )
         raise InputError(
             "along_order needs a network whose columns have an order",

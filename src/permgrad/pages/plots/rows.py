@@ -180,9 +180,8 @@ def waterfall(
             f"of method={explanation.method!r} do not"
         )
         problem_hint = (
-            "Choose method='shapley', 'integrated_gradients' or "
-            "'deeplift', "
-            "or draw plot.beeswarm()."
+            "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw "
+            "plot.beeswarm()."
         )
         raise InputError(problem, hint=problem_hint, code="PG004")
     row_index = choices.check_row(explanation, row)

@@ -163,10 +163,9 @@ def _words_of(
     )
     return (
         f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth "
-        f"{cut_position[0]}, row {cut_position[1]}, "
-        f"column {cut_position[2]}, where the value is "
-        f"{number(float(drawn.heat[centre]))}, "
-        f"largest size {number(largest)}."
+        f"{cut_position[0]}, row {cut_position[1]}, column {cut_position[2]}, where "
+        f"the value is {number(float(drawn.heat[centre]))}, largest size "
+        f"{number(largest)}."
     )
 
 

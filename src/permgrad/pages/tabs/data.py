@@ -107,9 +107,8 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
 #: How columns give the target away.
 _LEAKS = {
     "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows "
-    "that its model has not seen: by "
-    "a lookup of equal or close values, by a straight line, by whether there is a "
-    "value, or by a word of it.",
+    "that its model has not seen: by a lookup of equal or close values, by a straight "
+    "line, by whether there is a value, or by a word of it.",
     "class": "Whether a column with a class has a value tells rows of this class from "
     "all others.",
     "together": "Columns of one line predict {target} nearly perfectly together: each "
@@ -119,9 +118,8 @@ _LEAKS = {
     "formula": "A formula gives {target} from several columns.",
 }
 _OF_LEAKS = (
-    "Such a column may be made from the target, or known only afterwards. "
-    "Then "
-    "every score of this report is too good."
+    "Such a column may be made from the target, or known only afterwards. Then every "
+    "score of this report is too good."
 )
 
 
@@ -250,10 +248,9 @@ def related(section: SectionView, content: Assessment) -> None:
         return
     section.text(
         "Strength is the rank correlation of two numbers (−1 to 1), or the association "
-        "of a category with another "
-        "column (0 to 1), where both have a value. Of missing cells it is the "
-        "correlation of where they are. "
-        "Importance is shared between columns that are closely related."
+        "of a category with another column (0 to 1), where both have a value. Of "
+        "missing cells it is the correlation of where they are. Importance is shared "
+        "between columns that are closely related."
     )
     same = []
     for strong_pair in pairs:
@@ -279,8 +276,7 @@ def related(section: SectionView, content: Assessment) -> None:
         section.text(
             f"{short_name(closest_pair['feature'])} and "
             f"{short_name(closest_pair['other'])} nearly determine each other "
-            "(strength "
-            f"{number(closest_pair['strength'])}).{further_words}"
+            f"(strength {number(closest_pair['strength'])}).{further_words}"
         )
     section.figure(
         *related_columns(matrix)

@@ -74,10 +74,9 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         threshold = decision.of(class_code)
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
-        "least the threshold"
-        f"{_chosen_by(decision, class_code)}. A lower threshold finds more of them, "
-        "with more false alarms. The right one depends "
-        "on what each error costs."
+        f"least the threshold{_chosen_by(decision, class_code)}. A lower threshold "
+        "finds more of them, with more false alarms. The right one depends on what "
+        "each error costs."
     )
     if member.any() and not member.all():
         best_threshold = choose_threshold(member, scores, positive=True)
@@ -167,9 +166,8 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
     typical, nine_tenths = (covering(bands["sizes"], share) for share in (0.5, 0.9))
     section.text(
         f"Half of the test rows are predicted to within {number(typical)}, nine in ten "
-        f"to within {number(nine_tenths)} (in units "
-        f"of {shorten(content.target, 40)}). Choose the error that you can accept to "
-        "see how many predictions are good "
+        f"to within {number(nine_tenths)} (in units of {shorten(content.target, 40)}). "
+        "Choose the error that you can accept to see how many predictions are good "
         "enough, and where."
     )
     section.live("tolerance")
@@ -261,9 +259,8 @@ def errors(section: SectionView, content: Assessment) -> None:
         ]
         caption = (
             "Test rows by class. Precision: of the rows predicted as the class, the "
-            "share that really are. Recall: of "
-            "the class's rows, the share predicted as it. The last three columns "
-            "compare the class with all others."
+            "share that really are. Recall: of the class's rows, the share predicted "
+            "as it. The last three columns compare the class with all others."
         )
         section.table(table_of(caption, columns))
 
@@ -353,9 +350,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         wider = mean_widening(content.dependence, error)
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
         words = (
-            "On average predictions are too "
-            f"{'low' if mean_error > 0 else 'high'} "
-            f"by {number(abs(mean_error), 2)} "
+            f"On average predictions are too {'low' if mean_error > 0 else 'high'} by "
+            f"{number(abs(mean_error), 2)} "
         )
         words += f"(± {number(doubt, 2)})."
         if abs(mean_error) <= doubt:
@@ -370,8 +366,7 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     section.figure(
         charts.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by "
-        "prediction, with its running median "
-        "and middle half.",
+        "prediction, with its running median and middle half.",
     )
     features = content.residual_features
     if features is not None and features.shape[1] and len(features) == len(error):
@@ -383,8 +378,7 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         section.figure(
             charts.residuals_by_feature(features, error),
             f"The error by the values of the {which}. Where the running median is away "
-            "from 0, the model has not "
-            "learned something about the feature.",
+            "from 0, the model has not learned something about the feature.",
         )
 
 
@@ -399,12 +393,10 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
         f"least the threshold. {reason * weighted}The right threshold depends on the "
-        "cost "
-        "of each error.",
+        "cost of each error.",
         f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of "
-        "training, never on test rows. "
-        f"{percent(stored['share_positive'])} of the test rows are {positive}, so "
-        "accuracy alone is not enough.",
+        f"training, never on test rows. {percent(stored['share_positive'])} of the "
+        f"test rows are {positive}, so accuracy alone is not enough.",
     )
     lines = stored["test"]
     headings = {}

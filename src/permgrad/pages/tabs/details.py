@@ -137,14 +137,12 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     words = path_words(stored)
     section.text(
         "Here a complete path is shuffled: its result for a row is replaced by that "
-        "for another row. The bar is the "
-        "path's fair share (its Shapley value) of the loss that "
-        f"{'both' if has_two_paths else 'all'} cause together."
+        "for another row. The bar is the path's fair share (its Shapley value) of the "
+        f"loss that {'both' if has_two_paths else 'all'} cause together."
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a "
-        "row's photos, are replaced by those "
-        "of another row. The bar is the input's fair share (its Shapley value) of the "
-        "loss that all cause together.",
+        "row's photos, are replaced by those of another row. The bar is the input's "
+        "fair share (its Shapley value) of the loss that all cause together.",
         f"There are no shares, because they would not be parts of a whole: {words}."
         if words
         else share_words(stored),
@@ -159,8 +157,7 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     else:
         after = "all others"
     caption = (
-        f"Importance of each {shuffled_kind} with its interval. Circle: "
-        "shuffled "
+        f"Importance of each {shuffled_kind} with its interval. Circle: shuffled "
         f"alone. Square: shuffled after {after}."
     )
     section.figure(drawn_branches(stored, label=label), caption)
@@ -180,9 +177,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     ):
         if value < 0:
             meaning = (
-                "each makes up for "
-                f"{'the other' if has_two_paths else 'others'} "
-                "in part"
+                f"each makes up for {'the other' if has_two_paths else 'others'} in "
+                "part"
             )
         else:
             meaning = "they need each other"
@@ -296,14 +292,11 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
     frame = stored.table
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of "
-        f"{clean(facts['output'])}. Those of a row add "
-        "up to its logit minus the baseline's. They depend on the baseline, so two are "
-        "shown.",
+        f"{clean(facts['output'])}. Those of a row add up to its logit minus the "
+        "baseline's. They depend on the baseline, so two are shown.",
         "A single level of a category is attributed where it differs from the "
-        "baseline. If the baseline has that "
-        "level, its bar comes from the rows without it, with the opposite sign. The "
-        "sum over a feature's levels is "
-        "not affected.",
+        "baseline. If the baseline has that level, its bar comes from the rows without "
+        "it, with the opposite sign. The sum over a feature's levels is not affected.",
         f"{part_words(facts['part'])}." if facts.get("part") else "",
     )
     for baseline in facts["baselines"]:
@@ -324,10 +317,9 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
                     label="sum over rows, divided by the L1 norm of all sums",
                 ),
                 f"The {len(baseline_rows)} {named} in the published form: sums over "
-                "the test rows, divided so that their "
-                "absolute values add up to 1. Right: towards "
-                f"{clean(facts['output'])}. "
-                f"Baseline: {clean(baseline['baseline'])}.",
+                "the test rows, divided so that their absolute values add up to 1. "
+                f"Right: towards {clean(facts['output'])}. Baseline: "
+                f"{clean(baseline['baseline'])}.",
             )
             lines = baseline_rows.sort_values(
                 "mean_absolute", ascending=False, kind="stable"

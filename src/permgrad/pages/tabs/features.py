@@ -79,12 +79,11 @@ def ranking(
     if known_loss is not None:
         unit_sentence = (
             f"The importance of a feature is how much the {known_loss.label} grows "
-            f"when the feature is {replaced}. With all "
-            f"features it is {number(known_loss.model)}, that of a constant is "
-            f"{number(known_loss.constant)}. The model does not "
-            "need a feature without which it stays the same. Features can back each "
-            "other up, or need each other, so "
-            "their numbers need not add up."
+            f"when the feature is {replaced}. With all features it is "
+            f"{number(known_loss.model)}, that of a constant is "
+            f"{number(known_loss.constant)}. The model does not need a feature without "
+            "which it stays the same. Features can back each other up, or need each "
+            "other, so their numbers need not add up."
         )
         largest = float(np.nanmax(explanation.values[:, 0], initial=0))
         if known_loss.without(largest) > known_loss.constant:

@@ -93,9 +93,8 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
             )
             section_text = (
                 "The numbers of the ranking, drawn on the mean image of the explained "
-                "rows. If one patch is shuffled, "
-                "its neighbours can make up for it. All patches together can therefore "
-                "matter far more than the sum "
+                "rows. If one patch is shuffled, its neighbours can make up for it. "
+                "All patches together can therefore matter far more than the sum "
                 "suggests."
             )
         section.add("heading", clean(title))
@@ -165,14 +164,12 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         count_words = f"the {count:,}"
     section.text(
         f"Each point is one of {count_words} test rows. Right: the feature moves this "
-        f"row's {label} up, compared with "
-        f"the baseline. Left: down.{words}"
+        f"row's {label} up, compared with the baseline. Left: down.{words}"
     )
     section.figure(
         swarm(local, output=output, label=f"part of the {label}"),
         f"What each feature adds to the {label} in {count_words} test rows. Colour is "
-        "the feature's value. Grey ones have no "
-        "order or are missing.",
+        "the feature's value. Grey ones have no order or are missing.",
     )
 
 
@@ -235,12 +232,10 @@ def what_if(
     )
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once "
-        "how the prediction changes, and "
-        f"what it comes from. {count:,} of the test rows can be changed. {which}This "
-        "needs JavaScript. The trained "
+        f"how the prediction changes, and what it comes from. {count:,} of the test "
+        f"rows can be changed. {which}This needs JavaScript. The trained "
         f"{content.noun} is inside this page, so nothing leaves your computer. All "
-        "other values stay as they are, also "
-        "where values usually change together.",
+        "other values stay as they are, also where values usually change together.",
         further_words,
     )
 

@@ -52,21 +52,17 @@ CONSTANTS = {
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
     "quadratic_kappa": "Agreement of classes in an order: two classes off counts four "
-    "times as much as one off. 1: all "
-    "right, 0: as by chance.",
+    "times as much as one off. 1: all right, 0: as by chance.",
     "balanced_accuracy": "The same for each class, then the mean over classes: rare "
     "classes count as much as others.",
     "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and "
     "few others are taken for it.",
     "roc_auc": "How often a row of the positive class gets a higher probability than "
-    "another row. 0.5 is guessing. Of "
-    "more than two classes: the mean over classes.",
+    "another row. 0.5 is guessing. Of more than two classes: the mean over classes.",
     "average_precision": "Mean precision as more rows of the positive class are found. "
-    "Guessing gives the share of the "
-    "positive class.",
+    "Guessing gives the share of the positive class.",
     "lift": "How much more frequent the positive class is among the tenth of the rows "
-    "with its highest probabilities. "
-    "1 is guessing.",
+    "with its highest probabilities. 1 is guessing.",
     "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 "
     "for 50\u00a0%, 1 for 37\u00a0%.",
     "rmse": "Root of the mean squared error, in the units of {target}. Large errors "
@@ -247,8 +243,6 @@ def _metrics_table(content: Assessment) -> TableView | None:
     ]
     if content.constant:
         models += [(CONSTANTS[content.task], content.constant, "")]
-    else:
-        models += []
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]
     if any(seconds) and seconds[0] is None and content.training is not None:
         seconds[0] = content.training.seconds

@@ -133,17 +133,15 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     if effect_kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are "
-            "shuffled, minus what each does "
-            "alone. 0 means that their effects add up. Two features that move together "
-            "can have a value although the "
-            "model only adds them up, because shuffling one breaks their connection."
+            "shuffled, minus what each does alone. 0 means that their effects add up. "
+            "Two features that move together can have a value although the model only "
+            "adds them up, because shuffling one breaks their connection."
         )
         if explanation.meta.get("loss") != "squared_error":
             section.text(
                 "This loss also bends by itself: where two effects on the prediction "
-                "merely add up, the value can "
-                "differ from 0. What the pair adds to both single effects (below) "
-                "shows if the prediction needs both."
+                "merely add up, the value can differ from 0. What the pair adds to "
+                "both single effects (below) shows if the prediction needs both."
             )
     if effect_kind == "loss":
         colours = " Orange: both together cost less than the sum of each. Blue: more."
@@ -219,9 +217,8 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
     section.table(
         table_of(
             f"Inputs: {quantity_of(explanation)}. Alone: only this input comes from "
-            "other rows. Last: all others come "
-            "from other rows already. The importance is the mean of both, taken over "
-            "all orders.",
+            "other rows. Last: all others come from other rows already. The importance "
+            "is the mean of both, taken over all orders.",
             columns,
         )
     )

@@ -68,9 +68,8 @@ def sensitive(
     if (missed := never_of_two(content)) is not None:
         section.text(
             f"At {missed['at']} the model predicts no row as {clean(missed['class'])}, "
-            "so "
-            "its rates say nothing of how it treats the levels. Choose a threshold: by "
-            "what errors cost (--cost), or in the tab Decisions."
+            "so its rates say nothing of how it treats the levels. Choose a threshold: "
+            "by what errors cost (--cost), or in the tab Decisions."
         )
     for facts in stored["columns"]:
         section.add("heading", f"By {(column_name := shorten(facts['column'], 40))}")
@@ -105,9 +104,8 @@ def sensitive(
         )
         section.text(told_words(facts))
         caption = (
-            "Importance of features on the rows of each level of "
-            f"{column_name}. "
-            "Bold: it clearly differs."
+            f"Importance of features on the rows of each level of {column_name}. Bold: "
+            "it clearly differs."
         )
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
 
@@ -263,14 +261,12 @@ def segments(
         else "No tested group of test rows is clearly worse than the others."
         * bool(tests),
         f"Every feature divides the test rows{sample} into groups: numbers in "
-        "quarters, all else by value. Each group "
-        f"is scored by {measure}. A model that is right errs more often where outcomes "
-        "are uncertain, so that errors "
-        f"are compared with {expected}, in the group and on all other rows.",
+        f"quarters, all else by value. Each group is scored by {measure}. A model that "
+        "is right errs more often where outcomes are uncertain, so that errors are "
+        f"compared with {expected}, in the group and on all other rows.",
         "A group is clearly worse if its errors exceed that by at least 10\u00a0% more "
-        "than on the other rows, and "
-        "chance is an unlikely reason: its p-value, adjusted for the "
-        f"{counted(tests, 'tested group')}, is below 0.05."
+        "than on the other rows, and chance is an unlikely reason: its p-value, "
+        f"adjusted for the {counted(tests, 'tested group')}, is below 0.05."
         if tests
         else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group "
         f"and {FEWEST_ROWS} others{least}.",
@@ -373,15 +369,13 @@ def intervals(section: SectionView, content: Assessment) -> None:
         first = f"In none of the {interval_words} is {share} below"
     section.text(
         f"{first} {percent(scored['coverage'])}. By chance alone, about "
-        f"{number(0.025 * len(frame), 2)} "
-        f"such groups are expected."
+        f"{number(0.025 * len(frame), 2)} such groups are expected."
     )
     if not content.subject:  # models of other libraries have the same width for all
         column = clean(str(_lowest_group(frame)["feature"]))
         section.text(
             f"In Python, model.{method_call}(X, by={column!r}) makes the share hold in "
-            "each "
-            f"group of {column}."
+            f"each group of {column}."
         )
     caption = f"Groups of test rows whose {set_words} hold the {actual} least often."
     section.table(
@@ -467,25 +461,22 @@ LIMITS = {
     ),
     "Related features": (
         "Replacing one value at a time can make rows that do not exist. Features that "
-        "carry the same information "
-        "share importance. Sampling each given the others, or explaining them as one "
-        "group, shows it."
+        "carry the same information share importance. Sampling each given the others, "
+        "or explaining them as one group, shows it."
     ),
     "A poor model": "If the test metrics are poor, what the model relies on says "
     "little about the data.",
 }
 INTERVAL = (
     "If other rows had been drawn from the same source, the interval would cover the "
-    "true effect in about "
-    "{confidence} of the cases. It is for this trained {noun}. Another training run "
-    "can give other numbers."
+    "true effect in about {confidence} of the cases. It is for this trained {noun}. "
+    "Another training run can give other numbers."
 )
 P_VALUE = (
     "How often chance alone would give an effect at least this far from 0. With many "
-    "features some small p are "
-    "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature "
-    "clearly matters if its "
-    "importance is above 0 and its adjusted p below 0.05."
+    "features some small p are expected by chance. The adjusted p allows for all of "
+    "them (Holm 1979). A feature clearly matters if its importance is above 0 and its "
+    "adjusted p below 0.05."
 )
 READINGS = {
     "tabular": "as numbers",
@@ -512,9 +503,8 @@ def paths_words(path_names: Iterable[str]) -> str:
         quantifier = "all"
     return (
         f"The model reads each row in {len(readings)} ways: {listed(readings)}. The "
-        "coloured parts add up to the total effect. "
-        f"The interaction is how far the effect of {quantifier} together differs from "
-        "the sum of each alone."
+        "coloured parts add up to the total effect. The interaction is how far the "
+        f"effect of {quantifier} together differs from the sum of each alone."
     )
 
 
@@ -577,10 +567,9 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
         )
         section.text(
             f"The importances are of one trained {content.noun}, and means over "
-            f"{counted(row_count, 'row')}{drawn}. Their "
-            "intervals include the chance of both, but not that of the training. "
-            f"Another {content.noun} can rely on "
-            "other features."
+            f"{counted(row_count, 'row')}{drawn}. Their intervals include the chance "
+            f"of both, but not that of the training. Another {content.noun} can rely "
+            "on other features."
         )
     ranks = shown_ranks(explanation)
     level = confidence_words(explanation)
@@ -618,10 +607,9 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
     section.text(
         training_words(refits),
         f"The same training was repeated {facts['fits']} times, with other seeds, on "
-        f"{low_rows:,} to {most_rows:,} of "
-        f"{facts['rows']:,} rows. Each time the importances were measured on rows that "
-        "it had not seen. The intervals "
-        "include the chance of training, rows and replacements.",
+        f"{low_rows:,} to {most_rows:,} of {facts['rows']:,} rows. Each time the "
+        "importances were measured on rows that it had not seen. The intervals include "
+        "the chance of training, rows and replacements.",
     )
     order = [refits.names.index(feature_name) for feature_name in refits.ranking()]
     mean_values, (lower_ends, upper_ends) = (
@@ -703,9 +691,8 @@ def methods(
     lines = _agreements(explanation, orders, ranks, titles)
     section.text(
         "Each method answers another question, so they need not agree. Where they do, "
-        "the order is safer. They are "
-        "compared with the ranking of this report. A rank correlation of 1 is the same "
-        "order, 0 no relation."
+        "the order is safer. They are compared with the ranking of this report. A rank "
+        "correlation of 1 is the same order, 0 no relation."
     )
     section.items(lines)
     ranking = explanation.ranking()
@@ -741,8 +728,7 @@ def _agreements(
         common = len(leading & set(names_of[:top]))
         lines.append(
             f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the "
-            f"{top} most important features "
-            "in common."
+            f"{top} most important features in common."
         )
     return lines
 

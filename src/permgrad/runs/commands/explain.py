@@ -105,8 +105,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
         ]
         if finished:
             lines += ["It was already finished. Nothing was computed."]
-        else:
-            lines += []
         return Outcome(
             {**outcome.facts, "rows_explained": count},
             "\n".join([*lines, outcome.text]),
@@ -147,8 +145,7 @@ def located(request: ExplainRequest) -> ExplainRequest:
             first_rows = ", ".join(map(str, test_rows[:5].tolist()))
             problem = (
                 f"Row {row_position} is not a test row of this run. The test rows are "
-                f"{first_rows}, … (column 'row' of "
-                "predictions.csv)"
+                f"{first_rows}, … (column 'row' of predictions.csv)"
             )
             raise InputError(
                 problem, hint="Choose one of them, or name the TABLE.", code="PG003"
@@ -562,9 +559,8 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
         first = values.to_numpy()[strange].tolist()[0]
         problem = (
             f"{count:,} of {counted(len(y), 'row')} of {request.source} "
-            f"{by_count(count, 'has', 'have')} a class that "
-            f"the model does not know, such as {first!r} (its classes: "
-            f"{', '.join(map(str, classes[:10]))})"
+            f"{by_count(count, 'has', 'have')} a class that the model does not know, "
+            f"such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})"
         )
         raise InputError(
             problem,

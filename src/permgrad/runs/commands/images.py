@@ -164,8 +164,7 @@ def _outcome(folder: Path, facts: dict[str, object], before: str = "") -> Outcom
         f"{before}{counted(int(str(facts['rows'])), 'image')} of {pixel_height} × "
         f"{pixel_width} pixels, which show "
         f"{counted(int(str(facts['columns'])), 'encoded column')}: "
-        f"{folder / PICTURES}\n"
-        f"Files and targets: {folder / LIST}\nWhich column is where: "
-        f"{folder / 'layout.svg'}"
+        f"{folder / PICTURES}\nFiles and targets: {folder / LIST}\nWhich column is "
+        f"where: {folder / 'layout.svg'}"
     )
     return Outcome({"folder": os.fspath(folder), **facts}, outcome_text)

@@ -143,9 +143,7 @@ def _predicted(
             table_rows, **predicting.intervals_of(request, model, data)
         )
     scores = scores_of_rows(written.frame, data, predicted, model)
-    if scores is None:
-        facts |= {}
-    else:
+    if scores is not None:
         facts |= {"scores": scores}
     sentences = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
     drift = None
@@ -191,9 +189,8 @@ def _say_quoted(cells: int) -> None:
     if cells:
         warn_user(
             f"{counted(cells, 'cell')} of the predictions would be "
-            f"{by_count(cells, 'a formula', 'formulas')} in a "
-            "spreadsheet and got a single quote in front. Pass --csv-formulas keep to "
-            "leave them unchanged."
+            f"{by_count(cells, 'a formula', 'formulas')} in a spreadsheet and got a "
+            "single quote in front. Pass --csv-formulas keep to leave them unchanged."
         )
 
 

@@ -89,8 +89,7 @@ def scores_said(scores: Mapping[str, Any]) -> str:
     have_verb = by_count(unknown, "has", "have")
     count = by_count(unknown, "counts", "count")
     strange = (
-        f" {unknown:,} of them {have_verb} a class that the model does not "
-        "know, "
-        f"and {count} as wrong."
+        f" {unknown:,} of them {have_verb} a class that the model does not know, and "
+        f"{count} as wrong."
     )
     return words + strange * bool(unknown)

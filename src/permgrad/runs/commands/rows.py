@@ -112,8 +112,6 @@ def describe_table(request: RunRequest) -> Outcome:
                 {"missing": missing_counts},
             )
         ]
-    else:
-        spoken += []
     spoken += [
         (table_note, "note", {})
         for table_note in (*written.notes, *missing_said(written.missing))
@@ -336,9 +334,8 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     outcome, result = _alternatives(request, read_rows, row_frame, number, options)
     if result.meta.get("reason") == ALREADY:
         problem = (
-            "The model already predicts "
-            f"{value_text(result.meta['prediction'])} "
-            f"for row {number}"
+            f"The model already predicts {value_text(result.meta['prediction'])} for "
+            f"row {number}"
         )
         raise InputError(
             problem, hint="Pass another --want, or another --row.", code="PG003"
@@ -366,9 +363,8 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
         return [cells_by_text.get(limit_cell, limit_cell) for limit_cell in limit]
     if len(limit) != 2 or any(isinstance(range_end, str) for range_end in limit):
         problem = (
-            f"Column {clean(name)} has numbers, so --range must name their "
-            "ends, "
-            f"got {listed(limit)}"
+            f"Column {clean(name)} has numbers, so --range must name their ends, got "
+            f"{listed(limit)}"
         )
         raise InputError(
             problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001"

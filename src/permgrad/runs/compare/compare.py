@@ -106,8 +106,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             say(f"note: {table_note}")
         say(
             f"comparing {len(comparison_plan.models)} models of {table.target!r} on "
-            f"{table.name}: {len(table.y):,} rows, "
-            f"{_division(table, comparison_plan)}"
+            f"{table.name}: {len(table.y):,} rows, {_division(table, comparison_plan)}"
         )
         for sentence in comparison_job.alarms:
             say(f"ALARM: {sentence}")
@@ -253,8 +252,7 @@ def _put_together(
     if not any(fold_cell.metrics for fold_cell in cells):
         problem = (
             f"All {len(comparison_plan.models)} models failed on every fold, the first "
-            f"({cells[0].model!r}) with: "
-            f"{cells[0].problem}"
+            f"({cells[0].model!r}) with: {cells[0].problem}"
         )
         raise InputError(
             problem,

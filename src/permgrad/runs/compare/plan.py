@@ -177,9 +177,8 @@ def _of_estimator(entry: Any) -> Model:
         or isinstance(estimator, type)
     ):
         raise InputError(
-            "An entry of models must be a name, an estimator of scikit-learn's kind "
-            "or a pair of both, got "
-            f"{shown(entry)}",
+            "An entry of models must be a name, an estimator of scikit-learn's kind or "
+            f"a pair of both, got {shown(entry)}",
             hint="Each fold fits a copy of it.",
             code="PG031",
         )
@@ -209,8 +208,6 @@ def _parse(name: str) -> Model:
             about = [Path(preset).stem if preset.endswith(".json") else preset]
         if branches:
             about += [f"{' and '.join(_READS[branch] for branch in branches)} only"]
-        else:
-            about += []
         if about:
             label = f"network ({', '.join(about)})"
         else:

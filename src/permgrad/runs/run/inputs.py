@@ -314,8 +314,7 @@ def _check_dependence(
     ):
         problem = (
             f"The test rows have one value of {request.row_group!r} (--row-group), and "
-            "an explanation compares rows of "
-            "several"
+            "an explanation compares rows of several"
         )
         problem_hint = (
             "Choose a column with at least 4 values, or leave --row-group out."
@@ -564,9 +563,8 @@ def _what_returns(
     del left_out[time_name]
     notes.append(
         f"{time_name!r} orders the rows. What returns of it is a feature: "
-        f"{listed(returning, 9)}. Left out is the year, and in "
-        f"time later rows count as the latest training row, because {later}. To leave "
-        "out all of it, pass "
+        f"{listed(returning, 9)}. Left out is the year, and in time later rows count "
+        f"as the latest training row, because {later}. To leave out all of it, pass "
         f"{option_of('--drop', time_name)}"
     )
     return True
@@ -813,9 +811,8 @@ def check_images(
         ):
             notes.append(
                 f"{count:,} of {len(index):,} test rows show the same image of column "
-                f"{column_name!r} as a training row, so "
-                "figures on the test rows are too good. Keep equal images together "
-                "with "
+                f"{column_name!r} as a training row, so figures on the test rows are "
+                "too good. Keep equal images together with "
                 f"{option_of('--row-group', column_name)}"
             )
     return {"images": list(columns), "image content": digest.hexdigest()}, notes

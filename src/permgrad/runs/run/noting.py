@@ -80,8 +80,6 @@ def notes_on_cells(
             notes += [
                 f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."
             ]
-        else:
-            notes += []
     if rows.task == "classification":
         alike = written.alike.get(target)
     else:
@@ -95,8 +93,7 @@ def notes_on_cells(
     elif target in written.padded:
         notes.append(
             f"the target {target!r} has leading zeros like a code, but is read as "
-            "numbers. If it holds codes, "
-            f"{AS_TEXT}."
+            f"numbers. If it holds codes, {AS_TEXT}."
         )
     return notes
 
@@ -113,8 +110,7 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
         return [
             (
                 f"{offset_words}: predictions, errors and importances are those of "
-                "rates. "
-                "Rows count by their exposure."
+                "rates. Rows count by their exposure."
             )
         ]
     y = rows.truths["train"]

@@ -239,9 +239,8 @@ def choose(work: RunWork) -> dict[str, Any]:
                 number(paired_test[end_name]) for end_name in ("ci_low", "ci_high")
             )
             sentence += (
-                ". The first two differ by "
-                f"{number(paired_test['difference'])} (95 % interval "
-                f"{interval_words})"
+                f". The first two differ by {number(paired_test['difference'])} (95 % "
+                f"interval {interval_words})"
             )
             clear = paired_test["difference"] > 0 and paired_test["p_value"] < LEVEL
             sentence += "" if clear else ", which may be chance"

@@ -55,8 +55,7 @@ Task = Literal["classification", "regression"]
 #: on the same rows.
 SPLIT_SEED = 42
 POSITIVE = (
-    "Average precision and lift are for the positive class {!r} (change it "
-    "with "
+    "Average precision and lift are for the positive class {!r} (change it with "
     "--positive)."
 )
 
@@ -501,9 +500,8 @@ def choose_task(
         if requested_task in ("regression", "counts"):
             example_text = first_no_number(texts) if odd_cell is None else odd_cell[0]
             problem = (
-                f"A regression target must be numeric, but column {name!r} "
-                "holds "
-                f"text such as {example_text!r}"
+                f"A regression target must be numeric, but column {name!r} holds text "
+                f"such as {example_text!r}"
             )
             raise InputError(
                 problem,
@@ -570,8 +568,7 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
     return [
         (
             f"target {name!r} is predicted as a number: {reason}. If these are "
-            "classes, "
-            f"pass {option}."
+            f"classes, pass {option}."
         )
     ]
 

@@ -76,8 +76,6 @@ def make_estimator(
     }
     if inputs.counts:
         options |= {"loss": "poisson"}
-    else:
-        options |= {}
     options |= decision_options(request, inputs)
     if name != "network":
         from permgrad.evaluation.baselines.fitting import read_settings
@@ -106,11 +104,10 @@ def make_estimator(
             threads=threads,
             **options,
         )
-    if preset is None and request.network == "default" and not request.thorough:
-        if len(inputs.parts["train"]) > EPOCH_ROWS:
-            options |= {"network": {"members": FEWER_MEMBERS}}
-        else:
-            options |= {}
+    is_default = preset is None and request.network == "default"
+    has_many_rows = len(inputs.parts["train"]) > EPOCH_ROWS
+    if is_default and has_many_rows and not request.thorough:
+        options |= {"network": {"members": FEWER_MEMBERS}}
     estimator_type: Any
     if inputs.task == "classification":
         estimator_type = HyNNClassifier

@@ -324,9 +324,7 @@ class RunWork:
                 "prediction": decided_labels,
                 "probabilities": predicted.guess,
             }
-        if predicted.inside is None:
-            predicted_parts |= {}
-        else:
+        if predicted.inside is not None:
             predicted_parts |= {"inside": predicted.inside}
         assert test_rows.identifiers is not None
         return prediction_table(
@@ -377,8 +375,6 @@ class RunWork:
                     [dependence.codes for dependence in related]
                 )
             }
-        else:
-            further |= {}
         if self.chosen == "network":
             if is_ordered(self.model.layout):
                 layout = self.model.order_.layout

@@ -207,8 +207,7 @@ def _opened(
                 if request.overwrite and (count := count_others()):
                     problem = (
                         f"{count} other process{by_count(count, ' is', 'es are')} at "
-                        f"work in {folder}, so the "
-                        "study cannot be replaced"
+                        f"work in {folder}, so the study cannot be replaced"
                     )
                     raise InputError(
                         problem, hint="Wait, or choose another --out.", code="PG054"
@@ -367,8 +366,6 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
         )
         if trial.state.name == "PRUNED":
             trial_line += ", pruned"
-        else:
-            trial_line += ""
     if (best_trial := best_of(finished_trials)) is not None:
         trial_line += (
             f"; best so far {finished_trials[best_trial].value:.5g}, trial {best_trial}"

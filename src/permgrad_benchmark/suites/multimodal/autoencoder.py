@@ -201,8 +201,7 @@ def _check_parts(path: Path, arrays: Mapping[str, npt.NDArray]) -> Iterator[Faul
         if count != len(images):
             problem = (
                 f"Every image needs a label, but {str(path)!r} holds {len(images)} "
-                f"{part}_images and "
-                f"{count} {part}_labels"
+                f"{part}_images and {count} {part}_labels"
             )
             yield problem, "Write both for the same images.", "PG007"
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
@@ -266,8 +265,7 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
         )
     if len(pixels) < _FEWEST:
         problem = (
-            f"An image set needs at least {_FEWEST} images, got {len(pixels)} "
-            "in "
+            f"An image set needs at least {_FEWEST} images, got {len(pixels)} in "
             f"{images.name!r}"
         )
         raise InputError(problem, hint="Choose a larger set.", code="PG013")

@@ -207,8 +207,7 @@ for _function in (
         {20: 1.0},
         covariance=covariance_with({(0, 10): 1.0}),
         note="a network may read either copy, but the truth is that of F, so it is not "
-        "a fault to report what the "
-        "network reads",
+        "a fault to report what the network reads",
     ),
     linear(
         "unused",
@@ -221,9 +220,8 @@ for _function in (
         {20: float(np.sqrt(2.0)), 30: -1.0},
         covariance=covariance_with({(0, 10): float(np.sqrt(0.5))}),
         note="x1 of X4 is uncorrelated with F, and is needed to take its part out of "
-        "x1 of X3; with dependent "
-        "modalities a fair share (permgrad, shapley) is not the effect of replacing "
-        "one alone: their oracles show it",
+        "x1 of X3; with dependent modalities a fair share (permgrad, shapley) is not "
+        "the effect of replacing one alone: their oracles show it",
     ),
 ):
     register_function(_function)

@@ -126,8 +126,7 @@ def test_an_engine_of_ones_own_is_taken_as_it_is() -> None:
             {"engine": 3},
             (
                 "engine must be one of 'local', 'ray', or an object with run(tasks, "
-                "work), "
-                "got 3"
+                "work), got 3"
             ),
         ),
         (
@@ -186,16 +185,14 @@ def test_what_cannot_be_an_engine_is_refused(
             {"gpus": None},
             (
                 "gpus must be 'auto' or a number of at least 0, got None. Pass for "
-                "example "
-                "0."
+                "example 0."
             ),
         ),
         (
             {"gpus": np.nan},
             (
                 "gpus must be 'auto' or a number of at least 0, got nan. Pass for "
-                "example "
-                "0."
+                "example 0."
             ),
         ),
     ],
@@ -359,8 +356,7 @@ def test_an_address_where_nobody_answers_is_told_at_once() -> None:
         _check_address(address)
     assert caught.value.message == (
         f"No Ray cluster answers at {address}: Connection refused. Check "
-        "--ray-address, or start the cluster's head "
-        "with `ray start --head`."
+        "--ray-address, or start the cluster's head with `ray start --head`."
     )
 
 

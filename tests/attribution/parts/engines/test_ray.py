@@ -302,8 +302,7 @@ def test_more_workers_than_processors_are_refused() -> None:
         list(make_engine("ray", workers=processors() + 1).run([1], str))
     assert caught.value.message == (
         f"workers={processors() + 1} exceeds the {processors()} processors of this "
-        "machine. Use fewer workers, or name "
-        "a cluster with --ray-address."
+        "machine. Use fewer workers, or name a cluster with --ray-address."
     )
 
 

@@ -469,8 +469,7 @@ def _check_interactions(
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
             f"order={options['order']} of {len(request.space)} players are {names:,} "
-            "names, and at most "
-            f"{_MOST_NAMES:,} are computed"
+            f"names, and at most {_MOST_NAMES:,} are computed"
         )
         yield problem, "Join players with groups=.", "PG002"
     if (
@@ -481,8 +480,7 @@ def _check_interactions(
         yield (
             (
                 "Interactions of the loss need every coalition, and "
-                f"{len(request.space)} "
-                f"players are more than {exact}"
+                f"{len(request.space)} players are more than {exact}"
             ),
             "Join players with groups=, or choose pg.methods.Permutation(order=2).",
             "PG006",

@@ -53,8 +53,7 @@ class LocalEngine:
     ) -> None:
         if address is not None:
             problem = (
-                f"The address {shown(address)} of a Ray cluster does not go "
-                "with "
+                f"The address {shown(address)} of a Ray cluster does not go with "
                 "engine='local'"
             )
             raise InputError(
@@ -95,8 +94,7 @@ def make_engine(
     if not isinstance(engine, Engine) or isinstance(engine, type):
         problem = (
             f"engine must be one of {', '.join(map(repr, engines))}, or an object with "
-            "run(tasks, work), got "
-            f"{shown(engine)}"
+            f"run(tasks, work), got {shown(engine)}"
         )
         raise InputError(
             problem, hint="Leave it out, or pass engine='ray'", code="PG003"

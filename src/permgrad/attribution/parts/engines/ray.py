@@ -484,8 +484,6 @@ def session(
         options["object_store_memory"] = _STORE_BYTES + 2 * store_bytes
         if len(folder) <= _LONGEST_FOLDER:
             options |= {"_temp_dir": folder}
-        else:
-            options |= {}
     with _restored(ray):
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -567,8 +565,7 @@ def _check_address(address: str) -> None:
         raise InputError(
             f"The address of a cluster must be 'auto' or host:port, got {address!r}",
             hint="Start the command on a machine of the cluster, for example with `ray "
-            "job submit`, and pass "
-            "--ray-address auto",
+            "job submit`, and pass --ray-address auto",
             code="PG001",
         )
     try:
