@@ -234,6 +234,25 @@ def _numbers_of(frame: pd.DataFrame, names: Sequence[Any]) -> Floats:
     return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
+def _added_up(
+    frame: pd.DataFrame, names: Sequence[Any], is_row: Booleans
+) -> tuple[Floats, Integers, Booleans]:
+    """Return the sum of each column over some rows, how many numbers it has there, and
+    whether several of them are not 0.
+    """
+    sums = np.zeros(len(names))
+    counts = np.zeros(len(names), dtype=np.int64)
+    several = np.zeros(len(names), dtype=bool)
+    # One column at a time: all of them at once take the table's memory again.
+    for column_index, name in enumerate(names):
+        added = _numbers_of(frame, [name])[is_row, 0]
+        counts[column_index] = np.count_nonzero(~np.isnan(added))
+        np.nan_to_num(added, copy=False)
+        sums[column_index] = added.sum()
+        several[column_index] = np.count_nonzero(added) > 1
+    return sums, counts, several
+
+
 def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     """Find rows of totals among the last rows, and subtotals of groups, by their sums.
 
@@ -262,16 +281,7 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     first = max(row_count - _LAST, _FEWEST_ADDED)
     is_row = np.ones(first, dtype=bool)
     is_row[[total_row for total_row in total_rows if total_row < first]] = False
-    column_sums = np.zeros(len(names))
-    counts = np.zeros(len(names), dtype=np.int64)
-    several = np.zeros(len(names), dtype=bool)
-    # One column at a time: all of them at once take the table's memory again.
-    for column_index, name in enumerate(names):
-        added = _numbers_of(frame.iloc[:first], [name])[is_row, 0]
-        counts[column_index] = np.count_nonzero(~np.isnan(added))
-        np.nan_to_num(added, copy=False)
-        column_sums[column_index] = added.sum()
-        several[column_index] = np.count_nonzero(added) > 1
+    column_sums, counts, several = _added_up(frame.iloc[:first], names, is_row)
     last_values = _numbers_of(frame.iloc[first:], names)
     for row_index in range(first, row_count):
         row_values = last_values[row_index - first]
