@@ -124,6 +124,7 @@ class Case:
         must: ``"refuse"``, ``"explain"``, or ``"either"``.
         parts: of the inputs: ``"table"``, ``"image"`` or ``"codes"``.
         twins: whether the slow twins apply.
+        fills: whether the first call makes the network's weights, whoever calls it.
         kind, seed: what it was made from.
     """
 
@@ -140,6 +141,7 @@ class Case:
     own_error: bool = False
     must: str = "either"
     twins: bool = True
+    fills: bool = False
     read: Callable[[Any], Tensor] = lambda returned: returned
     names: tuple[str, ...] = NAMES
     kind: str = ""

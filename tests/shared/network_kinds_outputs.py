@@ -216,7 +216,8 @@ def frozen(rng: np.random.Generator) -> Case:
 def weights_that_are_not_there_yet(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
     case.net.head = nn.LazyLinear(case.net.head.out_features)
-    case.must = "refuse"
+    case.must = "explain"
+    case.fills = True
     case.twins = False
     return case
 

@@ -58,6 +58,7 @@ def _no_classes(model):
         model.background_[:0],
         model.background_target_[:0],
     )
+    model.rows_compared_ = None
 
 
 SPOILED = {

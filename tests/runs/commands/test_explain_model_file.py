@@ -15,6 +15,7 @@ from invoking import call
 from onnx_models import Linear
 
 import permgrad as pg
+from permgrad.attribution.request.arguments import RowsToCompare
 
 MODEL = Linear(
     {"age": [0.0, 0.2], "income": [0.0, 0.002]},
@@ -80,7 +81,8 @@ def test_the_numbers_are_those_of_python(tmp_path, files, method):
     )
     saved = pg.Explanation.load(tmp_path / "out")
     row_positions = np.array([7]) if row_options else np.arange(len(rows))
-    background = {"background": rows} if row_options else {}
+    # A single row is compared with the hundred that stand for the table.
+    background = {"background": RowsToCompare(rows)} if row_options else {}
     y = None if row_options else late
     explanation = explain_with(
         model,

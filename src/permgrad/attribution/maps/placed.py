@@ -315,13 +315,19 @@ def _grids_of_tokens(
         dims: of the image.
     """
     least = max(4, size - _OWN_TOKENS)
-    maps = {
-        cells
-        for shape in made_of
-        for cells in (shape[1:], shape[:-1])
-        if len(shape) == dims + 1 and min(cells) > 1
-    }
-    known_grids = sorted(cells for cells in maps if least <= math.prod(cells) <= size)
+    maps = set()
+    for shape in made_of:
+        if len(shape) != dims + 1:
+            continue
+        # Heads of attention hold the tokens beside two short sides, and no map.
+        if size in shape:
+            fewest = size
+        else:
+            fewest = least
+        for cells in (shape[1:], shape[:-1]):
+            if min(cells) > 1 and fewest <= math.prod(cells) <= size:
+                maps.add(cells)
+    known_grids = sorted(maps)
     if known_grids:
         yield from known_grids
         return
