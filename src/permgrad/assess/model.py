@@ -42,6 +42,7 @@ from permgrad.data.types.column_types import read_numbers
 from permgrad.evaluation.metrics import Task, scores_of
 from permgrad.models.decision import Decision
 from permgrad.models.estimators.kept_rows import TRAINING_ROWS
+from permgrad.models.losses import named_loss
 from permgrad.models.row_background import MOST_ROWS
 
 _SUMS = "sums.json"
@@ -513,6 +514,7 @@ class Network(Trained):
             facts |= {"positive": names[model.decision_.positive]}
         renderer = getattr(model, "renderer_", None)
         options = getattr(model, "network_options_", {})
+        loss = named_loss(getattr(model, "training_options_", {}).get("loss"))
         return cls(
             model=model,
             task="classification" if labels else "regression",
@@ -524,7 +526,7 @@ class Network(Trained):
             paths=paths,
             draws_maps="image" in paths and getattr(renderer, "differentiable", True),
             has_slopes=True,
-            counts=model.module_.rates,
+            counts=loss is not None and loss.counts,
             has_one_logit=bool(options.get("single_logit"))
             and model.module_.head_paths == ("tabular",)
             and len(names) == 2,

@@ -22,7 +22,7 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import tell_of_dependence
-from permgrad.attribution.request.result import independent_facts, loss_unit
+from permgrad.attribution.request.result import independent_facts
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed
@@ -381,7 +381,7 @@ def _facts(request: Request) -> dict[str, Any]:
         independent = {"independent": independent_facts(request.units)}
     return {
         "loss": str(request.loss),
-        "unit": loss_unit(request, str(request.loss)),
+        "unit": request.loss.unit,
         "groups": request.space.groups,
         "seed": request.seed,
         "n_repeats": request.n_repeats,

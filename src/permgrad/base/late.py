@@ -1,5 +1,5 @@
-"""Packages that are loaded when they are first used: pandas, pyarrow, and those that
-permgrad can do without.
+"""Packages that are loaded when they are first used: pandas, pyarrow, torch where
+numbers of a page need none, and those that permgrad can do without.
 
 To explain a network on tensors takes none of them. The help of the command line does
 not take NumPy either.
@@ -23,6 +23,7 @@ __all__ = [
     "pc",
     "pd",
     "pq",
+    "torch",
 ]
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
+    import torch
     from typing_extensions import TypeIs
 else:
     from types import ModuleType
@@ -46,6 +48,7 @@ else:
     pa = _Late("pyarrow")
     pc = _Late("pyarrow.compute")
     pq = _Late("pyarrow.parquet")
+    torch = _Late("torch")
 
 
 def is_frame(value: object) -> TypeIs[pd.DataFrame]:

@@ -24,7 +24,6 @@ from permgrad.attribution.explanation.statistics import (
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.result import loss_unit
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence
@@ -39,6 +38,7 @@ from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.skill import Predicted, ScoreError, metric_by_rows
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.models.losses import usual_loss
 
 #: Rows of each sample that are needed.
 FEWEST = 30
@@ -185,10 +185,10 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
     confidence = old.confidence
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_drift(requests, losses, guesses)
-    loss_name = str(requests[0].loss)
+    loss = requests[0].loss
     about |= {
-        "loss": loss_name,
-        "unit": loss_unit(requests[0], loss_name),
+        "loss": loss.name,
+        "unit": loss.unit,
         "confidence": confidence,
         "seed": old.random_state,
     }
@@ -312,14 +312,12 @@ def changes_of_models(
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
     if explanations is not None and _kind(explanations[0]) == _kind(explanations[1]):
         lines += _importances(*explanations, 0.95)
-    loss_name, loss_units = (
-        ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
-    )
+    loss = usual_loss("classification" if guesses[0].classes else "regression")
     row_counts = [len(losses[0])] * 2
     about = {
         "same_rows": True,
-        "loss": loss_name,
-        "unit": loss_units,
+        "loss": loss.name,
+        "unit": loss.unit,
         "rows": row_counts,
         "confidence": 0.95,
     }

@@ -58,6 +58,7 @@ from permgrad.evaluation import measures
 from permgrad.evaluation.measures import RemovalCurves
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.models.losses import DIVERGENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -650,11 +651,9 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
             "Evaluate one at a time.",
             "PG004",
         )
-    if (
-        explanation.scope == "global"
-        and y is None
-        and explanation_meta.get("loss", "divergence") != "divergence"
-    ):
+    loss_name = explanation_meta.get("loss", DIVERGENCE.name)
+    by_y = loss_name != DIVERGENCE.name
+    if explanation.scope == "global" and y is None and by_y:
         yield (
             "The explanation measures the loss and needs y",
             "Pass its targets.",
@@ -689,6 +688,8 @@ def _call(
     local = explanation.scope == "local"
     regression = explanation_meta.get("task") == "regression"
     loss_name = explanation_meta.get("loss", "auto")
+    if local or loss_name == DIVERGENCE.name:
+        loss_name = "auto"
     level = explanation.level
     by_row = explanation_meta.get("row_target")
     # Where none were found none are searched for: changed rows could have others.
@@ -714,7 +715,7 @@ def _call(
         if isinstance(explanation_meta.get("options", {}).get("blocks"), Mapping)
         else groups,
         background=background,
-        loss="auto" if local or loss_name == "divergence" else loss_name,
+        loss=loss_name,
         scoring=list(explanation_meta["scores"])
         if "scores" in explanation_meta
         else None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from permgrad.base.errors import by_count
+from permgrad.models.losses import named_loss
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,7 +61,8 @@ def claim_of(explanation: Explanation) -> Claim:
     """Return what may be said of an explanation's features."""
     about = explanation.meta
     loss_name = about.get("loss")
-    if loss_name == "divergence":
+    loss = named_loss(loss_name)
+    if loss is not None and not loss.by_y:
         return OF_DIVERGENCE
     of_loss = loss_name is not None or "loss" in str(about.get("quantity", ""))
     if of_loss or "scores" in about:

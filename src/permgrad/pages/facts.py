@@ -23,6 +23,7 @@ from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.related import MISSING, MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
 from permgrad.models.decision import HALF
+from permgrad.models.losses import named_loss
 from permgrad.pages.sentences import (
     best_baseline,
     changes_facts,
@@ -600,12 +601,11 @@ def copies(content: Assessment) -> Facts | None:
 def quantile(content: Assessment) -> Facts | None:
     """The model predicts a quantile, which scores of means do not judge."""
     if content.explanation is None:
-        loss_name = ""
-    else:
-        loss_name = str(content.explanation.meta.get("loss"))
-    if loss_name.startswith("quantile"):
-        return {"loss": loss_name}
-    return None
+        return None
+    loss = named_loss(content.explanation.meta.get("loss"))
+    if loss is None or not loss.of_quantile:
+        return None
+    return {"loss": loss.name}
 
 
 def weights(content: Assessment) -> Facts | None:
@@ -739,15 +739,10 @@ def few_rows_matter(content: Assessment) -> Facts | None:
     """
     explanation = content.explanation
     if explanation is None:
-        facts_by_feature = {}
-    else:
-        facts_by_feature = explanation.meta.get("few_rows", {})
-    losses = {"squared_error": "squared error", "cross_entropy": "log loss"}
-    if explanation is None:
-        loss = None
-    else:
-        loss = losses.get(explanation.meta.get("loss", ""))
-    if explanation is None or loss is None or not facts_by_feature:
+        return None
+    facts_by_feature = explanation.meta.get("few_rows", {})
+    loss = named_loss(explanation.meta.get("loss"))
+    if loss is None or not loss.by_few_rows or not facts_by_feature:
         return None
     larger = {
         name: max(
@@ -770,7 +765,7 @@ def few_rows_matter(content: Assessment) -> Facts | None:
     named = [str(row) for row in stored["numbers"][:NAMED]]
     keys = ("rows", "of", "value", "without")
     facts: Facts = {key: stored[key] for key in keys}
-    facts |= {"feature": shorten(str(name), 40), "_loss": loss}
+    facts |= {"feature": shorten(str(name), 40), "_loss": loss.label}
     return facts | {"_names": _and_last(named, stored["rows"] - len(named))}
 
 

@@ -16,14 +16,12 @@ import numpy.typing as npt
 
 from permgrad.base.arrays import Floats
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.losses import named_loss
 from permgrad.pages.words import clean, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
-
-#: Loss of an explanation to the metric that has the same loss.
-_METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
 
 
 def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
@@ -39,10 +37,10 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
         >>> advantage(about, {"test": {"mse": 4.0}, "constant": constant})
         6.0
     """
-    if "increase" in str(about.get("quantity")):
-        metric = _METRICS.get(str(about.get("loss")))
-    else:
-        metric = None
+    loss = named_loss(about.get("loss"))
+    metric = None
+    if loss is not None and "increase" in str(about.get("quantity")):
+        metric = loss.metric
     test_scores = measured.get("test") or {}
     constant = measured.get("constant") or {}
     loss_values = []
@@ -168,13 +166,14 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
         >>> loss.model, loss.constant, loss.without(16.0)
         (3.0, 10.0, 5.0)
     """
-    if advantage(about, measured) is None:
+    record = named_loss(about.get("loss"))
+    if record is None or advantage(about, measured) is None:
         return None
-    metric = _METRICS[str(about["loss"])]
+    metric = str(record.metric)
     model, constant = (
         float(measured[part_name][metric]) for part_name in ("test", "constant")
     )
-    if metric == "log_loss":
+    if metric != "mse":
         return Loss(metric, model, constant, lambda importance: model + importance)
 
     def error(importance: float) -> float:

@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import in_reading_order, text_of
 from permgrad.base.late import pd
 from permgrad.base.numerals import fixed, number
+from permgrad.models.losses import named_loss
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -305,13 +306,10 @@ def conditional_words(explanation: Explanation) -> str:
 
 def unit_words(explanation: Explanation) -> str:
     """Say what the unit of a loss means, or return an empty text."""
-    if not str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
+    loss = named_loss(explanation.meta.get("loss"))
+    if loss is None or not loss.meaning:
         return ""
-    loss_scale_words = (
-        "0 if the true class always gets a probability of 100\u00a0%, "
-        "0.69 if it gets 50\u00a0%"
-    )
-    return f"The loss is the log loss: {loss_scale_words}."
+    return f"The loss is the {loss.label}: {loss.meaning}."
 
 
 #: What the interval of a rank means.

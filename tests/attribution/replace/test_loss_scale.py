@@ -14,7 +14,7 @@ from explaining import explain_with
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.replace.game import scale_of_shares, weighted_median
+from permgrad.models.losses import losses, weighted_median
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_of_weighted_rows_it_is_that_of_rows_that_stand_there_more_often(
 def test_of_classes_it_is_the_loss_of_their_shares(loss, expected):
     """A class that nobody has changes nothing."""
     for shares in ([0.25, 0.5, 0.25], [0.25, 0.0, 0.5, 0.25, 0.0]):
-        assert scale_of_shares(np.array(shares), loss) == pytest.approx(expected)
+        assert losses[loss].of_shares(np.array(shares)) == pytest.approx(expected)
 
 
 def test_of_weighted_classes_it_is_that_of_their_weights(rows):

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad.imaging.layout import layout_to_dict
+from permgrad.models.losses import named_loss
 from permgrad.models.network.summary import layer_rows
 
 
@@ -89,18 +90,14 @@ def network_sections(
         order=f"{sentence[0].upper()}{sentence[1:]}." if sentence else "",
     )
     loss_name = str(model.training_options_.get("loss", "loss"))
-    units = {
-        "cross_entropy": "cross-entropy, nats",
-        "squared_error": "squared error of the standardised target",
-    }
-    units["poisson"] = "Poisson deviance of the rate over its mean"
+    loss = named_loss(loss_name)
     training = TrainingSection(
         history=model.history_,
         best_epoch=int(model.best_epoch_),
         seconds=float(
             model.history_["seconds"].sum()
         ),  # over all sessions of an interrupted training
-        loss=units.get(loss_name, loss_name),
+        loss=loss_name if loss is None else loss.training_words,
     )
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)

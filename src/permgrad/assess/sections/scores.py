@@ -295,8 +295,8 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     own_predictions = predicted.scored
     constant = replace(predicted.scored, guess=guess, called=None)
     ahead = None
-    loss_name = str(getattr(getattr(model, "request", None), "loss", ""))
-    if not loss_name.startswith("quantile"):  # which squared errors do not judge
+    loss = getattr(getattr(model, "request", None), "loss", None)
+    if loss is None or not loss.of_quantile:  # which squared errors do not judge
         ahead = skill(
             model.task,
             own_predictions,

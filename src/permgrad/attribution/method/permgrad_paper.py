@@ -29,7 +29,6 @@ from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
-from permgrad.models.losses import OtherLoss
 
 PATHS = ("tabular", "image")
 
@@ -46,9 +45,8 @@ def _measure_losses(
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
     players = request.space.columns
-    row_loss = request.loss
-    if isinstance(row_loss, OtherLoss):
-        problem = f"permgrad_paper needs a named loss, got {row_loss}"
+    if not request.loss.registered:
+        problem = f"permgrad_paper needs a named loss, got {request.loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.outputs.class_names)

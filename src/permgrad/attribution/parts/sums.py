@@ -18,11 +18,10 @@ from permgrad.attribution.explanation.statistics import (
     freedom_of_ends,
     with_donors,
 )
-from permgrad.attribution.replace.game import scale_of_shares
 from permgrad.attribution.replace.moments import PairMoments, within_rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError
-from permgrad.models.losses import FITS
+from permgrad.models.losses import named_loss
 
 Arrays = dict[str, Array]
 
@@ -315,11 +314,12 @@ class RowSums:
         """Return the mean loss of the constant predictor, or NaN if that needs more
         than a mean and a variance.
         """
-        if loss not in ("squared_error", *FITS["classification"]):
-            return float("nan")
-        if loss == "squared_error":
+        record = named_loss(loss)
+        if record is not None and record.of_shares is not None:
+            return record.of_shares(self.mean)
+        if record is not None and record.of_variance:
             return float(self.spread[0] / self.weight[0])
-        return scale_of_shares(self.mean, loss)
+        return float("nan")
 
     def std(self) -> Floats:
         """Return the standard error of the mean over rows of weight 1, NaN for a single

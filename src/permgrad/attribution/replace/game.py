@@ -40,7 +40,6 @@ from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import (
     build,
     by_quantity,
-    loss_unit,
     shown_outputs,
 )
 from permgrad.attribution.subject.answers import most_asked
@@ -49,7 +48,7 @@ from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
-from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
+from permgrad.models.losses import read_loss
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects
 #: ``(b, quantities, V)``.
@@ -95,86 +94,23 @@ def loss_scale(request: Request) -> float:
     importance, or NaN if it is not known.
 
     This is the entropy of the classes for cross entropy, and the variance of y for
-    squared error (the mean over the outputs whose losses are averaged). For other
-    losses it is that of the model's own mean prediction.
+    squared error (the mean over the outputs whose losses are averaged).
     """
     y = request.y
     weights = request.sample_weight
-    requested_loss = request.loss
-    if y is None or (isinstance(requested_loss, OtherLoss) and requested_loss.returned):
+    loss = read_loss(request.loss)
+    if y is None or loss.returned:
         return float("nan")
     if request.subject.task == "classification":
+        if loss.of_shares is None:
+            return float("nan")
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
-        return scale_of_shares(counts / counts.sum(), str(requested_loss))
+        return loss.of_shares(counts / counts.sum())
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
     loss_columns = list(request.subject.outputs.loss_columns or range(columns.shape[1]))
     columns = columns[:, loss_columns]
-    if requested_loss not in ("squared_error", "absolute_error"):
-        pairs = zip(columns.T, loss_columns, strict=True)
-        errors = np.stack(
-            [
-                _of_constant(column, weights, of_output(requested_loss, output_index))
-                for column, output_index in pairs
-            ],
-            axis=1,
-        )
-    elif requested_loss == "squared_error":
-        errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
-    else:
-        errors = np.abs(
-            columns - [weighted_median(column, weights) for column in columns.T]
-        )
+    errors = loss.of_constants(columns, weights, loss_columns)
     return float(np.average(errors, axis=0, weights=weights).mean())
-
-
-def _of_constant(
-    column: Floats, weights: Floats | None, loss: str | OtherLoss
-) -> Floats:
-    """Return each row's loss of the best constant for one column of y."""
-    smallest_float = float(np.finfo(np.float64).tiny)
-    mean_target = float(np.average(column, weights=weights))
-    if loss in FITS["multilabel"]:
-        constant = np.log(max(mean_target, smallest_float)) - np.log(
-            max(1 - mean_target, smallest_float)
-        )
-    elif loss in ("poisson", "poisson_log"):
-        if loss == "poisson":
-            constant = max(mean_target, smallest_float)
-        else:
-            constant = np.log(max(mean_target, smallest_float))
-    else:
-        if isinstance(loss, str):
-            level = 0.5
-        else:
-            level = float(loss.name.split()[-1])
-        constant = np.quantile(column, level, weights=weights, method="inverted_cdf")
-    outputs = torch.full((len(column), 1), float(constant), dtype=torch.float64)
-    return find_loss(loss)(outputs, torch.from_numpy(np.array(column))).numpy()
-
-
-def weighted_median(values: Floats, weights: Floats | None) -> float:
-    """Return the number of least weighted absolute distance to ``(rows,)`` values, or
-    the middle of several.
-    """
-    if weights is None:
-        return float(np.median(values))
-    lower_median, upper_median = (
-        sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf")
-        for sign in (1, -1)
-    )
-    return float((lower_median + upper_median) / 2)
-
-
-def scale_of_shares(shares: Floats, loss: str) -> float:
-    """Return the mean loss of the constant predictor for classes of these shares,
-    ``(classes,)``.
-    """
-    shares = shares[shares > 0]
-    if loss == "cross_entropy":
-        return float(-(shares * np.log(shares)).sum())
-    if loss == "brier":
-        return float(1 - (shares**2).sum())
-    return float(1 - shares.max())
 
 
 # ---- playing -------------------------------------------------------------------------
@@ -602,10 +538,6 @@ def global_explanation(
     ``Explanation``.
     """
     shown = shown_outputs(request)
-    if request.y is None:
-        loss_name = "divergence"
-    else:
-        loss_name = str(request.loss)
     drawn: dict[str, Any]
     if request.subject.paths:
         drawn = {"not_identifiable": []}
@@ -615,8 +547,8 @@ def global_explanation(
         "quantity": "increase of the loss"
         if request.y is not None
         else "divergence from the model's own prediction",
-        "unit": loss_unit(request, loss_name),
-        "loss": loss_name,
+        "unit": request.measured.unit,
+        "loss": request.measured.name,
         **({"n_repeats": "auto"} if request.automatic else {}),
         "loss_scale": game.loss_scale,
         **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),

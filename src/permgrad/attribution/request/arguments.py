@@ -59,14 +59,7 @@ from permgrad.base.frames import taken
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
-from permgrad.models.losses import (
-    FITS,
-    TELLING,
-    OtherLoss,
-    TargetRows,
-    losses,
-    read_loss,
-)
+from permgrad.models.losses import Loss, TargetRows, losses, read_loss
 
 SAMPLINGS = ("marginal", "conditional")
 #: Targets that ask for a class.
@@ -153,7 +146,10 @@ class Arguments:
     def speaks_of_classes(self) -> bool:
         """Whether an argument is of classes, which then have the outputs as scores."""
         by_target = isinstance(self.target, str) and self.target in _OF_CLASSES
-        by_loss = isinstance(self.loss, str) and self.loss in FITS["classification"]
+        loss = None
+        if isinstance(self.loss, str):
+            loss = losses.get(self.loss, None)
+        by_loss = loss is not None and "classification" in loss.tasks
         return by_target or by_loss or self.scale in ("logit", "probability")
 
     def _check_groups(self) -> None:
@@ -433,7 +429,7 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
 
 def loss_at_places(
     place_form: OutputForm, layout: Layout, loss: Any, target: Any
-) -> str | OtherLoss:
+) -> Loss:
     """Return the loss of outputs that are compared with y place by place.
 
     ``target`` names one of a place's labels, whose loss is meant. None: that of all.
@@ -449,32 +445,24 @@ def loss_at_places(
             raise InputError(problem, hint="Pass one of them.", code="PG035")
         label = label_positions[0]
     resolved_loss = resolve_loss(place_form, loss)
-    return read_loss(loss_of_places(place_form, layout, resolved_loss, label))
+    return loss_of_places(place_form, layout, resolved_loss, label)
 
 
-def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
+def resolve_loss(outputs: OutputForm, loss: Any) -> Loss:
     """Return the loss: the usual one of the outputs for ``"auto"``.
 
     A loss of another task is refused.
     """
-    given_loss = read_loss(loss)
-    usual = read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
-    loss_name = "quantile"
-    if not isinstance(given_loss, OtherLoss):
-        if given_loss not in ("auto", *losses):
-            raise _unknown_loss(given_loss)
-        if given_loss in ("auto", usual):
-            return usual
-        loss_name = given_loss
-    elif given_loss.returned:
-        return given_loss
-    if (
-        isinstance(given_loss, OtherLoss)
-        and given_loss.levels
-        and len(given_loss.levels) != outputs.count
-    ):
+    usual = outputs.loss or losses.usual(outputs.task)
+    if isinstance(loss, str) and loss in ("auto", usual.name):
+        return usual
+    if isinstance(loss, str) and loss not in losses:
+        raise _unknown_loss(loss)
+    asked_loss = read_loss(loss)
+    levels = len(asked_loss.by_output)
+    if levels and levels != outputs.count:
         problem = (
-            f"loss={loss!r} names {len(given_loss.levels)} quantiles, and the "
+            f"loss={loss!r} names {levels} quantiles, and the "
             f"model has {counted(outputs.count, 'output')}"
         )
         raise InputError(
@@ -482,14 +470,13 @@ def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
             hint="Pass one level for each output, in their order.",
             code="PG036",
         )
-    if loss_name not in FITS[outputs.task]:
+    if outputs.task not in asked_loss.tasks:
         problem = f"loss={loss!r} cannot be used for {outputs.task}"
+        fitting = ", ".join(map(str, losses.of_task(outputs.task)))
         raise InputError(
-            problem,
-            hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.",
-            code="PG036",
+            problem, hint=f"Pass one of {fitting} or 'auto'.", code="PG036"
         )
-    return given_loss
+    return asked_loss
 
 
 def _unknown_loss(name: str) -> InputError:
@@ -546,14 +533,9 @@ def said_of_outputs(
     ``classes``: whether the call speaks of classes.
     """
     task: str | None = model.task
-    if task is None:
-        given_loss = read_loss(loss)
-        if isinstance(given_loss, str):
-            task = TELLING.get(given_loss)
-        elif given_loss.returned:
-            task = None
-        else:
-            task = "regression"
+    named = not isinstance(loss, str) or loss in losses
+    if task is None and named and read_loss(loss).tells_task:
+        task = read_loss(loss).tasks[0]
     return {
         "returns": model.returns,
         "task": task,
@@ -565,7 +547,7 @@ def said_of_outputs(
 def read_y(
     subject: Subject,
     y: Any,
-    loss: str | OtherLoss,
+    loss: Loss,
     inputs: tuple[Tensor, ...],
     picked: tuple[int, ...] = (),
     *,
@@ -591,14 +573,16 @@ def read_y(
         y = np.stack([as_target(y)] * output_form.count, axis=1)
     elif (
         scored
-        and loss in FITS["regression"]
+        and loss.registered
+        and "regression" in loss.tasks
         and (values := _of_scorers(subject, y, count)) is not None
     ):
         return values, None
-    if not isinstance(loss, OtherLoss) or not loss.returned:
+    if not loss.returned:
         encoded = output_form.encode_target(y, count)
-        if loss in ("poisson", "poisson_log") and (encoded < 0).any():
-            problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
+        refused = loss.refused_y(encoded)
+        if len(refused):
+            problem = f"loss={loss.name!r} needs y {loss.needs}, got {refused.min():g}"
             raise InputError(problem, hint="Pass another loss.", code="PG036")
         return encoded, encoded if output_form.task == "classification" else None
     targets = TargetRows(y, count)
@@ -616,13 +600,11 @@ def read_y(
     return targets, classes
 
 
-def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
+def _is_of_one(loss: Loss, picked: tuple[int, ...]) -> bool:
     """Return whether y is the target of one output, or of outputs that are all its
     quantiles.
     """
-    if isinstance(loss, str):
-        return len(picked) == 1
-    return len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
+    return len(loss.by_output) > 0 or (len(picked) == 1 and not loss.returned)
 
 
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:

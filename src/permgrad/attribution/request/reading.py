@@ -73,7 +73,7 @@ from permgrad.models.estimators.kept_rows import (
     kept_rows,
     rows_compared,
 )
-from permgrad.models.losses import OtherLoss, of_output
+from permgrad.models.losses import Loss
 
 Tensors = tuple[Tensor, ...]
 #: At least this many explained rows serve as their own background.
@@ -116,7 +116,7 @@ def build_request(
     if subject.place is not None:
         refuse_apart(chosen_method, name, call_facts | {"masks": "y of masks"})
     resolved_loss, arguments = _loss_asked(subject, arguments)
-    if resolved_loss == "zero_one" and decided:
+    if resolved_loss.of_decision and decided:
         request_fields["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
     if arguments.target is not None:
@@ -137,7 +137,7 @@ def build_request(
         targets,
         scored=scored,
     )
-    if scope == "global" and isinstance(resolved_loss, str) and not scored:
+    if scope == "global" and not (resolved_loss.returned or scored):
         _check_classes(subject, request_fields["inputs"], classes)
     if subject.outputs.count > 1:
         resolved_loss = _loss_of(subject, resolved_loss, targets)
@@ -191,9 +191,7 @@ def _of_networks(arguments: Arguments) -> Arguments:
     return replace(arguments, model=network_model)
 
 
-def _loss_asked(
-    subject: Subject, arguments: Arguments
-) -> tuple[str | OtherLoss, Arguments]:
+def _loss_asked(subject: Subject, arguments: Arguments) -> tuple[Loss, Arguments]:
     """Return the loss of a call, and its arguments without what that says already.
 
     Of maps it is the mean over places unless it is the user's.
@@ -250,9 +248,7 @@ def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
     return subject
 
 
-def _loss_of(
-    subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]
-) -> str | OtherLoss:
+def _loss_of(subject: Subject, loss: Loss, targets: tuple[int, ...]) -> Loss:
     """Return the loss of some of several outputs.
 
     Of numbers it is the mean over these.
@@ -260,7 +256,7 @@ def _loss_of(
     if subject.task != "classification":
         subject.outputs = replace(subject.outputs, loss_columns=targets)
     if len(targets) == 1:
-        return of_output(loss, targets[0])
+        return loss.of_output(targets[0])
     return loss
 
 

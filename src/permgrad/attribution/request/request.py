@@ -19,7 +19,7 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.late import pd
-from permgrad.models.losses import OtherLoss
+from permgrad.models.losses import DIVERGENCE, Loss
 
 Scope = Literal["global", "local"]
 
@@ -83,7 +83,7 @@ class Request:
     scale_reason: str = ""
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
-    loss: str | OtherLoss = "auto"
+    loss: Loss = DIVERGENCE
     scoring: Any = None
     sample_weight: Floats | None = None
     units: Dependence | None = None
@@ -109,6 +109,13 @@ class Request:
     def count(self) -> int:
         """Number of rows explained."""
         return len(self.inputs[0])
+
+    @cached_property
+    def measured(self) -> Loss:
+        """The loss, or without y the divergence from the model's own predictions."""
+        if self.y is None:
+            return self.subject.outputs.divergence(self.spread)
+        return self.loss
 
     @property
     def shared(self) -> bool:

@@ -23,7 +23,6 @@ from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
-from permgrad.models.losses import OtherLoss
 
 
 def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
@@ -230,29 +229,6 @@ def explained_names(request: Request) -> tuple[str, ...]:
     """Return the names of the outputs that are explained."""
     names = request.scale.names(request.subject.outputs)
     return tuple(names[target] for target in request.targets)
-
-
-def loss_unit(request: Request, loss: str) -> str:
-    """Return the unit of a loss, or of the divergence if there is no y."""
-    if loss.endswith("cross_entropy"):
-        return "nats"
-    if request.subject.task != "regression":
-        if request.subject.outputs.of_labels:
-            divergence = "share of changed labels"
-        else:
-            divergence = "nats"
-        return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
-    if (
-        isinstance(request.loss, OtherLoss)
-        and request.loss.returned
-        and loss != "divergence"
-    ):
-        return loss
-    if loss.startswith("poisson"):
-        return "deviance"
-    if loss == "divergence" and request.spread is not None:
-        return "squared standard deviations"
-    return "y²" if loss in ("squared_error", "divergence") else "y"
 
 
 def output_unit(request: Request) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, shown
+from permgrad.models.losses import Loss, losses
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PredictCall:
         False  # whether it returns labels: each class is then predicted with 0 or 1
     )
     # the one that it was trained with, where that is not the usual one of its task
-    loss: Any = None
+    loss: Loss | None = None
     labels: Callable[[Any], Any] | None = (
         None  # what returns the classes that the model itself decides for
     )
@@ -268,8 +269,9 @@ def _of_numbers(model: Any) -> PredictCall:
     predict_call = replace(
         predict_call, ranks=predict_call.ranks or _is(last_step, "ranker")
     )
-    if predict_call.loss == "poisson" and _returns_scores(last_step):
-        predict_call = replace(predict_call, loss="poisson_log")
+    logarithm = predict_call.loss.of_logarithm if predict_call.loss else ""
+    if logarithm and _returns_scores(last_step):
+        predict_call = replace(predict_call, loss=losses[logarithm])
     numbers = predict_call.loss or predict_call.ranks or _is(model, "regressor")
     if hasattr(last_step, "get_params"):
         given_objective = last_step.get_params().get("objective")
@@ -335,17 +337,6 @@ _LOGITS = ("binary:logitraw", "multi:softmax")
 #: Objectives that ask of each class whether it is this one: the probabilities of a row
 #: add up to no 1.
 _ONE_OF = ("multiclassova", "MultiClassOneVsAll")
-#: The loss of this package that an objective of numbers is.
-_LOSSES = {
-    **dict.fromkeys(("poisson", "count:poisson", "Poisson"), "poisson"),
-    **dict.fromkeys(
-        ("absolute_error", "regression_l1", "MAE", "reg:absoluteerror"),
-        "absolute_error",
-    ),
-    **dict.fromkeys(
-        ("quantile", "Quantile", "MultiQuantile", "reg:quantileerror"), "quantile"
-    ),
-}
 #: How the names of objectives begin whose scores are on no scale of y.
 _RANKS = (
     "rank",
@@ -372,12 +363,9 @@ def _by_objective(
         return PredictCall(
             function, "classification", "probabilities", (0, 1), one_hot=True
         )
-    implied_loss: Any = _LOSSES.get(objective)
-    if implied_loss == "quantile":
-        if levels:
-            implied_loss = ("quantile", levels[0] if len(levels) == 1 else levels)
-        else:
-            implied_loss = None
+    implied_loss = losses.of_objective(objective)
+    if implied_loss is not None and implied_loss.at_level is not None:
+        implied_loss = implied_loss.of_levels(levels) if levels else None
     ranks = objective.startswith(_RANKS)
     return PredictCall(
         function,
@@ -391,9 +379,8 @@ def _autogluon(model: Any) -> PredictCall:
     """Return the call of AutoGluon's ``TabularPredictor``."""
     if model.problem_type in ("regression", "quantile"):
         levels = tuple(getattr(model, "quantile_levels", None) or ())
-        return PredictCall(
-            model.predict, "regression", loss=("quantile", levels) if levels else None
-        )
+        loss = losses["quantile"].of_levels(levels) if levels else None
+        return PredictCall(model.predict, "regression", loss=loss)
     classes = tuple(model.class_labels)
     return PredictCall(
         model.predict_proba,
@@ -454,7 +441,8 @@ def objective_of(model: Any) -> Objective:
         model, "regressor_"
     ):  # of a transformed target: quantiles stay quantiles, means are no means
         inside = objective_of(trained(model.regressor_))
-        if _LOSSES.get(inside[0]) in ("quantile", "absolute_error"):
+        loss = losses.of_objective(inside[0])
+        if loss is not None and loss.of_middle:
             return inside
         return ("", ())
     if hasattr(model, "get_booster"):

@@ -23,6 +23,7 @@ from permgrad.base.late import is_frame, pd
 from permgrad.imaging.path import is_ordered
 from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.undisturbed import undisturbed
 
@@ -118,9 +119,8 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
             self, model.of_encoded(), self.encode(rows).encoded, y, **options
         )
         if getattr(model, "counts", False):
-            self.outputs = replace(
-                self.outputs, loss="poisson"
-            )  # what the model is judged by
+            # what the model is judged by
+            self.outputs = replace(self.outputs, loss=losses.get(model.loss))
         self.preprocessor = model.preprocessor_
         self.decision = model.decision_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
@@ -189,9 +189,7 @@ class HybridSubject(EncodedSubject):
             class_labels=labels,
             target_mean=float(getattr(model, "target_mean_", 0.0)),
             target_scale=float(getattr(model, "target_scale_", 1.0)),
-            loss="poisson"
-            if self.module.rates
-            else None,  # what the network was trained with
+            loss=losses.get(model.training_options_["loss"]),
         )
         parameter = next(self.module.parameters())
         self.device = parameter.device

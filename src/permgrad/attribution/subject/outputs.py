@@ -17,7 +17,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.late import is_frame
-from permgrad.models.losses import OtherLoss, find_loss, of_output
+from permgrad.models.losses import DIVERGENCE, Loss, read_loss
 
 Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
@@ -80,8 +80,8 @@ class OutputForm:
     # whether the model returns two columns of probabilities, of which the second is
     # explained
     both: bool = False
-    # the model's own default loss, as ``loss=`` takes it (None: that of the task)
-    loss: Any = None
+    # the model's own default loss (None: that of the task)
+    loss: Loss | None = None
     because: Because = Because.STATED  # why they are taken for that
     #: which class the model decides for by its raw outputs, where that is not the most
     #: probable one
@@ -189,33 +189,43 @@ class OutputForm:
             return self.in_units_of_y(outputs)
         return outputs
 
-    def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
+    def divergence(self, spread: Floats | None = None) -> Loss:
+        """Return what is measured without y, by ``divergence_rows``."""
+        unit = DIVERGENCE.unit
+        if self.of_labels:
+            unit = "share of changed labels"
+        elif self.task != "regression":
+            unit = "nats"
+        elif spread is not None:
+            unit = "squared standard deviations"
+        return replace(DIVERGENCE, unit=unit)
+
+    def loss_rows(self, outputs: Tensor, y: Any, loss: Loss | str) -> Floats:
         """Return each row's loss in float64: the mean over columns if a regression or y
         has several.
         """
-        if isinstance(loss, OtherLoss) and loss.returned:
+        loss = read_loss(loss)
+        if loss.returned:
             return loss.of(
                 np.array(self.returned(outputs.double()).detach().cpu().numpy()), y
             )
         target = torch.as_tensor(y, device=outputs.device)
-        if loss == "zero_one" and self.decided is not None:
+        if loss.of_decision and self.decided is not None:
             return np.asarray(self.decided(outputs) != np.asarray(y), dtype=np.float64)
         if self.task == "classification":
-            row_losses: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
+            row_losses = loss(self.logits(outputs.double()), target)
         else:
             wide_outputs = outputs.double() * self.target_scale + self.target_mean
             if self.task == "multilabel":
                 wide_outputs = self.logits(outputs.double())
             if self.count == 1:
-                row_losses = find_loss(loss)(wide_outputs, target.reshape(-1))
+                row_losses = loss(wide_outputs, target.reshape(-1))
             else:
                 output_columns = self.loss_columns or range(self.count)
                 columns = []
                 for k in output_columns:
                     columns.append(
-                        find_loss(of_output(loss, k))(
-                            wide_outputs[:, [k]], target[:, k]
-                        )
+                        loss.of_output(k)(wide_outputs[:, [k]], target[:, k])
                     )
                 row_losses = torch.stack(columns).mean(dim=0)
         return row_losses.cpu().numpy()

@@ -6,7 +6,7 @@ one label at each place or has a number for each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import InputError, by_count, counted
-from permgrad.models.losses import OtherLoss
+from permgrad.models.losses import LOSS_TASKS, Loss
 
 #: Labels of places that have none, by the conventions of losses and of image files.
 _VOID = (-100, 255)
@@ -208,19 +208,15 @@ def form_of_places(
 
 
 def loss_of_places(
-    form: OutputForm, layout: Layout, loss: str | OtherLoss, label: int | None = None
-) -> Callable[[Floats, Any], Floats]:
+    form: OutputForm, layout: Layout, loss: Loss, label: int | None = None
+) -> Loss:
     """Return the mean of a place's loss over a row's places that have a label.
 
     ``label``: the loss of telling this one from the others.
     """
-    if isinstance(loss, str):
-        loss_name = loss
-    else:
-        loss_name = loss.name
-    words = f"{loss_name}, mean over places"
+    words = f"{loss}, mean over places"
     if label is not None:
-        words = f"{loss_name} of {form.output_names[label]}, mean over places"
+        words = f"{loss} of {form.output_names[label]}, mean over places"
 
     def mean(outputs: Floats, y: Any) -> Floats:
         masks = as_target(y)
@@ -237,8 +233,7 @@ def loss_of_places(
         total = np.bincount(row_indices, weights=losses, minlength=len(masks))
         return total / (~void_mask).sum(axis=1)
 
-    mean.__name__ = words
-    return mean
+    return Loss(words, mean, LOSS_TASKS, returned=True, trains=False)
 
 
 def _encoded(form: OutputForm, targets: Array) -> Array:
@@ -253,7 +248,7 @@ def _of_label(
     form: OutputForm,
     place_outputs: Tensor,
     targets: Array,
-    loss: str | OtherLoss,
+    loss: Loss,
     label: int,
 ) -> Floats:
     """Return the loss of one label at each place: of a class against all others."""

@@ -55,6 +55,7 @@ from permgrad.base.late import pd
 from permgrad.base.progress import Progress
 from permgrad.base.random import seeded
 from permgrad.models.devices import on_users_device
+from permgrad.models.losses import losses
 
 _PROBE_ROWS = 256
 #: Donors of each row and feature at most, by default.
@@ -250,7 +251,7 @@ class PredictorSubject(Subject):
             of_labels=predict_call.one_hot and output_form.task == "classification",
             both=self.column is not None,
             # Labels without probabilities have no cross entropy.
-            loss="zero_one" if predict_call.one_hot else output_form.loss,
+            loss=losses["zero_one"] if predict_call.one_hot else output_form.loss,
         )
 
     def _are_values(
@@ -284,13 +285,10 @@ class PredictorSubject(Subject):
         """Return the form with its training loss; of several, named as columns returned
         or as levels of quantiles.
         """
-        form = replace(form, loss=call.loss or None)
-        if isinstance(call.loss, tuple):
-            levels = call.loss[1]
-        else:
-            levels = ()
-        if isinstance(levels, tuple) and len(levels) == form.count > 1:
-            return replace(form, output_names=tuple(f"{level:g}" for level in levels))
+        form = replace(form, loss=call.loss)
+        if call.loss is not None and len(call.loss.by_output) == form.count > 1:
+            names = tuple(f"{loss.level:g}" for loss in call.loss.by_output)
+            return replace(form, output_names=names)
         named = len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns")
         if named:
             return replace(form, output_names=self.columns)
@@ -466,7 +464,7 @@ class PredictorSubject(Subject):
         if several:
             default_loss = self.outputs.loss
         else:
-            default_loss = "zero_one"
+            default_loss = losses["zero_one"]
         decided.outputs = replace(
             self.outputs, kind="probabilities", of_labels=not several, loss=default_loss
         )

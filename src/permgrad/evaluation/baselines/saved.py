@@ -29,6 +29,7 @@ from permgrad.base.late import optional
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.models.libraries.boosted import BoostedTrees, link_of
+from permgrad.models.losses import named_loss
 from permgrad.models.save.folders import (
     OTHERS_VERSION,
     check_target,
@@ -207,10 +208,9 @@ def read_boosted(
         == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),
         "trees of other outputs",
     )
-    return BoostedTrees(
-        trees,
-        link_of(trees, classify=classify, counts=description.get("loss") == "poisson"),
-    )
+    loss = named_loss(description.get("loss"))
+    counts = loss is not None and loss.counts
+    return BoostedTrees(trees, link_of(trees, classify=classify, counts=counts))
 
 
 def _read_fitted(

@@ -42,6 +42,7 @@ from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.kept_rows import ComparedRows
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
+from permgrad.models.losses import losses
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
@@ -128,7 +129,7 @@ class TableModel(_Learned):
     @property
     def counts(self) -> bool:
         """Whether it predicts counts or rates."""
-        return self.loss == "poisson"
+        return self.loss is not None and losses.get(self.loss).counts
 
     @property
     def training_mean_(self) -> float:

@@ -56,6 +56,7 @@ from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.estimators.share import branch_words
 from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.losses import losses, named_loss
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.network.summary import summarize
@@ -619,8 +620,8 @@ class HyNNBase(BaseEstimator):
         else:
             weights = check_weights(given_weights, len(judged))
         held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
-        if loss == "poisson":
-            inputs.check_counts(inputs.number_target(held_y))
+        if self.task == "regression":
+            inputs.check_numbers(losses[loss], inputs.number_target(held_y))
         plain = weights / weights.mean()
         return tensor_rows(
             self, judged.encoded, inputs.code_target(self, held_y), plain
@@ -718,7 +719,8 @@ class HyNNBase(BaseEstimator):
                 predictions["inside"] = np.maximum(predictions["inside"], 0.0)
         if offset is None:
             return predictions
-        if not self.module_.rates:
+        loss = named_loss(self.training_options_["loss"])
+        if loss is None or not loss.counts:
             raise InputError(
                 "offset is for models of loss='poisson'",
                 hint="Leave it out.",

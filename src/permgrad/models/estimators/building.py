@@ -35,10 +35,11 @@ from permgrad.models.estimators.order import find_order
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import FitSettings
+from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.learner import TrainingJob
+from permgrad.models.train.learner import TargetUnits, TrainingJob
 from permgrad.models.train.rows import Rows, TrainingRows
 
 #: Encoded levels from which a category is embedded.
@@ -322,7 +323,7 @@ def build_network(
         raise _without_held_rows(settings, in_memory=isinstance(rows, Rows))
     settings, fitted = place_columns(model, settings, encoded, coded)
     encoder = model.preprocessor_
-    rates = settings.training.loss == "poisson"
+    loss = losses[settings.training.loss]
     _make_network(model, settings, fitted, encoded.shape[1])
     draw_background(model, encoded, coded, sample_weight)
     if model.task == "classification" and model.calibration is not None:
@@ -343,10 +344,14 @@ def build_network(
         training_seed,
         model.progress,
         columns=encoder.encoded_names_,
+        units=TargetUnits(
+            getattr(model, "target_mean_", 0.0), getattr(model, "target_scale_", 1.0)
+        ),
     )
-    kernels = (
-        0 if rates else settings.network.random_kernels
-    )  # a sum with theirs could fall below 0
+    kernels = 0
+    # A sum with theirs could fall below 0.
+    if loss.of_mean and not loss.positive:
+        kernels = settings.network.random_kernels
     beside_options: dict[str, Any] = {
         "beside": settings.beside,
         "beside_by_name": settings.beside_by_name,
@@ -367,7 +372,6 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
     network = dataclasses.replace(
         settings.network, random_kernels=0
     )  # they come after training
-    rates = settings.training.loss == "poisson"
     if model.task == "classification":
         outputs = len(model.classes_)
     else:
@@ -399,6 +403,6 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
                 for kind in ("text", "image")
                 if kind in pooled
             ],
-            rates=rates,
+            rates=losses[settings.training.loss].positive,
         )
     model.network_options_ = network.to_dict()

@@ -34,6 +34,7 @@ from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.splitting import dependence_of
 from permgrad.data.weights import exposures
 from permgrad.models.decision import choose_decision
+from permgrad.models.losses import Loss, losses
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.settings import FitSettings
@@ -378,11 +379,12 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
         yield problem, "Give y in another unit.", "PG015"
 
 
-def check_counts(y: Floats) -> None:
-    """Refuse numbers that no count or rate can be."""
-    if (y < 0).any():
+def check_numbers(loss: Loss, y: Floats) -> None:
+    """Refuse numbers that a loss cannot judge."""
+    refused = loss.refused_y(y)
+    if len(refused):
         problem = (
-            f"loss='poisson' needs y of at least 0, but it holds {float(y[y < 0][0]):g}"
+            f"loss={loss.name!r} needs y {loss.needs}, but it holds {refused[0]:g}"
         )
         raise InputError(problem, hint="Leave loss out, or correct y.", code="PG036")
 
@@ -398,7 +400,7 @@ def per_exposure(
     """
     if offset is None:
         return y, weights
-    if loss != "poisson":
+    if not losses[loss].counts:
         raise InputError(
             "offset is for loss='poisson'",
             hint="Leave it out, or pass loss='poisson'.",
@@ -435,8 +437,9 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
             f"All {len(y)} training values of y are {target_mean:.6g}. There is "
             "nothing to learn, and predictions stay near that value."
         )
-    if settings.training.loss == "poisson":
-        check_counts(numbers)
+    loss = losses[settings.training.loss]
+    check_numbers(loss, numbers)
+    if loss.positive:
         target_mean = 0.0
         spread = float(np.average(numbers, weights=weights))
     model.target_mean_ = target_mean

@@ -33,6 +33,7 @@ from permgrad.models.estimators.intervals import (
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.fast.kernels import FoldedKernels
+from permgrad.models.losses import losses
 from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.train.rows import Rows
 
@@ -91,6 +92,7 @@ def _raise_outputs(model: Any, prepared: Prepared, held_out_rows: Rows) -> None:
     """Raise the numbers of a series to the level of its held-out rows."""
     if (
         model.task == "regression"
+        and losses[prepared.job.options.loss].of_mean
         and prepared.dependence is not None
         and prepared.dependence.timed
     ):

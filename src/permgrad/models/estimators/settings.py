@@ -24,16 +24,13 @@ from permgrad.models.decision import check_decision
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.encoders import image_encoders, is_text_encoder, text_encoders
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
+from permgrad.models.losses import losses, usual_loss
 from permgrad.models.network.network import ADDITIVE, PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
-TASK_LOSSES = {
-    "classification": ("cross_entropy",),
-    "regression": ("squared_error", "poisson"),
-}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 #: When rows are drawn as images.
 IMAGES = ("auto", "always", "never")
@@ -245,7 +242,7 @@ def collecting(faults: list[InputError]) -> Iterator[None]:
 
 def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each argument of an estimator that is wrong by itself."""
-    rules = (*_ARGUMENTS, ArgumentRule("loss", choices=TASK_LOSSES[task]))
+    rules = (*_ARGUMENTS, ArgumentRule("loss", choices=losses.trained(task)))
     faults = [
         fault for argument_rule in rules for fault in argument_rule.faults(arguments)
     ]
@@ -283,10 +280,10 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     faults = [
         fault for preset_rule in _PRESET for fault in preset_rule.faults(training)
     ]
-    if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
+    if "loss" in training and training["loss"] not in losses.trained(task):
         problem = (
             f"The loss of a {task} must be "
-            f"{' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
+            f"{' or '.join(map(repr, losses.trained(task)))}, got {training['loss']!r}"
         )
         faults.append(
             InputError(
@@ -507,7 +504,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if faults:
         raise joined(faults, "settings")
 
-    training.setdefault("loss", TASK_LOSSES[task][0])
+    training.setdefault("loss", usual_loss(task).name)
     automatic = training.get("batch_size") == "auto"
     placed = (
         bool(paths)
@@ -548,9 +545,31 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
             )
         ),
         left_out=left_out,
-        beside=additive_branches if by_name else preset.beside,
+        beside=_beside(additive_branches if by_name else None, preset, training),
         beside_by_name=by_name,
     )
+
+
+def _beside(
+    named: tuple[str, ...] | None, preset: Preset, training: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Return the branches beside the network, ``named`` or (None) those of its preset.
+
+    They are trained for means.
+    """
+    loss = losses[training["loss"]]
+    if named and not loss.of_mean:
+        problem = (
+            f"branches={named!r} are trained for means, and loss={loss.name!r} is not "
+            "of the mean"
+        )
+        hint = "Leave these branches out, or choose another loss."
+        raise InputError(problem, hint=hint, code="PG006")
+    if named is not None:
+        return named
+    if loss.of_mean:
+        return preset.beside
+    return ()
 
 
 def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
@@ -605,7 +624,7 @@ def check_preset(preset: Any, task: str | None = None) -> None:
     if task is not None:
         default_loss = None
     else:
-        default_loss = TASK_LOSSES["classification"][0]
+        default_loss = usual_loss("classification").name
     resolve_settings({"preset": preset, "loss": default_loss}, task or "classification")
 
 

@@ -31,6 +31,7 @@ from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
+from permgrad.models.losses import losses
 from permgrad.models.stream.streaming_scan import (
     MOST_VALIDATION_ROWS,
     Scan,
@@ -182,9 +183,10 @@ def _streamed(
 
 
 def _refuse_counts(settings: FitSettings) -> None:
-    """Refuse the loss of counts, which is trained from memory only."""
-    if settings.training.loss == "poisson":
-        problem = "fit_stream does not train with loss='poisson'"
+    """Refuse losses of means above 0, which are trained from memory only."""
+    loss = losses[settings.training.loss]
+    if loss.positive:
+        problem = f"fit_stream does not train with loss={loss.name!r}"
         raise InputError(
             problem,
             hint="Pass a table in memory to fit, or leave loss out.",

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -220,13 +220,30 @@ class TrainingOptions:
     precision: str = "auto"
 
 
+class TargetUnits(NamedTuple):
+    """What brings standardised numbers into the units of y."""
+
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """Return numbers in float64 and the units of y. Class indexes stay."""
+        if not numbers.is_floating_point():
+            return numbers
+        return numbers.double() * self.scale + self.mean
+
+
+UNITS_OF_NETWORK = TargetUnits()
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingJob:
     """Everything that a training needs but its device.
 
     Without ``validation_rows`` all epochs run and the last weights stay.
     ``checkpoint_folder``: where the state is kept after each epoch, and from which a
-    stopped training is resumed. ``columns``: names of the encoded columns.
+    stopped training is resumed. ``columns``: names of the encoded columns. ``units``:
+    those of y, where it is standardised.
     """
 
     network: HybridNetwork
@@ -237,6 +254,7 @@ class TrainingJob:
     progress: ProgressMode = "auto"
     checkpoint_folder: str | os.PathLike[str] | None = None
     columns: Sequence[str] = ()
+    units: TargetUnits = UNITS_OF_NETWORK
 
 
 class Learner:
@@ -416,7 +434,9 @@ class Learner:
             if members > 1:
                 y = y.repeat_interleave(members)
                 weight = weight.repeat_interleave(members)
-            batch_loss = training_loss(outputs.float(), y, weight, options)
+            batch_loss = training_loss(
+                outputs.float(), y, weight, options, self.job.units
+            )
             for trained in self._trained:
                 trained.grad = None
             batch_loss.backward()
@@ -515,7 +535,7 @@ class Learner:
         outputs = predict(self.network, rows)
         temperature = 1.0
         loss_name = self.options.loss
-        if self.options.refinement and loss_name == "cross_entropy":
+        if self.options.refinement and losses.get(loss_name).by_temperature:
             outputs = outputs.double()
             if not bool(torch.isfinite(outputs).all()):
                 return math.nan, 1.0
@@ -525,7 +545,7 @@ class Learner:
                 logits, rows.y.cpu().numpy(), weights, spread=1.0
             )
             outputs = outputs / temperature
-        return mean_loss(outputs, rows, loss_name), temperature
+        return mean_loss(outputs, rows, loss_name, self.job.units), temperature
 
     # -- state -------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
@@ -612,39 +632,41 @@ def build_optimizer(
 
 
 def training_loss(
-    outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions
+    outputs: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    options: TrainingOptions,
+    units: TargetUnits = UNITS_OF_NETWORK,
 ) -> Tensor:
     """Return the mean weighted loss of a batch.
 
     Weights have mean 1 over all training rows.
     """
-    if options.loss == "squared_error":
-        row_losses = (outputs[:, 0] - y).square()
-    elif options.loss == "poisson":
-        # Not of y / outputs: at 0 its slope is no number.
-        row_losses = 2 * (
-            torch.xlogy(y, y) - y * outputs[:, 0].log() - y + outputs[:, 0]
-        )
-    elif outputs.shape[1] == 1:
-        share = y.to(outputs.dtype)
-        if options.label_smoothing:
-            share = share + options.label_smoothing * (0.5 - share)
-        row_losses = nn.functional.binary_cross_entropy_with_logits(
-            outputs[:, 0], share, reduction="none"
-        )
+    loss = losses.get(options.loss)
+    if loss.standardised is not None:
+        row_losses = loss.standardised(outputs, y, options.label_smoothing)
     else:
-        row_losses = nn.functional.cross_entropy(
-            outputs, y, reduction="none", label_smoothing=options.label_smoothing
-        )
+        row_losses = loss(units.of(outputs), units.of(y))
+        if not row_losses.requires_grad and outputs.requires_grad:
+            problem = f"loss={loss.name!r} has no slope, so no network learns by it"
+            hint = "Compute it by functions of torch, on the tensors as they are."
+            raise InputError(problem, hint=hint, code="PG036")
     return (row_losses * weight).mean()
 
 
-def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
+def mean_loss(
+    outputs: Tensor, rows: Rows, loss_name: str, units: TargetUnits = UNITS_OF_NETWORK
+) -> float:
     """Return the weighted mean loss of some rows' outputs in float64."""
     weight = rows.weight.double()
-    if loss == "poisson" and bool(outputs.isnan().any()):
+    if bool(outputs.isnan().any()):
         return math.nan
-    return float((losses.get(loss)(outputs, rows.y) * weight).sum() / weight.sum())
+    loss = losses.get(loss_name)
+    if loss.standardised is not None:
+        row_losses = loss(outputs, rows.y)
+    else:
+        row_losses = loss(units.of(outputs), units.of(rows.y)).double()
+    return float((row_losses * weight).sum() / weight.sum())
 
 
 @torch.no_grad()

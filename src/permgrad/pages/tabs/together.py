@@ -12,6 +12,7 @@ from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.models.losses import named_loss
 from permgrad.pages.charts.explained import interactions
 from permgrad.pages.views import (
     SectionView,
@@ -137,7 +138,8 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
             "Two features that move together can have a value although the model only "
             "adds them up, because shuffling one breaks their connection."
         )
-        if explanation.meta.get("loss") != "squared_error":
+        loss = named_loss(explanation.meta.get("loss"))
+        if loss is None or not loss.effects_add:
             section.text(
                 "This loss also bends by itself: where two effects on the prediction "
                 "merely add up, the value can differ from 0. What the pair adds to "

@@ -14,6 +14,7 @@ from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.evaluation.metrics import scores_of
+from permgrad.models.losses import named_loss
 from permgrad.pages.words import clean
 from permgrad.runs.run import predicting
 
@@ -51,9 +52,9 @@ def scores_of_rows(
         there = np.isfinite(y)
         guess = predicted["prediction"]
         called = None
-        options["counts"] = bool(
-            getattr(model, "counts", False) or getattr(model, "loss", None) == "poisson"
-        )
+        loss = named_loss(getattr(model, "loss", None))
+        of_counts = loss is not None and loss.counts
+        options["counts"] = bool(getattr(model, "counts", False) or of_counts)
     if about.get("weight") in table.columns:
         weights = pd.to_numeric(table[about["weight"]], errors="coerce").to_numpy(
             dtype=np.float64, na_value=np.nan

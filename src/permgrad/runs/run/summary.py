@@ -17,6 +17,7 @@ from permgrad.base.significance import clearly
 from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.class_order import metrics_in
+from permgrad.models.losses import usual_loss
 from permgrad.pages.sentences import path_shares, path_words
 from permgrad.pages.units import Loss, advantage, loss_without
 from permgrad.pages.verdict import PARTS
@@ -99,8 +100,8 @@ def summarise(
     kinds = {
         sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
     }
-    loss_name = "squared_error" if stored["task"] == "regression" else "cross_entropy"
-    of_loss = {"loss": loss_name, "quantity": "increase of the loss"}
+    loss = usual_loss(stored["task"])
+    of_loss = {"loss": loss.name, "quantity": "increase of the loss"}
     loss_advantage = advantage(of_loss, stored)
     without = loss_without(of_loss, stored)
     facts: dict[str, Any] = {
@@ -120,8 +121,7 @@ def summarise(
             for fact_name in ("positive", "decision", "never_predicted", "cuts")
             if fact_name in stored
         },
-        "importance_unit": "increase of the "
-        f"{'squared error' if loss_name == 'squared_error' else 'log loss'}",
+        "importance_unit": f"increase of the {loss.label}",
         "loss": without
         and {
             "metric": without.metric,

@@ -407,7 +407,10 @@ def _plan(
     )
     logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
     constant = mean_loss(
-        logits.expand(len(held_out_rows), -1), held_out_rows, options.loss
+        logits.expand(len(held_out_rows), -1),
+        held_out_rows,
+        options.loss,
+        ready.job.units,
     )
     options = replace(options, max_epochs=planned)
     return (planned, turns), watch_epochs(

@@ -17,7 +17,6 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.soundness import HALF, finite, rounding_size
 from permgrad.base.arrays import Booleans, Floats, Integers
-from permgrad.models.losses import OtherLoss, find_loss
 
 #: Network rows, and bytes of their masks, that are prepared at once.
 _CHUNK_ROWS = 2**17
@@ -75,11 +74,11 @@ class ShapleyGame(Blend):
                 target_outputs.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
             )
         base_outputs = self.row_outputs[torch.from_numpy(np.array(rows))].double()
-        requested_loss = self.request.loss
+        loss = self.request.loss
         if (
             self.measured == "expected"
             or output_form.task == "regression"
-            or isinstance(requested_loss, OtherLoss)
+            or loss.returned
         ):
             if self.measured == "prediction":
                 flat_outputs = outputs.double().mean(dim=1)
@@ -91,7 +90,7 @@ class ShapleyGame(Blend):
                 )
             else:
                 row_losses = output_form.loss_rows(
-                    flat_outputs, y[np.repeat(rows, donors)], requested_loss
+                    flat_outputs, y[np.repeat(rows, donors)], loss
                 )
             return -row_losses.reshape(-1, donors).mean(axis=1, keepdims=True)
         # The softmax of log-probabilities are the probabilities, so that every loss of
@@ -127,13 +126,11 @@ class ShapleyGame(Blend):
                 ]
             return -labels.loss_rows(averaged, y[rows], loss)[:, None]
         logarithm = averaged.clamp_min(_TINY).log()
-        if loss == "zero_one" and form.decided is not None and y is not None:
+        if loss.of_decision and form.decided is not None and y is not None:
             decided_classes = form.decided(form.raw_of(averaged))
             return -np.asarray(decided_classes != y[rows], dtype=np.float64)[:, None]
         if y is not None:
-            of_rows = find_loss(loss)(
-                logarithm, torch.as_tensor(y[rows], device=logarithm.device)
-            )
+            of_rows = loss(logarithm, torch.as_tensor(y[rows], device=logarithm.device))
         else:
             unchanged = form.probabilities(base)
             of_rows = (

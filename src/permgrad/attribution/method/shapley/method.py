@@ -37,7 +37,7 @@ from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
-from permgrad.attribution.request.result import build, loss_unit, named, shown_outputs
+from permgrad.attribution.request.result import build, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
@@ -409,10 +409,6 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     fields, walks, completeness_gap = play_loss(shapley_game, tree, loss_plan, shown)
     every_row = shapley_game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
-    if request.y is None:
-        loss_name = "divergence"
-    else:
-        loss_name = str(request.loss)
     scale = loss_scale(request)
     estimator = DESIGNS if loss_plan.designs else ORDERS
     if exact:
@@ -421,8 +417,8 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "quantity": "part of the decrease of the loss"
         if request.y is not None
         else "part of the divergence",
-        "unit": loss_unit(request, loss_name),
-        "loss": loss_name,
+        "unit": request.measured.unit,
+        "loss": request.measured.name,
         "loss_scale": scale,
         **({"model_loss": unchanged} if np.isfinite(scale) else {}),
         "baseline": f"{loss_plan.references:,} of {len(request.donors[0]):,} "
