@@ -62,6 +62,8 @@ class Loss:
             the loss.
         accepts: Of numbers of y, which it can judge. None: all.
         needs: What y must be to be accepted, behind "needs y ".
+        takes_one_logit: Whether it takes the logit of the second of two classes as one
+            column. Else it gets 0 before it.
         positive: Whether predictions must be above 0: a network then says their
             logarithm.
         counts: Whether y are counts, or rates whose exposures are weights of the rows.
@@ -104,6 +106,7 @@ class Loss:
     # ---- the numbers that it takes
     accepts: Callable[[Array], Booleans] | None = None
     needs: str = ""
+    takes_one_logit: bool = False
     positive: bool = False
     counts: bool = False
     of_logarithm: str = ""
@@ -132,6 +135,9 @@ class Loss:
 
     def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss of each row ``(rows,)``."""
+        is_one_logit = outputs.shape[1] == 1 and "classification" in self.tasks
+        if is_one_logit and not self.takes_one_logit:
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         row_losses = self.function(outputs, y)
         shape = tuple(getattr(row_losses, "shape", ()))
         if not isinstance(row_losses, torch.Tensor) or shape != (len(outputs),):
@@ -280,7 +286,8 @@ class Losses(Registry[Loss]):
 
         def entered(entry: T) -> T:
             if isinstance(entry, Loss):
-                enter(replace(entry.renamed(name), **facts))
+                named = entry if entry.name == name else entry.renamed(name)
+                enter(replace(named, **facts))
                 return entry
             if not callable(entry):
                 problem = (
@@ -377,6 +384,7 @@ _LOG_LOSS: dict[str, Any] = {
     standardised=_smoothed,
     training_words="cross-entropy, nats",
     by_temperature=True,
+    takes_one_logit=True,
 )
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     """Return −log softmax(outputs)[y].
@@ -411,13 +419,6 @@ def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def _probabilities(outputs: Tensor) -> Tensor:
-    logits = outputs.double()
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return torch.softmax(logits, dim=1)
-
-
 @losses.register(
     "brier",
     tasks=("classification", "multilabel"),
@@ -430,7 +431,7 @@ def _probabilities(outputs: Tensor) -> Tensor:
 )
 def brier(outputs: Tensor, y: Tensor) -> Tensor:
     """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2."""
-    probabilities = _probabilities(outputs)
+    probabilities = torch.softmax(outputs.double(), dim=1)
     truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
     return (probabilities - truth).square().sum(dim=1)
 
@@ -448,7 +449,7 @@ def brier(outputs: Tensor, y: Tensor) -> Tensor:
 )
 def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     """Return 1 where the most probable class is not y, else 0."""
-    return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
+    return (torch.softmax(outputs.double(), dim=1).argmax(dim=1) != y.long()).double()
 
 
 # ---- of numbers, one column at a time: of several outputs the mean is taken ----------

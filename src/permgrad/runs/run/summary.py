@@ -17,7 +17,7 @@ from permgrad.base.significance import clearly
 from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.class_order import metrics_in
-from permgrad.models.losses import usual_loss
+from permgrad.models.losses import named_loss, usual_loss
 from permgrad.pages.sentences import path_shares, path_words
 from permgrad.pages.units import Loss, advantage, loss_without
 from permgrad.pages.verdict import PARTS
@@ -54,6 +54,7 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
             na_values=[""],
             dtype=texts,
         )
+        content.explanation = saved_explanation(folder, "permgrad")
         content.refits = saved_explanation(folder, "refits")
         if (folder / TIMES).is_file():
             times = read_json(folder / TIMES)["baselines"]
@@ -101,6 +102,8 @@ def summarise(
         sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
     }
     loss = usual_loss(stored["task"])
+    if content.explanation is not None:
+        loss = named_loss(content.explanation.meta.get("loss")) or loss
     of_loss = {"loss": loss.name, "quantity": "increase of the loss"}
     loss_advantage = advantage(of_loss, stored)
     without = loss_without(of_loss, stored)
