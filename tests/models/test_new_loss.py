@@ -104,7 +104,7 @@ def skewed():
 
 def fitted(loss, X, y, **options):
     model = pg.HyNNRegressor(
-        preset="fast", loss=loss, branches="tabular", max_epochs=3, **QUIET, **options
+        preset="fast", loss=loss, branches="tabular", max_epochs=5, **QUIET, **options
     )
     return model.fit(X, y, eval_set=(X, y))
 
@@ -116,7 +116,7 @@ def test_a_network_is_trained_with_it_in_the_units_of_y(registered, skewed):
     expected = np.mean(np.sqrt(1 + (predicted - y) ** 2) - 1)
     assert model.history_["validation_loss"].min() == pytest.approx(expected, rel=1e-4)
     losses_of_epochs = model.history_["validation_loss"].to_numpy()
-    assert losses_of_epochs[-1] < losses_of_epochs[0]
+    assert losses_of_epochs.min() < 0.9 * losses_of_epochs[0]
     usual = fitted("squared_error", X, y)
     assert not np.allclose(usual.predict(X), predicted)
     assert not model.branches_, "trees are trained for means"
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_refused_in_words(registered, skewed):
         pg.explain(model, X, 30 - y, loss="gamma", **QUIET)
     with pytest.raises(InputError, match=r"are trained for means, and loss='pseudo_hu"):
         pg.HyNNRegressor(loss="pseudo_huber", branches=("tabular", "trees")).fit(X, y)
-    with pytest.raises(InputError, match=r"loss must be one of .*'gamma'|gamma"):
+    with pytest.raises(InputError, match=r"^No loss 'pseudo_hubber'\. Did you"):
         pg.HyNNRegressor(loss="pseudo_hubber").fit(X, y)
     with pytest.raises(InputError, match=r"^The loss 'plain' must say its tasks"):
         losses.register("plain")(pseudo_huber)
@@ -316,10 +316,7 @@ def test_page_and_command_take_it(registered, skewed, tmp_path):
     call("run", tmp_path / "table.csv", *words, "--out", tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "pseudo-Huber error" in page
-    printed = call(
-        "explain", tmp_path / "run", "--max-rows", 20, "--out", tmp_path / "explained"
-    )
-    assert "pseudo_huber" not in printed or "(y)" in printed
+    call("explain", tmp_path / "run", "--max-rows", 20, "--out", tmp_path / "explained")
     explanation = pg.Explanation.load(tmp_path / "explained")
     assert (explanation.meta["loss"], explanation.meta["unit"]) == ("pseudo_huber", "y")
     report = pg.report(
