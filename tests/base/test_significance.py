@@ -143,13 +143,6 @@ def test_many_features_of_an_image_do_not_hide_the_only_column_of_a_table():
     )
     assert clearly_matter(explanation) == ["x69"]
     assert explanation.to_frame()["p_adjusted"].iloc[69] == 0.008, "half of the level"
-    local = dataclasses.replace(
-        explanation,
-        values=np.stack([explanation.values] * 2),
-        scope="local",
-        p_values=np.stack([p_values] * 2),
-    )
-    assert local.p_adjusted[1, 69, 0] == 0.008
 
 
 def made(p_values, values=None, scope="global"):
@@ -167,7 +160,7 @@ def made(p_values, values=None, scope="global"):
     )  # fmt: skip
 
 
-def test_the_frame_has_them_behind_p_value_also_where_local_and_undefined(tmp_path):
+def test_the_frame_has_them_behind_p_value_but_not_where_local(tmp_path):
     p_values = np.array([[0.01, 0.2], [np.nan, 0.01], [0.04, np.nan], [0.03, 1.0]])
     frame = made(p_values).to_frame()
     assert list(frame.columns)[-2:] == ["p_value", "p_adjusted"]
@@ -180,10 +173,7 @@ def test_the_frame_has_them_behind_p_value_also_where_local_and_undefined(tmp_pa
         )
     local = made(np.stack([p_values, p_values[::-1]]), scope="local")
     rows = local.to_frame()
-    row_of_frame = rows[(rows["row"] == 1) & (rows["class"] == "all")]
-    np.testing.assert_allclose(
-        row_of_frame["p_adjusted"], [0.06, 0.06, np.nan, 0.03], rtol=1e-12
-    )
+    assert rows[["p_value", "p_adjusted"]].isna().all(axis=None)
     bare = dataclasses.replace(made(p_values), p_values=None)
     assert bare.to_frame()["p_adjusted"].isna().all()
     local.save(tmp_path / "kept")

@@ -320,8 +320,8 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     )
     comparison_text = " ".join(sentences(comparison))
     assert (
-        "A and B have x in common among their strongest features. Only A has y and z "
-        "among its strongest. 57"
+        "A and B have x in common among their leading features. Only A has y and z "
+        "among its leading ones. 57"
     ) in comparison_text.replace("\u00a0", " ")
     assert (
         "of the importance of their 3 strongest features is on the same ones"
@@ -357,7 +357,7 @@ def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
         "b": ["x"],
     }
     assert (
-        "B have x in common among their strongest features. Only A has y and z"
+        "B have x in common among their leading features. Only A has y and z"
         in " ".join(sentences(comparison))
     )
     single_fold = made(

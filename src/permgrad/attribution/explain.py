@@ -419,7 +419,9 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         and input_explanation.outputs == outputs
         for input_explanation in input_explanations
     )
-    names = ("values", "std_error", "low", "high", "p_values")
+    names = ["values", "std_error", "low", "high"]
+    if scope == "global":
+        names.append("p_values")
     fields: dict[str, Any] = {}
     for field_name in names:
         fields[field_name] = beside(

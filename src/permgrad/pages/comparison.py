@@ -299,8 +299,8 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     overlaps = [overlap for _, overlap, _, _ in lines]
     two_digits = partial(number, digits=2)
     pairs = []
-    for *_, (_, strongest) in lines:
-        pairs.append(" and ".join(dict.fromkeys(map(count_text, strongest))))
+    for *_, (_, leading) in lines:
+        pairs.append(" and ".join(dict.fromkeys(map(count_text, leading))))
     shared = [shared for *_, (shared, _) in lines]
     gap_texts = []
     for overlap_line in overlaps:
@@ -318,11 +318,11 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
             "pair",
         ),
         figures_of(
-            "strongest in common",
+            "leading in common",
             shared,
             [
-                f"{count_text(count)} of {strongest_words}"
-                for count, strongest_words in zip(shared, pairs, strict=True)
+                f"{count_text(count)} of {leading_words}"
+                for count, leading_words in zip(shared, pairs, strict=True)
             ],
         ),
         figures_of(
@@ -352,12 +352,13 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         ),
     ]
     caption = (
-        f"Pairs of models: how many of the {comparison.k} strongest of "
-        f"{len(comparison.features)} features they share, overlap of the importance "
-        f"shares of all {comparison.k}, and Kendall's tau of all rankings. Features "
-        "count among the strongest only if they clearly matter and have at least a "
-        "hundredth of a model's importance, so a model may have fewer (as in: 5 of 8 "
-        "and 6). The ceiling is the agreement of each model with itself on another "
+        "Pairs of models: how many leading features they share, overlap of the "
+        f"importance shares of the {comparison.k} strongest of "
+        f"{len(comparison.features)} features, and Kendall's tau of all rankings. A "
+        "model's leading features are those of its strongest that clearly matter and "
+        "have at least a hundredth of its importance, so that it may have fewer (as "
+        "in: 5 of 8 and 6). "
+        "The ceiling is the agreement of each model with itself on another "
         "fold. The gap to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
@@ -645,7 +646,7 @@ def _time_sentence(comparison: Comparison) -> str:
 def shared_features(
     comparison: Comparison, first: str, second: str
 ) -> tuple[float, tuple[float, float]]:
-    """Return how many of their strongest features two models share, and how many each
+    """Return how many of their leading features two models share, and how many each
     has.
 
     A model has fewer than ``comparison.k`` if others do not clearly matter, or have
@@ -686,14 +687,14 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
             _MOST_NAMED,
         )
         lines.append(
-            f"All {len(names)} models have {words} among their strongest features."
+            f"All {len(names)} models have {words} among their leading features."
         )
     return [sentence for sentence in lines if sentence]
 
 
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
-    """Say which of their strongest features two models share, and how much of the
-    importance these have.
+    """Say which of their leading features two models share, and how much of the
+    importance their strongest ones share.
     """
     shared, counts = shared_features(comparison, first, second)
     left_label, right = (
@@ -713,12 +714,12 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
     elif shared_names:
         words = (
             f"{left_label} and {right} have {shared_names} in common among their "
-            "strongest features."
+            "leading features."
         )
     else:
-        words = f"None of the strongest features of {left_label} is one of {right}'s."
+        words = f"None of the leading features of {left_label} is one of {right}'s."
     words += "".join(
-        f" Only {model} has {features} among its strongest."
+        f" Only {model} has {features} among its leading ones."
         for model, features in zip((left_label, right), names_of_one, strict=True)
         if features
     )
@@ -726,7 +727,7 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
 
 
 def _named(comparison: Comparison, first: str, second: str) -> list[str]:
-    """Name the strongest features of two models, by their shares: those of both, and
+    """Name the leading features of two models, by their shares: those of both, and
     those of only one.
     """
     shares = comparison.shares()

@@ -18,7 +18,6 @@ from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import load_inputs
 
-LINEAR = "logistic, ridge or Poisson regression"
 WORDS = ("--target", "risk", "--preset", "preset.json")
 
 

@@ -67,10 +67,10 @@ class Explanation(Numbers):
         std_error: standard errors, shaped like ``values``, or None where the method has
             none.
         low, high: ends of the confidence interval at ``meta["confidence"]``, shaped
-            like ``values``.
+            like ``values``. In a local explanation, it is of the error of sampling.
         p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when
             the 95 % interval excludes 0. ``p_adjusted`` has them adjusted for the
-            number of features.
+            number of features. None for a local explanation.
         correlation: how the errors of the names correlate, ``(outputs, names, names)``,
             for intervals of ranks. None: not stored (local values, or many names). Of
             interactions there is none.
@@ -105,11 +105,7 @@ class Explanation(Numbers):
     Examples:
         >>> # of (rows, features, outputs)
         >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])
-        >>> facts = {
-        ...     "additive": True,
-        ...     "base_values": np.zeros(1),
-        ...     "p_values": np.full((2, 2, 1), 0.01),
-        ... }
+        >>> facts = {"additive": True, "base_values": np.zeros(1)}
         >>> names = ("a", "b")
         >>> kinds = ("table", "image")
         >>> local = Explanation(
@@ -121,8 +117,6 @@ class Explanation(Numbers):
         >>> explanation.to_frame()[["feature", "importance"]].values.tolist()
         [['a', 1.5], ['b', 2.0]]
         >>> low, high = explanation.ci()
-        >>> local.p_adjusted.round(2)[0].tolist()
-        [[0.02], [0.02]]
         >>> local.by_modality().names
         ('table', 'image')
         >>> picture = explanation.plot.bar()
@@ -339,8 +333,8 @@ class Explanation(Numbers):
         ci_high, p_value, p_adjusted`` and then the parts (for the path game the
         network's paths, such as ``tabular, image``, and ``interaction``). With
         interactions the last column is ``order`` (1: features, 2: pairs). In a local
-        explanation, standard errors and p-values measure only the error of sampling.
-        Undefined numbers are NaN, never 0.
+        explanation, standard errors and intervals are of the error of sampling alone,
+        so that there are no p-values. Undefined numbers are NaN, never 0.
         """
         return as_library(tidy_frame(self), library)
 

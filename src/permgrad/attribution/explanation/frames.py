@@ -113,11 +113,12 @@ def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
         "ci_low": lower_ends,
         "ci_high": upper_ends,
     }
-    numbers |= {
-        "p_value": explanation.p_values,
-        "p_adjusted": explanation.p_adjusted,
-        **explanation.parts,
-    }
+    if explanation.scope == "global":
+        numbers["p_value"] = explanation.p_values
+        numbers["p_adjusted"] = explanation.p_adjusted
+    else:  # intervals of the error of sampling have none
+        numbers |= dict.fromkeys(("p_value", "p_adjusted"))
+    numbers |= explanation.parts
     # Of refits: both parts of the standard error.
     numbers |= {
         part_name: part_errors
@@ -135,9 +136,12 @@ def file_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by
     class, by falling importance.
 
-    For rows, the last column is the row's value of the feature.
+    For rows, there are no p-values, and the last column is the row's value of the
+    feature.
     """
     frame = tidy_frame(explanation)
+    if explanation.scope == "local":
+        frame = frame.drop(columns=["p_value", "p_adjusted"])
     if explanation.feature_values is not None:
         cells = (
             explanation.feature_values.reindex(columns=list(explanation.names))

@@ -79,7 +79,8 @@ class Baseline:
     take minutes instead of seconds, and are fitted only when they are named. ``extra``
     is empty where permgrad itself needs the package. ``file`` is the ending of the file
     that a fitted one is saved in (npz: of its trees, with other arrays), empty where it
-    is only for comparison.
+    is only for comparison. ``fitted_label`` names it by the task, and whether that is
+    one of counts, where the tasks have different models.
     """
 
     name: str
@@ -90,16 +91,13 @@ class Baseline:
     extra: str = ""
     costly: bool = False
     file: str = ""
+    fitted_label: Callable[..., str] | None = None
 
     def label_for(self, task: Task, *, counts: bool = False) -> str:
-        """Return what it is called in a task: of several kinds, ``label`` names all."""
-        if task == "classification":
-            model_kind = "logistic"
-        elif counts:
-            model_kind = "Poisson"
-        else:
-            model_kind = "ridge"
-        return self.label.replace("logistic, ridge or Poisson", model_kind)
+        """Return what the model is called that is fitted in a task."""
+        if self.fitted_label is None:
+            return self.label
+        return self.fitted_label(task, counts=counts)
 
     def available(self) -> bool:
         """Return whether its package is installed."""
@@ -440,7 +438,9 @@ def run_baselines(
     result: dict[str, dict[str, Any]] = {}
     with Progress(len(baseline_names), "baselines", lines=False) as progress_bar:
         for baseline_name in baseline_names:
-            progress_bar.note(baselines.get(baseline_name).label)
+            progress_bar.note(
+                baselines.get(baseline_name).label_for(task, counts=counts)
+            )
             fitted = fit_baseline(baseline_name, task, train, validation, **options)
             guess = fitted.guess(test_rows)
             if guesses is not None:

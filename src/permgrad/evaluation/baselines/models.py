@@ -18,7 +18,7 @@ from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.fitting import Baseline
 from permgrad.models.libraries.boosting import LIBRARIES, common
 from permgrad.models.libraries.job import Job
-from permgrad.models.libraries.linear import linear
+from permgrad.models.libraries.linear import linear, linear_label
 
 
 def _ensemble(job: Job, **choices: Any) -> Any:
@@ -107,10 +107,11 @@ for _baseline in (
     ),
     Baseline(
         "linear",
-        "logistic, ridge or Poisson regression",
+        "linear model",
         "sklearn",
         linear,
         file="skops",
+        fitted_label=linear_label,
     ),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", _peer, "pytabkit:TabM_D_", **_PEER),

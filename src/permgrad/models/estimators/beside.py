@@ -24,7 +24,7 @@ from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.libraries import job
 from permgrad.models.libraries.boosting import best_library
-from permgrad.models.libraries.linear import affine, linear
+from permgrad.models.libraries.linear import affine, linear, linear_label
 from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import Rate
 from permgrad.models.network.trees import TreeBranch
@@ -205,12 +205,7 @@ def _fit_line(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
     matrix, offset = affine(linear(work))
     branch = LinearBranch(matrix.shape[1], outputs)
     branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
-    if work.classify:
-        label = "logistic regression"
-    elif work.counts:
-        label = "Poisson regression"
-    else:
-        label = "ridge regression"
+    label = linear_label(work.task, counts=work.counts)
     return _Fitted(label, branch, _said(work, branch, held_out_rows))
 
 

@@ -24,6 +24,20 @@ _FEWEST_OF_A_CLASS = 10
 _FOLDS = 5
 
 
+def linear_label(task: str, *, counts: bool) -> str:
+    """Return what a fitted linear model is called.
+
+    Examples:
+        >>> linear_label("classification", counts=False)
+        'logistic regression'
+    """
+    if task == "classification":
+        return "logistic regression"
+    if counts:
+        return "Poisson regression"
+    return "ridge regression"
+
+
 def linear(job: Job) -> Any:
     """Fit a linear model on columns of variance 1.
 

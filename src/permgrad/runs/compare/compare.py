@@ -160,7 +160,8 @@ def _job(
     divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
     folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
     alarms = table.alarms(folds[0])
-    return _Job(table, plan, folds, metric, asked_metric, device, threads, alarms)
+    named_plan = plan.for_task(table.task)
+    return _Job(table, named_plan, folds, metric, asked_metric, device, threads, alarms)
 
 
 def _do_job(

@@ -236,6 +236,17 @@ class ComparisonPlan:
     seed: int = 0
     notes: tuple[str, ...] = ()
 
+    def for_task(self, task: Task) -> ComparisonPlan:
+        """Return the plan whose baselines are called as what they are in a task."""
+        models = []
+        for model in self.models:
+            if model.kind == "baseline" and model.estimator is None:
+                label = baselines.get(model.name).label_for(task)
+                models.append(replace(model, label=label))
+            else:
+                models.append(model)
+        return replace(self, models=tuple(models))
+
 
 def make_plan(
     models: Sequence[Any],

@@ -207,10 +207,9 @@ def test_values_add_up_and_unused_players_are_exactly_zero():
     assert explanation.meta["completeness_gap"] < 1e-12
     unused = explanation.names.index("table[2]")
     np.testing.assert_array_equal(explanation.values[:, unused], 0)
-    np.testing.assert_array_equal(explanation.p_values[:, unused], 1)
     used = np.delete(explanation.values, unused, axis=1)
     assert np.abs(used).min() > 0
-    np.testing.assert_array_equal(np.delete(explanation.p_values, unused, axis=1), 0)
+    assert explanation.p_values is None, "an error of sampling is not tested"
 
 
 def test_float32_networks_give_unused_players_exactly_zero():

@@ -379,7 +379,7 @@ const WhatIf = (() => {
       const moved = () => `The strongest is ${top.name}: it moves ${classes ? `the probability of ${name}` : name} ${top.value >= 0 ? "up" : "down"} by ${Charts.write(size)}${unit}${sureness}. `;
       const first = size > error && top.name !== "all other features" ? moved() : "No single feature stands out. ";
       // The error after one walk for each background row also holds how these rows differ.
-      const sure = `Whiskers are 95 % intervals${found.compared < model.shares.donors.length ? " of a first estimate, which is being refined" : ""}.`;
+      const sure = `Whiskers are 95 % intervals of the sampling error${found.compared < model.shares.donors.length ? " of a first estimate, which is being refined" : ""}.`;
       const caption = `${first}The bars are Shapley values. They add up from the mean prediction${model.result.calibration ? ", before calibration," : ""} of ${found.compared} typical training rows to ${ends.endName}. ${sure}`;
       const [plot, line] = [picture.querySelector(".plot"), picture.querySelector("figcaption")];
       plot?.replaceChildren(drawing);
