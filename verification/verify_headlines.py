@@ -43,6 +43,7 @@ from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.attribution.request import tuned
 from permgrad.data.types.findings import told_of_columns
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say
 from permgrad.runs.folder.documents import saved_explanation
@@ -123,7 +124,7 @@ def headline(request: RunRequest) -> tuple[Explanation, str]:
         progress=False,
     )
     content = Assessment(title="t", target="y", task=inputs.task, explanation=found)
-    return found, say("features", features(content) or {})
+    return found, say("features", features(PageContent.of(content)) or {})
 
 
 def whole_run(request: RunRequest) -> list[str]:

@@ -1,5 +1,5 @@
 """
-What changed, what goes together, and for whom
+What changed, what goes together, groups of rows
 ==============================================
 
 Three questions that come after a ranking, on loans of two years whose law is known: what changed in the
@@ -109,8 +109,8 @@ axes.legend()
 plt.show()
 
 # %%
-# For whom
-# --------
+# Groups of rows
+# --------------
 #
 # A region that the model does not read, where training counted less all along. ``permgrad run --sensitive`` and
 # ``pg.report(…, sensitive=)`` show these rates with their tests, and how the reliance differs.

@@ -12,6 +12,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.evaluation.few_rows import rows_that_decide
 from permgrad.evaluation.skill import Predicted
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import by_absolute_errors, few_rows_decide
 from permgrad.pages.findings import say
 
@@ -42,7 +43,7 @@ def test_two_wild_predictions_are_named_and_left_out():
     assert deciding_rows["value"] == pytest.approx(np.sqrt(errors.mean()))
     content = Assessment(title="t", target="y", task="regression")
     content.metrics = {"few_rows_decide": deciding_rows}
-    words = say("few_rows_decide", few_rows_decide(content))
+    words = say("few_rows_decide", few_rows_decide(PageContent.of(content)))
     low, high = (f"{end:.2f}".replace("-", "−") for end in known_range)
     assert words == (
         f"2 of 500 test rows make {100 * deciding_rows['share']:.0f}\u00a0% of the "
@@ -66,8 +67,8 @@ def test_a_row_far_outside_is_named_even_where_it_decides_nothing():
     assert deciding_rows["share"] < 0.1, "the precondition"
     content = Assessment(title="t", target="y", task="regression")
     content.metrics = {"few_rows_decide": deciding_rows}
-    assert few_rows_decide(content)["form"] == "outside"
-    assert say("few_rows_decide", few_rows_decide(content)).startswith(
+    assert few_rows_decide(PageContent.of(content))["form"] == "outside"
+    assert say("few_rows_decide", few_rows_decide(PageContent.of(content))).startswith(
         "1 of 500 test rows is predicted far outside: row 7 (predicted "
     )
 
@@ -121,7 +122,7 @@ def test_the_ranking_by_absolute_errors_is_told():
     y = 3 * X[:, 0]
     explained = pg.explain(lambda t: t[:, 0] * 2.5, X, y, loss="absolute_error")
     content = Assessment(title="t", target="y", task="regression", absolute=explained)
-    assert say("by_absolute_errors", by_absolute_errors(content)) == (
+    assert say("by_absolute_errors", by_absolute_errors(PageContent.of(content))) == (
         "By absolute errors, which few rows decide less, 1 of 2 features clearly "
         "matters, most of all x0."
     )

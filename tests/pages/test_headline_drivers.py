@@ -14,6 +14,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
@@ -42,7 +43,7 @@ def told(p_values, values=None):
         parts={},
         part_std={},
     )
-    return dataclasses.replace(light_content(), explanation=explanation)
+    return PageContent.of(dataclasses.replace(light_content(), explanation=explanation))
 
 
 def test_small_p_values_that_do_not_pass_are_nowhere_named():
@@ -141,8 +142,10 @@ def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
         if passing
         else [0.03, 0.02, 0.01, 0.5, 0.5, 0.4, 0.9, 0.9]
     )
-    frame = told(p_values).explanation.to_frame()
-    lines = _feature_lines(frame[frame["class"] == "all"])
+    content = told(p_values)
+    frame = content.explanation.to_frame()
+    top = frame[frame["class"] == "all"]
+    lines = _feature_lines(top, clear=content.clear_names)
     assert lines[0].startswith("Most important of 8 features")
     assert [line.startswith("* ") for line in lines[1:9]] == (
         holm(p_values) < 0.05
@@ -171,7 +174,9 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
     )
     content = dataclasses.replace(content, explanation=explanation)
     frame = explanation.to_frame()
-    lines = _feature_lines(frame[frame["class"] == "all"], loss_advantage=0.2)
+    lines = _feature_lines(
+        frame[frame["class"] == "all"], clear=clearly_matter(explanation)
+    )
     assert len([line for line in lines if line.startswith("* ")]) == 2
 
 
@@ -192,15 +197,17 @@ def order_of(paper_explanation, main) -> list[str]:
     shows.
     """
     paper_explanation = dataclasses.replace(paper_explanation, method="permgrad_paper")
-    content = Assessment(
-        title="t",
-        target="y",
-        task="classification",
-        explanation=main,
-        paper=paper_explanation,
+    content = PageContent.of(
+        Assessment(
+            title="t",
+            target="y",
+            task="classification",
+            explanation=main,
+            paper=paper_explanation,
+        )
     )
     section = SectionView("methods", "Other methods on the same model")
-    methods(section, content, main)
+    methods(section, content, content.standing)
     ((_, table),) = (block for kind, block in section.blocks if kind == "fold")
     return [name.text for name, _, _ in sorted(table.rows, key=lambda row: row[2].sort)]
 

@@ -27,6 +27,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.trees import Trees
 from permgrad.pages import report, whatif
+from permgrad.pages.content import PageContent
 from permgrad.pages.tabs import rows
 
 pytestmark = pytest.mark.usefixtures("undrawn_file")
@@ -197,7 +198,7 @@ def test_a_page_divides_a_row_in_one_way(monkeypatch):
     assert len(form["players"]) == whatif.MOST_PLAYERS
     # What was explained can be changed, and has no other parts.
     assert set(content.explained.numbers) <= set(content.what_if["rows"].tolist())
-    assert rows.rows_data(content)["parts"] == []
+    assert rows.rows_data(PageContent.of(content))["parts"] == []
 
 
 @pytest.mark.slow
@@ -241,7 +242,8 @@ def test_words_of_texts_are_explained_once_and_read_back_with_a_run(
     )
     assert "part" not in calls, "they are read"
     before, after = (
-        rows.rows_data(content_version)["texts"] for content_version in (content, again)
+        rows.rows_data(PageContent.of(content_version))["texts"]
+        for content_version in (content, again)
     )
     assert [text_before["words"] for text_before in after] == [
         text_after["words"] for text_after in before

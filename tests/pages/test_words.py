@@ -12,6 +12,7 @@ from permgrad import Explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.pages import words
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say as said_of
 from permgrad.pages.moved import drifted_words
@@ -101,7 +102,7 @@ def test_long_names_differ_in_sentences(say):
         content = Assessment(
             title="t", target="y", task="regression", explanation=explanation
         )
-        sentence = said_of("features", features(content))
+        sentence = said_of("features", features(PageContent.of(content)))
     elif say == "ranks":
         sentence = order_words(
             SimpleNamespace(names=explanation.names, sets=np.array([1, 1, 2])), 5

@@ -6,7 +6,7 @@ Pages leave out what is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,7 +114,6 @@ class Assessment:
         what_if: what a page needs to predict a changed row.
         network, training, layout, provenance: what was trained, how, and by which
             command.
-        sentences: those of the verdict, where they are known already.
         keep_rows: whether the page may show single rows.
     """
 
@@ -160,7 +159,6 @@ class Assessment:
     training: TrainingSection | None = None
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
-    sentences: Sequence[dict[str, Any]] | None = None
     keep_rows: bool = True
 
     @property
@@ -258,27 +256,6 @@ class Assessment:
         if str(self.positive) in labels:
             return labels.index(str(self.positive))
         return 1
-
-    def by_rank(self, names: Iterable[Any]) -> list[int]:
-        """Return the positions of features or columns, the most important first, in the
-        ranking as it now is.
-        """
-        explanation = self.explanation
-        rank_positions = dict[str, int]()
-        if explanation is not None:
-            ranking = explanation.ranking()
-            groups = explanation.groups or {}
-            rank_positions = {}
-            for position, feature_name in enumerate(ranking):
-                for column in (feature_name, *groups.get(feature_name, ())):
-                    rank_positions[str(column)] = position
-        return [
-            position
-            for position, _ in sorted(
-                enumerate(names),
-                key=lambda pair: rank_positions.get(str(pair[1]), len(rank_positions)),
-            )
-        ]
 
     @property
     def cuts(self) -> Mapping[str, Any]:

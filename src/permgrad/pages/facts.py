@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.attribution.explanation.explanation import clearly_matter
+from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
@@ -24,17 +24,12 @@ from permgrad.evaluation.related import MISSING, MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
 from permgrad.models.decision import HALF
 from permgrad.models.losses import named_loss
-from permgrad.pages.sentences import (
-    best_baseline,
-    changes_facts,
-    level_words,
-    main_metric,
-)
-from permgrad.pages.units import loss_without
-from permgrad.pages.words import clean, listed, shorten, shown_ranks, texts_of
+from permgrad.pages.content import NAMED, PageContent
+from permgrad.pages.sentences import best_baseline, changes_facts, level_words
+from permgrad.pages.standing import Standing
+from permgrad.pages.words import clean, listed, shorten, texts_of
 
 if TYPE_CHECKING:
-    from permgrad.assess.assessment import Assessment
     from permgrad.assess.predictions import Predictions
 
 #: The numbers and names of a finding. ``form`` says which of its sentences is meant,
@@ -79,29 +74,10 @@ MOST_OF_ERROR = 0.5
 DECISIVE = 0.1
 #: Features of so strong a correlation or association move together.
 CLOSE = 0.9
-#: Most features, or columns, that a sentence names.
-NAMED = 3
-
-
-# ---- rows ----------------------------------------------------------------------------
-def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
-    """Return the number of test rows (None: unknown), and that of each class that has
-    some.
-    """
-    row_count = ((content.metrics or {}).get("rows") or {}).get("test")
-    scored = content.predictions
-    if scored is None:
-        return row_count, {}
-    if row_count is None:
-        row_count = len(scored.truth)
-    if content.task == "regression":
-        return row_count, {}
-    labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
-    return row_count, dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 # ---- how good it is ------------------------------------------------------------------
-def leak(content: Assessment) -> Facts | None:
+def leak(content: PageContent) -> Facts | None:
     """Columns, or a formula, give the target away."""
     if content.data is None:
         leaks = []
@@ -140,13 +116,13 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
     }
 
 
-def cells(content: Assessment) -> list[Facts]:
+def cells(content: PageContent) -> list[Facts]:
     """How cells of the table were read that are odd: the words, and the advice."""
     found_cells = () if content.data is None else content.data.cells
     return [{"options": [], **cell_facts} for cell_facts in found_cells]
 
 
-def together(content: Assessment, *, clear: bool) -> Facts | None:
+def together(content: PageContent, *, clear: bool) -> Facts | None:
     """Rows may belong together, and are on both sides.
 
     ``clear``: a forest scores clearly less where they are not.
@@ -178,13 +154,11 @@ def together_facts(group_facts: Mapping[str, Any]) -> Facts:
     }
 
 
-def skill(content: Assessment) -> Facts:
+def skill(content: PageContent) -> Facts:
     """How good the model is, or that it is not clearly better than a constant."""
-    (row_count, counts), constant, test_scores = (
-        class_rows(content),
-        content.constant,
-        content.test,
-    )
+    row_count, counts = content.test_rows
+    constant = content.constant
+    test_scores = content.test
     subject = f"The {content.noun}"
     if content.subject:
         subject = f"The model {shorten(content.subject, 60)}"
@@ -193,12 +167,12 @@ def skill(content: Assessment) -> Facts:
         if fact_name in constant:
             facts[fact_name] = constant[fact_name]
     facts |= {"subject": subject, "target": content.target, "rows": row_count}
-    metric = main_metric(content.task, test_scores).name
+    metric = content.main_metric.name
     if not content.learnt:
         has_few_rows = (row_count or 0) < FEW_ROWS or min(
             counts.values(), default=FEW_ROWS
         ) < FEW_OF_A_CLASS
-        if (cut(content) or {}).get("training"):
+        if (content.ask(cut) or {}).get("training"):
             sentence_form = "cut"
         elif has_few_rows:
             sentence_form = "few"
@@ -214,7 +188,7 @@ def skill(content: Assessment) -> Facts:
     return facts | {"form": "good", "metric": metric, "value": value}
 
 
-def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
+def _pairs(content: PageContent, *names: str) -> list[list[Any]]:
     """Return metrics with the values of the model and the constant, where they are
     known.
     """
@@ -225,7 +199,7 @@ def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
     ]
 
 
-def over_constant(content: Assessment) -> Facts | None:
+def over_constant(content: PageContent) -> Facts | None:
     """By how much the model is better than a constant, where it is significantly so."""
     test_scores = content.test
     constant = content.constant
@@ -255,17 +229,16 @@ def over_constant(content: Assessment) -> Facts | None:
     }
 
 
-def finds(content: Assessment) -> Facts | None:
+def finds(content: PageContent) -> Facts | None:
     """How many rows of a rare class it finds: accuracy hides them.
 
     If none is predicted, another sentence says so.
     """
-    (_, counts), scored = (
-        class_rows(content),
-        None if content.weights else content.predictions,
-    )
+    counts = content.test_rows.by_class
+    scored = content.predictions
     if (
         scored is None
+        or content.weights
         or scored.probabilities is None
         or not len(scored.classes) == len(counts) == 2
     ):
@@ -302,13 +275,13 @@ def threshold_words(scored: Predictions) -> str:
     return "the model's own threshold"
 
 
-def baselines(content: Assessment) -> Facts | None:
+def baselines(content: PageContent) -> Facts | None:
     """Whether the model is significantly better or worse than its best baseline, or
     neither.
     """
     measured = content.metrics or {}
-    metric_name = main_metric(content.task, content.test).name
-    best_entry = best_baseline(content.task, measured)
+    metric_name = content.main_metric.name
+    best_entry = best_baseline(content.main_metric, measured)
     if best_entry is None or content.test.get(metric_name) is None:
         return None
     value = content.test[metric_name]
@@ -355,7 +328,7 @@ def baselines(content: Assessment) -> Facts | None:
     }
 
 
-def changes(content: Assessment) -> Facts | None:
+def changes(content: PageContent) -> Facts | None:
     """What changed since an earlier run."""
     if content.changes is None:
         return None
@@ -363,12 +336,12 @@ def changes(content: Assessment) -> Facts | None:
 
 
 # ---- what it relies on ---------------------------------------------------------------
-def features(content: Assessment) -> Facts | None:
+def features(content: PageContent) -> Facts | None:
     """Which features clearly matter, and what the loss is without them."""
     explanation = content.explanation
     if explanation is None or (content.learnt and explanation.p_values is None):
         return None
-    clear = clearly_matter(explanation)
+    clear = content.clear_names
     facts: Facts = {
         "clear": len(clear),
         "of": len(explanation.names),
@@ -378,9 +351,9 @@ def features(content: Assessment) -> Facts | None:
     if not clear or not content.learnt:
         return facts | {"form": "none" if content.learnt else "unshown"}
     leading = clear[:NAMED]
-    ranking = explanation.ranking()
+    ranking = content.ranking
     lower_ends, upper_ends = (interval_ends[:, 0] for interval_ends in explanation.ci())
-    known_loss = loss_without(explanation.meta, content.metrics or {})
+    known_loss = content.loss
 
     def fact(name: str) -> Facts:
         feature_index = explanation.names.index(name)
@@ -397,7 +370,7 @@ def features(content: Assessment) -> Facts | None:
             "high": estimates[2],
         }
 
-    ranks = shown_ranks(explanation)
+    ranks = None if content.standing is None else content.standing.ranks
     if ranks is None:
         rank_sets = []
     else:
@@ -431,17 +404,18 @@ def features(content: Assessment) -> Facts | None:
     }
 
 
-def levels(content: Assessment) -> list[Facts]:
+def levels(content: PageContent) -> list[Facts]:
     """What differs between the levels of each column that the user named."""
     stored = content.sensitive or {}
-    missed = never_of_two(content)
+    missed = content.ask(never_of_two)
     level_facts = []
-    for column_entry in stored.get("columns", ()):
+    columns = zip(stored.get("columns", ()), content.ask(level_sentences), strict=True)
+    for column_entry, sentences in columns:
         about: Facts = {
             "column": column_entry["column"],
             "fairness": column_entry["fairness"],
         }
-        about["_said"] = level_words(column_entry, stored["positive"])[0]
+        about["_said"] = sentences[0]
         about["form"] = "compared"
         if missed is not None:
             # Rates that are 0 or 1 on every level are no sign of equal treatment.
@@ -460,11 +434,20 @@ def levels(content: Assessment) -> list[Facts]:
     return level_facts
 
 
-def never_of_two(content: Assessment) -> Facts | None:
+def level_sentences(content: PageContent) -> list[list[str]]:
+    """Say of each column that the user named what differs between its levels."""
+    stored = content.sensitive or {}
+    return [
+        level_words(column_entry, stored["positive"])
+        for column_entry in stored.get("columns", ())
+    ]
+
+
+def never_of_two(content: PageContent) -> Facts | None:
     """Which of two classes the model never predicts in the test rows, and at which
     threshold.
     """
-    missed_class = never_predicted(content)
+    missed_class = content.ask(never_predicted)
     scored = content.predictions
     if missed_class is None or scored is None or missed_class["form"] == "many":
         return None
@@ -472,15 +455,15 @@ def never_of_two(content: Assessment) -> Facts | None:
 
 
 # ---- what makes the numbers doubtful -------------------------------------------------
-def noted(content: Assessment) -> Facts | None:
+def noted(content: PageContent) -> Facts | None:
     """The data card says of the leading feature when it is known."""
-    leading_hint = leading(content)
+    leading_hint = content.ask(leading)
     if leading_hint is None or not leading_hint["notes"] or not content.learnt:
         return None
     return leading_hint
 
 
-def leading(content: Assessment) -> Facts | None:
+def leading(content: PageContent) -> Facts | None:
     """Return the feature with most of the importance: its ``share``, the ``notes`` on
     it, and how to leave it out.
     """
@@ -499,7 +482,7 @@ def leading(content: Assessment) -> Facts | None:
     return {**leakage_hint, "of": len(explanation.names), "options": options}
 
 
-def nearly_perfect(content: Assessment) -> Facts | None:
+def nearly_perfect(content: PageContent) -> Facts | None:
     """A score that models have which know the outcome, where no column was found that
     gives it away.
     """
@@ -509,12 +492,12 @@ def nearly_perfect(content: Assessment) -> Facts | None:
         metric_name = "balanced_accuracy"
     value = content.test.get(metric_name)
     data_section = content.data
-    leading_hint = leading(content)
+    leading_hint = content.ask(leading)
     is_dominant = leading_hint is not None and leading_hint["share"] > DOMINANT
     if (
         value is None
         or value < (HIGH if is_dominant else ALONE)
-        or len(class_rows(content)[1]) == 1
+        or len(content.test_rows.by_class) == 1
     ):
         return None
     if data_section is not None and data_section.leaks:
@@ -531,7 +514,7 @@ def nearly_perfect(content: Assessment) -> Facts | None:
     return facts | {"form": needs or ("one" if is_dominant else "none"), "needs": needs}
 
 
-def nearly_all(content: Assessment) -> Facts | None:
+def nearly_all(content: PageContent) -> Facts | None:
     """The column that the model relies on most gives alone nearly all of its skill,
     which is much.
     """
@@ -539,10 +522,10 @@ def nearly_all(content: Assessment) -> Facts | None:
     data = content.data
     if alone is None or not content.learnt or alone["date"]:
         return None
-    if (data is not None and data.leaks) or nearly_perfect(content) is not None:
+    if (data is not None and data.leaks) or content.ask(nearly_perfect) is not None:
         return None
     value = content.test.get(alone["metric"])
-    classes = len(class_rows(content)[1])
+    classes = len(content.test_rows.by_class)
     if value is None or (content.task == "classification" and classes < 2):
         return None
     if content.task == "classification":
@@ -559,7 +542,7 @@ def nearly_all(content: Assessment) -> Facts | None:
     return {**facts, "value": value, "target": content.target, "options": options}
 
 
-def dated(content: Assessment) -> Facts | None:
+def dated(content: PageContent) -> Facts | None:
     """The model relies most on a date, and training and test rows are of the same
     time.
     """
@@ -578,13 +561,13 @@ def dated(content: Assessment) -> Facts | None:
     return {"feature": alone["feature"], "column": alone["column"], "options": options}
 
 
-def copies(content: Assessment) -> Facts | None:
+def copies(content: PageContent) -> Facts | None:
     """Test rows are also in the training rows.
 
     Rows without any value, or of coarse columns, are no copies.
     """
     data_section = content.data
-    row_count = class_rows(content)[0]
+    row_count = content.test_rows.count
     if data_section is None or data_section.shared_expected:
         shared = 0
     else:
@@ -598,7 +581,7 @@ def copies(content: Assessment) -> Facts | None:
     return facts | {"part": "trust"}
 
 
-def quantile(content: Assessment) -> Facts | None:
+def quantile(content: PageContent) -> Facts | None:
     """The model predicts a quantile, which scores of means do not judge."""
     if content.explanation is None:
         return None
@@ -608,7 +591,7 @@ def quantile(content: Assessment) -> Facts | None:
     return {"loss": loss.name}
 
 
-def weights(content: Assessment) -> Facts | None:
+def weights(content: PageContent) -> Facts | None:
     """Test rows have weights."""
     if not content.weights or content.predictions is None:
         return None
@@ -617,7 +600,7 @@ def weights(content: Assessment) -> Facts | None:
     return {"column": content.weights["column"], "worth": worth}
 
 
-def cut(content: Assessment) -> Facts | None:
+def cut(content: PageContent) -> Facts | None:
     """A time limit took something away."""
     if content.provenance is None:
         cut_words = []
@@ -631,7 +614,7 @@ def cut(content: Assessment) -> Facts | None:
     return None
 
 
-def in_order(content: Assessment) -> Facts | None:
+def in_order(content: PageContent) -> Facts | None:
     """The classes seem to be in an order."""
     order = (content.metrics or {}).get("in_order")
     if order is None:
@@ -653,25 +636,25 @@ def in_order(content: Assessment) -> Facts | None:
     return facts | {"quadratic_kappa": content.test.get("quadratic_kappa")}
 
 
-def one_class(content: Assessment) -> Facts | None:
+def one_class(content: PageContent) -> Facts | None:
     """All test rows have one class."""
-    counts = class_rows(content)[1]
+    counts = content.test_rows.by_class
     if len(counts) == 1:
         return {"class": next(iter(counts)), "rows": sum(counts.values())}
     return None
 
 
-def few_rows(content: Assessment) -> Facts | None:
+def few_rows(content: PageContent) -> Facts | None:
     """There are few test rows."""
-    row_count, counts = class_rows(content)
+    row_count, counts = content.test_rows
     if row_count is not None and row_count < FEW_ROWS and len(counts) != 1:
         return {"rows": row_count}
     return None
 
 
-def rare(content: Assessment) -> Facts | None:
+def rare(content: PageContent) -> Facts | None:
     """Few test rows have some of the classes."""
-    counts = class_rows(content)[1]
+    counts = content.test_rows.by_class
     few_by_class = {}
     for label, count in counts.items():
         if count < FEW_OF_A_CLASS:
@@ -691,7 +674,7 @@ def rare(content: Assessment) -> Facts | None:
     }
 
 
-def unseen(content: Assessment) -> Facts | None:
+def unseen(content: PageContent) -> Facts | None:
     """Test rows have classes that no training row has."""
     strange = content.test.get("unseen")
     if strange:
@@ -703,7 +686,7 @@ def unseen(content: Assessment) -> Facts | None:
     return None
 
 
-def few_rows_decide(content: Assessment) -> Facts | None:
+def few_rows_decide(content: PageContent) -> Facts | None:
     """A few rows make much of the squared error or log loss, or are predicted far
     outside the training targets.
     """
@@ -732,7 +715,7 @@ def few_rows_decide(content: Assessment) -> Facts | None:
     return facts | {"form": "range" if stored["outside"] else "decide"}
 
 
-def few_rows_matter(content: Assessment) -> Facts | None:
+def few_rows_matter(content: PageContent) -> Facts | None:
     """A few rows make, or hide, the importance of a feature.
 
     That of the first such feature is told.
@@ -780,18 +763,14 @@ def _and_last(texts: Sequence[str], more: int) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def by_absolute_errors(content: Assessment) -> Facts | None:
+def by_absolute_errors(content: PageContent) -> Facts | None:
     """What the model relies on by absolute errors, where few rows decide the squared
     ones.
     """
     explanation = content.absolute
     if explanation is None:
         return None
-    clear = set(clearly_matter(explanation))
-    ranked = []
-    for feature_name in explanation.ranking():
-        if feature_name in clear:
-            ranked.append(feature_name)
+    ranked = Standing(explanation).clear
     facts: Facts = {"clear": len(ranked), "of": len(explanation.names)}
     if not ranked:
         return facts | {"form": "none"}
@@ -799,7 +778,7 @@ def by_absolute_errors(content: Assessment) -> Facts | None:
     return facts | {"form": "clear", "_names": _and_last(names, 0)}
 
 
-def skewed(content: Assessment) -> Facts | None:
+def skewed(content: PageContent) -> Facts | None:
     """A few rows, those with the most extreme target, make most of the squared
     error.
     """
@@ -809,7 +788,7 @@ def skewed(content: Assessment) -> Facts | None:
         scored = content.predictions
     if scored is None or content.task != "regression" or len(scored.truth) < FEW_ROWS:
         return None
-    if not content.learnt or main_metric(content.task, content.test).name != "rmse":
+    if not content.learnt or content.main_metric.name != "rmse":
         return None
     truth = np.asarray(scored.truth, dtype=np.float64)
     errors = np.abs(truth - scored.guess)
@@ -842,13 +821,20 @@ def skewed(content: Assessment) -> Facts | None:
     return facts | {"form": sentence_form, "typical": float(np.median(errors))}
 
 
-def worse(content: Assessment) -> Facts | None:
+def worst_groups(content: PageContent) -> list[dict[str, Any]]:
+    """Return the groups of test rows that are clearly worse, the worst first."""
+    if not content.segments:
+        return []
+    return worse_groups(content.segments)
+
+
+def worse(content: PageContent) -> Facts | None:
     """Some groups of test rows are clearly worse than the others.
 
     The worst one is told.
     """
     stored = content.segments
-    groups = worse_groups(stored) if stored else []
+    groups = content.ask(worst_groups)
     if not stored or not groups:
         return None
     fact_names = ("feature", "group", "rows", "events", "by")
@@ -886,7 +872,7 @@ def worse(content: Assessment) -> Facts | None:
     }
 
 
-def never_predicted(content: Assessment) -> Facts | None:
+def never_predicted(content: PageContent) -> Facts | None:
     """Some classes of the test rows are never predicted."""
     missed = (content.metrics or {}).get("never_predicted")
     if not missed:
@@ -914,7 +900,7 @@ def never_predicted(content: Assessment) -> Facts | None:
     )
 
 
-def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
+def _threshold_of(content: PageContent, missed: Mapping[str, Any]) -> list[str]:
     """Return the option that sets a threshold from which on a class is predicted that
     never was.
     """
@@ -932,17 +918,28 @@ def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
     return ["--threshold", f"{value:.3g}"]
 
 
-def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:
+def curves_of(content: PageContent) -> list[Reliability]:
     """Return the reliability curve of each class, of two classes that of the positive
     one.
 
-    ``before``: of the probabilities before they were calibrated. The list is empty
-    where there are none.
+    The list is empty where there are no probabilities.
     """
-    scored = None if content.weights else content.predictions
-    if scored is None:
+    if content.predictions is None:
         return []
-    probabilities = scored.before_calibration if before else scored.probabilities
+    return _curves(content, content.predictions.probabilities)
+
+
+def curves_before_calibration(content: PageContent) -> list[Reliability]:
+    """Return those of the probabilities before they were calibrated."""
+    if content.predictions is None:
+        return []
+    return _curves(content, content.predictions.before_calibration)
+
+
+def _curves(content: PageContent, probabilities: Floats | None) -> list[Reliability]:
+    scored = content.predictions
+    if scored is None or content.weights:
+        return []
     if probabilities is None or not len(scored.truth):
         return []
     table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
@@ -980,15 +977,17 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 
-def calibration(content: Assessment) -> Facts | None:
+def calibration(content: PageContent) -> Facts | None:
     """Probabilities are off, by more than chance explains and by enough to matter."""
-    curves = curves_of(content)
-    if not curves or len(class_rows(content)[1]) < 2 or curves[0].rows.sum() < FEW_ROWS:
+    curves = content.ask(curves_of)
+    if not curves or curves[0].rows.sum() < FEW_ROWS:
         return None
-    facts = calibration_facts(content, curves)
-    if facts["off"] == "clearly":
-        return facts
-    return None
+    facts = content.ask(calibration_facts)
+    if facts is None or facts["off"] != "clearly":
+        return None
+    if len(content.test_rows.by_class) < 2:
+        return None
+    return facts
 
 
 def how_far_off(curves: Sequence[Reliability]) -> str:
@@ -1034,10 +1033,15 @@ def times_too_many(curve: Reliability) -> float | None:
     return ratio
 
 
-def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
+def calibration_facts(content: PageContent) -> Facts | None:
     """Return the error of probabilities, that of chance, and of two classes the bin
     that is off most.
+
+    None: there are no probabilities.
     """
+    curves = content.ask(curves_of)
+    if not curves:
+        return None
     error, chance = (
         float(np.mean([getattr(curve, error_name) for curve in curves]))
         for error_name in ("error", "chance")
@@ -1085,7 +1089,7 @@ def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Fac
     }
 
 
-def drift(content: Assessment) -> Facts | None:
+def drift(content: PageContent) -> Facts | None:
     """Columns differ clearly between training and test rows."""
     if content.data is not None:
         compared = content.data.drift
@@ -1103,19 +1107,12 @@ def drift(content: Assessment) -> Facts | None:
     }
 
 
-def impossible(content: Assessment) -> Facts | None:
+def impossible(content: PageContent) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant:
     such rows do not occur.
     """
     explanation = content.explanation
-    pairs = _moving(content)
-    pairs = [
-        candidate_pair for candidate_pair in pairs if candidate_pair["kind"] != MISSING
-    ]
-    if explanation is None or not pairs:
-        known_loss = None
-    else:
-        known_loss = loss_without(explanation.meta, content.metrics or {})
+    known_loss = content.loss
     if explanation is None or known_loss is None:
         return None
     without = dict(
@@ -1127,8 +1124,9 @@ def impossible(content: Assessment) -> Facts | None:
     )
     pairs = [
         related_pair
-        for related_pair in pairs
-        if without[related_pair["feature"]] > known_loss.constant
+        for related_pair in content.moving
+        if related_pair["kind"] != MISSING
+        and without[related_pair["feature"]] > known_loss.constant
         and abs(related_pair["strength"]) >= CLOSE
     ]
     if not pairs:
@@ -1149,11 +1147,11 @@ def impossible(content: Assessment) -> Facts | None:
     }
 
 
-def related(content: Assessment) -> Facts | None:
+def related(content: PageContent) -> Facts | None:
     """Other features that clearly matter move with some."""
-    impossible_pairs = (impossible(content) or {}).get("pairs", ())
+    impossible_pairs = (content.ask(impossible) or {}).get("pairs", ())
     pairs = []
-    for related_pair in _moving(content):
+    for related_pair in content.moving:
         if related_pair["feature"] not in {
             impossible_pair["feature"] for impossible_pair in impossible_pairs
         }:
@@ -1163,22 +1161,10 @@ def related(content: Assessment) -> Facts | None:
     return None
 
 
-def _moving(content: Assessment) -> list[Mapping[str, Any]]:
-    """Return what the leading features move with."""
-    if content.explanation is None or not content.learnt:
-        return []
-    clear = clearly_matter(content.explanation)[:NAMED]
-    return [
-        related_pair
-        for related_pair in content.related
-        if related_pair["feature"] in clear
-    ]
-
-
-def dependence(content: Assessment) -> Facts | None:
+def dependence(content: PageContent) -> Facts | None:
     """Intervals and tests allow for rows that depend on each other."""
     between = content.dependence
-    row_count = class_rows(content)[0]
+    row_count = content.test_rows.count
     if between is None or not row_count:
         return None
     if between.timed:

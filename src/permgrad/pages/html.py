@@ -10,7 +10,6 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,10 @@ from markupsafe import Markup, escape
 from permgrad.base import __version__, style
 from permgrad.base.errors import in_reading_order
 from permgrad.pages.charts.picture import bars_svg
+from permgrad.pages.content import PageContent
 from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import TABS
 from permgrad.pages.tabs.summary import glance, picture_of
-from permgrad.pages.units import in_plain_units
 from permgrad.pages.verdict import PARTS, markdown, verdict
 from permgrad.pages.views import SectionView, TabView, page_data, tab_view
 from permgrad.pages.words import clean
@@ -47,25 +46,20 @@ _PAGE = jinja2.Environment(
 ).get_template("report.html")
 
 
-def in_short(
-    content: Assessment, sentences: Sequence[Mapping[str, Any]]
-) -> tuple[str, str]:
-    """Return the first sentences as Markdown, and the picture beside them as SVG, in
-    the units of the page.
-    """
-    chart = picture_of(in_plain_units(content))
+def in_short(content: PageContent) -> tuple[str, str]:
+    """Return the first sentences as Markdown, and the picture beside them as SVG."""
+    sentences = verdict(content)
+    effects = effect_lines(content)
+    chart = content.ask(picture_of)
     if chart is None:
-        words = None
-    else:
-        words = chart.words
-    markdown_text = markdown(content.title, sentences, effect_lines(content), words)
-    return markdown_text, "" if chart is None else bars_svg(chart)
+        return markdown(content.title, sentences, effects), ""
+    return markdown(content.title, sentences, effects, chart.words), bars_svg(chart)
 
 
 def render_report(content: Assessment) -> str:
     """Return the report as HTML text."""
+    content = PageContent.of(content)
     sentences = verdict(content)
-    content = in_plain_units(replace(content, sentences=sentences))
     tab_views = [tab_view(tab_entry, content) for tab_entry in TABS]
     glance(pictures := SectionView("glance", "At a glance"), content)
     learnt = all(
@@ -164,7 +158,7 @@ def _shown(sentence_entry: Mapping[str, Any]) -> str:
 _QUESTIONS = (
     ("What matters?", "features", "drivers"),
     ("What changed?", "changes", "what-changed"),
-    ("Who is treated worse?", "groups", "segments"),
+    (PARTS["groups"], "groups", "segments"),
     ("Is it reliable?", "caution", "caveats"),
     ("Why does a row get its prediction?", "", "single-rows"),
     ("What if a value were different?", "", "what-if"),

@@ -38,8 +38,9 @@ from permgrad.data.types.findings import tell_of_other_order
 from permgrad.imaging.layout import StoredLayout
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import in_short, render_report
-from permgrad.pages.verdict import PICTURE, verdict
+from permgrad.pages.verdict import PICTURE
 from permgrad.pages.whatif import with_what_if
 
 #: Height of a page inside a notebook.
@@ -277,13 +278,9 @@ def report(
         content = with_what_if(
             content, read_model.model.model, large=False, keep_rows=keep_rows
         )
-    sentences = verdict(content)
-    short, picture = in_short(content, sentences)
-    report_page = Report(
-        render_report(replace(content, sentences=sentences)),
-        markdown=short,
-        picture=picture,
-    )
+    page_content = PageContent.of(content)
+    short, picture = in_short(page_content)
+    report_page = Report(render_report(page_content), markdown=short, picture=picture)
     if page_path is None:
         return report_page
     return report_page.save(page_path)

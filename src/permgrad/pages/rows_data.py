@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.sections.rows import strongest_parts
-from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Array, Floats
@@ -24,12 +23,13 @@ from permgrad.base.errors import InputError
 from permgrad.base.numerals import number, percent
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.cards import written
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import leading
 from permgrad.pages.findings import say
 from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of
 from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts
-from permgrad.pages.units import loss_without
+from permgrad.pages.standing import Standing
 from permgrad.pages.views import packed
 from permgrad.pages.words import (
     RANKS,
@@ -37,12 +37,10 @@ from permgrad.pages.words import (
     confidence_words,
     quantity_of,
     rank_texts,
-    shown_ranks,
     value_text,
 )
 
 if TYPE_CHECKING:
-    from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.cards import CardsSection
     from permgrad.assess.sections.rows import ListedSection, LocalRows
     from permgrad.attribution.explanation import Explanation
@@ -61,7 +59,7 @@ _TEXTS = 60
 _WORDS = 300
 
 
-def rows_data(content: Assessment) -> dict[str, Any] | None:
+def rows_data(content: PageContent) -> dict[str, Any] | None:
     """Return the listed rows with all that is shown of each, or None without any."""
     listed = content.listed
     if listed is None or not len(listed.numbers):
@@ -105,7 +103,7 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
 
 
 def _inside_cells(
-    listed: ListedSection, content: Assessment, position_by_row: dict[int, int]
+    listed: ListedSection, content: PageContent, position_by_row: dict[int, int]
 ) -> dict[str, Any]:
     """Return the pictures, words and patches of the listed rows."""
     pictures, texts = _drawn(listed, content, position_by_row)
@@ -118,7 +116,7 @@ def _inside_cells(
 
 
 def _predictions(
-    listed: ListedSection, content: Assessment, kind: str
+    listed: ListedSection, content: PageContent, kind: str
 ) -> dict[str, Any]:
     """Return the targets of the listed rows and what is predicted for them."""
     classes = None
@@ -142,7 +140,7 @@ def _predictions(
     }
 
 
-def _similar(similar: Any, content: Assessment, kind: str) -> dict[str, Any]:
+def _similar(similar: Any, content: PageContent, kind: str) -> dict[str, Any]:
     """Return the training rows that are like the listed ones."""
     return {
         "searched": similar.searched,
@@ -231,7 +229,7 @@ def numbers_data(numbers: Floats) -> Any:
 def _parts(
     local: LocalRows,
     listed: ListedSection,
-    content: Assessment,
+    content: PageContent,
     row_positions: Mapping[int, int],
 ) -> dict[str, Any] | None:
     """Return the strongest parts of the predictions of listed rows, and the sum of all
@@ -276,7 +274,7 @@ def _parts(
 
 
 def _outputs(
-    outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
+    outputs: Sequence[str], listed: ListedSection, content: PageContent, row_index: int
 ) -> list[int]:
     """Return the outputs shown of a row: the positive one of two classes, of more the
     predicted and the true one.
@@ -298,7 +296,7 @@ def _outputs(
 
 # ---- pictures and words --------------------------------------------------------------
 def _drawn(
-    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
+    listed: ListedSection, content: PageContent, row_positions: Mapping[int, int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return rows' images, each with the picture that is laid over it, and the words of
     rows of text with their values.
@@ -365,7 +363,7 @@ def _drawn(
 
 
 def _texts(
-    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
+    listed: ListedSection, content: PageContent, row_positions: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Return the words of rows' texts with their parts of the prediction, as *What if*
     divides it.
@@ -403,7 +401,7 @@ def _texts(
 
 
 def _unit(
-    outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
+    outputs: Sequence[str], listed: ListedSection, content: PageContent, row_index: int
 ) -> tuple[int, float, str]:
     """Return the output that words and patches of a row speak of, what they are
     multiplied by, and its name.
@@ -419,7 +417,7 @@ def _unit(
 
 
 def _patches(
-    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
+    listed: ListedSection, content: PageContent, row_positions: Mapping[int, int]
 ) -> Iterator[dict[str, Any]]:
     """Return the patches of rows' images with their parts of the prediction."""
     for column in content.photos:
@@ -490,15 +488,13 @@ _LISTED = 5000
 _NUMBERS = 60_000
 
 
-def features_data(content: Assessment) -> dict[str, Any] | None:
+def features_data(content: PageContent) -> dict[str, Any] | None:
     """Return the list of features and their cards, or None without an explanation."""
-    explanation = content.explanation
-    if explanation is None:
+    standing = content.standing
+    if standing is None:
         return None
-    order = [
-        explanation.names.index(feature_name) for feature_name in explanation.ranking()
-    ]
-    names = [explanation.names[feature_index] for feature_index in order]
+    explanation = standing.explanation
+    names = standing.names
     page_facts: dict[str, Any] = {
         "target": clean(content.target),
         "quantity": quantity_of(explanation),
@@ -506,13 +502,12 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         "level": explanation.level,
         "ranks": RANKS.format(confidence=confidence_words(explanation)),
         "of": len(names),
-        "list": _list(explanation, order[:_LISTED]),
+        "list": _list(standing),
         "loss": None,
         "cards": [],
     }
-    if (
-        known_loss := loss_without(explanation.meta, content.metrics or {})
-    ) is not None:
+    known_loss = content.loss
+    if known_loss is not None:
         list_ = page_facts["list"]
         list_ |= {
             end_name: known_loss.growth(list_[end_name])
@@ -560,23 +555,26 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     return page_facts
 
 
-def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
+def _list(standing: Standing) -> dict[str, Any]:
     """Return the columns of the list: importance over all rows, its interval and
     p-values, and by class.
     """
+    explanation = standing.explanation
+    listed_names = standing.names[:_LISTED]
+    order = [explanation.names.index(feature_name) for feature_name in listed_names]
     lower_ends, upper_ends = (
         interval_ends[order, 0] for interval_ends in explanation.ci()
     )
-    clear = set(clearly_matter(explanation))
+    clear = set(standing.clear)
     by_class = len(explanation.outputs) > 2
-    ranks = shown_ranks(explanation)
+    ranks = standing.ranks
     columns: dict[str, Any] = {
         "ranks": None if ranks is None else rank_texts(ranks),
-        "name": [clean(explanation.names[feature_index]) for feature_index in order],
+        "name": list(map(clean, listed_names)),
         "importance": explanation.values[order, 0],
         "low": lower_ends,
         "high": upper_ends,
-        "clear": [explanation.names[feature_index] in clear for feature_index in order],
+        "clear": [feature_name in clear for feature_name in listed_names],
         "outputs": [clean(output_name) for output_name in explanation.outputs[1:]]
         if by_class
         else [],
@@ -594,7 +592,10 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
 
 
 def _cards(
-    section: CardsSection, content: Assessment, feature_ranks: dict[str, int], most: int
+    section: CardsSection,
+    content: PageContent,
+    feature_ranks: dict[str, int],
+    most: int,
 ) -> list[dict[str, Any]]:
     """Return the cards by rank, with the curves of ``most`` rows, notes, and the
     features that each moves with.
@@ -650,12 +651,12 @@ def _cards(
     return cards
 
 
-def _notes_of(content: Assessment) -> dict[str, list[str]]:
+def _notes_of(content: PageContent) -> dict[str, list[str]]:
     """Return the notes of each feature."""
     notes = {}
     for line in (content.reading or {}).get("features", ()):
         notes[line["feature"]] = line.get("notes", [])
-    if (hint := leading(content)) is not None:
+    if (hint := content.ask(leading)) is not None:
         notes[hint["feature"]] = [
             say("noted", hint).strip(),
             *notes.get(hint["feature"], ()),
@@ -682,15 +683,14 @@ def most_moved(card: Mapping[str, Any]) -> int:
     return int(np.ptp(np.asarray(card["mean"], dtype=np.float64), axis=0).argmax())
 
 
-def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
+def effect_lines(content: PageContent, most: int = 5) -> list[list[str]]:
     """Return a table: what predictions are at both ends of the curves of the first
     features, as charts draw them.
 
     Of several classes, the one is shown that a feature moves most.
     """
-    explanation = content.explanation
     stored = content.cards
-    if explanation is None or stored is None or not content.learnt:
+    if stored is None or not content.learnt:
         return []
     cards = {}
     for feature_card in stored.cards:
@@ -699,7 +699,7 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
     classes = stored.classes or ()
     lines = [
         _effect_line(cards[feature_name], classes)
-        for feature_name in clearly_matter(explanation)
+        for feature_name in content.clear_names
         if feature_name in cards
     ][:most]
     if classes:

@@ -63,9 +63,10 @@ def baseline_label(name: str, task: Task, *, counts: bool) -> str:
     return baselines.get(name).label_for(task, counts=counts)
 
 
-def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return name and value of the best baseline by the main metric."""
-    metric = main_metric(task, measured.get("test") or {})
+def best_baseline(
+    metric: Metric, measured: Mapping[str, Any]
+) -> tuple[str, float] | None:
+    """Return name and value of the best baseline by a metric."""
     best_entry: tuple[str, float] | None = None
     for baseline_name, entry in (measured.get("baselines") or {}).items():
         if isinstance(entry, Mapping):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from permgrad.pages.content import PageContent
 from permgrad.pages.words import listed, value_text
 
-if TYPE_CHECKING:
-    from permgrad.assess.assessment import Assessment
 
-
-def target_facts(content: Assessment) -> list[dict[str, Any]]:
+def target_facts(content: PageContent) -> list[dict[str, Any]]:
     """Say what is odd about a target of numbers.
 
     That are codes, cells far from all others and, of a model that learned nothing,

@@ -10,16 +10,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from permgrad.assess.assessment import Assessment
 from permgrad.pages import facts
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import Facts
 from permgrad.pages.findings import ADVICE, Writer, say
 from permgrad.pages.target_facts import target_facts
 from permgrad.pages.words import clean
-
-if TYPE_CHECKING:
-    from permgrad.assess.assessment import Assessment
 
 #: Where a sentence goes: an alarm, how good the model is, what changed since an earlier
 #: run, what it relies on, how it treats the levels of a column, a caution, what to do
@@ -43,7 +42,7 @@ class Finding(NamedTuple):
 
     kind: str
     part: Part
-    find: Callable[[Assessment], Facts | Sequence[Facts] | None]
+    find: Callable[[PageContent], Facts | Sequence[Facts] | None]
 
 
 #: In reading order, which is that in which a finding makes what follows doubtful. The
@@ -78,7 +77,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("unseen", "caution", facts.unseen),
     Finding("rare", "caution", facts.rare),
     Finding("skewed", "caution", facts.skewed),
-    Finding("worse", "caution", facts.worse),
+    Finding("worse", "groups", facts.worse),
     Finding("never_predicted", "caution", facts.never_predicted),
     Finding("calibration", "caution", facts.calibration),
     Finding("drift", "caution", facts.drift),
@@ -92,7 +91,7 @@ PARTS: dict[Part, str] = {
     "score": "How good it is",
     "changes": "What changed",
     "features": "What it relies on",
-    "groups": "For whom it is worse",
+    "groups": "Groups of rows",
     "caution": "What to be wary of",
     "next": "What to do next",
 }
@@ -106,8 +105,10 @@ def verdict(content: Assessment) -> list[Sentence]:
     Each is ``{"sentence", "facts"}``. ``facts`` has ``kind``, ``part`` and the numbers
     of the sentence.
     """
-    if content.sentences is not None:
-        return list(content.sentences)
+    return PageContent.of(content).ask(_verdict)
+
+
+def _verdict(content: PageContent) -> list[Sentence]:
     first_page: list[tuple[Finding, Facts]] = []
     sentences = list[Sentence]()
     cautions = 0
@@ -129,16 +130,15 @@ def verdict(content: Assessment) -> list[Sentence]:
                 "facts": {"kind": finding.kind, "part": part_name, **known_facts},
             }
         )
-    sentences.sort(
-        key=lambda sentence_entry: sentence_entry["facts"]["part"] == "trust"
-    )
+    reading_order = [*PARTS, "trust"]
+    sentences.sort(key=lambda spoken: reading_order.index(spoken["facts"]["part"]))
     return [*sentences, _next(content, first_page)]
 
 
-def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
+def _spoken(content: PageContent) -> Iterator[tuple[Finding, Facts]]:
     """Yield what holds, in the order of the table."""
     for finding in FINDINGS:
-        found_facts = finding.find(content)
+        found_facts = content.ask(finding.find)
         if not found_facts:
             continue
         if isinstance(found_facts, dict):
@@ -150,10 +150,12 @@ def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
 
 def first_sentence(content: Assessment) -> str:
     """Return how good the model is."""
-    return say("skill", facts.skill(content))
+    return say("skill", facts.skill(PageContent.of(content)))
 
 
-def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> Sentence:
+def _next(
+    content: PageContent, first_page: Sequence[tuple[Finding, Facts]]
+) -> Sentence:
     """Advise one thing: that of the first finding which has advice, with the whole
     command where one follows.
     """
@@ -185,7 +187,7 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
     }
 
 
-def _again(content: Assessment, options: Sequence[str]) -> str:
+def _again(content: PageContent, options: Sequence[str]) -> str:
     """Return the command of the run with further options and a folder of its own.
 
     Empty where there is none.

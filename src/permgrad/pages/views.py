@@ -23,6 +23,7 @@ from permgrad.base.files import plain
 from permgrad.base.numerals import fixed, number
 from permgrad.base.numerals import numbers as number_texts
 from permgrad.pages.charts.chart import Chart
+from permgrad.pages.content import PageContent
 from permgrad.pages.words import clean, plain_text
 
 if TYPE_CHECKING:
@@ -163,10 +164,10 @@ class SectionView:
         self.blocks.append(("live", name))
 
     def add(
-        self, kind: Literal["heading", "code", "terms", "link"], block: Any
+        self, kind: Literal["heading", "code", "terms", "link", "anchor"], block: Any
     ) -> None:
         """Add a heading of the next level, a command or call, terms with their
-        meanings, or words with an anchor.
+        meanings, words with an anchor, or a further anchor.
         """
         if block:
             self.blocks.append((kind, block))
@@ -426,9 +427,9 @@ class Tab:
     """
 
     name: str
-    title: str | Callable[[Assessment], str]
+    title: str | Callable[[PageContent], str]
     sections: Sequence[Section]
-    data: Callable[[Assessment], Mapping[str, Any] | None] = lambda _: None
+    data: Callable[[PageContent], Mapping[str, Any] | None] = lambda _: None
     scripts: Sequence[str] = ()
 
 
@@ -445,6 +446,7 @@ class TabView:
 
 def tab_view(tab: Tab, content: Assessment) -> TabView:
     """Build a tab of the sections that have content."""
+    content = PageContent.of(content)
     sections: list[SectionView] = []
     for anchor, heading, fill_section, *needs in tab.sections:
         needed: Any = content

@@ -10,6 +10,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
+from permgrad.pages.content import PageContent
 from permgrad.pages.facts import few_rows_matter
 from permgrad.pages.findings import say
 
@@ -79,7 +80,7 @@ def test_the_first_page_says_so():
     content = Assessment(
         title="t", target="y", task="regression", explanation=explanation
     )
-    facts = few_rows_matter(content)
+    facts = few_rows_matter(PageContent.of(content))
     assert facts["feature"] == "x1"
     words = say("few_rows_matter", facts)
     assert words.startswith(

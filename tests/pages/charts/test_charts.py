@@ -15,6 +15,7 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_expla
 from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
 from permgrad.pages.html import render_page
+from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import blocks
 from permgrad.pages.units import Loss
 from permgrad.pages.views import SectionView
@@ -46,9 +47,9 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
     )  # fmt: skip
     runs = {name: RNG.uniform(size=3) for name in classes}
     return {
-        "ranking": explained.ranking(whole_explanation, top_n=4),
+        "ranking": explained.ranking(Standing(whole_explanation), top_n=4),
         "leading": explained.leading(
-            whole_explanation,
+            Standing(whole_explanation),
             Loss("rmse", 3.0, 5.0, lambda importance: 3.0 + importance),
         ),
         "classes": explained.classes(whole_explanation),
@@ -155,7 +156,7 @@ def test_a_chart_of_times_is_in_its_figure_alone():
 # ---- numbers -------------------------------------------------------------------------
 def test_bars_have_the_numbers():
     explanation = global_explanation(NAMES)
-    data = explained.ranking(explanation, top_n=5).data
+    data = explained.ranking(Standing(explanation), top_n=5).data
     order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
     np.testing.assert_allclose(data["values"], explanation.values[order, 0])
     np.testing.assert_allclose(

@@ -33,6 +33,7 @@ from permgrad.evaluation.thresholds import (
     operating_points,
 )
 from permgrad.models.decision import Decision
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import data, decisions, trust
 from permgrad.pages.views import SectionView, page_data
@@ -365,7 +366,8 @@ def test_many_classes_and_wide_tables_stay_small():
     content.segments = find_segments(
         wide[1], Predicted(np.arange(300) % 2, np.tile([0.4, 0.6], (300, 1)))
     )
-    texts = [page_data(tab.live_data(content)) for tab in (decisions, trust, data)]
+    page_content = PageContent.of(content)
+    texts = [page_data(tab.live_data(page_content)) for tab in (decisions, trust, data)]
     assert all(1000 < len(text) < 250_000 for text in texts), list(map(len, texts))
     assert json.loads(texts[1])["all"] == json.loads(texts[2])["all"] == 1000
 

@@ -15,6 +15,7 @@ from tests.pages.conftest import NAMES, local_explanation, report_content, with_
 from tests.pages.tabs.test_features import page_of
 
 from permgrad.assess.sections.rows import LocalRows
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_report
 from permgrad.pages.rows_data import columns_data, numbers_data, rows_data
 
@@ -359,7 +360,7 @@ def test_long_texts_are_shortened_and_missing_ones_named_apart():
 
 def test_of_many_classes_the_predicted_and_the_true_one_are_explained():
     content = with_answers(report_content(NAMES[:5], tuple("abcdefghijkl")))
-    data = rows_data(content)
+    data = rows_data(PageContent.of(content))
     assert data["positive"] is None
     (row_parts,) = data["parts"]
     wrong = (

@@ -12,6 +12,7 @@ from browsing import data_of, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, report_content
 
 from permgrad.assess.assessment import Assessment
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import summary
 from permgrad.pages.views import FigureView, SectionView
@@ -37,7 +38,9 @@ def content_of(
 
 
 def pictures(content: Assessment) -> list[FigureView]:
-    summary.glance(section := SectionView("glance", "At a glance"), content)
+    summary.glance(
+        section := SectionView("glance", "At a glance"), PageContent.of(content)
+    )
     return section.pictures
 
 

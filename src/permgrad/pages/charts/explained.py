@@ -19,15 +19,14 @@ from permgrad.pages import choices
 from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.inputs import in_order
 from permgrad.pages.sentences import path_words
+from permgrad.pages.standing import Standing
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
-from permgrad.pages.summary import clear_names
 from permgrad.pages.words import (
     clean,
     listed,
     path_name,
     quantity_of,
     rank_texts,
-    shown_ranks,
     valued,
 )
 
@@ -57,23 +56,24 @@ _FAR = 4
 
 
 def ranking(
-    explanation: Explanation,
+    standing: Standing,
     *,
     top_n: int | None = None,
-    column: int = 0,
     loss: Loss | None = None,
+    by_path: bool = True,
 ) -> Chart:
     """Return the features of a global explanation by falling importance, with
-    intervals, parts by path, and ranks.
+    intervals, parts ``by_path``, and ranks.
 
     They are losses without each feature where a ``loss`` is known, as in ``leading``.
     """
+    explanation = standing.explanation
+    column = standing.column
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
-    ranks = shown_ranks(explanation, column)
-    bar_data = ranked(
-        explanation, column, order, choices.adding_parts(explanation, column) or {}
-    )
+    ranks = standing.ranks
+    parts = choices.adding_parts(explanation, column) if by_path else {}
+    bar_data = ranked(standing, order, parts)
     bar_data |= {
         "side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]
     }
@@ -91,17 +91,16 @@ def ranking(
 
 
 def ranked(
-    explanation: Explanation,
-    column: int,
-    order: npt.NDArray[np.intp],
-    paths: Mapping[str, Floats],
+    standing: Standing, order: npt.NDArray[np.intp], paths: Mapping[str, Floats]
 ) -> dict[str, Any]:
     """Return the bars of some features.
 
     Those that do not clearly matter are ``quiet``.
     """
+    explanation = standing.explanation
+    column = standing.column
     values = np.asarray(explanation.values[order, column], dtype=np.float64)
-    clear = clear_names(explanation, column)
+    clear = standing.tested
     lower_ends, upper_ends = (
         interval_ends[order, column] for interval_ends in explanation.ci()
     )
@@ -126,19 +125,20 @@ def ranked(
     }
 
 
-def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Chart:
+def leading(standing: Standing, loss: Loss | None, *, most: int = 8) -> Chart:
     """Return the most important features, as losses without each of them where a
     ``loss`` is known.
 
     Bars then start at the loss of the model with all features.
     """
+    explanation = standing.explanation
     values = np.asarray(explanation.values[:, 0], dtype=np.float64)
-    idle_indices = idle_features(explanation)
+    idle_indices = standing.idle
     order = choices.largest(sizes_of(explanation, 0), most)
     if len(idle_indices) < len(values):
         order = order[~np.isin(order, idle_indices)]
     hidden = len(values) - len(order) - len(idle_indices)
-    bar_data = ranked(explanation, 0, order, {}) | {
+    bar_data = ranked(standing, order, {}) | {
         "label": quantity_of(explanation),
         "hidden": max(hidden, 0),
     }
@@ -164,18 +164,6 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
         f"{valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
     )
     return Chart("bars", words, bar_data, ASIDE)
-
-
-def idle_features(explanation: Explanation) -> list[int]:
-    """Return the places of features whose importance is 0 for certain: the model does
-    not use them.
-    """
-    lower_ends, upper_ends = explanation.ci()
-    interval_ends = np.stack(
-        [explanation.values[:, 0], lower_ends[:, 0], upper_ends[:, 0]]
-    )
-    idle_indices: list[int] = np.flatnonzero((interval_ends == 0).all(axis=0)).tolist()
-    return idle_indices
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:

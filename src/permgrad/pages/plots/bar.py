@@ -20,6 +20,7 @@ from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
+from permgrad.pages.standing import Standing
 from permgrad.pages.words import clean, labels_of, quantity_of, valued
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def bar(
     choices.check_one_unit(explanation, "bar")
     column = choices.pick_output(explanation, target)
     output_name = explanation.outputs[column]
-    chart = charts.ranking(choices.as_global(explanation), top_n=top_n, column=column)
+    chart = charts.ranking(
+        Standing(choices.as_global(explanation), column), top_n=top_n
+    )
     paths = chart.data["parts"]
     if len(explanation.outputs) == 1:
         about = ""
@@ -155,10 +158,11 @@ def features(
         size_words = "mean |attribution|, "
     else:
         size_words = ""
+    standing = Standing(shown, column)
     for panel_axes, (shown_modality, order) in zip(
         panels, shown_indices.items(), strict=True
     ):
-        _ranked_rows(panel_axes, charts.ranked(shown, column, order, {}))
+        _ranked_rows(panel_axes, charts.ranked(standing, order, {}))
         base.note_hidden(panel_axes, len(members[shown_modality]) - len(order))
         if isinstance(methods, Mapping) and shown_modality in methods:
             method = f" · {clean(methods[shown_modality])}"

@@ -9,9 +9,11 @@ import numpy as np
 from permgrad.base.numerals import numbers
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
+from permgrad.pages import facts
 from permgrad.pages.charts.explained import differences
 from permgrad.pages.choices import largest
-from permgrad.pages.sentences import case_words, since_words
+from permgrad.pages.content import PageContent
+from permgrad.pages.sentences import case_words
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -24,7 +26,6 @@ from permgrad.pages.views import (
 from permgrad.pages.words import p_text, unit_name
 
 if TYPE_CHECKING:
-    from permgrad.assess.assessment import Assessment
     from permgrad.evaluation.changes import Changes
 
 #: Features that are drawn.
@@ -33,9 +34,10 @@ _DRAWN = 12
 _HEADINGS = {"score": "Scores", "importance": "What the model relies on"}
 
 
-def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
+def what_changed(section: SectionView, content: PageContent, changes: Changes) -> None:
     """How the loss changed, the scores, and the importances."""
-    section.text(since_words(changes), case_words(changes))
+    since = content.ask(facts.changes)
+    section.text("" if since is None else since["sentence"], case_words(changes))
     for line_kind, heading in _HEADINGS.items():
         lines = changes.lines[changes.lines["kind"] == line_kind]
         if not len(lines):

@@ -15,6 +15,7 @@ from permgrad.data.read.dates import date_text
 from permgrad.evaluation.related import MISSING
 from permgrad.pages import facts
 from permgrad.pages.charts.chart import Chart
+from permgrad.pages.content import PageContent
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
 from permgrad.pages.moved import drifted_words
 from permgrad.pages.views import (
@@ -175,13 +176,13 @@ def _written(leak: Mapping[str, Any]) -> str:
 
 
 # ---- training against test rows ------------------------------------------------------
-def columns(section: SectionView, content: Assessment, stored: DataSection) -> None:
+def columns(section: SectionView, content: PageContent, stored: DataSection) -> None:
     """How the values of each column are distributed in training and test rows, and how
     far they differ.
     """
     if not stored.described.get("columns"):
         return
-    drift_facts = facts.drift(content)
+    drift_facts = content.ask(facts.drift)
     if drift_facts is None:
         words = ""
     else:
@@ -195,23 +196,23 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     section.live("columns")
 
 
-def described_columns(content: Assessment, stored: DataSection) -> list[dict[str, Any]]:
+def described_columns(
+    content: PageContent, stored: DataSection
+) -> list[dict[str, Any]]:
     """Return the columns shown: those that differ clearly, then by importance, then as
     in the table.
 
     ``typical`` of a column becomes words: the median or the most frequent level of
     training and of test rows.
     """
-    if content.explanation is None:
-        ranking = []
-    else:
-        ranking = content.explanation.ranking()
     first = []
     for drift_entry in stored.drift:
         if drift_entry["clear"]:
             first.append(drift_entry["column"])
     column_ranks = {}
-    for column_rank, column_name in enumerate(dict.fromkeys([*first, *ranking])):
+    for column_rank, column_name in enumerate(
+        dict.fromkeys([*first, *content.ranking])
+    ):
         column_ranks[column_name] = column_rank
     for ranked_column, feature_rank in [
         *column_ranks.items()
@@ -334,7 +335,7 @@ def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
 
 
 # ---- the script ----------------------------------------------------------------------
-def live_data(content: Assessment) -> Mapping[str, Any] | None:
+def live_data(content: PageContent) -> Mapping[str, Any] | None:
     """Return what the script needs."""
     stored = content.data
     if stored is None:

@@ -22,6 +22,7 @@ from permgrad.evaluation.thresholds import (
 )
 from permgrad.models.decision import HALF, Decision
 from permgrad.pages.charts import errors as charts
+from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import (
     SectionView,
@@ -187,14 +188,15 @@ def _bands(content: Assessment) -> dict[str, Any] | None:
 
 
 # ---- where it errs -------------------------------------------------------------------
-def errors(section: SectionView, content: Assessment) -> None:
+def errors(section: SectionView, content: PageContent) -> None:
     """Where the model errs: the confusion matrix, ROC curves and single classes, or the
     errors of numbers.
     """
     if content.task == "regression":
         _residuals(section, content)
         return
-    scored, (matrix, labels) = content.predictions, confusion(content)
+    scored = content.predictions
+    matrix, labels = content.ask(confusion)
     fits_side_by_side = (
         len(labels) <= 3
     )  # side by side, those of many classes would be too small to read

@@ -9,13 +9,14 @@ import numpy as np
 
 from permgrad.base.numerals import number
 from permgrad.pages.charts import explained as charts
+from permgrad.pages.content import PageContent
 from permgrad.pages.inputs import in_order, shown_input
 from permgrad.pages.pictures import picture
 from permgrad.pages.rows_data import features_data
+from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.units import loss_without
 from permgrad.pages.views import SectionView, Tab
 from permgrad.pages.words import (
     confidence_words,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-def along(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def along(section: SectionView, content: PageContent, explanation: Explanation) -> None:
     """The importance of columns in their order."""
     if not explanation.meta.get("order"):
         return
@@ -37,7 +38,7 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
         "The columns have an order, as the points of a curve or a picture. The network "
         "reads them as neighbours."
     )
-    known_loss = loss_without(explanation.meta, content.metrics or {})
+    known_loss = content.loss
     is_curve = len(explanation.meta["order"]) == 1
     if is_curve:
         intervals = f" Shaded: the {confidence_words(explanation)} interval."
@@ -61,19 +62,18 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
 _DRAWN = 25
 
 
-def ranking(
-    section: SectionView, content: Assessment, explanation: Explanation
-) -> None:
+def ranking(section: SectionView, content: PageContent, standing: Standing) -> None:
     """The ranking with intervals."""
     if not content.learnt:
         section.title = "What it uses, whatever it has learned"
-    if not content.parts_count:  # the paths are in Details
-        explanation = replace(explanation, parts={}, part_std={})
-    known_loss = loss_without(explanation.meta, content.metrics or {})
+    explanation = standing.explanation
+    known_loss = content.loss
+    by_path = content.parts_count  # else the paths are in Details
     chart = charts.ranking(
-        explanation,
+        standing,
         top_n=15 if len(explanation.names) > _DRAWN else None,
         loss=known_loss,
+        by_path=by_path,
     )
     replaced = "shuffled: each row gets the value of another row"
     if known_loss is not None:
@@ -104,7 +104,7 @@ def ranking(
         f"Importance: {chart.data['label']}. Whiskers are "
         f"{confidence_words(explanation)} intervals."
     )
-    if len(explanation.parts) > 1:
+    if by_path and len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
     if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
@@ -150,7 +150,7 @@ TAB = Tab(
     name="features",
     title="Features",
     sections=(
-        ("drivers", "What it relies on", ranking, "explanation"),
+        ("drivers", "What it relies on", ranking, "standing"),
         ("along", "Along the columns", along, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
         ("paths", "Table or image", branches, "paths_count"),  # else see Details

@@ -12,6 +12,7 @@ import numpy as np
 from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
+from permgrad.pages.content import PageContent
 from permgrad.pages.inputs import shown_input, shown_inputs
 from permgrad.pages.pictures import picture
 from permgrad.pages.pictures import words as text_words
@@ -241,7 +242,7 @@ def what_if(
 
 
 # ---- the script ----------------------------------------------------------------------
-def live_data(content: Assessment) -> Mapping[str, Any] | None:
+def live_data(content: PageContent) -> Mapping[str, Any] | None:
     """Return what the script needs: the listed rows, and the model that predicts
     changed ones.
     """

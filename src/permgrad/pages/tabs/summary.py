@@ -15,9 +15,9 @@ from permgrad.evaluation.class_order import metrics_in
 from permgrad.models.estimators.share import branch_words
 from permgrad.pages.charts import errors, explained
 from permgrad.pages.charts.chart import ASIDE, Chart
+from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.tabs.decisions import confusion
-from permgrad.pages.units import loss_without
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -82,26 +82,23 @@ MEANINGS = {
 _CELLS = 5
 
 
-def picture_of(content: Assessment) -> Chart | None:
+def picture_of(content: PageContent) -> Chart | None:
     """Return what the model relies on, as the page shows it beside its first
     sentences.
     """
-    explanation = content.explanation
-    if explanation is None or not content.learnt:
+    if content.standing is None or not content.learnt:
         return None
-    return explained.leading(
-        explanation, loss_without(explanation.meta, content.metrics or {})
-    )
+    return explained.leading(content.standing, content.loss)
 
 
-def glance(section: SectionView, content: Assessment) -> None:
+def glance(section: SectionView, content: PageContent) -> None:
     """What the first sentences say as pictures: what the model relies on, and how good
     it is.
     """
-    explanation = content.explanation
-    chart = picture_of(content)
-    if explanation is not None and chart is not None:
-        known_loss = loss_without(explanation.meta, content.metrics or {})
+    chart = content.ask(picture_of)
+    if content.standing is not None and chart is not None:
+        explanation = content.standing.explanation
+        known_loss = content.loss
         quantity_words = quantity_of(explanation)
         if known_loss is not None:
             quantity_words = (
@@ -113,7 +110,7 @@ def glance(section: SectionView, content: Assessment) -> None:
         )
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
         unused = []
-        for feature_index in explained.idle_features(explanation):
+        for feature_index in content.standing.idle:
             unused.append(explanation.names[feature_index])
         if unused:
             idle_words = f" Not used by the model: {listed(map(clean, unused), 3)}."
@@ -138,7 +135,7 @@ def glance(section: SectionView, content: Assessment) -> None:
                 errors.predictions(scored.truth, scored.predictions), caption
             )
         return
-    matrix, labels = confusion(content)
+    matrix, labels = content.ask(confusion)
     if 0 < len(matrix) <= _CELLS:
         figure = errors.confusion_matrix(matrix, labels, width=ASIDE)
         section.figure(

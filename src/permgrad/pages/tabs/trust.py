@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
-from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.charts import errors as charts
-from permgrad.pages.facts import calibration_facts, curves_of, never_of_two, worse
+from permgrad.pages.content import PageContent
+from permgrad.pages.facts import (
+    calibration_facts,
+    curves_before_calibration,
+    curves_of,
+    level_sentences,
+    never_of_two,
+    worse,
+    worst_groups,
+)
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
-from permgrad.pages.sentences import level_words, told_words
+from permgrad.pages.sentences import told_words
+from permgrad.pages.standing import Standing
 from permgrad.pages.units import loss_without
-from permgrad.pages.verdict import verdict
+from permgrad.pages.verdict import PARTS, verdict
 from permgrad.pages.views import (
     Mark,
     SectionView,
@@ -43,7 +51,6 @@ from permgrad.pages.words import (
     quantity_of,
     rank_texts,
     shorten,
-    shown_ranks,
     texts_of,
     training_text,
     training_words,
@@ -59,21 +66,33 @@ if TYPE_CHECKING:
 _ENDS = ("value", "low", "high")
 
 
-def sensitive(
-    section: SectionView, content: Assessment, stored: Mapping[str, Any]
+def groups(section: SectionView, content: PageContent) -> None:
+    """The scores of groups of test rows, by every feature and by the columns that the
+    user names.
+    """
+    if content.segments:
+        _segments(section, content, content.segments)
+    if content.sensitive:
+        section.add("anchor", "sensitive")
+        _levels(section, content, content.sensitive)
+
+
+def _levels(
+    section: SectionView, content: PageContent, stored: Mapping[str, Any]
 ) -> None:
-    """The rates and errors of the model by the levels of the columns that the user
+    """Add the rates and errors of the model by the levels of the columns that the user
     names.
     """
-    if (missed := never_of_two(content)) is not None:
+    if (missed := content.ask(never_of_two)) is not None:
         section.text(
             f"At {missed['at']} the model predicts no row as {clean(missed['class'])}, "
             "so its rates say nothing of how it treats the levels. Choose a threshold: "
             "by what errors cost (--cost), or in the tab Decisions."
         )
-    for facts in stored["columns"]:
+    columns = zip(stored["columns"], content.ask(level_sentences), strict=True)
+    for facts, sentences in columns:
         section.add("heading", f"By {(column_name := shorten(facts['column'], 40))}")
-        section.text(*level_words(facts, stored["positive"]))
+        section.text(*sentences)
         if facts["merged"]:
             merged_levels = listed(map(clean, facts["merged"]), 5)
             section.text(
@@ -183,14 +202,14 @@ MOST_LOW = 10
 
 
 # ---- caveats -------------------------------------------------------------------------
-def caveats(section: SectionView, content: Assessment) -> None:
+def caveats(section: SectionView, content: PageContent) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     spoken = verdict(content)
     doubts: list[str] = []
     for spoken_sentence in spoken:
         # Also that the model is no better than a constant, or worse for some rows.
         facts = spoken_sentence["facts"]
-        lacks = not spoken_sentence["facts"].get("learnt", True)
+        lacks = not facts.get("learnt", True) or facts["kind"] == "worse"
         if facts["part"] in ("alarm", "caution", "trust") or lacks:
             doubts.append(str(spoken_sentence["sentence"]))
     row_count = (content.metrics or {}).get("rows", {}).get("test")
@@ -228,15 +247,15 @@ def caveats(section: SectionView, content: Assessment) -> None:
 
 
 # ---- segments ------------------------------------------------------------------------
-def segments(
-    section: SectionView, content: Assessment, stored: Mapping[str, Any]
+def _segments(
+    section: SectionView, content: PageContent, stored: Mapping[str, Any]
 ) -> None:
-    """The scores of groups of test rows, those that are clearly worse first."""
+    """Add the scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
     row_count = stored["rows"]
     tests = stored["tests"]
-    worse_facts = worse(content)
+    worse_facts = content.ask(worse)
     if row_count == stored["all_rows"]:
         sample = ""
     else:
@@ -275,20 +294,16 @@ def segments(
 
 
 def shown_segments(
-    content: Assessment, stored: Mapping[str, Any]
+    content: PageContent, stored: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap
     first, then by importance.
     """
-    if content.explanation is None:
-        ranking = []
-    else:
-        ranking = content.explanation.ranking()
-    worse = list(
-        dict.fromkeys(worse_group["feature"] for worse_group in worse_groups(stored))
-    )[:MOST_WORSE]
+    worst = content.ask(worst_groups)
+    features = list(dict.fromkeys(worst_group["feature"] for worst_group in worst))
+    ordered = dict.fromkeys([*features[:MOST_WORSE], *content.ranking])
     feature_ranks = {}
-    for feature_rank, feature_name in enumerate(dict.fromkeys([*worse, *ranking])):
+    for feature_rank, feature_name in enumerate(ordered):
         feature_ranks[feature_name] = feature_rank
     return sorted(
         stored["features"],
@@ -403,26 +418,26 @@ def _lowest(
 
 
 # ---- calibration ---------------------------------------------------------------------
-def calibration(section: SectionView, content: Assessment) -> None:
+def calibration(section: SectionView, content: PageContent) -> None:
     """How far predicted probabilities are from observed shares."""
     scored = content.predictions
-    curves = curves_of(content)
-    if scored is None or not curves:
+    curves = content.ask(curves_of)
+    facts = content.ask(calibration_facts)
+    if scored is None or facts is None:
         return
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth = texts_of(scored.truth)
     classes = texts_of(scored.classes)
-    calibration_facts_found = calibration_facts(content, curves)
     answer = {
         "not clearly": f"No clear error in {curves[0].rows.sum():,} rows.",
         "little": "Nearly: they are off, but by little.",
         "clearly": "No, they are off.",
-    }[calibration_facts_found["off"]]
-    words = Writer(calibration_facts_found).sentence(CALIBRATION)
+    }[facts["off"]]
+    words = Writer(facts).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
     before = scored.before_calibration
-    if older := curves_of(content, before=True):
+    if older := curves_before_calibration(content):
         earlier, after = (
             number(float(np.mean([curve_error.error for curve_error in errors])), 2)
             for errors in (older, curves)
@@ -508,7 +523,7 @@ def paths_words(path_names: Iterable[str]) -> str:
     )
 
 
-def reading(section: SectionView, content: Assessment) -> None:
+def reading(section: SectionView, content: PageContent) -> None:
     """How to read the report."""
     explanation = content.explanation
     terms: dict[str, str] = {}
@@ -517,11 +532,9 @@ def reading(section: SectionView, content: Assessment) -> None:
         meaning = (
             f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
         )
-        if (
-            known_loss := loss_without(explanation.meta, content.metrics or {})
-        ) is not None:
+        if content.loss is not None:
             meaning = (
-                f"How much the {known_loss.label} grows when the feature is shuffled."
+                f"How much the {content.loss.label} grows when the feature is shuffled."
             )
         paths = len(explanation.parts) > 1 and content.parts_count
         alike = [
@@ -555,8 +568,9 @@ def _times(repeats: Collection[int]) -> str:
     return f"{fewest} to {most_repeats} times"
 
 
-def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def order(section: SectionView, content: PageContent, standing: Standing) -> None:
     """How sure the order of the features is, and what the intervals are of."""
+    explanation = standing.explanation
     row_count = explanation.meta.get("rows_explained")
     repeats = explanation.meta.get("repeats")
     if isinstance(row_count, int):
@@ -571,7 +585,7 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
             f"of both, but not that of the training. Another {content.noun} can rely "
             "on other features."
         )
-    ranks = shown_ranks(explanation)
+    ranks = standing.ranks
     level = confidence_words(explanation)
     if ranks is None:
         return
@@ -611,7 +625,8 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         "importances were measured on rows that it had not seen. The intervals include "
         "the chance of training, rows and replacements.",
     )
-    order = [refits.names.index(feature_name) for feature_name in refits.ranking()]
+    standing = Standing(refits)
+    order = [refits.names.index(feature_name) for feature_name in standing.names]
     mean_values, (lower_ends, upper_ends) = (
         refits.values[order, 0],
         (interval_ends[order, 0] for interval_ends in refits.ci()),
@@ -640,7 +655,7 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
             ranked,
             refits.level,
             [
-                "best" if feature_name in clearly_matter(refits) else ""
+                "best" if feature_name in standing.clear else ""
                 for feature_name in ranked
             ],
         ),
@@ -660,13 +675,12 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
     section.table(table_of(caption, columns))
 
 
-def methods(
-    section: SectionView, content: Assessment, explanation: Explanation
-) -> None:
+def methods(section: SectionView, content: PageContent, standing: Standing) -> None:
     """How far other methods agree on the order of the features.
 
     Of local explanations it is that of their mean size.
     """
+    explanation = standing.explanation
     if content.paper is None:
         compared = {}
     else:
@@ -680,7 +694,7 @@ def methods(
         compared[local.method] = local.to_global("mean_abs")
     if not compared:
         return
-    orders = _orders(explanation, compared)
+    orders = _orders(standing, compared)
     titles = {
         titled_method: _METHODS.get(titled_method, clean(titled_method))
         for titled_method in orders
@@ -688,14 +702,14 @@ def methods(
     ranks = {}
     for ranked_method, order in orders.items():
         ranks[ranked_method] = pd.Series(range(1, len(order) + 1), order)
-    lines = _agreements(explanation, orders, ranks, titles)
+    lines = _agreements(standing, orders, ranks, titles)
     section.text(
         "Each method answers another question, so they need not agree. Where they do, "
         "the order is safer. They are compared with the ranking of this report. A rank "
         "correlation of 1 is the same order, 0 no relation."
     )
     section.items(lines)
-    ranking = explanation.ranking()
+    ranking = standing.names
     columns = [names(ranking, explanation.level)]
     columns += [
         figures_of(titles[series_method], series.reindex(ranking), as_count)
@@ -708,18 +722,18 @@ def methods(
 
 
 def _agreements(
-    explanation: Explanation,
+    standing: Standing,
     orders: Mapping[str, Sequence[str]],
     ranks: Mapping[str, Any],
     titles: Mapping[str, str],
 ) -> list[str]:
     """Return in words how far each other method agrees."""
-    top = usual_k(len(explanation.names))
-    leading = set(explanation.ranking()[:top])
+    top = usual_k(len(standing.names))
+    leading = set(standing.names[:top])
     lines = []
     for name, names_of in list(orders.items())[1:]:
         joined_ranks = pd.concat(
-            [ranks[explanation.method], ranks[name]], axis=1, join="inner"
+            [ranks[standing.explanation.method], ranks[name]], axis=1, join="inner"
         )
         if len(joined_ranks):
             agreement = spearman(joined_ranks.iloc[:, 0], joined_ranks.iloc[:, 1])
@@ -734,10 +748,11 @@ def _agreements(
 
 
 def _orders(
-    explanation: Explanation, compared: Mapping[str, Explanation]
+    standing: Standing, compared: Mapping[str, Explanation]
 ) -> dict[str, list[str]]:
     """Return the order of the features by each method."""
-    orders = {explanation.method: explanation.ranking()}
+    explanation = standing.explanation
+    orders = {explanation.method: standing.names}
     for name, compared_explanation in compared.items():
         # By the output that is comparable with the first one of the ranking: the same,
         # or the mean size over outputs.
@@ -760,7 +775,7 @@ _METHODS = {
 
 
 # ---- the script ----------------------------------------------------------------------
-def live_data(content: Assessment) -> Mapping[str, Any] | None:
+def live_data(content: PageContent) -> Mapping[str, Any] | None:
     """Return what the script needs: the groups of the features shown."""
     stored = content.segments
     if not stored or not stored["features"]:
@@ -811,16 +826,17 @@ _MORE = ("observed", "predicted", "recall", "false_alarms", "same_as")
 
 TAB = Tab(
     name="trust",
-    title=lambda content: "Trust & groups" if content.segments else "Trust",
+    title=lambda content: (
+        "Trust & groups" if content.segments or content.sensitive else "Trust"
+    ),
     sections=(
         ("caveats", "All caveats", caveats),
-        ("segments", "Groups of rows", segments, "segments"),
-        ("sensitive", "For whom is it right?", sensitive, "sensitive"),
+        ("segments", PARTS["groups"], groups),
         ("calibration", "Are its probabilities reliable?", calibration),
         ("intervals", "Do its intervals hold?", intervals),
-        ("order", "How sure the order is", order, "explanation"),
+        ("order", "How sure the order is", order, "standing"),
         ("trainings", "Would another training say the same?", trainings, "refits"),
-        ("methods", "Other methods on the same model", methods, "explanation"),
+        ("methods", "Other methods on the same model", methods, "standing"),
         ("reading", "How to read this", reading),
     ),
     data=live_data,

@@ -53,13 +53,16 @@ def rebuild_report(request: ReportRequest) -> Outcome:
         )
     earlier = None if request.against is None else finished_record(request.against)
     with loading():
+        from permgrad.base.files import write_text_atomic
         from permgrad.models.save.saving import load
+        from permgrad.pages import facts as page_facts
+        from permgrad.pages.html import render_report
         from permgrad.pages.report import check_path
-        from permgrad.pages.sentences import changes_facts
         from permgrad.runs.run.assessing import (
             REPORT,
             SUMMARY_FILE,
             look_of,
+            page_of,
             read_assessment,
             write_page,
         )
@@ -87,17 +90,21 @@ def rebuild_report(request: ReportRequest) -> Outcome:
     ):
         model = load(run_folder / "model")
         content = replace(read_assessment(run_folder, model), changes=changes)
-        report = write_page(run_folder, record, content, model, page_look, out=target)
-        if target is None:
+        page = page_of(run_folder, record, content, model, page_look)
+        if target is not None:
+            write_text_atomic(target, render_report(page))
+        else:
+            write_page(run_folder, page)
             note_files(
                 run_folder, record, among=(REPORT, SUMMARY_FILE, documents.METRICS)
             )
+    report = run_folder / REPORT if target is None else target
     facts: dict[str, Any] = {
         "report": os.fspath(report),
         "folder": os.fspath(run_folder),
     }
     if changes is not None:
-        facts["changes"] = changes_facts(changes)
+        facts["changes"] = page.ask(page_facts.changes)
     sentences = [] if changes is None else [facts["changes"]["sentence"]]
     return Outcome(facts, as_lines([*sentences, f"Report: {report}"]))
 

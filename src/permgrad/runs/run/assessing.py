@@ -19,6 +19,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import in_short, render_report
 from permgrad.pages.verdict import PICTURE, verdict
 from permgrad.pages.whatif import with_what_if
@@ -146,20 +147,14 @@ def look_of(
     }
 
 
-def write_page(
+def page_of(
     folder: Path,
     record: Mapping[str, Any],
     content: Assessment,
     model: Any,
     look: Mapping[str, Any],
-    *,
-    out: Path | None = None,
-) -> Path:
-    """Write ``report.html``, ``report.md`` and its picture into a run's folder, and its
-    verdict into the metrics.
-
-    With ``out``, only the page is written, to that file.
-    """
+) -> PageContent:
+    """Return what the page of a run tells."""
     layout = folder / "layout.svg"
     configuration = record["configuration"]
     if layout.is_file():
@@ -167,34 +162,31 @@ def write_page(
     else:
         drawing = None
     preset = split_preset(configuration.get("preset", ""))[0]
-    random_seed = configuration.get("seed")
     facts = record["facts"]
-    stored = content
     content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
     provenance = ProvenanceSection(
         command=record.get("command", ""),
         folder=os.fspath(folder),
-        seed=random_seed,
+        seed=configuration.get("seed"),
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),
         configuration=configuration,
         configuration_hash=record["configuration_hash"],
         cut=facts.get("time", {}).get("cut", ()),
     )
-    content = replace(
-        content, title=look["title"] or content.title, provenance=provenance
-    )
-    if out is not None:
-        write_text_atomic(out, render_report(content))
-        return out
-    content = replace(content, sentences=verdict(content))
-    sentences = plain(content.sentences)
+    title = look["title"] or content.title
+    return PageContent.of(replace(content, title=title, provenance=provenance))
+
+
+def write_page(folder: Path, content: PageContent) -> None:
+    """Write ``report.html``, ``report.md`` and its picture into a run's folder, and its
+    verdict into the metrics.
+    """
     write_text_atomic(folder / REPORT, render_report(content))
-    summary_text, picture = in_short(content, sentences)
+    summary_text, picture = in_short(content)
     if picture:
         write_text_atomic(folder / PICTURE, picture)
     write_text_atomic(folder / SUMMARY_FILE, summary_text)
-    stored.metrics = {**(content.metrics or {}), "verdict": sentences}
-    write_json_atomic(folder / documents.METRICS, stored.metrics)
-    return folder / REPORT
+    metrics = {**(content.metrics or {}), "verdict": plain(verdict(content))}
+    write_json_atomic(folder / documents.METRICS, metrics)

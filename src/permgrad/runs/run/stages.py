@@ -38,6 +38,7 @@ from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, TRAINING
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.run.alarms import alarms_of
+from permgrad.runs.run.assessing import write_page
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.others import fit_other
 from permgrad.runs.run.splitting import PARTS
@@ -296,7 +297,7 @@ def report_stage(work: RunWork) -> None:
         work.say(f"note: the time limit cut the {words}")
     record["facts"]["time"] = work.clock.facts()
     with work.clock.whole.part("report"):
-        work.write_page()
+        write_page(work.folder.path, work.page)
 
 
 STAGE_WORK: dict[str, Callable[[RunWork], Any]] = {

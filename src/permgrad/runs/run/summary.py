@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,13 @@ from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, listed, option_of, printable
 from permgrad.base.folders import believed
 from permgrad.base.numerals import compact, number
-from permgrad.base.significance import clearly
 from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.groups import PROPOSED
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.models.losses import named_loss, usual_loss
+from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import path_shares, path_words
-from permgrad.pages.units import Loss, advantage, loss_without
+from permgrad.pages.units import Loss
 from permgrad.pages.verdict import PARTS
 from permgrad.pages.words import labels_of, training_words
 from permgrad.runs.folder.documents import BRANCHES, METRICS, saved_explanation
@@ -64,7 +63,8 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
         grouped = bool(read_json(folder / PROPOSED))
         return summarise(
             folder,
-            content,
+            PageContent.of(content),
+            metrics["verdict"],
             ranking,
             times=times,
             time=time_facts,
@@ -75,7 +75,8 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
 
 def summarise(
     folder: Path,
-    content: Assessment,
+    content: PageContent,
+    verdict: Sequence[Mapping[str, Any]],
     ranking: pd.DataFrame,
     *,
     times: Mapping[str, Mapping[str, float]],
@@ -85,9 +86,9 @@ def summarise(
 ) -> Outcome:
     """Return the summary of a finished run.
 
-    ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits.
-    ``time``: what the run took, and what its limit cut. ``grouped``: whether the file
-    of columns that move together names any.
+    ``verdict``: its sentences. ``ranking``: what ``importance.csv`` holds. ``times``:
+    of the baselines' fits. ``time``: what the run took, and what its limit cut.
+    ``grouped``: whether the file of columns that move together names any.
     """
     stored = content.metrics or {}
     # The first line of a feature is over all rows. A class may also be named "all".
@@ -96,7 +97,6 @@ def summarise(
         "importance", ascending=False, kind="stable"
     )
     report = folder / "report.html"
-    verdict = stored["verdict"]
     baselines = stored["baselines"]
     kinds = {
         sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
@@ -104,17 +104,13 @@ def summarise(
     loss = usual_loss(stored["task"])
     if content.explanation is not None:
         loss = named_loss(content.explanation.meta.get("loss")) or loss
-    of_loss = {"loss": loss.name, "quantity": "increase of the loss"}
-    loss_advantage = advantage(of_loss, stored)
-    without = loss_without(of_loss, stored)
+    without = content.loss
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
-        **{
-            fact_name: stored[fact_name]
-            for fact_name in ("task", "rows", "test", "verdict")
-        },
+        **{fact_name: stored[fact_name] for fact_name in ("task", "rows", "test")},
+        "verdict": verdict,
         "baselines": {
             baseline_name: {**baseline_facts, **times.get(baseline_name, {})}
             for baseline_name, baseline_facts in baselines.items()
@@ -163,7 +159,7 @@ def summarise(
         top_features,
         learnt=learnt,
         loss=without,
-        loss_advantage=loss_advantage,
+        clear=content.clear_names,
         related=related,
         groups=groups,
     )
@@ -255,14 +251,13 @@ def _feature_lines(
     *,
     learnt: bool = True,
     loss: Loss | None = None,
-    loss_advantage: float | None = None,
+    clear: Collection[str] = (),
     related: str = "",
     groups: Path | None = None,
 ) -> list[str]:
     """List the leading features.
 
-    ``loss``, ``loss_advantage``: the model's and its advantage. ``groups``: a file for
-    related.
+    ``clear``: those that clearly matter. ``groups``: a file for related.
     """
     whose = f"{len(top)} features" + (
         "" if learnt else ", of a model that is not clearly better than a constant"
@@ -270,11 +265,6 @@ def _feature_lines(
     is_idle = (top[["importance", "ci_low", "ci_high"]] == 0).all(axis=1)
     unused = top["feature"][is_idle]
     top = top[~is_idle]
-    if "p_adjusted" in top:
-        adjusted_p = top["p_adjusted"]
-    else:
-        adjusted_p = top["importance"] * math.nan
-    clear = clearly(top["importance"], adjusted_p, loss_advantage)
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
         measured = (
@@ -297,7 +287,7 @@ def _feature_lines(
             number(end_value) if loss is None else number(loss.without(end_value), 4)
             for end_value in importance_ends
         ]
-        if clear[feature_rank - 1]:
+        if feature_row["feature"] in clear:
             clear_mark = "*"
         else:
             clear_mark = " "
@@ -308,8 +298,8 @@ def _feature_lines(
     if len(unused):
         unused_names = [printable(str(feature_name)) for feature_name in unused]
         lines.append(f"  Not used by the model: {listed(unused_names, _SHOWN)}.")
-    if clear.any():
-        count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
+    if clear:
+        count = f"{len(clear)} {by_count(len(clear), 'does', 'do')}"
         lines.append(
             f"  * clearly matters: p-value below 5 % after Holm's correction ({count})"
         )

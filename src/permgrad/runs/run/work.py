@@ -43,6 +43,8 @@ from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.saving import load, load_trusting
+from permgrad.pages.content import PageContent
+from permgrad.pages.verdict import verdict
 from permgrad.runs.folder.documents import COLUMNS, DATA
 from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import is_file
@@ -51,8 +53,8 @@ from permgrad.runs.run.assessing import (
     BASELINE_PREDICTIONS,
     data_section,
     look_of,
+    page_of,
     read_assessment,
-    write_page,
 )
 from permgrad.runs.run.choosing import trusted
 from permgrad.runs.run.inputs import Inputs
@@ -245,15 +247,16 @@ class RunWork:
             **options,
         )
 
-    def write_page(self) -> Path:
-        """Write the report of what there is so far, in the look asked for now, else
-        that of the record.
+    @cached_property
+    def page(self) -> PageContent:
+        """What the page tells of the whole run, in the look asked for now, else that of
+        the record.
         """
         record = self.folder.record
         page_look = record["facts"]["page"] = look_of(
             record, keep_rows=self.request.keep_rows
         )
-        return write_page(
+        return page_of(
             self.folder.path, record, self.assessing.content, self.model, page_look
         )
 
@@ -346,7 +349,8 @@ class RunWork:
         folder_path = self.folder.path
         return summarise(
             folder_path,
-            self.assessing.content,
+            self.page,
+            plain(verdict(self.page)),
             self.importances,
             times=self.read(TIMES)["baselines"]
             if (folder_path / TIMES).is_file()
