@@ -1,6 +1,6 @@
 """
 What changed, what goes together, groups of rows
-==============================================
+================================================
 
 Three questions that come after a ranking, on loans of two years whose law is known: what changed in the
 second year, what a column tells of others, and whether the model is as right for one group of people as

@@ -132,16 +132,20 @@ def together(content: PageContent, *, clear: bool) -> Facts | None:
     else:
         group_facts = content.data.together
     if group_facts and bool(group_facts["clear"]) is clear:
-        return together_facts(group_facts)
+        return together_facts(group_facts, in_python=content.in_python)
     return None
 
 
-def together_facts(group_facts: Mapping[str, Any]) -> Facts:
+def together_facts(group_facts: Mapping[str, Any], *, in_python: bool = False) -> Facts:
     """Return the facts on what ``permgrad.evaluation.kept_together`` found."""
-    if len(group_facts["columns"]) == 1:
+    is_column = len(group_facts["columns"]) == 1
+    options = []
+    keep = "add a column of both, and name it as --row-group"
+    if is_column:
         options = ["--row-group", *group_facts["columns"]]
-    else:
-        options = []
+        keep = "keep them together"
+    if in_python:
+        keep = "keep them on one side when you divide rows, and pass row_groups="
     if group_facts["clear"]:
         sentence_form = "clear"
     else:
@@ -149,7 +153,7 @@ def together_facts(group_facts: Mapping[str, Any]) -> Facts:
     return {
         **group_facts,
         "form": sentence_form,
-        "several": len(group_facts["columns"]),
+        "_keep": keep,
         "options": options,
     }
 

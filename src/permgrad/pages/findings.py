@@ -41,10 +41,6 @@ _TOGETHER = {
     "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and "
     "intervals too narrow.",
 }
-_KEEP = (
-    "If such rows belong together, {several:keep them together|add a column of "
-    "both, and name it as --row-group}"
-)
 _IN_ORDER = (
     "The classes of {target} seem to be in an order, which the model is not told: it "
     "takes near ones for each other more often than distant ones."
@@ -284,7 +280,7 @@ ADVICE: dict[str, Template] = {
         "amounts": "Predict two columns: whether {target} is above 0, and how large it "
         "is where it is",
     },
-    "together": _KEEP,
+    "together": "If such rows belong together, {_keep:as it is}",
     "skill": {
         "cut": "Train again with more time (--time-limit or --max-rows all)",
         "few": "Test it on more rows before you use its predictions",

@@ -12,13 +12,18 @@ import numpy as np
 import pandas as pd
 
 from permgrad.assess.work import Work
+from permgrad.base.arrays import Array
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import are_expected, count_shared_rows
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.drift import compare_parts
-from permgrad.evaluation.leaks import columns_that_tell
+from permgrad.evaluation.table_alarms import (
+    TableAlarms,
+    shared_on_both_sides,
+    table_alarms,
+)
 from permgrad.evaluation.target_signs import Sign, target_signs
 
 #: Columns of a table whose shared rows and types are looked at.
@@ -142,7 +147,38 @@ def _signs_of_target(work: Work) -> list[Sign]:
             ):
                 values_by_row[f"{part_name} row {row_number}"] = float(value)
     names = list(values_by_row)
-    return target_signs(np.array(list(values_by_row.values())), names.__getitem__)
+    values = np.array(list(values_by_row.values()))
+    counts = work.predictions.counts
+    return target_signs(values, names.__getitem__, counts=counts)
+
+
+def _alarms(
+    work: Work,
+    learned: tuple[pd.DataFrame, Array],
+    held_out: tuple[pd.DataFrame, Array],
+) -> TableAlarms:
+    """Look at the rows of training and test as a run looks at its table."""
+    model = work.model
+    together = None
+    # Where it is known which rows belong together, nothing is left to find.
+    if work.test.dependence is None:
+        schema = infer_schema(learned[0], na=list(model.na))
+        together = shared_on_both_sides(
+            learned,
+            held_out,
+            model.task,
+            model.na,
+            named=schema.of_kind("identifier"),
+            but_for=[*schema.of_kind("image"), *schema.of_kind("text")],
+        )
+    return table_alarms(
+        learned,
+        held_out,
+        model.task,
+        model.na,
+        classes=model.classes,
+        together=together,
+    )
 
 
 def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
@@ -157,8 +193,7 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
         np.asarray(model.classes)[y] if model.classes else y for y in codes
     )
     with keeping_warnings():
-        coded_parts = (learned, codes[0]), (table, codes[1])
-        leaks = columns_that_tell(*coded_parts, model.task, model.na, model.classes)
+        alarms = _alarms(work, (learned, codes[0]), (table, codes[1]))
         both_dependence = Dependence.of_both(
             work.train.dependence, work.test.dependence
         )
@@ -175,7 +210,8 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     shared = count_shared_rows(first, second)
     empty = blank_codes(table, model.na).isna().all(axis=1).to_numpy()
     return {
-        "leaks": leaks,
+        "leaks": alarms.leaks,
+        "together": alarms.together,
         "drift": described.pop("drift"),
         "described": described,
         "shared_rows": shared,

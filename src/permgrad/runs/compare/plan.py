@@ -37,14 +37,15 @@ from permgrad.data.types.findings import as_one_found, tell_of_other_order
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
+from permgrad.evaluation.table_alarms import table_alarms
 from permgrad.models.decision import asked_decision
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
+from permgrad.pages.alarms import alarm_sentences
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
-from permgrad.runs.run.alarms import table_alarms
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.splitting import (
     choose_task,
@@ -449,9 +450,10 @@ class ComparedTable:
 
     ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as
     one feature. ``positive`` is the positive class of two, and ``notes`` are sentences
-    for the user. ``cells`` say how odd cells were read. ``decides``: the arguments of
-    an estimator that choose its threshold, empty where classes are the most probable
-    ones.
+    for the user. ``cells`` say how odd cells were read, ``target_signs`` what is odd
+    about the target, and ``together`` which rows may belong together. ``decides``: the
+    arguments of an estimator that choose its threshold, empty where classes are the
+    most probable ones.
     """
 
     name: str
@@ -467,6 +469,7 @@ class ComparedTable:
     notes: tuple[str, ...] = ()
     cells: Sequence[Mapping[str, Any]] = ()
     target_signs: Sequence[Mapping[str, Any]] = ()
+    together: Mapping[str, Any] | None = None
     decides: Mapping[str, Any] = field(default_factory=dict)
 
     def alarms(self, fold: Fold) -> tuple[str, ...]:
@@ -474,16 +477,16 @@ class ComparedTable:
         held_rows = np.concatenate([fold.validation, fold.test])
         learned = self.X.iloc[fold.train], self.y[fold.train]
         held_out = self.X.iloc[held_rows], self.y[held_rows]
-        alarm_findings = table_alarms(
-            self.target,
+        alarms = table_alarms(
             learned,
             held_out,
             self.task,
             self.na,
             cells=self.cells,
-            signs=self.target_signs,
+            target_signs=self.target_signs,
+            together=self.together,
         )
-        return tuple(alarm_findings.sentences)
+        return tuple(alarm_sentences(self.target, alarms))
 
     @property
     def classes(self) -> npt.NDArray[Any]:
@@ -529,6 +532,7 @@ def from_request(request: CompareRequest) -> ComparedTable:
         notes=tuple(inputs.notes),
         cells=inputs.cells,
         target_signs=inputs.target_signs,
+        together=inputs.together,
         **{field_name: getattr(inputs, field_name) for field_name in shared},
     )
 

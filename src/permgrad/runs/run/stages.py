@@ -33,6 +33,7 @@ from permgrad.imaging.layout import StoredLayout, extent, layout_to_dict
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.settings import choose_device, resolve_settings
+from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, TRAINING
@@ -77,7 +78,7 @@ def data_stage(work: RunWork) -> None:
     for table_part in (train, validation, test_part):
         tables.append(with_categories(table_part.frame, inputs.feature_types))
     alarms = alarms_of(inputs)
-    for sentence in alarms.sentences:
+    for sentence in alarm_sentences(inputs.target, alarms):
         work.say(f"ALARM: {sentence}")
     shared_names = ["target", "task", "task_reason", "split", "groups", "units"]
     shared_names += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]

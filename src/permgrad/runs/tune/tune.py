@@ -43,6 +43,7 @@ from permgrad.data.types.findings import told_of_columns
 from permgrad.evaluation.baselines.fitting import baselines, check_settings
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.estimators.settings import choose_device
+from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.documents import METRICS
@@ -174,7 +175,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         say(f"study {request.study!r}, space {space.name}: {space.text}; {counts}")
         for input_note in inputs.notes:
             say(f"note: {input_note}")
-        for sentence in alarms_of(inputs).sentences:
+        for sentence in alarm_sentences(inputs.target, alarms_of(inputs)):
             say(f"ALARM: {sentence}")
         try:
             with told_of_columns():
