@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
     from permgrad.assess.predictions import Predictions
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.rows import ListedSection, LocalRows, RowSection
     from permgrad.assess.sections.together import TogetherSection
     from permgrad.assess.sections.what_if import ChangeableRows
+    from permgrad.assess.stored_facts import (
+        BranchWeights,
+        ChosenRow,
+        DataBeside,
+        GroupScores,
+        LevelScores,
+        ModelScores,
+        PageModel,
+        RelatedPair,
+        RelationMatrix,
+        RowWeights,
+    )
     from permgrad.attribution.explanation import Explanation
     from permgrad.base.dependence import Dependence
     from permgrad.evaluation.changes import Changes
@@ -124,29 +137,29 @@ class Assessment:
     subject: str = ""
     warnings: Sequence[str] = ()
     data: DataSection | None = None
-    metrics: Mapping[str, Any] | None = None
+    metrics: ModelScores | None = None
     predictions: Predictions | None = None
     dependence: Dependence | None = None
-    weights: Mapping[str, Any] | None = None
-    guesses: Mapping[str, Any] = field(default_factory=dict)
-    segments: Mapping[str, Any] | None = None
-    sensitive: Mapping[str, Any] | None = None
+    weights: RowWeights | None = None
+    guesses: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    segments: GroupScores | None = None
+    sensitive: LevelScores | None = None
     explanation: Explanation | None = None
     paper: Explanation | None = None
     absolute: Explanation | None = None
     refits: Explanation | None = None
     changes: Changes | None = None
-    branches: Mapping[str, Any] | None = None
-    related: Sequence[Mapping[str, Any]] = ()
-    matrix: Mapping[str, Any] | None = None
+    branches: BranchWeights | None = None
+    related: Sequence[RelatedPair] = ()
+    matrix: RelationMatrix | None = None
     residual_features: pd.DataFrame | None = None
-    chosen: Sequence[Mapping[str, Any]] | None = None
+    chosen: Sequence[ChosenRow] | None = None
     explained: LocalRows | None = None
     notable: LocalRows | None = None
     maps: LocalRows | None = None
     local: Explanation | None = None
     rows: Sequence[RowSection] = ()
-    reading: Mapping[str, Any] | None = None
+    reading: DataBeside | None = None
     gradients: GradientSection | None = None
     cards: CardsSection | None = None
     listed: ListedSection | None = None
@@ -154,7 +167,7 @@ class Assessment:
     together: TogetherSection | None = None
     changeable: ChangeableRows | None = None
     words: LocalRows | None = None
-    what_if: Mapping[str, Any] | None = None
+    what_if: PageModel | None = None
     network: NetworkSection | None = None
     training: TrainingSection | None = None
     layout: LayoutSection | None = None

@@ -72,10 +72,8 @@ def shared_on_both_sides(
 ) -> dict[str, Any] | None:
     """Return facts on rows that may belong together and are on both sides, or None.
 
-    Args:
-        learned, held_out, task, na: as for ``table_alarms``.
-        named: columns whose values name something.
-        but_for: columns that are not looked at.
+    Arguments are those of ``table_alarms``. ``named`` columns name something, and those
+    in ``but_for`` are not looked at.
     """
     both = [learned[0].rename(columns=str), held_out[0].rename(columns=str)]
     table = pd.concat(both, join="inner", ignore_index=True)

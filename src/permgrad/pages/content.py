@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from permgrad.assess.assessment import Assessment
+from permgrad.assess.stored_facts import RelatedPair
 from permgrad.evaluation.metrics import Metric
 from permgrad.pages.sentences import main_metric
 from permgrad.pages.standing import Standing
@@ -128,7 +129,7 @@ class PageContent(Assessment):
         return loss_without(self.explanation.meta, self.metrics or {})
 
     @cached_property
-    def moving(self) -> list[Mapping[str, Any]]:
+    def moving(self) -> list[RelatedPair]:
         """What the first features that clearly matter move with."""
         leading = self.clear_names[:NAMED]
         pairs = []

@@ -860,9 +860,10 @@ def worse(content: PageContent) -> Facts | None:
     outside = stored["rows"] - told_groups[0]["rows"]
     sizes = [counted(inside, "row"), counted(outside, "row")]
     classes = () if content.predictions is None else content.predictions.classes
-    if len(classes) == 2 and stored.get("events") is not None:
+    all_events = stored.get("events")
+    if len(classes) == 2 and all_events is not None:
         label = shorten(str(classes[content.positive_place(classes)]), 40)
-        events = told_groups[0]["events"], stored["events"] - told_groups[0]["events"]
+        events = told_groups[0]["events"], all_events - told_groups[0]["events"]
         words = [f"{count:,} with {label}" for count in events]
         sizes = [f"{sizes[0]}, {words[0]}", f"{sizes[1]} ({words[1]})"]
     return {

@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ from permgrad.assess.sections.what_if import (
     walks_of,
     word_parts,
 )
+from permgrad.assess.stored_facts import PageModel
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
@@ -313,7 +314,8 @@ def with_what_if(
         if "form" not in what_if_data
         else content.words or word_parts(content, model)
     )
-    return replace(content, what_if=what_if_data, words=words)
+    page_model = cast("PageModel", what_if_data)
+    return replace(content, what_if=page_model, words=words)
 
 
 def what_if(

@@ -250,7 +250,7 @@ def live_data(content: PageContent) -> Mapping[str, Any] | None:
     if content.what_if is None:
         return listed_data
     classes = [] if content.predictions is None else content.predictions.classes
-    shown = {
+    shown: dict[str, Any] = {
         **content.what_if,
         "positive": content.positive_place(classes) if len(classes) == 2 else None,
     }

@@ -777,8 +777,8 @@ _METHODS = {
 # ---- the script ----------------------------------------------------------------------
 def live_data(content: PageContent) -> Mapping[str, Any] | None:
     """Return what the script needs: the groups of the features shown."""
-    stored = content.segments
-    if not stored or not stored["features"]:
+    stored: Mapping[str, Any] = content.segments or {}
+    if not stored.get("features"):
         return None
     group_keys = (
         "group",

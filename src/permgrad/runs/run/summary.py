@@ -90,7 +90,7 @@ def summarise(
     of the baselines' fits. ``time``: what the run took, and what its limit cut.
     ``grouped``: whether the file of columns that move together names any.
     """
-    stored = content.metrics or {}
+    stored: Mapping[str, Any] = content.metrics or {}
     # The first line of a feature is over all rows. A class may also be named "all".
     top_features = ranking[ranking["class"] == "all"].drop_duplicates("feature")
     top_features = top_features.sort_values(
