@@ -13,6 +13,7 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad import Explanation
+from permgrad.attribution.explanation.frames import file_frame
 from permgrad.attribution.explanation.statistics import interval
 
 ROWS = 5
@@ -222,6 +223,9 @@ def test_the_frame_says_every_number_where_it_belongs():
                     single.parts["one"][cell_index],
                     single.parts["other"][cell_index],
                 )
+    in_file = file_frame(single)
+    assert not {"p_value", "p_adjusted"} & set(in_file), "nothing but empty cells"
+    assert {"p_value", "p_adjusted"} <= set(file_frame(overall()))
     numbered = local(meta={}).to_frame()
     assert numbered["row"].tolist() == np.repeat(range(ROWS), 6).tolist()
 

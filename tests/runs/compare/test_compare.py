@@ -622,6 +622,7 @@ def test_regression_without_explanations():
     )
     assert comparison.metric == "rmse"
     assert comparison.best == "linear"
+    assert comparison.label("linear") == "ridge regression"
     assert comparison.reliance == {}
     assert "Do they rely" not in comparison.to_html()
     with pytest.raises(
