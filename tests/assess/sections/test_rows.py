@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 import permgrad as pg
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_report
 from permgrad.pages.report import Report
 from permgrad.pages.rows_data import rows_data
@@ -61,7 +62,7 @@ def test_the_parts_of_a_row_are_its_own(rows):
         assert values == pytest.approx(expected.to_numpy(), abs=1e-6)
     for row in report_content.rows:
         assert row.title.startswith(f"Row {numbers[row.row]}:")
-    data = rows_data(report_content)
+    data = rows_data(PageContent.of(report_content))
     feature_positions = {
         name: feature_position
         for feature_position, name in enumerate(data["parts"][0]["features"])
@@ -166,7 +167,7 @@ def test_the_parts_of_two_classes_add_up_to_the_probability(kind):
     model, inputs, chance = _two_classes(kind, X)
     y = np.where(X["a"] > 0, 1, 0)
     report_content = in_plain_units(content(pg.Model(model, positive=1), inputs, y))
-    data = rows_data(report_content)
+    data = rows_data(PageContent.of(report_content))
     for class_parts in data["parts"]:
         assert class_parts["unit"] == "probability"
         rows, value, remaining_sum, base = (
@@ -219,5 +220,6 @@ def test_rows_are_found_by_their_index(index, names):
             .tolist()
         )
     assert [
-        column["name"] for column in rows_data(report_content)["identifiers"]
+        column["name"]
+        for column in rows_data(PageContent.of(report_content))["identifiers"]
     ] == names
