@@ -26,6 +26,7 @@ _PUBLIC = {
     "explain_refits": "permgrad.attribution.explain_refits",
     "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
+    "load_run": "permgrad.runs.loaded",
     "load_dataset": "permgrad.data.datasets",
     "methods": "permgrad.methods",
     "missing_modalities": "permgrad.attribution.missing",
@@ -62,6 +63,7 @@ __all__ = [
     "explain_stream",
     "load",
     "load_dataset",
+    "load_run",
     "methods",
     "missing_modalities",
     "read_table",
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
     from permgrad.models.save.saving import load
     from permgrad.pages.report import report
     from permgrad.runs.compare.compare import compare
+    from permgrad.runs.loaded import load_run
 
 
 def __getattr__(name: str) -> Any:

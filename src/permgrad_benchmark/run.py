@@ -29,6 +29,7 @@ from permgrad.base.versions import versions
 from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
 from permgrad_benchmark import Settings, Suite, benchmark_metrics, load_suites
+from permgrad_benchmark.own import enter_own
 from permgrad_benchmark.page.page import benchmark_page
 from permgrad_benchmark.records import (
     CELLS,
@@ -64,20 +65,21 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         raise InputError(
             problem, "Leave --image-sets out, or choose multimodal.", "PG004"
         )
+    chosen = [
+        registry.get(name)
+        for name in (list(registry) if request.suite == EVERY else [request.suite])
+    ]
+    request, own_files = enter_own(request, chosen)
     same = {
         name: getattr(request, name)
         for name in ("methods", "images", "peers", "threads")
     }
     settings = Settings(scale="quick" if request.quick else "full", **same)
-    chosen = [
-        registry.get(name)
-        for name in (list(registry) if request.suite == EVERY else [request.suite])
-    ]
     cells = _cells(request, settings, chosen)
-    folder, configuration = (
-        request.folder,
-        {"version": __version__, **settings.to_dict()},
-    )
+    folder = request.folder
+    configuration = {"version": __version__, **settings.to_dict()}
+    if own_files:
+        configuration["own"] = own_files
     if not request.overwrite:
         FOLDER.find(folder, configuration)
         if FOLDER.finished(folder, configuration) and not _missing(folder, cells):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import re
 import threading
 
 import numpy as np
@@ -17,7 +18,14 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.base import progress as _progress
-from permgrad.base.progress import Progress, Whole, progress_line, readable
+from permgrad.base.progress import (
+    Progress,
+    Quicker,
+    Whole,
+    progress_line,
+    readable,
+    with_fewer_rows,
+)
 
 
 class Written(io.StringIO):
@@ -74,11 +82,117 @@ def test_a_notebooks_cell_shows_a_line_that_is_rewritten(monkeypatch):
     stream = type("OutStream", (Written,), {"__module__": "ipykernel.iostream"})()
     monkeypatch.setattr("sys.stderr", stream)
     assert not stream.isatty()
+    monkeypatch.setattr(_progress, "SHOWN", 0.01)
     with Progress(4, "shapley") as bar:
-        bar.advance(3)
-        bar.note("nearly there")  # which draws it again
-        assert stream.getvalue().splitlines()[-1].startswith("shapley:  75%")
-    assert "\r" in stream.getvalue()
+        bar.note("nearly there")
+        assert stream.getvalue() == "", "nothing is shown of a short work"
+        while not stream.getvalue():
+            assert stream.lines.acquire(timeout=60), "a step may take long"
+        assert stream.getvalue().splitlines()[-1].startswith("shapley: 0%|")
+        bar.advance(2.96)
+        bar.show()
+        line = stream.getvalue().splitlines()[-1]
+        assert re.match(r"shapley: 74%\|.*\| [\d.]+ (s|min|h) left, nearly there", line)
+    assert stream.getvalue().rstrip(" ").endswith("\r"), "the line goes away"
+
+
+def test_a_short_work_shows_no_bar(monkeypatch):
+    stream = Written()
+    monkeypatch.setattr("sys.stderr", stream)
+    with Progress(4, "shapley", True) as bar:
+        for _ in range(4):
+            bar.advance()
+    assert stream.getvalue() == ""
+    assert _progress.SHOWN == 3
+
+
+def test_a_work_of_more_than_a_minute_says_at_once_what_takes_less(monkeypatch, hands):
+    stream = Written()
+    monkeypatch.setattr("sys.stderr", stream)
+    with Progress(200, "permgrad", lines=False) as bar:
+        hands[0] += 5
+        bar.advance(2)
+    assert stream.getvalue() == "", "lines are not wanted"
+    for quicker, advice in (
+        ([], ""),
+        (
+            [Quicker("groups='modality' takes", 0.04)],
+            ". In Python, groups='modality' takes about 20 s",
+        ),
+        (
+            [Quicker("groups='modality' takes", 0.04), *with_fewer_rows(2000)],
+            (
+                ". In Python, groups='modality' takes about 20 s, "
+                "max_rows=200 explains a random part in about 50 s"
+            ),
+        ),
+    ):
+        stream.truncate(0)
+        stream.seek(0)
+        with Progress(200, "permgrad", True) as bar:
+            bar.quicker = quicker
+            hands[0] += 0.5
+            bar.advance(1)
+            assert "left" not in stream.getvalue(), "too soon to tell"
+            hands[0] += 4.5
+            bar.advance(1)
+            hands[0] += 5
+            bar.advance(2)
+        said = re.findall(r"permgrad: about [^\r\n]*", stream.getvalue())
+        assert said == [f"permgrad: about 8.2 min left{advice}"]
+
+
+def test_what_takes_less_fits_the_call(monkeypatch):
+    """Inputs as features where there are several, fewer rows where there are many."""
+    bars = []
+    monkeypatch.setattr(
+        Progress, "advance", lambda self, _steps=1: bars.append(self.quicker)
+    )
+    torch.manual_seed(0)
+
+    class Two(torch.nn.Module):
+        def forward(self, first, second):
+            return first.sum(dim=1) + second.sum(dim=1)
+
+    inputs = {"first": torch.randn(120, 8), "second": torch.randn(120, 4)}
+    options = {"n_repeats": 1, "random_state": 0}
+    pg.explain(Two(), inputs, torch.randn(120), **options)
+    assert [
+        Quicker("groups='modality' takes", 2 / 12),
+        Quicker("max_rows=12 explains a random part in", 0.1),
+    ] in bars
+    bars.clear()
+    pg.explain(Two(), inputs, torch.randn(120), groups="modality", **options)
+    assert bars[-1] == with_fewer_rows(120)
+    assert all(len(quicker) < 2 for quicker in bars)
+    few = {name: rows[:20] for name, rows in inputs.items()}
+    pg.explain(Two(), few, method="integrated_gradients", random_state=0)
+    assert bars[-1] == []
+
+
+def test_a_slow_network_counts_from_its_first_calls_on(monkeypatch):
+    """What is read and what is explained have a total before the first batch."""
+    totals = []
+    init = Progress.__init__
+
+    def watched(self, total, label, *args, **options):
+        init(self, total, label, *args, **options)
+        totals.append((label, total, calls[0]))
+
+    monkeypatch.setattr(Progress, "__init__", watched)
+    calls = [0]
+
+    class Slow(torch.nn.Module):
+        def forward(self, x):
+            calls[0] += 1
+            return x.flatten(1).sum(dim=1)
+
+    volumes = torch.randn(2, 1, 6, 6, 6)
+    pg.explain(Slow(), volumes, random_state=0, n_repeats=2)
+    labels = [label for label, _, _ in totals]
+    assert labels == ["reading the network", "permgrad"]
+    assert totals[0] == ("reading the network", 3, 0)
+    assert totals[1][1] > 2
 
 
 def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
@@ -182,9 +296,12 @@ def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(
 ):
     """A block of many rows may take minutes."""
     advanced_steps = []
-    monkeypatch.setattr(
-        Progress, "advance", lambda self, steps=1: advanced_steps.append(steps)
-    )
+
+    def advanced(self, steps=1):
+        if self.label == "shapley":
+            advanced_steps.append(steps)
+
+    monkeypatch.setattr(Progress, "advance", advanced)
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
@@ -209,7 +326,7 @@ def test_captum_objects_count_their_rows(counted):
     assert [
         (progress_bar.label, progress_bar.done, progress_bar.total)
         for progress_bar in counted
-    ][:1] == [("captum.Saliency", 14, 14)]
+    ] == [("reading the network", 3, 3), ("captum.Saliency", 14, 14)]
 
 
 @pytest.fixture

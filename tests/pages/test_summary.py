@@ -30,7 +30,7 @@ def test_summary_says_what_was_explained_with_intervals():
     )
     assert (
         lines[0]
-        == "permutation measures the increase of the loss (nats of cross-entropy)."
+        == "permutation measures the increase of the log loss."
     )
     assert lines[1] == "400 rows explained. Intervals: 95 %."
     assert "2.00  (1.60 to 2.40)" in lines[4]
@@ -200,8 +200,8 @@ def test_weights_are_said_with_what_the_rows_are_worth():
     uneven = said(np.where(np.arange(200) < 9, 100, 1e-6))
     assert "200 rows explained, weighted (worth 200 rows of equal weight)." in even
     assert "worth 9 rows of equal weight" in uneven
-    assert "rough with so few rows" in uneven
-    assert "rough with so few rows" not in even
+    assert "inexact with so few rows" in uneven
+    assert "inexact with so few rows" not in even
     assert "200 rows explained. " in said(None)
 
 
@@ -224,7 +224,7 @@ def test_few_rows_are_said_to_tell_little(rows):
     )
     assert ("clearly matter" in text) == (rows > 3)
     assert ("order is not certain" in text or "Order at" in text) == (rows > 3)
-    assert ("Intervals: 95 %, rough with so few rows." in text) == (3 < rows <= 20)
+    assert ("Intervals: 95 %, inexact with so few rows." in text) == (3 < rows <= 20)
     assert ("Intervals: 95 %" in text) == (rows > 3)
     assert "no better than a constant" not in text
 

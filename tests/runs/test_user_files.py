@@ -454,7 +454,7 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     text, overall = ranking("--out", "overall")
     assert " for ill." not in text
     text, ill = ranking("--target", "ill", "--out", "ill")
-    assert "(nats of cross-entropy) for ill." in text
+    assert "log loss for ill." in text
     frame = pd.read_csv("ill/importance.csv")
     expected_importances = frame[frame["class"] == "ill"].set_index("feature")[
         "importance"
@@ -462,8 +462,8 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     assert ill == pytest.approx(expected_importances.to_dict(), abs=5e-3)
     assert ill != overall, "the precondition: they differ"
     text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
-    assert "(nats of cross-entropy) for ill." in text
-    assert "(nats of cross-entropy) for well." in text
+    assert "log loss for ill." in text
+    assert "log loss for well." in text
 
 
 # --- damaged files --------------------------------------------------------------------

@@ -305,8 +305,8 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         unchanged = _unchanged_scores(judge, absent[:1], base_values[:, 1:])
         subset_estimates = [np.concatenate([*subset_estimates, unchanged], axis=1)]
     step_count = -(-(len(absent) - 1) // subset_chunk)
-    with Progress(
-        count * request.n_repeats * step_count, "missing modalities", request.progress
+    with request.bar(
+        count * request.n_repeats * step_count, "missing modalities"
     ) as progress:
         subset_estimates += [
             _some_subsets(

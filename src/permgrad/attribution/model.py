@@ -54,6 +54,9 @@ class Model:
             of its inputs.
         batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when
             memory runs out.
+        vocabulary: words of token ids, where rows are ids: a function from a list of
+            ids to words (``tokenizer.convert_ids_to_tokens``), a list of all words, or
+            a dict. Each place is then shown by its word.
         cache: a folder that keeps the answers of a predictor of a table for later
             calls, such as those of a service. Each model needs its own.
 
@@ -93,6 +96,7 @@ class Model:
     tokenizer: Any = None
     layer: Any = None
     batch_size: int | Literal["auto"] = "auto"
+    vocabulary: Any = None
     channel_names: Mapping[str, Iterable[Any]] | None = None
     cache: str | os.PathLike[str] | None = None
     #: What was found out about the model, by the kind of rows. Emptied where it travels

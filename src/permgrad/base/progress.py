@@ -7,9 +7,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from permgrad.base import startup
 from permgrad.base.checks import check_flag
@@ -21,10 +21,12 @@ FIRST = 10.0
 AGAIN = 30.0
 #: Seconds after which a long work says how long it will be, and what takes less.
 SOON = 1.0
-#: Seconds that are left from which on a sentence says what would shorten them, and rows
-#: from which on fewer are enough.
+#: Seconds that are left from which on a sentence says so, and rows from which on it
+#: says that fewer take less.
 LONG = 60.0
-FEW = 1000
+FEW = 100
+#: Seconds after which a bar is shown.
+SHOWN = 3.0
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
 #: The share of the time taken that a work is expected to take further once it has taken
@@ -32,13 +34,28 @@ LOOK = 0.5
 _OVERDUE = 0.25
 
 
+class Quicker(NamedTuple):
+    """A call that takes less time, in words, and its share of the time."""
+
+    words: str
+    share: float
+
+
+def with_fewer_rows(rows: int) -> list[Quicker]:
+    """Return the call with a tenth of the rows, where they are many."""
+    if rows < FEW:
+        return []
+    fewer = min(10_000, rows // 10)
+    return [Quicker(f"max_rows={fewer} explains a random part in", fewer / rows)]
+
+
 class Progress(ExitStack):
     """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be
     rewritten. Otherwise a line at times.
     """
 
-    #: how many rows are explained, where fewer would take less time
-    rows = 0
+    #: what would take less time
+    quicker: Sequence[Quicker] = ()
 
     def __init__(
         self,
@@ -52,6 +69,7 @@ class Progress(ExitStack):
         """Begin. ``every``: each step is shown, as where few of them take long."""
         super().__init__()
         self._writes = False
+        self._told = False
         self._label = label
         self._started = time.monotonic()
         progress_mode = check_flag("progress", mode, auto=True)
@@ -79,18 +97,15 @@ class Progress(ExitStack):
         if self._within is not None or total <= 0:
             return
         if _rewrites(stream) if progress_mode == "auto" else progress_mode:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total,
-                desc=printable(label),
-                file=stream,
-                leave=False,
-                dynamic_ncols=True,
-                mininterval=0 if every else 0.1,
-                miniters=1 if every else None,
-            )
+            self._bar = _new_bar(total, printable(label), stream, every=every)
             self.callback(self._bar.close)
+            # A single step may take minutes, and no bar is drawn within it.
+            threading.Thread(
+                target=_show_later,
+                args=(self,),
+                name="permgrad-progress",
+                daemon=True,
+            ).start()
             self._writes = True
         elif progress_mode == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
@@ -124,25 +139,33 @@ class Progress(ExitStack):
         if self._bar is not None:
             self._bar.update(steps * self._weight)
         spent = time.monotonic() - self._started
-        if (
-            self._writes
-            and self.rows >= FEW
-            and spent > SOON
-            and (seconds_left := spent * (self._total / self.done - 1)) > LONG
-        ):
-            suggested_rows = min(10_000, self.rows // 10)
-            row_count = self.rows
-            self.rows = 0
-            _ = self._bar is None or self._bar.clear()
-            words = (
-                f"about {readable(seconds_left)} left. In Python, "
-                f"max_rows={suggested_rows} explains a random part"
-            )
-            _write_line(
-                sys.stderr,
-                f"{printable(self._label)}: {words} in about "
-                f"{readable((spent + seconds_left) * suggested_rows / row_count)}\n",
-            )
+        if not self._writes or self._told or spent <= SOON or self.done <= 0:
+            return
+        left = spent * (self._total / self.done - 1)
+        if left > LONG:
+            self._told = True
+            self._tell(spent, left)
+
+    def _tell(self, spent: float, left: float) -> None:
+        """Say how long the work will take, and what takes less."""
+        if self._bar is not None:
+            self._bar.clear()
+        calls = []
+        for words, share in self.quicker:
+            calls.append(f"{words} about {readable((spent + left) * share)}")
+        advice = ""
+        if calls:
+            advice = f". In Python, {', '.join(calls)}"
+        _write_line(
+            sys.stderr,
+            f"{printable(self._label)}: about {readable(left)} left{advice}\n",
+        )
+
+    def show(self) -> None:
+        """Draw the bar as it is, from now on at each step."""
+        if self._bar is not None:
+            self._bar.delay = 0  # else it would not be cleared at the end
+            self._bar.refresh()
 
     def rest(self, steps: float) -> None:
         """Let what is left of the bar stand for so many steps, where more or fewer come
@@ -153,7 +176,7 @@ class Progress(ExitStack):
     def note(self, text: str) -> None:
         """Show a short text behind the bar, for example the best score so far."""
         if self._bar is not None:
-            self._bar.set_postfix_str(printable(text))
+            self._bar.set_postfix_str(printable(text), refresh=False)
 
 
 class Whole(ExitStack):
@@ -307,6 +330,46 @@ def _rewrites(stream: Any) -> bool:
         and bool(stream.isatty())
     )
     return is_terminal or type(stream).__module__.partition(".")[0] == "ipykernel"
+
+
+def _new_bar(total: int, label: str, stream: Any, *, every: bool) -> Any:
+    """Return a bar that says in whole numbers how much is done, and how long the rest
+    takes.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        """A bar with the time left as people say it."""
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            facts: dict[str, Any] = super().format_dict
+            left = ""
+            if 0 < facts["n"] < facts["total"]:
+                seconds = facts["elapsed"] * (facts["total"] / facts["n"] - 1)
+                left = f" {readable(seconds)} left"
+            return {**facts, "time_left": left}
+
+    if every:
+        often = {"mininterval": 0, "miniters": 1}
+    else:
+        often = {"mininterval": 0.1}
+    return Bar(
+        total=total,
+        desc=label,
+        file=stream,
+        leave=False,
+        dynamic_ncols=True,
+        delay=SHOWN,
+        bar_format="{desc}: {percentage:.0f}%|{bar}|{time_left}{postfix}",
+        **often,
+    )
+
+
+def _show_later(work: Progress) -> None:
+    if not work.ended.wait(SHOWN):
+        with suppress(OSError, ValueError):
+            work.show()
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad.attribution.explanation.by_word import token_players
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, unknown
 from permgrad.pages import choices
@@ -391,37 +392,18 @@ def texts_of(
 
     Those of padding are missing.
     """
-    metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
     frame = explanation.feature_values
     texts = {}
-    for input_name in (
-        input_meta["tokens"]["input"]
-        for input_meta in metas
-        if isinstance(input_meta.get("tokens"), Mapping)
-    ):
-        players = []
-        for player_index, modality in enumerate(explanation.modality):
-            if input_name in modality.split("+"):
-                players.append(player_index)
-        players = [
-            player_index
-            for player_index in players
-            if frame is not None and explanation.names[player_index] in frame
-        ]
-        if frame is not None and players:
-            cells = []
-            for player_index in players:
-                cells.append(
-                    (player_index, frame[explanation.names[player_index]].iloc[row])
-                )
-            there = []
-            for player_index, token_text in cells:
-                if isinstance(token_text, str):
-                    there.append((player_index, shorten(token_text, _LETTERS)))
-            texts[str(input_name)] = (
-                [player_index for player_index, _ in there],
-                [token_text for _, token_text in there],
-            )
+    for input_name, players in token_players(explanation).items():
+        assert frame is not None
+        shown_players = []
+        words = []
+        for player in players:
+            cell = frame[explanation.names[player]].iloc[row]
+            if isinstance(cell, str):
+                shown_players.append(player)
+                words.append(shorten(cell, _LETTERS))
+        texts[input_name] = (shown_players, words)
     return texts
 
 

@@ -628,7 +628,7 @@ def rough_words(explanation: Explanation) -> str:
     nothing.
     """
     if min(_rows(explanation), explanation.meta.get("equal_rows", math.inf)) <= ROUGH:
-        return ", rough with so few rows"
+        return ", inexact with so few rows"
     lower_ends, upper_ends = explanation.ci()
     if explanation.std_error is None:
         return ""
@@ -643,7 +643,7 @@ def rough_words(explanation: Explanation) -> str:
     carried = int((freedom < FEW_CARRY).sum())
     if carried:
         return (
-            f", rough for {carried} of {len(explanation.names)}, whose effect few "
+            f", inexact for {carried} of {len(explanation.names)}, whose effect few "
             "rows carry"
         )
     return ""
@@ -723,9 +723,7 @@ def _measured(explanation: Explanation, column: int) -> str:
         output = ""
     else:
         output = f" for {output_kind}{clean(output_name)}"
-    measured = quantity_of(explanation, column).replace(
-        "loss (nats)", "loss (nats of cross-entropy)"
-    )
+    measured = quantity_of(explanation, column).replace("loss (nats)", "log loss")
     return f"{clean(explanation.method)} measures the {measured}{output}."
 
 

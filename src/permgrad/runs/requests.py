@@ -835,13 +835,16 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
         "Number of seeds, from 0 (default: 3; 1 with --quick).", None, least=1
     )
     functions: Names = option(
-        "Known functions, with commas (default: all, or few).",
+        "Known functions, or MODULE:FUNCTION, with commas (default: all, or few).",
         (),
         "NAMES",
         lists="names",
     )
     methods: Names = option(
-        "Methods, with commas (default: all).", (), "NAMES", lists="names"
+        "Methods, or MODULE:CLASS, with commas (default: all).",
+        (),
+        "NAMES",
+        lists="names",
     )
     images: Names = option(
         "Image set of the multimodal suite, or one for each image, with a comma "

@@ -18,9 +18,12 @@ import numpy.typing as npt
 from permgrad.attribution import methods
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.request import Configured
 from permgrad.base.arrays import Floats
+from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
+from permgrad.base.registry import Registry
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
 from permgrad_benchmark.contestants import (
     Contestant,
@@ -39,6 +42,8 @@ from permgrad_benchmark.metrics import (
 from permgrad_benchmark.records import ANY, Record
 from permgrad_benchmark.settings import Settings
 
+#: Arguments of ``pg.explain`` from a case.
+Options = Callable[[Any], Mapping[str, Any]]
 #: One number: ``(method or estimand, metric, value)`` as the function says.
 Numbers = Iterator[tuple[str, str, float | None]]
 
@@ -138,6 +143,8 @@ class Suite(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     estimands: ClassVar[Mapping[str, str]]
+    #: What an own function is, for people.
+    function_kind: ClassVar[str]
     full: ClassVar[Sizes]
     quick: ClassVar[Sizes]
     #: The costly repetitions (retrainings, resamples, randomised networks) are made in
@@ -181,6 +188,33 @@ class Suite(ABC):
 
     def check(self, settings: Settings) -> None:  # noqa: B027 — most suites have nothing to refuse
         """Refuse settings that no cell could be computed with."""
+
+    @abstractmethod
+    def score(self, case: Any, method: str, entry: Entry) -> Scores:
+        """Let a method of permgrad explain, as an entry says."""
+
+    @abstractmethod
+    def enter_function(self, function: Any) -> str | None:
+        """Enter a function of the user's own, and return its name.
+
+        None: it is not of this suite's kind.
+        """
+
+    def own_options(self, method: type[Configured]) -> Options:  # noqa: ARG002 — for suites to say
+        """Return with which arguments a method of the user's own is called."""
+        return lambda _: {}
+
+    def enter_method(self, name: str, method: type[Configured]) -> None:
+        """Enter a registered method of the user's own, with its ``estimand``."""
+        if name in enrolled(self.name):
+            return
+        estimand = getattr(method, "estimand", ANY)
+        check_choice(f"estimand of {name}", estimand, [*self.estimands, ANY])
+        label = name.replace("_", " ")
+        options = self.own_options(method)
+        enrol_entry(
+            self.name, name, Entry(name, label, estimand, "some", options), self.score
+        )
 
     def sizes(self, settings: Settings) -> Sizes:
         """Return the sizes of a scale."""
@@ -381,7 +415,7 @@ class Entry:
     label: str
     estimand: str
     rows: Literal["all", "some", "few"]
-    options: Callable[[Any], Mapping[str, Any]] = field(default=lambda _: {})
+    options: Options = field(default=lambda _: {})
     loss: str | None = None
     note: str = ""
 
@@ -398,21 +432,36 @@ def enrol_methods(
         for entry in entries.get(
             method, (Entry(method, method.replace("_", " "), ANY, "some"),)
         ):
+            enrol_entry(suite, method, entry, score)
 
-            def run(case: Any, method: str = method, entry: Entry = entry) -> Scores:
-                return score(case, method, entry)
 
-            enrol(
-                suite,
-                Contestant(
-                    entry.name,
-                    entry.label,
-                    entry.estimand,
-                    "ours",
-                    run,
-                    note=entry.note,
-                ),
-            )
+def is_new(registry: Registry[Any], name: str, entry: Any) -> bool:
+    """Return whether a user's own entry is still to be registered.
+
+    Raises:
+        InputError: There is another one of this name.
+    """
+    registered_entry = registry.get(name, None)
+    if registered_entry is None or registered_entry is entry:
+        return registered_entry is None
+    problem = f"There is a {registry.kind} {name!r} already"
+    raise InputError(problem, hint="Give yours another name.", code="PG003")
+
+
+def enrol_entry(
+    suite: str, method: str, entry: Entry, score: Callable[[Any, str, Entry], Scores]
+) -> None:
+    """Enrol one way to call a method."""
+
+    def run(case: Any) -> Scores:
+        return score(case, method, entry)
+
+    enrol(
+        suite,
+        Contestant(
+            entry.name, entry.label, entry.estimand, "ours", run, note=entry.note
+        ),
+    )
 
 
 def timed_explanation(

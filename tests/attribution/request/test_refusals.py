@@ -268,7 +268,7 @@ def test_methods_declare_keys_that_exist():
             for groups in ("modality", {"v": ["a"]}):
                 call_arguments = pg.attribution.request.arguments.Arguments(
                     pg.Model(
-                        NET, head="h", hold=("x",), segments="pixels", layer="0", channel_names={"x": ["a"]}, cache="c",
+                        NET, head="h", hold=("x",), segments="pixels", layer="0", channel_names={"x": ["a"]}, cache="c", vocabulary=["a"],
                     ), X, Y, groups=groups, sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y,
                 )  # fmt: skip
                 options = {

@@ -51,6 +51,7 @@ def everything(names, classes):
         "modality": whole_explanation.plot.modality,
         "modality of rows": local.plot.modality,
         "direction": whole_explanation.plot.direction,
+        "scatter": lambda **ax: local.plot.scatter(0, colour=len(names) - 1, **ax),
     }
 
 
@@ -130,7 +131,7 @@ def test_plots_of_explanations_draw_into_axes_of_the_user(explanation, name):
     axes, other_axes = figure.subplots(1, 2)
     before = dict(mpl.rcParams)
     box = axes.get_position()
-    assert everything(NAMES, ("Bad", "Good"))[name](ax=axes) is figure
+    assert everything(NAMES, ("Bad", "Good"))[name](ax=axes) is axes
     inside = [panel for panel in figure.axes if panel is not other_axes]
     assert (
         sum(len(panel.get_children()) for panel in inside) > 11

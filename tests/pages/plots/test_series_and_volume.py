@@ -412,8 +412,8 @@ def test_explanations_of_networks_are_drawn_and_come_back_from_a_folder(case, tm
 def test_series_and_volumes_share_the_room_of_the_users_axes():
     figure = Figure(layout="constrained")
     first, other_axes = figure.subplots(1, 2)
-    assert lines().plot.series(ax=first) is figure
+    assert lines().plot.series(ax=first) is first
     assert len(figure.axes) >= 4, "a panel for each channel, and colours"
-    assert block().plot.volume(ax=other_axes) is figure
+    assert block().plot.volume(ax=other_axes) is other_axes
     figure.canvas.draw()
     assert sum(panel.get_position().x1 < 0.55 for panel in figure.axes) >= 3

@@ -116,7 +116,7 @@ def test_what_has_no_words_is_refused(explanation):
 def test_words_are_as_wide_as_the_users_axes(explanation):
     figure = Figure(figsize=(4, 3))
     axes, other_axes = figure.subplots(1, 2)
-    assert explanation.plot.text(row=0, ax=axes) is figure
+    assert explanation.plot.text(row=0, ax=axes) is axes
     sizes = {text.get_fontsize() for text in axes.texts}
     assert len(axes.texts) > 1
     assert max(sizes) < explanation.plot.text(row=0).axes[0].texts[0].get_fontsize() / 2

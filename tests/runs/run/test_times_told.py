@@ -53,6 +53,7 @@ def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
         return load(request)
 
     monkeypatch.setattr(module, "load_inputs", slowly)
+    monkeypatch.setattr(work, "TOLD_SECONDS", 0.4)
     monkeypatch.setitem(stages.STAGE_WORK, "layout", stop)
     progress_lines = said_by(ASKED)
     seconds = json.loads(Path("out/run.json").read_text())["stages"]["data"]["seconds"]

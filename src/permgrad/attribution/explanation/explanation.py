@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from permgrad.attribution.explanation.by_word import words_frame
 from permgrad.attribution.explanation.files import (
     OF_ROWS,
     read_explanation,
@@ -355,6 +356,36 @@ class Explanation(Numbers):
             [-1.5, 1.5]
         """
         return as_library(effects_frame(self), library)
+
+    def by_word(self, library: Library = "pandas") -> Any:
+        """Return what each word or piece does on average, wherever it stands.
+
+        Needs a local explanation of a network of tokens. ``effect`` is the mean, over
+        the rows that hold the word, of how much its values exceed those of ordinary
+        words: of the others in its row, after what each place adds. Ordinary are the
+        words that are not shown to differ. Values of a word that a row holds twice are
+        added up. Words of fewer than 10 rows are left out.
+
+        Returns:
+            Columns ``word, output, effect, std_error, ci_low, ci_high, p_value,
+            p_adjusted, rows``, by output and falling size of the effect.
+            ``p_adjusted`` is Holm's for all words, each output separately.
+
+        Raises:
+            InputError: the explanation is global, or its features are no words.
+
+        Examples:
+            >>> values = np.tile([[[3.0], [0.0]], [[0.0], [3.0]]], (20, 1, 1))
+            >>> names = ("ids[0]", "ids[1]")
+            >>> words = [["good", "film"], ["film", "good"]] * 20
+            >>> facts = {"method": "shapley", "scope": "local"}
+            >>> facts["meta"] = {"tokens": {"input": "ids"}}
+            >>> facts["feature_values"] = pd.DataFrame(words, columns=names)
+            >>> local = Explanation(values, names, ("ids",) * 2, ("y",), **facts)
+            >>> local.by_word()[["word", "effect", "rows"]].values.tolist()
+            [['good', 3.0, 40], ['film', 0.0, 40]]
+        """
+        return as_library(words_frame(of_order(self, 1)), library)
 
     @overload
     def ranking(

@@ -13,7 +13,7 @@ from permgrad.base.significance import LEVEL
 
 
 class RankedPairs(NamedTuple):
-    """The pairs of an explanation, the largest absolute value first.
+    """The pairs of an explanation, clear ones first, each by falling absolute value.
 
     ``clear``: the adjusted p is below 0.05.
     """
@@ -27,7 +27,8 @@ class RankedPairs(NamedTuple):
 
 
 def pairs_of(explanation: Explanation, target: str | int | None = None) -> RankedPairs:
-    """Return the pairs of an explanation with interactions.
+    """Return the pairs of an explanation with interactions: clear ones first, each by
+    falling size.
 
     Those of a local one are means of absolute values.
 
@@ -38,14 +39,14 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
         explanation = explanation.to_global("mean_abs")
     pairs = of_order(explanation, 2)
     column = explanation.output_index(target)
-    order = np.argsort(
-        -np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable"
-    )
     undefined = np.full(pairs.values.shape, np.nan)
     if pairs.p_adjusted is None:
         adjusted = undefined
     else:
         adjusted = pairs.p_adjusted
+    is_clear = (adjusted[:, column] < LEVEL) & signed
+    sizes = np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf)
+    order = np.lexsort((-sizes, ~is_clear))
     values, lower_ends, upper_ends, p_adjusted = (
         pair_numbers[order, column]
         for pair_numbers in (pairs.values, *pairs.ci(), adjusted)
@@ -56,5 +57,5 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
         for first, second in members
     )
     return RankedPairs(
-        names, values, lower_ends, upper_ends, p_adjusted, (p_adjusted < LEVEL) & signed
+        names, values, lower_ends, upper_ends, p_adjusted, is_clear[order]
     )

@@ -24,7 +24,6 @@ from permgrad.attribution.subject.network import NetworkSubject, unwrap
 from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
-from permgrad.base.progress import Progress
 from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
 
@@ -112,9 +111,7 @@ class CaptumMethod(Method):
 
         # During a call, Captum stores state in the object and hooks on the network,
         # which other threads would see.
-        progress_bar = Progress(
-            request.count * len(request.targets), self.name, request.progress
-        )
+        progress_bar = request.bar(request.count * len(request.targets), self.name)
         with (
             progress_bar,
             captum_turn,

@@ -21,7 +21,6 @@ from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
 #: A larger gap of the sums, as a share of the output's range, causes a warning.
@@ -128,7 +127,7 @@ class DeepLift(Configured):
             progress.advance(len(outputs))
 
         with (
-            Progress(request.count, "deeplift", request.progress) as progress,
+            request.bar(request.count, "deeplift") as progress,
             subject.open(),
             differentiable(subject),
         ):

@@ -24,7 +24,6 @@ from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import InputError, warn_user
-from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
 
@@ -127,7 +126,7 @@ class GradCam(Configured):
                     picture.keep(row_slice, cells, image)
                 progress.advance(row_slice.stop - row_slice.start)
 
-            with Progress(request.count, "gradcam", request.progress) as progress:
+            with request.bar(request.count, "gradcam") as progress:
                 in_batches(request.count, reader.batch, work)
         for picture in reader.pictures:
             _tell_of_empty(picture)

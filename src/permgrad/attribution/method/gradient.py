@@ -18,7 +18,6 @@ from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
-from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
 
 Slope = tuple[Tensor, list[Tensor]]
@@ -79,7 +78,7 @@ class Gradient(Configured):
             progress.advance(row_slice.stop - row_slice.start)
 
         with (
-            Progress(request.count, self.name, request.progress) as progress,
+            request.bar(request.count, self.name) as progress,
             subject.open(),
             differentiable(subject),
         ):

@@ -35,7 +35,6 @@ from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import Fault, refusing
-from permgrad.base.progress import Progress
 from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
 
@@ -210,8 +209,8 @@ def _measured(
     def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         effect_parts[name].append((rows, donors, effects[:, 0, 0].copy()))
 
-    with Progress(
-        len(sets) * request.n_repeats * request.count, "interactions", request.progress
+    with request.bar(
+        len(sets) * request.n_repeats * request.count, "interactions"
     ) as progress:
         for start in range(0, len(sets), _TOGETHER):
             set_chunk = {}

@@ -22,7 +22,6 @@ from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
-from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
 
@@ -235,7 +234,7 @@ class Lime(Configured):
         size = max(1, _BLOCK_NUMBERS // (len(donors) * targets))
         with (
             request.subject.open(),
-            Progress(rows, "lime", request.progress) as progress,
+            request.bar(rows, "lime") as progress,
         ):
             neighbours = _Neighbours(request, options["neighbourhood"])
             for row_slice in slices(rows, size):

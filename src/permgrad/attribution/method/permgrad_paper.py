@@ -247,9 +247,7 @@ class PermGradPaper(Configured):
         _check(request, options)
         layer = cam_layer(request.subject.module, options["layer"])
         with (
-            Progress(
-                2 * len(request.encoded), "permgrad_paper", request.progress
-            ) as progress,
+            request.bar(2 * len(request.encoded), "permgrad_paper") as progress,
             request.subject.open(),
         ):
             permutation, base_loss, without = _measure_losses(

@@ -52,7 +52,7 @@ from permgrad.base.errors import InputError, error_in_words, turned
 from permgrad.base.files import sweep
 from permgrad.base.folders import DAMAGE, changed_files, sums_of
 from permgrad.base.near_names import with_near_names
-from permgrad.base.progress import Progress, ProgressMode
+from permgrad.base.progress import Progress, ProgressMode, with_fewer_rows
 from permgrad.base.stored import parse_json, read_npz, write_npz
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.read.cells import CodesArgument
@@ -315,7 +315,9 @@ def _explain_parts(
         folder.plan.method,
         progress,
     ) as progress_bar:
-        progress_bar.rows = sum(table_part.rows for table_part in remaining_parts)
+        progress_bar.quicker = with_fewer_rows(
+            sum(table_part.rows for table_part in remaining_parts)
+        )
         lengths = {table_part.number: table_part.rows for table_part in remaining_parts}
         for result in engine.run(
             remaining_parts, Work(folder.plan, table, folder.local, model)

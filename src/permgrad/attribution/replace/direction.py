@@ -148,6 +148,9 @@ def _points_of_levels(
     first = usable[first]
     counts = np.bincount(level_indices, weights[usable])
     shown = np.argsort(-counts, kind="stable")[:_LEVELS]
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered:
+        codes = column.cat.codes.to_numpy(dtype=np.float64)
+        numbers = np.where(codes < 0, np.nan, codes)
     if numbers is not None:
         # All of them, from the lowest to the highest.
         shown = np.argsort(numbers[first], kind="stable")
@@ -158,6 +161,8 @@ def _points_of_levels(
         "at": list(range(len(shown))),
         "label": labels,
     }
+    if numbers is not None:
+        points["ordered"] = True
     return points | {
         "levels": len(levels),
         "share": (counts[shown] / counts.sum()).tolist(),

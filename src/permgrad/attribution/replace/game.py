@@ -170,13 +170,15 @@ class Game:
         """
         plays = list(plays)
         back_end = self.back_end
-        back_end.watch(progress, 0, 0)
         with self.request.subject.open(), back_end.mode():
             for block_rows, unchanged in back_end.blocks(span):
                 base_values = self.value(unchanged, block_rows, unchanged)
                 effects = partial(self.effects, base_values, block_rows.start)
                 width = base_values.shape[1]
                 for play_pack in back_end.packs(plays, len(repeats), block_rows):
+                    pairs = len(repeats) * (block_rows.stop - block_rows.start)
+                    masks = sum(len(play.mask) for play in play_pack)
+                    back_end.watch(progress, len(play_pack) * pairs, masks * pairs)
                     for play, numbers, donors, pair_effects in back_end.answers(
                         play_pack, repeats, block_rows, effects, width
                     ):
@@ -299,8 +301,8 @@ def play_losses(
         expected_repeats(request.count) if request.automatic else request.n_repeats
     )
     label = _with_most_asked(request, plays, label)
-    with Progress((1 + pairs) * request.count, label, request.progress) as progress:
-        progress.rows = request.count
+    steps = (1 + pairs) * request.count
+    with request.bar(steps, label, by_player=True) as progress:
         loss_game.back_end.watch(progress, request.count, request.count)
         outputs = loss_game.back_end.explained()
         progress.advance(request.count)  # a small part of the work
@@ -458,11 +460,11 @@ def play_rows(
 
     minus = _minus_outputs(request)
     output_game = Game(request, minus, plays.fixed, joint=plays.joint)
-    outputs = output_game.back_end.explained()
-    with Progress(
-        len(plays.plays) * repeats * request.count, label, request.progress
-    ) as progress:
-        progress.rows = request.count
+    steps = (1 + len(plays.plays) * repeats) * request.count
+    with request.bar(steps, label, by_player=True) as progress:
+        output_game.back_end.watch(progress, request.count, request.count)
+        outputs = output_game.back_end.explained()
+        progress.advance(request.count)  # a small part of the work
         output_game.play(plays.plays, range(repeats), collect, progress)
     mean_effects = effect_sums / repeats
     std_errors = np.zeros(shape)

@@ -224,7 +224,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     mean_falls = np.zeros(shape)
     std_errors = np.zeros(shape)
     effective = np.ones((2, *shape))
-    with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
+    with request.bar(len(plays.plays), f"{method}, scores", by_player=True) as progress:
         for play in plays.plays:
             pairs = _predicted_pairs(request, score_game, play, judge.base)
             assert play.combine is not None

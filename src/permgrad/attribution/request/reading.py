@@ -5,7 +5,7 @@ the arguments.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,10 +59,12 @@ from permgrad.attribution.subject.tokens import (
     with_tokens,
     without_starts,
 )
+from permgrad.attribution.subject.vocabulary import speller_of
 from permgrad.attribution.subject.words import Words, as_tokens
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
+from permgrad.base.progress import Progress
 from permgrad.base.random import resolve_seed
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.findings import as_one_found
@@ -358,14 +360,30 @@ def _read_network(
 ) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a
     ``Request``.
+
+    Each of three steps calls the network a few times, which may be slow.
     """
+    with Progress(3, "reading the network", arguments.progress) as progress:
+        return _network_fields(arguments, scope, options, progress.advance)
+
+
+def _network_fields(
+    arguments: Arguments,
+    scope: Scope,
+    options: Mapping[str, Any],
+    advance: Callable[[], None],
+) -> dict[str, Any]:
+    """Return what ``_read_network`` does, and call ``advance`` after each step."""
     model = arguments.model
     tokenizer = arguments.model.tokenizer
-    padding_token = pad_of(model.model, tokenizer) or 0
+    vocabulary = model.vocabulary
+    speller = speller_of(tokenizer, vocabulary)
+    padding_token = pad_of(model.model, speller) or 0
     token_rows, texts, added = as_tokens(
         arguments.X, tokenizer, model.model, padding_token
     )
     subject, already_known = _network_subject(arguments, token_rows)
+    advance()
     layer = model.layer
     segments = model.segments
     readings = subject.readings()
@@ -376,7 +394,9 @@ def _read_network(
     if layer is None:
         roles = find_roles(subject, model.hold, added, segments)
         by_word = options.get("by_word", True)
-        token_cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
+        token_cuts = with_tokens(
+            subject, roles, tokenizer, texts, vocabulary=vocabulary, by_word=by_word
+        )
     inputs = donors = subject.inputs
     background, kind = _background_of(arguments)
     if background is not None:
@@ -388,6 +408,7 @@ def _read_network(
         )
     if not already_known:
         subject.settle(None if donors is inputs else donors)
+    advance()
     if layer is not None:
         subject, inputs, donors, space = at_layer(
             subject, inputs, donors, layer, segments
@@ -401,7 +422,7 @@ def _read_network(
             subject.input_names, inputs, columns, segments, readings, token_cuts, titles
         )
         space = follow_tokens(space, roles, subject)
-        space = without_starts(space, roles, subject, tokenizer)
+        space = without_starts(space, roles, subject, speller)
     shapes = shapes_of(subject.input_names, inputs, segments, readings, titles)
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.
@@ -415,6 +436,7 @@ def _read_network(
         raise InputError(
             problem, hint="Pass X with at least one column or pixel.", code="PG007"
         )
+    advance()
     return {
         "subject": subject,
         "inputs": inputs,

@@ -19,9 +19,12 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.late import pd
+from permgrad.base.progress import Progress, Quicker, with_fewer_rows
 from permgrad.models.losses import DIVERGENCE, Loss
 
 Scope = Literal["global", "local"]
+#: The largest share of the time that is worth another call.
+_QUICKER = 0.2
 
 
 class RowNumbers:
@@ -121,6 +124,20 @@ class Request:
     def shared(self) -> bool:
         """Whether the background is the rows explained."""
         return self.donors is self.inputs
+
+    def bar(self, total: int, label: str, *, by_player: bool = False) -> Progress:
+        """Return the progress of so many steps, which knows what takes less time.
+
+        ``by_player``: the time is that of as many features as there are.
+        """
+        progress = Progress(total, label, self.progress)
+        inputs = len(set(self.space.modality))
+        share = inputs / max(len(self.space), 1)
+        calls = []
+        if by_player and self.level == "feature" and inputs > 1 and share <= _QUICKER:
+            calls.append(Quicker("groups='modality' takes", share))
+        progress.quicker = [*calls, *with_fewer_rows(self.count)]
+        return progress
 
     @cached_property
     def spread(self) -> Floats | None:

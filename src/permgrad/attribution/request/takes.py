@@ -20,7 +20,15 @@ from permgrad.base.errors import InputError, shown
 if TYPE_CHECKING:
     from permgrad.attribution.request.arguments import Arguments
 
-_OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer", "channel_names")
+_OF_NETWORKS = (
+    "head",
+    "hold",
+    "segments",
+    "tokenizer",
+    "layer",
+    "vocabulary",
+    "channel_names",
+)
 #: Pairs of which a call has one at most.
 APART = (
     ("row_groups", "row_time"),
@@ -38,6 +46,7 @@ APART = (
     ("network", "encoded players"),
     *(("conditional", call_key) for call_key in ("layer", "modality")),
     ("layer", "channel_names"),
+    *((argument_name, "vocabulary") for argument_name in ("layer", "tokenizer")),
     *((call_key, "scoring") for call_key in ("local", "own loss", "parts")),
     *((call_key, "mixed") for call_key in ("estimator", "parts")),
     *((call_key, "masks") for call_key in ("local", "scoring")),

@@ -23,7 +23,6 @@ from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import warn_user
-from permgrad.base.progress import Progress
 from permgrad.models.batches import with_fewer
 
 _PROBE_ROWS = 8
@@ -117,7 +116,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     most_steps = int(options["max_steps"])
     qualities: list[Floats] = []
     with (
-        Progress(request.count, method.replace("_", " "), request.progress) as progress,
+        request.bar(request.count, method.replace("_", " ")) as progress,
         subject.open(),
         differentiable(subject),
     ):

@@ -25,6 +25,7 @@ from permgrad.attribution.subject.special import (
     needed_ids,
     special_ids,
 )
+from permgrad.attribution.subject.vocabulary import speller_of, writer_by
 from permgrad.attribution.subject.words import (
     NO_LIMIT,
     Tokens,
@@ -461,19 +462,24 @@ def with_tokens(
     tokenizer: Any,
     texts: Mapping[str, list[Tokens]],
     *,
+    vocabulary: Any = None,
     by_word: bool = True,
 ) -> Cuts:
     """Make the places of tokens players, or their words if a tokenizer knows them.
 
     Return how inputs are cut.
 
+    ``vocabulary`` has the texts of places.
+
     ``by_word=False``: the places in any case, whose tokens have vectors. The subject's
     form and inputs change if a row has places without a token.
     """
     subject.noted["held"] = roles.held
     if roles.tokens is None:
-        if tokenizer is not None:
-            problem = "tokenizer= needs an input of tokens, and none was recognised"
+        arguments = {"tokenizer=": tokenizer, "vocabulary=": vocabulary}
+        passed = [name for name, value in arguments.items() if value is not None]
+        if passed:
+            problem = f"{passed[0]} needs an input of tokens, and none was recognised"
             hint = (
                 "Leave it out. An input is tokens if an nn.Embedding looks its "
                 "whole numbers (rows, places) up"
@@ -481,7 +487,8 @@ def with_tokens(
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     input_name = roles.names[roles.tokens]
-    padding_id = pad_of(subject.module, tokenizer)
+    speller = speller_of(tokenizer, vocabulary)
+    padding_id = pad_of(subject.module, speller)
     # A longer word would move places away from their own numbers, such as boxes.
     words = by_word and not _beside_places(subject, roles.tokens)
     words &= input_name in texts or writer_of(tokenizer) is not None
@@ -493,7 +500,7 @@ def with_tokens(
         subject.noted["tokens"]["boxes"] = [roles.names[box] for box in roles.boxes]
     special = frozenset[int]()
     if by_word:  # else vectors change, and no id
-        special = _special(subject, roles, padding_id, tokenizer, asks=not words)
+        special = _special(subject, roles, padding_id, speller, asks=not words)
     if special:
         subject.noted["tokens"]["special"] = sorted(special)
     if words:
@@ -501,7 +508,8 @@ def with_tokens(
             subject, roles, padding_id, tokenizer, texts.get(input_name)
         )
     else:
-        shown = _make_places(subject, roles, padding_id, tokenizer, special)
+        write = writer_by(vocabulary) or writer_of(tokenizer)
+        shown = _make_places(subject, roles, padding_id, write, special)
     names = roles.names_of_places(len(shown[0]))
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
@@ -568,7 +576,7 @@ def _make_places(
     subject: NetworkSubject,
     roles: Roles,
     pad: int | None,
-    tokenizer: Any,
+    write: Callable[[list[int]], Iterable[Any]] | None,
     special: frozenset[int],
 ) -> list[list[str | None]]:
     """Keep the row's values at places that hold no token or a special one.
@@ -586,7 +594,6 @@ def _make_places(
         subject.form = replace(subject.form, tokens=Places(follow, fixed))
         kept_values = _with_own(away, subject.inputs, follow)
         subject.inputs = (*subject.inputs, kept_values)
-    write = writer_of(tokenizer)
     shown: list[list[str | None]] = []
     for row_ids, absent_places in zip(id_lists, away.tolist(), strict=True):
         texts = row_ids if write is None else write(row_ids)

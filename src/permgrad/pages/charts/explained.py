@@ -5,6 +5,7 @@ order, and in single rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -345,6 +346,7 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
         "values": table,
         "texts": texts,
         "most": bound,
+        "hidden": len(values) - len(order),
     }
     return Chart(
         "cells", f"{words} {leading}", cell_data, WIDTH if len(names) < 6 else 900
@@ -456,6 +458,7 @@ def interactions(
         "texts": texts,
         "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
         "framed": frames,
+        "hidden": len({*chain.from_iterable(pairs.names)} - {*players}),
     }
     strongest = valued(
         [" × ".join(names) for names in pairs.names[:5]], pairs.values[:5]

@@ -12,10 +12,12 @@ from permgrad.pages.plots.image import image
 from permgrad.pages.plots.interactions import interactions
 from permgrad.pages.plots.modality import modality
 from permgrad.pages.plots.rows import beeswarm, waterfall
+from permgrad.pages.plots.scatter import scatter
 from permgrad.pages.plots.series import series
 from permgrad.pages.plots.text import text
 from permgrad.pages.plots.values import direction
 from permgrad.pages.plots.volume import volume
+from permgrad.pages.plots.words import words
 
 __all__ = [
     "PlotFigure",
@@ -28,9 +30,11 @@ __all__ = [
     "image",
     "interactions",
     "modality",
+    "scatter",
     "series",
     "signed_bars",
     "text",
     "volume",
     "waterfall",
+    "words",
 ]

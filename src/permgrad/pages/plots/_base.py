@@ -30,7 +30,7 @@ P = ParamSpec("P")
 # ---- axes of the user ----------------------------------------------------------------
 def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
     """Draw a plot in the house style, into the axes ``ax`` if it is given any: then
-    their figure is returned.
+    these are returned, so that a notebook, which shows their figure, draws it once.
     """
 
     @wraps(plot)
@@ -51,7 +51,7 @@ def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
                 plot(*args, **options)
             finally:
                 _place.reset(token)
-        return ax.figure  # type: ignore[return-value] # any figure, where the axes are the user's
+        return ax  # type: ignore[return-value] # the user's axes stand for a figure
 
     return drawn
 
@@ -320,13 +320,19 @@ def name_columns(
     slanted: bool,
     degrees: float = 40,
     side: str = "right",
+    positions: Sequence[int] | None = None,
 ) -> None:
-    """Write words along the horizontal axis, slanted if they are many or long."""
+    """Write words along the horizontal axis, slanted if they are many or long.
+
+    ``positions``: where they stand (None: at 0, 1, …).
+    """
     if slanted:
         text_look = {"rotation": degrees, "ha": side}
     else:
         text_look = {"rotation": 0, "ha": "center"}
-    axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **text_look)
+    if positions is None:
+        positions = range(len(words))
+    axes.set_xticks(positions, words, rotation_mode="anchor", **text_look)
 
 
 def heat_table(

@@ -254,6 +254,7 @@ def classes(
     panel_axes.tick_params(
         axis="x", labelrotation=90 if cell_width * 15 < max(map(len, names)) + 1 else 0
     )
+    base.note_hidden(panel_axes, chart.data["hidden"])
     label = quantity_of(explanation)
     base.colour_bar(
         panel_axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32

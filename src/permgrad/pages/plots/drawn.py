@@ -40,8 +40,8 @@ def _offered(
         baseline = explanation.meta.get("baseline")
         if (
             isinstance(baseline, str)
-            and figure.axes
             and plot in (plots.bar, plots.beeswarm, plots.waterfall)
+            and (options.get("ax") is not None or figure.axes)
         ):
             first_axes: Any = options.get("ax") or figure.axes[0]
             baseline_text = textwrap.fill(f"baseline: {clean(baseline)}", 90)
@@ -60,7 +60,7 @@ class PlotAccessor:
     options: ``top_n`` is the number of features (None: all). ``output`` is a name or
     position (None: the first, for single rows the positive one of two classes).
     ``title`` replaces the default (empty: no title). ``ax`` are axes of matplotlib to
-    draw into: the result is then their figure, and several panels share their space.
+    draw into: they are then returned, and several panels share their space.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -113,7 +113,9 @@ class PlotAccessor:
     image = _offered(plots.image)
     interactions = _offered(plots.interactions)
     modality = _offered(plots.modality)
+    scatter = _offered(plots.scatter)
     series = _offered(plots.series)
     text = _offered(plots.text)
     volume = _offered(plots.volume)
     waterfall = _offered(plots.waterfall)
+    words = _offered(plots.words)

@@ -99,8 +99,11 @@ def interactions(
     )
     count = len(table) + 1
     matrix_size = float(np.clip(0.55 * count, 2.0, 6.2))
+    default = "Pairs that work together"
+    if chart.data["hidden"]:
+        default += f", {count} of {count + chart.data['hidden']} features"
     figure, panel_axes = base.one_panel(
-        matrix_size + 2.6, matrix_size + 1.3, title, "Pairs that work together"
+        matrix_size + 2.6, matrix_size + 1.3, title, default
     )
     players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
     names = players[1:], players[:-1]

@@ -12,11 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from permgrad.attribution.subject.scales import LOG_ODDS
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import number, numbers
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
@@ -78,6 +79,7 @@ def beeswarm(
     panel_axes.set_xlim(lower_limit, upper_limit)
     panel_axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     base.name_rows(panel_axes, labels_of([explanation.names[i] for i in order]))
+    base.note_hidden(panel_axes, len(explanation.names) - len(order))
     panel_axes.grid(visible=False, axis="x")
     panel_axes.grid(axis="y", linewidth=0.5)
     default = ", ".join(
@@ -204,6 +206,8 @@ def waterfall(
     if label is None:
         label = _label_of_steps(explanation, column)
     panel_axes.set_xlabel(base.checked_text("label", label, ""))
+    if explanation.meta.get("unit") == LOG_ODDS and explanation.base_values is not None:
+        _add_probabilities(panel_axes)
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
     figure.description = (
         f"Steps from {number(start)} (baseline) to {number(final)} "
@@ -238,6 +242,19 @@ def _draw_steps(axes: Axes, steps: list[float], start: float) -> None:
         )
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
     axes.set_ylim(len(sizes) - 0.3, -0.95)
+
+
+def _add_probabilities(axes: Axes) -> None:
+    """Add an axis above that says which probabilities the log-odds below are."""
+    low, high = axes.get_xlim()
+    ticks = axes.xaxis.get_major_locator().tick_values(low, high)
+    ticks = ticks[(ticks >= low) & (ticks <= high)]
+    labels = [percent(share) for share in 1 / (1 + np.exp(-ticks))]
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(ticks, labels)
+    above.tick_params(labelcolor=style.MUTED, labelsize=style.SIZE_SMALL, length=2)
+    above.spines[:].set_visible(False)
+    above.set_xlabel("probability", fontsize=style.SIZE_SMALL, color=style.MUTED)
 
 
 def _mark_ends(axes: Axes, start: float, final: float) -> None:

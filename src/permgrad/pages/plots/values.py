@@ -14,7 +14,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
-from permgrad.pages.charts.chart import padded
+from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import plain_axis, styled
 from permgrad.pages.words import clean, labels_of
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 8
 MOST_LINES = 6
+#: Names of levels below a panel.
+_MOST_NAMED = 12
 #: A value of a smaller share of the rows shares its point with its neighbour.
 THIN = 0.02
 
@@ -70,6 +72,8 @@ def direction(
     what = clean(explanation.meta.get("direction_label", "mean prediction"))
     label = _heading(what, labels, shown_outputs)
     panel_size = (2.5 if len(names) > 1 else 4.2, 1.75)
+    if title is None and len(names) < len(ranked):
+        title = f"{len(names)} of {len(ranked)} features"
     figure, panels = base.small_panels(len(names), panel_size, title, room=0.35)
     limits = _limits(means, entries, shown_outputs)
     titles = labels_of(names, 24)
@@ -246,7 +250,7 @@ def _panel(
     if entry.get("kind") == "numeric":
         _numeric_panel(axes, entry, mean, output_indices)
         return
-    if not entry.get("whole"):
+    if not _in_order(entry):
         mean = mean[:MOST_LEVELS]
     for line_index, k in enumerate(output_indices):
         axes.plot(
@@ -277,7 +281,10 @@ def _panel(
                 alpha=0.6,
             )
         words = [*words, words[0]]
-    base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
+    slanted = len(words) > 4 or sum(map(len, words)) > 16
+    named = thinned(len(words), _MOST_NAMED)
+    shown_words = [words[i] for i in named]
+    base.name_columns(axes, shown_words, slanted=slanted, positions=named.tolist())
     axes.set_xlim(-0.6, len(words) - 0.4)
     hidden_levels = int(entry.get("levels", len(entry["at"]))) - len(words)
     if hidden_levels > 0:
@@ -293,6 +300,14 @@ def _panel(
             fontsize=small,
             color=style.MUTED,
         )
+
+
+def _in_order(entry: dict[str, Any]) -> bool:
+    """Return whether levels stand in an order of their own, of which none is cut off.
+
+    Those of accumulated effects, which have intervals, do.
+    """
+    return any(key in entry for key in ("whole", "ordered", "circle", "low"))
 
 
 def _numeric_panel(

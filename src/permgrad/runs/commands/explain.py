@@ -267,7 +267,7 @@ def _explain_in_memory(
     scope = request.scope
     if read_rows.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
-    truth, measurable = _truth(read_rows, request)
+    truth, measurable = truth_of(read_rows, request)
     # A local explanation is of the model's prediction. The true value is only shown
     # with it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
@@ -433,7 +433,7 @@ def _asked(
     positive, options = _options(request, read.model, read.data)
     options |= {"scope": scope, "target": target or None}
     if len(explained) > 1 and not {"row_groups", "row_time"} & {*options}:
-        options |= _related(request, read)
+        options |= dependence_columns(request, read)
     options = _weighed(request, read.data, read.columns, scope) | options
     for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
         find_column(str(options[name]), [*read.table.columns], name)
@@ -448,7 +448,7 @@ def _asked(
     return positive, options
 
 
-def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
+def dependence_columns(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
     """Return by which column rows depend on each other, as --row-group or --time told
     the model's run.
     """
@@ -510,7 +510,7 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 # ---- targets -------------------------------------------------------------------------
-def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
+def truth_of(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be
     explained.
     """

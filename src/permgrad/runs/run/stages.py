@@ -178,7 +178,7 @@ def layout_stage(work: RunWork) -> None:
     names = list(encoded_rows.encoder.encoded_names_)
     order = model.order_
     content: dict[str, Any] = {"order": None if order is None else asdict(order)}
-    if order is not None:
+    if order is not None and order.found:
         work.say(f"  {order.sentence(model.task)}")
     if layout is not None:
         if layout.pixels > 20:

@@ -403,6 +403,10 @@ class RunWork:
         return refit(arguments, refits=refits)
 
 
+#: Stages that take less say nothing of it.
+TOLD_SECONDS = 1.0
+
+
 def do_stages(
     work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0
 ) -> None:
@@ -419,7 +423,6 @@ def do_stages(
         work.say(title)
         with folder.stage(stage_name, reading if stage_name == "data" else 0.0):
             stage(work)
-        work.say(
-            f"  {stage_name} took {folder.record['stages'][stage_name]['seconds']:.1f} "
-            "s"
-        )
+        seconds = folder.record["stages"][stage_name]["seconds"]
+        if seconds >= TOLD_SECONDS:
+            work.say(f"  {stage_name} took {seconds:.1f} s")

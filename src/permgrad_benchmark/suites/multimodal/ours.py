@@ -30,7 +30,7 @@ SUITE = "multimodal"
 LOSSES = ("cross_entropy", "brier", "zero_one")
 
 
-def _whole(case: PairsCase, **more: Any) -> dict[str, Any]:
+def whole(case: PairsCase, **more: Any) -> dict[str, Any]:
     """Whole modalities as players of a global game."""
     return {
         "scope": "global",
@@ -51,7 +51,7 @@ def _game(
         label,
         "effect",
         "all",
-        lambda case: _whole(case, **more),
+        lambda case: whole(case, **more),
         note="whole modalities; squared change of the network's log-odds",
     )
     arguments = tuple(
@@ -60,7 +60,7 @@ def _game(
             f"{label}, {loss.replace('_', ' ')}",
             ANY,
             "all",
-            lambda case: _whole(case, **more),
+            lambda case: whole(case, **more),
             loss=loss,
             note="whole modalities; a loss against the labels, which saturates where "
             "the log-odds still follow F",
@@ -98,7 +98,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     ),
     "ablation": (
         Entry(
-            "ablation", "ablation", ANY, "all", _whole, note="replaces by a fixed value"
+            "ablation", "ablation", ANY, "all", whole, note="replaces by a fixed value"
         ),
     ),
     "gradient": (

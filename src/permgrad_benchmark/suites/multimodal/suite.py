@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from permgrad.attribution.request import Configured
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import derive_seed, forked_torch
+from permgrad_benchmark.contestants import Scores
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
 from permgrad_benchmark.suites.multimodal.autoencoder import (
@@ -33,10 +35,12 @@ from permgrad_benchmark.suites.multimodal.functions import (
     COLUMNS_OF,
     ESTIMANDS,
     MODALITIES,
+    DecisionFunction,
     functions,
+    register_function,
     true_importance,
 )
-from permgrad_benchmark.suites.multimodal.ours import LOSSES
+from permgrad_benchmark.suites.multimodal.ours import LOSSES, score, whole
 from permgrad_benchmark.suites.multimodal.pairs import PairsDesign, make_design
 from permgrad_benchmark.suites.multimodal.training import FULL as FULL_TRAINING
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
@@ -46,7 +50,13 @@ from permgrad_benchmark.suites.multimodal.training import (
     accuracy,
     train,
 )
-from permgrad_benchmark.suites.suite import Suite, SuiteCell
+from permgrad_benchmark.suites.suite import (
+    Entry,
+    Options,
+    Suite,
+    SuiteCell,
+    is_new,
+)
 
 #: The images of the design as it is run. The published work had organamnist and
 #: organcmnist.
@@ -65,6 +75,7 @@ class MultimodalSuite(Suite):
     name = "multimodal"
     title = "Pairs of images with clinical columns, through one fused network"
     estimands = ESTIMANDS  # type: ignore[assignment]
+    function_kind = "a DecisionFunction"
     full, quick = FULL, QUICK
     # Training again takes longer than all the rest. Other packages would take minutes
     # and show nothing new.
@@ -105,6 +116,26 @@ class MultimodalSuite(Suite):
             "training_share": TRAINING_SHARE,
             "images": self._image_facts(settings),
         }
+
+    def score(self, case: PairsCase, method: str, entry: Entry) -> Scores:
+        """Call a method at the fusion layer."""
+        return score(case, method, entry)
+
+    def own_options(self, method: type[Configured]) -> Options:
+        """Explain whole modalities where the method measures all rows at once."""
+        if "global" in method.scopes:
+            return whole
+        return super().own_options(method)
+
+    def enter_function(self, function: Any) -> str | None:
+        """Enter a ``DecisionFunction``, or a class of one."""
+        if isinstance(function, type) and issubclass(function, DecisionFunction):
+            function = function()
+        if not isinstance(function, DecisionFunction):
+            return None
+        if is_new(functions, function.name, function):
+            register_function(function)
+        return function.name
 
     def check(self, settings: Settings) -> None:
         """Read the images."""

@@ -21,7 +21,13 @@ from permgrad_benchmark.metrics import (
 from permgrad_benchmark.records import ANY
 from permgrad_benchmark.settings import Settings
 from permgrad_benchmark.suites import suites
-from permgrad_benchmark.suites.suite import Numbers, Suite, SuiteCell
+from permgrad_benchmark.suites.suite import (
+    Entry,
+    Numbers,
+    Suite,
+    SuiteCell,
+    is_new,
+)
 from permgrad_benchmark.suites.tabular.case import (
     FULL,
     QUICK,
@@ -31,6 +37,7 @@ from permgrad_benchmark.suites.tabular.case import (
     randomised,
     resampled,
 )
+from permgrad_benchmark.suites.tabular.ours import score
 from permgrad_benchmark.truth import ESTIMANDS, Truth, make_truth, truths
 
 #: A share of this much counts as a discovery, for methods without p-values and with.
@@ -43,6 +50,7 @@ class TabularSuite(Suite):
     name = "tabular"
     title = "Tables of known functions through hybrid networks"
     estimands = ESTIMANDS
+    function_kind = "a class of Gaussian or Truth"
     full: ClassVar[TabularSizes] = FULL
     quick: ClassVar[TabularSizes] = QUICK
     # Functions with main effects and pairs, with dependent features, with near-copies,
@@ -78,6 +86,18 @@ class TabularSuite(Suite):
             "relevant": {name: truth.relevant for name, truth in by_name.items()},
             "common_share": COMMON_SHARE,
         }
+
+    def score(self, case: TabularCase, method: str, entry: Entry) -> Scores:
+        """Call a method on the rows of a case."""
+        return score(case, method, entry)
+
+    def enter_function(self, function: Any) -> str | None:
+        """Enter a class of known functions."""
+        if not (isinstance(function, type) and issubclass(function, Truth)):
+            return None
+        if is_new(truths, function.name, function):
+            truths.register(function.name)(function)
+        return function.name
 
     def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
         """Draw rows and train a network."""

@@ -32,7 +32,6 @@ from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
-from permgrad.base.progress import Progress
 
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS = 10
@@ -122,7 +121,7 @@ class Ale(Configured):
         coalition_game = Blend(request)
         curves = dict[Pair, Curve]()
         with (
-            Progress(len(work), "ale", request.progress) as progress,
+            request.bar(len(work), "ale") as progress,
             request.subject.open(),
         ):
             if request.y is not None:

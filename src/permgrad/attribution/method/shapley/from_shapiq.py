@@ -18,7 +18,6 @@ from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import RowValues, row_bytes
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
-from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, uniform_integers
 
 #: Most names that are estimated: a regression of shapiq holds twice as many coalitions
@@ -60,7 +59,7 @@ class RowInteractions(RowValues):
         is_enumerated = active.sum(axis=1) <= self.exact
         if not is_enumerated.all():
             self._check(int(active.sum(axis=1).max()))
-        with Progress(request.count, "shapley", request.progress) as progress:
+        with request.bar(request.count, "shapley", by_player=True) as progress:
             for row_slice in row_slices:
                 enumerated = all_rows[row_slice][is_enumerated[row_slice]]
                 self._enumerate(enumerated, active[enumerated])

@@ -26,7 +26,6 @@ from permgrad.attribution.replace.moments import (
 )
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
 #: Sampling stops when the walks cause less than this share of the variance, summed over
@@ -119,7 +118,7 @@ class _Walks:
         """Play every coalition of every row once."""
         exact = Enumeration(self.game, self.tree, interactions=self.plan.interactions)
         request = self.request
-        with Progress(request.count, "shapley", request.progress) as progress:
+        with request.bar(request.count, "shapley", by_player=True) as progress:
             for row_slice in exact.blocks(request.count):
                 receiver_rows = np.arange(
                     row_slice.start, row_slice.stop, dtype=np.int64
@@ -152,8 +151,8 @@ class _Walks:
         start = uniform(
             self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64)
         )
-        with Progress(
-            len(receiver_rows) * self.plan.most, "shapley", self.request.progress
+        with self.request.bar(
+            len(receiver_rows) * self.plan.most, "shapley", by_player=True
         ) as progress:
             for number in range(self.plan.most):
                 for row_slice in slices(len(receiver_rows), _WALKS):

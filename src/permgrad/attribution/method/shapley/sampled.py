@@ -399,7 +399,7 @@ class RowValues:
         walks = max(len(references), self.rounds.size)
         numbers = max(1, 3 * walks * shapley_game.players * shapley_game.width)
         size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
-        with Progress(count, "shapley", shapley_game.request.progress) as progress:
+        with shapley_game.request.bar(count, "shapley", by_player=True) as progress:
             for row_slice in slices(count, size):
                 block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
                 active = np.ones((len(block_rows), player_tree.players), dtype=bool)

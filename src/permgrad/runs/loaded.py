@@ -1,0 +1,131 @@
+"""``pg.load_run``: a finished run in Python, with its model, test rows and
+explanation.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.base.arrays import Array, Integers
+from permgrad.base.checks import check_path
+from permgrad.models.save.saving import load
+from permgrad.runs.commands.explain import (
+    ReadRows,
+    dependence_columns,
+    located,
+    read_rows_of,
+    truth_of,
+)
+from permgrad.runs.folder.documents import saved_explanation
+from permgrad.runs.folder.folder import finished_record
+from permgrad.runs.requests import ExplainRequest
+
+
+class RunRows(NamedTuple):
+    """The features of test rows, a frame, and their targets ``(rows,)``."""
+
+    X: pd.DataFrame
+    y: Array
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. What it holds is read when it is first asked for.
+
+    Attributes:
+        folder: the run's folder.
+    """
+
+    folder: Path
+
+    @cached_property
+    def model(self) -> Any:
+        """The run's model, as ``pg.load`` reads it."""
+        return load(self.folder)
+
+    @property
+    def test(self) -> RunRows:
+        """The test rows ``X, y``, without those of classes that no training row has.
+
+        Raises:
+            InputError: The table of the run is elsewhere, or has changed.
+        """
+        read_rows, targets, rows = self._read
+        features = read_rows.rows.take(rows).reset_index(drop=True)
+        return RunRows(features, targets[rows])
+
+    @property
+    def groups(self) -> dict[str, list[str]] | None:
+        """Columns that act as one, for ``groups=``. None without any."""
+        return dict(self._read[0].data.get("groups") or {}) or None
+
+    @property
+    def row_groups(self) -> Array | None:
+        """What ``--row-group`` says of each test row, for ``row_groups=``. None without
+        it.
+        """
+        return self._related("row_groups")
+
+    @property
+    def row_time(self) -> Array | None:
+        """What ``--time`` says of each test row, for ``row_time=``. None without it."""
+        return self._related("row_time")
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """The importances of the run's page."""
+        explanation = saved_explanation(self.folder, "permgrad")
+        assert explanation is not None, "a finished run has one"
+        return explanation
+
+    def _related(self, argument: str) -> Array | None:
+        read_rows, _, rows = self._read
+        column = dependence_columns(self._request, read_rows).get(argument)
+        if column is None:
+            return None
+        cells = read_rows.table[column].iloc[rows]
+        return np.asarray(cells.astype(object).where(cells.notna(), ""))
+
+    @cached_property
+    def _request(self) -> ExplainRequest:
+        return located(ExplainRequest(model_folder=self.folder))
+
+    @cached_property
+    def _read(self) -> tuple[ReadRows, Array, Integers]:
+        """The test rows as read, the targets of all, and those that have one."""
+        read_rows = read_rows_of(self._request)
+        targets, measurable = truth_of(read_rows, self._request)
+        assert targets is not None, "test rows have targets"
+        return read_rows, targets, measurable
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a finished run of ``permgrad run``: its model, test rows and explanation.
+
+    ``run.model`` is the model, ``run.test`` its test rows ``X, y``, ``run.groups`` the
+    columns that act as one, ``run.row_groups`` which rows belong together, and
+    ``run.explanation`` what the page shows.
+
+    Args:
+        folder: the run's folder.
+
+    Raises:
+        InputError: The folder is not a run, or it is unfinished or damaged.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> run = pg.load_run("permgrad-runs/patients-0")  # doctest: +SKIP
+        >>> X, y = run.test  # doctest: +SKIP
+        >>> pg.explain(run.model, X, y, groups=run.groups)  # doctest: +SKIP
+    """
+    path = check_path("folder", folder)
+    finished_record(path)
+    return Run(path)

@@ -1,0 +1,84 @@
+"""``pg.load_run``: a run in Python, which knows its test rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import QUICK, call
+
+import permgrad as pg
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a table of wards and the folder ``run`` of a run of it."""
+    place = tmp_path_factory.mktemp("loaded")
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(240, 3)).round(3), columns=["a", "b", "c"])
+    frame["ward"] = np.repeat([f"ward {i}" for i in range(60)], 4)
+    frame["sick"] = np.where(frame["a"] + draw.normal(size=240) > 0, "yes", "no")
+    frame.to_csv(place / "table.csv", index=False)
+    (place / "preset.json").write_text(json.dumps(QUICK))
+    (place / "groups.json").write_text(json.dumps({"both": ["b", "c"]}))
+    options = {
+        "--target": "sick",
+        "--row-group": "ward",
+        "--groups": place / "groups.json",
+        "--preset": place / "preset.json",
+        "--out": place / "run",
+    }
+    words = [word for option in options.items() for word in option]
+    call("run", place / "table.csv", *words)
+    return place
+
+
+def test_a_run_knows_its_model_rows_groups_and_explanation(folder):
+    run = pg.load_run(folder / "run")
+    table = pd.read_csv(folder / "table.csv")
+    predictions = pd.read_csv(folder / "run" / "predictions.csv")
+    X, y = run.test
+    rows = predictions["row"].to_numpy()
+    assert 20 < len(X) < 120
+    assert X.columns.tolist() == ["a", "b", "c"]
+    assert np.array_equal(X["a"], table["a"].to_numpy()[rows])
+    assert y.tolist() == predictions["truth"].tolist()
+    assert run.test.X.equals(X)
+    assert run.groups == {"both": ["b", "c"]}
+    assert run.row_groups.tolist() == table["ward"][rows].tolist()
+    assert run.row_time is None
+    assert run.model.predict(X).tolist() == predictions["prediction"].tolist()
+    assert set(run.explanation.names) == {"a", "both"}
+    again = pg.explain(
+        run.model, X, y, groups=run.groups, row_groups=run.row_groups, progress=False
+    )
+    shown = [
+        explanation.to_frame().set_index(["feature", "class"])["importance"]
+        for explanation in (again, run.explanation)
+    ]
+    assert shown[0].to_dict() == pytest.approx(shown[1].to_dict(), rel=1e-3, abs=1e-6)
+
+
+def test_a_run_without_its_table_still_has_its_model(folder, tmp_path):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    record = tmp_path / "run" / "run.json"
+    written = record.read_text().replace(
+        str(folder / "table.csv"), str(folder / "moved.csv")
+    )
+    record.write_text(written)
+    run = pg.load_run(tmp_path / "run")
+    assert run.model.classes_.tolist() == ["no", "yes"]
+    assert "a" in run.explanation.names
+    with pytest.raises(pg.InputError, match="no longer exists"):
+        _ = run.test
+
+
+def test_what_is_no_finished_run_is_refused(folder, tmp_path):
+    with pytest.raises(pg.InputError, match=r"has no run\.json, so it is not a run's"):
+        pg.load_run(tmp_path)
+    with pytest.raises(pg.InputError, match="does not exist"):
+        pg.load_run(folder / "nothing")
