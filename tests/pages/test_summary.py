@@ -28,10 +28,7 @@ def test_summary_says_what_was_explained_with_intervals():
         .summary()
         .splitlines()
     )
-    assert (
-        lines[0]
-        == "permutation measures the increase of the log loss."
-    )
+    assert lines[0] == "permutation measures the increase of the log loss."
     assert lines[1] == "400 rows explained. Intervals: 95 %."
     assert "2.00  (1.60 to 2.40)" in lines[4]
     with pytest.raises(InputError):
