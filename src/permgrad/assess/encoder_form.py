@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad.data.encode.calendar import HELD
 from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.planning import Slot
 from permgrad.data.encode.scaling import Scaling
+from permgrad.data.encode.slots import HELD, Slot
 from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.kinds.column import ColumnType
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
-from permgrad.data.types.column_types import ColumnType
 
 #: Scores of levels that a page can set.
 MOST_SCORES = 20_000

@@ -45,7 +45,7 @@ from permgrad.runs.options import (
 )
 
 if TYPE_CHECKING:
-    from permgrad.data.types.column_types import Kind
+    from permgrad.data.kinds.column import Kind
 
 DATABASE = "study.db"
 DEFAULT_SPACE = "default"

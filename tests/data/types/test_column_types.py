@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from permgrad import InputError
+from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.dates import find_date_format
 from permgrad.data.types.column_types import (
-    Schema,
     infer_schema,
     read_numbers,
     several_ways,

@@ -14,7 +14,8 @@ import pytest
 
 from permgrad import InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.types.column_types import Schema, infer_schema
+from permgrad.data.kinds.column import Schema
+from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import _TEXTS, Finding, findings_of
 from permgrad.data.types.flags import FLAGS, reason_of
 

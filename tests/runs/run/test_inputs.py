@@ -20,8 +20,8 @@ from PIL import Image
 
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.kinds.column import Schema
 from permgrad.data.read.image_cells import source_of
-from permgrad.data.types.column_types import Schema
 from permgrad.runs.configuration import configuration
 from permgrad.runs.folder.folder import RUN, open_run
 from permgrad.runs.requests import RunRequest

@@ -14,6 +14,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.late import pd
+from permgrad.data.encode.slots import HELD
 
 #: Parts that return, and how many values each has.
 PERIODS = {
@@ -62,9 +63,6 @@ _DAY = 86_400
 _TIMES_OF_A_MINUTE = 5
 #: How often the cycles of the minute go round in a day: a day has more than one peak.
 _TIMES = ("", " 2", " 3", " 4")
-#: The time since the start, at most that of the latest training row: what no model
-#: learned of later times is not asked.
-HELD = "held"
 #: What the encoded parts of a date say, as people call it.
 _FEATURES = {
     **dict.fromkeys(("time", HELD, "year"), "trend"),

@@ -4,7 +4,7 @@ rows only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, asdict, astuple, dataclass, field
@@ -18,19 +18,14 @@ from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
-from permgrad.data.encode.calendar import (
-    HELD,
-    calendar_parts,
-    date_part,
-    feature_of,
-    words_of,
-)
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_groups
-from permgrad.data.encode.planning import OTHER, Slot, plan_slots
+from permgrad.data.encode.planning import plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
+from permgrad.data.encode.slots import HELD, OTHER, PartKind, Slot, where
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
+from permgrad.data.kinds.column import ColumnKind, Kind, Schema, kinds
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -40,7 +35,7 @@ from permgrad.data.read.cells import (
     as_frame,
 )
 from permgrad.data.read.header import columns_missing, some_names
-from permgrad.data.types.column_types import Kind, Schema, infer_schema, read_numbers
+from permgrad.data.types.column_types import infer_schema, read_numbers
 
 Level: TypeAlias = Literal["column", "feature"]
 Places: TypeAlias = Integers
@@ -54,6 +49,22 @@ _MOST_NAMED = 5
 #: Columns whose unseen categories were reported. None: they are reported each time.
 _told: ContextVar[set[str] | None] = ContextVar(
     "permgrad_told_of_surprises", default=None
+)
+
+
+class _Surprise(NamedTuple):
+    """What is said of cells that training did not have, and what they count as."""
+
+    singular: str
+    several: str
+    treatment: str
+
+
+_NEW_LEVELS = _Surprise("is an unseen category", "are unseen categories", "unknown")
+_ODD_WORDS = _Surprise(
+    "is neither of the two training values",
+    "are neither of the two training values",
+    "missing",
 )
 
 
@@ -123,7 +134,8 @@ class TableEncoder:
             types.
         encoded_names_, feature_of_, kinds_: of each encoded column the name, the index
             of its raw column, and ``"numeric"``, ``"boolean"``, ``"level"`` (of a
-            category or a date), ``"missing"``, ``"date_part"`` or ``"score"``.
+            category or a date), ``"missing"``, ``"date_part"``, ``"part"`` (of other
+            kinds) or ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
         slopes_: encoded columns that hold slopes of levels, each with the column that
             they are on. With a third column the product is added to that one: it is a
@@ -194,7 +206,7 @@ class TableEncoder:
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         returning = []
         for column_name, declared_kind in (self.kinds or {}).items():
-            if declared_kind == "calendar":
+            if kinds.get(declared_kind).returns:
                 returning.append(column_name)
         self.schema_, slots, self.years_ = plan_slots(
             statistics, self.scaling_, int(self.max_levels), returning=returning
@@ -214,8 +226,7 @@ class TableEncoder:
         are encoded as before. So are all categories if not ``levels``.
         """
         frame = self._checked(X)
-        read_kinds = ("text",) if self.images_ is None else ("text", "image")
-        wide_columns, also_levels = self._scored_columns(read_kinds, levels=levels)
+        wide_columns, also_levels = self._scored_columns(levels=levels)
         if not wide_columns and not also_levels:
             return self._encode(frame)
         narrow = ~np.isin(
@@ -231,14 +242,14 @@ class TableEncoder:
         written = {
             written_name: cells
             for written_name, (cells, _) in columns.items()
-            if wide_columns[written_name] == "text" and cells
+            if wide_columns[written_name].modality == "text" and cells
         }
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {
             wide_name: numbers
             for wide_name, column_kind in wide_columns.items()
-            if column_kind not in read_kinds and wide_name not in also_levels
+            if column_kind.content is None and wide_name not in also_levels
         }
         texts = self.texts_
         vectors = dict[str, Floats32]()
@@ -268,15 +279,15 @@ class TableEncoder:
         slots = [
             slot
             for slot in self.slots_
-            if slot.kind != "level" or self._name(slot) not in crossed
+            if not slot.of.is_level or self._name(slot) not in crossed
         ]
         for name, scores in crossed.items():
             slots += self._score_slots(name, scores, numbered)
         return sorted(slots, key=lambda slot: slot.column)
 
     def _scored_columns(
-        self, read: tuple[str, ...], *, levels: bool
-    ) -> tuple[dict[str, Kind], dict[str, Kind]]:
+        self, *, levels: bool
+    ) -> tuple[dict[str, type[ColumnKind]], dict[str, type[ColumnKind]]]:
         """Return the kinds of the columns that scores replace, and of numbers that are
         levels, too, beside theirs.
         """
@@ -285,14 +296,16 @@ class TableEncoder:
             if levels and OTHER in level_slots:
                 pooled.add(column_name)
         wide_columns = {}
+        also_levels = {}
         for column_type in self.schema_:
-            if column_type.kind in read or column_type.name in pooled:
-                wide_columns[column_type.name] = column_type.kind
-        return wide_columns, {
-            column_type.name: column_type.kind
-            for column_type in self.schema_
-            if "also_levels" in column_type.flags
-        }
+            is_read = column_type.of.content is not None
+            if column_type.of.modality == "photo":
+                is_read = self.images_ is not None
+            if is_read or column_type.name in pooled:
+                wide_columns[column_type.name] = column_type.of
+            if "also_levels" in column_type.flags:
+                also_levels[column_type.name] = column_type.of
+        return wide_columns, also_levels
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
         """Return the slots of a column's scores, of its slopes on numbers, and of
@@ -346,6 +359,10 @@ class TableEncoder:
         else:
             self.scores_.vectors = texts.vectors
 
+    def where(self, holds: Callable[[PartKind], bool]) -> Booleans:
+        """Return of which encoded columns ``(encoded,)`` something holds."""
+        return where(self.kinds_, holds)
+
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
 
@@ -375,7 +392,7 @@ class TableEncoder:
         them each row has.
         """
         texts, index = self.texts_of(frame, name)
-        if self.schema_[name].kind != "image" or not texts:
+        if self.schema_[name].of.modality != "photo" or not texts:
             return texts, index
         if self.images_ is None:
             raise InputError(
@@ -400,7 +417,7 @@ class TableEncoder:
             [slot_entry.column for slot_entry in slots], dtype=np.int64
         )
         self.numeric_columns_ = np.flatnonzero(
-            np.isin(self.kinds_, ("numeric", "date_part"))
+            self.where(lambda part_kind: part_kind.is_number)
         ).astype(np.int64)
         self.minimum_ = np.array(
             [slot_entry.minimum for slot_entry in slots], dtype=np.float32
@@ -413,13 +430,11 @@ class TableEncoder:
         self._pairs_of_words = {
             j: stored_column.name
             for j, stored_column in enumerate(self._stored)
-            if stored_column.storage == "pair"
+            if not stored_column.reader.refuses_odd
         }
         pairs = self._sort_slots()
         # Places of times that later rows keep at their end.
-        self._held = np.flatnonzero(
-            [(slot.kind, slot.detail) == ("date_part", HELD) for slot in slots]
-        )
+        self._held = np.flatnonzero([slot.is_held for slot in slots])
         self._set_date_parts()
         self._pairs = {
             pair_kind: np.array(pair_rows, dtype=np.int64).reshape(-1, 3).T
@@ -433,11 +448,9 @@ class TableEncoder:
         the encoded columns, and the kind of missingness.
         """
         sources = {column.name: number for number, column in enumerate(self._stored)}
-        pairs: dict[str, list[tuple[int, int, int]]] = {
-            "value": [],
-            "boolean": [],
-            "missing": [],
-        }
+        values: list[tuple[int, int, int]] = []
+        switches: list[tuple[int, int, int]] = []
+        missing: list[tuple[int, int, int]] = []
         self._parts: dict[int, list[tuple[int, str]]] = {}
         self._levels: dict[str, dict[str | int, int]] = {}
         self._scored: dict[str, list[int]] = {}
@@ -445,20 +458,22 @@ class TableEncoder:
         for target, slot in enumerate(self.slots_):
             name = self.feature_names_in_[slot.column]
             source = sources.get(name)
-            if slot.kind == "score":
+            if slot.of.is_score:
                 self._scored.setdefault(name, []).append(target)
                 self.slopes_ += self._slope_at(target)
             elif source is None:
                 self._levels.setdefault(name, {})[
                     OTHER if slot.detail is None else slot.detail
                 ] = target
-            elif slot.kind in ("missing", "boolean"):
-                pairs[slot.kind].append((source, target, int(slot.detail or 0)))
-            elif slot.kind == "numeric" or slot.detail in ("time", HELD):
-                pairs["value"].append((source, target, 0))
+            elif slot.of.is_missing:
+                missing.append((source, target, int(slot.detail or 0)))
+            elif slot.of.is_switch:
+                switches.append((source, target, 0))
+            elif slot.is_scaled:
+                values.append((source, target, 0))
             else:
                 self._parts.setdefault(source, []).append((target, str(slot.detail)))
-        return pairs
+        return {"value": values, "switch": switches, "missing": missing}
 
     def _set_date_parts(self) -> None:
         """Name what each date says as a feature of its own, unless it says one thing
@@ -466,16 +481,17 @@ class TableEncoder:
         """
         self.date_parts_ = dict[str, DatePart]()
         taken_names = {*self.feature_names_in_, *self.groups_}
-        for column in self.schema_.of_kind("date"):
+        for column in self.schema_.where(lambda column_kind: column_kind.is_divided):
+            column_kind = self.schema_[column].of
             part_columns: dict[str, list[int]] = {}
             for encoded_column in np.flatnonzero(
                 self.feature_of_ == self.feature_names_in_.index(column)
             ).tolist():
                 encoded_slot = self.slots_[encoded_column]
-                if encoded_slot.kind == "missing":
+                if encoded_slot.of.is_missing:
                     feature_name = "missing"
                 else:
-                    feature_name = feature_of(str(encoded_slot.detail))
+                    feature_name = column_kind.feature_of(str(encoded_slot.detail))
                 part_columns.setdefault(feature_name, []).append(encoded_column)
             named = {}
             for feature_part, column_indices in part_columns.items():
@@ -519,7 +535,7 @@ class TableEncoder:
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         encoded_rows = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
         self._write_numbers(values, kinds, encoded_rows)
-        self._write_dates(values, encoded_rows)
+        self._write_parts(values, encoded_rows)
         surprises = self._unread_pairs(frame, values)
         self._write_scores(frame, encoded_rows, crossed)
         surprises |= self._write_levels(frame, encoded_rows)
@@ -543,7 +559,7 @@ class TableEncoder:
         out[:, self._held] = np.clip(
             out[:, self._held], self.minimum_[self._held], self.maximum_[self._held]
         )
-        source, target, _ = self._pairs["boolean"]
+        source, target, _ = self._pairs["switch"]
         raw = values[:, source]
         # A number other than 0 and 1 at prediction time takes the nearer end.
         out[:, target] = np.clip(
@@ -552,18 +568,21 @@ class TableEncoder:
         source, target, kind = self._pairs["missing"]
         out[:, target] = kinds[:, source] == kind
 
-    def _write_dates(self, values: Floats, out: Floats32) -> None:
-        """Write the parts of dates into the encoded rows."""
-        for column_index, date_parts in self._parts.items():
-            seconds = np.where(
+    def _write_parts(self, values: Floats, out: Floats32) -> None:
+        """Write what kinds of columns compute, such as the parts of dates."""
+        for column_index, parts in self._parts.items():
+            cells = np.where(
                 np.isnan(values[:, column_index]),
                 self.scaling_.fill[column_index],
                 values[:, column_index],
             )
-            calendar = calendar_parts(seconds)
-            years = self.years_.get(self._stored[column_index].name, (0, 1))
-            for column, part_name in date_parts:
-                out[:, column] = date_part(part_name, calendar, years)
+            column = self._stored[column_index]
+            years = self.years_.get(column.name, (0, 1))
+            targets = [target for target, _ in parts]
+            details = [detail for _, detail in parts]
+            encoded_parts = column.of.encode(cells, details, years)
+            for target, encoded in zip(targets, encoded_parts, strict=True):
+                out[:, target] = encoded
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """Return what is said of a third word in columns of two words."""
@@ -574,7 +593,7 @@ class TableEncoder:
                 distinct = Distinct.of(frame[name], name)
                 bad = np.zeros(len(distinct.texts), dtype=bool)
                 bad[distinct.index[unread & (distinct.index >= 0)]] = True
-                surprises[name] = self._surprise(distinct, name, bad, "boolean")
+                surprises[name] = self._surprise(distinct, name, bad, _ODD_WORDS)
         return surprises
 
     def _write_levels(self, frame: pd.DataFrame, out: Floats32) -> dict[str, str]:
@@ -622,7 +641,11 @@ class TableEncoder:
         numeric_cells(self._checked(X), self._stored, self.codes_)
 
     def _surprise(
-        self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical"
+        self,
+        distinct: Distinct,
+        name: str,
+        bad: Booleans,
+        words: _Surprise = _NEW_LEVELS,
     ) -> str:
         """Say how many cells hold a text marked in ``bad``, with examples.
 
@@ -636,22 +659,11 @@ class TableEncoder:
         n_odd = int(counts[odd_indices].sum())
         if n_odd == 0:
             return ""
-        singular, several = {
-            "categorical": ("is an unseen category", "are unseen categories"),
-            "boolean": (
-                "is neither of the two training values",
-                "are neither of the two training values",
-            ),
-        }[kind]
-        if kind == "categorical":
-            treatment = "unknown"
-        else:
-            treatment = "missing"
         return (
             f"{n_odd} of {int(counts.sum())} values of {name!r} "
-            f"{by_count(n_odd, singular, several)}"
+            f"{by_count(n_odd, words.singular, words.several)}"
             f" ({some_names([distinct.texts[i] for i in odd_indices], 3)}), treated as "
-            f"{treatment}"
+            f"{words.treatment}"
         )
 
     def _checked(self, X: Any) -> pd.DataFrame:
@@ -741,15 +753,16 @@ class TableEncoder:
         }
         shown: dict[str, Any] = {}
         for feature_name, (column, feature_part, _) in self.date_parts_.items():
-            if feature_part == "trend":
-                shown[feature_name] = frame[column].array
-            elif feature_part == "missing":
+            if feature_part == "missing":
                 codes = np.isnan(seconds[column]).astype(np.int64)
                 shown[feature_name] = pd.Categorical.from_codes(
                     codes, pd.Index(["present", "missing"]), ordered=True
                 )
-            else:
-                shown[feature_name] = words_of(feature_part, seconds[column])
+                continue
+            cells = dates[column].of.cells_of(feature_part, seconds[column])
+            if cells is None:
+                cells = frame[column].array
+            shown[feature_name] = cells
         return pd.DataFrame(shown, index=frame.index)
 
     def raw_columns_of(self, feature: str) -> list[str]:
@@ -773,7 +786,7 @@ class TableEncoder:
         part_names = dict.fromkeys(
             str(encoded_slot.detail).split()[0]
             for encoded_slot in slots
-            if encoded_slot.kind != "missing"
+            if not encoded_slot.of.is_missing
         )
         words = {
             HELD: "time",

@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.base.arrays import Floats
 from permgrad.base.random import uniform
 from permgrad.data.encode.calendar import PERIODS, calendar_parts
+from permgrad.data.kinds.column import ColumnType, Schema
 from permgrad.data.read import cells
 from permgrad.data.read.cells import (
     BLANK,
@@ -23,7 +24,7 @@ from permgrad.data.read.cells import (
     Kinds,
     MissingCodes,
 )
-from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
+from permgrad.data.types.column_types import read_numbers
 
 _MOST_SAMPLED_VALUES = 2**24
 _MOST_SAMPLED_ROWS = 100_000
@@ -218,10 +219,10 @@ class TableStatistics:
         self.numeric = NumericStatistics(len(self.stored), n_kinds)
         texts = []
         for column in schema:
-            if column.kind != "identifier" and column.storage == "text":
+            if column.of.is_read and column.reader.keeps_text:
                 texts.append(column.name)
         self.text = {text_name: LevelCounts(n_kinds) for text_name in texts}
-        dates = [column.name for column in self.stored if column.storage == "date"]
+        dates = [column.name for column in self.stored if column.reader.is_moment]
         self.calendar = {
             date_name: {
                 period_name: np.zeros(n, dtype=np.int64)
@@ -269,7 +270,7 @@ def numeric_cells(
     native = [
         j
         for j, column_type in enumerate(columns)
-        if column_type.storage == "number" and column_type.name in numbers
+        if column_type.reader.is_amount and column_type.name in numbers
     ]
     if native:
         matrix, kinds_of_native = cells.native_cells(

@@ -13,10 +13,9 @@ import numpy as np
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.errors import by_count, counted, printable
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.planning import OTHER, Slot
+from permgrad.data.encode.slots import OTHER
 from permgrad.data.encode.statistics import numeric_cells
 from permgrad.data.read.cells import PRESENT, Distinct, as_frame
-from permgrad.data.read.dates import date_text
 from permgrad.data.read.header import some_names
 
 #: Shares of its range, and of its size, by which the end of a column is not known: it
@@ -87,7 +86,7 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
     for stored_index, stored_column in enumerate(encoder.schema_.stored):
         numbers[stored_column.name] = values[:, stored_index]
     for column_type in encoder.schema_:
-        if column_type.kind == "constant":
+        if not column_type.of.varies:
             continue
         distinct = Distinct.of(frame[column_type.name], column_type.name)
         # Codes for missing are no levels.
@@ -98,7 +97,7 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
             [missing_kind == PRESENT for missing_kind in kinds], dtype=bool
         )
         present = distinct.spread(there, False)
-        if column_type.kind == "categorical":
+        if column_type.of.is_levels:
             level_kind, is_new_level = _new_levels(
                 encoder, column_type.name, distinct.texts
             )
@@ -110,7 +109,7 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
                     distinct,
                 )
             )
-        if column_type.storage == "pair":
+        if not column_type.reader.refuses_odd:
             unlike_cells.append(
                 Unlike.of_texts(
                     column_type.name,
@@ -142,7 +141,7 @@ def _new_levels(
         for encoded_slot in encoder.slots_
         if encoder.feature_names_in_[encoded_slot.column] == name
     ]
-    if any(level_slot.kind == "score" for level_slot in slots):
+    if any(level_slot.of.is_score for level_slot in slots):
         return "level", ~encoder.scores_.knows(name, texts) if texts else np.zeros(
             0, dtype=bool
         )
@@ -163,15 +162,15 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     slot_ranges = np.zeros((2, values.shape[1]))
     slots = {}
     for encoded_slot in encoder.slots_:
-        if _is_amount(encoded_slot):
+        if encoded_slot.is_scaled and not encoded_slot.is_held:
             slots[encoder.feature_names_in_[encoded_slot.column]] = encoded_slot
-    for column_name, amount_slot in slots.items():
+    for column_name in slots:
         slot_ranges[:, names.index(column_name)] = (
             amount_slot.minimum,
             amount_slot.maximum,
         )
     training_minimum, training_maximum = encoder.scaling_.undone(slot_ranges)
-    for column_name, amount_slot in slots.items():
+    for column_name in slots:
         column_index = names.index(column_name)
         first = float(training_minimum[column_index])
         last_value = float(training_maximum[column_index])
@@ -186,13 +185,14 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
             shown = []
             for range_end in (first, last_value):
                 shown.append(f"{round(range_end / rounding_unit) * rounding_unit:.6g}")
-            example = f"{outside:.10g}"
-            if amount_slot.kind == "date_part":
-                example, *shown = map(date_text, (outside, first, last_value))
+            column_kind = encoder.schema_[column_name].of
+            example = column_kind.write(outside)
+            if not column_kind.is_amount:
+                shown = [column_kind.write(first), column_kind.write(last_value)]
             yield Unlike(
                 column_name, "range", unlike_rows, example, (shown[0], shown[1])
             )
-        elif amount_slot.kind == "numeric" and _are_hundredths(
+        elif encoder.schema_[column_name].of.is_amount and _are_hundredths(
             cells, float(encoder.scaling_.fill[column_index]), first, last_value
         ):
             unlike_rows = ~np.isnan(cells) & (cells != 0)
@@ -219,10 +219,6 @@ def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bo
     return (
         is_small and low * high >= 0 and absolute_ends[0] <= usual <= absolute_ends[1]
     )
-
-
-def _is_amount(slot: Slot) -> bool:
-    return slot.kind == "numeric" or (slot.kind, slot.detail) == ("date_part", "time")
 
 
 # ---- counted over parts of a table ---------------------------------------------------

@@ -34,6 +34,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.files import near_file, why_missing
 from permgrad.base.near_names import with_near_names
+from permgrad.data.kinds.column import Kind
 from permgrad.data.read import cells
 from permgrad.data.read.addresses import table_address
 from permgrad.data.read.cells import (
@@ -69,7 +70,7 @@ from permgrad.data.read.text_files import (
 )
 from permgrad.data.read.whole_numbers import as_stored, blank_numbers, masked
 from permgrad.data.read.written_numbers import is_dot
-from permgrad.data.types.column_types import Kind, checked_kinds
+from permgrad.data.types.column_types import checked_kinds
 
 #: Rows of a part that is a whole file.
 _ALL_ROWS = 2**31 - 1

@@ -15,10 +15,10 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.late import pd
+from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import is_moment, series_seconds
 from permgrad.data.read.whole_numbers import different_and_left
-from permgrad.data.types.column_types import Schema
 
 #: What is found could be chance with at most this probability.
 _CHANCE = 1e-3

@@ -7,20 +7,21 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from types import NoneType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
-from permgrad.base.errors import InputError, counted, must, printable
 from permgrad.base.late import pd
+from permgrad.data.kinds.column import ColumnKind, ColumnType, Kind, Schema
+from permgrad.data.kinds.column import kinds as column_kinds
 from permgrad.data.read import cells, dates
-from permgrad.data.read.amounts import Notation, find_notation, notations_of_most
+from permgrad.data.read.amounts import find_notation, notations_of_most
 from permgrad.data.read.cells import (
     BLANK,
     PRESENT,
@@ -38,10 +39,9 @@ from permgrad.data.read.written_numbers import (
     MEASURE,
     NUMBERS,
     is_dot,
-    unit_said,
 )
 from permgrad.data.types import identifiers
-from permgrad.data.types.flags import FLAGS, Flag, reason_of
+from permgrad.data.types.flags import Flag
 from permgrad.data.types.identifiers import (
     FEWEST_FOR_IDENTIFIER,
     LONGEST_READ,
@@ -49,28 +49,6 @@ from permgrad.data.types.identifiers import (
     is_free_text,
 )
 
-Kind: TypeAlias = Literal[
-    "numeric",
-    "categorical",
-    "boolean",
-    "constant",
-    "identifier",
-    "date",
-    "calendar",
-    "text",
-    "image",
-]
-"""What a column is, or is declared to be: ``"calendar"`` is a date of which later ones
-will be predicted.
-"""
-Storage: TypeAlias = Literal["number", "date", "pair", "text"]
-
-_PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
-_EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
-#: What the words of these pairs mean, whichever of them a column had in training.
-_TRUTH = {true_word: 1.0 for true_word, _ in _EVIDENT_PAIRS} | {
-    false_word: 0.0 for _, false_word in _EVIDENT_PAIRS
-}
 _NEARLY_UNIQUE = 0.95
 _SHARE_OF_IMAGES = 0.9
 #: Fewer different cells say little of how most of them are written. They may well be
@@ -92,141 +70,6 @@ _NUMBERS = {
 _AROUND = re.compile(
     rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-|/-)|(?P<measure>{MEASURE}))?\s*\)?"
 )
-
-
-@dataclass(frozen=True)
-class ColumnType:
-    """One column: its type, the ``flags`` that say why, with their ``facts``, and its
-    statistics.
-
-    ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as
-    yes/no, or text. Of a date that is stored as text or as whole numbers there is the
-    format and how many different texts no format read: they count as missing, and where
-    there were none, a text that cannot be read is refused later on. Numbers with a
-    format are times of day or durations, those with a ``decimal`` sign are text with
-    signs or a ``unit``. Of a pair the ``true_level`` counts as 1.
-    """
-
-    name: str
-    kind: Kind
-    storage: Storage
-    flags: tuple[Flag, ...]
-    n_rows: int
-    n_missing: int
-    n_levels: int
-    date_format: str | None = None
-    true_level: str | None = None
-    false_level: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    unit: str | None = None
-    decimal: str | None = None
-
-    @property
-    def notation(self) -> Notation | None:
-        """How numbers are written that are stored as text, if not in the usual way."""
-        if self.decimal is None:
-            return None
-        return Notation(self.unit, self.decimal)
-
-    @property
-    def n_known(self) -> int:
-        """Number of cells that are not missing."""
-        return self.n_rows - self.n_missing
-
-    @property
-    def reason(self) -> str:
-        """Why the column is what it is, in one clause for people.
-
-        Nothing reads it back.
-        """
-        return reason_of(
-            self.flags,
-            {
-                **vars(self),
-                "n_known": self.n_known,
-                "unit_said": unit_said(self.unit),
-                **self.facts,
-            },
-        )
-
-    def flagged(self, *flags: Flag, **changes: Any) -> ColumnType:
-        """Return the column with other flags and their facts, and other fields."""
-        return replace(self, **{"flags": flags, "facts": {}, **changes})
-
-
-@dataclass(frozen=True)
-class Schema:
-    """The types of all columns of a table, in the table's order."""
-
-    columns: tuple[ColumnType, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns in order."""
-        return [column.name for column in self.columns]
-
-    @property
-    def stored(self) -> list[ColumnType]:
-        """The columns that are read as numbers, dates or pairs, but for identifiers."""
-        return [
-            column
-            for column in self.columns
-            if column.kind != "identifier" and column.storage != "text"
-        ]
-
-    def __iter__(self) -> Iterator[ColumnType]:
-        return iter(self.columns)
-
-    def __getitem__(self, name: str) -> ColumnType:
-        check_choice("column", name, self.names)
-        return next(column for column in self.columns if column.name == name)
-
-    def of_kind(self, kind: Kind) -> list[str]:
-        """Return the names of all columns of one kind."""
-        return [column.name for column in self.columns if column.kind == kind]
-
-    def to_text(self, most: int = 60, reasons: Mapping[str, str] | None = None) -> str:
-        """Return a table for the terminal, at most ``most`` columns long.
-
-        ``reasons``: those that differ.
-        """
-        table_rows = [("column", "kind", "levels", "missing", "reason")]
-        for c in self.columns[:most]:
-            if c.n_missing:
-                missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})"
-            else:
-                missing = "0"
-            table_rows.append(
-                (
-                    c.name,
-                    c.kind,
-                    str(c.n_levels),
-                    missing,
-                    (reasons or {}).get(c.name, c.reason),
-                )
-            )
-        shown = [tuple(map(printable, table_row)) for table_row in table_rows]
-        widths = []
-        for column_cells in zip(*shown, strict=True):
-            widths.append(max(map(len, column_cells)))
-        lines = []
-        for shown_row in shown:
-            lines.append("  ".join(map(str.ljust, shown_row, widths)).rstrip())
-        if len(self.columns) > most:
-            lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
-        return "\n".join(lines)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Schema:
-        """Read back what ``dataclasses.asdict`` made."""
-        columns = tuple(
-            ColumnType(**{**column, "flags": tuple(column["flags"])})
-            for column in content["columns"]
-        )
-        for column in columns:
-            must(set(column.flags) <= set(FLAGS), f"unknown flags {column.flags}")
-            _ = column.reason  # that no fact is missing
-        return cls(columns)
 
 
 def infer_schema(
@@ -340,7 +183,7 @@ def _counted_in(
     series: pd.Series[Any], column: ColumnType, codes: MissingCodes
 ) -> ColumnType:
     """Return the type of a column with the counts of some rows."""
-    if column.storage == "text" or column.kind == "identifier":
+    if not column.is_stored:
         texts, _, n_missing = _without_codes(
             Distinct.of(series, column.name), column.name, codes
         )
@@ -351,7 +194,7 @@ def _counted_in(
         n_levels = len(np.unique(values[is_present]))
         n_missing = int((~is_present).sum())
     here = replace(column, n_rows=len(series), n_missing=n_missing, n_levels=n_levels)
-    if n_levels > 1 or "declared" in column.flags or column.kind == "constant":
+    if n_levels > 1 or "declared" in column.flags or not column.of.varies:
         return here
     return _constant(here)
 
@@ -375,7 +218,7 @@ def checked_kinds(
     for declared_name, declared_kind in (kinds or {}).items():
         declared[str(declared_name)] = declared_kind
     for column_name, column_kind in declared.items():
-        check_choice(f"kind of column {column_name!r}", column_kind, get_args(Kind))
+        check_choice(f"kind of column {column_name!r}", column_kind, column_kinds)
         if names is not None:
             check_choice("column in kinds", column_name, names)
     return declared
@@ -434,7 +277,7 @@ def _asked(
     classes: int,
 ) -> ColumnType:
     """Return the type that the target says of numbers that are no durations."""
-    if column.kind != "numeric" or column.date_format is not None:
+    if not column.is_number:
         return column
     numbers, _ = read_numbers(frame[column.name], column, codes)
     other_groupings = _groupings(frame, column.name)
@@ -454,7 +297,7 @@ def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
     """Return a type that was made of another with the cells that this one cannot
     read.
     """
-    if "mistakes" not in column.flags or changed.storage == "text":
+    if "mistakes" not in column.flags or changed.reader.keeps_text:
         return changed
     flags = tuple(flag for flag in changed.flags if flag != "mistakes")
     facts = {**changed.facts, **column.facts}
@@ -542,8 +385,12 @@ def _other_type(
     starts = [
         cell_text[:_LONGEST_SHORT] for cell_text in texts
     ]  # no date or time is longer, and a text may have megabytes
-    if found_type := _pair_type(base_type, starts) or _date_type(base_type, starts):
-        return found_type
+    for column_kind in column_kinds.values():
+        kind_type = None
+        if column_kind.final is None:
+            kind_type = column_kind.find(base_type, starts)
+        if kind_type is not None:
+            return kind_type
     found_type = _written_type(base_type, series, starts, counts)
     if found_type is None and not is_whole:
         found_type = _type_but_for_mistakes(series, base_type, codes, texts, counts)
@@ -567,18 +414,19 @@ def _type_but_for_mistakes(
     """
     if isinstance(series.dtype, pd.CategoricalDtype):
         return None
-    for what, is_read in _readings(texts, counts):
+    for what, is_read in _readings(base, texts, counts):
         odd = [text for text, read in zip(texts, is_read, strict=True) if not read]
         cells_odd = int(counts[~is_read].sum())
         if not cells.are_mistakes(cells_odd, len(odd), base.n_known):
             continue
         clean = masked(series, _cells_with(series, base.name, odd))
         clean_type = _other_type(clean, base.name, codes, is_whole=True)
-        if clean_type.kind == "identifier" or "names" in clean_type.flags:
+        if not clean_type.of.is_read or "names" in clean_type.flags:
             return base.flagged(
                 *clean_type.flags, kind=clean_type.kind
             )  # so are the others
-        if clean_type.kind in ("numeric", "date") and clean_type.storage != "text":
+        is_refused_odd = clean_type.of.is_encoded and clean_type.of.refuses_odd
+        if is_refused_odd and clean_type.is_stored:
             flags = [_PLAIN_NUMBERS.get(flag, flag) for flag in clean_type.flags]
             facts = {**clean_type.facts, "unread": odd, "cells_unread": cells_odd}
             facts |= {"what": what, "example": odd[0][:_LONGEST_SHORT]}
@@ -587,7 +435,7 @@ def _type_but_for_mistakes(
 
 
 def _readings(
-    texts: Sequence[str], counts: Integers
+    base: ColumnType, texts: Sequence[str], counts: Integers
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield what different texts may be, and which of them can be read so
     ``(texts,)``.
@@ -600,6 +448,9 @@ def _readings(
     ]
     dated = [partial(dates.date_seconds, form=form) for form in dates.FORMS]
     readers += [("dates", read) for read in dated]
+    for column_kind in column_kinds.values():
+        if column_kind.plural is not None:
+            readers.append((column_kind.plural, partial(column_kind.read, column=base)))
     for what, read in readers:
         # The first tell most columns that are something else.
         if 2 * np.isnan(read(few)).sum() < len(few):
@@ -699,8 +550,9 @@ def _decided_by_type(
     Its dates and pairs stay what they are. So do numbers that an ordered type has in
     their order.
     """
-    is_amount = found_type.kind in ("numeric", "identifier") and found_type.n_levels > 1
-    if not isinstance(series.dtype, pd.CategoricalDtype) or not is_amount:
+    is_amount = found_type.of.is_amount or not found_type.of.is_read
+    is_categorical = isinstance(series.dtype, pd.CategoricalDtype)
+    if not is_categorical or not is_amount or found_type.n_levels <= 1:
         return found_type
     levels = cells.text_numbers(
         [cells.canonical(level) for level in series.cat.categories]
@@ -713,43 +565,6 @@ def _decided_by_type(
         return found_type.flagged("ordered_type")
     return found_type.flagged(
         "categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None
-    )
-
-
-def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
-    """Find a yes/no pair, whatever the capitals."""
-    by_form = {_plain(cell_text): cell_text for cell_text in texts}
-    known_pair = next(
-        (word_pair for word_pair in _PAIRS if set(word_pair) == set(by_form)), None
-    )
-    if known_pair is None:
-        return None
-    true_text = by_form[known_pair[0]]
-    false_text = by_form[known_pair[1]]
-    return base.flagged(
-        "pair",
-        kind="boolean",
-        storage="pair",
-        n_levels=2,
-        true_level=true_text,
-        false_level=false_text,
-    )
-
-
-def _date_type(
-    base: ColumnType, texts: Sequence[str], *, declared: bool = False
-) -> ColumnType | None:
-    format_and_swap = dates.find_date_format(texts, declared=declared)
-    if format_and_swap is None:
-        return None
-    date_form, is_swapped = format_and_swap
-    possible_flags: dict[Flag, bool] = {
-        "two_digit_years": dates.has_short_years(texts),
-        "swapped": is_swapped,
-    }
-    flags = [date_flag for date_flag, holds in possible_flags.items() if holds]
-    return base.flagged(
-        "text_dates", *flags, kind="date", storage="date", date_format=date_form
     )
 
 
@@ -959,15 +774,15 @@ def _declared_type(
     if isinstance(series.dtype, pd.CategoricalDtype):
         # The declared kind decides, not the type.
         series = series.astype(object)
+    column_kind = column_kinds.get(column_kinds.get(kind).final or kind)
     # As text, no cell is odd.
-    as_text = kind in ("categorical", "text", "image")
+    as_text = column_kind.keeps_text
     if guessed is None:
         guessed_now = _other_type(series, name, codes, is_whole=as_text)
     else:
         guessed_now = guessed
-    guess = _as_numbers(guessed_now, kind)
+    guess = _as_numbers(guessed_now, column_kind)
     fused = "fused" in guess.flags
-    kind = "date" if kind == "calendar" else kind
 
     def texts() -> list[str]:
         return _without_codes(Distinct.of(series, name), name, codes)[0]
@@ -975,20 +790,20 @@ def _declared_type(
     # The texts 007 and 7 are two categories, though one number.
     spelled = (
         as_text
-        and guess.storage == "number"
+        and guess.reader.is_amount
         and guessed is None
         and not dates.is_moment(series)
     )
-    if spelled or (fused and kind != "numeric"):
+    if spelled or (fused and not column_kind.is_amount):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(texts()))
-    declared = (
-        replace(guess, kind=kind)
-        if fused and kind == "numeric"
-        else _with_mistakes_of(guess, guess.flagged("declared", kind=kind))
-    )
-    if guess.n_levels == 0 or kind in ("constant", "identifier"):
-        return replace(declared, kind=kind if guess.n_levels else "constant")
+    if fused and column_kind.is_amount:
+        declared = replace(guess, kind=column_kind.name)
+    else:
+        declared = guess.flagged("declared", kind=column_kind.name)
+        declared = _with_mistakes_of(guess, declared)
+    if guess.n_levels == 0:
+        return replace(declared, kind="constant")
     if as_text:
         return replace(
             declared,
@@ -997,85 +812,20 @@ def _declared_type(
             true_level=None,
             false_level=None,
         )
-    if kind == "date":
-        return (
-            declared if guess.storage == "date" else _declared_date(declared, texts())
-        )
-    if kind == "boolean":
-        return _declared_boolean(declared, guess, texts)
-    if guess.storage != "number":
-        problem = (
-            f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})"
-        )
-        declare_hint = (
-            "Declare it categorical, or declare the texts that mean missing as codes."
-        )
-        raise InputError(problem, hint=declare_hint, code="PG014")
-    return declared
+    if not column_kind.is_encoded:
+        return declared
+    return column_kind.declared(declared, guess, texts)
 
 
-def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
+def _as_numbers(guess: ColumnType, column_kind: type[ColumnKind]) -> ColumnType:
     """Return whole numbers that were taken for names, or are declared to be no dates,
     as the numbers that they are.
     """
     if "names" in guess.flags:
         return guess.flagged("numbers", kind="numeric", storage="number")
-    if kind == "numeric" and "whole_dates" in guess.flags:
+    if column_kind.is_amount and "whole_dates" in guess.flags:
         return replace(guess, storage="number", date_format=None)
     return guess
-
-
-def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
-    date_type = _date_type(column, texts, declared=True)
-    if date_type is None:
-        first = dates.find_date_format(texts[:1], declared=True)
-        if first is None:
-            odd_index = 0
-        else:
-            odd_index = int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
-        problem = (
-            f"Column {column.name!r} is declared date but has {texts[odd_index]!r}"
-        )
-        if odd_index:
-            problem += f" beside {texts[0]!r}"
-        date_hint = (
-            "Write all dates in one way, like 2024-01-31, or declare another kind."
-        )
-        raise InputError(problem, hint=date_hint, code="PG014")
-    return date_type.flagged(*column.flags)
-
-
-def _declared_boolean(
-    column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]
-) -> ColumnType:
-    # Training rows may lack a rare value. The other alone says as little as in a column
-    # that is not declared.
-    if guess.n_levels == 1 or column.storage == "pair":
-        if guess.n_levels == 1:
-            return guess
-        return column
-    texts = texts_of()
-    if len(texts) != 2:
-        problem = (
-            f"Column {column.name!r} is declared boolean but holds {len(texts)} values"
-        )
-        raise InputError(problem, hint="Declare it categorical.", code="PG014")
-    if set(texts) == {"0", "1"} and column.storage == "number":
-        return column
-    numbers = cells.text_numbers(texts)
-    # By their texts, too: two numbers of 19 digits may be one as float64.
-    low_text, high_text = (
-        sorted(texts)
-        if np.isnan(numbers).any()
-        else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
-    )
-    return replace(
-        column,
-        storage="pair",
-        true_level=high_text,
-        false_level=low_text,
-        date_format=None,
-    )
 
 
 def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -1086,7 +836,7 @@ def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     stays as it is.
     """
     changed = dict[str, Any]()
-    for column_name in schema.of_kind("categorical"):
+    for column_name in schema.where(lambda kind: kind.is_levels):
         if column_name not in frame or isinstance(
             frame[column_name].dtype, pd.CategoricalDtype
         ):
@@ -1112,11 +862,12 @@ def read_numbers(
     missing, and the kinds of missing.
     """
     column_name = column.name
-    if dates.is_moment(series) and column.storage in ("number", "date"):
+    reader = column.reader
+    if dates.is_moment(series) and (reader.is_amount or reader.is_moment):
         values = dates.series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
-    if column.storage == "number" and cells.is_native_number(series.dtype):
+    if reader.is_amount and cells.is_native_number(series.dtype):
         matrix, kinds = cells.native_cells(
             series.to_frame(column_name), [column_name], codes
         )
@@ -1129,7 +880,7 @@ def read_numbers(
     unread = column.facts.get("unread", ())
     if unread:
         kinds[np.isin(distinct.texts, unread) & (kinds == PRESENT)] = BLANK
-    if column.storage == "number":
+    if reader.is_amount:
         is_dot_text = np.array(
             [is_dot(distinct_text) for distinct_text in distinct.texts], dtype=bool
         )
@@ -1139,9 +890,8 @@ def read_numbers(
     numbers[kinds != PRESENT] = np.nan
     cells.refuse_infinite(numbers[:, None], [column_name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
-    if column.storage != "number":
-        # A third value in a pair counts as blank.
-        row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
+    # A third value in a pair counts as blank.
+    row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
 
 
@@ -1185,11 +935,8 @@ def _refuse_other_moments(
     """
     is_duration = series.dtype.kind == "m"
     present = ~np.isnan(seconds)
-    if (
-        column.kind == "constant"
-        or is_duration == (column.storage == "number")
-        or not present.any()
-    ):
+    is_usual = is_duration == column.reader.is_amount
+    if is_usual or not column.of.varies or not present.any():
         return
     row_index = int(np.argmax(present))
     expected_cells, odd_moment = (
@@ -1208,64 +955,16 @@ def _numbers_of_texts(
     distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]
 ) -> Floats:
     """Read different texts by a column's type. Unreadable ones are refused."""
-    texts = distinct.texts
-    if column.storage == "pair":
-        return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
-    correction = "Correct the cell"
-    if column.storage == "date":
-        date_form = column.date_format or dates.ISO
-        correction = "Write it like 2024-01-31"
-        numbers = dates.read_dates(texts, date_form)
-        requirement = f"hold dates, as {date_form}" + " or ISO 8601" * (
-            date_form != dates.ISO
-        )
-    elif column.date_format:
-        numbers = dates.duration_seconds(texts)
-        requirement = "hold times such as 10:30, or durations"
-    elif column.notation is not None:
-        numbers = column.notation.read(texts)
-        requirement = f"be {unit_said(column.unit)}"
-    else:
-        is_truth = column.kind == "boolean"
-        if is_truth:
-            words = _TRUTH
-        else:
-            words = {"true": 1.0, "false": 0.0}
-        numbers = cells.text_numbers(
-            [str(words.get(_plain(cell_text), cell_text)) for cell_text in texts]
-        )
-        requirement = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
+    reader = column.reader
+    numbers = reader.read(distinct.texts, column)
     bad_positions = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
-    if len(bad_positions):
+    if len(bad_positions) and reader.refuses_odd:
         raise CellError.at(
             int(np.argmax(distinct.index == bad_positions[0])),
             index,
-            f"Column {column.name!r} must {requirement}, but holds "
-            f"{texts[bad_positions[0]]!r}",
-            f"{correction}, leave it empty, or declare it as a code for missing "
+            f"Column {column.name!r} must {reader.required(column)}, but holds "
+            f"{distinct.texts[bad_positions[0]]!r}",
+            f"{reader.correction}, leave it empty, or declare it as a code for missing "
             "values.",
         )
     return numbers
-
-
-def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
-    """Read texts as 1 and 0 in any case.
-
-    For pairs such as yes and no, also y, true and 1.
-    """
-    forms = _plain(yes), _plain(no)
-    # A declared pair may differ by nothing else than its capitals.
-    form_of = str if forms[0] == forms[1] else _plain
-    values = {
-        **(_TRUTH if forms in _EVIDENT_PAIRS else {}),
-        form_of(yes): 1.0,
-        form_of(no): 0.0,
-    }
-    return np.array(
-        [values.get(form_of(cell_text), np.nan) for cell_text in texts],
-        dtype=np.float64,
-    )
-
-
-def _plain(text: str) -> str:
-    return text.strip().lower()

@@ -24,9 +24,10 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.late import is_frame, pd
+from permgrad.data.kinds.column import ColumnType, Schema
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.types.as_one import same_columns
-from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
+from permgrad.data.types.column_types import read_numbers
 from permgrad.data.types.identifiers import may_name_rows, may_weigh
 
 #: Groups of columns, and columns of each, that a sentence names.

@@ -43,6 +43,7 @@ Flag: TypeAlias = Literal[
     "unique_texts",
     "spelled",
     "mistakes",
+    "recognised",
     "declared",
 ]
 """What decided the kind of a column, and what else was found of it."""
@@ -90,6 +91,7 @@ _CLAUSES: dict[Flag, str] = {
         "; cells that cannot be read count as missing: {cells_unread:,}, such as "
         "{example!r}"
     ),
+    "recognised": "{what}",
     "declared": "declared",
 }
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.errors import InputError, warn_user
+from permgrad.data.kinds.column import ColumnType, Schema
 from permgrad.data.read.cells import CellError, InfiniteCellError, MissingCodes
-from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
+from permgrad.data.types.column_types import read_numbers
 
 #: Different odd cells of a column, and the share of its rows that they may be. Beyond,
 #: the column holds something else than in training, which no rule can mend.

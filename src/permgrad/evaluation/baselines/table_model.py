@@ -22,9 +22,9 @@ from permgrad.base.random import generator
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
+from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.column_types import Schema
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines

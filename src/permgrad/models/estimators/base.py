@@ -23,7 +23,7 @@ from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.types.column_types import Schema
+from permgrad.data.kinds.column import Schema
 from permgrad.data.types.findings import (
     all_findings,
     tell_of_columns,

@@ -18,8 +18,9 @@ from permgrad.base.errors import InputError, listed
 from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
+from permgrad.data.kinds.column import Schema
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_types import Schema, infer_schema, typed_as
+from permgrad.data.types.column_types import infer_schema, typed_as
 from permgrad.imaging.layout import (
     StoredLayout,
     check_layout,

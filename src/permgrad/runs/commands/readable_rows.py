@@ -8,8 +8,8 @@ import pandas as pd
 
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.unlike import Unlike, unlike_training
+from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import CellError
-from permgrad.data.types.column_types import Schema
 from permgrad.data.types.odd_cells import without_odd_cells
 
 

@@ -24,10 +24,11 @@ from permgrad.base.errors import InputError, as_lines, counted, listed
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
 from permgrad.base.numerals import percent
+from permgrad.data.kinds.column import ColumnType
 from permgrad.data.read.cells import BLANK, canonical
 from permgrad.data.read.reading import missing_said
 from permgrad.data.read.table import blank_codes
-from permgrad.data.types.column_types import ColumnType, infer_schema, read_numbers
+from permgrad.data.types.column_types import infer_schema, read_numbers
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.pages.summary import counterfactuals_summary, counterfactuals_words
 from permgrad.pages.words import clean, value_text

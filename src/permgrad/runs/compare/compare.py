@@ -25,7 +25,7 @@ from permgrad.base.numerals import compact
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.versions import versions
-from permgrad.data.types.column_types import Kind
+from permgrad.data.kinds.column import Kind
 from permgrad.data.types.findings import told_of_columns
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric

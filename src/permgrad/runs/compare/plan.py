@@ -30,9 +30,10 @@ from permgrad.base.errors import (
     unknown,
 )
 from permgrad.base.random import derive_seed
+from permgrad.data.kinds.column import Kind
 from permgrad.data.read.cells import Code, as_frame
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
+from permgrad.data.types.column_types import checked_kinds, infer_schema
 from permgrad.data.types.findings import as_one_found, tell_of_other_order
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel

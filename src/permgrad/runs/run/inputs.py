@@ -34,13 +34,14 @@ from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import check_image_cells, pages_said
+from permgrad.data.kinds.column import Kind, Schema
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import blank_codes
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
 from permgrad.data.types.as_one import columns_as_one
-from permgrad.data.types.column_types import Kind, Schema, infer_schema
+from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import fused_columns
 from permgrad.data.types.odd_cells import odd_cells_words, without_odd_cells
 from permgrad.data.weights import read_exposures, read_weights

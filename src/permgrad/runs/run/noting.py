@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad.base.errors import by_count, listed
 from permgrad.base.numerals import percent
+from permgrad.data.kinds.column import Kind, Schema
 from permgrad.data.read.cells import (
     MissingCodes,
     canonical,
@@ -21,7 +22,7 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
-from permgrad.data.types.column_types import Kind, Schema, open_ends
+from permgrad.data.types.column_types import open_ends
 from permgrad.data.types.findings import (
     Finding,
     as_one_found,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from permgrad.base.errors import InputError, keeping_warnings, option_of
+from permgrad.data.kinds.column import Kind
 from permgrad.data.read.cells import MissingCodes, is_native_number
 from permgrad.data.read.header import is_number
 from permgrad.data.read.odd_rows import TotalRows, find_totals
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
-from permgrad.data.types.column_types import Kind
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_column, find_columns
