@@ -15,9 +15,11 @@ import pandas as pd
 from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scaling import Scaling
-from permgrad.data.encode.slots import HELD, Slot
+from permgrad.data.encode.slots import Slot
 from permgrad.data.encode.statistics import numeric_cells
-from permgrad.data.kinds.column import ColumnType
+from permgrad.data.kinds.categorical import Categorical
+from permgrad.data.kinds.column import ColumnType, PageForm
+from permgrad.data.kinds.text import Text
 from permgrad.data.read.cells import BLANK, PRESENT, Distinct, as_float32
 
 #: Scores of levels that a page can set.
@@ -26,15 +28,29 @@ MOST_SCORES = 20_000
 _FAR = 1e5
 
 
+def formless(encoder: TableEncoder) -> list[ColumnType]:
+    """Return the columns that the network sees and that no script of a page encodes."""
+    seen = sorted(set(encoder.feature_of_.tolist()))
+    columns = [encoder.schema_[encoder.feature_names_in_[number]] for number in seen]
+    return [column for column in columns if _form_of(column) is None]
+
+
+def _form_of(column: ColumnType) -> PageForm | None:
+    """Return the form of a column in the page. Texts without scores are levels."""
+    if column.is_stored:
+        return column.of.form
+    return column.reader.form
+
+
 def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
     """Return how each raw column becomes encoded columns.
 
-    Columns that the network does not see are left out.
+    Columns that the network does not see are left out, and those that no page encodes,
+    see ``formless``.
     """
-    stored = {
-        column.name: stored_index
-        for stored_index, column in enumerate(encoder.schema_.stored)
-    }
+    positions = {}
+    for stored_index, stored_column in enumerate(encoder.schema_.stored):
+        positions[stored_column.name] = stored_index
     columns: list[dict[str, Any]] = []
     for position, column in enumerate(encoder.schema_):
         slots = [
@@ -42,66 +58,62 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             for slot_index, column_slot in enumerate(encoder.slots_)
             if column_slot.column == position
         ]
-        if not slots:
+        form = _form_of(column)
+        if not slots or form is None:
             continue
         missing = {
             str(column_slot.detail): slot_index
             for slot_index, column_slot in slots
-            if column_slot.kind == "missing"
+            if column_slot.of.is_missing
         }
-        codes: list[
-            list[Any]
-        ] = []  # the kind, the text and the numbers of each code for missing
-        for label in encoder.codes_.holds_for(column.name):
-            code_index = encoder.codes_.labels.index(label)
-            number = float(encoder.codes_.numbers[code_index])
-            codes.append(
-                [
-                    2 + code_index,
-                    label,
-                    []
-                    if not np.isfinite(number)
-                    else sorted({number, as_float32(number)}),
-                ]
-            )
         column_form: dict[str, Any] = {
             "name": column.name,
             "missing": missing,
-            "codes": codes,
+            "codes": _codes(encoder, column.name),
         }
-        stored_position = stored.get(column.name)
-        if stored_position is None:
-            levels = {
-                column_slot.detail: slot_index
-                for slot_index, column_slot in slots
-                if column_slot.kind == "level"
-            }
-            other_slot = levels.pop(None, None)
-            column_form |= {
-                "kind": "category",
-                "levels": [list(level) for level in levels.items()],
-                "other": other_slot,
-            }
-            if column.name in encoder.scores_.columns:
-                column_form |= _scores(encoder, column, slots)
-        else:
+        is_scored = column.name in encoder.scores_.columns
+        if column.is_stored:
             column_form |= _of_numbers(
                 encoder,
                 column,
                 [
                     indexed_slot
                     for indexed_slot in slots
-                    if indexed_slot[1].kind != "score"
+                    if not indexed_slot[1].of.is_score
                 ],
-                stored_position,
+                positions[column.name],
             )
-            if column.name in encoder.scores_.columns:  # numbers that are levels, too
-                column_form |= {
-                    **_scores(encoder, column, slots),
-                    "kind": column_form["kind"],
-                }
+        else:
+            levels = {
+                column_slot.detail: slot_index
+                for slot_index, column_slot in slots
+                if column_slot.of.is_level
+            }
+            other_slot = levels.pop(None, None)
+            column_form |= {
+                "kind": form.name,
+                "levels": [list(level) for level in levels.items()],
+                "other": other_slot,
+            }
+        if is_scored:
+            column_form |= _scores(encoder, column, slots)
+        if is_scored and column.is_stored:  # numbers that are levels, too
+            column_form["kind"] = form.name
         columns.append(column_form)
     return {"scaling": encoder.scaling_.mode, "columns": columns}
+
+
+def _codes(encoder: TableEncoder, name: str) -> list[list[Any]]:
+    """Return the kind, the text and the numbers of each code for missing."""
+    codes: list[list[Any]] = []
+    for label in encoder.codes_.holds_for(name):
+        code_index = encoder.codes_.labels.index(label)
+        number = float(encoder.codes_.numbers[code_index])
+        numbers = list[float]()
+        if np.isfinite(number):
+            numbers = sorted({number, as_float32(number)})
+        codes.append([2 + code_index, label, numbers])
+    return codes
 
 
 def _of_numbers(
@@ -115,22 +127,11 @@ def _of_numbers(
     number_form: dict[str, Any] = {"fill": float(scaling.fill[column_index])}
     value = {}
     for slot_index, column_slot in slots:
-        if column_slot.kind not in ("missing", "boolean"):
+        if not column_slot.of.is_missing:
             value[column_slot.detail or "value"] = slot_index
-    if column.kind == "date":
-        column_kind = "date"
-    else:
-        column_kind = "number"
-    if column.kind == "boolean":
-        column_kind = "boolean"
-        if slots[0][1].kind == "boolean":
-            value = {"value": slots[0][0]}
-        else:
-            value = {}
-        if column.true_level:
-            number_form["words"] = [column.false_level, column.true_level]
-        else:
-            number_form["words"] = None
+    number_form |= column.of.form_facts(column)
+    if column.of.is_truth:
+        pass  # 0 and 1 are not scaled
     elif len(scaling.knots):
         number_form["knots"] = scaling.knots[:, column_index].tolist()
     else:
@@ -139,18 +140,19 @@ def _of_numbers(
             "factor": float(scaling.factor[column_index]),
         }
     first = slots[0][1]
+    form = _form_of(column)
+    assert form is not None
     number_form |= {
-        "kind": column_kind,
+        "kind": form.name,
         "value": value,
         "years": encoder.years_.get(column.name),
     }
-    if first.detail == HELD:
+    if first.is_held:
         number_form["held"] = [first.minimum, first.maximum]
-    has_range = first.kind == "numeric" or first.detail == "time"
-    return {
-        **number_form,
-        "range": _range(scaling, column_index, first) if has_range else None,
-    }
+    value_range = None
+    if first.is_scaled and not first.is_held:
+        value_range = _range(scaling, column_index, first)
+    return {**number_form, "range": value_range}
 
 
 def _scores(
@@ -164,14 +166,14 @@ def _scores(
     """
     score_slots = []
     for slot_index, column_slot in slots:
-        if column_slot.kind == "score":
+        if column_slot.of.is_score:
             score_slots.append(slot_index)
     designs = {}
     for design_kind, design, _ in encoder.scores_.columns[column.name]:
         designs[design_kind] = design
     known_levels = designs.get("levels")
     levels = list[str]()
-    if isinstance(known_levels, Levels) and column.kind not in ("text", "image"):
+    if isinstance(known_levels, Levels) and column.of.content is None:
         levels = known_levels.entries[: MOST_SCORES // len(score_slots)]
     if levels:
         scores = encoder.scores_.of(column.name, levels)
@@ -180,15 +182,13 @@ def _scores(
     pairs = []
     for level, level_scores in zip(levels, scores.tolist(), strict=True):
         pairs.append([level, level_scores])
-    if column.kind == "image":
-        other_kind = "image"
-    else:
-        other_kind = "text"
-    return {
-        "kind": "category" if set(designs) == {"levels"} and levels else other_kind,
-        "levels": pairs,
-        "scores": score_slots,
-    }
+    form = Text.form
+    if levels and set(designs) == {"levels"}:
+        form = Categorical.form
+    elif column.of.content is not None:
+        form = column.of.form
+    assert form is not None
+    return {"kind": form.name, "levels": pairs, "scores": score_slots}
 
 
 def _range(scaling: Scaling, column_index: int, slot: Slot) -> list[float] | None:

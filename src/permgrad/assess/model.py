@@ -475,7 +475,7 @@ class Trained(EvaluatedModel):
         assert self.encoder is not None
         columns = []
         for column in self.encoder.schema_:
-            if column.kind == "date" and column.name in table:
+            if column.of.is_moment and column.name in table:
                 columns.append(column)
         dates = {}
         for column in columns:

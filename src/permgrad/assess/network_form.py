@@ -20,7 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from permgrad.assess.encoder_form import formless
 from permgrad.assess.trees_form import trees_form
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
@@ -82,6 +84,11 @@ def model_form(model: Any, weights: Weights) -> dict[str, Any]:
         NotImplementedError: The model has a part that the script does not know. The
             text names it, as a clause.
     """
+    encoder = getattr(model, "preprocessor_", None)
+    for column in formless(encoder) if isinstance(encoder, TableEncoder) else ():
+        raise NotImplementedError(
+            f"no page encodes columns of kind {column.kind}, such as {column.name!r}"
+        )
     if (boosted := _boosted(model)) is not None:
         return _form_of_trees(model, boosted, weights)
     module = getattr(model, "module_", None)

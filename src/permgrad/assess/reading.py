@@ -177,7 +177,7 @@ class Foreign(EvaluatedModel):
         return {
             column_name: column_cells.values
             for column_name, column_cells in cells.items()
-            if column_cells.kind == "date" and column_cells.values is not None
+            if column_cells.is_moment and column_cells.values is not None
         }
 
 

@@ -162,7 +162,7 @@ class Work:
             return None
         encoder = self.model.encoder
         if encoder is not None:
-            dates = set(encoder.schema_.of_kind("date"))
+            dates = set(encoder.schema_.where(lambda kind: kind.is_moment))
         elif self.test.table is None:
             dates = set()
         else:
@@ -188,7 +188,7 @@ class Work:
             schema = infer_schema(table, na=list(self.model.na))
         else:
             return []
-        return [*schema.of_kind("text"), *schema.of_kind("image")]
+        return [*schema.of_modality("text"), *schema.of_modality("photo")]
 
 
 #: What a section needs of a model or its rows. A new capability is one line.

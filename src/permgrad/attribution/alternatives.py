@@ -402,9 +402,7 @@ def same(rows: Floats, other_rows: Floats) -> Booleans:
 
 def _are_dates(cells: pd.Series[Any]) -> bool:
     inferred_type = pd.api.types.infer_dtype(cells, skipna=True)
-    return inferred_type in ("datetime64", "datetime", "date") and bool(
-        cells.notna().any()
-    )
+    return inferred_type.startswith("date") and bool(cells.notna().any())
 
 
 def _scale(cells: pd.Series[Any]) -> Floats:

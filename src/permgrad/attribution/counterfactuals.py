@@ -41,7 +41,6 @@ from permgrad.models.devices import full_float32
 _ROWS = 5000
 #: Kinds of columns whose cells hardly any two rows share: what stands beside one shows
 #: nothing.
-_WORDINGS = ("text", "identifier", "image")
 #: The reason why there is none for a row that needs no change.
 ALREADY = "The model predicts so already."
 
@@ -339,7 +338,7 @@ def _wordings(frame: pd.DataFrame) -> list[str]:
     return [
         column_schema.name
         for column_schema in infer_schema(other_columns)
-        if column_schema.kind in _WORDINGS
+        if column_schema.of.is_own
     ]
 
 

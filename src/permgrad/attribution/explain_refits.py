@@ -200,7 +200,11 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             arguments = replace(arguments, groups=columns_as_one(frame))
         elif estimator.groups is None:
             schema = infer_schema(frame, na=estimator.na, kinds=estimator.kinds)
-            fixed = {"groups": columns_as_one(frame, schema.of_kind("identifier"))}
+            fixed = {
+                "groups": columns_as_one(
+                    frame, schema.where(lambda kind: not kind.is_read)
+                )
+            }
     refit_work = _Work(arguments, X, y, seed, together, fixed)
     refit_work.check()
     unit_words = "times" if timed else "groups"

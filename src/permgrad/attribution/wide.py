@@ -368,7 +368,7 @@ def score_places(encoder: Any, column: str) -> Integers:
         [
             encoded_column
             for encoded_column in encoder.columns_of(column)
-            if encoder.kinds_[encoded_column] == "score"
+            if encoder.slots_[encoded_column].of.is_score
         ],
         dtype=np.int64,
     )
@@ -680,17 +680,14 @@ class _Row:
             [encoded_rows.table, encoder.cells_of_parts(encoded_rows.table)], axis=1
         )
         for feature_name, columns in encoder.features("feature").items():
-            column_kind = (
-                encoder.schema_[feature_name].kind
-                if feature_name in encoder.scores_.columns
-                else ""
-            )
-            cell_content = (
-                next(iter(encoder.texts_of(encoded_rows.table, feature_name)[0]), "")
-                if column_kind in ("text", "image")
-                else ""
-            )
-            if cell_content and column_kind == "image":
+            column_modality = "table"
+            if feature_name in encoder.scores_.columns:
+                column_modality = encoder.schema_[feature_name].of.modality
+            cell_content = ""
+            if column_modality != "table":
+                texts, _ = encoder.texts_of(encoded_rows.table, feature_name)
+                cell_content = next(iter(texts), "")
+            if cell_content and column_modality == "photo":
                 self.cells.append(_Patches(encoder, feature_name, cell_content))
             elif spans := words_in(cell_content):
                 self.cells.append(

@@ -15,6 +15,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.random import generator
 from permgrad.base.startup import loading
+from permgrad.data.kinds.date import Date
 from permgrad.data.read.cells import MissingCodes, as_frame, first_no_number
 from permgrad.data.types.as_one import column_levels
 from permgrad.data.types.column_types import (
@@ -240,6 +241,10 @@ def in_time(time: Any, name: str = "") -> Dependence:
 
 
 # ---- by time -------------------------------------------------------------------------
+#: The name of the column that tells the time, while it is read.
+_TIME = "time"
+
+
 def moments(time: Any, n: int) -> Floats:
     """Return times ``(n,)``, numbers or dates, as numbers.
 
@@ -250,11 +255,12 @@ def moments(time: Any, n: int) -> Floats:
 
 def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
     series = pd.Series(time).reset_index(drop=True)
-    frame = series.to_frame("time").replace([np.inf, -np.inf], np.nan)
-    column = infer_schema(frame)["time"]
-    if column.storage in ("text", "pair") and column.n_levels:
+    frame = series.to_frame(_TIME).replace([np.inf, -np.inf], np.nan)
+    column = infer_schema(frame)[_TIME]
+    is_read = column.reader.is_amount or column.reader.is_moment
+    if not is_read and column.n_levels:
         try:
-            column = infer_schema(frame, kinds={"time": "date"})["time"]
+            column = infer_schema(frame, kinds={_TIME: Date.name})[_TIME]
         except InputError:
             if series.name is not None:
                 which = f"column {series.name!r}"
@@ -274,7 +280,7 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             raise InputError(
                 problem, hint="Choose another column, or split at random.", code="PG018"
             ) from None
-    moments = read_numbers(frame["time"], column, MissingCodes())[0]
+    moments = read_numbers(frame[_TIME], column, MissingCodes())[0]
     missing_times = int(np.isnan(moments).sum())
     if missing_times:
         raise InputError(
@@ -284,7 +290,7 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             "at random.",
             code="PG018",
         )
-    return moments, column.storage == "date"
+    return moments, column.reader.is_moment
 
 
 def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:

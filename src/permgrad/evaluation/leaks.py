@@ -106,23 +106,15 @@ def columns_that_tell(
     for column_index, column_name in enumerate(map(str, both_tables.columns)):
         cells = cells_of(both_tables.iloc[:, column_index], column_name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
-            if cells.kind == "date":
-                is_date = {"date": True}
-            else:
-                is_date = {}
-            leaks.append(
-                {
-                    "column": column_name,
-                    **told_alone,
-                    "rows": len(both_tables),
-                    **is_date,
-                }
-            )
+            leak = {"column": column_name, **told_alone, "rows": len(both_tables)}
+            if cells.is_moment:
+                leak["date"] = True
+            leaks.append(leak)
         if len(names) and (told_alone is None or "class" in told_alone):
             open_codes[column_name] = cells.codes
         if cells.values is not None:
             numbers[column_name] = cells
-        elif cells.kind == "levels":
+        elif cells.is_levels:
             categories[column_name] = cells.codes
     telling_columns = {leak_facts["column"] for leak_facts in leaks}
     together = _together(open_codes, y, len(names), halves)
@@ -415,7 +407,7 @@ def _formula(
     x = np.column_stack(
         [cells.values for cells in numbers.values() if cells.values is not None]
     )
-    dates = np.array([cells.kind == "date" for cells in numbers.values()])
+    dates = np.array([cells.is_moment for cells in numbers.values()])
     formula = _made_of(
         list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates
     )

@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import distinct
+from permgrad.data.kinds.date import Date
 from permgrad.data.read import dates
 from permgrad.data.read.cells import Distinct, canonical
 from permgrad.data.types.as_one import column_levels
@@ -221,6 +222,16 @@ class ColumnCells:
     numbers: Floats | None
     values: Floats | None
     names: list[str] | None
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether the numbers are dates."""
+        return self.kind == Date.storage
+
+    @property
+    def is_levels(self) -> bool:
+        """Whether the cells have no numbers."""
+        return self.numbers is None
 
 
 def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:

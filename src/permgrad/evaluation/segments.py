@@ -317,14 +317,14 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
     None where rows are all alike, or nearly all different.
     """
     cells = cells_of(series, name)
-    if cells.kind == "date":
+    if cells.is_moment:
         to_text = (
             (lambda seconds: str(pd.Timedelta(seconds=seconds)))
             if series.dtype.kind == "m"
             else date_text
         )
         levels = levels_of(pd.Series(cells.values), PARTS, to_text)
-    elif cells.kind == "number" and not pd.api.types.is_bool_dtype(series.dtype):
+    elif not cells.is_levels and not pd.api.types.is_bool_dtype(series.dtype):
         levels = levels_of(pd.Series(cells.values), PARTS)
     else:
         if len(cells.names or ()) > max(len(series) / 2, 2):

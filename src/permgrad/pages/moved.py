@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from permgrad.base.numerals import percent
+from permgrad.data.kinds.column import reader_of
 from permgrad.data.read.dates import date_text
 from permgrad.pages.words import labels_of, listed, names_apart, value_text
 
@@ -34,7 +35,7 @@ def drifted_words(
         return (
             f"{shares} have {'no' if column_drift['side'] == 'missing' else 'a'} value"
         )
-    if column_drift["kind"] == "date":
+    if reader_of(column_drift["kind"]).is_moment:
         side = (
             column_drift["side"].replace("at most", "up to").replace("above", "after")
         )

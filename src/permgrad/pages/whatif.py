@@ -43,6 +43,7 @@ from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.base.arrays import Floats
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.kinds.column import kinds
 from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.pages.views import packed
 from permgrad.pages.words import clean
@@ -494,16 +495,18 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
     numeric = np.zeros(len(encoder.slots_), dtype=bool)
     numeric[encoder.numeric_columns_] = True
     numeric |= ~np.isin(rows.encoded, (0.0, 1.0)).all(axis=0)
-    kinds = {}
+    packings = {}
+    for column_kind in kinds.values():
+        if column_kind.form is not None:
+            packings[column_kind.form.name] = column_kind.form.packing
+    forms = {}
     for column_form in encoder_form(encoder)["columns"]:
-        kinds[column_form["name"]] = column_form["kind"]
+        forms[column_form["name"]] = column_form["kind"]
     columns = []
     for input_index, column in enumerate(rows.columns.tolist()):
         feature_name = encoder.feature_names_in_[column]
         values = rows.cells[:, input_index]
-        packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(
-            kinds[feature_name], "f4"
-        )
+        packing = packings[forms[feature_name]]
         columns.append(
             {
                 "name": feature_name,

@@ -155,7 +155,7 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     # An estimator of the user's reads the columns themselves.
     if encoder is None or not hasattr(work.model.model, "predict_encoded"):
         return {}
-    if name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
+    if name not in encoder.scores_.columns or encoder.schema_[name].of.is_amount:
         return {}
     drawn_rows = work.explained.take(work.drawn[:MOST_ROWS])
     is_text = name in work.texts

@@ -64,7 +64,9 @@ def photo_columns(work: Work) -> list[str]:
     encoder = work.model.encoder
     if encoder is None:
         return []
-    return [x for x in encoder.schema_.of_kind("image") if x in encoder.scores_.columns]
+    return [
+        x for x in encoder.schema_.of_modality("photo") if x in encoder.scores_.columns
+    ]
 
 
 def photos(work: Work) -> None:

@@ -293,7 +293,7 @@ def listed(work: Work) -> None:
         )
     )
     encoder = work.model.encoder
-    if encoder is not None and encoder.schema_.of_kind("image"):
+    if encoder is not None and encoder.schema_.of_modality("photo"):
         photos(work)
 
 

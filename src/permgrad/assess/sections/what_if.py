@@ -131,17 +131,17 @@ def rows_of(
         for column in encoder.raw_columns_of(feature_name)
     ]
     seen_columns = set(encoder.feature_of_.tolist())
+    forms = {}
+    for column_form in encoder_form(encoder)["columns"]:
+        forms[column_form["name"]] = column_form
     columns = [
         column_index
         for column_index in dict.fromkeys([*ordered, *sorted(seen_columns)])
-        if column_index in seen_columns
+        if names[column_index] in forms
     ][:MOST_INPUTS]
     values = np.zeros((max_rows, len(columns)))
     kinds = np.zeros((max_rows, len(columns)), dtype=np.uint8)
     by_name = cells_of(encoder, rows.table)
-    forms = {}
-    for column_form in encoder_form(encoder)["columns"]:
-        forms[column_form["name"]] = column_form
     for input_index, column in enumerate(columns):
         levels = {}
         for level_code, (level, _) in enumerate(forms[names[column]].get("levels", ())):
@@ -157,7 +157,7 @@ def rows_of(
     texts = None
     if free_texts := [
         column_name
-        for column_name in encoder.schema_.of_kind("text")
+        for column_name in encoder.schema_.of_modality("text")
         if column_name in encoder.scores_.columns
     ]:
         texts = rows.table[free_texts].reset_index(drop=True)
@@ -257,7 +257,7 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     listed = content.listed
     texts = [
         column_name
-        for column_name in encoder.schema_.of_kind("text")
+        for column_name in encoder.schema_.of_modality("text")
         if column_name in encoder.scores_.columns
     ]
     if changeable_rows is None or listed is None or not texts:
@@ -268,7 +268,7 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     }
     table = listed.table.set_axis(np.asarray(listed.numbers).tolist())
     table = table.assign(
-        **dict.fromkeys(encoder.schema_.of_kind("image"))
+        **dict.fromkeys(encoder.schema_.of_modality("photo"))
     )  # their files may be gone, and the rows are encoded
     printed = (
         []

@@ -31,6 +31,7 @@ from permgrad.attribution.subject.design import CellDesign
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers
+from permgrad.data.encode.slots import where
 
 Encoded = Array  # float32, or float64 where the model takes that
 
@@ -322,15 +323,12 @@ class ConditionalSampler:
             else np.zeros(0, dtype=bool)
         )
         kinds = self.preprocessor.kinds_
-        on_a_scale = ["numeric", "date_part"]
-        if any(kinds[column] == "date_part" for column in block):
-            on_a_scale.append(
-                "level"
-            )  # the weekday of a date comes with its other parts
+        on_a_scale = where(kinds, lambda part_kind: part_kind.is_number)
+        if where(kinds, lambda part_kind: part_kind.is_part)[block].any():
+            # The weekday of a date comes with its other parts.
+            on_a_scale |= where(kinds, lambda part_kind: part_kind.is_level)
         continuous = [
-            c
-            for c in block[varying].tolist()
-            if c in self._numeric or kinds[c] in on_a_scale
+            c for c in block[varying].tolist() if c in self._numeric or on_a_scale[c]
         ]
         if (
             len(continuous) == 1

@@ -191,13 +191,13 @@ def numbers_and_missing(
         # Declared codes for missing: one of the feature's indicator columns is set.
         flags = []
         for column_index in encoder.columns_of(name):
-            if encoder.kinds_[column_index] == "missing":
+            if encoder.slots_[column_index].of.is_missing:
                 flags.append(column_index)
         missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
         column_type = {
             column_schema.name: column_schema for column_schema in encoder.schema_
         }.get(name)
-        if column_type is not None and column_type.kind == "date":
+        if column_type is not None and column_type.of.is_moment:
             return read_numbers(column, column_type, encoder.codes_)[0], missing, True
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         seconds = (column - pd.Timestamp(0, tz=column.dt.tz)) / pd.Timedelta(seconds=1)

@@ -42,7 +42,7 @@ from permgrad.attribution.request.takes import (
     refuse_apart,
     said_of,
 )
-from permgrad.attribution.subject.encoded import KINDS, EncodedPredictor, HybridSubject
+from permgrad.attribution.subject.encoded import EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.subject.inner import at_layer
 from permgrad.attribution.subject.inputs import shapes_in_words
@@ -66,6 +66,7 @@ from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame
 from permgrad.base.progress import Progress
 from permgrad.base.random import resolve_seed
+from permgrad.data.kinds.column import modalities
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.findings import as_one_found
 from permgrad.data.weights import check_weights
@@ -762,11 +763,11 @@ def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str,
     """Return the encoded columns of each player, and the modality of each."""
     kinds = []
     for column_schema in encoder.schema_:
-        kinds.append(KINDS.get(column_schema.kind, "table"))
+        kinds.append(column_schema.of.modality)
     if level == "modality":
         column_modalities = np.array(kinds)[encoder.feature_of_]
         places_of = {}
-        for modality_name in ("table", *KINDS.values()):
+        for modality_name in modalities():
             places_of[modality_name] = np.flatnonzero(
                 column_modalities == modality_name
             )

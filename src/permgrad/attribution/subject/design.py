@@ -15,6 +15,7 @@ from permgrad.attribution.subject.frames import FrameForm
 from permgrad.base.arrays import Floats, Indexes
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
+from permgrad.data.encode.slots import where
 
 #: Levels of a column up to which their chances are modelled.
 _MOST_LEVELS = 100
@@ -163,7 +164,7 @@ class CellDesign:
     @property
     def numeric_columns_(self) -> Indexes:
         """The columns that are drawn as numbers."""
-        return np.flatnonzero(np.array(self.kinds_) == "numeric")
+        return np.flatnonzero(where(self.kinds_, lambda part_kind: part_kind.is_number))
 
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return the columns of each feature."""

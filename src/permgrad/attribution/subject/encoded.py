@@ -20,17 +20,13 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
+from permgrad.data.encode.slots import where
 from permgrad.imaging.path import is_ordered
 from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.undisturbed import undisturbed
-
-#: The modality of a column by its kind, where it is not the table.
-KINDS = {"text": "text", "image": "photo"}
-#: Encoded columns of these kinds lie on a scale. All others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part", "score")
 
 
 class EncodedSubject(Subject):
@@ -62,8 +58,8 @@ class EncodedSubject(Subject):
         """
         table = rows[0].numpy()
         typical_row = np.median(table, axis=0).astype(np.float32)
-        switches = ~np.isin(
-            np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE
+        switches = ~where(
+            self.preprocessor.kinds_, lambda part_kind: part_kind.on_scale
         )
         for columns in self.preprocessor.features("feature").values():
             levels = np.asarray(columns, dtype=np.intp)
@@ -81,10 +77,10 @@ class EncodedSubject(Subject):
         """
         encoder = self.preprocessor
         lacking = rows[0].clone()
-        kinds = [column.kind for column in encoder.schema_]
+        modalities = [column.of.modality for column in encoder.schema_]
         column_indices = []
         for column_index, column in enumerate(encoder.feature_of_.tolist()):
-            if kinds[column] in KINDS:
+            if modalities[column] != "table":
                 column_indices.append(column_index)
         blank = encoder.transform(
             pd.DataFrame(

@@ -164,7 +164,7 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     for encoded_slot in encoder.slots_:
         if encoded_slot.is_scaled and not encoded_slot.is_held:
             slots[encoder.feature_names_in_[encoded_slot.column]] = encoded_slot
-    for column_name in slots:
+    for column_name, amount_slot in slots.items():
         slot_ranges[:, names.index(column_name)] = (
             amount_slot.minimum,
             amount_slot.maximum,

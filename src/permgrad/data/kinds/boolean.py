@@ -11,7 +11,7 @@ import numpy as np
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.data.encode.slots import Slot
-from permgrad.data.kinds.column import ColumnKind, ColumnType, kinds
+from permgrad.data.kinds.column import ColumnKind, ColumnType, PageForm, kinds
 from permgrad.data.kinds.numeric import TRUTH
 from permgrad.data.kinds.training import TrainingCells
 from permgrad.data.read import cells
@@ -31,8 +31,7 @@ class Boolean(ColumnKind):
     as_written = False
     refuses_odd = False
     task = "classification"
-    form = "boolean"
-    packing = "u1"
+    form = PageForm("boolean", "u1")
 
     @classmethod
     def find(cls, column: ColumnType, texts: Sequence[str]) -> ColumnType | None:

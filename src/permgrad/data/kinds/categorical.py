@@ -8,7 +8,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats
 from permgrad.data.encode.slots import Slot
-from permgrad.data.kinds.column import ColumnKind, ColumnType, kinds
+from permgrad.data.kinds.column import ColumnKind, ColumnType, PageForm, kinds
 from permgrad.data.kinds.training import TrainingCells
 
 
@@ -21,8 +21,7 @@ class Categorical(ColumnKind):
     is_levels = True
     keeps_text = True
     task = "classification"
-    form = "category"
-    packing = "u2"
+    form = PageForm("category", "u2")
 
     @classmethod
     def read(cls, texts: Sequence[str], column: ColumnType) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
@@ -25,6 +25,15 @@ Kind: TypeAlias = str
 """What a column is, or is declared to be: a name in ``kinds``."""
 Storage: TypeAlias = str
 """How the cells of a column are read: the ``storage`` of a kind in ``kinds``."""
+
+
+class PageForm(NamedTuple):
+    """The form of a column in the page: an entry of ``FORMS`` in ``network.js``, and as
+    what numbers cells are packed.
+    """
+
+    name: str
+    packing: str = "f4"
 
 
 class ColumnKind:
@@ -83,11 +92,9 @@ class ColumnKind:
     task: ClassVar[str | None] = None
     #: Whether times of later rows return, so that the trend ends with training.
     returns: ClassVar[bool] = False
-    #: The form by which a script of the page encodes it, an entry of ``FORMS`` in
-    #: ``forms.js``. None: the page has none, and shows curves instead of *What if*.
-    form: ClassVar[str | None] = None
-    #: Bits and type of the cells that a page keeps, see ``packed``.
-    packing: ClassVar[str] = "f4"
+    #: How a script of the page encodes and asks for its cells. None: the page has no
+    #: such form, and shows curves instead of *What if*.
+    form: ClassVar[PageForm | None] = None
 
     # ---- reading ---------------------------------------------------------------------
     @classmethod
@@ -201,6 +208,11 @@ class ColumnKind:
 
 
 kinds: Registry[type[ColumnKind]] = Registry("kind")
+
+
+def modalities() -> list[str]:
+    """Return the parts of a network that read kinds of columns, the table first."""
+    return list(dict.fromkeys(column_kind.modality for column_kind in kinds.values()))
 
 
 def reader_of(storage: Storage) -> type[ColumnKind]:
@@ -321,6 +333,10 @@ class Schema:
     def of_kind(self, kind: Kind) -> list[str]:
         """Return the names of all columns of one kind."""
         return self.where(lambda column_kind: column_kind.name == kind)
+
+    def of_modality(self, modality: str) -> list[str]:
+        """Return the names of the columns that a part of a network reads."""
+        return self.where(lambda column_kind: column_kind.modality == modality)
 
     def where(self, holds: Callable[[type[ColumnKind]], bool]) -> list[str]:
         """Return the names of the columns of whose kinds something holds."""

@@ -18,7 +18,7 @@ from permgrad.data.encode.calendar import (
     words_of,
 )
 from permgrad.data.encode.slots import HELD, Slot
-from permgrad.data.kinds.column import ColumnKind, ColumnType, kinds
+from permgrad.data.kinds.column import ColumnKind, ColumnType, PageForm, kinds
 from permgrad.data.kinds.training import TrainingCells
 from permgrad.data.read import dates
 from permgrad.data.types.flags import Flag
@@ -37,8 +37,7 @@ class Date(ColumnKind):
     as_written = False
     correction = "Write it like 2024-01-31"
     is_divided = True
-    form = "date"
-    packing = "f8"
+    form = PageForm("date", "f8")
 
     @classmethod
     def find(cls, column: ColumnType, texts: Sequence[str]) -> ColumnType | None:

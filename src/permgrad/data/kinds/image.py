@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from permgrad.data.encode.slots import Slot
-from permgrad.data.kinds.column import ColumnKind, kinds
+from permgrad.data.kinds.column import ColumnKind, PageForm, kinds
 from permgrad.data.kinds.training import TrainingCells
 
 
@@ -19,7 +19,7 @@ class Image(ColumnKind):
     as_written = False
     modality = "photo"
     content = ("holds images", "images")
-    form = "image"
+    form = PageForm("image")
 
     @classmethod
     def slots(cls, cells: TrainingCells) -> Iterator[Slot]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
-from permgrad.data.kinds.column import ColumnKind, ColumnType, Kind, kinds
+from permgrad.data.kinds.column import ColumnKind, ColumnType, Kind, PageForm, kinds
 from permgrad.data.read import cells, dates
 from permgrad.data.read.written_numbers import unit_said
 
@@ -26,7 +26,7 @@ class Numeric(ColumnKind):
     is_amount = True
     as_written = False
     task = "regression"
-    form = "number"
+    form = PageForm("number")
 
     @classmethod
     def declared(

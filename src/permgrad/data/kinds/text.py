@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from permgrad.data.encode.slots import Slot
-from permgrad.data.kinds.column import ColumnKind, kinds
+from permgrad.data.kinds.column import ColumnKind, PageForm, kinds
 from permgrad.data.kinds.training import TrainingCells
 
 
@@ -18,7 +18,7 @@ class Text(ColumnKind):
     is_own = True
     modality = "text"
     content = ("is free text", "words")
-    form = "text"
+    form = PageForm("text")
 
     @classmethod
     def slots(cls, cells: TrainingCells) -> Iterator[Slot]:

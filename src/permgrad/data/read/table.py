@@ -35,6 +35,7 @@ from permgrad.base.errors import (
 from permgrad.base.files import near_file, why_missing
 from permgrad.base.near_names import with_near_names
 from permgrad.data.kinds.column import Kind
+from permgrad.data.kinds.column import kinds as column_kinds
 from permgrad.data.read import cells
 from permgrad.data.read.addresses import table_address
 from permgrad.data.read.cells import (
@@ -143,13 +144,13 @@ def read_table(
         )
     declared = checked_kinds(kinds)
     texts = []
-    for column_name, column_kind in declared.items():
-        if column_kind in ("categorical", "text", "identifier"):
-            texts.append(column_name)
     images = []
-    for image_name, image_kind in declared.items():
-        if image_kind == "image":
-            images.append(image_name)
+    for column_name, kind_name in declared.items():
+        column_kind = column_kinds.get(kind_name)
+        if column_kind.as_written:
+            texts.append(column_name)
+        if column_kind.modality == "photo":
+            images.append(column_name)
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     reading = Reading(
         na=codes,

@@ -451,7 +451,7 @@ def same_columns(
     # them so.
     names = []
     for column in schema:
-        if column.kind not in ("constant", "identifier"):
+        if column.of.is_encoded:
             names.append(column.name)
     blocks = [set(block) for block in together]
     order = {}

@@ -24,6 +24,7 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.late import is_frame, pd
+from permgrad.data.kinds.categorical import Categorical
 from permgrad.data.kinds.column import ColumnType, Schema
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.types.as_one import same_columns
@@ -260,12 +261,11 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
     columns = [column for column in schema if column.name not in but_for]
     identifiers = []
     for column_type in columns:
-        if column_type.kind == "identifier" and "declared" not in column_type.flags:
+        if not column_type.of.is_read and "declared" not in column_type.flags:
             identifiers.append(column_type)
-    if identifiers and identifiers[0].storage == "number":
-        usual = "numeric"
-    else:
-        usual = "categorical"
+    usual = Categorical.name
+    if identifiers:
+        usual = identifiers[0].reader.name
     column_findings = [
         Finding("identifiers", _names(identifiers), {"usual_kind": usual})
     ]
@@ -332,7 +332,7 @@ def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
 
 def _spelled(column: ColumnType) -> Finding:
     """Return the finding of a column that is text by its spelling."""
-    if column.kind == "identifier":
+    if not column.of.is_read:
         treatment = "left out like an identifier"
     else:
         treatment = "read as categories"
@@ -409,7 +409,7 @@ def roles_found(
     names = list[str]()
     weights = list[str]()
     for column in columns:
-        if column.kind != "numeric" or column.date_format is not None:
+        if not column.is_number:
             continue
         cells = frame.iloc[:, positions[column.name]]
         values, _ = read_numbers(cells, column, codes)
@@ -432,9 +432,7 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
         column.name: f"{column.name} ({column.facts['different']:,} different values "
         f"become {column.facts['left']:,})"
         for column in schema
-        if "fused" in column.flags
-        and column.kind in ("numeric", "constant")
-        and column.name not in but_for
+        if "fused" in column.flags and column.is_stored and column.name not in but_for
     }
 
 
@@ -448,9 +446,9 @@ def without_scores(
         tuple(
             scoreless_name
             for scoreless_name in scoreless
-            if schema[scoreless_name].kind == column_kind
+            if schema[scoreless_name].of.modality == modality
         )
-        for column_kind in ("text", "image")
+        for modality in ("text", "photo")
     )
     counts = {}
     for pooled_name in scoreless:

@@ -43,8 +43,8 @@ def without_odd_cells(
     errors: list[CellError] = []
     changed: dict[str, pd.Series] = {}
     for column in schema:
-        is_read = column.storage in ("number", "date") and column.name in frame
-        if not is_read or column.kind == "identifier":
+        is_read = column.is_stored and column.reader.refuses_odd
+        if not is_read or column.name not in frame:
             continue
         series, odd_errors = _readable(frame[column.name], column, codes, infinite)
         if odd_errors:

@@ -171,7 +171,7 @@ class TableModel(_Learned):
             numeric = get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
-        if encoder.schema_.of_kind("image"):
+        if encoder.schema_.of_modality("photo"):
             from permgrad.models.estimators.settings import (
                 choose_device,
             )  # few tables have images

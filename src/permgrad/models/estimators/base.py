@@ -354,7 +354,7 @@ class HyNNBase(BaseEstimator):
                 self, encoder, frame, schema, target if levels else None, every
             ),
         )
-        if encoder.schema_.of_kind("image"):
+        if encoder.schema_.of_modality("photo"):
             from permgrad.models.images import ImageFeatures  # few tables have images
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)

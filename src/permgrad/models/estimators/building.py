@@ -64,17 +64,14 @@ def make_encoder(
         pairs = [
             column_type.name
             for column_type in schema
-            if column_type.kind == "boolean" and column_type.storage == "pair"
+            if column_type.of.is_truth and column_type.reader.is_truth
         ]
         kinds = {
             **dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"),
             **(model.kinds or {}),
         }
         branch_kinds = {
-            column_type.name: column_type.kind
-            if column_type.kind in ("text", "image")
-            else "table"
-            for column_type in schema
+            column_type.name: column_type.of.modality for column_type in schema
         }
         kinds |= {
             column_name: "identifier"
@@ -105,13 +102,7 @@ def find_as_one(
     if model.groups is not None or not hasattr(model, "feature_names_in_"):
         return {}
     return columns_as_one(
-        frame[
-            [
-                column_type.name
-                for column_type in schema
-                if column_type.kind != "identifier"
-            ]
-        ]
+        frame[[column_type.name for column_type in schema if column_type.of.is_read]]
     )
 
 
@@ -170,9 +161,8 @@ def places_of(encoder: TableEncoder) -> Integers:
     """Return the encoded columns that may be places of a curve or a picture: numbers,
     or black and white pixels.
     """
-    kinds = np.array(encoder.kinds_)
     numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
-    pairs = np.flatnonzero(kinds == "boolean")
+    pairs = np.flatnonzero(encoder.where(lambda part_kind: part_kind.is_switch))
     if len(numbers) >= len(pairs):
         return numbers
     return pairs
@@ -197,7 +187,7 @@ def place_columns(
     if (
         "tabular" in paths
     ):  # scores are beside each other in no sense that a convolution could use
-        placed = np.array(encoder.kinds_) != "score"
+        placed = ~encoder.where(lambda part_kind: part_kind.is_score)
     names = list(encoder.encoded_names_)
     numbers = places_of(encoder)
     number_names = [names[number] for number in numbers]
@@ -250,10 +240,7 @@ def _pooled(
             scores_by_output = np.reshape(
                 own_columns, (-1, encoder.scores_.outputs)
             ).tolist()
-            pooled.setdefault(
-                column_type.kind if column_type.kind in ("text", "image") else "level",
-                [],
-            ).extend(scores_by_output)
+            pooled.setdefault(column_type.of.modality, []).extend(scores_by_output)
     return pooled, centred
 
 
@@ -377,12 +364,12 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
         outputs = len(model.classes_)
     else:
         outputs = 1
-    kinds = np.array(encoder.kinds_)
+    is_level = encoder.where(lambda part_kind: part_kind.is_level)
+    is_score = encoder.where(lambda part_kind: part_kind.is_score)
+    is_part = encoder.where(lambda part_kind: part_kind.is_part)
     blocks = list(encoder.features("column").values())
-    pooled, centred = _pooled(
-        encoder, [block[kinds[block] == "score"] for block in blocks]
-    )
-    categories = [block for block in blocks if "date_part" not in kinds[block]]
+    pooled, centred = _pooled(encoder, [block[is_score[block]] for block in blocks])
+    categories = [block for block in blocks if not is_part[block].any()]
     with sheltered(derive_seed(model.seed_, "weights")):
         model.renderer_ = _renderer_of(model, settings, fitted, network)
         model.module_ = HybridNetwork(
@@ -393,15 +380,13 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
             paths=settings.paths,
             numeric_columns=sorted([*encoder.numeric_columns_, *centred]),
             level_blocks=[
-                block
-                for block in categories
-                if (kinds[block] == "level").sum() >= _FEWEST_LEVELS
+                block for block in categories if is_level[block].sum() >= _FEWEST_LEVELS
             ],
             score_blocks=list(pooled.values()),
             products=encoder.slopes_,
             absent_blocks=[
                 list(chain(*pooled[kind]))
-                for kind in ("text", "image")
+                for kind in ("text", "photo")
                 if kind in pooled
             ],
             rates=losses[settings.training.loss].positive,

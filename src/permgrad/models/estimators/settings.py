@@ -52,8 +52,8 @@ _ORDERED_KEPT = 0.75
 
 #: What ``branches`` is by itself: those of the preset, and those beside them that pay.
 AUTO = "auto"
-#: Branches that name kinds of columns, each with the kind as types of columns have it.
-KINDS_OF_BRANCHES = {"text": "text", "photo": "image"}
+#: Branches that name what they read of a table beside its numbers and levels.
+BRANCHES_OF_KINDS = ("text", "photo")
 MOST_LEVELS = 50
 MOST_EMBEDDED_LEVELS = 256
 #: Of an automatic batch size.
@@ -402,12 +402,12 @@ def check_branches(
             (
                 *PATHS,
                 *ADDITIVE,
-                *KINDS_OF_BRANCHES,
+                *BRANCHES_OF_KINDS,
                 *((AUTO,) if len(names) == 1 else ()),
             ),
         )
     if not names or len(set(names)) != len(names):
-        known_branches = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
+        known_branches = listed([*PATHS, *ADDITIVE, *BRANCHES_OF_KINDS], 9, repr)
         problem = (
             f"branches must be 'auto', or name one or more of {known_branches}, "
             f"each once, got {names!r}"
@@ -433,10 +433,7 @@ def check_branches(
     paths = tuple(network_path for network_path in PATHS if network_path in names)
     if len(paths) + len(additive_branches) == len(names):
         return paths, additive_branches, frozenset()
-    left_out = set()
-    for kind_branch, column_kind in KINDS_OF_BRANCHES.items():
-        if kind_branch not in names:
-            left_out.add(column_kind)
+    left_out = set(BRANCHES_OF_KINDS).difference(names)
     return (
         paths or PATHS[:1],
         additive_branches,

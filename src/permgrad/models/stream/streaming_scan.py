@@ -293,7 +293,7 @@ def _tell_of_types(
             codes=MissingCodes.of(estimator.na),
         )
     )
-    if images := schema.of_kind("image"):
+    if images := schema.of_modality("photo"):
         tell_of_columns([Finding("unread_images", tuple(images))])
 
 

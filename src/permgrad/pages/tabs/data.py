@@ -11,6 +11,7 @@ import numpy as np
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number
+from permgrad.data.kinds.column import reader_of
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.related import MISSING
 from permgrad.pages import facts
@@ -233,7 +234,7 @@ def described_columns(
             else:
                 typical.append(
                     date_text(value)[:10]
-                    if described_column["kind"] == "date"
+                    if reader_of(described_column["kind"]).is_moment
                     else value_text(float(value))
                 )
         described.append({**described_column, "typical": typical})

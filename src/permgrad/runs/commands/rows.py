@@ -262,7 +262,7 @@ def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
             ),
             None,
         )
-        if column is None or column.storage != "number":
+        if column is None or not column.reader.is_amount:
             return []
         value = float(read_numbers(new_cells, column, encoder.codes_)[0][0])
         present = read_numbers(numbers, column, encoder.codes_)[0]
@@ -397,7 +397,7 @@ def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
         return dated
     encoder = read.model.preprocessor_
     for column_type in encoder.schema_:
-        if column_type.kind == "date" and not pd.api.types.is_numeric_dtype(
+        if column_type.of.is_moment and not pd.api.types.is_numeric_dtype(
             read.rows[column_type.name].dtype
         ):
             seconds, missing = read_numbers(

@@ -563,7 +563,9 @@ def from_arrays(
     # computed.
     schema = infer_schema(frame, kinds=declared)
     if hasattr(X, "columns"):
-        found_groups = columns_as_one(frame, schema.of_kind("identifier"))
+        found_groups = columns_as_one(
+            frame, schema.where(lambda kind: not kind.is_read)
+        )
     else:
         found_groups = {}
     values = target_values(target, task_name, title)

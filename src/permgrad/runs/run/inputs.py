@@ -34,7 +34,7 @@ from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import check_image_cells, pages_said
-from permgrad.data.kinds.column import Kind, Schema
+from permgrad.data.kinds.column import Kind, Schema, kinds
 from permgrad.data.read.cells import Distinct, MissingCodes
 from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import blank_codes
@@ -68,7 +68,7 @@ from permgrad.runs.run.splitting import (
     shared_rows,
     split_table,
 )
-from permgrad.runs.run.table import READ, LeftOut, ReadTable, read_table
+from permgrad.runs.run.table import LeftOut, ReadTable, read_table
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
@@ -178,7 +178,7 @@ class Inputs:
         for column_type in self.schema:
             has_unit = (
                 column_type.name in self.units
-                and column_type.kind == "numeric"
+                and column_type.of.is_amount
                 and "fused" not in column_type.flags
             )
             if has_unit:
@@ -245,7 +245,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     tables = {}
     for part_name, table in split_rows.tables.items():
         tables[part_name] = table[features.names].copy()
-    photos = features.of_kind("image")
+    photos = features.of_modality("photo")
     images, image_notes = check_images(photos, tables, codes) if photos else ({}, [])
     counts, shared = shared_rows(
         request, split_rows, [*features.names, table_read.target], codes
@@ -266,7 +266,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     written = table_read.written
     categories = []
     for column_name, column_kind in columns.kinds.items():
-        if column_kind == "categorical":
+        if kinds.get(column_kind).is_levels:
             categories.append(column_name)
     return Inputs(
         name=table_name(request.table),
@@ -480,7 +480,7 @@ def decide_columns(
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {
         column_name: LeftOut.LIKE_AN_IDENTIFIER
-        for column_name in schema.of_kind("identifier")
+        for column_name in schema.where(lambda kind: not kind.is_read)
         if column_name not in left_out
     }
     features = []
@@ -547,13 +547,13 @@ def _what_returns(
     encoder = TableEncoder(kinds={time_name: "calendar"}, na=codes)
     returning = (
         ()
-        if column.storage != "date"
+        if not column.reader.is_moment
         else encoder.fit(train[[time_name]]).parts_of(time_name)[1:]
     )
     if not returning:
         reason = (
             "nothing of it returns among them"
-            if column.storage == "date"
+            if column.reader.is_moment
             else "it is no date"
         )
         notes.append(
@@ -583,11 +583,11 @@ def _words_of_groups(
         group is None
         or left_out.get(group) is not LeftOut.ROW_GROUP
         or group in request.drop
-        or schema[group].kind not in READ
+        or schema[group].of.content is None
     ):
         return []
     del left_out[group]
-    is_what, content = READ[schema[group].kind]
+    is_what, content = schema[group].of.content
     group_words = (
         f"{group!r} divides the rows and {is_what}: its {content} are a "
         "feature, which group it names is not"
@@ -621,7 +621,7 @@ def _check_features(
             f"Add columns{', or leave fewer out' if reasons else ''}.",
             "PG015",
         )
-    if all(schema[feature_name].kind == "constant" for feature_name in features):
+    if all(not schema[feature_name].of.varies for feature_name in features):
         fused = fused_columns(schema, left_out)
         if fused:
             fused_words = f" as float64: {listed(list(fused.values()))}"

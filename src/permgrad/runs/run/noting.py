@@ -13,7 +13,7 @@ import pandas as pd
 
 from permgrad.base.errors import by_count, listed
 from permgrad.base.numerals import percent
-from permgrad.data.kinds.column import Kind, Schema
+from permgrad.data.kinds.column import Kind, Schema, kinds
 from permgrad.data.read.cells import (
     MissingCodes,
     canonical,
@@ -51,7 +51,6 @@ _ZEROS = 0.1
 _LEAST_COUNT = 3
 #: Features whose values may name persons, rather than shops: so many values, and this
 #: share of the rows.
-_KINDS_NAMED = ("numeric", "categorical")
 _FEWEST_NAMED = 20
 _SHARE_NAMED = 0.1
 
@@ -186,7 +185,7 @@ def notes_on_columns(
     level_counts = {
         column_type.name: column_type.n_levels
         for column_type in undecided
-        if column_type.kind == "categorical" and column_type.name not in told_columns
+        if column_type.of.is_levels and column_type.name not in told_columns
     }
     level_counts = {
         column_name: count
@@ -201,16 +200,12 @@ def notes_on_columns(
         for column_finding in column_findings
     ]
     # Columns that are constant only as float64 are already noted.
-    constant = set(schema.of_kind("constant")).difference(
+    constant = set(schema.where(lambda kind: not kind.varies)).difference(
         left_out, fused_columns(schema)
     )
     column_findings += _findings_of_amounts(
         written,
-        {
-            column_type.name
-            for column_type in undecided
-            if column_type.kind == "numeric"
-        },
+        {column_type.name for column_type in undecided if column_type.of.is_amount},
     )
     column_findings += [
         Finding(
@@ -464,7 +459,7 @@ def find_together(
         *(
             column_name
             for column_name, column_kind in request.kinds.items()
-            if column_kind == "identifier"
+            if not kinds.get(column_kind).is_read
         ),
     }
     by_user |= set(filter(names_things, request.drop))
@@ -475,7 +470,8 @@ def find_together(
     named += [
         named_type.name
         for named_type in types
-        if named_type.kind in _KINDS_NAMED and _names_many(named_type.name, table)
+        if (named_type.of.is_amount or named_type.of.is_levels)
+        and _names_many(named_type.name, table)
     ]
     together_rows = rows_together(
         table,
@@ -495,7 +491,7 @@ def find_together(
             if feature_name in common_columns
         ],
         [column_name for column_name in named if column_name in common_columns],
-        types.of_kind("image"),
+        types.of_modality("photo"),
     )
     if together_rows is None:
         return None
@@ -527,7 +523,7 @@ def notes_on_codes(
     names = [
         column_type.name
         for column_type in types
-        if column_type.kind == "numeric"
+        if column_type.of.is_amount
         and is_native_number(features[column_type.name].dtype)
     ]
     cells = {
@@ -554,7 +550,7 @@ def notes_on_codes(
                 proposed.setdefault(holding_column, []).append(missing_code)
             else:
                 is_of_all = False  # there it is a value
-    for date_column in types.of_kind("date"):
+    for date_column in types.where(lambda kind: kind.is_moment):
         open_dates = (
             []
             if date_column in kinds

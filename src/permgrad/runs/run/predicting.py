@@ -284,7 +284,7 @@ def read_rows(
         if column_name in table.columns and column_name not in features:
             silent.append(column_name)
     aligned = align_columns(table.drop(columns=silent), features)
-    for image_column in model.preprocessor_.schema_.of_kind("image"):
+    for image_column in model.preprocessor_.schema_.of_modality("photo"):
         sources = map(source_of, Distinct.of(aligned[image_column], image_column).texts)
         for page_note in pages_said(
             image_column, [source for source in sources if isinstance(source, Path)]

@@ -26,6 +26,7 @@ from permgrad.base.errors import (
     refusing,
 )
 from permgrad.base.numerals import percent
+from permgrad.data.kinds.column import kinds
 from permgrad.data.read.cells import (
     CellError,
     MissingCodes,
@@ -192,7 +193,9 @@ def _rows_with_target(
         for text in table[target]
         if isinstance(text, str)
     )
-    if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
+    merged = one_spelling(spelled)
+    target_kind = kinds.get(request.kinds.get(target, ""), None)
+    if merged and (target_kind is None or not target_kind.is_levels):
         pairs = []
         for merged_spelling, kept_spelling in merged.items():
             pairs.append(f"{merged_spelling!r} is {kept_spelling!r}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from permgrad.base.errors import InputError, keeping_warnings, option_of
-from permgrad.data.kinds.column import Kind
+from permgrad.data.kinds.column import Kind, kinds
 from permgrad.data.read.cells import MissingCodes, is_native_number
 from permgrad.data.read.header import is_number
 from permgrad.data.read.odd_rows import TotalRows, find_totals
@@ -25,15 +25,6 @@ from permgrad.runs.run.early import find_column, find_columns
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard
-
-#: Kinds of columns of groups that stay features, and what is read of them.
-READ = {"text": ("is free text", "words"), "image": ("holds images", "images")}
-#: The task by kind of the target.
-_TASK_OF: Mapping[str, str] = {
-    "categorical": "classification",
-    "boolean": "classification",
-    "numeric": "regression",
-}
 
 
 class LeftOut(Enum):
@@ -183,7 +174,7 @@ def read_request(
     codes = codes_of(request) or (data_card.na if data_card else ())
     named_kinds = []
     for column_name, column_kind in request.kinds.items():
-        if column_kind == "identifier":
+        if not kinds.get(column_kind).is_read:
             named_kinds.append(column_name)
     reading = Reading(
         codes=MissingCodes.of(codes),
@@ -198,7 +189,9 @@ def read_request(
             *(
                 column_name
                 for column_name, column_kind in request.kinds.items()
-                if column_kind == "categorical" and column_name not in request.target
+                if kinds.get(column_kind).as_written
+                and kinds.get(column_kind).is_read
+                and column_name not in request.target
             ),
         ],
         # Columns that an option names are read also if they only name rows.
@@ -206,7 +199,7 @@ def read_request(
         images=[
             column_name
             for column_name, column_kind in request.kinds.items()
-            if column_kind == "image"
+            if kinds.get(column_kind).modality == "photo"
         ],
         not_na=separated(request.not_na),
         sheet=request.sheet,
@@ -314,7 +307,8 @@ def _roles(
     roles.pop(target, None)
     for kind_column, column_kind in request.kinds.items():
         if kind_column in roles and (
-            roles[kind_column] is not LeftOut.ROW_GROUP or column_kind not in READ
+            roles[kind_column] is not LeftOut.ROW_GROUP
+            or kinds.get(column_kind).content is None
         ):
             problem = (
                 f"--kind {kind_column}={column_kind} does not apply to "
@@ -328,7 +322,7 @@ def _roles(
     named = [
         column_name
         for column_name, named_kind in request.kinds.items()
-        if named_kind == "identifier" and column_name != target
+        if not kinds.get(named_kind).is_read and column_name != target
     ]
     return target, roles | dict.fromkeys(named, LeftOut.KIND)
 
@@ -337,7 +331,7 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
     """Return the task of the kind of a target, or ``task`` if it has none."""
     if kind is None:
         return task
-    kind_task = _TASK_OF.get(kind)
+    kind_task = kinds.get(kind).task
     if kind_task is None:
         problem_hint = (
             f"Pass {option_of('--kind', target)}=categorical to predict "
@@ -348,7 +342,7 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
             hint=problem_hint,
             code="PG015",
         )
-    if task == "counts" and kind == "numeric":
+    if task == "counts" and kinds.get(kind).is_amount:
         return task
     if task not in ("auto", kind_task):
         problem = (

@@ -156,7 +156,7 @@ class RunWork:
         # Only text and rare levels may have no score that helps. Other tables are
         # encoded where that is needed.
         if any(
-            feature_type.kind in ("text", "categorical")
+            feature_type.of.is_levels or feature_type.of.modality == "text"
             for feature_type in inputs.feature_types
         ):
             encoder = self.untrained[0].preprocessor_

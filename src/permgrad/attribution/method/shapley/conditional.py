@@ -21,6 +21,7 @@ from permgrad.attribution.request import Request
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
+from permgrad.data.encode.slots import where
 
 #: Relative size below which a direction of the columns' covariance counts as none: the
 #: column is a sum of others.
@@ -77,11 +78,8 @@ class _Columns:
         else:
             weights = None
         continuous = set(np.asarray(column_form.numeric_columns_).tolist())
-        continuous |= {
-            column_index
-            for column_index, column_kind in enumerate(column_form.kinds_)
-            if column_kind in ("score", "date_part")
-        }
+        on_scale = where(column_form.kinds_, lambda part_kind: part_kind.on_scale)
+        continuous.update(np.flatnonzero(on_scale).tolist())
         levels = []
         for own_columns in of_player:
             flags = np.flatnonzero(

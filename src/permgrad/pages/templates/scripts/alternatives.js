@@ -46,8 +46,8 @@ const Alternatives = (() => {
 
   /** @param {any} model @param {(column: any, place: number) => any} cellOf @param {any} other */
   const singlesOf = (model, cellOf, other) => model.columns.flatMap((/** @type {any} */ column) => {
-    const ordered = column.form.kind === "number" || column.form.kind === "date";
-    if (!ordered && !column.form.levels && column.form.kind !== "boolean") return [];
+    const { ordered = false, choices } = Network.formOf(column.form);
+    if (!ordered && !column.form.levels && !choices) return [];
     const cells = Array.from(model.rows, (_, place) => cellOf(column, place)).filter((/** @type {any} */ cell) => !Array.isArray(cell) && cell !== other);
     const values = [...new Set(cells)].sort((a, b) => (ordered ? a - b : 0));
     return values.length ? [{ column, ordered, values, unit: ordered ? spread(cells, values) : 0 }] : [];

@@ -210,9 +210,34 @@ const Network = (() => {
 
   // ---- cells --------------------------------------------------------------------------------------------------------
 
+  /**
+   * The forms of columns, those of kinds of columns in Python (`PageForm`): how a cell is written into an encoded row, whether cells are
+   * `ordered`, and which `choices` there are. `moment`: cells are dates. `others`: a cell may be a level that the page does not list.
+   * `shown`: a cell as it was, as far as readers need it.
+   *
+   * @type {Record<string, {write: (encoder: Encoder, row: Float32Array, column: any, cell: any, missing: number) => void, ordered?: boolean,
+   *   moment?: boolean, others?: boolean, photo?: boolean, choices?: (column: any) => any[], shown?: (value: number) => number}>}
+   */
+  const FORMS = {
+    number: { write: (encoder, row, column, cell, missing) => encoder.writeParts(row, column, cell, missing), ordered: true, shown: (value) => Number(value.toPrecision(7)) },
+    date: { write: (encoder, row, column, cell, missing) => encoder.writeParts(row, column, cell, missing), ordered: true, moment: true },
+    boolean: { write: (encoder, row, column, cell, missing) => encoder.writeSwitch(row, column, cell, missing), choices: () => [0, 1] },
+    category: { write: (encoder, row, column, cell, missing) => encoder.writeLevel(row, column, cell, missing), others: true },
+    text: { write: () => {} },
+    image: { write: () => {}, photo: true },
+  };
+
+  /** The form of a column. @param {any} column */
+  const formOf = (column) => {
+    const form = FORMS[column.kind];
+    if (!form) throw new Error(`This page cannot encode columns of the form ${column.kind}.`);
+    return form;
+  };
+
   class Encoder {
     /** @param {any} form  the encoder as Python describes it @param {number} encoded */
     constructor(form, encoded) {
+      form.columns.forEach(formOf);
       this.scaling = form.scaling;
       this.encoded = encoded;
       /** @type {Map<string, any>} */
@@ -247,20 +272,29 @@ const Network = (() => {
         if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
         if (!column.value) return;
       }
-      if (column.kind === "category") {
-        for (const [, place] of column.levels) row[place] = 0;
-        if (column.other !== null) row[column.other] = 0;
-        const level = column.levels.find((/** @type {[string, number]} */ [text]) => text === cell);
-        const place = missing ? column.missing[missing] : level ? level[1] : column.other;
-        if (place !== undefined && place !== null) row[place] = 1;
-        return;
-      }
+      formOf(column).write(this, row, column, cell, missing);
+    }
+
+    /** @param {Float32Array} row @param {any} column @param {any} cell @param {number} missing */
+    writeLevel(row, column, cell, missing) {
+      for (const [, place] of column.levels) row[place] = 0;
+      if (column.other !== null) row[column.other] = 0;
+      const level = column.levels.find((/** @type {[string, number]} */ [text]) => text === cell);
+      const place = missing ? column.missing[missing] : level ? level[1] : column.other;
+      if (place !== undefined && place !== null) row[place] = 1;
+    }
+
+    /** @param {Float32Array} row @param {any} column @param {any} cell @param {number} missing */
+    writeSwitch(row, column, cell, missing) {
+      if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
+      const value = missing ? roundEven(column.fill) : Number(cell);
+      if (column.value.value !== undefined) row[column.value.value] = Math.min(Math.max(value, 0), 1);
+    }
+
+    /** @param {Float32Array} row @param {any} column @param {any} cell @param {number} missing */
+    writeParts(row, column, cell, missing) {
       if (missing && column.missing[missing] !== undefined) row[column.missing[missing]] = 1;
       const value = missing ? column.fill : Number(cell);
-      if (column.kind === "boolean") {
-        if (column.value.value !== undefined) row[column.value.value] = Math.min(Math.max(missing ? roundEven(value) : value, 0), 1);
-        return;
-      }
       for (const [part, place] of Object.entries(column.value)) {
         if (part === "held") row[place] = Math.min(Math.max(this.scaled(column, value), column.held[0]), column.held[1]);
         else row[place] = part === "value" || part === "time" ? this.scaled(column, value) : calendar(part, value, column);
@@ -382,5 +416,5 @@ const Network = (() => {
     return found;
   });
 
-  return { Encoder, Predictor, Texts, probit };
+  return { Encoder, Predictor, Texts, formOf, probit };
 })();

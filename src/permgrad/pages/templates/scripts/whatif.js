@@ -40,7 +40,7 @@ const WhatIf = (() => {
     if (kind) return [kind];
     const value = column.values[place];
     if (column.form.levels) return column.form.levels[value]?.[0] ?? OTHER;
-    return column.form.kind === "number" ? Number(value.toPrecision(7)) : value;
+    return Network.formOf(column.form).shown?.(value) ?? value;
   };
 
   /** Stands for a level that training did not have, or had rarely. */
@@ -51,9 +51,10 @@ const WhatIf = (() => {
     if (Array.isArray(cell)) return missingWords(form, cell[0]);
     if (cell.covered !== undefined) return "a patch covered";
     if (cell.without) return `${cell.words} word${cell.words > 1 ? "s" : ""} out`;
-    if (cell === OTHER) return form.kind === "category" ? "another level" : `its ${form.kind}`;
-    if (form.kind === "boolean") return form.words ? form.words[cell] : cell ? "yes" : "no";
-    if (form.kind === "date") return dateText(cell).replace("T", " ");
+    const { others, choices, moment } = Network.formOf(form);
+    if (cell === OTHER) return others ? "another level" : `its ${form.kind}`;
+    if (choices) return form.words ? form.words[cell] : cell ? "yes" : "no";
+    if (moment) return dateText(cell).replace("T", " ");
     return typeof cell === "number" ? String(cell) : cell;
   };
 
@@ -70,7 +71,7 @@ const WhatIf = (() => {
     const [low, high] = form.range ?? [-Infinity, Infinity];
     const slack = 1e-6 * Math.max(Math.abs(low), Math.abs(high));
     if (typeof cell !== "number" || (cell >= low - slack && cell <= high + slack)) return "";
-    const [from, to] = [low, high].map((end) => (form.kind === "date" ? words(form, end) : Charts.write(end, 4)));
+    const [from, to] = [low, high].map((end) => (Network.formOf(form).moment ? words(form, end) : Charts.write(end, 4)));
     return `Outside the range of the training rows: ${from} to ${to}.`;
   };
 
@@ -104,20 +105,20 @@ const WhatIf = (() => {
    * @param {any} column @param {any} cell @param {string} id @param {(cell: any) => void} changed
    */
   const inputOf = (column, cell, id, changed) => {
-    const form = column.form;
-    if (form.levels || form.kind === "boolean") return choice(form, cell, id, changed);
+    const form = column.form, { choices, moment } = Network.formOf(form);
+    if (form.levels || choices) return choice(form, cell, id, changed);
     const input = /** @type {HTMLInputElement} */ (Page.element("input", {
-      id, type: form.kind === "date" ? (dates(form) ? "datetime-local" : "date") : "number", step: "any", autocomplete: "off",
+      id, type: moment ? (dates(form) ? "datetime-local" : "date") : "number", step: "any", autocomplete: "off",
       placeholder: "missing", "aria-describedby": `${id}-was`,
     }));
     const show = (/** @type {any} */ value) => {
-      input.value = Array.isArray(value) ? "" : form.kind === "date" ? dateInput(input, value) : String(value);
+      input.value = Array.isArray(value) ? "" : moment ? dateInput(input, value) : String(value);
     };
     show(cell);
     // A kind of missing with a code stays until a value is typed.
     const empty = Array.isArray(cell) ? cell : [1];
     input.addEventListener("input", () => {
-      const number = form.kind === "date" ? Date.parse(`${input.value}${input.value.includes("T") ? "" : "T00:00"}Z`) / 1000 : input.valueAsNumber;
+      const number = moment ? Date.parse(`${input.value}${input.value.includes("T") ? "" : "T00:00"}Z`) / 1000 : input.valueAsNumber;
       const bad = input.validity.badInput;
       input.setAttribute("aria-invalid", String(bad));
       // A code that stands for a missing value is one.
@@ -135,14 +136,15 @@ const WhatIf = (() => {
 
   /** @param {any} form @param {any} cell @param {string} id @param {(cell: any) => void} changed */
   const choice = (form, cell, id, changed) => {
+    const { others, choices } = Network.formOf(form);
     /** @type {any[]} */
-    const cells = form.kind === "boolean" ? [0, 1] : form.levels.map((/** @type {any[]} */ [text]) => text);
-    if (form.kind === "category" || cell === OTHER) cells.push(OTHER);
+    const cells = choices ? choices(form) : form.levels.map((/** @type {any[]} */ [text]) => text);
+    if (others || cell === OTHER) cells.push(OTHER);
     const kinds = new Set([1, ...Object.keys(form.missing).map(Number), ...(Array.isArray(cell) ? cell : [])]);
     for (const kind of [...kinds].sort((a, b) => a - b)) cells.push([kind]);
     const input = /** @type {HTMLSelectElement} */ (Page.element("select", { id, "aria-describedby": `${id}-was` }));
     cells.forEach((each, at) => {
-      const text = each === OTHER && form.kind === "category" && form.other === null ? "a level never seen" : words(form, each);
+      const text = each === OTHER && others && form.other === null ? "a level never seen" : words(form, each);
       input.append(Page.element("option", { value: at }, text));
     });
     const show = (/** @type {any} */ value) => {
@@ -291,7 +293,7 @@ const WhatIf = (() => {
       };
       const made = inputOf(column, cell, id, (/** @type {any} */ now) => { inside?.show(now); set(now); });
       const part = (/** @type {any} */ now) => { made.show(cell); set(now); };
-      const inside = cell !== OTHER ? null : column.form.kind === "image" ? patchesOf(column, place, content.rows[place], part)
+      const inside = cell !== OTHER ? null : Network.formOf(column.form).photo ? patchesOf(column, place, content.rows[place], part)
         : model.texts.has(column.name) ? wordsOf(column, place, part) : null;
       const restore = () => { made.show(cell); inside?.show(cell); };
       back.addEventListener("click", () => {
