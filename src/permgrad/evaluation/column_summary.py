@@ -20,7 +20,7 @@ from permgrad.data.read.cells import Distinct
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.drift import Independent, differences, independent_rows
 from permgrad.evaluation.leaks import looked_at
-from permgrad.evaluation.levels import FEW_VALUES, ColumnCells, cells_of
+from permgrad.evaluation.levels import FEW_VALUES, ColumnCells, alike, compared_cells
 
 #: Values of a column that are kept. Texts with more of them hardly repeat, and are not
 #: kept.
@@ -59,7 +59,7 @@ def summary_of(
         dependence = dependence.take(row_indices)
     columns = []
     for column_index, name in enumerate(map(str, rows.columns)):
-        cells = cells_of(rows.iloc[:, column_index], name)
+        cells = compared_cells(rows.iloc[:, column_index], name)
         facts = _counted(cells)
         if facts is None:
             continue
@@ -135,7 +135,7 @@ def against_summary(
     for column_index, name in enumerate(map(str, rows.columns)):
         if name not in facts_by_column:
             continue
-        cells_now = cells_of(rows.iloc[:, column_index], name)
+        cells_now = compared_cells(rows.iloc[:, column_index], name)
         if facts_by_column[name]["kind"] == "levels":
             cells_now = _as_levels(rows.iloc[:, column_index], name)
         joined_cells = _joined(_cells_in(facts_by_column[name]), cells_now)
@@ -157,7 +157,7 @@ def against_summary(
 def _as_levels(series: pd.Series[Any], name: str) -> ColumnCells:
     """Return the cells of a column as levels, also of numbers."""
     distinct = Distinct.of(series, name)
-    return ColumnCells("levels", distinct.index, None, None, distinct.texts)
+    return alike(ColumnCells("levels", distinct.index, None, None, distinct.texts))
 
 
 def _cells_in(facts: Mapping[str, Any]) -> ColumnCells:

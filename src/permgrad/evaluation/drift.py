@@ -26,7 +26,7 @@ from permgrad.base.frames import stacked
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.leaks import looked_at
-from permgrad.evaluation.levels import ColumnCells, cells_of
+from permgrad.evaluation.levels import ColumnCells, compared_cells
 
 #: A difference of shares that is large enough to matter. Normal distributions 0.25
 #: standard deviations apart have it.
@@ -114,7 +114,7 @@ def compare_parts(
         cells.append(
             (
                 str(column_name),
-                cells_of(both_tables.iloc[:, column_index], str(column_name)),
+                compared_cells(both_tables.iloc[:, column_index], str(column_name)),
             )
         )
     if dependence is not None:

@@ -5,7 +5,7 @@ the rows of each level have.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.numerals import distinct
+from permgrad.data.kinds.column import kinds
 from permgrad.data.kinds.date import Date
 from permgrad.data.read import dates
 from permgrad.data.read.cells import Distinct, canonical
@@ -275,3 +276,21 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         np.append(numbers, np.nan)[codes],
         names,
     )
+
+
+def compared_cells(series: pd.Series[Any], name: str) -> ColumnCells:
+    """Read a column as ``cells_of``, and levels as kinds of columns compare them."""
+    return alike(cells_of(series, name))
+
+
+def alike(column_cells: ColumnCells) -> ColumnCells:
+    """Return cells with one level for all that a kind of column takes for alike."""
+    if not column_cells.is_levels or not column_cells.names:
+        return column_cells
+    for column_kind in kinds.values():
+        levels = column_kind.compared(column_cells.names)
+        if levels is not None:
+            codes, names = pd.factorize(np.array(levels, dtype=object))
+            merged = np.append(codes, -1)[column_cells.codes]
+            return replace(column_cells, codes=merged, names=names.tolist())
+    return column_cells

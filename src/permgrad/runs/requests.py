@@ -51,8 +51,8 @@ DATABASE = "study.db"
 DEFAULT_SPACE = "default"
 #: Every row of a run is explained, and training sees all rows: ``--max-rows all``.
 ALL_ROWS = "all"
-#: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column
-#: without effect.
+#: Choices of ``--kind`` as the help has them, which loads no table. ``constant`` is not
+#: among them: use ``--drop`` for a column without effect.
 KINDS: tuple[Kind, ...] = (
     "numeric",
     "categorical",
@@ -178,6 +178,12 @@ class TableRequest(ComputingRequest, CommandRequest):
 
         A name may contain equal signs, a kind does not.
         """
+        from permgrad.data.kinds.column import kinds as column_kinds
+
+        choices = list(KINDS)
+        for registered_name, column_kind in column_kinds.items():
+            if column_kind.varies and registered_name not in choices:
+                choices.append(registered_name)
         kinds: dict[str, Kind] = {}
         for kind_text in self.kind:
             column, equals_sign, kind_word = (
@@ -190,15 +196,12 @@ class TableRequest(ComputingRequest, CommandRequest):
                     hint="For example: --kind postcode=categorical.",
                     code="PG001",
                 )
-            meant = synonym(kind_word, KINDS) or kind_word
-            check_choice(f"kind of column {column!r}", meant, KINDS)
-            known_kind = next(
-                column_kind for column_kind in KINDS if column_kind == meant
-            )
-            if kinds.setdefault(column, known_kind) != known_kind:
+            meant = synonym(kind_word, choices) or kind_word
+            check_choice(f"kind of column {column!r}", meant, choices)
+            if kinds.setdefault(column, meant) != meant:
                 problem = (
                     f"Column {column!r} has two kinds: --kind "
-                    f"{column}={kinds[column]} and --kind {column}={known_kind}"
+                    f"{column}={kinds[column]} and --kind {column}={meant}"
                 )
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
