@@ -2,18 +2,10 @@
 how it is drawn, compared and worded, and its form for the page.
 """
 
-# isort: off — in this order messages list the kinds, and columns are offered to them.
-from permgrad.data.kinds import (
-    boolean,
-    categorical,
-    constant,
-    date,
-    identifier,
-    image,
-    numeric,
-    text,
-)
-
+# In this order messages list the kinds, and columns are offered to them.
+# isort: off
+from permgrad.data.kinds import numeric, categorical, boolean, constant, identifier
+from permgrad.data.kinds import date, text, image
 # isort: on
 
 __all__ = [

@@ -44,7 +44,7 @@ class ColumnKind:
     kinds share the storage of one that does.
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str] = ""
     #: How cells are read that this kind reads. None: another kind reads them.
     storage: ClassVar[Storage | None] = None
     #: The kind that a column has which was declared to be of this one, if another.
