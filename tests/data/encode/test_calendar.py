@@ -58,7 +58,7 @@ def test_parts_are_those_of_the_calendar():
             for part_name, values in calendar_columns.items()
         }
         assert row_parts == {
-            "date": (row_moment.date() - date(1970, 1, 1)).days,
+            "day_number": (row_moment.date() - date(1970, 1, 1)).days,
             "year": row_moment.year,
             "month": row_moment.month - 1,
             "yearday": row_moment.timetuple().tm_yday - 1,

@@ -4,6 +4,7 @@ curves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ _NUMBERS = {
 }
 
 
+def is_numeric(axis: Mapping[str, Any]) -> bool:
+    """Whether an axis of a curve has numbers, and no levels."""
+    return bool(axis.get("kind") == "numeric")
+
+
 def effects_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the frame of ``Numbers.effects``."""
     if not explanation.direction:
@@ -34,7 +40,7 @@ def effects_frame(explanation: Numbers) -> pd.DataFrame:
         curve_axes = entry.get("axes", [entry])
         cells = []
         for axis in curve_axes:
-            if axis["kind"] == "numeric":
+            if is_numeric(axis):
                 cells.append(axis["at"])
             else:
                 cells.append(axis["label"])

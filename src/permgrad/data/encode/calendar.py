@@ -93,13 +93,13 @@ CIRCLES = {"season": 366, "weekday": 7, "time of day": 1440}
 
 
 def calendar_parts(seconds: Floats) -> dict[str, Integers]:
-    """Split finite seconds since 1970 into the date (days since 1970), year, and the
+    """Split finite seconds since 1970 into the day's number (since 1970), year, and the
     values of ``PERIODS``, all from 0.
 
     Examples:
         >>> parts = calendar_parts(np.array([-1.0]))
         >>> {part: int(value[0]) for part, value in parts.items()}
-        {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30,
+        {'day_number': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30,
          'weekday': 2, 'hour': 23, 'minute': 1439}
     """
     at_second = np.floor(seconds).astype(np.int64)
@@ -108,7 +108,7 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
     years = dates.astype("datetime64[Y]")
     months = dates.astype("datetime64[M]")
     return {
-        "date": day_numbers,
+        "day_number": day_numbers,
         "year": years.astype(np.int64) + 1970,
         "month": months.astype(np.int64) % 12,
         "yearday": (dates - years.astype("datetime64[D]")).astype(np.int64),

@@ -239,11 +239,10 @@ class TableEncoder:
             column_name: self._cells(frame, column_name, target)
             for column_name in wide_columns
         }
-        written = {
-            written_name: cells
-            for written_name, (cells, _) in columns.items()
-            if wide_columns[written_name].modality == "text" and cells
-        }
+        written = dict[str, Any]()
+        for text_name in self.schema_.of_modality("text"):
+            if text_name in columns and columns[text_name][0]:
+                written[text_name] = columns[text_name][0]
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {

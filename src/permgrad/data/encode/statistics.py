@@ -249,7 +249,9 @@ class TableStatistics:
                 counts[period_name] += np.bincount(
                     date_values[period_name], minlength=period_size
                 )
-            self.days[date_name] = np.union1d(self.days[date_name], date_values["date"])
+            self.days[date_name] = np.union1d(
+                self.days[date_name], date_values["day_number"]
+            )
         for text_name, levels in self.text.items():
             levels.update(
                 Distinct.of(frame[text_name], text_name), text_name, self.codes

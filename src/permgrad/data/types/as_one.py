@@ -402,16 +402,18 @@ def _of_one_meaning(
     return [names for names in found_copies if len(names) > 1]
 
 
+#: Cells of a column of objects that can be compared, as pandas calls them.
+_COMPARABLE = ("string", "boolean", "date")
+
+
 def _can_repeat(column: pd.Series[Any]) -> bool:
     """Return whether a column has different cells that can be compared: numbers, dates,
     text, categories.
     """
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in (
-        "string",
-        "boolean",
-        "date",
-    ):
-        return False
+    if column.dtype == object:
+        cells_are = pd.api.types.infer_dtype(column, skipna=True)
+        if cells_are not in _COMPARABLE:
+            return False
     if getattr(column.dtype, "type", None) in (list, dict):  # nested cells of pyarrow
         return False
     if isinstance(column.dtype, np.dtype) and column.dtype != object:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from permgrad.attribution.explanation.frames import is_numeric
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
@@ -105,7 +106,7 @@ def _entries(explanation: Explanation, names: Sequence[str]) -> list[dict[str, A
     directions = explanation.direction or {}
     for name in names:
         entry = directions[name]
-        if entry.get("kind") != "numeric":
+        if not is_numeric(entry):
             entry = _pooled(entry)
         entries.append(entry)
     return entries
@@ -247,7 +248,7 @@ def _with_neighbours(shares: Floats, count: int) -> list[list[int]]:
 def _panel(
     axes: Any, entry: dict[str, Any], mean: Floats, output_indices: list[int]
 ) -> None:
-    if entry.get("kind") == "numeric":
+    if is_numeric(entry):
         _numeric_panel(axes, entry, mean, output_indices)
         return
     if not _in_order(entry):

@@ -137,8 +137,10 @@ def summarise(
         ],
         "branches": entries_of(content.paths),
     }
-    facts |= {"changes": kinds["changes"]["facts"]} if "changes" in kinds else {}
-    facts |= {} if time is None else {"time": time}
+    if "changes" in kinds:
+        facts["changes"] = kinds["changes"]["facts"]
+    if time is not None:
+        facts["time"] = time
     lines = (
         [f"This run is already finished ({folder}). Nothing was changed."]
         if already

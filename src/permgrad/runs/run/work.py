@@ -155,10 +155,8 @@ class RunWork:
         notes = [*inputs.notes, *choice_notes]
         # Only text and rare levels may have no score that helps. Other tables are
         # encoded where that is needed.
-        if any(
-            feature_type.of.is_levels or feature_type.of.modality == "text"
-            for feature_type in inputs.feature_types
-        ):
+        types = inputs.feature_types
+        if types.of_modality("text") or types.where(lambda kind: kind.is_levels):
             encoder = self.untrained[0].preprocessor_
             unused = without_scores(
                 encoder.schema_, encoder.scoreless_, encoder.max_levels
