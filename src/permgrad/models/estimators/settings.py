@@ -322,8 +322,8 @@ class FitSettings:
     #: options of the network, and whether patience and epochs, that stay as they are
     #: for ordered columns
     fixed: frozenset[str] = frozenset()
-    #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for
-    #: all others
+    #: what ``branches`` leaves out, as kinds of columns name it: "text", "photo", and
+    #: "table" for all others
     left_out: frozenset[str] = frozenset()
     #: branches beside the network that are tried, and whether they were named, and so
     #: are kept in any case
@@ -382,14 +382,14 @@ def check_branches(
     branches: Any,
 ) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
     """Return the network's paths and the branches beside it in their order, and the
-    kinds of columns left out.
+    columns left out, by what reads them.
 
     Examples:
         >>> check_branches(("trees", "tabular", "image"))
         (('tabular', 'image'), ('trees',), frozenset())
         >>> paths, _, left_out = check_branches(["text"])
         >>> paths, sorted(left_out)
-        (('tabular',), ['image', 'table'])
+        (('tabular',), ['photo', 'table'])
     """
     if isinstance(branches, Iterable) and not isinstance(branches, str):
         names = tuple(branches)
