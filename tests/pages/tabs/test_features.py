@@ -13,6 +13,7 @@ from tests.pages.conftest import NAMES, report_content, with_answers
 
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.numerals import percent
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_page
 from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import features, rows
@@ -193,7 +194,7 @@ def test_report_md_has_the_ends_of_the_charts(content):
         percent(curve_value[0]) for curve_value in (card["mean"][0], card["mean"][-1])
     ]
     assert name in clearly_matter(content.explanation), "the precondition"
-    heads, *lines = effect_lines(content)
+    heads, *lines = effect_lines(PageContent.of(content))
     values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
     local = "20\u00a0% (10\u00a0% to 30\u00a0%) → 40\u00a0% (30\u00a0% to 50\u00a0%)"
     assert lines == [[name, values, " → ".join(means), local]]
@@ -217,15 +218,17 @@ def test_report_md_has_the_ends_of_the_charts(content):
         for feature_card in content.cards.cards
     ]
     (line,) = effect_lines(
-        dataclasses.replace(
-            content, cards=dataclasses.replace(content.cards, cards=cards)
+        PageContent.of(
+            dataclasses.replace(
+                content, cards=dataclasses.replace(content.cards, cards=cards)
+            )
         )
     )[1:]
     assert line[:3] == lines[0][:3]
     assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), (
         "halfway along the drawn line"
     )
-    assert not effect_lines(dataclasses.replace(content, cards=None))
+    assert not effect_lines(PageContent.of(dataclasses.replace(content, cards=None)))
 
 
 @needs_browser
