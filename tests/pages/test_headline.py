@@ -219,7 +219,9 @@ def test_the_constant_itself_is_never_better_than_itself(seed):
 
 def test_shares_outside_0_to_1_become_words(content):
     changed = dataclasses.replace(content, branches=OUTSIDE)
-    words = "tabular 0.171 (0.159 to 0.183) and image −0.008 (−0.02 to 0.004)"
+    words = (
+        "table branch 0.171 (0.159 to 0.183) and image branch −0.008 (−0.02 to 0.004)"
+    )
     assert (
         f"There are no shares, because they would not be parts of a whole: {words}."
         in render_report(changed)
@@ -236,7 +238,9 @@ def test_shares_outside_0_to_1_become_words(content):
     }
     assert path_shares(sensible) == {"tabular": 0.9, "image": 0.1}
     assert path_words(sensible) == ""
-    assert _branch_lines(sensible) == ["Branch shares: tabular 90%, image 10%"]
+    assert _branch_lines(sensible) == [
+        "Branch shares: table branch 90%, image branch 10%"
+    ]
     undefined = {name: {**entry, "share": None} for name, entry in sensible.items()}
     assert path_words(
         {"scan": undefined["image"], "table": undefined["tabular"]}
@@ -248,9 +252,9 @@ def test_shares_outside_0_to_1_become_words(content):
 @pytest.mark.parametrize(
     ("share", "words"),
     [
-        (0.03, "The image path has 3 % of the branch weights"),
-        (0.001, "The image path has next to nothing of the branch weights"),
-        (-0.02, "The image path has next to nothing of the branch weights"),
+        (0.03, "The image branch has 3 % of the branch weights"),
+        (0.001, "The image branch has next to nothing of the branch weights"),
+        (-0.02, "The image branch has next to nothing of the branch weights"),
         (0.1, ""),
         (None, ""),
     ],

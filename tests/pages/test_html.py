@@ -360,7 +360,7 @@ def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(
         content, explanation=dataclasses.replace(content.explanation, branches=branches)
     )
     text = Page(render_report(branch_content)).text
-    assert ("Interaction of the paths: " in text) == (words is not None)
+    assert ("Interaction of the branches: " in text) == (words is not None)
     assert words is None or words in text
     if words:
         older = dataclasses.replace(
@@ -368,7 +368,7 @@ def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(
             branches={**branches, "total": {"importance": 0.241}},
         )
         assert (
-            "Interaction of the paths: "
+            "Interaction of the branches: "
             not in Page(
                 render_report(dataclasses.replace(branch_content, explanation=older))
             ).text

@@ -288,8 +288,8 @@ def test_tabs_links_and_files(page, tmp_path):
     assert not script_results["variables"]
     assert (
         script_results["csv"].splitlines()[0]
-        == "name,increase of the loss (nats per row),interval from,interval to,tabular "
-        "path,image path"
+        == "name,increase of the loss (nats per row),interval from,interval to,table "
+        "branch,image branch"
     )
     assert script_results["link"].lstrip("#") in page
     picture = base64.b64decode(script_results["png"].partition(",")[2])

@@ -44,7 +44,7 @@ def test_paths():
 def test_the_interaction_of_paths():
     def said(**stored) -> str:
         entry = {"importance": 0.2, "ci_low": 0.1, "ci_high": 0.3, "share": 0.5}
-        section = SectionView("branches", "Path by path")
+        section = SectionView("branches", "Branch by branch")
         stored |= dict.fromkeys(("tabular", "image"), entry)
         branches(
             section,
@@ -52,11 +52,11 @@ def test_the_interaction_of_paths():
             is_shown=True,
         )
         texts = [text for kind, text in section.blocks if kind == "text"]
-        assert texts[0].startswith("Here a complete path is shuffled")
+        assert texts[0].startswith("Here a complete branch is shuffled")
         return "".join(texts[1:])
 
     assert said(interaction=0.06, total=TOTAL) == (
-        "Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total: "
+        "Interaction of the branches: 0.06 (interval 0.04 to 0.08), 15 % of the total: "
         "they need each other. The bars include it in equal parts."
     )
     assert said(interaction=0.06, total={**TOTAL, "importance": 2.0}) == ""

@@ -76,8 +76,8 @@ def test_trees_are_a_path_among_the_features_where_they_count(undrawn):
         assert not content.image_counts
         page = render_report(content)
         panel = page[page.index(f'data-tab="{tab}"') :].split("data-tab=")[1]
-        assert "Path by path" in panel
-        assert f"trees {percent(share)} (20\u00a0% to 90\u00a0%)" in panel
+        assert "Branch by branch" in panel
+        assert f"tree branch {percent(share)} (20\u00a0% to 90\u00a0%)" in panel
         assert "loss that both cause together" in panel
 
 

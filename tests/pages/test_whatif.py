@@ -17,7 +17,6 @@ from browsing import data_of, needs_browser, page_of_rows, visit, written
 from verification import verify_what_if as what_if_check
 
 import permgrad as pg
-from permgrad.assess import trees_form
 from permgrad.assess.assessment import PLACES
 from permgrad.assess.encoder_form import cells_of, encoder_form
 from permgrad.assess.sections import what_if as section
@@ -25,6 +24,7 @@ from permgrad.assess.sections.what_if import changeable, rows_of
 from permgrad.assess.store import Store
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.baselines.table_model import table_model
+from permgrad.models.branches import tree_form
 from permgrad.models.trees import Trees
 from permgrad.pages import report, whatif
 from permgrad.pages.content import PageContent
@@ -131,7 +131,7 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
         "saved without rows of its training table"
         in whatif.what_if(model, without)["reason"]
     )
-    monkeypatch.setattr(trees_form, "MOST_TREE_BYTES", 1000)
+    monkeypatch.setattr(tree_form, "MOST_TREE_BYTES", 1000)
     reason_text = whatif.what_if(model, rows)["reason"]
     assert re.match(
         r"This model cannot run inside the page: its trees take 0\.\d MB, more than 0 "
@@ -148,18 +148,22 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
     )
 
 
+def stored(array):
+    return {"shape": list(array.shape)}
+
+
 def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out():
     trees = Trees.of(
         [([0, 1], [0.0, 1.0], [1, 2], [3, 4], np.zeros((5, 1)))], base=[0.0]
     )
-    trees_form.trees_form(trees)
+    tree_form.tree_form(trees, stored)
     moved = np.array(
         [3, 1, 2, 1, 4], dtype=np.int32
     )  # the right child of the root is before the left one's
     reordered_trees = replace(trees, left=np.array([1, 3, 2, 3, 4], dtype=np.int32))
-    trees_form.trees_form(reordered_trees)
+    tree_form.tree_form(reordered_trees, stored)
     with pytest.raises(NotImplementedError, match="in another order"):
-        trees_form.trees_form(replace(trees, left=moved))
+        tree_form.tree_form(replace(trees, left=moved), stored)
     model, table = boosted(classes=3)
     rows = model.encode_rows(table)
     assert "form" in whatif.what_if(

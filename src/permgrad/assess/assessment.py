@@ -6,11 +6,14 @@ Pages leave out what is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from permgrad.models.branches import path_names, title_of
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,9 +50,6 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 NOT_BRANCHES = ("interaction", "paper", "total")
-#: Paths of hybrid networks, in their order: those that the head joins, and those beside
-#: it.
-PATHS = ("tabular", "image", "linear", "trees")
 
 
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -65,7 +65,29 @@ def is_hybrid(branches: Mapping[str, Any]) -> bool:
     """Whether the entries are the paths of a hybrid network, and not the inputs of
     another network.
     """
-    return set(entries_of(branches)) <= {*PATHS}
+    return are_paths(entries_of(branches))
+
+
+def are_paths(names: Iterable[str]) -> bool:
+    """Whether names are those of a hybrid network's branches, and not of the inputs of
+    another network.
+    """
+    return set(names) - {*NOT_BRANCHES} <= {*path_names()}
+
+
+def titles_of(names: Collection[str]) -> dict[str, str]:
+    """Return what the branches of a hybrid network are called. The names of inputs of
+    another network are what these are called.
+
+    Examples:
+        >>> titles_of(["tabular", "interaction"])
+        {'tabular': 'table branch', 'interaction': 'interaction'}
+        >>> titles_of(["image", "clinical"])
+        {'image': 'image', 'clinical': 'clinical'}
+    """
+    if not are_paths(names):
+        return {name: name for name in names}
+    return {name: title_of(name) for name in names}
 
 
 def value_of(entry: Any, key: str) -> float:
@@ -220,7 +242,9 @@ class Assessment:
         Images that users provide always do, and so does the only path of a network.
         """
         entries = self._weighed_paths
-        return entries is None or value_of(entries.get("image"), "share") >= LEAST_SHOWN
+        return (
+            entries is None or value_of(entries.get(IMAGE.name), "share") >= LEAST_SHOWN
+        )
 
     @property
     def parts_count(self) -> bool:
@@ -233,7 +257,7 @@ class Assessment:
         shares = (
             value_of(entry, "share")
             for path_name, entry in (entries or {}).items()
-            if path_name != "tabular"
+            if path_name != TABLE.name
         )
         return entries is None or any(share >= LEAST_SHOWN for share in shares)
 
@@ -251,7 +275,9 @@ class Assessment:
             else self.paths
         )
         entries = entries_of(known_paths or {})
-        return entries if is_hybrid(entries) and "tabular" in entries else None
+        if is_hybrid(entries) and TABLE.name in entries:
+            return entries
+        return None
 
     @property
     def paths_count(self) -> bool:

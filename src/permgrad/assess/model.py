@@ -509,7 +509,8 @@ class Network(Trained):
         else:
             labels = []
         names = tuple(map(str, labels))
-        paths = tuple(getattr(model.module_, "paths", ()))
+        module = model.module_
+        has_images = getattr(module, "image_branch", None) is not None
         if len(names) == 2 and facts.get("positive") is None:
             facts |= {"positive": names[model.decision_.positive]}
         renderer = getattr(model, "renderer_", None)
@@ -523,12 +524,12 @@ class Network(Trained):
             encoder=model.preprocessor_,
             na=[] if model.na is None else model.na,
             width=len(model.preprocessor_.features()),
-            paths=paths,
-            draws_maps="image" in paths and getattr(renderer, "differentiable", True),
+            paths=tuple(getattr(module, "paths", ())),
+            draws_maps=has_images and getattr(renderer, "differentiable", True),
             has_slopes=True,
             counts=loss is not None and loss.counts,
             has_one_logit=bool(options.get("single_logit"))
-            and model.module_.head_paths == ("tabular",)
+            and not has_images
             and len(names) == 2,
             **{"name": type(model).__name__, **facts},
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,20 +22,19 @@ import torch
 from torch import nn
 
 from permgrad.assess.encoder_form import formless
-from permgrad.assess.trees_form import trees_form
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging.render import Renderer
+from permgrad.models.branches import added_branches, joined_branches
+from permgrad.models.branches.branch import Store
+from permgrad.models.branches.tree_form import tree_form
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
 from permgrad.models.libraries.boosted import BoostedTrees
-from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels, Rate
 from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
-from permgrad.models.network.trees import TreeBranch
-from permgrad.models.trees import Trees
 
 _NAMES = {
     activation_type: activation_name
@@ -117,29 +117,9 @@ def _form_of_trees(
         "image": None,
         "head": None,
         "rates": boosted.link == "exp",
-        "beside": [_trees(boosted.trees, weights)],
+        "beside": [tree_form(boosted.trees, partial(add, weights))],
         "result": _result(model, {"mean": 0.0, "scale": 1.0}),
     }
-
-
-def _trees(trees: Trees, weights: Weights) -> dict[str, Any]:
-    about, arrays = trees_form(trees)
-    return about | {
-        array_name: add(weights, array) for array_name, array in arrays.items()
-    }
-
-
-def _beside(branch: Any, weights: Weights) -> dict[str, Any]:
-    """Describe a branch beside the head."""
-    if type(branch) is LinearBranch:
-        return {
-            "kind": "linear",
-            "weight": add(weights, branch.weight),
-            "bias": add(weights, branch.bias),
-        }
-    if type(branch) is TreeBranch:
-        return _trees(branch.trees(), weights)
-    raise NotImplementedError(f"it has a branch of the kind {type(branch).__name__}")
 
 
 def _form_of_network(
@@ -184,9 +164,10 @@ def _form_of_network(
         network_form["image"] = _image(module, weights)
     network_form["head"] = _head(list(module.head), dict(module.widths), weights)
     network_form["rates"] = module.rates
-    network_form["beside"] = [
-        _beside(branch, weights) for branch in module.additive.values()
-    ]
+    store: Store = partial(add, weights)
+    network_form["beside"] = []
+    for branch_name, branch in module.additive.items():
+        network_form["beside"].append(added_branches()[branch_name].form(branch, store))
     scales = {}
     for scale_name in ("mean", "scale"):
         scales[scale_name] = float(getattr(model, f"target_{scale_name}_", 0.0))
@@ -287,17 +268,14 @@ def _head(
         raise NotImplementedError(
             f"its head begins with a layer of the kind {type(first).__name__}"
         )
+    first_form: dict[str, Any] = dict.fromkeys((*joined_branches(), "scale"))
+    for path_name, weight in path_weights.items():
+        first_form[path_name] = add(weights, weight)
+    if scale is not None:
+        first_form["scale"] = add(weights, scale)
+    first_form["bias"] = add(weights, first.bias)
     return {
-        "first": {
-            "tabular": add(weights, path_weights["tabular"])
-            if "tabular" in path_weights
-            else None,
-            "image": add(weights, path_weights["image"])
-            if "image" in path_weights
-            else None,
-            "scale": add(weights, scale) if scale is not None else None,
-            "bias": add(weights, first.bias),
-        },
+        "first": first_form,
         "layers": _layers(layers[1:], weights),
     }
 

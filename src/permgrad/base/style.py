@@ -58,13 +58,6 @@ DARK = dict(TOKENS.values())
 #: Texts on coloured cells, which do not change on a dark page.
 FIXED_DARK = "#20262a"
 FIXED_LIGHT = "#ffffff"
-PATH_COLOURS = {
-    "tabular": TABULAR,
-    "image": IMAGE,
-    "table": TABULAR,
-    "interaction": INTERACTION,
-}
-PATH_COLOURS |= {"linear": SERIES[2], "trees": SERIES[3]}
 LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 #: Colour and line style of the first classes or lines. Further ones begin again.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.assessment import PATHS
 from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.evaluation.metrics import metrics
+from permgrad.models.branches import path_names, title_of
 from permgrad.pages.charts import models as charts
 from permgrad.pages.html import render_page
 from permgrad.pages.views import (
@@ -386,12 +386,12 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     if not lines:
         return
     section.text(
-        "A hybrid network reads each row in several ways, such as numbers and an "
-        "image. The path game splits each feature's importance between them. The "
-        "shares here are summed over all features."
+        "A hybrid network reads each row through several branches, such as the table "
+        "branch and the image branch. Each feature's importance is split between "
+        "them. The shares here are summed over all features."
     )
     columns = [_models(comparison, lines, "network")]
-    for path_name in PATHS:
+    for path_name in path_names():
         path_shares = []
         for shares in lines.values():
             path_shares.append(shares.get(path_name, (math.nan, math.nan)))
@@ -405,14 +405,14 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
             )
         columns.append(
             figures_of(
-                "table" if path_name == "tabular" else path_name,
+                title_of(path_name),
                 [mean_share for mean_share, _ in path_shares],
                 texts,
             )
         )
     caption = (
-        "Share of each path in the summed importances, mean ± standard deviation over "
-        "folds."
+        "Share of each branch in the summed importances, mean ± standard deviation "
+        "over folds."
     )
     section.table(table_of(caption, columns, sortable=False))
 
@@ -894,7 +894,7 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
     """
     frame: Any = comparison.importances
     paths = []
-    for path_name in PATHS:
+    for path_name in path_names():
         if len(frame) and path_name in frame.columns:
             paths.append(path_name)
     if len(paths) < 2:
@@ -929,7 +929,7 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
 _SECTIONS: tuple[Builder, ...] = (
     ("standing", "Which is best", _standing),
     ("reliance", "Do they rely on the same features?", _reliance),
-    ("paths", "Path by path", _paths),
+    ("paths", "Branch by branch", _paths),
     ("metrics", "All metrics", _all_metrics),
     ("reading", "How to read this", _reading),
     ("run", "What was run", _provenance),

@@ -22,6 +22,7 @@ from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.claims import claim_of
 from permgrad.pages.inputs import texts_of
+from permgrad.pages.part_colours import part_colour
 from permgrad.pages.pictures import (
     Drawn,
     drawn_input,
@@ -449,4 +450,4 @@ def _other_outputs(explanation: Explanation, column: int) -> Markup:
 
 
 def _colour(path: str) -> str:
-    return style.PATH_COLOURS.get(path, style.NEUTRAL)
+    return style.TOKENS[part_colour(path, "neutral")][0]

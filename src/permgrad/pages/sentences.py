@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.assess.assessment import entries_of, is_hybrid, value_of
+from permgrad.assess.assessment import entries_of, is_hybrid, titles_of, value_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.files import plain
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import Metric, Task, primary_metric
+from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.moved import moved_words
 from permgrad.pages.summary import changes_words
 from permgrad.pages.words import (
     clean,
     listed,
     names_apart,
-    path_name,
     shorten,
 )
 
@@ -99,10 +99,10 @@ def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
 
 
 def map_words(branches: Mapping[str, Any]) -> str:
-    """Return a sentence if activation maps mean little because the image path hardly
+    """Return a sentence if activation maps mean little because the image branch hardly
     counts, else an empty text.
     """
-    share = value_of(branches.get("image"), "share")
+    share = value_of(branches.get(IMAGE.name), "share")
     if (
         not is_hybrid(branches)
         or len(entries_of(branches)) < 2
@@ -114,10 +114,10 @@ def map_words(branches: Mapping[str, Any]) -> str:
     else:
         amount = "next to nothing"
     return (
-        f"The image path has {amount} of the branch weights, so its activation maps "
-        "show only a small part of the prediction. The bars of each row show all of "
-        "it. For meaningful maps, train a network on images alone "
-        '(branches=("image",)).'
+        f"The {IMAGE.title} has {amount} of the branch weights, so its activation "
+        "maps show only a small part of the prediction. The bars of each row show all "
+        "of it. For meaningful maps, train a network on images alone "
+        f'(branches=("{IMAGE.name}",)).'
     )
 
 
@@ -138,9 +138,10 @@ def path_words(branches: Mapping[str, Any]) -> str:
         numbers[path_key] = [
             compact(value_of(entry, value_key)) for value_key in value_keys
         ]
+    titles = titles_of(numbers)
     return listed(
         [
-            f"{clean(path_key)} {value} ({lower_text} to {upper_text})"
+            f"{clean(titles[path_key])} {value} ({lower_text} to {upper_text})"
             for path_key, (value, lower_text, upper_text) in numbers.items()
         ]
     )
@@ -160,11 +161,12 @@ def share_words(branches: Mapping[str, Any]) -> str:
         shares[path_key] = [value_of(entry, share_key) for share_key in share_keys]
     if not shares or not all(map(math.isfinite, chain(*shares.values()))):
         return ""
+    titles = titles_of(shares)
     words = []
     for path_key, (own_share, lower_share, upper_share) in shares.items():
         words.append(
-            f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to "
-            f"{percent(upper_share)})"
+            f"{clean(titles[path_key])} {percent(own_share)} "
+            f"({percent(lower_share)} to {percent(upper_share)})"
         )
     return f"Shares: {listed(words)}."
 

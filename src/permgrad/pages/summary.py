@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.assess.assessment import PATHS
+from permgrad.assess.assessment import are_paths, titles_of
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.orders import sizes_of
@@ -22,6 +22,7 @@ from permgrad.attribution.subject.scales import LOG_ODDS, words_of_unit
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
+from permgrad.models.branches import title_of
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.claims import claim_of
 from permgrad.pages.moved import moved_words
@@ -395,10 +396,11 @@ def shares_words(explanation: Explanation) -> str:
             shares[branch_name] = entry.get("share")
     if not shares or None in shares.values():
         return ""
-    whose = "branches" if set(shares) <= {*PATHS} else "inputs"
+    whose = "branches" if are_paths(shares) else "inputs"
+    titles = titles_of(shares)
     branch_shares = []
     for branch, share in shares.items():
-        branch_shares.append(f"{clean(branch)} {percent(share)}")
+        branch_shares.append(f"{clean(titles[branch])} {percent(share)}")
     return f"Shares of the {whose}: {', '.join(branch_shares)}."
 
 
@@ -607,7 +609,7 @@ def part_words(part_facts: Mapping[str, Any] | None) -> str:
 
     Examples:
         >>> part_words({"paths": ["tabular"], "without": "trees", "share": 0.834})[:49]
-        'The model without its trees, which have no slopes'
+        'The model without its tree branch, which has no s'
     """
     if part_facts is None:
         return ""
@@ -617,10 +619,14 @@ def part_words(part_facts: Mapping[str, Any] | None) -> str:
         share_note = f": {percent(share)} of the variance of its outputs on these rows"
     else:
         share_note = ""
-    return (
-        f"The model without its {clean(part_facts['without'])}, which have no "
-        f"slopes{share_note}"
-    )
+    titles = []
+    for branch_name in part_facts["without"].split(", "):
+        titles.append(clean(title_of(branch_name)))
+    if len(titles) == 1:
+        verb = "has"
+    else:
+        verb = "have"
+    return f"The model without its {listed(titles)}, which {verb} no slopes{share_note}"
 
 
 def rough_words(explanation: Explanation) -> str:

@@ -136,11 +136,6 @@ def valued(
     )
 
 
-def path_name(path: str) -> str:
-    """Return what a path of a hybrid network is called."""
-    return {"linear": "linear part", "trees": "trees"}.get(path, f"{clean(path)} path")
-
-
 def p_text(p_value: float) -> str:
     """Write a p-value."""
     if p_value < 0.001:

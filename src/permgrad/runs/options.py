@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.data.read.addresses import table_address
+from permgrad.models.branches import branches
 
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
@@ -31,7 +32,6 @@ DATA_SETS = (
     "heloc",
     "puma",
 )
-BRANCHES = ("tabular", "image", "linear", "trees", "text", "photo")
 PRESETS = (
     "default",
     "fast",
@@ -230,13 +230,13 @@ def split_preset(text: str) -> tuple[str, Names]:
     ``default:tabular+image``. None: all that it has.
     """
     preset_name, colon, branch_text = text.rpartition(":")
-    branches = tuple(branch_text.split("+"))
+    names = tuple(branch_text.split("+"))
     is_preset = preset_name in PRESETS or preset_name.endswith(".json")
-    if not colon or not (is_preset or set(branches) <= {*BRANCHES}):
+    if not colon or not (is_preset or set(names) <= {*branches}):
         return text, ()
-    for branch in branches:
-        check_choice(f"branch of preset {preset_name!r}", branch, BRANCHES)
-    return preset_name, tuple(dict.fromkeys(branches))
+    for name in names:
+        check_choice(f"branch of preset {preset_name!r}", name, branches)
+    return preset_name, tuple(dict.fromkeys(names))
 
 
 def data_sets() -> Collection[str]:

@@ -366,7 +366,7 @@ def test_a_network_without_image_path_is_refused(rows):
     ).fit(X, y)
     with pytest.raises(
         InputError,
-        match=r"need a network with the image path, got branches=\('tabular',\)",
+        match=r"need a network with the image branch, got branches=\('tabular',\)",
     ):
         explained(tabular, rows)
 

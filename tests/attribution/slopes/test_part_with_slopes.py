@@ -111,7 +111,9 @@ def test_slopes_explain_the_model_without_its_trees(model, name, monkeypatch):
         "share": pytest.approx(share, abs=1e-5),
     }
     assert "part" not in reduced_explanation.meta
-    assert "without its trees, which have no slopes" in full_explanation._repr_html_()
+    assert (
+        "without its tree branch, which has no slopes" in full_explanation._repr_html_()
+    )
 
 
 @pytest.mark.parametrize("name", ["integrated_gradients", "deeplift"])

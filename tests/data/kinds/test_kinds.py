@@ -24,7 +24,7 @@ from permgrad.data.kinds.column import (
     reader_of,
 )
 from permgrad.data.types.column_types import infer_schema
-from permgrad.models.estimators.settings import BRANCHES_OF_KINDS
+from permgrad.models.branches.branch import column_branches
 from permgrad.runs.requests import KINDS
 
 
@@ -83,7 +83,7 @@ def test_each_storage_is_read_by_one_kind_that_is_no_other_in_the_end():
 
 
 def test_parts_of_a_network_are_those_that_branches_name():
-    assert modalities() == ["table", *BRANCHES_OF_KINDS]
+    assert modalities() == ["table", *column_branches()]
 
 
 def test_all_encoded_columns_are_of_a_kind_that_says_what_they_are():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import permgrad as pg
+from permgrad.models.branches.tree_branch import TREES
 from permgrad.models.estimators import beside
 from permgrad.models.libraries.boosting import LIBRARIES, best_library
 from permgrad.models.libraries.job import Job, Rows
@@ -77,10 +78,10 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     errors = [np.mean((guess - y) ** 2) for guess in (network, model.predict(X))]
     assert errors[1] < 0.7 * errors[0]
     summary_lines = model.summary().splitlines()[-2:]
-    assert summary_lines[0].startswith(f"trees ({trees['label']}) count for 0.")
+    assert summary_lines[0].startswith(f"tree branch ({trees['label']}) counts for 0.")
     assert (
-        "linear (ridge regression) is left out: with it the loss of 100 held-out rows "
-        "is" in summary_lines[1]
+        "linear branch (ridge regression) is left out: with it the loss of 100 "
+        "held-out rows is" in summary_lines[1]
     )
 
 
@@ -169,7 +170,7 @@ def test_what_is_named_is_kept_with_few_rows_and_many_classes():
         "the precondition: they cannot choose a share"
     )
     assert model.module_.shares == {"trees": 0.5}
-    labels = np.arange(400) % (beside.MOST_CLASSES + 1)
+    labels = np.arange(400) % (TREES.most_classes + 1)
     X, _ = stepped(400)
     model = pg.HyNNClassifier(
         **{**TRIES, "branches": ("tabular", "trees"), "max_epochs": 1}

@@ -161,9 +161,9 @@ def test_words_say_what_was_done():
     facts |= {"loss": 0.4, "gain": -0.02, "std_error": 0.01}
     words = branch_words("linear", facts)
     assert words == (
-        "linear (ridge regression) is left out: "
+        "linear branch (ridge regression) is left out: "
         "with it the loss of 90 held-out rows is 5.0 % larger (standard error 2.5 %)"
     )
     assert branch_words("trees", facts | {"kept": True, "gain": 0.02}).startswith(
-        "trees (ridge regression) count for 0.40 of the outputs: with them"
+        "tree branch (ridge regression) counts for 0.40 of the outputs: with it"
     )

@@ -225,7 +225,7 @@ def test_branches_are_saved_with_their_shares(tmp_path, regression):
         model.encode_rows(X).encoded
     )
     assert not np.array_equal(outputs, before)
-    assert "linear part, 24% of the outputs" in model.summary()
+    assert "linear branch, 24% of the outputs" in model.summary()
     model.save(tmp_path / "model")
     again = pg.load(tmp_path / "model")
     assert again.module_.shares == {"linear": 0.24, "trees": 0.4}

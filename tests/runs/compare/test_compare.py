@@ -589,7 +589,7 @@ def test_names_of_models():
     models = parse_models(["default", "fast:image", "extra_trees"])
     assert [model.label for model in models] == [
         "network",
-        "network (fast, image only)",
+        "network (fast, image branch only)",
         "extra trees",
     ]
     assert [model.branches for model in models] == [None, ("image",), None]
@@ -666,7 +666,7 @@ def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
 def test_a_network_may_have_several_branches():
     assert (
         parse_models(["fast:tabular+image", "linear"])[0].label
-        == "network (fast, table and image only)"
+        == "network (fast, table branch and image branch only)"
     )
 
 

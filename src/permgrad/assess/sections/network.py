@@ -101,7 +101,7 @@ def network_sections(
     )
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)
-    if layout is not None and "image" in getattr(module, "paths", ()):
+    if layout is not None and getattr(module, "image_branch", None) is not None:
         sections["layout"] = _layout_section(model, layout, drawing)
     return sections
 

@@ -18,6 +18,7 @@ from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import MATRIX_FEATURES, RELATED_FEATURES, related
+from permgrad.models.branches import joined_branches
 
 #: Features whose raw values are kept of each test row: residuals are drawn against
 #: them.
@@ -59,7 +60,7 @@ def ranking(work: Work) -> None:
             )
         }
     if (
-        set(model.paths) == {"tabular", "image"} and work.test.weights is None
+        set(model.paths) == {*joined_branches()} and work.test.weights is None
     ):  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
         if work.budget.clock.thorough:

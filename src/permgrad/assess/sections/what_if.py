@@ -29,6 +29,7 @@ from permgrad.attribution.wide import divide
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import keeping_warnings
 from permgrad.data.types.as_one import adjacent_dummies, columns_as_one
+from permgrad.models.branches import joined_branches
 from permgrad.models.estimators.calibration import class_logits
 from permgrad.models.estimators.kept_rows import ComparedRows, rows_compared, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
@@ -465,16 +466,14 @@ def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
                 weight_arrays.append(layer["weight"])
         weight_arrays += [
             weight_array
-            for path in ("tabular", "image")
+            for path in joined_branches()
             if (weight_array := form["head"]["first"][path])
         ]
     products = sum(
         int(np.prod(layer_weight["shape"][-2:])) * form["members"]
         for layer_weight in weight_arrays
     )
-    products += _STEPS * sum(
-        len(branch["roots"]) for branch in form["beside"] if branch["kind"] == "trees"
-    )
+    products += _STEPS * sum(len(branch.get("roots", ())) for branch in form["beside"])
     products *= players
     in_time = [count for count in _FIRST if count * products <= _MOST_PRODUCTS]
     if in_time:

@@ -20,6 +20,7 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
+from permgrad.models.branches.head_branches import IMAGE
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
 
@@ -132,7 +133,7 @@ def cam_layer(
     layers = module.image_layers()
     if module.image_branch is None or not layers:
         problem = (
-            "Class activation maps need a network with the image path, got "
+            "Class activation maps need a network with the image branch, got "
             f"branches={module.paths!r}"
         )
         hint = (
@@ -183,7 +184,7 @@ def class_maps(
                 values = layer_step(values)
             branch_embeddings = {}
             for branch_name in module.paths:
-                if branch_name != "image":
+                if branch_name != IMAGE.name:
                     branch_embeddings[branch_name] = module.embed(branch_name, encoded)
         with torch.enable_grad():
             activation = values.detach().requires_grad_()
@@ -192,7 +193,7 @@ def class_maps(
                 values = layer_step(values)
             values = module.with_kernels(values, images)
             outputs = scale.read(
-                subject.outputs, module.fuse({**branch_embeddings, "image": values})
+                subject.outputs, module.fuse({**branch_embeddings, IMAGE.name: values})
             )
             constant_sum = scale.sum_is_constant(subject.outputs)
             (gradients,) = output_gradients(
@@ -237,7 +238,7 @@ def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
 
 
 class DrawnMaps:
-    """Maps of the image path, and their mass on the pixels of each player's encoded
+    """Maps of the image branch, and their mass on the pixels of each player's encoded
     columns, with the subject open.
     """
 

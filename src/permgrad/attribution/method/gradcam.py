@@ -34,7 +34,8 @@ class GradCam(Configured):
     A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at
     the image's size and R the renderer. ``meta["background_share"]`` is the share of
     the map's mass on pixels that no feature reaches. Maps are for display: they show
-    where the image path looks, ignore the table path, and are as coarse as the layer.
+    where the image branch looks, ignore the table branch, and are as coarse as the
+    layer.
 
     For any other network, each image input has a separate map, and a player's value is
     the mean over its pixels. Inputs without a map do not appear. By default a map is

@@ -29,8 +29,9 @@ from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 
-PATHS = ("tabular", "image")
+PATHS = (TABLE.name, IMAGE.name)
 
 
 def _measure_losses(
@@ -71,7 +72,8 @@ def _measure_losses(
             if len(columns):
                 edited = _shuffled(table, columns, row_slice, orders[player_name])
                 added[player_index] = (
-                    losses(tabular=module.embed("tabular", edited)) - batch_losses
+                    losses(**{TABLE.name: module.embed(TABLE.name, edited)})
+                    - batch_losses
                 ).sum(axis=0) @ classes[row_slice]
         np.add(effects, added, out=effects)
         base_losses[row_slice] = batch_losses[0]
@@ -112,7 +114,7 @@ def _losses(
 ) -> Floats:
     """Return the rows' losses with other embeddings, ``(repeats, rows)``."""
     subject = request.subject
-    rows = len(embedded["image"])
+    rows = len(embedded[IMAGE.name])
     repeats = max(
         (len(edited_rows) // rows for edited_rows in edited.values()), default=1
     )
@@ -284,7 +286,7 @@ class PermGradPaper(Configured):
         return build(
             request,
             "permgrad_paper",
-            (branch_terms["tabular"] + branch_terms["image"])[:, shown],
+            (branch_terms[TABLE.name] + branch_terms[IMAGE.name])[:, shown],
             facts,
             outputs=tuple(every[output_index] for output_index in shown),
             parts={

@@ -79,7 +79,7 @@ class Replacement:
             self.subject.module,
             incremental=bool(request.options.get("incremental", True)),
         )
-        if "image" in self.subject.paths:
+        if self.subject.makes_images:
             cached = _BATCH_IMAGE
         else:
             cached = _BATCH_TABLE

@@ -1,5 +1,5 @@
 """The part of a network that has slopes: what gradients explain of a network with
-trees.
+branches that have none, such as trees.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.subject import Subject
+from permgrad.models.branches import added_branches
 
 #: Rows whose outputs are compared, evenly over all of them, and rows that are predicted
 #: at once.
@@ -21,18 +22,22 @@ _AT_ONCE = 256
 
 
 def of_slopes(request: Request) -> Request:
-    """Return the request of the model without its trees, which have no slopes.
+    """Return the request of the model without its branches that have no slopes.
 
-    Its facts say so (``meta["part"]``).
+    Its facts say so (``meta["part"]``, whose ``without`` is their names, by commas).
 
     ``share`` is the part's share of the variance of the model's outputs over the rows
     explained: the sum over outputs of the covariance of both, divided by the sum of the
     model's variances. NaN where the outputs do not vary.
     """
-    if "trees" not in request.subject.paths:
+    flat = []
+    for path in request.subject.paths:
+        if path in added_branches() and not added_branches()[path].has_slopes:
+            flat.append(path)
+    if not flat:
         return request
     whole_subject: Any = request.subject
-    subject = whole_subject.without_trees()
+    subject = whole_subject.without(*flat)
     row_step = max(1, -(-request.count // _MOST))
     whole_outputs, part_outputs = (
         _outputs(compared_subject, request.inputs[0][::row_step])
@@ -41,7 +46,11 @@ def of_slopes(request: Request) -> Request:
     whole_outputs = whole_outputs - whole_outputs.mean(dim=0)
     part_outputs = part_outputs - part_outputs.mean(dim=0)
     share = float((part_outputs * whole_outputs).sum() / whole_outputs.square().sum())
-    subject.part = {"paths": list(subject.paths), "without": "trees", "share": share}
+    subject.part = {
+        "paths": list(subject.paths),
+        "without": ", ".join(flat),
+        "share": share,
+    }
     return replace(request, subject=subject)
 
 

@@ -24,6 +24,7 @@ from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.rescale import SecantWalk, derivative, secant
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.imaging.render import Renderer
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.additive import LinearBranch
@@ -540,20 +541,20 @@ def only_seen_windows(
 
 
 # ---- the walk ------------------------------------------------------------------------
-#: The name of the chain of random kernels, which are a part of the image's path. Chains
-#: whose ends are added to what the head says.
+#: The name of the chain of random kernels, which are a part of the image's path.
 KERNELS = "kernels"
-_BESIDE = (KERNELS, "linear")
 
 
 class Chain(NamedTuple):
     """Layers in sequence.
 
     The affine ones in front, where a line stays straight, are run at its ends alone.
+    ``is_added``: its end is added to what the head says.
     """
 
     front: list[Rule]
     rest: list[Rule]
+    is_added: bool = False
 
     def back(self, slopes: Tensor, layer_values: list[Tensor]) -> Tensor:
         """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the
@@ -698,8 +699,8 @@ class SecantLines(Lines):
         add to them.
         """
         added = []
-        for path_name, layers in zip(self._chains, path_values, strict=False):
-            if path_name in _BESIDE:
+        for chain, layers in zip(self._chains.values(), path_values, strict=False):
+            if chain.is_added:
                 added.append(layers[-1])
         return sum(added, start=path_values[-1][-1])
 
@@ -707,8 +708,8 @@ class SecantLines(Lines):
         """Return the values of the paths that the head joins."""
         return [
             layers
-            for path_name, layers in zip(self._chains, path_values, strict=False)
-            if path_name not in _BESIDE
+            for chain, layers in zip(self._chains.values(), path_values, strict=False)
+            if not chain.is_added
         ]
 
     @torch.no_grad()
@@ -739,8 +740,8 @@ class SecantLines(Lines):
             means[current_path] = slopes.double().transpose(1, 2)
         if KERNELS in means:
             kernels = means.pop(KERNELS)
-            means["image"] = (
-                means["image"] + kernels
+            means[IMAGE.name] = (
+                means[IMAGE.name] + kernels
             )  # they are a part of the image's path
         difference = (rows[0][owner].double() - references[reference].double())[
             :, :, None
@@ -788,10 +789,13 @@ class SecantLines(Lines):
             head_slopes = iter(
                 self._head.back(readout, layer_values[-1]).split(widths, dim=2)
             )
-            for path, layers in zip(self._chains, layer_values[:-1], strict=True):
-                slopes = self._chains[path].back(
-                    readout if path in _BESIDE else next(head_slopes), layers
-                )
+            for (path, chain), layers in zip(
+                self._chains.items(), layer_values[:-1], strict=True
+            ):
+                if chain.is_added:
+                    slopes = chain.back(readout, layers)
+                else:
+                    slopes = chain.back(next(head_slopes), layers)
                 # Slopes that are the same in all stretches come once.
                 if slopes.shape[0] == 1 < stretches * lines:
                     slopes = slopes.expand(stretches * lines, *slopes.shape[1:])
@@ -852,11 +856,11 @@ def _before_layers(branch: Any) -> list[Rule]:
 
 def _layers_of(module: Any, path: str) -> list[nn.Module]:
     """Return the layers of one path, one behind the other."""
-    if path in _BESIDE:
+    if path in module.additive:
         return [module.additive[path], *([] if module.rate is None else [module.rate])]
-    return list(
-        module.table_branch.layers if path == "tabular" else module.image_branch
-    )
+    if path == TABLE.name:
+        return list(module.table_branch.layers)
+    return list(module.image_branch)
 
 
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
@@ -879,7 +883,7 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
         rules: list[Any] = [rule_of(layer) for layer in layers]
         if None in rules:
             return None
-        if path_name == "image":
+        if path_name == IMAGE.name:
             # Neither values that are cut off, nor a blur, nor the largest of several
             # columns are affine in the row.
             renderer = module.renderer
@@ -895,7 +899,7 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
                 Rule(renderer, adjoint),
                 *only_seen_windows(renderer, layers, rules),
             ]
-        elif path_name == "tabular":
+        elif path_name == TABLE.name:
             rules = [*_before_layers(module.table_branch), *rules]
         split = next(
             (
@@ -905,8 +909,10 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
             ),
             len(rules),
         )
-        chains[path_name] = Chain(rules[:split], rules[split:])
+        is_added = path_name in module.additive
+        chains[path_name] = Chain(rules[:split], rules[split:], is_added)
     if module.kernels is not None:
         kernels = Rule(module.kernels, _by_functions, "functions")
-        chains[KERNELS] = Chain([Rule(module.renderer, adjoint)], [kernels])
+        drawn = [Rule(module.renderer, adjoint)]
+        chains[KERNELS] = Chain(drawn, [kernels], is_added=True)
     return None if None in head_rules else (chains, Chain([], head_rules))

@@ -169,7 +169,7 @@ class HybridSubject(EncodedSubject):
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
         self.paths = tuple(self.module.paths)
-        self.makes_images = "image" in self.paths
+        self.makes_images = self.module.image_branch is not None
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
         self.background_classes = model.background_target_
         labels = np.asarray(model.classes_) if is_classifier(model) else None
@@ -215,7 +215,7 @@ class HybridSubject(EncodedSubject):
         if self.part is not None:
             held_facts |= {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
-        if "image" not in self.paths or layout is None or not is_ordered(layout):
+        if not self.makes_images or layout is None or not is_ordered(layout):
             return held_facts
         name_grid = np.full(layout.shape, "").astype(object)
         names = self.preprocessor.feature_names_in_
@@ -246,21 +246,18 @@ class HybridSubject(EncodedSubject):
         chances = self.model.calibration_.probabilities(outputs.cpu().numpy())
         return decided(chances, self.decision)
 
-    def without_trees(self) -> HybridSubject:
-        """Return the subject of the network without its trees, whose slope is 0
-        wherever they have one.
-        """
+    def without(self, *paths: str) -> HybridSubject:
+        """Return the subject of the network without branches beside the head."""
         network_part = copy(self)
-        network_part.module = self.module.without("trees")
+        network_part.module = self.module.without(*paths)
         network_part.paths = network_part.module.paths
         vars(network_part)["_folded"] = None
         return network_part
 
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""
-        if "image" in self.paths and not getattr(
-            self.module.renderer, "differentiable", True
-        ):
+        renderer = self.module.renderer
+        if self.makes_images and not getattr(renderer, "differentiable", True):
             problem = (
                 f"{method} needs a gradient through the image, but the images "
                 "are drawn by a function of the user"

@@ -1,5 +1,5 @@
-"""Branches beside the network: boosted trees and a linear model of the same encoded
-rows, kept where they pay.
+"""Branches beside the network: other models of the same encoded rows, such as boosted
+trees, kept where they pay.
 
 They are fitted to the training rows once the network is trained, trees stopped by the
 rows that stopped it. What they say is added to its outputs with shares that held-out
@@ -8,49 +8,29 @@ rows choose (``Share``), the branch that gains most first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 from permgrad.base import threads
 from permgrad.base.arrays import Floats
 from permgrad.base.random import derive_seed, generator
+from permgrad.models.branches import Fitted, added_branches
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.libraries import job
-from permgrad.models.libraries.boosting import best_library
-from permgrad.models.libraries.linear import affine, linear, linear_label
-from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import Rate
-from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.rows import Rows
 
 #: The least share that a branch is kept with, and the network. That of a named one
 #: where too few rows could choose it.
 LEAST_SHARE = 0.05
 EQUAL_SHARE = 0.5
-#: Classes that trees are tried for, at most: each has trees of its own. Training rows
-#: that both are fitted to.
-MOST_CLASSES = 30
+#: Training rows that they are fitted to.
 MOST_ROWS = 100_000
-#: Trees of CatBoost times classes, where there are more than two.
-MOST_OF_CLASSES = 2000
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """A branch that was fitted: what it is called, the module, and what it says of
-    held-out rows.
-    """
-
-    label: str
-    branch: nn.Module
-    said: Floats
 
 
 def add_branches(model: Any, prepared: Prepared) -> None:
@@ -82,8 +62,12 @@ def add_branches(model: Any, prepared: Prepared) -> None:
         return
     with threadpool_limits(limits=fit_job.threads):
         waiting = {
-            fitted_name: _FITS[fitted_name](fit_job, network.outputs, held_out_rows)
+            fitted_name: added_branches()[fitted_name].fit(fit_job, network.outputs)
             for fitted_name in names
+        }
+        judged = {
+            fitted_name: _said(fit_job, fitted_branch, held_out_rows)
+            for fitted_name, fitted_branch in waiting.items()
         }
     outputs = model.predict_encoded(held_out_rows.x.numpy()).astype(np.float64)
     losses = row_losses(
@@ -98,8 +82,8 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     options["squared"] = not classes
     while waiting:
         shares = {
-            waiting_name: Share.learn(outputs, fitted_branch.said, losses, **options)
-            for waiting_name, fitted_branch in waiting.items()
+            waiting_name: Share.learn(outputs, judged[waiting_name], losses, **options)
+            for waiting_name in waiting
         }
         best_name = max(shares, key=lambda name: shares[name].gain)
         share = replace(
@@ -112,13 +96,14 @@ def add_branches(model: Any, prepared: Prepared) -> None:
             )
         elif not share.pays or share.share < LEAST_SHARE:
             break
-        network.add_path(best_name, waiting[best_name].branch, share.share)
+        best_branch = waiting.pop(best_name)
+        network.add_path(best_name, best_branch.module, share.share)
         model.branches_[best_name] = {
             "kept": True,
-            "label": waiting[best_name].label,
+            "label": best_branch.label,
             **asdict(share),
         }
-        outputs = share(outputs, waiting.pop(best_name).said)
+        outputs = share(outputs, judged[best_name])
     for left_out_name, left_out_branch in waiting.items():
         model.branches_[left_out_name] = {
             "kept": False,
@@ -128,23 +113,17 @@ def add_branches(model: Any, prepared: Prepared) -> None:
 
 
 def branches_to_try(prepared: Prepared, classes: int) -> list[str]:
-    """Return the branches that are fitted: trees of many classes only where they are
-    asked for by name.
+    """Return the branches that are fitted: those that are costly for many classes only
+    where they are asked for by name.
     """
-    return [
-        name
-        for name in prepared.beside
-        if prepared.beside_by_name or name != "trees" or classes <= MOST_CLASSES
-    ]
-
-
-def trees_rounds(library: str, classes: int) -> int:
-    """Return about how many rounds the trees of a library have: rows that are held out
-    stop them.
-    """
-    if library == "catboost" and classes > 2:
-        return MOST_OF_CLASSES // classes
-    return job.ROUNDS_WITHOUT_VALIDATION
+    if prepared.beside_by_name:
+        return list(prepared.beside)
+    names = []
+    for name in prepared.beside:
+        most_classes = added_branches()[name].most_classes
+        if most_classes is None or classes <= most_classes:
+            names.append(name)
+    return names
 
 
 def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
@@ -191,59 +170,12 @@ def _job(
     return job.Job(model.task, train, judged, classes, fit_seed, count, counts=rates)
 
 
-def _as_outputs(branch_outputs: Floats, outputs: int) -> Floats:
-    """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the
-    log odds are shared out.
-    """
-    table = branch_outputs.reshape(len(branch_outputs), -1)
-    if outputs == 2 and table.shape[1] == 1:
-        return np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
-    return table
-
-
-def _fit_line(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
-    matrix, offset = affine(linear(work))
-    branch = LinearBranch(matrix.shape[1], outputs)
-    branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
-    label = linear_label(work.task, counts=work.counts)
-    return _Fitted(label, branch, _said(work, branch, held_out_rows))
-
-
-def _fit_trees(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
-    library = best_library()
-    if library.name == "catboost" and work.n_classes > 2:
-        # Its time grows with classes times thresholds. On gas drift (6 classes, 128
-        # columns) this is a tenth of it.
-        work = replace(
-            work,
-            options={
-                "iterations": trees_rounds(library.name, work.n_classes),
-                "border_count": 64,
-            },
-        )
-    trees = library.train(work).trees
-    base_outputs, values = (
-        _as_outputs(tree_part, outputs)
-        for tree_part in (trees.base[None], trees.values)
-    )
-    branch = TreeBranch.of(
-        replace(trees, base=base_outputs[0], values=values), work.train.encoded.shape[1]
-    )
-    return _Fitted(library.label, branch, _said(work, branch, held_out_rows))
-
-
 @torch.no_grad()
-def _said(work: job.Job, branch: nn.Module, held_out_rows: Rows) -> Floats:
+def _said(work: job.Job, fitted: Fitted, held_out_rows: Rows) -> Floats:
     """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers,
     or rates.
     """
-    branch_outputs = branch(held_out_rows.x.cpu())
-    return np.asarray(
-        (Rate()(branch_outputs) if work.counts else branch_outputs).double().numpy()
-    )
-
-
-_FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {
-    "trees": _fit_trees,
-    "linear": _fit_line,
-}
+    branch_outputs = fitted.module.eval()(held_out_rows.x.cpu())
+    if work.counts:
+        branch_outputs = Rate()(branch_outputs)
+    return np.asarray(branch_outputs.double().numpy())

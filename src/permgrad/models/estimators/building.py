@@ -30,12 +30,13 @@ from permgrad.imaging.layout import (
 )
 from permgrad.imaging.path import has_channels, is_ordered
 from permgrad.imaging.render import Renderer
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.estimators.calibration import check_calibration
 from permgrad.models.estimators.kept_rows import draw_background
 from permgrad.models.estimators.order import find_order
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.presets import get_preset
-from permgrad.models.estimators.settings import FitSettings
+from permgrad.models.estimators.settings import FitSettings, without_images
 from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
@@ -184,8 +185,9 @@ def place_columns(
     placed = np.ones(len(encoder.kinds_), dtype=bool)
     layout = settings.layout
     model.order_ = None
+    reads_table = TABLE.name in paths
     if (
-        "tabular" in paths
+        reads_table
     ):  # scores are beside each other in no sense that a convolution could use
         placed = ~encoder.where(lambda part_kind: part_kind.is_score)
     names = list(encoder.encoded_names_)
@@ -196,14 +198,12 @@ def place_columns(
             np.asarray(encoded)[:, numbers], y, model.task, model.seed_, number_names
         )
         layout = model.order_.layout
-    if settings.seeks_order or (
-        "tabular" in paths and has_channels(layout, number_names)
-    ):
+    if settings.seeks_order or (reads_table and has_channels(layout, number_names)):
         placed = np.isin(np.arange(len(placed)), numbers)
     if (settings.seeks_order and not model.order_.found) or not placed.any():
-        paths = tuple(branch_path for branch_path in paths if branch_path != "image")
+        paths = without_images(paths)
     settings = dataclasses.replace(settings, paths=paths, layout=layout)
-    if "image" not in paths or is_foreign(layout):
+    if IMAGE.name not in paths or is_foreign(layout):
         return settings, None
     unfitted_layout = make_layout(layout, int(model.pixels), layout_seed)
     fitted = check_layout(
@@ -267,7 +267,7 @@ def _renderer_of(
     """Return what draws images of encoded rows, or None."""
     encoder = model.preprocessor_
     layout = settings.layout
-    if "image" in settings.paths and is_foreign(layout):
+    if IMAGE.name in settings.paths and is_foreign(layout):
         from permgrad.imaging.foreign import ForeignRenderer  # few models have one
 
         return ForeignRenderer(

@@ -17,7 +17,9 @@ from permgrad.base.checks import MOST, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, shown, two_sentences, unknown
 from permgrad.base.registry import Registry, registered
 from permgrad.base.stored import read_user_json
-from permgrad.models.network.network import ADDITIVE, PATHS, check_paths
+from permgrad.models.branches import added_branches, joined_branches
+from permgrad.models.branches.head_branches import IMAGE, TABLE
+from permgrad.models.network.network import check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import TrainingOptions
 
@@ -40,8 +42,8 @@ class Preset:
             category, instead of one 0/1 column.
         seeks_order: whether ``image="auto"`` draws images only of columns in whose
             order something can be read.
-        beside: branches beside the network that are tried, and kept where they pay:
-            ``"linear"``, ``"trees"``.
+        beside: branches beside the network that are tried, and kept where they pay,
+            such as ``"linear"`` and ``"trees"``.
         max_levels: levels of a category that are columns of their own. A category with
             more has scores instead, see ``TableEncoder``. In published networks, and in
             a stream, the rarer ones share one "other". None: 50, or 256 for networks
@@ -53,7 +55,7 @@ class Preset:
     numeric: str
     network: NetworkOptions
     training: Mapping[str, Any]
-    branches: tuple[str, ...] = PATHS
+    branches: tuple[str, ...] = (TABLE.name, IMAGE.name)
     beside: tuple[str, ...] = ()
     class_weight: str | None = None
     validation_fraction: float = 0.1
@@ -137,7 +139,7 @@ DEFAULT = presets.register("default")(
             "label_smoothing": 0.1,
             "refinement": True,
         },
-        beside=ADDITIVE,
+        beside=("linear", "trees"),
         seeks_order=True,
     )
 )
@@ -169,7 +171,7 @@ IG_EXAMPLE = presets.register("ig_example")(
             "patience": None,
             "averaging": 0.99,
         },
-        branches=("tabular",),
+        branches=(TABLE.name,),
         class_weight="pos_weight",
         validation_fraction=0.0,
         pairs_as_levels=True,
@@ -242,15 +244,19 @@ _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "branches": (
         lambda value: (
             not value
-            or (isinstance(value, (list, tuple)) and set(map(str, value)) <= set(PATHS))
+            or (
+                isinstance(value, (list, tuple))
+                and set(map(str, value)) <= {*joined_branches()}
+            )
         ),
-        f"list some of {', '.join(map(repr, PATHS))}",
+        f"list some of {', '.join(map(repr, joined_branches()))}",
     ),
     "beside": (
         lambda value: (
-            isinstance(value, (list, tuple)) and set(map(str, value)) <= set(ADDITIVE)
+            isinstance(value, (list, tuple))
+            and set(map(str, value)) <= {*added_branches()}
         ),
-        f"list some of {', '.join(map(repr, ADDITIVE))}, or none",
+        f"list some of {', '.join(map(repr, added_branches()))}, or none",
     ),
     "class_weight": (
         lambda value: (
@@ -323,7 +329,7 @@ def preset_from_dict(
     changes["branches"] = check_paths(content.get("branches", base.branches))
     changes["beside"] = tuple(
         branch_name
-        for branch_name in ADDITIVE
+        for branch_name in added_branches()
         if branch_name in content.get("beside", base.beside)
     )
     return dataclasses.replace(base, **changes)

@@ -20,12 +20,14 @@ from permgrad.base.errors import InputError, did_you_mean, listed, shown, unknow
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
+from permgrad.models.branches import added_branches, branches, joined_branches
+from permgrad.models.branches.branch import column_branches
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.decision import check_decision
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.encoders import image_encoders, is_text_encoder, text_encoders
 from permgrad.models.estimators.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.losses import losses, usual_loss
-from permgrad.models.network.network import ADDITIVE, PATHS
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.learner import OPTIMIZERS, TrainingOptions
 from permgrad.models.train.schedules import schedules
@@ -52,8 +54,6 @@ _ORDERED_KEPT = 0.75
 
 #: What ``branches`` is by itself: those of the preset, and those beside them that pay.
 AUTO = "auto"
-#: Branches that name what they read of a table beside its numbers and levels.
-BRANCHES_OF_KINDS = ("text", "photo")
 MOST_LEVELS = 50
 MOST_EMBEDDED_LEVELS = 256
 #: Of an automatic batch size.
@@ -379,7 +379,7 @@ class FitSettings:
 
 
 def check_branches(
-    branches: Any,
+    named: Any,
 ) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
     """Return the network's paths and the branches beside it in their order, and the
     columns left out, by what reads them.
@@ -391,23 +391,17 @@ def check_branches(
         >>> paths, sorted(left_out)
         (('tabular',), ['photo', 'table'])
     """
-    if isinstance(branches, Iterable) and not isinstance(branches, str):
-        names = tuple(branches)
+    if isinstance(named, Iterable) and not isinstance(named, str):
+        names = tuple(named)
     else:
-        names = (branches,)
+        names = (named,)
+    choices = [*branches]
+    if len(names) == 1:
+        choices.append(AUTO)
     for branch_name in names:
-        check_choice(
-            "branches",
-            branch_name,
-            (
-                *PATHS,
-                *ADDITIVE,
-                *BRANCHES_OF_KINDS,
-                *((AUTO,) if len(names) == 1 else ()),
-            ),
-        )
+        check_choice("branches", branch_name, choices)
     if not names or len(set(names)) != len(names):
-        known_branches = listed([*PATHS, *ADDITIVE, *BRANCHES_OF_KINDS], 9, repr)
+        known_branches = listed([*branches], 9, repr)
         problem = (
             f"branches must be 'auto', or name one or more of {known_branches}, "
             f"each once, got {names!r}"
@@ -418,7 +412,7 @@ def check_branches(
             code="PG003",
         )
     additive_branches = tuple(
-        branch_path for branch_path in ADDITIVE if branch_path in names
+        branch_path for branch_path in added_branches() if branch_path in names
     )
     if len(additive_branches) == len(names):
         problem = (
@@ -427,15 +421,17 @@ def check_branches(
         )
         raise InputError(
             problem,
-            hint=f"Pass for example branches={('tabular', *names)!r}.",
+            hint=f"Pass for example branches={(TABLE.name, *names)!r}.",
             code="PG003",
         )
-    paths = tuple(network_path for network_path in PATHS if network_path in names)
+    paths = tuple(
+        network_path for network_path in joined_branches() if network_path in names
+    )
     if len(paths) + len(additive_branches) == len(names):
         return paths, additive_branches, frozenset()
-    left_out = set(BRANCHES_OF_KINDS).difference(names)
+    left_out = set(column_branches()).difference(names)
     return (
-        paths or PATHS[:1],
+        paths or (TABLE.name,),
         additive_branches,
         frozenset(left_out if paths else {*left_out, "table"}),
     )
@@ -459,9 +455,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
-        branches = arguments.get("branches")
-        if not (branches is None or (isinstance(branches, str) and branches == AUTO)):
-            paths, additive_branches, left_out = check_branches(branches)
+        named = arguments.get("branches")
+        if not (named is None or (isinstance(named, str) and named == AUTO)):
+            paths, additive_branches, left_out = check_branches(named)
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
@@ -513,7 +509,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each
     # takes a pixel.
-    if options.level_embedding_size and "image" not in paths:
+    if options.level_embedding_size and IMAGE.name not in paths:
         most_levels = MOST_EMBEDDED_LEVELS
     else:
         most_levels = MOST_LEVELS
@@ -603,15 +599,18 @@ def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
 
 def _paths_with(image: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     """Return the paths that ``image`` leaves."""
-    remaining_paths = tuple(
-        network_path
-        for network_path in paths
-        if network_path != "image" or image != "never"
-    )
+    remaining_paths = paths
+    if image == "never":
+        remaining_paths = without_images(paths)
     if not remaining_paths:
         problem = "branches=('image',) and image='never' leave nothing to learn from"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     return remaining_paths
+
+
+def without_images(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths of a network that draws no images."""
+    return tuple(network_path for network_path in paths if network_path != IMAGE.name)
 
 
 def check_preset(preset: Any, task: str | None = None) -> None:

@@ -16,6 +16,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.numerals import fixed
 from permgrad.base.random import generator
+from permgrad.models.branches import title_of
 from permgrad.models.estimators.calibration import class_logits
 
 #: Shares that are tried, and the fewest held-out rows for it.
@@ -186,9 +187,8 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         >>> facts = {"kept": True, "label": "CatBoost", "share": 0.4, "rows": 500}
         >>> facts |= {"loss": 0.62, "gain": 0.031, "std_error": 0.008}
         >>> branch_words("trees", facts)[:66]
-        'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
+        'tree branch (CatBoost) counts for 0.40 of the outputs: with it the'
     """
-    is_plural = name == "trees"
     base_loss = max(facts["loss"], 1e-12)
     if facts["gain"] > 0:
         change = "smaller"
@@ -202,11 +202,9 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} "
         f"(standard error {error})"
     )
-    with_it = f"with {'them' if is_plural else 'it'} {held_out_sentence}"
-    subject = f"{name} ({facts['label']})"
-    if not facts["kept"]:
-        return f"{subject} {'are' if is_plural else 'is'} left out: {with_it}"
-    return (
-        f"{subject} {'count' if is_plural else 'counts'} for {facts['share']:.2f} "
-        f"of the outputs: {with_it}"
-    )
+    subject = f"{title_of(name)} ({facts['label']})"
+    if facts["kept"]:
+        decision = f"counts for {facts['share']:.2f} of the outputs"
+    else:
+        decision = "is left out"
+    return f"{subject} {decision}: with it {held_out_sentence}"

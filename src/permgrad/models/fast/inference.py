@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.fast.beside import read_beside, summed
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
@@ -215,8 +216,8 @@ class HeadEntry:
         if chain is not None and chain.first is None:
             # A map, channels last: to flatten it otherwise would cost more than half of
             # the product.
-            columns["image"] = near(
-                columns["image"],
+            columns[IMAGE.name] = near(
+                columns[IMAGE.name],
                 chain.segments[-1].channels,
                 chain.segments[-1].out_size,
             )
@@ -243,7 +244,7 @@ class HeadEntry:
         if self.said:
             inner = embedding
             behind = embedding.new_zeros(len(embedding), self.said)
-            if path == "image":
+            if path == IMAGE.name:
                 inner = embedding[:, : -self.said]
                 behind = embedding[:, -self.said :]
             return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
@@ -327,9 +328,9 @@ class FoldedNetwork:
         Of a path beside the head it is what is added to the outputs ``(rows,
         outputs)``.
         """
-        if path == "tabular" and self.table is not None:
+        if path == TABLE.name and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
-        if path == "image" and self.image is not None:
+        if path == IMAGE.name and self.image is not None:
             return self.with_kernels(
                 self.image.rest(self.image.enter(encoded)), encoded
             )

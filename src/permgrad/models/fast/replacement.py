@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.fast.beside import Beside, Edit, summed
 from permgrad.models.fast.image_chain import (
     Box,
@@ -201,7 +202,7 @@ class ReplacementEngine:
         last = segments[-1]
         top, bottom, left, right = steps[-1].result
         if chain.first_near is None:
-            weight = self._head.columns["image"]
+            weight = self._head.columns[IMAGE.name]
         else:
             weight = chain.first_near
         read = weight.unflatten(1, (*last.out_size, last.channels))[
@@ -277,7 +278,7 @@ class ReplacementEngine:
         for row_batch in encoded.split(min(batch_size, max(len(encoded), 1))):
             block = Block(row_batch, row_batch[:, :0])
             for joined_path in self._joined:
-                if joined_path == "image" and self._chain is not None and not light:
+                if joined_path == IMAGE.name and self._chain is not None and not light:
                     entered = self._chain.enter(row_batch, block.maps, block.convolved)
                     if self._chain.first is None:
                         block.image_dense = None
@@ -287,7 +288,9 @@ class ReplacementEngine:
                     embedding = self._whole.with_kernels(
                         self._chain.rest(entered), row_batch
                     )
-                elif joined_path == "tabular" and self._table is not None and not light:
+                elif (
+                    joined_path == TABLE.name and self._table is not None and not light
+                ):
                     block.table_dense = self._table.enter(row_batch)
                     embedding = self._table.rest(block.table_dense)
                 else:
@@ -432,7 +435,7 @@ class ReplacementEngine:
                 block.shares[path][block_part.span], column_edit
             )
         if (
-            path == "tabular"
+            path == TABLE.name
             and self._table is not None
             and block.table_dense is not None
         ):
@@ -443,7 +446,7 @@ class ReplacementEngine:
             if moved is not None:
                 return self._head.share(path, self._table.rest(moved))
         replacement_plan = (
-            self._plan(columns) if path == "image" and block.maps else None
+            self._plan(columns) if path == IMAGE.name and block.maps else None
         )
         if replacement_plan is None:
             return self._head.share(
@@ -469,7 +472,7 @@ class ReplacementEngine:
         assert block.image_dense is not None
         embedding = chain.rest(moved.add_(block_part.of(block.image_dense)))
         return self._head.share(
-            "image", self._with_replaced(embedding, block_part, columns, values)
+            IMAGE.name, self._with_replaced(embedding, block_part, columns, values)
         )
 
     def _last_change(
@@ -502,7 +505,7 @@ class ReplacementEngine:
         behind it.
         """
         assert isinstance(self._head, HeadEntry)
-        return block_part.of(block_part.block.shares["image"])[
+        return block_part.of(block_part.block.shares[IMAGE.name])[
             :, : self._head.first.out_features
         ]
 

@@ -15,16 +15,14 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
+from permgrad.models.branches import added_branches, joined_branches
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.network.additive import Additive
 from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
-#: Paths that the head joins, and those that say outputs themselves. All paths are in
-#: this order.
-PATHS: tuple[str, ...] = ("tabular", "image")
-ADDITIVE: tuple[str, ...] = ("linear", "trees")
 #: Share of training rows that lack a kind of columns.
 ABSENT = 0.15
 
@@ -86,7 +84,7 @@ class HybridNetwork(nn.Module):
         *,
         renderer: nn.Module | None = None,
         image_shape: Sequence[int] | None = None,
-        paths: Sequence[str] = PATHS,
+        paths: Sequence[str] = (TABLE.name, IMAGE.name),
         numeric_columns: Sequence[int] | None = None,
         level_blocks: Sequence[Sequence[int]] = (),
         score_blocks: Sequence[Sequence[Sequence[int]]] = (),
@@ -99,7 +97,9 @@ class HybridNetwork(nn.Module):
         super().__init__()
         self.head_paths = check_paths(paths)
         self.rates = rates
-        self._take_beside(additive or {}, shares or {})
+        self.additive = _in_order(additive or {})
+        #: what each branch beside the head has of the outputs. The head has the rest
+        self.shares = {name: float((shares or {})[name]) for name in self.additive}
         self.rate = Rate() if rates else None
         self.options = _options_of(options)
         self.options.check()
@@ -118,22 +118,13 @@ class HybridNetwork(nn.Module):
         self.renderer: nn.Module | None = None
         #: width of each embedding that the head joins
         self.widths: dict[str, int] = {}
-        if "tabular" in self.head_paths:
+        self.members = 1
+        if TABLE.name in self.head_paths:
             self._make_table_branch(products)
-        if "image" in self.head_paths:
+            self.members = self.options.members
+        if IMAGE.name in self.head_paths:
             self._make_image_branch(renderer, image_shape)
-        self.members = self.options.members if "tabular" in self.head_paths else 1
         self.head = self._make_head()
-
-    def _take_beside(
-        self, additive: Mapping[str, nn.Module], shares: Mapping[str, float]
-    ) -> None:
-        """Take the branches beside the head, and the share that each has."""
-        self.additive = nn.ModuleDict(
-            {name: additive[name] for name in ADDITIVE if name in additive}
-        )
-        #: what each branch beside the head has of the outputs. The head has the rest
-        self.shares = {name: float(shares[name]) for name in self.additive}
 
     def _make_table_branch(self, products: Sequence[Sequence[int]]) -> None:
         """Make the branch that reads the row as a table."""
@@ -141,7 +132,7 @@ class HybridNetwork(nn.Module):
         self.table_branch = TableBranch(
             self.encoded, self.options, self.numeric_columns, *blocks
         )
-        self.widths["tabular"] = self.table_branch.out_features
+        self.widths[TABLE.name] = self.table_branch.out_features
 
     def _make_image_branch(
         self, renderer: nn.Module | None, image_shape: Sequence[int] | None
@@ -154,7 +145,7 @@ class HybridNetwork(nn.Module):
         assert image_shape is not None, "the image path has a renderer"
         channels, height, width = map(int, image_shape)
         self.image_shape = channels, height, width
-        self.image_branch, self.widths["image"] = image_branch(
+        self.image_branch, self.widths[IMAGE.name] = image_branch(
             self.image_shape, self.options
         )
         if self.options.random_kernels:
@@ -181,18 +172,16 @@ class HybridNetwork(nn.Module):
             output_layer = nn.Linear(width, self.outputs)
             initialize_(output_layer, for_output)
             return nn.Sequential(*layers, output_layer, *rate_layers)
-        entries = {}
-        for entry_path, entry_width in self.widths.items():
-            entries[entry_path] = entry_width // (
-                self.members if entry_path == "tabular" else 1
-            )
-        members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
+        # Each member has an embedding of the table of its own.
+        entries = dict(self.widths)
+        entries[TABLE.name] //= self.members
+        members: dict[str, Any] = {"members": self.members, "per_member": (TABLE.name,)}
         if layers:
             units = self.options.fusion_units[0]
             layers[0] = MemberLinear(
                 entries, units, shared=True, initializer=initializer, **members
             )
-            entries = {"tabular": width}
+            entries = {TABLE.name: width}
             layers.append(nn.Flatten())
         last_layer = MemberLinear(
             entries, self.outputs, shared=False, initializer=for_output, **members
@@ -204,10 +193,7 @@ class HybridNetwork(nn.Module):
     @property
     def paths(self) -> tuple[str, ...]:
         """All paths in their fixed order."""
-        return (
-            *self.head_paths,
-            *(branch_name for branch_name in ADDITIVE if branch_name in self.additive),
-        )
+        return (*self.head_paths, *self.additive)
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what
@@ -216,16 +202,16 @@ class HybridNetwork(nn.Module):
         Of a path beside the head it is what is added to the outputs ``(rows,
         outputs)``.
         """
-        if path in ADDITIVE:
+        if path in self.additive:
             branch_outputs: Tensor = self.additive[path](encoded)
             if self.rate is None:
                 return branch_outputs
             return self.rate(branch_outputs)
-        if path == "tabular" and self.table_branch is not None:
+        if path == TABLE.name and self.table_branch is not None:
             table_embedding: Tensor = self.table_branch(encoded)
             return table_embedding
-        assert self.renderer is not None
-        assert self.image_branch is not None
+        if path != IMAGE.name or self.renderer is None or self.image_branch is None:
+            raise KeyError(f"a network of {self.paths} has no branch {path!r}")
         images = self.renderer(encoded)
         if self.training and self.options.image_shift:
             images = shift_images(images, self.options.image_shift)
@@ -362,8 +348,8 @@ class HybridNetwork(nn.Module):
         """Let a branch ``(rows, encoded) -> (rows, outputs)`` have a share of the
         outputs, and all else the rest.
 
-        ``name``: one of ``ADDITIVE``, once. Of ``rates`` the branch says the logarithm.
-        Its weights are changed.
+        ``name``: one of ``added_branches()``, once. Of ``rates`` the branch says the
+        logarithm. Its weights are changed.
 
         Examples:
             >>> from permgrad.models.network.additive import LinearBranch
@@ -373,7 +359,7 @@ class HybridNetwork(nn.Module):
             >>> net.paths, net.shares
             (('tabular', 'linear'), {'linear': 0.25})
         """
-        check_choice("name", name, ADDITIVE)
+        check_choice("name", name, added_branches())
         assert name not in self.additive, f"there are {name} already"
         self._give_up(share)
         self._scale_branch(branch, share)
@@ -381,33 +367,27 @@ class HybridNetwork(nn.Module):
             **self.additive,
             name: branch.to(self._last_layer.weight.device).train(self.training),
         }
-        self.additive = nn.ModuleDict(
-            {
-                branch_name: branches[branch_name]
-                for branch_name in ADDITIVE
-                if branch_name in branches
-            }
-        )
+        self.additive = _in_order(branches)
         self.shares = {
             branch_name: self.shares.get(branch_name, share)
             for branch_name in self.additive
         }
 
-    def without(self, path: str) -> HybridNetwork:
-        """Return a network of the same weights that lacks a path beside the head."""
+    def without(self, *paths: str) -> HybridNetwork:
+        """Return a network of the same weights that lacks paths beside the head."""
         reduced_network = copy(self)
         object.__setattr__(reduced_network, "_modules", dict(self._modules))
         reduced_network.additive = nn.ModuleDict(
             {
                 branch_name: branch
                 for branch_name, branch in self.additive.items()
-                if branch_name != path
+                if branch_name not in paths
             }
         )
         reduced_network.shares = {
             share_name: share
             for share_name, share in self.shares.items()
-            if share_name != path
+            if share_name not in paths
         }
         return reduced_network
 
@@ -443,6 +423,16 @@ class HybridNetwork(nn.Module):
         }
 
 
+def _in_order(branches: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """Return branches beside a head in the order in which they are registered."""
+    ordered = nn.ModuleDict()
+    for name in added_branches():
+        if name in branches:
+            ordered[name] = branches[name]
+    assert len(ordered) == len(branches), f"{[*branches]} are not all registered"
+    return ordered
+
+
 @torch.no_grad()
 def _scale_kernels(kernels: RandomKernels, factor: float) -> None:
     for numbers in kernels.readout.parameters() if kernels.readout is not None else ():
@@ -456,7 +446,7 @@ def check_paths(paths: Any) -> tuple[str, ...]:
     else:
         names = (paths,)
     for path_name in names:
-        check_choice("branches", path_name, PATHS)
+        check_choice("branches", path_name, joined_branches())
     if not names or len(set(names)) != len(names):
         problem = (
             f"branches must name 'tabular', 'image' or both, each once, got {names!r}"
@@ -466,4 +456,4 @@ def check_paths(paths: Any) -> tuple[str, ...]:
             hint="Pass for example branches=('tabular', 'image').",
             code="PG003",
         )
-    return tuple(known_path for known_path in PATHS if known_path in names)
+    return tuple(known_path for known_path in joined_branches() if known_path in names)

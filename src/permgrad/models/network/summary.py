@@ -15,21 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.progress import readable
+from permgrad.models.branches import added_branches, title_of
+from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Learner, TrainingJob, predict
 from permgrad.models.undisturbed import undisturbed
 
 #: Training steps that are measured, the first of which sets things up.
 _STEPS = 8
-_PART_TITLES = {
-    "tabular": "table branch",
-    "image": "image branch",
-    "head": "head",
-    "linear": "linear part",
-    "trees": "trees",
-}
 _BESIDE = "RandomKernels"
 
 
@@ -107,7 +101,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                         count_numbers(layer),
                     )
                 )
-            if part_name == "image" and network.kernels is not None:
+            if layers is network.image_branch and network.kernels is not None:
                 summary_rows.append(
                     LayerRow(
                         part_name,
@@ -117,12 +111,9 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                     )
                 )
         for name, branch in network.additive.items():
-            if isinstance(branch, TreeBranch):
-                branch_kind = f"{len(branch.roots)} trees"
-            else:
-                branch_kind = type(branch).__name__
+            layer_name = added_branches()[name].layer(branch)
             summary_rows.append(
-                LayerRow(name, branch_kind, (network.outputs,), count_numbers(branch))
+                LayerRow(name, layer_name, (network.outputs,), count_numbers(branch))
             )
     return summary_rows
 
@@ -143,7 +134,7 @@ def _parts_before_head(
             count = count_numbers(embedding)
         branch_entries.append(
             (
-                "tabular",
+                TABLE.name,
                 name,
                 count,
                 network.table_branch.layers,
@@ -152,7 +143,7 @@ def _parts_before_head(
         )
     if network.image_branch is not None and network.renderer is not None:
         branch_entries.append(
-            ("image", "input", 0, network.image_branch, network.renderer(encoded))
+            (IMAGE.name, "input", 0, network.image_branch, network.renderer(encoded))
         )
     return branch_entries
 
@@ -185,7 +176,7 @@ def summarize(network: HybridNetwork) -> str:
                 share = f", {network.shares[table_row.part]:.0%} of the outputs"
             else:
                 share = ""
-            lines.append(f"{_PART_TITLES[table_row.part]}{share}")
+            lines.append(f"{title_of(table_row.part)}{share}")
         if table_row.parameters:
             count = f"{table_row.parameters:,}"
         else:

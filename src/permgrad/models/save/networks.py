@@ -19,13 +19,14 @@ from safetensors.torch import load as weights_from_bytes
 from torch import Tensor, nn
 
 from permgrad.base.arrays import Array, Floats32
-from permgrad.base.errors import must
+from permgrad.base.errors import InputError, must
 from permgrad.base.stored import read_npz, read_times
 from permgrad.base.threads import warning_filters
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import check_characters
 from permgrad.imaging.foreign import renderer_from_dict
 from permgrad.imaging.render import Renderer
+from permgrad.models.branches import added_branches
 from permgrad.models.decision import read_decision
 from permgrad.models.estimators.calibration import Calibration
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -33,10 +34,8 @@ from permgrad.models.estimators.intervals import HeldOut
 from permgrad.models.estimators.order import Order
 from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
-from permgrad.models.network.additive import LinearBranch
-from permgrad.models.network.network import ADDITIVE, HybridNetwork
+from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.network.trees import TreeBranch
 from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
 from permgrad.models.train.guard import sheltered
 
@@ -259,15 +258,17 @@ def _rebuild_network(
     }
     columns |= {"products": products, "rates": content.get("rates", False)}
     outputs = int(content["outputs"])
-    shares, trees = _checked_branches(content.get("additive", {}), numbers)
+    described_branches = content.get("additive", {})
+    shares = _checked_shares(described_branches)
+    sizes = {}
+    for branch_name, described in described_branches.items():
+        sizes[branch_name] = _checked_sizes(branch_name, described, numbers)
 
     def make() -> HybridNetwork:
-        additive_branches: dict[str, nn.Module] = {}
-        if "linear" in shares:
-            additive_branches["linear"] = LinearBranch(encoded, outputs)
-        if "trees" in shares:
-            additive_branches["trees"] = TreeBranch(
-                encoded, **{**trees, "outputs": outputs}
+        additive_branches = {}
+        for branch_name in shares:
+            additive_branches[branch_name] = added_branches()[branch_name].make(
+                encoded, outputs, **sizes[branch_name]
             )
         return HybridNetwork(
             encoded,
@@ -280,10 +281,9 @@ def _rebuild_network(
         )
 
     module = _built(make, weights)
-    for branch in module.additive.values():
-        if isinstance(branch, TreeBranch):
-            branch.check()
-    if "image" in module.paths:
+    for branch_name, branch in module.additive.items():
+        added_branches()[branch_name].check(branch)
+    if module.image_branch is not None:
         module.renderer = renderer
     return module
 
@@ -317,32 +317,37 @@ def _check_columns(blocks: Iterable[Any], encoded: int) -> None:
         )
 
 
-def _checked_branches(
-    described_branches: Mapping[str, Any], numbers: int
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the shares of branches beside the head, and the sizes of trees, of a file
-    with so many numbers.
-    """
+def _checked_shares(described_branches: Mapping[str, Any]) -> dict[str, float]:
+    """Return the shares of branches beside the head."""
     shares = {}
     for branch_name, described in described_branches.items():
+        if branch_name not in added_branches():
+            problem = (
+                f"The model has a branch {branch_name!r:.40}, which is unknown here"
+            )
+            hint = "Import the module that registers it, then load the model."
+            raise InputError(problem, hint=hint, code="PG052")
         shares[branch_name] = described["share"]
-    has_valid_shares = set(shares) <= set(ADDITIVE) and all(
+    has_valid_shares = all(
         isinstance(share, float) and 0 < share < 1 for share in shares.values()
     )
     must(has_valid_shares, f"branches beside the head {shares!r:.60}")
-    trees = described_branches.get("trees", {}).get("sizes", {})
-    if "trees" in described_branches:
-        counts = [trees.get(size_name) for size_name in ("nodes", "trees", "width")]
-    else:
-        counts = []
-    must(
-        all(
-            isinstance(tree_size, int) and 0 <= tree_size <= numbers
-            for tree_size in counts
-        ),
-        f"trees of sizes {trees!r:.60}",
-    )
-    return shares, trees
+    return shares
+
+
+def _checked_sizes(
+    branch_name: str, described: Mapping[str, Any], numbers: int
+) -> dict[str, int]:
+    """Return the sizes that a branch is made with, of a file with so many numbers."""
+    sizes = {}
+    for size_name in added_branches()[branch_name].sizes:
+        size = described.get("sizes", {}).get(size_name)
+        must(
+            isinstance(size, int) and 0 <= size <= numbers,
+            f"{branch_name} of sizes {described.get('sizes')!r:.60}",
+        )
+        sizes[size_name] = size
+    return sizes
 
 
 def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:

@@ -16,9 +16,9 @@ import torch
 
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
+from permgrad.models.branches import added_branches
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
-from permgrad.models.network.trees import TreeBranch
 from permgrad.models.save.folders import FORMAT_VERSION, check_target, write_model
 
 
@@ -168,13 +168,12 @@ def _beside(module: Any) -> dict[str, Any]:
     """Return what the branches beside a network's head are made with, and their
     shares.
     """
-    return {
-        branch_name: {
-            "share": module.shares[branch_name],
-            **({"sizes": branch.sizes} if isinstance(branch, TreeBranch) else {}),
-        }
-        for branch_name, branch in module.additive.items()
-    }
+    described: dict[str, Any] = {}
+    for branch_name, branch in module.additive.items():
+        described[branch_name] = {"share": module.shares[branch_name]}
+        if added_branches()[branch_name].sizes:
+            described[branch_name]["sizes"] = branch.sizes
+    return described
 
 
 def _pack(value: Any, name: str = "value") -> Any:

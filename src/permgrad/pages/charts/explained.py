@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.assess.assessment import entries_of, value_of
+from permgrad.assess.assessment import entries_of, titles_of, value_of
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.arrays import Floats
@@ -19,13 +19,13 @@ from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.inputs import in_order
+from permgrad.pages.part_colours import part_colour
 from permgrad.pages.sentences import path_words
 from permgrad.pages.standing import Standing
 from permgrad.pages.steps import ends_of, ranks_of, steps_of
 from permgrad.pages.words import (
     clean,
     listed,
-    path_name,
     quantity_of,
     rank_texts,
     valued,
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.pages.units import Loss
 
-#: Colours of paths. Other parts have those of a series.
-_PATHS = {
-    "tabular": "tabular",
-    "image": "image",
-    "table": "tabular",
-    "interaction": "interaction",
-}
-_PATHS |= {"linear": "series-2", "trees": "series-3"}
 _SERIES = 8
 #: Rows of a swarm, features of it, and shades of a feature's values.
 SWARM_ROWS = 300
@@ -105,6 +97,7 @@ def ranked(
     lower_ends, upper_ends = (
         interval_ends[order, column] for interval_ends in explanation.ci()
     )
+    titles = titles_of(paths)
     return {
         "names": [clean(explanation.names[feature_index]) for feature_index in order],
         "values": values,
@@ -116,7 +109,7 @@ def ranked(
         ],
         "parts": [
             {
-                "name": path_name(name_of_path),
+                "name": clean(titles[name_of_path]),
                 "colour": _colour(name_of_path, path_index),
                 "values": np.nan_to_num(path_values[order]),
             }
@@ -195,7 +188,8 @@ def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
 
 
 def _colour(name: str, position: int) -> str:
-    return _PATHS.get(name, f"series-{position % _SERIES}")
+    """Return the colour of a part of an effect, at a position."""
+    return part_colour(name, f"series-{position % _SERIES}")
 
 
 def signed_bars(
@@ -280,7 +274,7 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
             )
         ]
     bar_data = {
-        "names": [clean(branch_name) for branch_name in names],
+        "names": [clean(title) for title in titles_of(names).values()],
         "values": value,
         "low": lower_ends,
         "high": upper_ends,
@@ -300,7 +294,9 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
         "label": label,
     }
     return Chart(
-        "bars", f"Importance of the branches: {valued(names, value)}", bar_data
+        "bars",
+        f"Importance of the branches: {valued(titles_of(names).values(), value)}",
+        bar_data,
     )
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from permgrad.assess.assessment import PATHS, entries_of
+from permgrad.assess.assessment import entries_of
 from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
+from permgrad.models.branches import path_names
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
@@ -69,7 +70,9 @@ def _content(
     features, by path if there are any.
     """
     summed = explanation
-    paths = tuple(path_name for path_name in explanation.parts if path_name in PATHS)
+    paths = tuple(
+        path_name for path_name in explanation.parts if path_name in path_names()
+    )
     if explanation.level != "modality":
         summed = explanation.by_modality()
         if len(paths) > 1:
@@ -107,7 +110,7 @@ def branches(
     """
     if not entries_of(content):
         problem_hint = (
-            "Pass explanation.branches of a model with several inputs or paths."
+            "Pass explanation.branches of a model with several inputs or branches."
         )
         raise InputError(
             "branches needs at least one branch with an importance, got none",

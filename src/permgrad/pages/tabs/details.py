@@ -14,10 +14,13 @@ from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
+from permgrad.models.branches import added_branches, joined_branches, title_of
+from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.charts.errors import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
+from permgrad.pages.part_colours import part_colour
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words, share_words
 from permgrad.pages.summary import part_words
@@ -38,13 +41,8 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
-_LANES = {
-    "tabular": "table branch",
-    "image": "image branch",
-    "linear": "linear part",
-    "trees": "trees",
-    "head": "head",
-}
+#: The lane behind all branches.
+_HEAD = "head"
 _TITLES = {
     "Linear": "Dense",
     "Conv2d": "Convolution",
@@ -68,11 +66,11 @@ def blocks(layers: pd.DataFrame) -> Chart:
     A block is a layer, the shape of what leaves it for one row, its parameters, and the
     layers behind it without own blocks, such as activations.
     """
-    lanes: dict[str, list[dict[str, Any]]] = {branch_part: [] for branch_part in _LANES}
+    lanes: dict[str, list[dict[str, Any]]] = {}
     for layer_part, layer, shape, count in layers.itertuples(index=False, name=None):
-        lane_blocks = lanes[layer_part]
+        lane_blocks = lanes.setdefault(layer_part, [])
         if layer == "input":
-            if layer_part == "image":
+            if layer_part == IMAGE.name:
                 lane_blocks.append(
                     {
                         "title": "Renderer",
@@ -103,13 +101,19 @@ def blocks(layers: pd.DataFrame) -> Chart:
                 lane_blocks[-1]["shape"] = lane_blocks[-1]["shape"]
             else:
                 lane_blocks[-1]["shape"] = shape
-    if lanes["head"]:
-        lanes["head"][-1]["title"] = "Output"
+    lanes[_HEAD] = lanes.pop(_HEAD, [])  # behind all branches
+    if lanes[_HEAD]:
+        lanes[_HEAD][-1]["title"] = "Output"
     shown: list[dict[str, Any]] = []
-    for lane_part, lane_name in _LANES.items():
-        if lanes[lane_part]:
+    for lane_part, lane_blocks in lanes.items():
+        if lane_blocks:
             shown.append(
-                {"name": lane_name, "part": lane_part, "blocks": lanes[lane_part]}
+                {
+                    "name": title_of(lane_part),
+                    "colour": part_colour(lane_part, "series-2"),
+                    "added": lane_part in added_branches(),
+                    "blocks": lane_blocks,
+                }
             )
     longest = max((len(shown_lane["blocks"]) for shown_lane in shown[:-1]), default=0)
     words = "; ".join(
@@ -121,7 +125,7 @@ def blocks(layers: pd.DataFrame) -> Chart:
         "blocks",
         f"Layers of the network. {words}.",
         {"lanes": shown},
-        _STEP * (longest + len(lanes["head"])),
+        _STEP * (longest + len(lanes[_HEAD])),
     )
 
 
@@ -132,13 +136,13 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         return
     hybrid = is_hybrid(stored)
     has_two_paths = len(entries_of(stored)) == 2
-    if not hybrid or not set(entries_of(stored)) <= {"tabular", "image"}:
-        section.title = "Path by path" if hybrid else "Input by input"
+    if not hybrid or not set(entries_of(stored)) <= {*joined_branches()}:
+        section.title = "Branch by branch" if hybrid else "Input by input"
     words = path_words(stored)
     section.text(
-        "Here a complete path is shuffled: its result for a row is replaced by that "
-        "for another row. The bar is the path's fair share (its Shapley value) of the "
-        f"loss that {'both' if has_two_paths else 'all'} cause together."
+        "Here a complete branch is shuffled: its result for a row is replaced by that "
+        "for another row. The bar is the branch's fair share (its Shapley value) of "
+        f"the loss that {'both' if has_two_paths else 'all'} cause together."
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a "
         "row's photos, are replaced by those of another row. The bar is the input's "
@@ -151,7 +155,7 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         label = quantity_of(content.explanation)
     else:
         label = "increase of the loss"
-    shuffled_kind = "path" if hybrid else "input"
+    shuffled_kind = "branch" if hybrid else "input"
     if hybrid and has_two_paths:
         after = "the other"
     else:
@@ -187,8 +191,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
             f"{compact(upper)}), {round(100 * abs(share))} % of the total"
         )
         section.text(
-            f"Interaction of the paths: {size_words}: {meaning}. The bars include it "
-            "in equal parts."
+            f"Interaction of the branches: {size_words}: {meaning}. The bars include "
+            "it in equal parts."
         )
 
 

@@ -105,7 +105,7 @@ def ranking(section: SectionView, content: PageContent, standing: Standing) -> N
         f"{confidence_words(explanation)} intervals."
     )
     if by_path and len(explanation.parts) > 1:
-        caption += " Colours show the path of the effect, the dot their sum."
+        caption += " Colours show the branch of the effect, the dot their sum."
     if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
     section.figure(chart, caption)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from permgrad.assess.assessment import NOT_BRANCHES, titles_of
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
@@ -493,12 +494,6 @@ P_VALUE = (
     "them (Holm 1979). A feature clearly matters if its importance is above 0 and its "
     "adjusted p below 0.05."
 )
-READINGS = {
-    "tabular": "as numbers",
-    "image": "as an image",
-    "linear": "by a line",
-    "trees": "by trees",
-}
 
 
 def paths_words(path_names: Iterable[str]) -> str:
@@ -506,12 +501,12 @@ def paths_words(path_names: Iterable[str]) -> str:
 
     Examples:
         >>> paths_words(["tabular", "image", "interaction"])[:66]
-        'The model reads each row in 2 ways: as numbers and as an image. Th'
+        'The model reads each row in 2 ways: table branch and image branch.'
     """
     readings = []
-    for path_key in path_names:
-        if path_key != "interaction":
-            readings.append(READINGS.get(path_key, path_key))
+    for path_key, title in titles_of(list(path_names)).items():
+        if path_key not in NOT_BRANCHES:
+            readings.append(clean(title))
     if len(readings) == 2:
         quantifier = "both"
     else:
@@ -540,7 +535,7 @@ def reading(section: SectionView, content: PageContent) -> None:
         alike = [
             "features",
             *["classes"] * (len(explanation.outputs) > 1),
-            *["paths"] * paths,
+            *["branches"] * paths,
         ]
         terms["Importance"] = (
             f"{meaning} Numbers of different {listed(alike)} can be compared."
@@ -552,7 +547,7 @@ def reading(section: SectionView, content: PageContent) -> None:
         if explanation.p_values is not None:
             terms["p"] = P_VALUE
         if paths:
-            terms["Paths"] = paths_words(explanation.parts)
+            terms["Branches"] = paths_words(explanation.parts)
     section.add("terms", terms.items())
 
 

@@ -39,6 +39,7 @@ from permgrad.evaluation.baselines.fitting import baselines, check_available, wh
 from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.metrics import Task
 from permgrad.evaluation.table_alarms import table_alarms
+from permgrad.models.branches import title_of
 from permgrad.models.decision import asked_decision
 from permgrad.models.estimators.inputs import held_out
 from permgrad.models.estimators.presets import presets
@@ -60,15 +61,6 @@ METHODS = ("permutation", "permgrad")
 USUAL_FOLDS = 5
 #: Test rows of a fold that are explained at most.
 MOST_ROWS = 1000
-#: What a network with one branch reads.
-_READS = {
-    "tabular": "table",
-    "image": "image",
-    "linear": "line",
-    "trees": "trees",
-    "text": "texts",
-    "photo": "photos",
-}
 #: Models that are compared by default, if they are installed.
 USUAL = ("default", "lightgbm", "random_forest", "linear")
 
@@ -209,7 +201,7 @@ def _parse(name: str) -> Model:
         else:
             about = [Path(preset).stem if preset.endswith(".json") else preset]
         if branches:
-            about += [f"{' and '.join(_READS[branch] for branch in branches)} only"]
+            about += [f"{' and '.join(map(title_of, branches))} only"]
         if about:
             label = f"network ({', '.join(about)})"
         else:

@@ -18,8 +18,9 @@ from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.evaluation.baselines.fitting import baselines, fit_baseline
 from permgrad.evaluation.metrics import Task
-from permgrad.models.estimators.beside import MOST_ROWS, branches_to_try, trees_rounds
-from permgrad.models.libraries.boosting import best_library
+from permgrad.models.branches import AddedBranch, added_branches, title_of
+from permgrad.models.estimators.beside import MOST_ROWS, branches_to_try
+from permgrad.models.libraries.job import Job
 from permgrad.models.libraries.job import Rows as BaselineRows
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _TRIES = (2, 8)
 _TRIED_ROWS = 4000
 #: What the second try may take of the time that is left, by the first one.
 _MOST_OF_TIME = 0.02
-#: Iterations of a line: those of a usual fit.
-_LINE_ITERATIONS = 100
 #: Of the time that is left, what branches beside the network may take.
 SHARE = 0.5
 
@@ -66,14 +65,11 @@ def branches_in_time(
     waiting = branches_to_try(ready, classes)
     branch_names: list[str] = []
     total = 0.0
-    # A line takes less time than trees.
-    for name in sorted(waiting):
+    # Those that are named first take less time.
+    for name in filter(waiting.__contains__, added_branches()):
         seconds = _seconds(learned, name, classes, _MOST_OF_TIME * clock.left())
         if not ready.beside_by_name and total + seconds > SHARE * clock.left():
-            what = {"trees": "a branch of boosted trees", "linear": "a line"}.get(
-                name, name
-            )
-            clock.cut.append(f"training: {what} beside the network was not tried")
+            clock.cut.append(f"training: the {title_of(name)} was not tried")
             continue
         branch_names.append(name)
         total += seconds
@@ -91,16 +87,11 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
 
     The second try is only made where it takes less than ``most``.
     """
-    if name == "trees":
-        library = best_library().name
-    else:
-        library = name
+    branch = added_branches()[name]
     rows, count = _tried_rows(learned, classes)
-    key = _ROUNDS.get(library, "n_estimators")
-    if name == "trees":
-        total_rounds = trees_rounds(library, classes)
-    else:
-        total_rounds = _LINE_ITERATIONS
+    if branch.trial is None:
+        return _fit_seconds(learned, branch, rows, classes) * count / len(rows.y)
+    library, key, total_rounds = branch.trial(classes)
     import_module(baselines.get(library).package)  # once, however many rows there are
     took = [_tried(learned, library, rows, {key: _TRIES[0]})]
     per_round = took[0] / _TRIES[0]
@@ -113,12 +104,16 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
     return float((took[0] + per_round * total_rounds) * count / len(rows.y))
 
 
-#: What a library calls its rounds.
-_ROUNDS = {
-    "catboost": "iterations",
-    "histogram_boosting": "max_iter",
-    "linear": "max_iter",
-}
+def _fit_seconds(
+    learned: Learned, branch: AddedBranch, rows: BaselineRows, classes: int
+) -> float:
+    """Return the seconds of a whole fit of a branch on some rows."""
+    job = Job(learned.task, rows, None, classes, learned.seed, torch.get_num_threads())
+    started = time.perf_counter()
+    with keeping_warnings(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        branch.fit(job, max(1, classes))
+    return time.perf_counter() - started
 
 
 def _tried_rows(learned: Learned, classes: int) -> tuple[BaselineRows, int]:

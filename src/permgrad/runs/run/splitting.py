@@ -39,6 +39,7 @@ from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import are_expected, count_shared_rows, halve, split_rows
 from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
+from permgrad.models.branches.head_branches import TABLE
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.table import ReadTable
 
@@ -394,7 +395,7 @@ def _is_published(request: RunRequest) -> bool:
     settings = get_preset(request.network)
     return settings.network.single_logit and (
         request.branches or tuple(settings.branches)
-    ) == ("tabular",)
+    ) == (TABLE.name,)
 
 
 def shared_rows(

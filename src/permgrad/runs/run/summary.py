@@ -7,7 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permgrad.assess.assessment import Assessment, entries_of, is_hybrid
+from permgrad.assess.assessment import (
+    Assessment,
+    entries_of,
+    is_hybrid,
+    titles_of,
+)
 from permgrad.base.csv_files import read_csv
 from permgrad.base.errors import as_lines, by_count, listed, option_of, printable
 from permgrad.base.folders import believed
@@ -330,7 +335,8 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     shares = path_shares(entries)
     if shares:
         share_texts = []
+        titles = titles_of(shares)
         for branch_name, share in shares.items():
-            share_texts.append(f"{branch_name} {share:.0%}")
+            share_texts.append(f"{titles[branch_name]} {share:.0%}")
         return [f"{whose} shares: {', '.join(share_texts)}"]
     return []

@@ -294,8 +294,6 @@ const Figures = (() => {
   ];
 
   // ---- a network ----------------------------------------------------------------------------------------------------
-  const HUES = { tabular: "tabular", image: "image", linear: "series-2", trees: "series-3", head: "series-2", input: "neutral" };
-
   /** The layers of a network: branches above each other, the head behind them, and a sum where branches stand beside it. @param {any} data */
   const blocks = (data) => {
     const [step, wide_, tall, lane] = [150, 122, 84, 118];
@@ -303,8 +301,7 @@ const Figures = (() => {
     const longest = Math.max(0, ...branches.map((/** @type {any} */ one) => one.blocks.length));
     const height = Math.max(branches.length, 1) * lane;
     const ends = step * (longest + head.blocks.length), middleOfAll = height / 2 + 8;
-    const isAdded = (/** @type {any} */ one) => one.part === "linear" || one.part === "trees";
-    const added = branches.some(isAdded);
+    const added = branches.some((/** @type {any} */ one) => one.added);
     const { svg } = chart({ width: ends + (added ? 24 : 0), height }, data.words);
     const arrow = (/** @type {number[]} */ [x1, y1], /** @type {number[]} */ [x2, y2]) => {
       const turn = Math.atan2(y2 - y1, x2 - x1);
@@ -318,7 +315,7 @@ const Figures = (() => {
         if (at) arrow([x - step + wide_, middle], [x, middle]);
         const more = labels([block.more.join(" · ")], 80, wide_ - 8)[0];
         const lines = [block.title, block.shape, more, block.count ? `${block.count.toLocaleString("en-US")} parameters` : ""].filter(Boolean);
-        svg.append(node("rect", { x, y: middle - tall / 2, width: wide_, height: tall, rx: 5, fill: colour(HUES[/** @type {"head"} */ (one.part)]), "fill-opacity": 0.22, stroke: colour("muted"), "stroke-width": 0.7 },
+        svg.append(node("rect", { x, y: middle - tall / 2, width: wide_, height: tall, rx: 5, fill: colour(one.colour), "fill-opacity": 0.22, stroke: colour("muted"), "stroke-width": 0.7 },
           node("title", {}, [block.title, block.shape, block.more.join(" · ")].join(", "))));
         lines.forEach((words, k) => svg.append(text(x + wide_ / 2, middle + 4 + (k - (lines.length - 1) / 2) * 17, words, {
           "text-anchor": "middle", fill: colour("ink"), "font-weight": k ? null : 600, "font-size": k < 2 ? 12 : 11,
@@ -329,7 +326,7 @@ const Figures = (() => {
     branches.forEach((/** @type {any} */ one, /** @type {number} */ at) => {
       draw(one, 0, places[at]);
       const from = [(one.blocks.length - 1) * step + wide_, places[at]];
-      if (isAdded(one)) {  // below the head, and up or down to the sum
+      if (one.added) {  // below the head, and up or down to the sum
         svg.append(node("line", { x1: from[0], x2: ends + 11, y1: from[1], y2: from[1], stroke: colour("muted"), "stroke-width": 1 }));
         arrow([ends + 11, from[1]], [ends + 11, middleOfAll + 11 * Math.sign(from[1] - middleOfAll)]);
       } else arrow(from, [longest * step, middleOfAll]);

@@ -596,7 +596,7 @@ const Layers = (() => {
 
   // ---- trees --------------------------------------------------------------------------------------------------------
 
-  /** Sums of trees over encoded rows, see `assess/trees_form.py`. */
+  /** Sums of trees over encoded rows, see `models/branches/tree_form.py`. */
   class Trees {
     /** @param {any} form @param {(place: Place) => Float32Array} take @param {number} encoded */
     constructor(form, take, encoded) {

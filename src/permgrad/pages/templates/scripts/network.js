@@ -10,6 +10,15 @@ const Network = (() => {
 
   // ---- the network --------------------------------------------------------------------------------------------------
 
+  /**
+   * Branches beside the head, by the kind that the `form` of each in `models/branches/` names.
+   * @type {Record<string, (branch: any, take: (place: Place) => Float32Array, form: any) => {apply(rows: Float32Array, count: number): ArrayLike<number>}>}
+   */
+  const BRANCHES = {
+    linear: (branch, take, form) => new Dense(take(branch.weight), form.outputs, take(branch.bias)),
+    trees: (branch, take, form) => new Trees(branch, take, form.encoded),
+  };
+
   class Predictor {
     /** @param {any} form  the network as Python describes it @param {Float32Array} weights */
     constructor(form, weights) {
@@ -21,7 +30,7 @@ const Network = (() => {
       this.tableLayers = form.table ? readLayers(form.table.layers.slice(1), take, form.members) : [];
       /** What is added to the outputs: functions of encoded rows and their count. @type {((rows: Float32Array, count: number) => ArrayLike<number>)[]} */
       this.beside = form.beside.map((/** @type {any} */ branch) => {
-        const made = branch.kind === "trees" ? new Trees(branch, take, form.encoded) : new Dense(take(branch.weight), form.outputs, take(branch.bias));
+        const made = BRANCHES[branch.kind](branch, take, form);
         return (/** @type {Float32Array} */ rows, /** @type {number} */ count) => made.apply(rows, count);
       });
       this.headLayers = /** @type {((rows: Float32Array, count: number) => Float32Array)[]} */ ([]);

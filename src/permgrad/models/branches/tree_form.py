@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from permgrad.models.branches.branch import Store
 from permgrad.models.trees import Trees
 
 #: Bytes of trees, as text, above which a page does not have them.
 MOST_TREE_BYTES = 3_000_000
 
 
-def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the description of trees, and its arrays by name, of float32.
+def tree_form(trees: Trees, store: Store) -> dict[str, Any]:
+    """Return the description of trees, whose arrays are stored.
 
     ``feature``: the column that each node asks for, −1 of a leaf. ``number``: the
     threshold of a node, of a leaf what it adds, or where its ``values`` are, if a tree
@@ -58,4 +59,6 @@ def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
         "roots": roots.tolist(),
         "base": trees.base.tolist(),
     }
-    return about, arrays
+    for array_name, array in arrays.items():
+        about[array_name] = store(array)
+    return about
