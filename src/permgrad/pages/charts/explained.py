@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -467,16 +467,25 @@ def interactions(
 
 
 # ---- single rows ---------------------------------------------------------------------
-def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Chart:
+def steps(
+    explanation: Explanation,
+    *,
+    row: int,
+    output: int,
+    label: str,
+    top_n: int | None = 10,
+    width: int = 60,
+) -> Chart:
     """Return one row's attributions as steps from the baseline's output to the row's
-    output.
+    output. Names take ``width`` letters at most.
     """
     values = np.nan_to_num(
         np.asarray(explanation.values[row, :, output], dtype=np.float64)
     )
     start, end_value = ends_of(explanation, row, output)
-    names, sizes = steps_of(explanation, (row, output), np.arange(len(values)), 10, 60)
-    order = choices.largest(np.abs(values), 5)
+    players = np.arange(len(values))
+    names, sizes = steps_of(explanation, (row, output), players, top_n, width)
+    order = choices.largest(np.abs(values), top_n)[:5]
     leading = valued([explanation.names[i] for i in order], values[order])
     step_data = {
         "start": start,
@@ -497,6 +506,41 @@ def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Cha
     )
 
 
+class Swarm(NamedTuple):
+    """Points of features, the most important first, for rows."""
+
+    #: of the features: their places among all
+    order: npt.NDArray[np.intp]
+    #: attributions, and ranks of the features' values from 0 to 1 (NaN: no order), both
+    #: ``(features, rows drawn)``
+    values: Floats
+    ranks: Floats
+    words: str
+
+
+def swarm_of(
+    explanation: Explanation, output: int, top_n: int | None, most_rows: int
+) -> Swarm:
+    """Return the points of a swarm, of rows that are thinned evenly to ``most_rows``.
+
+    The order uses all rows.
+    """
+    values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
+    order = choices.largest_on_average(values, top_n)
+    drawn_rows = thinned(len(values), most_rows)
+    ranks = [ranks_of(explanation, int(feature))[drawn_rows] for feature in order]
+    if len(drawn_rows) < len(values):
+        drawn = f", {len(drawn_rows):,} drawn"
+    else:
+        drawn = ""
+    leading = [clean(explanation.names[feature]) for feature in order[:4]]
+    words = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, "
+        f"{len(values):,} rows{drawn}. Widest spread: {', '.join(leading)}."
+    )
+    return Swarm(order, values[np.ix_(drawn_rows, order)].T, np.stack(ranks), words)
+
+
 def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     """Return one point per row and feature.
 
@@ -505,33 +549,19 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     Colours follow the rank of numbers, dates and ordered categories. Values without an
     order have the last shade.
     """
-    values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
-    order = choices.largest_on_average(values, _SWARM)
-    shown_rows = thinned(len(values), SWARM_ROWS)
-    ranks = np.stack(
-        [ranks_of(explanation, int(feature))[shown_rows] for feature in order]
-    )
+    points = swarm_of(explanation, output, _SWARM, SWARM_ROWS)
     shades = np.where(
-        np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES
+        np.isfinite(points.ranks),
+        np.clip(points.ranks * _SHADES, 0, _SHADES - 1),
+        _SHADES,
     )
+    short_values = []
+    for feature_values in points.values:
+        short_values.append([float(f"{value:.3g}") for value in feature_values])
     swarm_data = {
-        "names": [clean(explanation.names[i]) for i in order],
-        "values": np.array(
-            [
-                [float(f"{value:.3g}") for value in feature_values]
-                for feature_values in values[np.ix_(shown_rows, order)].T
-            ]
-        ),
+        "names": [clean(explanation.names[i]) for i in points.order],
+        "values": np.array(short_values),
         "shades": np.nan_to_num(shades).astype(np.int64),
         "label": label,
     }
-    if len(shown_rows) < len(values):
-        drawn = f", {len(shown_rows)} drawn"
-    else:
-        drawn = ""
-    words = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, "
-        f"{len(values)} rows{drawn}. "
-        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
-    )
-    return Chart("swarm", words, swarm_data)
+    return Chart("swarm", points.words, swarm_data)

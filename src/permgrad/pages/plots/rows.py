@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -19,11 +18,12 @@ from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages import choices
-from permgrad.pages.charts.chart import padded, thinned
+from permgrad.pages.charts import explained as charts
+from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.steps import ends_of, ranks_of, stacks, steps_of
-from permgrad.pages.words import clean, labels_of, quantity_of, towards, valued
+from permgrad.pages.steps import stacks
+from permgrad.pages.words import clean, labels_of, quantity_of, towards
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -61,25 +61,24 @@ def beeswarm(
     choices.check_one_unit(explanation, "beeswarm")
     choices.check_local(explanation, "beeswarm")
     column = choices.pick_output(explanation, target)
-    values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
-    order = choices.largest_on_average(values, top_n)
-    row_indices = thinned(len(values), MOST_POINTS)
-    if len(row_indices) < len(values):
-        count_words = f"{len(row_indices):,} of "
+    swarm = charts.swarm_of(explanation, column, top_n, MOST_POINTS)
+    rows = len(explanation.values)
+    drawn_rows = swarm.values.shape[1]
+    if drawn_rows < rows:
+        count_words = f"{drawn_rows:,} of "
     else:
         count_words = ""
-    height = 1.1 + 0.36 * len(order)
-    default = f"{explanation.method}: {count_words}{counted(len(values), 'row')}"
+    height = 1.1 + 0.36 * len(swarm.order)
+    default = f"{explanation.method}: {count_words}{counted(rows, 'row')}"
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
-    lower_limit, upper_limit = padded(np.append(values[:, order], 0.0), 0.04)
-    x, y, ranks = _stacked_points(
-        explanation, values, row_indices, order, (lower_limit, upper_limit)
-    )
+    all_values = explanation.values[:, swarm.order, column].astype(np.float64)
+    limits = padded(np.append(all_values, 0.0), 0.04)
+    x, y, ranks = _stacked_points(swarm, limits)
     _scatter(panel_axes, x, y, ranks)
-    panel_axes.set_xlim(lower_limit, upper_limit)
+    panel_axes.set_xlim(*limits)
     panel_axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    base.name_rows(panel_axes, labels_of([explanation.names[i] for i in order]))
-    base.note_hidden(panel_axes, len(explanation.names) - len(order))
+    base.name_rows(panel_axes, labels_of([explanation.names[i] for i in swarm.order]))
+    base.note_hidden(panel_axes, len(explanation.names) - len(swarm.order))
     panel_axes.grid(visible=False, axis="x")
     panel_axes.grid(axis="y", linewidth=0.5)
     default = ", ".join(
@@ -87,15 +86,7 @@ def beeswarm(
     )
     panel_axes.set_xlabel(base.checked_text("label", label, default))
     _add_ranks_bar(panel_axes)
-    if len(row_indices) < len(values):
-        drawn = f", {len(row_indices):,} drawn"
-    else:
-        drawn = ""
-    figure.description = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, "
-        f"{len(values):,} rows{drawn}. "
-        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
-    )
+    figure.description = swarm.words
     return figure
 
 
@@ -126,18 +117,14 @@ def _add_ranks_bar(axes: Axes) -> None:
 
 
 def _stacked_points(
-    explanation: Explanation,
-    values: Floats,
-    rows: npt.NDArray[np.intp],
-    order: npt.NDArray[np.intp],
-    limits: tuple[float, float],
+    swarm: charts.Swarm, limits: tuple[float, float]
 ) -> tuple[Floats, Floats, Floats]:
     """Return values, heights and ranks of the points, stacked around the lines."""
     low, high = limits
     points: list[tuple[Floats, Floats, Floats]] = []
-    for line_position, feature in enumerate(order):
-        present = rows[np.isfinite(values[rows, feature])]
-        shown = values[present, feature]
+    for line_position, line_values in enumerate(swarm.values):
+        present = np.isfinite(line_values)
+        shown = line_values[present]
         bin_index = pd.Series(
             np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS)
         )
@@ -146,7 +133,7 @@ def _stacked_points(
         nth = bin_index.groupby(bin_index).cumcount().to_numpy()
         ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
         stack = line_position + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
-        points.append((shown, stack, ranks_of(explanation, int(feature))[present]))
+        points.append((shown, stack, swarm.ranks[line_position][present]))
     across, up, ranks = map(np.concatenate, zip(*points, strict=True))
     return across, up, ranks
 
@@ -188,31 +175,23 @@ def waterfall(
         raise InputError(problem, hint=problem_hint, code="PG004")
     row_index = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, target)
-    values = np.nan_to_num(
-        np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
+    if label is None:
+        label = _label_of_steps(explanation, column)
+    chart = charts.steps(
+        explanation, row=row_index, output=column, label=label, top_n=top_n, width=24
     )
-    order = choices.largest(np.abs(values), top_n)
-    start, final = ends_of(explanation, row_index, column)
-    names, steps = steps_of(
-        explanation, (row_index, column), np.arange(len(values)), top_n, 24
-    )
-    steps = np.nan_to_num(steps).tolist()
+    start = chart.data["start"]
+    steps = chart.data["steps"]
     height = 1.35 + 0.31 * max(len(steps), 1)
     default = f"{explanation.method}: row {row_index}"
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
-    base.name_rows(panel_axes, names)
-    _draw_steps(panel_axes, steps, start)
-    _mark_ends(panel_axes, start, final)
-    if label is None:
-        label = _label_of_steps(explanation, column)
+    base.name_rows(panel_axes, [step["name"] for step in steps])
+    _draw_steps(panel_axes, [step["value"] for step in steps], start)
+    _mark_ends(panel_axes, start, chart.data["end"])
     panel_axes.set_xlabel(base.checked_text("label", label, ""))
     if explanation.meta.get("unit") == LOG_ODDS and explanation.base_values is not None:
         _add_probabilities(panel_axes)
-    leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
-    figure.description = (
-        f"Steps from {number(start)} (baseline) to {number(final)} "
-        f"(this row). Largest: {leading}."
-    )
+    figure.description = chart.words
     return figure
 
 
