@@ -221,15 +221,6 @@ class Assessment:
         return "network"
 
     @property
-    def in_python(self) -> bool:
-        """Whether the page is made in Python, so that options of the command line are
-        of no use.
-        """
-        if self.provenance is None:
-            return bool(self.subject)
-        return not self.provenance.command.startswith("permgrad ")
-
-    @property
     def learnt(self) -> bool:
         """Whether the model is significantly better than the constant."""
         return bool(self.constant.get("learnt", True))

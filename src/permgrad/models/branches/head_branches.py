@@ -8,5 +8,5 @@ from permgrad.models.branches.branch import ColumnsBranch, JoinedBranch, registe
 
 TABLE = register(JoinedBranch(name="tabular", title="table branch", colour="tabular"))
 IMAGE = register(JoinedBranch(name="image", title="image branch", colour="image"))
-TEXTS = register(ColumnsBranch(name="text", title="texts"))
-PHOTOS = register(ColumnsBranch(name="photo", title="photos"))
+register(ColumnsBranch(name="text", title="texts"))
+register(ColumnsBranch(name="photo", title="photos"))
