@@ -5,9 +5,7 @@ that it does not know, or is refused in words.
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import made_up_branch
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from assessing import words
+from invoking import call
 from made_up_branch import BRANCH, NAME, TITLE, Neighbours, registered
 from torch import nn
 from usual_methods import USUAL
@@ -88,8 +87,9 @@ def test_it_is_fitted_to_numbers_and_counts(loss):
     whole = model.predict(X)
     np.testing.assert_allclose(model.predict(X[5:8]), whole[5:8], rtol=1e-5)
     explanation = pg.explain(model, X[:40], y[:40], n_repeats=2, random_state=0)
-    assert list(explanation.parts)[:3] == ["tabular", "image", NAME]
-    total = sum(explanation.parts.values())
+    assert list(explanation.parts) == ["tabular", "image", NAME, "interaction"]
+    paths = model.module_.paths
+    total = sum(explanation.parts[path] for path in paths)
     np.testing.assert_allclose(total, explanation.values, atol=1e-6)
     assert np.abs(explanation.parts[NAME]).max() > 1e-3
 
@@ -127,7 +127,7 @@ def test_the_page_shows_curves_and_its_name(model, undrawn):
     labels = (y > y.median()).astype(int)
     with pytest.raises(NotImplementedError, match="branch of the kind Neighbours"):
         model_form(model, [])
-    page = pg.report(model, X[:100], labels[:100], time_limit=20)
+    page = pg.report(model, X[:100], labels[:100], progress=False)
     text = words(page)
     assert TITLE in text
     assert "it has a branch of the kind Neighbours, which no script computes" in text
@@ -147,29 +147,20 @@ def test_it_is_saved_and_loaded_where_it_is_registered(model, tmp_path, monkeypa
 
 def test_the_command_takes_it_by_name(tmp_path):
     assert split_preset(f"fast:tabular+{NAME}") == ("fast", ("tabular", NAME))
+    with pytest.raises(InputError, match=f"'{NAME}'"):
+        split_preset(f"fast:tabular+{NAME}s")
+    preset = {"base": "fast", "branches": ["tabular"], "beside": [NAME]}
+    (tmp_path / "preset.json").write_text(json.dumps({**preset, "max_epochs": 1}))
     X, y = table(200)
     X.assign(y=y).to_csv(tmp_path / "rows.csv", index=False)
-    code = (
-        "import sys\nfrom permgrad.models.branches import register\n"
-        "from made_up_branch import BRANCH\nregister(BRANCH)\n"
-        "from permgrad.__main__ import main\nmain()\n"
+    printed = call(
+        "run",
+        *(tmp_path / "rows.csv", "--target", "y", "--out", tmp_path / "run"),
+        *("--preset", tmp_path / "preset.json", "--time-limit", "30s"),
     )
-    arguments = ["run", "rows.csv", "--target", "y", "--preset", f"fast:tabular+{NAME}"]
-    arguments += ["--out", "run", "--no-explain"]
-    shared = Path(made_up_branch.__file__).parent
-    run = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=tmp_path,
-        env={
-            **dict(__import__("os").environ),
-            "PYTHONPATH": f"{shared}:{':'.join(sys.path)}",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert f"{TITLE} (3 nearest rows)" in run.stdout + run.stderr
+    assert f"{TITLE} " in printed
+    model = pg.load(tmp_path / "run")
+    assert NAME in model.branches_
 
 
 class Wave(nn.Module):

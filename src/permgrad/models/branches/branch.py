@@ -137,12 +137,12 @@ def _of(kind: type[AnyBranch]) -> dict[str, AnyBranch]:
     }
 
 
-def joined() -> dict[str, JoinedBranch]:
+def joined_branches() -> dict[str, JoinedBranch]:
     """Return the branches that a head joins, by name, in their order in networks."""
     return _of(JoinedBranch)
 
 
-def added() -> dict[str, AddedBranch]:
+def added_branches() -> dict[str, AddedBranch]:
     """Return the branches beside a head, by name, in their order in networks."""
     return _of(AddedBranch)
 
@@ -154,7 +154,7 @@ def column_branches() -> dict[str, ColumnsBranch]:
 
 def path_names() -> tuple[str, ...]:
     """Return the names of all that a network can be made of, in their order."""
-    return (*joined(), *added())
+    return (*joined_branches(), *added_branches())
 
 
 def title_of(name: str) -> str:
