@@ -448,7 +448,7 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
     ]
     total = np.abs(local.values[:, :, 1].sum(axis=1)).mean()
     np.testing.assert_allclose(widths, [0.75 * total, 0.25 * total])
-    assert "tabular" in drawn(figure)
+    assert "table branch" in drawn(figure)
 
 
 def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
