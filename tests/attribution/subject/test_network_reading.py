@@ -807,7 +807,7 @@ def test_blending_and_sums_are_their_definitions(data):
         space=space,
         batch_size=2,
         count=3,
-        options={},
+        incremental=True,
     )
     game = Blend(request)
     every = np.arange(3)

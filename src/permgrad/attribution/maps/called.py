@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.maps.drawn import Picture, Read, weighted_maps
+from permgrad.attribution.maps.drawn import Drawing, Picture, Read, weighted_maps
 from permgrad.attribution.maps.heard import (
     NORMALISING,
     RECTIFYING,
@@ -965,9 +965,9 @@ class CalledMaps:
 
     quantity = "mean of the class activation map over the player's pixels"
 
-    def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
+    def __init__(self, request: Request, drawing: Drawing) -> None:
         self.request = request
-        self.options = options
+        self.drawing = drawing
         subject = request.subject
         inputs = request.subject.input_names
         self._shapes = {
@@ -977,15 +977,15 @@ class CalledMaps:
         }
         # Where a layer lies is measured once for each ``pg.Model``.
         sizes = tuple(tensor.shape[1:] for tensor in request.inputs)
-        layer = options["layer"]
+        layer = drawing.layer
         which = layer if isinstance(layer, str) else id(layer)
-        cache_key = ("maps", which, options["before_activation"], sizes)
+        cache_key = ("maps", which, drawing.before_activation, sizes)
         if cache_key not in request.found:
             request.found[cache_key] = image_calls(
                 request,
-                options["layer"],
+                drawing.layer,
                 self._shapes,
-                before_activation=options["before_activation"],
+                before_activation=drawing.before_activation,
             )
         image_places, numbers = request.found[cache_key]
         self._places = {
@@ -1010,7 +1010,7 @@ class CalledMaps:
                     f"images:{input_name}",
                     words,
                     empty,
-                    options["maps"],
+                    drawing.maps,
                 )
             )
         space = request.space
@@ -1036,7 +1036,7 @@ class CalledMaps:
         All channels of a pixel share its value.
         """
         request = self.request
-        options = self.options
+        drawing = self.drawing
         map_places = list(self._places.values())
         subject: Any = request.subject
         batch_rows = subject.in_company(copied_rows(subject, request.inputs, row_slice))
@@ -1107,14 +1107,14 @@ class CalledMaps:
                     for row_axis, call_values in enumerate(value_gradients)
                 )
                 cells = weighted_maps(
-                    value, gradient, options["variant"], relu=options["relu"]
+                    value, gradient, drawing.variant, relu=drawing.relu
                 )
             image_maps.append(cells.float())
             map_location = self._lies[number] or Lie(
                 even_lines(cells.shape[2:], shape.size), ()
             )
             enlarged_map = map_location.enlarged(
-                image_maps[-1], shape.size, options["upsample"]
+                image_maps[-1], shape.size, drawing.upsample
             )
             large.append(enlarged_map)
             if shape.channels is not None:

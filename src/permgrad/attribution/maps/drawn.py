@@ -4,9 +4,9 @@ hybrid network draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,19 @@ from permgrad.models.network.options import ACTIVATIONS
 #: The variants, by the names that their papers give them.
 MAP_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "layercam": "LayerCAM"}
 VARIANTS = tuple(MAP_NAMES)
-UPSAMPLING = ("bilinear", "nearest", "none")
+
+
+class Drawing(NamedTuple):
+    """Which maps are drawn, and how: options of ``GradCam``."""
+
+    variant: str
+    layer: Any
+    relu: bool
+    before_activation: bool
+    upsample: str
+    maps: bool | Literal["auto"]
+
+
 #: With ``maps="auto"``, maps of more numbers than this are not kept.
 KEPT_NUMBERS = 20_000_000
 
@@ -244,20 +256,20 @@ class DrawnMaps:
 
     quantity = "mass of the class activation map on the feature's pixels"
 
-    def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
+    def __init__(self, request: Request, drawing: Drawing) -> None:
         self.request = request
-        self.options = options
+        self.drawing = drawing
         self.layer = cam_layer(
             request.subject.module,
-            options["layer"],
-            before_activation=options["before_activation"],
+            drawing.layer,
+            before_activation=drawing.before_activation,
         )
         words = (
             f"at layer {self.layer.name!r} are all zero, and so are their "
             "features' values"
         )
         empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-        self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
+        self.pictures = [Picture("cam", "images", words, empty, drawing.maps)]
         self.names = request.space.names
         self.modality = request.space.modality
         self.batch = maps_at_once(request)
@@ -281,7 +293,7 @@ class DrawnMaps:
         user's function draws them.
         """
         request = self.request
-        options = self.options
+        drawing = self.drawing
         (batch_rows,) = copied_rows(request.subject, request.inputs, row_slice)
         subject = request.subject
         row_maps, outputs, images = class_maps(
@@ -290,10 +302,10 @@ class DrawnMaps:
             self.layer,
             request.scale,
             request.targets,
-            options["variant"],
-            relu=options["relu"],
+            drawing.variant,
+            relu=drawing.relu,
         )
-        large = enlarged(row_maps, tuple(images.shape[2:]), options["upsample"])
+        large = enlarged(row_maps, tuple(images.shape[2:]), drawing.upsample)
         flat_maps = large.flatten(2)
         values = np.full(
             (len(batch_rows), len(self.names), len(request.targets)), np.nan

@@ -12,8 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
-from permgrad.attribution.request import PlayedMethod, Request, Scope, methods
-from permgrad.base.checks import check_choice
+from permgrad.attribution.request import PlayedMethod, Request, Scope, methods, setting
 
 #: Choices of the value that a feature is set to.
 VALUES = ("typical", "zeros")
@@ -44,18 +43,16 @@ class Ablation(PlayedMethod):
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
     baseline: Literal["typical", "zeros"] = "typical"
+    tolerance: float | None = setting(default=None)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         return explain_plays("ablation", *self.game(request))
 
-    @staticmethod
-    def game(request: Request) -> tuple[Request, Plays]:
+    def game(self, request: Request) -> tuple[Request, Plays]:
         """Return the request to play once, and its plays with the fixed values."""
-        value = request.options["baseline"]
-        check_choice("baseline", value, VALUES)
         fixed = tuple(torch.zeros_like(tensor[:1]) for tensor in request.donors)
-        if value == "typical":
+        if self.baseline == "typical":
             if request.subject.preprocessor is None:
                 need_background(request.count, shared=request.shared)
             fixed = request.subject.typical(_by_weight(request))
@@ -64,7 +61,7 @@ class Ablation(PlayedMethod):
             plays = path_plays(request.space, paths)
         else:
             plays = single_plays(request.space)
-        if value == "typical":
+        if self.baseline == "typical":
             words = "median of numbers, most frequent whole number"
         else:
             words = "zeros"
@@ -72,12 +69,7 @@ class Ablation(PlayedMethod):
             facts = {"baseline": words}
         else:
             facts = {}
-        request = replace(
-            request,
-            n_repeats=1,
-            automatic=False,
-            options={**request.options, "tolerance": None},
-        )
+        request = replace(request, n_repeats=1, automatic=False, tolerance=None)
         return request, replace(plays, fixed=fixed, facts=facts)
 
 

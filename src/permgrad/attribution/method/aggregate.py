@@ -12,7 +12,7 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
-from permgrad.attribution.request.arguments import resolve_method
+from permgrad.attribution.request.arguments import fields_of, resolve_method
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
@@ -59,7 +59,7 @@ class Aggregate(Configured):
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
         evaluated = 0
-        for member_name, method in _members(request.options["members"]).items():
+        for member_name, method in _members(self.members).items():
             try:
                 explanation = _explain(request, member_name, method)
             except BatchError:
@@ -150,8 +150,7 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
         replace(
             request,
             scope=scope,
-            options=options,
-            sampling=options.get("sampling", "marginal"),
+            **fields_of(method, options),
         )
     )
     if explanation.names != request.space.names:

@@ -199,7 +199,7 @@ class CaptumMethod(Method):
             attributions = self._on_inputs(
                 returned, [rows[input_index] for input_index in order]
             )
-            if request.options.get("feature_mask") is not None:
+            if self._given.get("feature_mask") is not None:
                 attributions = _shared(attributions, options["feature_mask"])
             attributions = [
                 attributions[order.index(input_index)]
@@ -218,7 +218,7 @@ class CaptumMethod(Method):
         if (
             inner is None
             and "feature_mask" in options
-            and "feature_mask" not in request.options
+            and "feature_mask" not in self._given
         ):
             # Every position of a segment holds the segment's value.
             by_player = by_player / torch.as_tensor(
@@ -238,7 +238,7 @@ class CaptumMethod(Method):
         """Return the call's options for the rows at ``row_slice``, with baselines and
         players in Captum's form.
         """
-        options = dict(request.options)
+        options = self.settings()
         samples = self.kind.endswith(_DISTRIBUTIONS)
         if samples and not inside:
             baselines = request.donors

@@ -80,14 +80,13 @@ class DeepLift(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         request = of_slopes(request)
-        options = request.options
         reference_count = check_whole(
-            "references", options["references"], "pass for example 50"
+            "references", self.references, "pass for example 50"
         )
         slopes = Slopes(request, "deeplift", by_path=True)
         subject = request.subject
         result = Additive(
-            slopes, reference_rows(slopes.places, options["baseline"], reference_count)
+            slopes, reference_rows(slopes.places, self.baseline, reference_count)
         )
         count = len(result.reference.rows[0])
         matched = True

@@ -13,8 +13,8 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
-from permgrad.attribution.maps.drawn import UPSAMPLING, VARIANTS, DrawnMaps
-from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.maps.drawn import Drawing, DrawnMaps
+from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.slopes.gradients import differentiable
@@ -22,7 +22,6 @@ from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import RAW, Scale
-from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import in_batches
 
@@ -86,17 +85,31 @@ class GradCam(Configured):
     relu: bool | Literal["auto"] = "auto"
     #: ``before_activation``: a convolution is read before the activation that follows
     #: it. ``upsample``: how maps are enlarged. ``maps``: whether the result keeps them.
-    inner: ClassVar[Mapping[str, Any]] = {
-        "before_activation": False,
-        "upsample": "bilinear",
-        "maps": "auto",
-    }
+    before_activation: bool = setting(default=False)
+    upsample: Literal["bilinear", "nearest", "none"] = setting(default="bilinear")
+    maps: bool | Literal["auto"] = setting(default="auto")
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether negative cells become 0."""
+        if self.relu == "auto":
+            # HiResCAM's equation has no rectifier: its cells add up to what the rest of
+            # the network computes.
+            return self.variant != "hirescam"
+        return bool(self.relu)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         request.subject.check_network("gradcam")
         request = of_slopes(request)
-        options = _checked(request.options)
+        drawing = Drawing(
+            self.variant,
+            self.layer,
+            self.rectifies,
+            self.before_activation,
+            self.upsample,
+            self.maps,
+        )
         subject = request.subject
         targets = list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
@@ -108,7 +121,7 @@ class GradCam(Configured):
                     warn_of_untrue_slopes(Slopes(request, "gradcam"), "gradcam")
             reader: DrawnMaps | CalledMaps = (
                 DrawnMaps if subject.paths else CalledMaps
-            )(request, options)
+            )(request, drawing)
             values = np.zeros((request.count, len(reader.names), len(targets)))
 
             def work(row_slice: slice) -> None:
@@ -117,7 +130,7 @@ class GradCam(Configured):
                 predictions[row_slice] = (
                     map_reading.outputs[:, targets].double().cpu().numpy()
                 )
-                if options["upsample"] == "none":
+                if self.upsample == "none":
                     shown = map_reading.maps
                 else:
                     shown = map_reading.large
@@ -134,9 +147,9 @@ class GradCam(Configured):
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
-            "variant": options["variant"],
-            "upsample": options["upsample"],
-            "rectified": options["relu"],
+            "variant": self.variant,
+            "upsample": self.upsample,
+            "rectified": self.rectifies,
             **reader.facts(),
         }
         return build(
@@ -154,20 +167,6 @@ class GradCam(Configured):
                 for array_key, array in picture.kept.items()
             },
         )
-
-
-def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the checked options."""
-    checked = dict(options)
-    check_choice("variant", checked["variant"], VARIANTS)
-    check_choice("upsample", checked["upsample"], UPSAMPLING)
-    for name in ("relu", "maps"):
-        checked[name] = check_flag(name, checked[name], auto=True)
-    if checked["relu"] == "auto":
-        # HiResCAM's equation has no rectifier: its cells add up to what the rest of the
-        # network computes.
-        checked["relu"] = checked["variant"] != "hirescam"
-    return checked
 
 
 def _tell_of_empty(picture: Any) -> None:

@@ -62,7 +62,6 @@ class Gradient(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         request = of_slopes(request)
-        signed = request.options["signed"]
         slopes = Slopes(request, self.name)
         subject = request.subject
         values = np.zeros((request.count, len(slopes.space), len(request.targets)))
@@ -71,7 +70,7 @@ class Gradient(Configured):
         def work(row_slice: slice) -> None:
             outputs, gradients = at_rows(row_slice)
             player_sums = slopes.sums(
-                gradients if signed else [gradient.abs() for gradient in gradients]
+                gradients if self.signed else [gradient.abs() for gradient in gradients]
             )
             values[row_slice] = player_sums[:, 0].cpu().numpy()
             predictions[row_slice] = outputs.double().cpu().numpy()
@@ -87,10 +86,10 @@ class Gradient(Configured):
             in_batches(request.count, rows_per_batch, work)
         facts = {
             "quantity": "slope of the output"
-            if signed
+            if self.signed
             else "absolute slope of the output",
             "unit": f"{output_unit(request)} per unit of the input",
-            "signed": signed,
+            "signed": self.signed,
             "model_rows": slopes.model_rows,
             "gradient_evaluations": slopes.evaluations,
             **slopes.places.facts,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +12,10 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
-from permgrad.attribution.slopes.integrals import integrate
-from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.attribution.slopes.integrals import Quadrature, integrate
+from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
 
 
@@ -83,7 +82,8 @@ class IntegratedGradients(Configured):
     by_output: ClassVar[bool] = True
     #: Largest number of intervals of the quadrature. A class: the rows of the reference
     #: are of it.
-    inner: ClassVar[Mapping[str, Any]] = {"max_steps": 1024, "reference_class": None}
+    max_steps: int = setting(default=1024)
+    reference_class: Any = setting(default=None)
     baseline: Any = "auto"
     references: int = 50
     players: Literal["features", "encoded"] = "features"
@@ -92,19 +92,14 @@ class IntegratedGradients(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = request.options
-        for option_name, least in (("references", 1), ("max_steps", 2)):
-            check_whole(option_name, options[option_name], "leave it out", least=least)
-        if options["tolerance"] is not None:
-            check_number("tolerance", options["tolerance"], "pass for example 0.002")
-        if options["steps"] is not None:
-            check_whole(
-                "steps", options["steps"], "leave it out, or pass for example 50"
-            )
-        players = options["players"]
+        check_whole("references", self.references, "leave it out", least=1)
+        check_whole("max_steps", self.max_steps, "leave it out", least=2)
+        if self.tolerance is not None:
+            check_number("tolerance", self.tolerance, "pass for example 0.002")
+        if self.steps is not None:
+            check_whole("steps", self.steps, "leave it out, or pass for example 50")
         names = request.subject.encoded_names
-        check_choice("players", players, ("features", "encoded"))
-        if players == "encoded":
+        if self.players == "encoded":
             space = PlayerSpace(
                 names,
                 ("table",) * len(names),
@@ -113,4 +108,15 @@ class IntegratedGradients(Configured):
             )
             raw_frame = pd.DataFrame(request.encoded, columns=list(names))
             request = replace(request, space=space, raw=raw_frame, level="input")
-        return integrate(request, options)
+        quadrature = Quadrature(
+            self.baseline,
+            int(self.references),
+            self.reference_class,
+            self.steps,
+            int(self.max_steps),
+            self.tolerance,
+        )
+        facts: dict[str, Any] = {}
+        if names:
+            facts["players"] = self.players
+        return integrate(request, quadrature, facts)

@@ -30,7 +30,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.replace.game import Game, loss_value, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments, estimated
 from permgrad.attribution.replace.plays import Play, Plays
-from permgrad.attribution.request import Request
+from permgrad.attribution.request import PairedMethod, Request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
@@ -57,12 +57,12 @@ _CERTAIN = 0.95
 
 
 def with_interactions(
-    request: Request, plays: Plays, explanation: Explanation
+    request: Request, plays: Plays, explanation: Explanation, method: PairedMethod
 ) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after
     them.
     """
-    order = int(request.options["order"])
+    order = int(method.order)
     players = len(request.space)
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
     sizes = range(2, order + 1)
@@ -71,7 +71,7 @@ def with_interactions(
     )
     selected_sets = candidates
     about = {"bound": 0.0}
-    set_count = _sets_to_measure(request, order, len(candidates))
+    set_count = _sets_to_measure(request, method, len(candidates))
     if set_count < len(candidates):
         selected_sets, about = _screened(request, channels, candidates, set_count)
     numbers, evaluations = _measured(request, channels, selected_sets)
@@ -124,22 +124,20 @@ def _with_nothing(
     }
 
 
-def _sets_to_measure(request: Request, order: int, candidates: int) -> int:
+def _sets_to_measure(request: Request, method: PairedMethod, candidates: int) -> int:
     """Return how many sets are measured on all rows."""
-    pairs_option = request.options["pairs"]
     predictions = request.count * request.n_repeats
-    is_small = pairs_option == "auto" and candidates * predictions <= _ALL
-    if pairs_option == "all" or order > 2 or is_small:
+    is_small = method.pairs == "auto" and candidates * predictions <= _ALL
+    if method.pairs == "all" or method.order > 2 or is_small:
         return candidates
-    if pairs_option == "auto":
+    if method.pairs == "auto":
         return max(_LEAST_PAIRS, _CHOSEN // predictions)
-    return int(pairs_option)
+    return int(method.pairs)
 
 
 @refusing
-def check_interactions(request: Request) -> Iterator[Fault]:
+def check_interactions(request: Request, order: int) -> Iterator[Fault]:
     """Refuse interactions that cannot be measured, before any work starts."""
-    order = request.options["order"]
     players = len(request.space)
     if order > players:
         problem = f"order must be at most {players} here, got {order}"

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.replace.coalitions import forward_batch_size, select
 from permgrad.attribution.replace.donors import need_background
-from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.result import build
 from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
@@ -216,19 +216,18 @@ class Lime(Configured):
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     samples: int | None = None
     kernel_width: float | None = None
-    inner: ClassVar[Mapping[str, Any]] = {"neighbourhood": None, "ridge": 1.0}
+    neighbourhood: Literal["gaussian", "coalition"] | None = setting(default=None)
+    ridge: float = setting(default=1.0)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = _checked(request, request.options)
+        fit = self._checked(request)
         rows = request.count
         players = len(request.space.names)
         targets = len(request.targets)
-        coordinates, donors = draw_neighbours(
-            request, options["neighbourhood"], options["samples"]
-        )
-        kernel = _kernel(coordinates, options["kernel_width"])
-        surrogate = Surrogate(coordinates, kernel, options["ridge"])
+        coordinates, donors = draw_neighbours(request, fit.neighbourhood, fit.samples)
+        kernel = _kernel(coordinates, fit.kernel_width)
+        surrogate = Surrogate(coordinates, kernel, fit.ridge)
         values, std = np.empty((2, rows, players, targets))
         explained = np.empty((rows, targets))
         size = max(1, _BLOCK_NUMBERS // (len(donors) * targets))
@@ -236,7 +235,7 @@ class Lime(Configured):
             request.subject.open(),
             request.bar(rows, "lime") as progress,
         ):
-            neighbours = _Neighbours(request, options["neighbourhood"])
+            neighbours = _Neighbours(request, fit.neighbourhood)
             for row_slice in slices(rows, size):
                 row_indices = np.arange(row_slice.start, row_slice.stop)
                 outputs = neighbours.outputs(row_indices, coordinates, donors)
@@ -250,8 +249,8 @@ class Lime(Configured):
         sizes = surrogate.freedom + 1
         low, high, p_values = interval(values, std, sizes, request.confidence)
         facts = {
-            **_words_for(request, options["neighbourhood"]),
-            **options,
+            **_words_for(request, fit.neighbourhood),
+            **fit._asdict(),
             **_facts_of_fit(explained),
             "model_rows": neighbours.game.evaluations,
         }
@@ -266,6 +265,39 @@ class Lime(Configured):
             p_values=p_values,
             predictions=neighbours.game.full(np.arange(rows)),
         )
+
+    def _checked(self, request: Request) -> _Fit:
+        """Return the options with defaults that depend on the players.
+
+        Refuse invalid values.
+        """
+        need_background(request.count, shared=request.shared)
+        players = len(request.space)
+        neighbourhood: str | None = self.neighbourhood
+        if neighbourhood is None:
+            neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
+        samples = self.samples
+        if samples is None:
+            samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players)
+        width = self.kernel_width
+        if width is None:
+            width = 0.75 * players**0.5
+        # With as few coalitions as players, the fit would always be perfect.
+        remedy_words = "pass players + 3 or more, or leave it out"
+        samples = check_whole("samples", samples, remedy_words, least=players + 3)
+        width = check_number(
+            "kernel_width", width, "pass for example 1.0", above_zero=True
+        )
+        return _Fit(neighbourhood, samples, width, self.ridge)
+
+
+class _Fit(NamedTuple):
+    """The neighbours of each row and how they are weighted, all decided."""
+
+    neighbourhood: str
+    samples: int
+    kernel_width: float
+    ridge: float
 
 
 class _Neighbours:
@@ -355,40 +387,6 @@ class _Neighbours:
             )
             idle_mask[np.ix_(idle_players, open_rows)] &= still
         return idle_mask
-
-
-def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with defaults that depend on the players.
-
-    Refuse invalid values.
-    """
-    need_background(request.count, shared=request.shared)
-    neighbourhood = options["neighbourhood"]
-    players = len(request.space)
-    samples = options["samples"]
-    neighbourhood = neighbourhood or (
-        "gaussian" if _on_a_scale(request) else "coalition"
-    )
-    if samples is None:
-        samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players)
-    if options["kernel_width"] is None:
-        width = 0.75 * players**0.5
-    else:
-        width = options["kernel_width"]
-    return {
-        "neighbourhood": neighbourhood,
-        # With as few coalitions as players, the fit would always be perfect.
-        "samples": check_whole(
-            "samples",
-            samples,
-            "pass players + 3 or more, or leave it out",
-            least=players + 3,
-        ),
-        "kernel_width": check_number(
-            "kernel_width", width, "pass for example 1.0", above_zero=True
-        ),
-        "ridge": options["ridge"],
-    }
 
 
 def _on_a_scale(request: Request) -> bool:

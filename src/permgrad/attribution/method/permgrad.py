@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
@@ -26,7 +25,7 @@ from permgrad.attribution.replace.plays import (
     single_plays,
     with_total,
 )
-from permgrad.attribution.request import PairedMethod, Request, Scope, methods
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods, setting
 from permgrad.base.errors import InputError
 
 
@@ -73,16 +72,13 @@ class PermGrad(PairedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    inner: ClassVar[Mapping[str, Any]] = {
-        **PairedMethod.inner,
-        "branches": True,
-        "direction": True,
-    }
+    branches: bool = setting(default=True)
+    direction: bool = setting(default=True)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if request.options["order"] > 1:
-            check_interactions(request)
+        if self.order > 1:
+            check_interactions(request, self.order)
         request, plays = self.game(request)
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
@@ -94,22 +90,21 @@ class PermGrad(PairedMethod):
             several = (
                 loss_game.engine is not None or len(set(request.space.modality)) > 1
             )
-            if several and request.options["branches"]:
+            if several and self.branches:
                 weights = branch_weights(request, loss_game)
             else:
                 weights = None
         trends = None
-        if loss_game.engine is not None and request.options["direction"]:
+        if loss_game.engine is not None and self.direction:
             trends = direction(request, loss_game.engine)
         explanation = global_explanation(
             "permgrad", request, plays, loss_game, branches=weights, direction=trends
         )
-        if request.options["order"] == 1:
+        if self.order == 1:
             return explanation
-        return with_interactions(request, plays, explanation)
+        return with_interactions(request, plays, explanation, self)
 
-    @staticmethod
-    def game(request: Request) -> tuple[Request, Plays]:
+    def game(self, request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
         paths = request.subject.paths
         if request.level == "modality" and len(request.space) > 1:

@@ -145,7 +145,7 @@ def nearest_cells(
 
 
 def _read_maps(
-    request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress
+    request: Request, layer: CamLayer, method: PermGradPaper, progress: Progress
 ) -> tuple[Floats, int]:
     """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and
     how many maps were all zero.
@@ -162,14 +162,14 @@ def _read_maps(
         row_maps, outputs, images = class_maps(
             subject, encoded, layer, PROBABILITY, range(count), "gradcam", relu=True
         )
-        if options["argmax_class"]:
+        if method.argmax_class:
             row_maps = _of_most_probable(row_maps, outputs)
         largest = row_maps.amax(dim=(2, 3), keepdim=True)
         scaled = torch.where(
             largest > 0, row_maps / torch.where(largest > 0, largest, 1), 0
         )
         sizes = (np.array(images.shape[2:]), np.array(row_maps.shape[2:]))
-        cells = nearest_cells(positions, *sizes, transposed=bool(options["transposed"]))
+        cells = nearest_cells(positions, *sizes, transposed=method.transposed)
         column_totals = (
             scaled[:, :, cells[:, 0], cells[:, 1]].double().sum(dim=0).T.cpu().numpy()
         )
@@ -245,17 +245,16 @@ class PermGradPaper(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = request.options
-        _check(request, options)
-        layer = cam_layer(request.subject.module, options["layer"])
+        _check(request, self.shuffles)
+        layer = cam_layer(request.subject.module, self.layer)
         with (
             request.bar(2 * len(request.encoded), "permgrad_paper") as progress,
             request.subject.open(),
         ):
             permutation, base_loss, without = _measure_losses(
-                request, int(options["shuffles"]), progress
+                request, int(self.shuffles), progress
             )
-            per_column, empty = _read_maps(request, layer, options, progress)
+            per_column, empty = _read_maps(request, layer, self, progress)
         # NOTE[DIFF]: the published tables have one pixel for each feature. A feature
         # that is encoded as several columns gets the mean over their pixels, NaN where
         # it has none.
@@ -273,9 +272,9 @@ class PermGradPaper(Configured):
             "Grad-CAM, as published",
             "unit": "none",
             "loss": str(request.loss),
-            "n_repeats": int(options["shuffles"]),
-            "argmax_class": bool(options["argmax_class"]),
-            "transposed": bool(options["transposed"]),
+            "n_repeats": int(self.shuffles),
+            "argmax_class": bool(self.argmax_class),
+            "transposed": bool(self.transposed),
             "layer": layer.name,
             "base_loss": float(base_loss),
             "branch_weights": dict(zip(PATHS, weights.tolist(), strict=True)),
@@ -304,7 +303,7 @@ class PermGradPaper(Configured):
 
 
 @refusing
-def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
+def _check(request: Request, shuffles: int) -> Iterator[Fault]:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if set(paths) != set(PATHS):
@@ -333,7 +332,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
             ),
             "PG034",
         )
-    check_whole("shuffles", options["shuffles"], "The published value is 5")
+    check_whole("shuffles", shuffles, "The published value is 5")
 
 
 def _mean_of_columns(per_column: Floats, columns: Integers) -> Floats:

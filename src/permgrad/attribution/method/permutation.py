@@ -4,7 +4,7 @@ split between paths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from permgrad.attribution.explanation import Explanation
@@ -14,7 +14,7 @@ from permgrad.attribution.method.interactions import (
 )
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, single_plays
-from permgrad.attribution.request import PairedMethod, Request, Scope, methods
+from permgrad.attribution.request import PairedMethod, Request, Scope, methods, setting
 
 
 @methods.register("permutation")
@@ -43,27 +43,25 @@ class Permutation(PairedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
-    inner: ClassVar[Mapping[str, Any]] = {**PairedMethod.inner, "paths": None}
+    paths: Any = setting(default=None)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if request.options["order"] > 1:
-            check_interactions(request)
+        if self.order > 1:
+            check_interactions(request, self.order)
         request, plays = self.game(request)
         explanation = explain_plays("permutation", request, plays)
-        if request.options["order"] == 1:
+        if self.order == 1:
             return explanation
-        return with_interactions(request, plays, explanation)
+        return with_interactions(request, plays, explanation, self)
 
-    @staticmethod
-    def game(request: Request) -> tuple[Request, Plays]:
+    def game(self, request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
-        selected_paths = request.options.get("paths")
         paths = request.subject.paths
-        if selected_paths is None:
+        if self.paths is None:
             return request, single_plays(request.space, paths)
-        if isinstance(selected_paths, Iterable) and not isinstance(selected_paths, str):
-            through = tuple(selected_paths)
-        else:
-            through = (selected_paths,)
+        through = self.paths
+        if isinstance(through, str) or not isinstance(through, Iterable):
+            through = (through,)
+        through = tuple(through)
         return request, single_plays(request.space, paths, through)

@@ -15,7 +15,7 @@ from permgrad.attribution.request import Request, methods
 from permgrad.attribution.request.result import output_unit
 from permgrad.attribution.slopes.lines import normal, sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
-from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.models.batches import in_batches
 
@@ -68,14 +68,11 @@ class SmoothGrad(Gradient):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = request.options
-        variant = request.options["variant"]
-        check_choice("variant", variant, tuple(QUANTITIES))
-        check_whole("samples", options["samples"], "pass for example 50")
-        check_number("noise", options["noise"], "pass for example 0.5")
-        if options["signed"] and variant != "smoothgrad":
+        check_whole("samples", self.samples, "pass for example 50")
+        check_number("noise", self.noise, "pass for example 0.5")
+        if self.signed and self.variant != "smoothgrad":
             raise InputError(
-                f"variant={variant!r} has no signs to keep",
+                f"variant={self.variant!r} has no signs to keep",
                 hint="Leave signed= out.",
                 code="PG006",
             )
@@ -87,11 +84,10 @@ class SmoothGrad(Gradient):
         """Return the batch size, a function that reads outputs and slopes of some rows,
         and facts for ``meta``.
         """
-        options = slopes.request.options
         seed = slopes.request.seed
-        samples = int(options["samples"])
-        noise = float(options["noise"])
-        variant = options["variant"]
+        samples = int(self.samples)
+        noise = float(self.noise)
+        variant = self.variant
         scales = _spread(slopes)
         names = slopes.subject.input_names
 
@@ -149,7 +145,7 @@ class SmoothGrad(Gradient):
             ), first if variant == "smoothgrad" else second
 
         facts: dict[str, Any] = {"samples": samples, "noise": noise, "variant": variant}
-        absolute = "" if options["signed"] or variant != "smoothgrad" else "absolute "
+        absolute = "" if self.signed or variant != "smoothgrad" else "absolute "
         facts["quantity"] = f"{absolute}{QUANTITIES[variant]}"
         if variant != "smoothgrad":
             facts["unit"] = f"({output_unit(slopes.request)} per unit of the input)²"

@@ -88,7 +88,7 @@ def explain_part(
     if plan.is_local:
         played_game = None
     else:
-        played_game = loss_game(plan.method)
+        played_game = loss_game(plan.arguments.method)
     if folder is None:
         part_path = None
     else:
@@ -180,8 +180,7 @@ def _play(
         part_sums = {}
     engine = played.engine
     weighs = (
-        plan.method == "permgrad"
-        and request.options.get("branches", True)
+        getattr(plan.arguments.method, "branches", False)
         and len(request.subject.paths) > 1
     )
     if engine is not None and weighs and first:

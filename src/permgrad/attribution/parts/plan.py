@@ -563,7 +563,7 @@ def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamP
     if plan.is_local:
         played_game = None
     else:
-        played_game = loss_game(plan.method)
+        played_game = loss_game(plan.arguments.method)
     if played_game is not None:
         played_game.game(request)
         return plan

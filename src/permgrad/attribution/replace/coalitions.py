@@ -386,7 +386,7 @@ class Blend:
             request.count + len(request.donors[0])
         ):
             self._uncut = True
-            if request.options.get("incremental", True):
+            if request.incremental:
                 probe_rows = request.inputs
                 if request.count == 1:
                     # One row alone does not tell whether branches can be put together

@@ -77,7 +77,7 @@ class Replacement:
             self.fixed = fixed[0][0].cpu().numpy()
         self.engine = ReplacementEngine(
             self.subject.module,
-            incremental=bool(request.options.get("incremental", True)),
+            incremental=request.incremental,
         )
         if self.subject.makes_images:
             cached = _BATCH_IMAGE

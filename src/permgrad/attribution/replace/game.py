@@ -344,7 +344,7 @@ def rounds(
     """
     repeats = game.repeats
     most_repeats = request.n_repeats
-    tolerance = request.options.get("tolerance")
+    tolerance = request.tolerance
     first = most_repeats
     is_single_round = fixed_goals is not None
     if request.automatic:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.players.tree import Tree
-from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request import Request
 from permgrad.base.arrays import Booleans, Floats, Integers
 
 #: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b,
@@ -295,15 +295,14 @@ class LossGame(Protocol):
     sums of parts can be merged.
     """
 
-    @staticmethod
-    def game(request: Request) -> tuple[Request, Plays]:
+    def game(self, request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
         ...
 
 
-def loss_game(name: str) -> LossGame | None:
+def loss_game(method: Any) -> LossGame | None:
     """Return the method if its global importance is a loss game, else None."""
-    method = methods.get(name)
-    if isinstance(method, LossGame):
-        return method
+    if isinstance(type(method), LossGame):
+        game: LossGame = method
+        return game
     return None

@@ -204,7 +204,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
     """
     _refuse_without_y(request)
     scorers = resolve_scorers(request.scoring)
-    selected_game = loss_game(method)
+    selected_game = loss_game(request.method)
     assert selected_game is not None, "every method that takes scores is a loss game"
     request, plays = selected_game.game(request)
     if _take_labels_alone(scorers):

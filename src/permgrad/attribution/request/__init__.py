@@ -11,6 +11,7 @@ from permgrad.attribution.request.registry import (
     configured,
     methods,
     name_of,
+    setting,
     tuned,
 )
 from permgrad.attribution.request.request import Request, Scope
@@ -26,5 +27,6 @@ __all__ = [
     "configured",
     "methods",
     "name_of",
+    "setting",
     "tuned",
 ]

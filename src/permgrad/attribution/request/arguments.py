@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.model import Model, as_model
-from permgrad.attribution.request.registry import Method
+from permgrad.attribution.request.registry import Configured, Method
 from permgrad.attribution.request.request import Scope
 from permgrad.attribution.subject.examples import (
     MOST,
@@ -40,7 +40,6 @@ from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.checks import (
     check_choice,
     check_confidence,
-    check_flag,
     check_kind,
     check_number,
     check_whole,
@@ -258,20 +257,14 @@ def resolve_method(
     options = {} if chosen_method is None else chosen_method.settings()
     if scope == "auto":
         scope = "global" if chosen_method is None else chosen_method.scopes[0]
-    if chosen_method is None or not hasattr(
-        chosen_method, "inner"
-    ):  # options of another library
+    if not isinstance(chosen_method, Configured):  # options of another library
         return scope, options
-    for option_name, default in getattr(chosen_method, "options", {}).items():
-        if isinstance(default, bool):
-            check_flag(option_name, options[option_name])
+    chosen_method.check_types()
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
         pairs = options.get("pairs", "auto")
         if not (isinstance(pairs, str) and pairs == "auto"):
             _check_pairs(pairs, options["order"])
-    if "sampling" in options:
-        check_choice("sampling", options["sampling"], SAMPLINGS)
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
         options["tolerance"] = None
     if "incremental" in options and options["tolerance"] is not None:
@@ -279,6 +272,16 @@ def resolve_method(
             "tolerance", options["tolerance"], "pass for example 0.01, or None"
         )
     return scope, options
+
+
+def fields_of(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request that its method and resolved options decide."""
+    return {
+        "method": method,
+        "sampling": options.get("sampling", "marginal"),
+        "tolerance": options.get("tolerance"),
+        "incremental": bool(options.get("incremental", True)),
+    }
 
 
 def _check_pairs(pairs: Any, order: int) -> None:

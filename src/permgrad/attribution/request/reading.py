@@ -22,6 +22,7 @@ from permgrad.attribution.request.arguments import (
     EncodedBackground,
     RowsToCompare,
     check_conditional,
+    fields_of,
     loss_at_places,
     read_y,
     resolve_loss,
@@ -172,12 +173,11 @@ def build_request(
         scope=scope,
         scale=scale,
         scale_reason=reason,
-        options=options,
         positive=positive,
         loss=resolved_loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count) if related else None,
-        sampling=options.get("sampling", "marginal"),
+        **fields_of(chosen_method, options),
         found=arguments.model.found,
     )
 

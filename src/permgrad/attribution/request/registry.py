@@ -7,12 +7,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Protocol, dataclass_transform
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import (
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request, Scope
 from permgrad.attribution.subject.scales import PROBABILITY, Scale
+from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
@@ -62,14 +73,24 @@ class Method(Protocol):
 methods: Registry[type[Method]] = Registry("method")
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+def setting(default: Any, *, init: Literal[False] = False) -> Any:
+    """Return the default of a field that only permgrad's own pages and checks change,
+    by ``tuned``.
+    """
+    return field(default=default, init=init)
+
+
+@dataclass_transform(
+    kw_only_default=True, frozen_default=True, field_specifiers=(setting,)
+)
 class Configured:
     """A method whose options are the fields of its class, as in
     ``Shapley(max_permutations=200)``.
 
-    A subclass declares each option with its type and default. It becomes a frozen
-    dataclass, and ``options`` is built from its fields. ``inner`` are settings that
-    only permgrad's own pages and checks change, see ``tuned``. ``takes`` are some of
+    A subclass declares each option with its type and default, and reads them as its
+    fields. It becomes a frozen dataclass, and ``options`` is built from its fields.
+    ``inner`` are those declared by ``setting``. What a type alone says is checked by
+    it: one of several texts, True or False (``check_types``). ``takes`` are some of
     ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user
     names one, for each scope that explains outputs. In the others a loss is measured.
     ``scale_reason`` says why, where it is no probability. ``by_output``: whether
@@ -81,8 +102,8 @@ class Configured:
     scales: ClassVar[Mapping[Scope, Scale]] = {"local": PROBABILITY}
     scale_reason: ClassVar[str] = ""
     by_output: ClassVar[bool] = False
-    options: ClassVar[Mapping[str, Any]] = {}
-    inner: ClassVar[Mapping[str, Any]] = {}
+    options: ClassVar[dict[str, Any]] = {}
+    inner: ClassVar[dict[str, Any]] = {}
     #: whether words of texts are features, else tokens, of which each has a vector
     by_word: ClassVar[bool] = True
 
@@ -91,21 +112,35 @@ class Configured:
         method_class: Any = with_near_names(
             dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
         )
-        cls.options = {option.name: option.default for option in fields(method_class)}
-        # An option left on the class could hide a function of the method, such as
-        # ``game``.
-        for option_name in set(cls.options) & set(vars(cls)):
-            delattr(cls, option_name)
+        cls.options = {}
+        cls.inner = {}
+        for entry in fields(method_class):
+            entries = cls.options if entry.init else cls.inner
+            entries[entry.name] = entry.default
+            # An option left on the class could hide a function of the method, such as
+            # ``game``.
+            if entry.name in vars(cls):
+                delattr(cls, entry.name)
+
+    def __post_init__(self) -> None:
+        for setting_name, default in self.inner.items():
+            object.__setattr__(self, setting_name, default)
 
     def settings(self) -> dict[str, Any]:
-        """Return the options and the inner settings, as ``Request.options`` has
-        them.
-        """
-        return {
-            **self.inner,
-            **{option_name: getattr(self, option_name) for option_name in self.options},
-            **vars(self).get("_tuned", {}),
-        }
+        """Return the options and the inner settings by name."""
+        names = (*self.inner, *self.options)
+        return {name: getattr(self, name) for name in names}
+
+    def check_types(self) -> None:
+        """Refuse what is none of a type's texts, or neither True nor False."""
+        for name, option_type in _types_of(type(self)).items():
+            value = getattr(self, name)
+            if get_origin(option_type) is Literal:
+                check_choice(name, value, get_args(option_type))
+            elif option_type is bool:
+                check_flag(name, value)
+            elif option_type == bool | Literal["auto"]:
+                check_flag(name, value, auto=True)
 
     @abstractmethod
     def __call__(self, request: Request) -> Explanation:
@@ -118,6 +153,14 @@ class Configured:
         return f"{type(self).__name__}({', '.join(option_texts)})"
 
 
+@cache
+def _types_of(method_class: type[Configured]) -> dict[str, Any]:
+    """Return the types of a method's options and settings by name."""
+    types = get_type_hints(method_class)
+    entries: Any = method_class
+    return {entry.name: types[entry.name] for entry in fields(entries)}
+
+
 class PlayedMethod(Configured):
     """Methods that play games with donors.
 
@@ -125,7 +168,7 @@ class PlayedMethod(Configured):
     """
 
     takes: ClassVar[frozenset[str]] = GAME
-    inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "tolerance": None}
+    incremental: bool = setting(default=True)
 
 
 class PairedMethod(PlayedMethod):
@@ -147,20 +190,13 @@ def tuned(method: Any, **settings: Any) -> Any:
     checks of its engines.
     """
     tuned_method = copy(method)
-    inner_settings = {}
-    for setting_name, value in settings.items():
-        if setting_name in tuned_method.inner:
-            inner_settings[setting_name] = value
-    if unknown := set(settings) - set(inner_settings):
+    if unknown := set(settings) - set(tuned_method.inner):
         raise TypeError(
             f"{type(tuned_method).__name__} has no inner setting "
             f"{', '.join(sorted(unknown))}"
         )
-    object.__setattr__(
-        tuned_method,
-        "_tuned",
-        {**vars(tuned_method).get("_tuned", {}), **inner_settings},
-    )
+    for setting_name, value in settings.items():
+        object.__setattr__(tuned_method, setting_name, value)
     return tuned_method
 
 

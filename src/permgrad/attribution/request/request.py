@@ -97,7 +97,9 @@ class Request:
     seed: int = 0
     progress: Any = "auto"
     row_offset: int | RowNumbers = 0
-    options: dict[str, Any] = field(default_factory=dict)
+    method: Any = None
+    tolerance: float | None = None
+    incremental: bool = True
     engine: Any = None
     positive: str | None = None
     positive_by_y: bool = False

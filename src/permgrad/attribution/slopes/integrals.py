@@ -5,8 +5,7 @@ every network.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -97,23 +96,30 @@ def _settle(
     ).cpu().numpy()
 
 
-def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
-    """Return the integrated gradients of any network, with all options of
+class Quadrature(NamedTuple):
+    """From where lines are taken, and in how many steps: options of
     ``IntegratedGradients``.
     """
+
+    baseline: Any
+    references: int
+    reference_class: Any
+    steps: int | None
+    max_steps: int
+    tolerance: float | None
+
+
+def integrate(
+    request: Request, quadrature: Quadrature, facts: dict[str, Any]
+) -> Explanation:
+    """Return the integrated gradients of any network, with ``facts`` for ``meta``."""
     method = "integrated_gradients"
     request = of_slopes(request)
     slopes = Slopes(request, method, by_path=True)
-    steps = options["steps"]
-    averaged = int(options["references"])
-    result = Additive(
-        slopes,
-        reference_rows(
-            slopes.places, options["baseline"], averaged, options["reference_class"]
-        ),
-    )
+    steps = quadrature.steps
+    result = Additive(slopes, reference_rows(slopes.places, *quadrature[:3]))
     subject = request.subject
-    most_steps = int(options["max_steps"])
+    most_steps = quadrature.max_steps
     qualities: list[Floats] = []
     with (
         request.bar(request.count, method.replace("_", " ")) as progress,
@@ -129,7 +135,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             lines = _general_lines(slopes, references, scale, most_steps)
         if isinstance(lines, GradientIntegral):
             lines.counted = progress.ahead
-        tolerance = _tolerance(slopes, lines, options["tolerance"])
+        tolerance = _tolerance(slopes, lines, quadrature.tolerance)
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most_steps) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
@@ -168,9 +174,6 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             f"within {most_steps} steps (largest gap {completeness_gap.max():.2g}, "
             f"largest change {change.max():.2g}){advice}."
         )
-    facts: dict[str, Any] = {}
-    if subject.encoded_names:
-        facts["players"] = options["players"]
     facts |= {"rule": lines.rule, "tolerance": tolerance}
     facts |= _facts_of_steps(steps, intervals_taken, change)
     return result.explanation(method, scale.cpu().numpy(), **facts)

@@ -636,7 +636,11 @@ def explain_streamed(
     model, data_facts, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
-    if y is None and request.scope != "local" and loss_game(request.method) is not None:
+    if (
+        y is None
+        and request.scope != "local"
+        and loss_game(methods.get(request.method)())
+    ):
         target_name = str(
             data_facts.get("target")
         )  # where the table has at least one value of it

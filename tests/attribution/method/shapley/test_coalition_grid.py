@@ -104,7 +104,7 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
         shared=False,
         batch_size=batch,
         count=6,
-        options={},
+        incremental=True,
     )
 
 

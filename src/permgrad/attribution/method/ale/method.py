@@ -23,7 +23,7 @@ from permgrad.attribution.method.ale.effects import (
     read_columns,
 )
 from permgrad.attribution.replace.coalitions import Blend
-from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
 from permgrad.attribution.subject.scales import LOGIT, Scale
@@ -88,18 +88,13 @@ class Ale(Configured):
     scales: ClassVar[Mapping[Scope, Scale]] = {"global": LOGIT}
     bins: int = 40
     pairs: Literal["all"] | Iterable[Sequence[str]] | None = None
-    inner: ClassVar[Mapping[str, Any]] = {"least_rows": 10}
+    least_rows: int = setting(default=10)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        pairs = _pairs(request)
-        sizes = ("bins", "least_rows")
-        bin_count, least = (
-            check_whole(
-                option_name, request.options[option_name], "Pass for example 10."
-            )
-            for option_name in sizes
-        )
+        pairs = _pairs(request, self.pairs)
+        bin_count = check_whole("bins", self.bins, "Pass for example 10.")
+        least = check_whole("least_rows", self.least_rows, "Pass for example 10.")
         columns = read_columns(request)
         _refuse_no_columns(request, columns)
         weights = request.sample_weight
@@ -151,9 +146,8 @@ class Ale(Configured):
         )
 
 
-def _pairs(request: Request) -> list[Pair]:
+def _pairs(request: Request, requested_pairs: Any) -> list[Pair]:
     """Return the pairs of players that are asked for."""
-    requested_pairs = request.options["pairs"]
     names = request.space.names
     if requested_pairs is None:
         return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import comb
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -34,18 +34,17 @@ from permgrad.attribution.method.shapley.sampled import (
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
-from permgrad.attribution.request import Configured, Request, Scope, methods
+from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, shown_outputs
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Floats, Integers
-from permgrad.base.checks import check_choice, check_flag, check_number, check_whole
+from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import Fault, InputError, refusing, warn_user
 from permgrad.base.random import generator
 from permgrad.models.row_background import MOST_ROWS, rows_to_compare
 
-GAMES = ("prediction", "expected")
 #: Largest number of players for which all coalitions are enumerated. Over many rows,
 #: the error comes from the rows.
 _EXACT_LOCAL = 12
@@ -138,81 +137,74 @@ class Shapley(Configured):
     #: one background row each, the game of ``permgrad``. ``same_orders``: every row
     #: gets the same orders, so that two rows differ less by chance. Balanced designs
     #: are then not used.
-    inner: ClassVar[Mapping[str, Any]] = {
-        "exact": None,
-        "min_permutations": None,
-        "game": "prediction",
-        "same_orders": False,
-        "incremental": True,
-    }
+    exact: int | None = setting(default=None)
+    min_permutations: int | None = setting(default=None)
+    game: Literal["prediction", "expected"] = setting(default="prediction")
+    same_orders: bool = setting(default=False)
+    incremental: bool = setting(default=True)
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options = _checked(request, request.options)
-        player_tree = make_tree(request.space, options["blocks"])
+        enumeration = _checked(request, self)
+        player_tree = make_tree(request.space, self.blocks)
         if request.scope == "local":
             explain = _explain_rows
         else:
             explain = _explain_loss
         with request.subject.open():
-            return explain(request, player_tree, options)
+            return explain(request, player_tree, self, enumeration)
 
 
-def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse invalid options.
-
-    Return them with the largest number of players to enumerate, and the index.
+class Enumeration(NamedTuple):
+    """The most players whose coalitions are enumerated, and the index of
+    interactions.
     """
+
+    most: int
+    interactions: InteractionIndex | None
+
+
+def _checked(request: Request, method: Shapley) -> Enumeration:
+    """Refuse invalid options."""
     need_background(request.count, shared=request.shared)
-    check_whole(
-        "max_permutations",
-        options["max_permutations"],
-        "pass for example 2000",
-        least=4,
-    )
-    for option_name, least in (
-        ("exact", 0),
-        ("references", 1),
-        ("min_permutations", 2),
+    most = method.max_permutations
+    check_whole("max_permutations", most, "pass for example 2000", least=4)
+    for option_name, value, least in (
+        ("exact", method.exact, 0),
+        ("references", method.references, 1),
+        ("min_permutations", method.min_permutations, 2),
     ):
-        if options[option_name] is not None:
-            check_whole(option_name, options[option_name], "leave it out", least=least)
-    if options["exact"] is not None and options["exact"] > _MOST_EXACT:
+        if value is not None:
+            check_whole(option_name, value, "leave it out", least=least)
+    if method.exact is not None and method.exact > _MOST_EXACT:
         problem = (
-            f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each "
+            f"exact must be at most {_MOST_EXACT}, got {method.exact}: each "
             "player doubles the coalitions"
         )
         raise InputError(
             problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002"
         )
-    if (options["min_permutations"] or 0) > options["max_permutations"]:
+    if (method.min_permutations or 0) > most:
         problem = (
-            f"min_permutations={options['min_permutations']} is above "
-            f"max_permutations={options['max_permutations']}"
+            f"min_permutations={method.min_permutations} is above "
+            f"max_permutations={most}"
         )
         raise InputError(
             problem, hint="Lower the first or raise the second.", code="PG006"
         )
-    check_number("tolerance", options["tolerance"], "pass for example 0.01")
-    check_flag("same_orders", options["same_orders"])
-    if options["blocks"] is not None and not isinstance(options["blocks"], Mapping):
-        check_choice("blocks", options["blocks"], ("modality",))
-    check_choice("game", options["game"], GAMES)
-    if request.scope == "local" or options["order"] > 1:
-        standard = _EXACT_LOCAL
-    else:
-        standard = _EXACT_GLOBAL
-    if options["exact"] is None:
-        exact = standard
-    else:
-        exact = options["exact"]
-    _check_interactions(request, options, exact)
+    check_number("tolerance", method.tolerance, "pass for example 0.01")
+    if method.blocks is not None and not isinstance(method.blocks, Mapping):
+        check_choice("blocks", method.blocks, ("modality",))
+    exact = method.exact
+    if exact is None and (request.scope == "local" or method.order > 1):
+        exact = _EXACT_LOCAL
+    elif exact is None:
+        exact = _EXACT_GLOBAL
+    _check_interactions(request, method, exact)
     index = None
-    if options["order"] > 1:
-        index = InteractionIndex(
-            options["index"], int(options["order"]), len(request.space)
-        )
-    return {**options, "exact": exact, "interactions": index}
+    if method.order > 1:
+        index = InteractionIndex(method.index, int(method.order), len(request.space))
+    return Enumeration(int(exact), index)
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
@@ -271,9 +263,11 @@ def error_of_rows(request: Request, references: Integers) -> float:
     return max(0.0, 1 - len(np.unique(references)) / count) ** 0.5
 
 
-def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
+def _explain_rows(
+    request: Request, tree: Tree, method: Shapley, enumeration: Enumeration
+) -> Explanation:
     shapley_game = _game_of(request, "output")
-    references = choose_references(request, options["references"])
+    references = choose_references(request, method.references)
     row_numbers = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no
     # player.
@@ -296,10 +290,10 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         request.subject.dtype,
         alike=len(background_worths) == 1,
     ).numpy()
-    least = int(options["min_permutations"] or _LEAST)
-    most_orders = int(options["max_permutations"])
-    stopping_rule = StoppingRule(float(options["tolerance"]), least, most_orders)
-    interactions = options["interactions"]
+    least = int(method.min_permutations or _LEAST)
+    most_orders = int(method.max_permutations)
+    stopping_rule = StoppingRule(float(method.tolerance), least, most_orders)
+    interactions = enumeration.interactions
     if interactions is None:
         estimator_class = RowValues
     else:
@@ -308,13 +302,13 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         shapley_game,
         tree,
         references,
-        int(options["exact"]),
+        enumeration.most,
         stopping_rule,
         scale,
         np.broadcast_to(nobody, (request.count, shapley_game.width)),
     )
     estimates = estimator_class(
-        *settings, same_orders=options["same_orders"], interactions=interactions
+        *settings, same_orders=method.same_orders, interactions=interactions
     )
     estimates.of_rows = error_of_rows(request, references)
     estimates.fill()
@@ -342,7 +336,7 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "quantity": "output minus the mean output over the background",
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
-        "structure": "flat" if options["blocks"] is None else "owen",
+        "structure": "flat" if method.blocks is None else "owen",
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
@@ -372,13 +366,15 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     )
 
 
-def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
+def _explain_loss(
+    request: Request, tree: Tree, method: Shapley, enumeration: Enumeration
+) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's
     own prediction.
     """
-    shapley_game = _game_of(request, options["game"])
-    exact = tree.freedom() <= options["exact"]
-    expected = options["game"] == "expected"
+    shapley_game = _game_of(request, method.game)
+    exact = tree.freedom() <= enumeration.most
+    expected = method.game == "expected"
     if expected and not exact:
         standard = len(request.donors[0])
     else:
@@ -396,12 +392,12 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         shapley_game.evaluations += outputs_game.evaluations
     loss_plan = LossPlan(
         expected=expected,
-        references=min(len(request.donors[0]), options["references"] or standard),
+        references=min(len(request.donors[0]), method.references or standard),
         exact=exact,
         designs=designs,
-        tolerance=float(options["tolerance"]),
+        tolerance=float(method.tolerance),
         most=request.n_repeats,
-        interactions=options["interactions"],
+        interactions=enumeration.interactions,
     )
     shown = shown_outputs(request)
     every = ("all", *request.subject.outputs.class_names)
@@ -423,8 +419,8 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         **({"model_loss": unchanged} if np.isfinite(scale) else {}),
         "baseline": f"{loss_plan.references:,} of {len(request.donors[0]):,} "
         "background rows for each row explained",
-        "game": options["game"],
-        "structure": "flat" if options["blocks"] is None else "owen",
+        "game": method.game,
+        "structure": "flat" if method.blocks is None else "owen",
         "estimator": estimator,
         "permutations": 2 * walks,
         "completeness_gap": completeness_gap,
@@ -443,36 +439,30 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 @refusing
 def _check_interactions(
-    request: Request, options: dict[str, Any], exact: int
+    request: Request, method: Shapley, exact: int
 ) -> Iterator[Fault]:
     """Refuse an index without interactions, and interactions that cannot be
     computed.
     """
-    check_choice("index", options["index"], INDICES)
-    if options["order"] == 1 and options["index"] != INDICES[0]:
-        problem = f"index={options['index']!r} is of interactions, got order=1"
+    if method.order == 1 and method.index != INDICES[0]:
+        problem = f"index={method.index!r} is of interactions, got order=1"
         yield problem, "Pass order=2, or leave index out.", "PG006"
-    if options["order"] > min(MOST_ORDER, len(request.space)):
+    if method.order > min(MOST_ORDER, len(request.space)):
         problem = (
             f"order must be at most {min(MOST_ORDER, len(request.space))} here, "
-            f"got {options['order']}"
+            f"got {method.order}"
         )
         yield problem, "Pass 2 for pairs.", "PG002"
     names = sum(
-        comb(len(request.space), set_size)
-        for set_size in range(1, options["order"] + 1)
+        comb(len(request.space), set_size) for set_size in range(1, method.order + 1)
     )
-    if options["order"] > 1 and names > _MOST_NAMES:
+    if method.order > 1 and names > _MOST_NAMES:
         problem = (
-            f"order={options['order']} of {len(request.space)} players are {names:,} "
+            f"order={method.order} of {len(request.space)} players are {names:,} "
             f"names, and at most {_MOST_NAMES:,} are computed"
         )
         yield problem, "Join players with groups=.", "PG002"
-    if (
-        options["order"] > 1
-        and request.scope == "global"
-        and len(request.space) > exact
-    ):
+    if method.order > 1 and request.scope == "global" and len(request.space) > exact:
         yield (
             (
                 "Interactions of the loss need every coalition, and "
