@@ -45,6 +45,13 @@ class Shifted(Configured):
         return build(request, "shifted", values, {"quantity": "a", "seconds": 0.0})
 
 
+@pytest.fixture(autouse=True)
+def registered():
+    methods.register("shifted")(Shifted)
+    yield
+    del methods["shifted"]
+
+
 def shifted(method: Configured) -> np.ndarray:
     return pg.explain(lambda rows: rows[:, 0], X, method=method, progress=False).values[
         :, 0, 0
@@ -85,7 +92,7 @@ def test_what_a_type_does_not_hold_is_refused_in_words(options, message):
         shifted(Shifted(**options))
 
 
-@pytest.mark.parametrize("name", methods)
+@pytest.mark.parametrize("name", list(methods))
 def test_every_option_of_every_method_is_checked_by_its_type(name):
     method_class = methods[name]
     types = get_type_hints(method_class)
