@@ -14,8 +14,6 @@ from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
 from permgrad.attribution.request import PlayedMethod, Request, Scope, methods, setting
 
-#: Choices of the value that a feature is set to.
-VALUES = ("typical", "zeros")
 #: How many times as many rows weights may make of the background.
 _REPEATED = 16
 

@@ -14,7 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
-from permgrad.attribution.slopes.integrals import Quadrature, integrate
+from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
 
@@ -108,15 +108,14 @@ class IntegratedGradients(Configured):
             )
             raw_frame = pd.DataFrame(request.encoded, columns=list(names))
             request = replace(request, space=space, raw=raw_frame, level="input")
-        quadrature = Quadrature(
-            self.baseline,
-            int(self.references),
-            self.reference_class,
-            self.steps,
-            int(self.max_steps),
-            self.tolerance,
-        )
         facts: dict[str, Any] = {}
         if names:
             facts["players"] = self.players
-        return integrate(request, quadrature, facts)
+        return integrate(
+            request,
+            facts,
+            starts_at=(self.baseline, int(self.references), self.reference_class),
+            steps=self.steps,
+            most_steps=int(self.max_steps),
+            tolerance=self.tolerance,
+        )

@@ -60,7 +60,6 @@ from permgrad.base.random import resolve_seed
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import Loss, TargetRows, losses, read_loss
 
-SAMPLINGS = ("marginal", "conditional")
 #: Targets that ask for a class.
 _OF_CLASSES = ("predicted", "true")
 #: Rows on which a callable loss is tried out before any work starts.

@@ -214,18 +214,9 @@ def changed_options(method: Configured) -> dict[str, Any]:
 def configured(name: str, settings: Mapping[str, Any]) -> Any:
     """Return a registered method with options, and inner settings, by their names."""
     method_class: Any = methods.get(name)
-    own_options = {}
-    for option_name, value in settings.items():
-        if option_name in method_class.options:
-            own_options[option_name] = value
-    return tuned(
-        method_class(**own_options),
-        **{
-            setting_name: value
-            for setting_name, value in settings.items()
-            if setting_name not in own_options
-        },
-    )
+    options = {key: settings[key] for key in settings if key in method_class.options}
+    others = {key: settings[key] for key in settings if key not in options}
+    return tuned(method_class(**options), **others)
 
 
 def changed(method: Configured, **settings: Any) -> Any:

@@ -5,7 +5,7 @@ every network.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,30 +96,25 @@ def _settle(
     ).cpu().numpy()
 
 
-class Quadrature(NamedTuple):
-    """From where lines are taken, and in how many steps: options of
-    ``IntegratedGradients``.
-    """
-
-    baseline: Any
-    references: int
-    reference_class: Any
-    steps: int | None
-    max_steps: int
-    tolerance: float | None
-
-
 def integrate(
-    request: Request, quadrature: Quadrature, facts: dict[str, Any]
+    request: Request,
+    facts: dict[str, Any],
+    *,
+    starts_at: tuple[Any, int, Any],
+    steps: int | None,
+    most_steps: int,
+    tolerance: float | None,
 ) -> Explanation:
-    """Return the integrated gradients of any network, with ``facts`` for ``meta``."""
+    """Return the integrated gradients of any network, with ``facts`` for ``meta``.
+
+    ``starts_at``: the baseline, how many background rows it averages over, and their
+    class. The others are options of ``IntegratedGradients``.
+    """
     method = "integrated_gradients"
     request = of_slopes(request)
     slopes = Slopes(request, method, by_path=True)
-    steps = quadrature.steps
-    result = Additive(slopes, reference_rows(slopes.places, *quadrature[:3]))
+    result = Additive(slopes, reference_rows(slopes.places, *starts_at))
     subject = request.subject
-    most_steps = quadrature.max_steps
     qualities: list[Floats] = []
     with (
         request.bar(request.count, method.replace("_", " ")) as progress,
@@ -135,7 +130,7 @@ def integrate(
             lines = _general_lines(slopes, references, scale, most_steps)
         if isinstance(lines, GradientIntegral):
             lines.counted = progress.ahead
-        tolerance = _tolerance(slopes, lines, quadrature.tolerance)
+        tolerance = _tolerance(slopes, lines, tolerance)
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most_steps) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
