@@ -69,7 +69,6 @@ CALLED = {
         "predict_proba",
         "predict_interval",
         "predict_set",
-        "reasons",
         "score",
         "save",
         "summary",

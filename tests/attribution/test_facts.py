@@ -20,7 +20,7 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution.explain import _combine, _common_scope
-from permgrad.attribution.request import methods
+from permgrad.attribution.request import LOCAL, methods
 
 ROWS = 12
 REPEATS = 2
@@ -329,7 +329,7 @@ def test_methods_of_their_own_stand_side_by_side():
     expected_entries = dict(second.maps)
     second.maps.clear()
     second.maps.update({"maps:elsewhere": np.zeros((2, 2)), **expected_entries})
-    combined = _combine({"a": first, "b": second}, "local")
+    combined = _combine({"a": first, "b": second}, LOCAL)
     assert (combined.method, combined.scope, combined.level) == (
         "mixed",
         "local",
@@ -384,14 +384,14 @@ def test_what_all_methods_give_alike_is_given():
     first = side("a", ("y",), 0, low=np.zeros((4, 2, 1)), feature_values=None, maps={})
     second = side("b", ("y",), 1, feature_values=None, meta={"unit": "y"})
     second.values[0] = 0
-    combined = _combine({"a": first, "b": second}, "local")
+    combined = _combine({"a": first, "b": second}, LOCAL)
     np.testing.assert_array_equal(combined.predictions, first.predictions)
     assert combined.feature_values is None
     np.testing.assert_array_equal(combined.low[:, :2], first.low)
     assert np.isnan(combined.low[:, 2:]).all()
     np.testing.assert_array_equal(combined.parts["share"][0, 2:], 0)
     bare = side("b", ("y",), 1, predictions=None)
-    assert _combine({"a": first, "b": bare}, "local").predictions is None
+    assert _combine({"a": first, "b": bare}, LOCAL).predictions is None
 
 
 @pytest.mark.parametrize(

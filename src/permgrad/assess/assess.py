@@ -38,11 +38,11 @@ def assess(work: Work) -> Assessment:
 
 def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
     """Compute the sections of some stages that apply to a model and its rows."""
-    for stage, needs, compute in SECTIONS:
-        if stage in stages and all(
-            CAPABILITIES[capability](work) for capability in needs
+    for section in SECTIONS:
+        if section.stage in stages and all(
+            CAPABILITIES[capability](work) for capability in section.needs
         ):
-            compute(work)
+            section.fill(work)
     return work.content
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad.data.tasks import Task, tasks
 from permgrad.models.branches import path_names, title_of
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 
@@ -154,7 +155,7 @@ class Assessment:
 
     title: str
     target: str
-    task: Literal["classification", "regression"]
+    task: Task
     positive: Any = None
     subject: str = ""
     warnings: Sequence[str] = ()
@@ -195,6 +196,9 @@ class Assessment:
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
     keep_rows: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", tasks.get(self.task))
 
     @property
     def test(self) -> Mapping[str, Any]:

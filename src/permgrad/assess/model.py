@@ -23,11 +23,12 @@ from permgrad.attribution.explain import explain, find_method
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
+from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
-from permgrad.attribution.reasons import FEWEST_ORDERS, OF_ROWS, orders_of_features
-from permgrad.attribution.request import changed
+from permgrad.attribution.request import changed, tuned
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.row_losses import row_losses
+from permgrad.attribution.scopes import AUTO, is_by_row, stated_scope
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_user
@@ -38,11 +39,13 @@ from permgrad.base.stored import TIMES, read_json
 from permgrad.data.encode.calendar import CIRCLES
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.cells import rows_hash
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION, Task
 from permgrad.data.types.column_types import read_numbers
-from permgrad.evaluation.metrics import Task, scores_of
+from permgrad.evaluation.metrics import scores_of
 from permgrad.models.decision import Decision
 from permgrad.models.estimators.kept_rows import TRAINING_ROWS
 from permgrad.models.losses import named_loss
+from permgrad.models.row_background import MOST_ROWS
 
 _SUMS = "sums.json"
 
@@ -125,10 +128,20 @@ class Cache:
 #: half as long again.
 TOLERANCE = 0.005
 TOLERANCE_OF_NOTABLE = 0.02
+#: Shapley values of predictors: an order and its reverse with each background row. The
+#: standard errors of a single round are several times as large as these orders leave,
+#: so that only very large ones are told. All coalitions, each with every background
+#: row, would take 5 times as many predictions as these orders with 7 features.
+_SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
 #: Training rows that stand for all others, and rows that are their own donors from this
 #: number on.
 _BACKGROUND = 1000
 _OWN_DONORS = 200
+#: Orders of features for which there is always time, and columns from which on there
+#: are fewer orders than usual: each order takes a prediction of every row for each
+#: column.
+_FEWEST_ORDERS = 8
+_WIDE = 400
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats")
 
@@ -288,17 +301,18 @@ class EvaluatedModel:
 
     def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an explanation of some rows."""
-        dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
+        dropped = _GLOBAL_ONLY if is_by_row(options.get("scope", AUTO)) else ()
         always = {
             option_name: value
             for option_name, value in self.options.items()
             if option_name not in dropped
         }
         chosen_options = {**always, "random_state": self.seed, **options}
-        if rows.dependence is not None and chosen_options.get("scope") != "local":
+        scope = stated_scope(chosen_options.get("scope", AUTO))
+        if rows.dependence is not None and not (scope is not None and scope.by_row):
             argument_name, values = rows.dependence.argument
             chosen_options[argument_name] = values.tolist()
-        if rows.weights is not None and chosen_options.get("scope") == "global":
+        if rows.weights is not None and scope is not None and not scope.by_row:
             chosen_options["sample_weight"] = rows.weights.tolist()
         return chosen_options
 
@@ -326,7 +340,7 @@ class EvaluatedModel:
                     InputError
                 ):  # images drawn by a function, tokens without embeddings
                     pass
-        return self.explain(rows, method=OF_ROWS, scope="local", **options)
+        return self.explain(rows, method=_SHAPLEY, scope="local", **options)
 
     @abstractmethod
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
@@ -507,7 +521,7 @@ class Network(Trained):
         loss = named_loss(getattr(model, "training_options_", {}).get("loss"))
         return cls(
             model=model,
-            task="classification" if labels else "regression",
+            task=CLASSIFICATION if labels else REGRESSION,
             classes=names,
             labels=labels,
             encoder=model.preprocessor_,
@@ -522,6 +536,15 @@ class Network(Trained):
             and len(names) == 2,
             **{"name": type(model).__name__, **facts},
         )
+
+
+def orders_of_features(features: int) -> int:
+    """Return in how many orders features are replaced for the Shapley values of a
+    predictor's row.
+    """
+    return max(
+        _FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE)
+    )
 
 
 def predictions_of_row(features: int) -> int:
@@ -578,7 +601,7 @@ class TrainedOther(Trained):
 
         Few rows take their replacements from training rows.
         """
-        if options.get("scope") == "local":
+        if is_by_row(options.get("scope", AUTO)):
             # A model that keeps rows to compare single rows with is explained by these.
             if self.model.compared_ is None:
                 compared = RowsToCompare(self.background, TRAINING_ROWS)
@@ -595,14 +618,14 @@ class TrainedOther(Trained):
         """Return Shapley values of single rows, by fewer orders where a third of the
         time that is left is too short.
         """
-        usual = int(OF_ROWS.max_permutations)
+        usual = int(_SHAPLEY.max_permutations)
         per_order = self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         usual_orders = orders_of_features(self.width)
         if per_order:
             in_time = int(min(usual_orders, self.clock.left() / 3 / per_order))
         else:
             in_time = usual_orders
-        orders = max(FEWEST_ORDERS, in_time)
+        orders = max(_FEWEST_ORDERS, in_time)
         if orders < usual_orders:
             self.clock.cut.append(
                 f"explanation of {len(rows)} single rows: {orders} orders of features "
@@ -610,6 +633,6 @@ class TrainedOther(Trained):
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves
-                fewer = changed(OF_ROWS, max_permutations=orders)
+                fewer = changed(_SHAPLEY, max_permutations=orders)
                 return self.explain(rows, method=fewer, scope="local", **options)
         return super().attribute(rows, tolerance=tolerance, **options)

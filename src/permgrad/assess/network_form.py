@@ -23,6 +23,7 @@ from torch import nn
 
 from permgrad.assess.encoder_form import formless
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.imaging.render import Renderer
 from permgrad.models.branches import added_branches, joined_branches
 from permgrad.models.branches.branch import Store
@@ -85,10 +86,9 @@ def model_form(model: Any, weights: Weights) -> dict[str, Any]:
             text names it, as a clause.
     """
     encoder = getattr(model, "preprocessor_", None)
-    if isinstance(encoder, TableEncoder) and (unread := formless(encoder)):
+    for column in formless(encoder) if isinstance(encoder, TableEncoder) else ():
         raise NotImplementedError(
-            f"no page encodes columns of kind {unread[0].kind}, such as "
-            f"{unread[0].name!r}"
+            f"no page encodes columns of kind {column.kind}, such as {column.name!r}"
         )
     if (boosted := _boosted(model)) is not None:
         return _form_of_trees(model, boosted, weights)
@@ -181,9 +181,9 @@ def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
     classes = getattr(model, "classes_", None)
     calibration = getattr(model, "calibration_", None)
     if classes is None:
-        return {"task": "regression", **units}
+        return {"task": REGRESSION, **units}
     return {
-        "task": "classification",
+        "task": CLASSIFICATION,
         "classes": [str(label) for label in classes.tolist()],
         "decision": None
         if model.decision_ is None

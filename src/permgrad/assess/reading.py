@@ -39,6 +39,7 @@ from permgrad.base.errors import InputError, listed, shown
 from permgrad.base.frames import as_library
 from permgrad.base.random import generator
 from permgrad.data.read.image_cells import with_image_cells
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.weights import check_weights
 from permgrad.evaluation.levels import cells_of
 from permgrad.models.estimators.kept_rows import rows_in
@@ -109,7 +110,7 @@ class Foreign(EvaluatedModel):
         )
         if self.output is not None:
             guess = column_of(guess, self.output)
-        if subject.task == "multilabel":
+        if subject.task.labels_overlap:
             return np.column_stack([1 - guess, guess])
         if self.classes:
             return guess
@@ -121,9 +122,9 @@ class Foreign(EvaluatedModel):
         wrapped_model = self.read
         subject = self.request.subject
         further: dict[str, Any] = {"task": wrapped_model.task or subject.task}
-        if subject.task != "regression":
+        if not subject.task.numeric:
             further["returns"] = wrapped_model.returns or subject.outputs.kind
-        if getattr(subject, "columns", ()) and subject.task == "classification":
+        if getattr(subject, "columns", ()) and subject.task.has_classes:
             further["class_names"] = (
                 self.classes
             )  # targets tell whether a returned frame names classes
@@ -152,7 +153,7 @@ class Foreign(EvaluatedModel):
     ) -> Explanation:
         """Explain some rows. Raw columns of a table are its features."""
         explanation = super().explain(rows, y, model=model, **options)
-        if explanation.level == "column":
+        if explanation.level.of_columns:
             return replace(explanation, level="feature")
         return explanation
 
@@ -400,11 +401,11 @@ class ReadModel:
         values = as_target(y)
         output_form = subject.outputs
         if (
-            output_form.task == "regression" and values.ndim == 1 < output_form.count
+            output_form.task.numeric and values.ndim == 1 < output_form.count
         ):  # the target of the one output reported
             values = np.stack([values] * output_form.count, axis=1)
         codes = output_form.encode_target(
-            values if output_form.task == "regression" else y, count
+            values if output_form.task.numeric else y, count
         )
         numbers = np.arange(count)
         if not isinstance(self.model, Foreign):
@@ -539,7 +540,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
     facts = {**facts, "request": request, "several_inputs": several}
     output = None
-    if subject.task == "classification":
+    if subject.task.has_classes:
         return _with_classes(request, rows, facts, guess)
     truth = np.asarray(as_target(rows.y))
     if subject.outputs.count > 1 or truth.ndim != 1:
@@ -547,7 +548,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
         truth = np.asarray(request.y)[:, position]
         guess = column_of(guess, position)
         output = position
-    if subject.task == "multilabel":
+    if subject.task.labels_overlap:
         label = subject.outputs.output_names[output or 0]
         classes = (f"not {label}", label)
         named = np.asarray(classes, dtype=object)[truth.astype(np.int64)]
@@ -565,7 +566,7 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
     return Foreign(
         **facts,
         rows=rows,
-        task="regression",
+        task=REGRESSION,
         classes=(),
         guess=guess.reshape(-1),
         output=output,
@@ -651,7 +652,7 @@ def _of_classes(
         "labels": list(classes),
         **further,
     }
-    return Foreign(task="classification", positive=positive, **facts)
+    return Foreign(task=CLASSIFICATION, positive=positive, **facts)
 
 
 def label_of(model: Any) -> str:

@@ -59,6 +59,8 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         >>> put_together(facts, arrays, {})["table"]["a"].tolist()
         ['x', None]
     """
+    if isinstance(value, str):  # also a name that carries facts
+        return str(value)
     if isinstance(value, Explanation):
         explanations[key] = value
         return {MARKED: "explanation", "key": key}

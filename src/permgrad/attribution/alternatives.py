@@ -21,6 +21,7 @@ from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import pd
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
+from permgrad.data.tasks import Task
 
 #: The nearest rows that reach the goal, from which the search starts, values of a
 #: column that are tried alone, and values between a cell and its own that are tried at
@@ -454,9 +455,9 @@ def _refuse_several(names: Sequence[str]) -> None:
         )
 
 
-def _measured_in_words(task: str, name: Any) -> str:
+def _measured_in_words(task: Task, name: Any) -> str:
     """Return in words what a range is of."""
-    if task == "regression":
+    if task.numeric:
         return "a number"
     return f"{shown(name)} with a probability"
 
@@ -483,7 +484,7 @@ class Goal:
         self.subject = subject
         self.cells = cells
         self.ends: tuple[float, float] | None = None
-        self.classes = subject.task == "classification"
+        self.classes = subject.task.has_classes
         self.names = (
             subject.outputs.class_names
             if self.classes

@@ -21,6 +21,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.composed import of_composed
 from permgrad.attribution.subject.examples import Gathered, drawn_rows
 from permgrad.attribution.subject.network import ForwardError
@@ -173,7 +174,7 @@ def answer(arguments: Arguments) -> Explanation:
 def _note_examples(explanation: Explanation, gathered_rows: Gathered) -> None:
     """Note how many examples of a set are explained, and which."""
     explanation.meta["rows_drawn"] = gathered_rows.facts
-    if explanation.scope == "local" and gathered_rows.places is not None:
+    if explanation.scope.by_row and gathered_rows.places is not None:
         explanation.meta["rows"] = gathered_rows.places.tolist()
 
 
@@ -294,7 +295,7 @@ def explain_some(
     )
     explanation.meta["rows_drawn"] = {"rows": len(row_positions), "of": count}
     explanation.meta.update(
-        {"rows": row_positions.tolist()} if explanation.scope == "local" else {}
+        {"rows": row_positions.tolist()} if explanation.scope.by_row else {}
     )
     return explanation
 
@@ -338,18 +339,16 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     return _combine(input_explanations, scope)
 
 
-def _common_scope(scope: str, used: Sequence[Method]) -> str:
-    if all("local" in method.scopes for method in used):
-        usual = "local"
+def _common_scope(stated_scope: str, used: Sequence[Method]) -> Scope:
+    if all(LOCAL in method.scopes for method in used):
+        usual = LOCAL
     else:
-        usual = "global"
-    if scope == "auto":
-        return usual
-    return scope
+        usual = GLOBAL
+    return chosen_scope(stated_scope, usual)
 
 
 def _explain_input(
-    arguments: Arguments, name: str, method: Method, label: str, *, scope: str
+    arguments: Arguments, name: str, method: Method, label: str, *, scope: Scope
 ) -> Explanation:
     if scope in method.scopes:
         method_scope = scope
@@ -366,7 +365,7 @@ def _explain_input(
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"
         raise InputError(problem, hint="Choose another method for it.", code="PG034")
-    if scope == "global" and explanation.scope == "local":
+    if explanation.scope.by_row and not scope.by_row:
         return explanation.to_global()
     return explanation
 
@@ -387,7 +386,7 @@ def _maps_of(explanations: list[Explanation]) -> dict[str, Any]:
     return maps
 
 
-def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
+def _combine(explanations: dict[str, Explanation], scope: Scope) -> Explanation:
     """Combine the explanations into one.
 
     Outputs that a method does not explain are NaN.
@@ -420,7 +419,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         for input_explanation in input_explanations
     )
     names = ["values", "std_error", "low", "high"]
-    if scope == "global":
+    if not scope.by_row:
         names.append("p_values")
     fields: dict[str, Any] = {}
     for field_name in names:
@@ -446,7 +445,7 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         ),
         outputs=outputs,
         method=MIXED,
-        scope="local" if scope == "local" else "global",
+        scope=scope,
         parts={"share": beside(map(_shares, input_explanations))},
         level=input_explanations[0].level,
         groups=_groups_of(input_explanations),

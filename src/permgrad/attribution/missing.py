@@ -389,7 +389,7 @@ def _facts(request: Request) -> dict[str, Any]:
         "rows": request.count,
         **independent,
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
-        "task": request.subject.task,
+        "task": request.subject.task.name,
         **request.subject.facts,
     }
 

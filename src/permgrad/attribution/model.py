@@ -12,8 +12,8 @@ from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.near_names import with_near_names
 from permgrad.base.shown import show
+from permgrad.data.tasks import OF_OUTPUTS
 
-TASKS = ("classification", "regression", "multilabel")
 RETURNS = ("logits", "probabilities", "log_probabilities", "values")
 
 
@@ -119,7 +119,7 @@ class Model:
                 problem, hint="Create an instance and fit it.", code="PG031"
             )
         if self.task is not None:
-            check_choice("task", self.task, TASKS)
+            check_choice("task", self.task, OF_OUTPUTS)
         if self.returns is not None:
             check_choice("returns", self.returns, RETURNS)
         if self.cache is not None and not isinstance(self.cache, (str, os.PathLike)):

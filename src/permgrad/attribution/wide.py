@@ -35,6 +35,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
+from permgrad.data.tasks import REGRESSION
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 from permgrad.models.estimators.calibration import class_logits
@@ -193,7 +194,7 @@ def level_effects(
     )
     prediction = scored.predict(scored.encoded)
     spread = prediction * (1 - prediction)
-    if model.task == "regression":
+    if model.task.numeric:
         spread = (np.asarray(y, dtype=np.float64)[:, None] - prediction) ** 2
     counts = np.array(design.counts, dtype=np.float64)[shown, None]
     noise = spread.mean(axis=0)
@@ -477,7 +478,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         pd.DataFrame(numbers, columns=row_parts.names)
         for numbers in (kept_numbers, donors)
     )
-    output_facts: dict[str, Any] = {"task": "regression"}
+    output_facts: dict[str, Any] = {"task": REGRESSION}
     positive = model_reading.positive
     if hasattr(model_reading.model, "classes_"):
         names = [str(label) for label in model_reading.model.classes_.tolist()]

@@ -5,11 +5,28 @@ and metrics join.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from permgrad.base.errors import unknown
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Named(str):  # noqa: SLOT000 — the facts are attributes
+    """A name that carries facts: the parent of records that arguments, files and
+    messages show by their name alone.
+
+    It equals its name, so that it can stand wherever the name did. Code asks the facts,
+    and never compares the name.
+    """
+
+    name: str
+
+    def __new__(cls, name: str, **_: Any) -> Self:
+        """Return the string ``name``."""
+        return super().__new__(cls, name)
 
 
 class Registry(dict[str, T]):

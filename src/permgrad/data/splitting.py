@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from permgrad.base.random import generator
 from permgrad.base.startup import loading
 from permgrad.data.kinds.date import Date
 from permgrad.data.read.cells import MissingCodes, as_frame, first_no_number
+from permgrad.data.tasks import CLASSIFICATION, tasks
 from permgrad.data.types.as_one import column_levels
 from permgrad.data.types.column_types import (
     infer_schema,
@@ -24,7 +25,6 @@ from permgrad.data.types.column_types import (
     read_numbers,
 )
 
-Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = Integers
 
 
@@ -45,7 +45,7 @@ def split_rows(
     n: int,
     y: Any = None,
     *,
-    task: Task = "classification",
+    task: str = CLASSIFICATION,
     seed: int = 42,
     groups: Any = None,
     time: Any = None,
@@ -68,7 +68,7 @@ def split_rows(
         return _by_time(n, moments(time, n), fractions)
     if groups is not None:
         labels = groups
-    elif task == "classification":
+    elif tasks.get(task).stratified:
         labels = y
     else:
         labels = None

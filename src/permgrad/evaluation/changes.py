@@ -34,6 +34,7 @@ from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.shown import in_words, show
 from permgrad.base.significance import LEVEL, holm
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.skill import Predicted, ScoreError, metric_by_rows
 from permgrad.models.batches import sparing
@@ -224,7 +225,7 @@ def _outputs_by_name(request: Request) -> dict[str, Floats]:
     if table.ndim == 1 or table.shape[1] == 1:
         return {"prediction": table.reshape(-1)}
     names = list(map(str, subject.outputs.class_names))
-    if subject.task == "classification":
+    if subject.task.has_classes:
         if request.positive is None:
             positive = 1
         else:
@@ -312,7 +313,7 @@ def changes_of_models(
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
     if explanations is not None and _kind(explanations[0]) == _kind(explanations[1]):
         lines += _importances(*explanations, 0.95)
-    loss = usual_loss("classification" if guesses[0].classes else "regression")
+    loss = usual_loss(CLASSIFICATION if guesses[0].classes else REGRESSION)
     row_counts = [len(losses[0])] * 2
     about = {
         "same_rows": True,
@@ -374,7 +375,7 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
         subject.outputs.loss_rows(outputs, y, request.loss), dtype=np.float64
     )
     guess = np.asarray(subject.outputs.predicted(outputs), dtype=np.float64)
-    if subject.task == "classification":
+    if subject.task.has_classes:
         decided = subject.deciding()
         called = decided.decided(outputs_of(decided, request.inputs))
         codes = np.asarray(
@@ -383,7 +384,7 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
         return losses, Predicted(codes, guess, called)
     truth = np.asarray(y)
     if (
-        subject.task != "regression"
+        not subject.task.numeric
         or subject.outputs.count > 1
         or truth.size != len(losses)
     ):
@@ -552,7 +553,7 @@ def _importances(
 ) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
     explanations = [of_order(old, 1), of_order(new, 1)]
-    if len(set(map(_kind, explanations))) > 1 or old.scope != "global":
+    if len(set(map(_kind, explanations))) > 1 or old.scope.by_row:
         problem = (
             "Both samples need a global explanation of the same features by the "
             "same method"

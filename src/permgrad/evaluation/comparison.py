@@ -104,7 +104,7 @@ class Comparison:
 
     table: str
     target: str
-    task: Literal["classification", "regression"]
+    task: str
     metric: str
     contestants: tuple[ComparedModel, ...]
     scores: pd.DataFrame

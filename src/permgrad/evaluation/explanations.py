@@ -34,6 +34,7 @@ from permgrad.attribution.request.arguments import REPEATS, Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.scopes import MODALITY
 from permgrad.attribution.subject.examples import MOST, gathered
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_names, check_whole
@@ -54,6 +55,7 @@ from permgrad.base.random import derive_seed, generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.base.shown import show
 from permgrad.base.significance import t_quantile
+from permgrad.data.tasks import task_of
 from permgrad.evaluation import measures
 from permgrad.evaluation.measures import RemovalCurves
 from permgrad.models.batches import sparing
@@ -193,7 +195,7 @@ class Tested:
     @property
     def local(self) -> bool:
         """Whether each row has a separate explanation."""
-        return self.explanation.scope == "local"
+        return self.explanation.scope.by_row
 
     @cached_property
     def game(self) -> Blend:
@@ -207,7 +209,7 @@ class Tested:
         if (
             self.output is not None
             or not self.local
-            or self.request.subject.task == "regression"
+            or self.request.subject.task.numeric
         ):
             return np.full(count, self.output or 0)
         return np.asarray(self._readout(self.game.base()).argmax(axis=1))
@@ -653,7 +655,7 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
         )
     loss_name = explanation_meta.get("loss", DIVERGENCE.name)
     by_y = loss_name != DIVERGENCE.name
-    if explanation.scope == "global" and y is None and by_y:
+    if not explanation.scope.by_row and y is None and by_y:
         yield (
             "The explanation measures the loss and needs y",
             "Pass its targets.",
@@ -685,8 +687,9 @@ def _call(
     """Return the arguments of the call of ``explain``."""
     _check_given(explanation, y, background)
     explanation_meta = explanation.meta
-    local = explanation.scope == "local"
-    regression = explanation_meta.get("task") == "regression"
+    local = explanation.scope.by_row
+    task = task_of(explanation_meta)
+    is_numeric = task is not None and task.numeric
     loss_name = explanation_meta.get("loss", "auto")
     if local or loss_name == DIVERGENCE.name:
         loss_name = "auto"
@@ -694,9 +697,11 @@ def _call(
     by_row = explanation_meta.get("row_target")
     # Where none were found none are searched for: changed rows could have others.
     network = isinstance(model.model, nn.Module) or is_estimator(model.model)
-    groups = {"modality": "modality", "column": {}}.get(
-        level, explanation.groups or (None if network else {})
-    )
+    groups: Any = explanation.groups or (None if network else {})
+    if level.of_modalities:
+        groups = MODALITY
+    elif level.of_columns:
+        groups = {}
     target: Any = None
     if local and by_row is None:
         target = list(explanation.outputs)
@@ -710,7 +715,7 @@ def _call(
         scope=explanation.scope,
         target=target,
         # Numbers have no scale, and one that is asked for speaks of classes.
-        scale="auto" if regression else explanation_meta.get("scale", "auto"),
+        scale="auto" if is_numeric else explanation_meta.get("scale", "auto"),
         groups=None
         if isinstance(explanation_meta.get("options", {}).get("blocks"), Mapping)
         else groups,
@@ -769,7 +774,7 @@ def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
     """Refuse other rows, or another background, than those of the explanation."""
     explained_rows = (
         len(explanation.values)
-        if explanation.scope == "local"
+        if explanation.scope.by_row
         else explanation.meta.get("rows_explained")
     )
     if explained_rows not in (None, request.count):

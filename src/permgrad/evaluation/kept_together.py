@@ -18,9 +18,9 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.random import generator
+from permgrad.data.tasks import tasks
 from permgrad.data.types.identifiers import shared_by_equal
 from permgrad.evaluation.levels import ColumnCells, cells_of
-from permgrad.evaluation.metrics import Task
 
 #: Of so many values a column may say which rows belong together, and so many rows may
 #: have one value on average: within these bounds a share of all rows. A value of more
@@ -97,7 +97,7 @@ class Together:
 def rows_together(
     table: pd.DataFrame,
     y: Array,
-    task: Task,
+    task: str,
     learned: Booleans,
     tested: Booleans,
     features: Sequence[str],
@@ -153,7 +153,7 @@ def rows_together(
 def _found(
     table: pd.DataFrame,
     y: Array,
-    task: Task,
+    task: str,
     learned: Booleans,
     features: Sequence[str],
     named: Collection[str],
@@ -179,7 +179,7 @@ def _found(
     y = np.asarray(y)[distinct_rows]
     learned = learned[distinct_rows]
     classes = 0
-    if task == "classification":
+    if tasks.get(task).has_classes:
         y, labels = pd.factorize(y)
         classes = len(labels)
     else:

@@ -32,8 +32,8 @@ from permgrad.base.files import plain
 from permgrad.base.frames import stacked
 from permgrad.base.numerals import compact
 from permgrad.data.read.table import blank_codes
+from permgrad.data.tasks import tasks
 from permgrad.evaluation.levels import ColumnCells, cells_of
-from permgrad.evaluation.metrics import Task
 
 #: Balanced accuracy or R² on held-out rows from which a column is reported. A column
 #: within 0.01 of a model with 0.99 reaches it, too.
@@ -73,7 +73,7 @@ def looked_at(rows: int, columns: int) -> Integers:
 def columns_that_tell(
     learned: tuple[pd.DataFrame, Array],
     held_out: tuple[pd.DataFrame, Array],
-    task: Task,
+    task: str,
     na: Sequence[str | int | float] = (),
     classes: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ def columns_that_tell(
 def told_by(
     learned: tuple[pd.Series[Any], Array],
     held_out_data: tuple[pd.Series[Any], Array],
-    task: Task,
+    task: str,
     na: Sequence[str | int | float] = (),
 ) -> dict[str, Any] | None:
     """Return how well one column alone predicts the target on held-out rows: ``metric``
@@ -212,12 +212,12 @@ def _formula_of(
 
 
 def _truths(
-    targets: Sequence[Array], task: Task, classes: Sequence[Any]
+    targets: Sequence[Array], task: str, classes: Sequence[Any]
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Return the target of all rows, the names of its classes (none: numbers), and the
     truth that a metric compares.
     """
-    if task == "regression":
+    if tasks.get(task).numeric:
         y: Array = np.concatenate(targets).astype(np.float64)
         return (
             y,

@@ -40,10 +40,16 @@ from permgrad.base.checks import as_numbers, check_choice, check_kind, check_row
 from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
+from permgrad.data.tasks import (
+    CLASSIFICATION,
+    COUNTS,
+    FITTED,
+    REGRESSION,
+    Task,
+    tasks,
+)
 from permgrad.data.types.positive import find_positive
 from permgrad.data.weights import check_weights
-
-Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,9 @@ class Metric:
     compute: Compute
     probabilistic: bool = False
     counts: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", tasks.get(self.task))
 
     def better(self, left: float | None, right: float | None) -> bool:
         """Return whether ``left`` is strictly better than ``right``.
@@ -317,39 +326,37 @@ def poisson_deviance(case: Case) -> float | None:
 _UNIT = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
 for _metric in (
-    Metric("accuracy", "accuracy", "classification", "higher", _UNIT, accuracy),
+    Metric("accuracy", "accuracy", CLASSIFICATION, "higher", _UNIT, accuracy),
     Metric(
         "balanced_accuracy",
         "balanced accuracy",
-        "classification",
+        CLASSIFICATION,
         "higher",
         _UNIT,
         balanced_accuracy,
     ),
-    Metric("macro_f1", "macro F1", "classification", "higher", _UNIT, macro_f1),
-    Metric("roc_auc", "ROC-AUC", "classification", "higher", _UNIT, roc_auc, True),
+    Metric("macro_f1", "macro F1", CLASSIFICATION, "higher", _UNIT, macro_f1),
+    Metric("roc_auc", "ROC-AUC", CLASSIFICATION, "higher", _UNIT, roc_auc, True),
     Metric(
         "average_precision",
         "average precision",
-        "classification",
+        CLASSIFICATION,
         "higher",
         _UNIT,
         average_precision,
         True,
     ),
-    Metric("lift", "lift at 10 %", "classification", "higher", (0.0, 10.0), lift, True),
-    Metric(
-        "log_loss", "log loss", "classification", "lower", _POSITIVE, log_loss, True
-    ),
-    Metric("rmse", "RMSE", "regression", "lower", _POSITIVE, rmse),
-    Metric("mae", "MAE", "regression", "lower", _POSITIVE, mae),
-    Metric("mse", "MSE", "regression", "lower", _POSITIVE, mse),
-    Metric("mape", "MAPE (fraction)", "regression", "lower", _POSITIVE, mape),
-    Metric("r2", "R²", "regression", "higher", (-math.inf, 1.0), r2),
+    Metric("lift", "lift at 10 %", CLASSIFICATION, "higher", (0.0, 10.0), lift, True),
+    Metric("log_loss", "log loss", CLASSIFICATION, "lower", _POSITIVE, log_loss, True),
+    Metric("rmse", "RMSE", REGRESSION, "lower", _POSITIVE, rmse),
+    Metric("mae", "MAE", REGRESSION, "lower", _POSITIVE, mae),
+    Metric("mse", "MSE", REGRESSION, "lower", _POSITIVE, mse),
+    Metric("mape", "MAPE (fraction)", REGRESSION, "lower", _POSITIVE, mape),
+    Metric("r2", "R²", REGRESSION, "higher", (-math.inf, 1.0), r2),
     Metric(
         "poisson_deviance",
         "Poisson deviance",
-        "regression",
+        REGRESSION,
         "lower",
         _POSITIVE,
         poisson_deviance,
@@ -363,7 +370,7 @@ for _metric in (
 
 
 def evaluate(
-    task: Task,
+    task: str,
     y: npt.ArrayLike,
     *,
     predictions: npt.ArrayLike | None = None,
@@ -412,9 +419,10 @@ def evaluate(
         >>> evaluate("regression", [1.0], predictions=[1.5])["r2"] is None
         True
     """
-    check_choice("task", task, ("classification", "regression"))
+    check_choice("task", task, FITTED)
     check_kind("counts", counts, bool, "True or False", "Pass one of these")
-    if task == "classification":
+    has_classes = tasks.get(task).has_classes
+    if has_classes:
         metric_case = _classification_case(y, predictions, probabilities, classes)
         if positive is not None:
             metric_case = replace(
@@ -443,7 +451,7 @@ def evaluate(
                 result[metric.name] = value
             else:
                 result[metric.name] = None
-    if task == "classification":
+    if has_classes:
         result["confusion_matrix"] = plain(metric_case.confusion)
         result["labels"] = [plain(label) for label in metric_case.labels]
         unknown = np.bincount(metric_case.truth, minlength=len(metric_case.labels))[
@@ -462,23 +470,23 @@ def evaluate(
 
 
 def scores_of(
-    task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any
+    task: str, y: Any, guess: Any, *, called: Any = None, **options: Any
 ) -> dict[str, Any]:
     """``evaluate`` numbers, or the probabilities of classes, by which the model decides
     unless some are ``called``.
     """
-    if task == "regression":
+    if tasks.get(task).numeric:
         return evaluate(task, y, predictions=guess, **options)
     return evaluate(task, y, probabilities=guess, predictions=called, **options)
 
 
-def primary_metric(task: Task, n_classes: int = 0, *, counts: bool = False) -> Metric:
+def primary_metric(task: str, n_classes: int = 0, *, counts: bool = False) -> Metric:
     """Return the main metric of a task: ROC-AUC for two classes, accuracy for more,
     RMSE, for counts the deviance.
     """
-    if task == "regression":
-        return metrics.get("poisson_deviance" if counts else "rmse")
-    return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
+    if counts:
+        return metrics.get(COUNTS.metric(n_classes))
+    return metrics.get(tasks.get(task).metric(n_classes))
 
 
 @refusing

@@ -16,6 +16,7 @@ from permgrad.base.checks import as_numbers, check_confidence
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.late import is_pandas, torch
 from permgrad.base.registry import Registry
+from permgrad.data.tasks import CLASSIFICATION, OF_OUTPUTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,6 @@ T = TypeVar("T")
 #: Of columns of y ``(rows, outputs)`` and weights of the rows, or None, the number for
 #: each column that has the least mean loss, ``(outputs,)``.
 Constants: TypeAlias = Callable[[Floats, Floats | None], Any]
-LOSS_TASKS = ("classification", "regression", "multilabel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ class Loss:
 
     def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss of each row ``(rows,)``."""
-        is_one_logit = outputs.shape[1] == 1 and "classification" in self.tasks
+        is_one_logit = outputs.shape[1] == 1 and CLASSIFICATION in self.tasks
         if is_one_logit and not self.takes_one_logit:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         row_losses = self.function(outputs, y)
@@ -234,9 +234,9 @@ class Loss:
 
 @refusing
 def _check_record(loss: Loss) -> Iterator[Fault]:
-    if not loss.tasks or not set(loss.tasks) <= set(LOSS_TASKS):
+    if not loss.tasks or not set(loss.tasks) <= set(OF_OUTPUTS):
         problem = (
-            f"The loss {loss.name!r} must say its tasks, among {', '.join(LOSS_TASKS)}"
+            f"The loss {loss.name!r} must say its tasks, among {', '.join(OF_OUTPUTS)}"
         )
         hint = (
             f"Register it with losses.register({loss.name!r}, "
@@ -629,7 +629,7 @@ def _squared_difference(outputs: Tensor, reference: Tensor) -> Tensor:
 #: What is measured without y: how far predictions are from the model's own. That of
 #: classes has another unit (``OutputForm.divergence``).
 DIVERGENCE = Loss(
-    "divergence", _squared_difference, LOSS_TASKS, unit="y²", by_y=False, trains=False
+    "divergence", _squared_difference, OF_OUTPUTS, unit="y²", by_y=False, trains=False
 )
 
 
@@ -657,7 +657,7 @@ def read_loss(loss: Any) -> Loss:
         )
         raise InputError(problem, hint="Pass for example 'auto'.", code="PG001")
     name = str(getattr(loss, "__name__", type(loss).__name__))
-    return Loss(name, loss, LOSS_TASKS, returned=True, trains=False)
+    return Loss(name, loss, OF_OUTPUTS, returned=True, trains=False)
 
 
 def named_loss(name: Any) -> Loss | None:
@@ -676,22 +676,6 @@ def named_loss(name: Any) -> Loss | None:
     if family is None or family.at_level is None:
         return None
     return family.renamed(str(name))
-
-
-def _unregistered(name: str, _outputs: Tensor, _y: Tensor) -> Tensor:
-    raise InputError(
-        f"The model was trained with loss={name!r}, which is not registered here",
-        hint="Import the code that registers it, or pass another loss=.",
-        code="PG036",
-    )
-
-
-def trained_loss(name: str) -> Loss:
-    """Return the loss that a model was trained with. It refuses to measure where it is
-    not registered.
-    """
-    unregistered = partial(_unregistered, name)
-    return named_loss(name) or Loss(name, unregistered, LOSS_TASKS, trains=False)
 
 
 class TargetRows:

@@ -80,7 +80,7 @@ def check_one_unit(explanation: Explanation, plot: str) -> None:
 
 def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation if single rows are needed."""
-    if explanation.scope != "local":
+    if not explanation.scope.by_row:
         problem_hint = "Explain with scope='local', for example method='shapley'."
         raise InputError(
             f"{plot} shows single rows, but this explanation is global",
@@ -105,7 +105,7 @@ def as_global(explanation: Explanation) -> Explanation:
 
     A global one is returned unchanged.
     """
-    if explanation.scope == "local":
+    if explanation.scope.by_row:
         return explanation.to_global("mean_abs")
     return explanation
 

@@ -85,7 +85,7 @@ class PageContent(Assessment):
             return RowCounts(row_count, {})
         if row_count is None:
             row_count = len(scored.truth)
-        if self.task == "regression":
+        if self.task.numeric:
             return RowCounts(row_count, {})
         labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
         by_class = dict(zip(labels.tolist(), counts.tolist(), strict=True))

@@ -189,30 +189,7 @@ def skill(content: PageContent) -> Facts:
     value = test_scores.get(metric)
     if value is None or len(counts) == 1:  # any constant is right in rows of one class
         return facts | {"form": "unknown"}
-    facts |= {"form": "good", "metric": metric, "value": value}
-    return facts | _interval_of(content, metric) | _who_is_scored(content, counts)
-
-
-def _interval_of(content: PageContent, metric: str) -> Facts:
-    """Return the ends of the interval of a score, None where it has none."""
-    interval = (content.metrics or {}).get("score_interval") or {}
-    if interval.get("metric") != metric:
-        return {"ci_low": None, "ci_high": None}
-    return {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
-
-
-def _who_is_scored(content: PageContent, counts: Mapping[str, int]) -> Facts:
-    """Return how many groups the test rows are of where rows belong together, and how
-    many rows have the event.
-    """
-    between = content.dependence
-    if between is None or between.timed:
-        return {"groups": None}
-    facts: Facts = {"groups": between.count, "group_name": between.name}
-    if len(counts) == 2 and str(content.positive) in counts:
-        facts |= {"event": str(content.positive)}
-        facts |= {"events": counts[str(content.positive)]}
-    return facts
+    return facts | {"form": "good", "metric": metric, "value": value}
 
 
 def _pairs(content: PageContent, *names: str) -> list[list[Any]]:
@@ -247,7 +224,7 @@ def over_constant(content: PageContent) -> Facts | None:
         "other": constant[metric_name],
         **ahead[metric_name],
     }
-    if content.task == "regression":
+    if content.task.numeric:
         return facts | {"form": "numbers"}
     return facts | {
         "form": "classes",
@@ -513,10 +490,7 @@ def nearly_perfect(content: PageContent) -> Facts | None:
     """A score that models have which know the outcome, where no column was found that
     gives it away.
     """
-    if content.task == "regression":
-        metric_name = "r2"
-    else:
-        metric_name = "balanced_accuracy"
+    metric_name = content.task.skill
     value = content.test.get(metric_name)
     data_section = content.data
     leading_hint = content.ask(leading)
@@ -553,9 +527,9 @@ def nearly_all(content: PageContent) -> Facts | None:
         return None
     value = content.test.get(alone["metric"])
     classes = len(content.test_rows.by_class)
-    if value is None or (content.task == "classification" and classes < 2):
+    if value is None or (content.task.has_classes and classes < 2):
         return None
-    if content.task == "classification":
+    if content.task.has_classes:
         by_chance = 1 / classes
     else:
         by_chance = 0.0
@@ -813,7 +787,7 @@ def skewed(content: PageContent) -> Facts | None:
         scored = None
     else:
         scored = content.predictions
-    if scored is None or content.task != "regression" or len(scored.truth) < FEW_ROWS:
+    if scored is None or not content.task.numeric or len(scored.truth) < FEW_ROWS:
         return None
     if not content.learnt or content.main_metric.name != "rmse":
         return None

@@ -190,7 +190,7 @@ def drawn_input(
     input_name = _chosen(explanation, input_choice, sides)
     if f"segments:{input_name}" not in explanation.maps:
         choices.check_local(explanation, KINDS[sides])
-    if explanation.scope == "local":
+    if explanation.scope.by_row:
         row_index = choices.check_row(explanation, row_choice)
     else:
         row_index = None
@@ -419,7 +419,7 @@ def _as_input(
     input_maps: dict[str, Any] = {"segments:columns": owners}
     values = explanation.feature_values
     input_size = np.delete(names.shape, channels).tolist()
-    if values is not None and explanation.scope == "local":
+    if values is not None and explanation.scope.by_row:
         curves = values.select_dtypes("number").reindex(columns=names.ravel())
         numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
         # Only three channels are colours.

@@ -86,7 +86,7 @@ def to_html(
     explanation: Explanation, *, row: int | None = None, target: str | int | None = None
 ) -> NotebookHtml:
     """Return an explanation as one piece of HTML, see ``Explanation.to_html``."""
-    if explanation.scope == "global":
+    if not explanation.scope.by_row:
         if row is not None:
             choices.check_local(explanation, "to_html(row=…)")
         blocks = _global(explanation, target)

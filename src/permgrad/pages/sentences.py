@@ -16,7 +16,7 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.files import plain
 from permgrad.base.numerals import compact, number, percent
 from permgrad.base.significance import LEVEL
-from permgrad.evaluation.metrics import Metric, Task, primary_metric
+from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.moved import moved_words
 from permgrad.pages.summary import changes_words
@@ -42,12 +42,12 @@ def known_classes(measured: Mapping[str, Any]) -> int:
     return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
 
 
-def main_metric(task: Task, test: Mapping[str, Any]) -> Metric:
+def main_metric(task: str, test: Mapping[str, Any]) -> Metric:
     """Return the main metric of some test metrics: of counts their deviance."""
     return primary_metric(task, known_classes(test), counts="poisson_deviance" in test)
 
 
-def baseline_label(name: str, task: Task, *, counts: bool) -> str:
+def baseline_label(name: str, task: str, *, counts: bool) -> str:
     """Return a baseline's display name in a task.
 
     ``counts``: of a regression of counts.

@@ -22,6 +22,7 @@ from permgrad.attribution.subject.scales import LOG_ODDS, words_of_unit
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
+from permgrad.data.tasks import task_of
 from permgrad.models.branches import title_of
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.claims import claim_of
@@ -105,7 +106,7 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
             if pair_line[1]["kind"] in ("clear", "feature", "more")
         ]
         return [*told(of_order(explanation, 1), target, top_n), heading, *of_pairs]
-    local = explanation.scope == "local"
+    local = explanation.scope.by_row
     column = pick_output(explanation, target)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
@@ -163,7 +164,7 @@ def _closing(
     explanation: Explanation, shown: Explanation, column: int, top_n: int
 ) -> list[Told]:
     """Return the lines behind the list of features."""
-    local = explanation.scope == "local"
+    local = explanation.scope.by_row
     ends = {
         "class" if local else "shares": shown_class(explanation, column)
         if local
@@ -219,7 +220,7 @@ def _ranked(
     """Yield features over all rows, ``shown``: of local explanations by mean size,
     which the signed mean follows.
     """
-    several = explanation.scope == "local" and shown.meta.get("summary") == "mean_abs"
+    several = explanation.scope.by_row and shown.meta.get("summary") == "mean_abs"
     means = (
         explanation.to_global("mean").values[:, column]
         if several
@@ -367,7 +368,7 @@ def _of_few_rows(explanation: Explanation) -> str:
     about = explanation.meta.get("independent")
     if (
         count >= FEWEST_UNITS
-        or explanation.scope != "global"
+        or explanation.scope.by_row
         or explanation.std_error is None
     ):
         return ""
@@ -561,7 +562,7 @@ def circumstances(explanation: Explanation) -> str:
             f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}"
         )
     row_count = call_facts.get("rows_summarised", call_facts.get("rows_explained"))
-    if explanation.scope == "global" and isinstance(row_count, int):
+    if not explanation.scope.by_row and isinstance(row_count, int):
         equal = call_facts.get("equal_rows")
         weighted = (
             f", weighted (worth {equal:,.0f} rows of equal weight)"
@@ -595,7 +596,7 @@ def circumstances(explanation: Explanation) -> str:
     sentences.append(part_words(call_facts.get("part")))
     sentences.append(_without_label(call_facts.get("places")))
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
-    if explanation.scope == "global" and has_intervals and not _too_few(explanation):
+    if not explanation.scope.by_row and has_intervals and not _too_few(explanation):
         sentences.append(
             f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}"
         )
@@ -702,7 +703,7 @@ def players_words(explanation: Explanation) -> str:
         )
     return counted(
         len(explanation.names),
-        "input" if explanation.level == "modality" else "feature",
+        explanation.level.word,
     )
 
 
@@ -720,9 +721,9 @@ def _measured(explanation: Explanation, column: int) -> str:
     if isinstance(explanation.meta.get("methods"), Mapping):
         return "A different method explains each input."
     output_name = explanation.outputs[column]
-    output_kind = (
-        "class " if explanation.meta.get("task") == "classification" else "output "
-    ) * output_name.isdecimal()
+    task = task_of(explanation.meta)
+    output_kind = "output" if task is None else task.output
+    output_kind = f"{output_kind} " * output_name.isdecimal()
     is_single_output = len(explanation.outputs) == 1 and "scale" not in explanation.meta
     has_no_output = is_single_output or output_name == "all" or _scored(explanation)
     if has_no_output:

@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import in_reading_order, text_of
 from permgrad.base.late import pd
 from permgrad.base.numerals import fixed, number
+from permgrad.data.tasks import task_of
 from permgrad.models.losses import named_loss
 
 if TYPE_CHECKING:
@@ -224,9 +225,9 @@ def towards(explanation: Explanation, column: int) -> str:
     Empty if that needs no words.
     """
     outputs = explanation.outputs
-    if outputs[column] == "all" or (
-        len(outputs) == 1 and explanation.meta.get("task") == "regression"
-    ):
+    task = task_of(explanation.meta)
+    is_only_number = len(outputs) == 1 and task is not None and task.numeric
+    if outputs[column] == "all" or is_only_number:
         return ""
     return f"{'rows of' if outputs[0] == 'all' else 'towards'} {clean(outputs[column])}"
 
@@ -262,9 +263,7 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
         column is not None or len(explanation.outputs) == 1
     ):
         return score_words(explanation.outputs[column or 0])
-    quantity = explanation.meta.get("quantity") or (
-        "attribution" if explanation.scope == "local" else "importance"
-    )
+    quantity = explanation.meta.get("quantity") or explanation.scope.quantity
     quantity = clean(quantity).replace("_", " ")
     unit_text = unit_name(explanation.meta)
     if unit_text and unit_text not in quantity:

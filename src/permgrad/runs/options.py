@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, unknown
 from permgrad.data.read.addresses import table_address
+from permgrad.data.tasks import OF_RUNS
 from permgrad.models.branches import branches
 
 Names = tuple[str, ...]
-TASKS = ("auto", "classification", "regression", "counts")
+TASKS = ("auto", *OF_RUNS)
 #: Names of methods, presets and so on, known without importing them. Words in capitals
 #: stand for any text.
 DATA_SETS = (

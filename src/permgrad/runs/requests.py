@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import Fault, InputError, did_you_mean, refusing, synonym
 from permgrad.base.late import pd
+from permgrad.data.tasks import of_counts
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -210,7 +211,7 @@ class TableRequest(ComputingRequest, CommandRequest):
         """Return the request of a run on the same table, which reads and refuses the
         same.
         """
-        if self.task == "counts":
+        if of_counts(self.task):
             problem = (
                 "--task counts is for permgrad run, not for permgrad "
                 f"{self.command_name}"
@@ -485,7 +486,7 @@ class RunRequest(SplitRequest):
     @property
     def weighed(self) -> bool:
         """Whether rows have weights. Refuses models that are not trained with them."""
-        if self.offset is not None and self.task != "counts":
+        if self.offset is not None and not of_counts(self.task):
             raise InputError(
                 "--offset is for --task counts",
                 hint="Add it, or leave --offset out.",
@@ -670,9 +671,6 @@ class PredictRequest(ComputingRequest):
     threshold: float | None = option(
         "Probability of the positive class from which on it is predicted.", None, "P"
     )
-    reasons: int | None = option(
-        "Add the N strongest reasons of each prediction.", None, "N", least=1, most=50
-    )
     against: Path | None = option(
         "Also say how the rows differ from those of training, or of TABLE.",
         None,
@@ -802,9 +800,6 @@ class ReportRequest:
     folder: Path = argument("A run's folder.", "RUN")
     against: Path | None = option(
         "An earlier run: also report what changed since.", None, "RUN"
-    )
-    methods: bool = option(
-        "Print a paragraph on methods for a paper, with BibTeX; write nothing.", False
     )
     title: str | None = option(
         "Title of the report (default: the table's name).", None, "TEXT"

@@ -20,6 +20,7 @@ from permgrad.assess.store import Store
 from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.explanation.pairs import pairs_of
+from permgrad.attribution.scopes import FEATURE
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_every_set_of_one_or_two_takes_time_and_all_others_are_one(
 ):
     names = ("a", "b", "c", "g")
     main = SimpleNamespace(
-        names=names, level="feature", meta={}, ranking=lambda: list(names)
+        names=names, level=FEATURE, meta={}, ranking=lambda: list(names)
     )
     monkeypatch.setattr(together, "FEATURES", features)
     needed = PREDICTION * together.ROWS * together.REPEATS * sets / 0.1

@@ -13,6 +13,7 @@ from torch import nn
 from permgrad.attribution.players.segments import image_shape
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.request.result import input_maps
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.scales import SCALES
@@ -65,7 +66,7 @@ def test_inputs_that_are_images_are_kept_for_plots():
         segments=[torch.zeros(tensor.shape[1:]) for tensor in inputs],
     )
     shapes = tuple(image_shape(tuple(tensor.shape[1:])) for tensor in inputs)
-    request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes, scope="local")
+    request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes, scope=LOCAL)
     assert set(input_maps(request_)) == {
         "images:grey",
         "segments:grey",

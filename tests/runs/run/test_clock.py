@@ -20,6 +20,7 @@ from permgrad.assess import budget
 from permgrad.assess.budget import Clock
 from permgrad.assess.sections import ranking
 from permgrad.base.errors import InputError
+from permgrad.data.tasks import REGRESSION
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.runs.commands.report import rebuild_report
@@ -80,7 +81,7 @@ def test_of_a_preset_that_sees_all_rows_every_epoch_is_trained():
 def test_a_large_table_is_trained_on_by_fewer_members(rows, options, members):
     inputs = SimpleNamespace(
         parts={"train": range(rows)},
-        task="regression",
+        task=REGRESSION,
         encoder_options={},
         counts=False,
         positive=None,

@@ -70,7 +70,6 @@ def test_a_run_writes_the_files_of_the_contract(finished):
         "model.json",
         "arrays.npz",
         "weights.safetensors",
-        "requirements.txt",
         "times.json",
     }
 

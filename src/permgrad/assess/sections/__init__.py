@@ -4,6 +4,7 @@ A new one is a file and a line here.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from permgrad.assess.sections import (
     beside_data,
@@ -20,21 +21,34 @@ from permgrad.assess.sections import (
 )
 from permgrad.assess.work import Work
 
-#: Of each section the stage of a run that computes it, what it needs
-#: (``CAPABILITIES``), and what fills its fields.
-SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
-    ("model", (), scores.scores),
-    ("model", ("table", "even"), segments.segments),
-    ("explanation", (), ranking.ranking),
-    ("explanation", (), rows.single_rows),
-    ("explanation", ("maps",), rows.maps),
-    ("explanation", ("table",), rows.listed),
-    ("explanation", ("table", "one logit", "even"), gradients.gradients),
-    ("explanation", ("table",), beside_data.beside_data),
-    ("explanation", ("table",), cards.cards),
-    ("explanation", (), together.together),
-    ("explanation", ("sensitive",), sensitive.sensitive),
-    ("explanation", ("table", "in a page"), what_if.changeable),
-    ("explanation", ("table", "in a page"), what_if.words),
-    ("explanation", ("refits",), refits.refits),
+
+class Section(NamedTuple):
+    """A section of an assessment.
+
+    Attributes:
+        stage: The stage of a run that computes it.
+        needs: What rows and model must have (``CAPABILITIES``).
+        fill: Fills its fields of the assessment.
+    """
+
+    stage: str
+    needs: tuple[str, ...]
+    fill: Callable[[Work], None]
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("model", (), scores.scores),
+    Section("model", ("table", "even"), segments.segments),
+    Section("explanation", (), ranking.ranking),
+    Section("explanation", (), rows.single_rows),
+    Section("explanation", ("maps",), rows.maps),
+    Section("explanation", ("table",), rows.listed),
+    Section("explanation", ("table", "one logit", "even"), gradients.gradients),
+    Section("explanation", ("table",), beside_data.beside_data),
+    Section("explanation", ("table",), cards.cards),
+    Section("explanation", (), together.together),
+    Section("explanation", ("sensitive",), sensitive.sensitive),
+    Section("explanation", ("table", "in a page"), what_if.changeable),
+    Section("explanation", ("table", "in a page"), what_if.words),
+    Section("explanation", ("refits",), refits.refits),
 )

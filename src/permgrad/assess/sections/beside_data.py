@@ -53,7 +53,7 @@ def beside_data(work: Work) -> None:
     explained_rows = work.explained
     attributions = _attributions(work)
     assert main_explanation is not None
-    if main_explanation.level != "feature" or attributions is None:
+    if not main_explanation.level.of_features or attributions is None:
         return
     names, values, row_indices, source, output_index = attributions
     label = source.outputs[output_index]
@@ -169,8 +169,6 @@ def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
     test = work.test
     model = work.model
     if train is None or train.table is None or test.table is None:
-        return None
-    if model.task not in ("classification", "regression"):
         return None
     feature = main.ranking()[0]
     date_features = model.date_parts(test.table)

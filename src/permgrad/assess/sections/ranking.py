@@ -41,7 +41,7 @@ def ranking(work: Work) -> None:
     if model.encoder is None:
         return
     branches = {**(main_explanation.branches or {}), "paper": None}
-    if len(set(main_explanation.modality)) > 1 and main_explanation.level == "feature":
+    if len(set(main_explanation.modality)) > 1 and main_explanation.level.of_features:
         if row_indices is None:
             ranked_rows = explained
         else:
@@ -88,7 +88,7 @@ def _rank_by_absolute_errors(
     if deciding_rows is None and main is not None:
         deciding_rows = main.meta.get("few_rows")
     has_own_loss = "loss" in work.model.options or "loss" in options
-    if deciding_rows is None or work.model.task != "regression" or has_own_loss:
+    if deciding_rows is None or not work.model.task.numeric or has_own_loss:
         return
     if work.budget.clock.left() < 2 * work.ranked[1]:
         work.budget.clock.cut.append("ranking by absolute errors: it was not computed")
@@ -144,7 +144,7 @@ def rank(
     if (
         not work.model.classes
         and work.test.table is not None
-        and main_explanation.level == "feature"
+        and main_explanation.level.of_features
     ):
         table = work.model.with_parts(work.test.table)
         names = [

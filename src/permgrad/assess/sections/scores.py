@@ -25,7 +25,7 @@ from permgrad.evaluation.calibration import score_intervals
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.few_rows import rows_that_decide
 from permgrad.evaluation.levels import cells_of
-from permgrad.evaluation.skill import against_others, score_interval, skill
+from permgrad.evaluation.skill import against_others, skill
 from permgrad.evaluation.thresholds import (
     Criterion,
     choose_threshold,
@@ -91,7 +91,7 @@ def _measured(
     predicted = work.predictions
     test = work.test
     counts = {"train": None if work.train is None else len(work.train)}
-    metrics: dict[str, Any] = {"task": model.task, "rows": counts}
+    metrics: dict[str, Any] = {"task": model.task.name, "rows": counts}
     if model.subject:
         metrics |= {"model": model.subject}
     if work.validation is not None:
@@ -101,11 +101,6 @@ def _measured(
         )
     counts["test"] = len(test)
     metrics["test"] = model.measure(predicted.guess, test, predicted.called)
-    metric = predicted.scored.metric
-    ends = score_interval(metric, predicted.scored, test.dependence)
-    if ends is not None:
-        interval = {"metric": metric, "ci_low": ends[0], "ci_high": ends[1]}
-        metrics["score_interval"] = interval
     return metrics
 
 
@@ -163,7 +158,7 @@ def _tell_who_is_behind(
 def _decisive_rows(work: Work, predicted: Predictions) -> dict[str, Any] | None:
     """Return the few test rows that decide the scores, if there are such."""
     learned_range = None
-    if work.model.task == "regression" and work.train is not None:
+    if work.model.task.numeric and work.train is not None:
         learned = np.asarray(work.model.codes(work.train), dtype=np.float64)
         learned_range = float(learned.min()), float(learned.max())
     return rows_that_decide(predicted.scored, work.test.numbers, learned_range)
@@ -282,7 +277,7 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     learned = predicted.codes if source is work.test else model.codes(source)
     weights = None if source.weights is None else source.weights.to_numpy()
     training_mean = None
-    if model.task == "regression":
+    if model.task.numeric:
         training_mean = float(
             np.average(np.asarray(learned, dtype=np.float64), weights=weights)
         )

@@ -67,7 +67,8 @@ def together(work: Work) -> None:
         if wanted_features != 0 and work.model.several_inputs:
             work.put(together=TogetherSection(modalities=_modalities(work, drawn_rows)))
         return
-    single = main_explanation.level in ("feature", "group")
+    level = main_explanation.level
+    single = level.of_features or level.of_groups
     if single:
         names = main_explanation.ranking()[
             : FEATURES if wanted_features is None else wanted_features

@@ -100,7 +100,7 @@ def words_frame(explanation: Numbers) -> pd.DataFrame:
 
 def _check_words(explanation: Numbers) -> None:
     """Refuse explanations that have no value for a word of a row."""
-    if _inputs_of_tokens(explanation) and explanation.scope != "local":
+    if _inputs_of_tokens(explanation) and not explanation.scope.by_row:
         problem = "by_word needs the values of single rows, and these are of all rows"
         hint = "Explain with scope='local'."
         raise InputError(problem, hint=hint, code="PG004")

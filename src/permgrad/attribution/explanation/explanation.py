@@ -16,11 +16,7 @@ from permgrad.attribution.explanation.files import (
     read_explanation,
     write_explanation,
 )
-from permgrad.attribution.explanation.frames import (
-    changes_frame,
-    effects_frame,
-    tidy_frame,
-)
+from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
 from permgrad.attribution.explanation.numbers import Numbers, of_order
 from permgrad.attribution.explanation.orders import (
     not_installed,
@@ -35,6 +31,7 @@ from permgrad.attribution.explanation.statistics import (
     interval,
     mean_over_rows,
 )
+from permgrad.attribution.scopes import GLOBAL, MODALITY
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import Fault, InputError, counted, refusing
@@ -93,7 +90,7 @@ class Explanation(Numbers):
         direction: for each name the mean prediction by quantile or level:
             ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean":
             (points, outputs) nested list}``. Of ``ale`` the accumulated local effect,
-            also of pairs, with errors. ``effects()`` has what they say.
+            also of pairs, with errors. ``effects()`` is its frame.
         feature_values: the explained rows' raw values (rows × names), for plots of
             local results.
         base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for
@@ -132,15 +129,12 @@ class Explanation(Numbers):
     """
 
     def __repr__(self) -> str:
-        if self.scope == "local":
+        if self.scope.by_row:
             row_words = f", {counted(self.values.shape[0], 'row')}"
         else:
             row_words = ""
         single = int((self.order == 1).sum())
-        if self.level == "modality" and single != 1:
-            players = "modalities"
-        else:
-            players = f"{self.level}{'s' * (single != 1)}"
+        players = self.level if single == 1 else self.level.plural
         interactions = counted(len(self.names) - single, "interaction")
         if single == len(self.names):
             names = f"{single} {players}"
@@ -343,38 +337,23 @@ class Explanation(Numbers):
         """
         return as_library(tidy_frame(self), library)
 
-    def effects(self, library: Library = "pandas", *, curves: bool = False) -> Any:
-        """Return how far the prediction changes with each feature, as a frame.
+    def effects(self, library: Library = "pandas") -> Any:
+        """Return the curves of ``direction`` as a frame, one line per feature, output
+        and value of the feature.
 
-        Columns: ``feature, class, from, to, change, std_error, ci_low, ci_high, unit,
-        rows``, and ``groups`` where rows belong together. A number changes from its
-        lower to its upper quartile, and any other feature from its most frequent level
-        to each other one. ``rows`` have a value from one to the other, or one of both
-        levels, and belong to so many ``groups``. For ``method="ale"``, the change is
-        the accumulated local effect. For ``permgrad`` of networks of permgrad, it is
-        that of the mean prediction if only this feature is set, in all rows.
-
-        Args:
-            library: pandas, polars or pyarrow.
-            curves: whether to return all points of the curves instead: ``feature,
-                class, value, effect, std_error, ci_low, ci_high, rows``, and for pairs
-                ``value_2``. Mean predictions have no errors.
-
-        Raises:
-            InputError: the method has no curves of this model.
+        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``.
+        For ``method="ale"``, ``effect`` is the accumulated local effect, and
+        ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the
+        mean prediction, without errors.
 
         Examples:
             >>> import permgrad as pg
             >>> X = np.array([[0.0], [1.0]] * 9)
-            >>> explanation = pg.explain(lambda rows: 3 * rows, X, method="ale")
-            >>> explanation.effects()[["from", "to", "change"]].values.tolist()
-            [[0.0, 1.0, 3.0]]
-            >>> explanation.effects(curves=True)["effect"].tolist()
+            >>> curves = pg.explain(lambda rows: 3 * rows, X, method="ale")
+            >>> curves.effects()["effect"].tolist()
             [-1.5, 1.5]
         """
-        if check_flag("curves", curves):
-            return as_library(effects_frame(self), library)
-        return as_library(changes_frame(self), library)
+        return as_library(effects_frame(self), library)
 
     def by_word(self, library: Library = "pandas") -> Any:
         """Return what each word or piece does on average, wherever it stands.
@@ -459,7 +438,7 @@ class Explanation(Numbers):
             raise without_common_unit("ranking")
         column = self.output_index(target)
         order_explanation = of_order(self, order)
-        if self.scope == "local":
+        if self.scope.by_row:
             scores = mean_over_rows(
                 np.abs(order_explanation.values[..., column]),
                 self.meta.get("sample_weight"),
@@ -474,7 +453,7 @@ class Explanation(Numbers):
                 order_explanation.names[player_index] for player_index in player_order
             ]
         certain = check_confidence(certain, "certain")
-        if self.scope == "local":
+        if self.scope.by_row:
             summary = order_explanation.to_global()
         else:
             summary = order_explanation
@@ -493,7 +472,7 @@ class Explanation(Numbers):
         Rows are weighted by the ``sample_weight`` of the explanation. The standard
         error is that of a mean over rows (NaN for ``sum_l1``).
         """
-        if self.scope == "global":
+        if not self.scope.by_row:
             problem = (
                 "to_global needs a local explanation, and this one is already global"
             )
@@ -554,7 +533,7 @@ class Explanation(Numbers):
         return replace(
             self,
             values=values,
-            scope="global",
+            scope=GLOBAL,
             std_error=std_errors,
             low=lower_ends,
             high=upper_ends,
@@ -645,7 +624,7 @@ class Explanation(Numbers):
                 for part_name, part_values in self.parts.items()
             },
             part_std={},
-            level="modality",
+            level=MODALITY,
             maps={
                 map_name: array
                 for map_name, array in self.maps.items()
@@ -685,7 +664,7 @@ class Explanation(Numbers):
             raise not_installed("shap") from error
         if self.members and (self.order == 1).any():
             return of_order(self, 1).to_shap()
-        if self.scope == "local":
+        if self.scope.by_row:
             values = self.values
         else:
             values = self.values[None]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from permgrad.attribution.explanation.numbers import Numbers, arrays_like_values
+from permgrad.attribution.scopes import is_by_row, levels, scopes
 from permgrad.base.arrays import Array
 from permgrad.base.checks import is_number, is_whole
 from permgrad.base.errors import InputError, must, turned
@@ -194,7 +195,8 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
     confidence = meta.get("confidence", 0.95)
     faults = {
         "members (not lists of positions)": not _are_members(header.get("members", [])),
-        f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),
+        f"scope ({header['scope']!r})": header["scope"] not in scopes,
+        f"level ({header['level']!r})": header["level"] not in levels,
         f"modality (of {len(header['modality'])} for {players} names)": len(
             header["modality"]
         )
@@ -206,7 +208,7 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         and any(len(data_row) != len(frame["columns"]) for data_row in frame["data"]),
         "meta (an invalid sample_weight)": not _are_weights(weights),
     }
-    for fact_name in OF_ROWS if header["scope"] == "local" else ():
+    for fact_name in OF_ROWS if is_by_row(header["scope"]) else ():
         row_facts = meta.get(fact_name) or ()
         faults[f"meta ({fact_name}: {len(row_facts)} for {count} rows of values)"] = (
             meta.get(fact_name) is not None and len(row_facts) != count

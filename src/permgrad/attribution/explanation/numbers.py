@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from permgrad.attribution.scopes import FEATURE, Level, Scope, levels, scopes
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown, text_of, unknown
@@ -54,7 +55,7 @@ class Numbers:
     modality: tuple[str, ...]
     outputs: tuple[str, ...]
     method: str
-    scope: Literal["global", "local"]
+    scope: Scope
     std_error: Floats | None = None
     low: Floats | None = None
     high: Floats | None = None
@@ -62,7 +63,7 @@ class Numbers:
     correlation: Floats | None = None
     parts: dict[str, Floats] = field(default_factory=dict)
     part_std: dict[str, Floats] = field(default_factory=dict)
-    level: str = "feature"
+    level: Level = FEATURE
     additive: bool = False
     groups: dict[str, list[str]] = field(default_factory=dict)
     branches: dict[str, Any] | None = None
@@ -76,10 +77,11 @@ class Numbers:
 
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not fit together."""
+        object.__setattr__(self, "scope", scopes.get(self.scope))
+        object.__setattr__(self, "level", levels.get(self.level))
         expected_shape = (len(self.names), len(self.outputs))
-        if self.values.shape[-2:] != expected_shape or self.values.ndim != (
-            2 if self.scope == "global" else 3
-        ):
+        has_axes = self.values.ndim == len(self.scope.axes)
+        if self.values.shape[-2:] != expected_shape or not has_axes:
             problem = (
                 "values must be (features, outputs) if global and (rows, features, "
                 "outputs) if local, got shape "

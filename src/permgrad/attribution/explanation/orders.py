@@ -57,7 +57,7 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         raise not_installed("shapiq") from error
     index, values = _index_and_values(explanation, order)
     base = explanation.base_values
-    if explanation.scope == "local":
+    if explanation.scope.by_row:
         values = values[_checked_row(row, len(values))]
         base = base[row] if base is not None and base.ndim == 2 else base
     baseline = (

@@ -34,7 +34,7 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
 
     Such a mean is always above 0, so that none of them is clear.
     """
-    signed = explanation.scope == "global"
+    signed = not explanation.scope.by_row
     if not signed:
         explanation = explanation.to_global("mean_abs")
     pairs = of_order(explanation, 2)

@@ -110,7 +110,15 @@ def certain_ranks(
     )
 
 
-def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
+class RanksOfPlayers(NamedTuple):
+    """Ranks that players may have, each ``(players,)``."""
+
+    lowest: Integers
+    highest: Integers
+    sets: Integers  # all players of a set clearly stand above those of later sets
+
+
+def ranks_of(above: Booleans) -> RanksOfPlayers:
     """Return the lowest and highest rank of each player, and its set, from which
     players stand above which others.
 
@@ -124,7 +132,8 @@ def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
     set_ends = []
     for player_index in range(1, count):
         set_ends.append(bool(above[:player_index, player_index:].all()))
-    return lowest_ranks, highest_ranks, np.cumsum([1, *set_ends])[:count]
+    rank_sets = np.cumsum([1, *set_ends])[:count]
+    return RanksOfPlayers(lowest_ranks, highest_ranks, rank_sets)
 
 
 class Compared(NamedTuple):

@@ -5,6 +5,7 @@ players correlate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,49 @@ _MOST_WAVES = 1.2
 _WAVES = 0.7
 #: Degrees of freedom where a single row carries a sum.
 _LEAST_FREEDOM = 1.5
+
+
+class Estimate(NamedTuple):
+    """What is known of some means of rows ``(*)``.
+
+    Attributes:
+        mean: The means ``(*)``.
+        std_error: Their standard errors ``(*)``, NaN where there are none.
+        count: Effective number of rows ``(2, *)``: 1 more than the degrees of freedom
+            of the low and the high end of intervals.
+    """
+
+    mean: Floats
+    std_error: Floats
+    count: Floats
+
+
+class Interval(NamedTuple):
+    """Where some numbers ``(*)`` lie.
+
+    Attributes:
+        low: Lower ends of the confidence intervals ``(*)``.
+        high: Upper ends ``(*)``.
+        p_values: Two-sided p-values of "the number is 0" ``(*)``.
+    """
+
+    low: Floats
+    high: Floats
+    p_values: Floats
+
+
+class Spread(NamedTuple):
+    """How far sums of scores vary.
+
+    Attributes:
+        variance: Of the sums ``(quantities,)``.
+        correction: What the variance is multiplied by, since the mean is estimated.
+        freedom: Degrees of freedom of both ends of intervals ``(2, quantities)``.
+    """
+
+    variance: Floats
+    correction: float
+    freedom: Floats
 
 
 def independent(scores: Floats, units: Dependence) -> Floats:
@@ -96,17 +140,15 @@ def spread(
     units: Dependence | None = None,
     *,
     lends: bool = False,
-) -> tuple[Floats, float, Floats]:
-    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and
-    degrees of freedom ``(2, *)``.
+) -> Spread:
+    """Return how the sums of scores ``(quantities, rows)`` of mean 0 vary.
 
-    These are for both ends of intervals (``freedom_of_ends``). The second number
-    corrects the variance for the estimated mean. ``weight`` is that of the rows.
-    Squares are summed over rows, or over groups, each by its share of the weight (Bell
-    & McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron
-    & Stein 1981): its share then counts three times. Along time, they are those of a
-    few slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores
-    are related to themselves.
+    ``weight`` is that of the rows. Degrees of freedom: see ``freedom_of_ends``. Squares
+    are summed over rows, or over groups, each by its share of the weight (Bell &
+    McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron &
+    Stein 1981): its share then counts three times. Along time, they are those of a few
+    slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores are
+    related to themselves.
     """
     if units is not None and units.timed:
         series = units.sums(scores)
@@ -125,7 +167,7 @@ def spread(
         wave_parts = []
         for series_waves, count in zip(_waves(series), counts, strict=True):
             wave_parts.append(series_waves[:count])
-        return (
+        return Spread(
             np.array([(wave_part**2).mean() for wave_part in wave_parts]),
             1.0,
             np.array([counts, counts], dtype=np.float64),
@@ -143,7 +185,7 @@ def spread(
             np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1)
         )
     squares = (scores**2).sum(axis=1)
-    return (
+    return Spread(
         squares,
         correction,
         freedom_of_ends(
@@ -156,7 +198,7 @@ def mean_over_rows(
     values: Floats,
     weights: npt.ArrayLike | None = None,
     units: Dependence | None = None,
-) -> tuple[Floats, Floats, Floats]:
+) -> Estimate:
     """Return the mean over rows ``(rows, *)``, its standard error and the effective
     number of rows ``(2, *)``.
 
@@ -170,16 +212,17 @@ def mean_over_rows(
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
-        return missing, missing.copy(), np.zeros((2, *missing.shape))
+        return Estimate(missing, missing.copy(), np.zeros((2, *missing.shape)))
     row_mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
     if too_few(weight, units):
-        return row_mean, np.full(row_mean.shape, np.nan), np.ones((2, *row_mean.shape))
+        undefined = np.full(row_mean.shape, np.nan)
+        return Estimate(row_mean, undefined, np.ones((2, *row_mean.shape)))
     deviations = (values - row_mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
     variance, correction, freedom = spread(
         deviations.reshape(len(deviations), -1).T, weight, units
     )
     std_errors = np.sqrt(variance * correction) / total
-    return (
+    return Estimate(
         row_mean,
         std_errors.reshape(row_mean.shape),
         (freedom + 1).reshape(2, *row_mean.shape),
@@ -202,7 +245,7 @@ def too_few(weight: Floats, units: Dependence | None = None) -> bool:
 
 def interval(
     mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float
-) -> tuple[Floats, Floats, Floats]:
+) -> Interval:
     """Return both ends of the confidence interval and the two-sided p-value that agrees
     with it.
 
@@ -219,7 +262,7 @@ def interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = t_two_sided(mean / std, np.where(mean < 0, last, first))
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
-    return mean - lower_width, mean + upper_width, p_values
+    return Interval(mean - lower_width, mean + upper_width, p_values)
 
 
 def two_parts(

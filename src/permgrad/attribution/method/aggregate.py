@@ -14,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
 from permgrad.attribution.request.arguments import fields_of, resolve_method
 from permgrad.attribution.request.result import build, shown_outputs
+from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, warn_user
@@ -48,7 +49,7 @@ class Aggregate(Configured):
         ['gradient', 'permutation']
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
     members: Iterable[Any] = MEMBERS
 
     def __call__(self, request: Request) -> Explanation:
@@ -159,7 +160,7 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
             f"({', '.join(explanation.names[:5])})"
         )
         raise InputError(problem, hint="Leave it out.", code="PG034")
-    if explanation.scope == "local":
+    if explanation.scope.by_row:
         return explanation.to_global("mean_abs")
     return explanation
 

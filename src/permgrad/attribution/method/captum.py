@@ -19,6 +19,7 @@ from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Method, Request, Scope
 from permgrad.attribution.request.result import build
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
 from permgrad.attribution.subject.scales import RAW, Scale
@@ -53,10 +54,10 @@ class CaptumMethod(Method):
         ('captum.InputXGradient', (2, 3, 1))
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
     by_word: ClassVar[bool] = False
-    scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
+    scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = ""
     by_output: ClassVar[bool] = True
 

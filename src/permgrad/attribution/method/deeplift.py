@@ -13,6 +13,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
@@ -68,10 +69,10 @@ class DeepLift(Configured):
         True
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
-    scales: ClassVar[Mapping[Scope, Scale]] = {"local": LOGIT}
+    scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: LOGIT}
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
     by_output: ClassVar[bool] = True
     baseline: Any = "auto"

@@ -17,6 +17,7 @@ from permgrad.attribution.maps.drawn import Drawing, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, shown_values
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
@@ -75,9 +76,9 @@ class GradCam(Configured):
         (5, 3, 2)
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
-    scales: ClassVar[Mapping[Scope, Scale]] = {"local": RAW}
+    scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
     by_output: ClassVar[bool] = True
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"

@@ -5,7 +5,7 @@ row.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.result import build, output_unit
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
@@ -21,6 +22,21 @@ from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.models.batches import in_batches
 
 Slope = tuple[Tensor, list[Tensor]]
+
+
+class SlopeReader(NamedTuple):
+    """What reads outputs and slopes.
+
+    Attributes:
+        batch: Number of rows that are read at a time.
+        at_rows: Returns of a slice of rows the outputs ``(rows, targets)``, and of each
+            input the slopes ``(targets, rows, *shape)``.
+        facts: Facts for ``meta``.
+    """
+
+    batch: int
+    at_rows: Callable[[slice], Slope]
+    facts: dict[str, Any]
 
 
 @methods.register("gradient")
@@ -53,7 +69,7 @@ class Gradient(Configured):
     """
 
     name: ClassVar[str] = "gradient"
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True
@@ -68,7 +84,7 @@ class Gradient(Configured):
         predictions = np.zeros((request.count, len(request.targets)))
 
         def work(row_slice: slice) -> None:
-            outputs, gradients = at_rows(row_slice)
+            outputs, gradients = reader.at_rows(row_slice)
             player_sums = slopes.sums(
                 gradients if self.signed else [gradient.abs() for gradient in gradients]
             )
@@ -81,9 +97,9 @@ class Gradient(Configured):
             subject.open(),
             differentiable(subject),
         ):
-            rows_per_batch, at_rows, about = self.reader(slopes)
+            reader = self.reader(slopes)
             warn_of_untrue_slopes(slopes, self.name)
-            in_batches(request.count, rows_per_batch, work)
+            in_batches(request.count, reader.batch, work)
         facts = {
             "quantity": "slope of the output"
             if self.signed
@@ -93,7 +109,7 @@ class Gradient(Configured):
             "model_rows": slopes.model_rows,
             "gradient_evaluations": slopes.evaluations,
             **slopes.places.facts,
-            **about,
+            **reader.facts,
         }
         return build(
             slopes.request,
@@ -104,15 +120,11 @@ class Gradient(Configured):
             predictions=predictions,
         )
 
-    def reader(
-        self, slopes: Slopes
-    ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
-        """Return the batch size, a function that reads outputs and slopes of some rows,
-        and facts for ``meta``.
-        """
+    def reader(self, slopes: Slopes) -> SlopeReader:
+        """Return what reads outputs and slopes of some rows."""
 
         def at_rows(row_slice: slice) -> Slope:
             outputs, gradients = slopes.gradients(slopes.rows(row_slice))
             return outputs[:, slopes.targets], gradients
 
-        return slopes.batch, at_rows, {}
+        return SlopeReader(slopes.batch, at_rows, {})

@@ -14,6 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
@@ -76,7 +77,7 @@ class IntegratedGradients(Configured):
         True
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True

@@ -18,6 +18,7 @@ from permgrad.attribution.replace.coalitions import forward_batch_size, select
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.result import build
+from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_number, check_whole
@@ -213,7 +214,7 @@ class Lime(Configured):
         ['x0', 'x1', 'x2']
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
     samples: int | None = None
     kernel_width: float | None = None
     neighbourhood: Literal["gaussian", "coalition"] | None = setting(default=None)

@@ -26,6 +26,7 @@ from permgrad.attribution.replace.plays import (
     with_total,
 )
 from permgrad.attribution.request import PairedMethod, Request, Scope, methods, setting
+from permgrad.attribution.scopes import GLOBAL, LOCAL
 from permgrad.base.errors import InputError
 
 
@@ -71,7 +72,7 @@ class PermGrad(PairedMethod):
         ['x0', 'x1', 'x2']
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
+    scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL, LOCAL)
     branches: bool = setting(default=True)
     direction: bool = setting(default=True)
 
@@ -80,7 +81,7 @@ class PermGrad(PairedMethod):
         if self.order > 1:
             check_interactions(request, self.order)
         request, plays = self.game(request)
-        if request.scope == "local":
+        if request.scope.by_row:
             return explain_plays("permgrad", request, plays)
         if plays.names[1:] == ("alone", "last"):
             loss_game = play_losses(request, with_total(plays), "permgrad")
@@ -107,7 +108,7 @@ class PermGrad(PairedMethod):
     def game(self, request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
         paths = request.subject.paths
-        if request.level == "modality" and len(request.space) > 1:
+        if request.level.of_modalities and len(request.space) > 1:
             if len(request.space) > EXACT_PLAYERS:
                 problem = (
                     f"permgrad measures all subsets of up to {EXACT_PLAYERS} "

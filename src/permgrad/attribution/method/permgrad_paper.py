@@ -22,6 +22,7 @@ from permgrad.attribution.maps.drawn import (
 )
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.result import build, shown_outputs
+from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.scales import PROBABILITY
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
@@ -236,7 +237,7 @@ class PermGradPaper(Configured):
         ('all', '0', '1')
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
     takes: ClassVar[frozenset[str]] = frozenset({"estimator"})
     shuffles: int = 5
     argmax_class: bool = False

@@ -15,6 +15,7 @@ from permgrad.attribution.method.interactions import (
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, single_plays
 from permgrad.attribution.request import PairedMethod, Request, Scope, methods, setting
+from permgrad.attribution.scopes import GLOBAL, LOCAL
 
 
 @methods.register("permutation")
@@ -42,7 +43,7 @@ class Permutation(PairedMethod):
         ['x0', 'x1', 'x2']
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
+    scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL, LOCAL)
     paths: Any = setting(default=None)
 
     def __call__(self, request: Request) -> Explanation:

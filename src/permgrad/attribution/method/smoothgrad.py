@@ -4,13 +4,12 @@ of a network cancel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method.gradient import Gradient, Slope
+from permgrad.attribution.method.gradient import Gradient, Slope, SlopeReader
 from permgrad.attribution.request import Request, methods
 from permgrad.attribution.request.result import output_unit
 from permgrad.attribution.slopes.lines import normal, sampled_points
@@ -78,12 +77,8 @@ class SmoothGrad(Gradient):
             )
         return super().__call__(request)
 
-    def reader(
-        self, slopes: Slopes
-    ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
-        """Return the batch size, a function that reads outputs and slopes of some rows,
-        and facts for ``meta``.
-        """
+    def reader(self, slopes: Slopes) -> SlopeReader:
+        """Return what reads outputs and slopes of some rows."""
         seed = slopes.request.seed
         samples = int(self.samples)
         noise = float(self.noise)
@@ -149,7 +144,7 @@ class SmoothGrad(Gradient):
         facts["quantity"] = f"{absolute}{QUANTITIES[variant]}"
         if variant != "smoothgrad":
             facts["unit"] = f"({output_unit(slopes.request)} per unit of the input)²"
-        return max(1, slopes.batch // samples), at_rows, facts
+        return SlopeReader(max(1, slopes.batch // samples), at_rows, facts)
 
 
 def _spread(slopes: Slopes) -> dict[int, Tensor]:

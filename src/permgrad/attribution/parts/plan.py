@@ -107,7 +107,7 @@ class StreamPlan:
     @property
     def is_local(self) -> bool:
         """Whether each row gets an explanation."""
-        return bool(self.arguments.scope == "local")
+        return bool(self.arguments.scope.by_row)
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal
@@ -361,7 +361,7 @@ def make_plan(
         features = tuple(map(str, arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
     known_rows = None
-    if y is not None and scope == "global":
+    if y is not None and not scope.by_row:
         known_rows = _known_rows(table, y, na)
     if known_rows is None:
         available = table.rows

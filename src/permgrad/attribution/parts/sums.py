@@ -15,6 +15,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.statistics import (
     FEWEST_UNITS,
+    Estimate,
     freedom_of_ends,
     with_donors,
 )
@@ -130,7 +131,7 @@ class SummedMoments:
             powers=powers,
         )
 
-    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+    def estimate(self, group: int | None = None) -> Estimate:
         """Return one player's mean, standard error and effective number of rows, as
         ``PairMoments.estimate`` does.
         """
@@ -145,12 +146,13 @@ class SummedMoments:
         quantities = self.total.shape[1]
         if weight <= 0:
             missing = np.full(quantities, np.nan)
-            return missing, missing.copy(), np.ones((2, quantities))
+            return Estimate(missing, missing.copy(), np.ones((2, quantities)))
         effective_size = weight**2 / float(group_sums["weight_squares"])
         mean_effect: Floats = group_sums["total"] / weight
         if group_sums["count"] < FEWEST_UNITS or effective_size <= 1 + 1e-9:
             is_zero = (group_sums["square_sum"] == 0) & (group_sums["nonzero"] == 0)
-            return mean_effect, np.where(is_zero, 0.0, np.nan), np.ones((2, quantities))
+            std_error = np.where(is_zero, 0.0, np.nan)
+            return Estimate(mean_effect, std_error, np.ones((2, quantities)))
         about = self.about(np.broadcast_to(mean_effect, self.total.shape))
         spread, cubes, fourths = (
             values[group_slice].sum(axis=0)
@@ -173,7 +175,7 @@ class SummedMoments:
             + 1
         )
         variance, effective = with_donors(of_receivers, received, by_donor, noise)
-        return mean_effect, np.sqrt(variance) / weight, effective
+        return Estimate(mean_effect, np.sqrt(variance) / weight, effective)
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller, as

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +22,26 @@ from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
 
-Cutter = Callable[..., tuple[Integers, list[str]]]
+
+class Cut(NamedTuple):
+    """An image, a volume or a series in players.
+
+    Attributes:
+        labels: The player of each place, from 0 on, in the shape of the image.
+        names: Of each player what stands behind the input's name, such as ``[0,1]``.
+    """
+
+    labels: Integers
+    names: list[str]
+
+
+#: ``(rows (n, *shape), (height, width), *counts)`` to a cut: see ``cutters``.
+Cutter = Callable[..., Cut]
 #: For an input the names of its channels.
 Titles = Mapping[str, Sequence[str]]
 
-#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height,
-#: width), names``. For a volume with its depth first, for a series with its length
-#: alone.
+#: Ways to cut an image of rows and its height and width, for a volume with its depth
+#: first, for a series with its length alone.
 cutters: Registry[Cutter] = Registry("segments")
 
 #: Cells on each side of the default grid of an image and of a volume, superpixels and
@@ -143,9 +156,10 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
 
 
 @cutters.register("pixels")
-def pixels(rows: Tensor, size: tuple[int, ...]) -> tuple[Integers, list[str]]:  # noqa: ARG001 — part of the protocol
+def pixels(rows: Tensor, size: tuple[int, ...]) -> Cut:  # noqa: ARG001 — part of the protocol
     """Make every pixel a player."""
-    return np.arange(math.prod(size), dtype=np.int64).reshape(size), _places(size)
+    labels = np.arange(math.prod(size), dtype=np.int64).reshape(size)
+    return Cut(labels, _places(size))
 
 
 @cutters.register("grid")
@@ -153,7 +167,7 @@ def grid(
     rows: Tensor,  # noqa: ARG001 — part of the protocol
     size: tuple[int, ...],
     *cells: int,
-) -> tuple[Integers, list[str]]:
+) -> Cut:
     """Cut the image into patches of nearly equal size: so many along each side, one
     number for all sides, or 7 (4).
     """
@@ -171,13 +185,11 @@ def grid(
             labels[..., None] * count
             + np.arange(length, dtype=np.int64) * count // length
         )
-    return labels, _places(side_cells)
+    return Cut(labels, _places(side_cells))
 
 
 @cutters.register("windows")
-def windows(
-    rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS
-) -> tuple[Integers, list[str]]:
+def windows(rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS) -> Cut:
     """Cut a series into windows of nearly equal length along time, named by their first
     place and the one behind.
     """
@@ -190,9 +202,8 @@ def windows(
         )
     labels, names = grid(rows, size, count)
     edges = np.searchsorted(labels, np.arange(len(names) + 1)).tolist()
-    return labels, [
-        _span(start, window_end) for start, window_end in itertools.pairwise(edges)
-    ]
+    window_names = [_span(start, end) for start, end in itertools.pairwise(edges)]
+    return Cut(labels, window_names)
 
 
 def _span(start: int, end: int) -> str:
@@ -222,9 +233,7 @@ def _nearest_centres(points: Floats, labels: Integers) -> Integers:
 
 
 @cutters.register("superpixels")
-def superpixels(
-    rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS
-) -> tuple[Integers, list[str]]:
+def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) -> Cut:
     """Cut the mean image of the rows into connected regions of similar colour.
 
     This is k-means over colour and position, started on a grid, as in SLIC (Achanta et
@@ -254,7 +263,8 @@ def superpixels(
     regions = _connected(
         labels.reshape(size), ndimage.label, int(cell_length ** len(size) / 4)
     )
-    return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
+    region_count = int(regions.max()) + 1
+    return Cut(regions, [f"[superpixel {index}]" for index in range(region_count)])
 
 
 def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integers:

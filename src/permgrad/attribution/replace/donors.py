@@ -49,7 +49,7 @@ class Lenders:
         weights = request.sample_weight
         units = request.units
         need_background(donors, shared=shared)
-        if request.compared is not None and request.scope == "local":
+        if request.compared is not None and request.scope.by_row:
             return cls(donors, shared, compared=request.compared)
         equal_weights = weights is None or bool((weights == weights[0]).all())
         if not shared or (

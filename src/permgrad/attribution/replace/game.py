@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ def loss_scale(request: Request) -> float:
     loss = read_loss(request.loss)
     if y is None or loss.returned:
         return float("nan")
-    if request.subject.task == "classification":
+    if request.subject.task.has_classes:
         if loss.of_shares is None:
             return float("nan")
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
@@ -437,14 +437,25 @@ def _minus_outputs(request: Request) -> Value:
     return minus
 
 
-def play_rows(
-    request: Request, plays: Plays, label: str
-) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
+class RowEffects(NamedTuple):
+    """What each row's own values add to its outputs.
+
+    Attributes:
+        mean: Mean over repeats ``(rows, players, targets, quantities)``.
+        std_error: Standard error over repeats, of the same shape.
+        predictions: Outputs of the rows ``(rows, targets)``.
+        facts: Facts for ``meta``.
+    """
+
+    mean: Floats
+    std_error: Floats
+    predictions: Floats
+    facts: dict[str, Any]
+
+
+def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
     """Play the output game for every row: what the row's own values add to its output,
     against donors.
-
-    Return the mean and the standard error over repeats ``(rows, players, targets,
-    quantities)``, predictions ``(rows, targets)`` and facts.
     """
     repeats = request.n_repeats
     names = request.space.names
@@ -478,7 +489,7 @@ def play_rows(
     else:
         std_errors[:, played] = np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
-    return (
+    return RowEffects(
         mean_effects,
         std_errors,
         predictions,
@@ -491,7 +502,7 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     """Play a method's plays and explain the loss over all rows (global) or each row's
     output (local).
     """
-    if request.scope == "global":
+    if not request.scope.by_row:
         return global_explanation(
             method, request, plays, play_losses(request, plays, method)
         )

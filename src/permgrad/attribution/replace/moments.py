@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.explanation.statistics import (
+    Estimate,
     independent,
     interval,
     spread,
@@ -209,7 +210,7 @@ class PairMoments:
             setattr(moments, array_name, np.array(arrays[array_name]))
         return moments
 
-    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+    def estimate(self, group: int | None = None) -> Estimate:
         """Return mean, standard error and effective number of rows ``(2, *)``, of all
         rows or of a class.
 
@@ -227,7 +228,7 @@ class PairMoments:
         total = float(weight.sum())
         if total <= 0:
             missing = np.full(self.quantities, np.nan)
-            return missing, missing.copy(), np.ones((2, self.quantities))
+            return Estimate(missing, missing.copy(), np.ones((2, self.quantities)))
         if group is None:
             class_slice = slice(None)
         else:
@@ -237,7 +238,7 @@ class PairMoments:
         square_sum = self.square_sum[class_slice].sum(axis=0)
         if too_few(weight, self.units):
             quiet = (square_sum == 0) & (received == 0).all(axis=1)
-            return (
+            return Estimate(
                 mean_effects,
                 np.where(quiet, 0.0, np.nan),
                 np.ones((2, self.quantities)),
@@ -265,7 +266,7 @@ class PairMoments:
             variance, effective = with_donors(
                 of_receivers * correction, freedom + 1, by_donor, noise
             )
-        return mean_effects, np.sqrt(variance) / total, effective
+        return Estimate(mean_effects, np.sqrt(variance) / total, effective)
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller,
@@ -345,7 +346,7 @@ class Estimable(Protocol):
     after summing over receivers.
     """
 
-    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+    def estimate(self, group: int | None = None) -> Estimate:
         """Return mean, standard error and effective number of rows, of all receivers or
         of one class.
         """

@@ -27,6 +27,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import (
     FEWEST_UNITS,
+    Estimate,
     interval,
     spread,
     two_parts,
@@ -230,12 +231,10 @@ def explain_scores(request: Request, method: str) -> Explanation:
             assert play.combine is not None
             for player_name, combine in zip(play.names, play.combine, strict=True):
                 player_index = request.space.names.index(player_name)
-                numbers = judge.player(play, pairs, combine)
-                (
-                    mean_falls[player_index],
-                    std_errors[player_index],
-                    effective[:, player_index],
-                ) = numbers
+                fall = judge.player(play, pairs, combine)
+                mean_falls[player_index] = fall.mean
+                std_errors[player_index] = fall.std_error
+                effective[:, player_index] = fall.count
             progress.advance()
     judge.tell_of_undefined()
     lower_bounds, upper_bounds, p_values = interval(
@@ -281,11 +280,11 @@ class Judge:
         else:
             self.truth = truth
         strata = None
-        if subject.task == "classification":
+        if subject.task.has_classes:
             assert request.labels is not None, "classes have labels"
             self.truth = request.labels[truth]
             strata = truth
-        elif subject.task == "multilabel":
+        elif subject.task.labels_overlap:
             self.truth = self.truth.astype(np.int64)
         self.groups = deal_groups(
             len(base), request.seed, "rows", strata, request.units
@@ -364,9 +363,7 @@ class Judge:
                 "there are classes, or choose another scorer."
             )
 
-    def player(
-        self, play: Play, pairs: Pairs, combine: Floats
-    ) -> tuple[Floats, Floats, Floats]:
+    def player(self, play: Play, pairs: Pairs, combine: Floats) -> Estimate:
         """Return mean, standard error ``(scorers, quantities)`` and effective number of
         rows ``(2, *)`` of a player.
 
@@ -395,7 +392,7 @@ class Judge:
         still = (mean_falls == 0) & (std_errors == 0)
         if still.any() and moved:
             std_errors = np.where(still, self._of_three_rows[:, None], std_errors)
-        return mean_falls, std_errors, effective
+        return Estimate(mean_falls, std_errors, effective)
 
     @cached_property
     def _of_three_rows(self) -> Floats:
@@ -413,7 +410,7 @@ class Judge:
         else:
             units = request.units.count
         order = generator(request.seed, "three rows").permutation(count)
-        if request.subject.task == "classification":
+        if request.subject.task.has_classes:
             classes = self.base.shape[1]
         else:
             classes = 1
@@ -453,7 +450,7 @@ class Judge:
             falls.append(np.abs(np.subtract(*scores)))
         return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
-    def scores(self, play: Play, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+    def scores(self, play: Play, pairs: Pairs) -> Estimate:
         """Return the scores of each coalition themselves, ``(scorers, coalitions)``,
         alike.
         """
@@ -502,9 +499,7 @@ class Judge:
             axis=1,
         )
 
-    def _estimate(
-        self, pairs: Pairs, statistic: Callable[..., Floats]
-    ) -> tuple[Floats, Floats, Floats]:
+    def _estimate(self, pairs: Pairs, statistic: Callable[..., Floats]) -> Estimate:
         """Return a statistic of pairs, ``(scorers, quantities)``, its standard error
         and effective number of rows.
 
@@ -546,7 +541,7 @@ class Judge:
                 joint_variance, freedom = variance(
                     self.groups[receivers], of_donor, units=in_time
                 )
-                return mean_falls, np.sqrt(joint_variance), freedom + 1
+                return Estimate(mean_falls, np.sqrt(joint_variance), freedom + 1)
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
             of_donors = np.zeros(shape)
             donor_freedom = np.zeros((2, *shape))
@@ -563,7 +558,7 @@ class Judge:
         total, effective = two_parts(
             of_receivers, freedom + 1, of_donors, donor_freedom + 1
         )
-        return mean_falls, np.sqrt(total), effective
+        return Estimate(mean_falls, np.sqrt(total), effective)
 
 
 # ---- the delete-a-group jackknife ----------------------------------------------------
@@ -685,21 +680,21 @@ class Answers:
         #: whether labels are those of the model's own ``predict``, which the game has
         #: not asked for
         self.asks_model = (
-            self.task != "regression" and labelled and not one_hot and not imagined
+            not self.task.numeric and labelled and not one_hot and not imagined
         )
-        if imagined and self.task == "classification":
+        if imagined and self.task.has_classes:
             if predicted.shape[1] == 2:
                 self._stored["decision_function"] = predicted[:, 1]
             else:
                 self._stored["decision_function"] = predicted
-        if self.task == "regression":
+        if self.task.numeric:
             if predicted.shape[1] == 1:
                 self._stored["predict"] = predicted[:, 0]
             else:
                 self._stored["predict"] = predicted
         elif not one_hot:
             self._stored["predict_proba"] = predicted
-        if self.task != "regression" and not self.asks_model:
+        if not self.task.numeric and not self.asks_model:
             self._stored["predict"] = self._named(predicted)
 
     def offers(self, method: str) -> bool:
@@ -743,7 +738,7 @@ class Answers:
 
     def _named(self, predicted: Floats) -> Array:
         """Return the labels of predicted probabilities, as y holds them."""
-        if self.task == "multilabel":
+        if self.task.labels_overlap:
             return (predicted >= 0.5).astype(np.int64)
         assert self.labels is not None, "classes have labels"
         if self.subject.decision is None:
@@ -791,7 +786,7 @@ class ShownModel(BaseEstimator):
     def classes_(self) -> Any:
         """The labels of the classes, as y holds them."""
         answers = self.answers
-        if answers.task == "multilabel":
+        if answers.task.labels_overlap:
             # By these classes scikit-learn tells that a row may have several.
             return [np.array([0, 1])] * len(answers.subject.outputs.output_names)
         if answers.labels is None:
@@ -805,7 +800,7 @@ class ShownModel(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         estimator_tags = super().__sklearn_tags__()
-        if self.answers.task == "regression":
+        if self.answers.task.numeric:
             estimator_tags.estimator_type = "regressor"
             estimator_tags.regressor_tags = RegressorTags()
         else:

@@ -14,9 +14,12 @@ from permgrad.attribution.request.registry import (
     setting,
     tuned,
 )
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request.request import Request
+from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope
 
 __all__ = [
+    "GLOBAL",
+    "LOCAL",
     "Configured",
     "Method",
     "PairedMethod",

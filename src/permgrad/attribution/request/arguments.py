@@ -8,14 +8,26 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request.registry import Configured, Method
-from permgrad.attribution.request.request import Scope
+from permgrad.attribution.scopes import (
+    AUTO,
+    COLUMN,
+    FEATURE,
+    GLOBAL,
+    GROUP,
+    LOCAL,
+    MODALITY,
+    Level,
+    Scope,
+    chosen_scope,
+    scopes,
+)
 from permgrad.attribution.subject.examples import (
     MOST,
     Gathered,
@@ -57,6 +69,7 @@ from permgrad.base.errors import (
 from permgrad.base.frames import taken
 from permgrad.base.late import is_frame
 from permgrad.base.random import resolve_seed
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.models.losses import Loss, TargetRows, losses, read_loss
 
@@ -99,7 +112,7 @@ class Arguments:
     row_offset: int | None = None
     #: what the players are: features, groups, a network's inputs, or raw columns where
     #: ``groups`` is empty
-    level: str = field(init=False)
+    level: Level = field(init=False)
     #: how many examples of a DataLoader, a Dataset or a list were gathered, and where
     #: they come from (None: X is one batch of rows)
     gathered: Gathered | None = field(init=False, default=None)
@@ -112,7 +125,7 @@ class Arguments:
         ):
             problem = f"background must be rows like X, got {shown(self.background)}"
             raise InputError(problem, hint="Pass a table.", code="PG038")
-        check_choice("scope", self.scope, ("auto", "global", "local"))
+        check_choice("scope", self.scope, (AUTO, *scopes))
         check_choice("scale", self.scale, SCALE_NAMES)
         check_confidence(self.confidence)
         if not (isinstance(self.n_repeats, str) and self.n_repeats == "auto"):
@@ -120,16 +133,16 @@ class Arguments:
         if self.max_rows is not None:
             check_whole("max_rows", self.max_rows, "pass how many to explain")
         if self.groups is not None and not (
-            isinstance(self.groups, str) and self.groups == "modality"
+            isinstance(self.groups, str) and self.groups == MODALITY
         ):
             self._check_groups()
         if isinstance(self.groups, str):
-            level = "modality"
+            level = MODALITY
         elif self.groups:
-            level = "group"
+            level = GROUP
         else:
-            level = "column"
-        object.__setattr__(self, "level", "feature" if self.groups is None else level)
+            level = COLUMN
+        object.__setattr__(self, "level", FEATURE if self.groups is None else level)
         self._gather()
 
     def _gather(self) -> None:
@@ -147,7 +160,7 @@ class Arguments:
         loss = None
         if isinstance(self.loss, str):
             loss = losses.get(self.loss, None)
-        by_loss = loss is not None and "classification" in loss.tasks
+        by_loss = loss is not None and CLASSIFICATION in loss.tasks
         return by_target or by_loss or self.scale in ("logit", "probability")
 
     def _check_groups(self) -> None:
@@ -246,7 +259,7 @@ def _of_the_set(arguments: Arguments, gathered_rows: Gathered) -> dict[str, Any]
 
 # ---- the method's options ------------------------------------------------------------
 def resolve_method(
-    chosen_method: Method | None, scope: Literal["auto", "global", "local"]
+    chosen_method: Method | None, stated_scope: str
 ) -> tuple[Scope, dict[str, Any]]:
     """Return the scope, and the options and settings of the method, of which those that
     several share are checked here.
@@ -254,8 +267,8 @@ def resolve_method(
     ``"auto"`` is the method's first scope, and global without a method.
     """
     options = {} if chosen_method is None else chosen_method.settings()
-    if scope == "auto":
-        scope = "global" if chosen_method is None else chosen_method.scopes[0]
+    usual_scope = GLOBAL if chosen_method is None else chosen_method.scopes[0]
+    scope = chosen_scope(stated_scope, usual_scope)
     if not isinstance(chosen_method, Configured):  # options of another library
         return scope, options
     chosen_method.check_types()
@@ -345,7 +358,7 @@ def resolve_scale(
     """
     if form.of_labels:  # whose logits are infinite
         return PROBABILITY
-    usual: Mapping[Scope, Scale] = {"local": PROBABILITY}
+    usual: Mapping[Scope, Scale] = {LOCAL: PROBABILITY}
     if chosen_method is not None:
         usual = chosen_method.scales
     if name == "auto":
@@ -439,7 +452,7 @@ def loss_at_places(
     label = None
     if target is not None:
         names = place_form.output_names
-        if place_form.task == "classification" and place_form.count > 1:
+        if place_form.task.has_classes and place_form.count > 1:
             names = place_form.class_names
         label_positions = resolve_targets(names, target)
         if len(label_positions) > 1:
@@ -567,7 +580,7 @@ def read_y(
     count = len(inputs[0])
     output_form = subject.outputs
     if (
-        output_form.task == "regression"
+        output_form.task.numeric
         and output_form.count > 1
         and _is_of_one(loss, picked)
         and as_target(y).ndim == 1
@@ -576,7 +589,7 @@ def read_y(
     elif (
         scored
         and loss.registered
-        and "regression" in loss.tasks
+        and REGRESSION in loss.tasks
         and (values := _of_scorers(subject, y, count)) is not None
     ):
         return values, None
@@ -586,10 +599,10 @@ def read_y(
         if len(refused):
             problem = f"loss={loss.name!r} needs y {loss.needs}, got {refused.min():g}"
             raise InputError(problem, hint="Pass another loss.", code="PG036")
-        return encoded, encoded if output_form.task == "classification" else None
+        return encoded, encoded if output_form.task.has_classes else None
     targets = TargetRows(y, count)
     classes = None
-    if output_form.task == "classification":
+    if output_form.task.has_classes:
         try:
             classes = output_form.encode_target(y, count)
         except InputError:
@@ -618,7 +631,7 @@ def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
         values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
     )
     if (
-        subject.task != "regression"
+        not subject.task.numeric
         or not is_readable
         or values.shape[1] == subject.outputs.count
     ):

@@ -163,7 +163,7 @@ def _inputs(request: Request) -> str:
 def _places(place_form: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str:
     """Say what outputs are at each of a row's places."""
     sizes = " × ".join(map(str, layout.places))
-    if place_form.task == "classification":
+    if place_form.task.has_classes:
         names = place_form.class_names
     else:
         names = place_form.output_names
@@ -211,7 +211,7 @@ def _outputs(request: Request) -> str:
         of_head = ""
     else:
         of_head = f" of head {head_name!r}"
-    if subject.task == "classification":
+    if subject.task.has_classes:
         classes = _names(tuple(map(str, subject.outputs.class_names)))
         if subject.outputs.count == 1 and getattr(subject, "column", None) is None:
             column_words = " in one column"

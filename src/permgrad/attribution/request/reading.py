@@ -36,13 +36,14 @@ from permgrad.attribution.request.arguments import (
 )
 from permgrad.attribution.request.registry import Method
 from permgrad.attribution.request.related import read_units, with_columns
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import (
     is_estimator,
     kind_of_model,
     refuse_apart,
     said_of,
 )
+from permgrad.attribution.scopes import AUTO, LOCAL, Level, Scope
 from permgrad.attribution.subject.encoded import EncodedPredictor, HybridSubject
 from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.subject.inner import at_layer
@@ -129,7 +130,7 @@ def build_request(
             arguments, chosen_method, scope, caller_name
         ):
             return build_request(
-                replace(arguments, scope="local"), chosen_method, name, decided=decided
+                replace(arguments, scope=LOCAL), chosen_method, name, decided=decided
             )
     targets = resolve_targets(names, arguments.target if row_target is None else None)
     scored = arguments.scoring is not None
@@ -141,7 +142,7 @@ def build_request(
         targets,
         scored=scored,
     )
-    if scope == "global" and not (resolved_loss.returned or scored):
+    if not scope.by_row and not (resolved_loss.returned or scored):
         _check_classes(subject, request_fields["inputs"], classes)
     if subject.outputs.count > 1:
         resolved_loss = _loss_of(subject, resolved_loss, targets)
@@ -233,10 +234,10 @@ def _is_by_row(
     """Return whether an output of each row is explained row by row, where nobody says
     how.
     """
-    can_be_local = chosen_method is not None and "local" in chosen_method.scopes
+    can_be_local = chosen_method is not None and LOCAL in chosen_method.scopes
     return (
-        scope == "global"
-        and arguments.scope == "auto"
+        not scope.by_row
+        and arguments.scope == AUTO
         and not caller_name
         and can_be_local
     )
@@ -246,7 +247,7 @@ def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
     """Return a subject whose outputs are the classes that the model decides for, where
     errors are counted.
     """
-    if scope == "global" and arguments.y is not None:
+    if not scope.by_row and arguments.y is not None:
         return subject.deciding()
     return subject
 
@@ -256,7 +257,7 @@ def _loss_of(subject: Subject, loss: Loss, targets: tuple[int, ...]) -> Loss:
 
     Of numbers it is the mean over these.
     """
-    if subject.task != "classification":
+    if not subject.task.has_classes:
         subject.outputs = replace(subject.outputs, loss_columns=targets)
     if len(targets) == 1:
         return loss.of_output(targets[0])
@@ -350,7 +351,7 @@ def _own_background(
         and bool(torch.equal(a, b.to(a.device)))
         for a, b in zip(donors, inputs, strict=True)
     )
-    if is_same and scope == "global" and not is_part:
+    if is_same and not scope.by_row and not is_part:
         return inputs
     return donors
 
@@ -518,9 +519,9 @@ def _at_level(
     """
     if isinstance(blocks := options.get("blocks"), Mapping):
         return space.in_blocks(blocks)
-    if arguments.level == "modality":
+    if arguments.level.of_modalities:
         return space.modalities()
-    if arguments.level == "group":
+    if arguments.level.of_groups:
         return space.grouped(arguments.groups)
     return space
 
@@ -591,7 +592,7 @@ def _read_predictor(
     donors: Tensors = subject.inputs
     background, kind = _background_of(arguments)
     compared: ComparedRows | None = None
-    if encoded and scope == "local" and background is None:
+    if encoded and scope.by_row and background is None:
         compared = model.model.compared_
     if compared is not None:
         donors = subject.read_encoded(compared.encoded)
@@ -606,13 +607,13 @@ def _read_predictor(
     as_one: dict[str, list[str]] = {}
     if encoded:
         space = _table_space(subject.preprocessor, arguments, options)
-        as_one = subject.preprocessor.groups_ if arguments.level == "feature" else {}
+        as_one = subject.preprocessor.groups_ if arguments.level.of_features else {}
     else:
         names = subject.form.names
         space = PlayerSpace(
             names, ("table",) * len(names), ("table",), (torch.arange(len(names)),)
         )
-        if arguments.level == "feature" and subject.form.named:
+        if arguments.level.of_features and subject.form.named:
             # The background of a table in parts is the same for all of them.
             as_one = columns_as_one(subject.form.frame(donors[0]))
         space = _at_level(
@@ -658,7 +659,7 @@ def _read_table(
         kind = background.kind
     elif background is not None:
         encoded = encode_background(subject.model, background)
-    elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
+    elif len(inputs[0]) < _OWN_BACKGROUND or scope.by_row:
         encoded = kept_rows(subject.model)
         kind = TRAINING_ROWS
     if encoded is None:
@@ -674,11 +675,11 @@ def _read_table(
         "inputs": inputs,
         "donors": donors,
         "space": _table_space(encoder, arguments, options),
-        "as_one": encoder.groups_ if arguments.level == "feature" else {},
+        "as_one": encoder.groups_ if arguments.level.of_features else {},
         "background_kind": kind,
         "drawn_from": _drawn_from(arguments),
         "compared": rows_compared(subject.model)
-        if kind == TRAINING_ROWS and scope == "local"
+        if kind == TRAINING_ROWS and scope.by_row
         else None,
         "raw": subject.table(arguments.X),
     }
@@ -692,11 +693,11 @@ def _table_space(
     """
     count = len(encoder.encoded_names_)
     level = arguments.level
-    if level == "group":
+    if level.of_groups:
         groups = arguments.groups
     else:
         groups = None
-    players, modality = _table_players(encoder, "column" if level == "group" else level)
+    players, modality = _table_players(encoder, level)
     if groups is not None:
         # What a date says is a feature outside groups, too.
         parts_by_player = {}
@@ -759,12 +760,14 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
     }
 
 
-def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _table_players(
+    encoder: Any, level: Level
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the encoded columns of each player, and the modality of each."""
     kinds = []
     for column_schema in encoder.schema_:
         kinds.append(column_schema.of.modality)
-    if level == "modality":
+    if level.of_modalities:
         column_modalities = np.array(kinds)[encoder.feature_of_]
         places_of = {}
         for modality_name in modalities():
@@ -777,7 +780,7 @@ def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str,
             if len(column_indices)
         } or {"table": np.arange(0)}
         return places_of, tuple(places_of)
-    players = dict(encoder.features(level))
+    players = dict(encoder.features(level.encoded_as))
     kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
     player_kinds = (
         [kind_of[column] for column in encoder.raw_columns_of(player_name)]

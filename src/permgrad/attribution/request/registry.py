@@ -21,7 +21,8 @@ from typing import (
 )
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request.request import Request, Scope
+from permgrad.attribution.request.request import Request
+from permgrad.attribution.scopes import LOCAL, Scope
 from permgrad.attribution.subject.scales import PROBABILITY, Scale
 from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.near_names import with_near_names
@@ -99,7 +100,7 @@ class Configured:
 
     scopes: ClassVar[tuple[Scope, ...]]
     takes: ClassVar[frozenset[str]] = USUAL
-    scales: ClassVar[Mapping[Scope, Scale]] = {"local": PROBABILITY}
+    scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: PROBABILITY}
     scale_reason: ClassVar[str] = ""
     by_output: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {}

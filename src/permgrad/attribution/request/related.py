@@ -189,7 +189,7 @@ def tell_of_dependence(
 
     ``scores``: effects ``(players, rows)``.
     """
-    if request.units is not None or request.y is None or request.scope != "global":
+    if request.units is not None or request.y is None or request.scope.by_row:
         return
     if words := signs_of_dependence(request, outputs, scores):
         warn_user(f"{words}, so they may depend on each other. {_FIX}")

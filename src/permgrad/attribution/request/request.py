@@ -12,6 +12,7 @@ from torch import Tensor
 
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.scopes import FEATURE, Level, Scope
 from permgrad.attribution.subject.outputs import spread_of
 from permgrad.attribution.subject.row_target import RowTarget, outputs_of
 from permgrad.attribution.subject.scales import LOGIT, Scale
@@ -22,7 +23,6 @@ from permgrad.base.late import pd
 from permgrad.base.progress import Progress, Quicker, with_fewer_rows
 from permgrad.models.losses import DIVERGENCE, Loss
 
-Scope = Literal["global", "local"]
 #: The largest share of the time that is worth another call.
 _QUICKER = 0.2
 
@@ -84,7 +84,7 @@ class Request:
     shapes: tuple[ImageShape | None, ...] = ()
     scale: Scale = LOGIT
     scale_reason: str = ""
-    level: str = "feature"
+    level: Level = FEATURE
     sampling: Literal["marginal", "conditional"] = "marginal"
     loss: Loss = DIVERGENCE
     scoring: Any = None
@@ -136,7 +136,7 @@ class Request:
         inputs = len(set(self.space.modality))
         share = inputs / max(len(self.space), 1)
         calls = []
-        if by_player and self.level == "feature" and inputs > 1 and share <= _QUICKER:
+        if by_player and self.level.of_features and inputs > 1 and share <= _QUICKER:
             calls.append(Quicker("groups='modality' takes", share))
         progress.quicker = [*calls, *with_fewer_rows(self.count)]
         return progress
@@ -149,7 +149,7 @@ class Request:
         there is one.
         """
         output_form = self.subject.outputs
-        if output_form.task != "regression" or len(output_form.measured) < 2:
+        if not output_form.task.numeric or len(output_form.measured) < 2:
             return None
         if self.shared:
             weights = self.sample_weight

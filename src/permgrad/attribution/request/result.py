@@ -42,7 +42,7 @@ def _least_freedom(
     request: Request, values: Floats, fields: Mapping[str, Any]
 ) -> float:
     """Return the fewest degrees of freedom of all intervals, infinity without any."""
-    if request.scope == "local":
+    if request.scope.by_row:
         return np.inf
     widths = fields.get("high", np.full(values.shape, np.nan)) - values
     return float(
@@ -63,7 +63,7 @@ def _about(
         "background": {"kind": request.background_kind, "rows": len(request.donors[0])},
         "sampling": request.sampling,
         "confidence": request.confidence,
-        "task": request.subject.task,
+        "task": request.subject.task.name,
     }
     if request.units is not None:
         about["independent"] = independent_facts(
@@ -75,7 +75,7 @@ def _about(
         about["equal_rows"] = float(weights.sum() ** 2 / np.square(weights).sum())
     if request.positive is not None:
         about["positive"] = request.positive
-        if request.scope == "local" and request.positive_by_y:
+        if request.scope.by_row and request.positive_by_y:
             about["positive_by"] = "y"
     about |= {"paths": list(request.subject.paths), **request.subject.facts}
     if request.as_one:
@@ -109,7 +109,7 @@ def build(
             for input_name, image_shape in input_shapes.items()
         }
         maps = input_maps(request)
-    if request.scope == "local":
+    if request.scope.by_row:
         if weights is not None:
             # Summaries over the rows use them.
             about["sample_weight"] = weights.tolist()
@@ -163,7 +163,7 @@ def _of_outputs(request: Request) -> dict[str, Any]:
         "unit": output_unit(request),
         "scale": request.scale.name,
     }
-    if request.scale_reason and request.subject.task != "regression":
+    if request.scale_reason and not request.subject.task.numeric:
         about["scale_reason"] = request.scale_reason
     return about
 
@@ -299,7 +299,7 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Arra
         ):
             continue
         drawn_maps[f"segments:{input_name}"] = segments.cpu().numpy()
-        if request.scope == "global":  # plots show the mean of the rows
+        if not request.scope.by_row:  # plots show the mean of the rows
             drawn_maps[f"images:{input_name}"] = (
                 tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
             )
@@ -317,12 +317,12 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     modality = np.array(explanation.modality, dtype=object)
     values = explanation.values  # a class without rows has none
     moved = (np.nan_to_num(values) != 0).any(axis=-1) | np.isnan(values).all(axis=-1)
-    if explanation.scope == "global" and explanation.std_error is not None:
+    if not explanation.scope.by_row and explanation.std_error is not None:
         moved |= (explanation.std_error > 0).any(
             axis=-1
         )  # predictions that changed no score
     used_modalities = set(
-        modality[moved.any(axis=0) if explanation.scope == "local" else moved]
+        modality[moved.any(axis=0) if explanation.scope.by_row else moved]
     )
     unused = []
     for modality_name in dict.fromkeys(explanation.modality):

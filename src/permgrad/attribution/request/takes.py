@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from permgrad.attribution.request.registry import MODELS, OF_METHODS, Method, methods
+from permgrad.attribution.scopes import GLOBAL, scopes
 from permgrad.base.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ CALLERS = {
 _GIVEN = (*MODELS, *CALLERS, "parts", "global parts", "local files")
 #: What helps, where leaving an argument out is not all.
 _HINTS = {
-    "global": "Leave it out and call .to_global() on the result.",
+    GLOBAL: "Leave it out and call .to_global() on the result.",
     "row_time": "Pass row_groups if rows of different groups are independent, else "
     "row_time.",
     "masks": "Wrap the network in a module that returns one row of numbers, such as "
@@ -128,7 +129,7 @@ def said_of(
         }
         if (
             model_kind == "predictor"
-            and arguments.level == "modality"
+            and arguments.level.of_modalities
             and not hasattr(model, "of_encoded")
         ):
             call_facts["lone modality"] = (
@@ -146,7 +147,7 @@ def said_of(
         call_facts["level loss"] = f"loss={shown(arguments.loss)}"
     if arguments.groups is not None:
         call_facts["groups"] = "groups="
-    if arguments.level == "modality":
+    if arguments.level.of_modalities:
         call_facts["modality"] = "groups='modality'"
     if isinstance(arguments.method, Mapping):
         call_facts["mixed"] = CALLERS["mixed"]
@@ -216,7 +217,7 @@ def takes(method: Any, key: str) -> bool:
 
     What is not of methods all take.
     """
-    if key in ("global", "local"):
+    if key in scopes:
         return key in method.scopes
     return key not in OF_METHODS or key in method.takes
 
@@ -249,6 +250,6 @@ def _others(key: str) -> str:
     if key in (*MODELS, "refits"):
         return choose[0].upper() + choose[1:]
     leave = _HINTS.get(key, "Leave it out.")
-    if choose and key not in ("global", "local"):
+    if choose and key not in scopes:
         return f"{leave[:-1]}, or {choose}"
     return leave

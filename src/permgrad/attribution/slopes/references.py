@@ -219,7 +219,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     classes = request.subject.background_classes
     needed = ""
     hint = "Pass baseline= with rows of that class"
-    if subject.task != "classification":
+    if not subject.task.has_classes:
         needed = "a classifier, and the model is a regression"
         hint = "Pass baseline='median', or rows"
     elif classes is None:

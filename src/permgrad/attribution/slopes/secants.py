@@ -809,7 +809,7 @@ class SecantLines(Lines):
         """
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
-        if self.scale.linear or self.subject.task != "classification":
+        if self.scale.linear or not self.subject.task.has_classes:
             corner_outputs = torch.cat([outputs.new_zeros((1, width)), spread])
             corners = self.scale.read(self.subject.outputs, corner_outputs)
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)

@@ -20,6 +20,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, shown
+from permgrad.data.tasks import CLASSIFICATION, MULTILABEL, REGRESSION, Task
 from permgrad.models.losses import Loss, losses
 
 
@@ -30,7 +31,7 @@ class PredictCall:
     """
 
     function: Callable[[Any], Any]
-    task: str | None = None
+    task: Task | None = None
     kind: str | None = None
     classes: tuple[Any, ...] | None = None
     one_hot: bool = (
@@ -148,7 +149,7 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
         labels = tuple(np.asarray(classes).tolist())
         return PredictCall(
             model,
-            "classification",
+            CLASSIFICATION,
             "probabilities",
             labels,
             one_hot=function_name == "predict",
@@ -176,9 +177,9 @@ def _estimator(model: Any) -> PredictCall:
         classes is not None or not _is(model, "regressor")
     ):
         if several:
-            task = "multilabel"
+            task = MULTILABEL
         else:
-            task = "classification"
+            task = CLASSIFICATION
         objective = objective_of(trained(model))[0]
         hinge = objective == "binary:hinge"
         one_of = objective in _ONE_OF
@@ -203,7 +204,7 @@ def _estimator(model: Any) -> PredictCall:
         one_of = objective_of(model)[0] in _ONE_OF
         return PredictCall(
             function,
-            "classification",
+            CLASSIFICATION,
             "probabilities",
             labels,
             labels=decides,
@@ -212,7 +213,7 @@ def _estimator(model: Any) -> PredictCall:
     if labels or several:
         return PredictCall(
             model.predict,
-            "classification",
+            CLASSIFICATION,
             "probabilities",
             labels,
             one_hot=True,
@@ -279,7 +280,7 @@ def _of_numbers(model: Any) -> PredictCall:
         given_objective = None
     return replace(
         predict_call,
-        task="regression" if numbers else None,
+        task=REGRESSION if numbers else None,
         kind=None,
         guessed=callable(given_objective),
     )
@@ -313,7 +314,7 @@ def _booster(model: Any) -> PredictCall:
     )  # which it also says of the user's own
     if predict_call.task:
         return predict_call
-    return replace(predict_call, task="regression")
+    return replace(predict_call, task=REGRESSION)
 
 
 def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
@@ -355,13 +356,13 @@ def _by_objective(
 ) -> PredictCall:
     if objective in _PROBABILITIES:
         return PredictCall(
-            function, "classification", "probabilities", one_of=objective in _ONE_OF
+            function, CLASSIFICATION, "probabilities", one_of=objective in _ONE_OF
         )
     if objective in _LOGITS:
-        return PredictCall(function, "classification", "logits")
+        return PredictCall(function, CLASSIFICATION, "logits")
     if objective == "binary:hinge":
         return PredictCall(
-            function, "classification", "probabilities", (0, 1), one_hot=True
+            function, CLASSIFICATION, "probabilities", (0, 1), one_hot=True
         )
     implied_loss = losses.of_objective(objective)
     if implied_loss is not None and implied_loss.at_level is not None:
@@ -369,7 +370,7 @@ def _by_objective(
     ranks = objective.startswith(_RANKS)
     return PredictCall(
         function,
-        "regression" if implied_loss or ranks or "reg" in objective else None,
+        REGRESSION if implied_loss or ranks or "reg" in objective else None,
         loss=implied_loss,
         ranks=ranks,
     )
@@ -380,11 +381,11 @@ def _autogluon(model: Any) -> PredictCall:
     if model.problem_type in ("regression", "quantile"):
         levels = tuple(getattr(model, "quantile_levels", None) or ())
         loss = losses["quantile"].of_levels(levels) if levels else None
-        return PredictCall(model.predict, "regression", loss=loss)
+        return PredictCall(model.predict, REGRESSION, loss=loss)
     classes = tuple(model.class_labels)
     return PredictCall(
         model.predict_proba,
-        "classification",
+        CLASSIFICATION,
         "probabilities",
         classes,
         labels=model.predict,
@@ -396,7 +397,7 @@ def _pytorch_tabular(model: Any) -> PredictCall:
     columns of a frame.
     """
     if model.config.task == "regression":
-        return PredictCall(partial(_columns, model, "_prediction"), "regression")
+        return PredictCall(partial(_columns, model, "_prediction"), REGRESSION)
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
     probabilities, labels = (
@@ -404,7 +405,7 @@ def _pytorch_tabular(model: Any) -> PredictCall:
         for column_suffix in ("_probability", "_prediction")
     )
     return PredictCall(
-        probabilities, "classification", "probabilities", classes, labels=labels
+        probabilities, CLASSIFICATION, "probabilities", classes, labels=labels
     )
 
 

@@ -21,10 +21,11 @@ from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.data.encode.slots import where
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.imaging.path import is_ordered
 from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.losses import losses, trained_loss
+from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.undisturbed import undisturbed
 
@@ -177,7 +178,7 @@ class HybridSubject(EncodedSubject):
             () if labels is None else tuple(str(class_name) for class_name in labels)
         )
         self.outputs = OutputForm(
-            task="classification" if classes else "regression",
+            task=CLASSIFICATION if classes else REGRESSION,
             kind="logits" if classes else "values",
             count=self.module.outputs,
             class_names=classes,
@@ -185,7 +186,7 @@ class HybridSubject(EncodedSubject):
             class_labels=labels,
             target_mean=float(getattr(model, "target_mean_", 0.0)),
             target_scale=float(getattr(model, "target_scale_", 1.0)),
-            loss=trained_loss(model.training_options_["loss"]),
+            loss=losses.get(model.training_options_["loss"]),
         )
         parameter = next(self.module.parameters())
         self.device = parameter.device

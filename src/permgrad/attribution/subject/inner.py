@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -48,16 +48,30 @@ _VECTORS = (nn.Embedding, nn.Linear, nn.LayerNorm)
 CONSTANT = "constant"
 
 
+class InnerRows(NamedTuple):
+    """What is explained at the output of layers.
+
+    Attributes:
+        subject: The network from there on.
+        inputs: Outputs of the layers for the rows explained, ``(rows, *)`` for each.
+        donors: The same for the background rows.
+        space: The players.
+    """
+
+    subject: InnerSubject
+    inputs: tuple[Tensor, ...]
+    donors: tuple[Tensor, ...]
+    space: PlayerSpace
+
+
 def at_layer(
     subject: NetworkSubject,
     inputs: tuple[Tensor, ...],
     donors: tuple[Tensor, ...],
     layer: Any,
     segments: Any,
-) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
-    """Return subject, rows, background and players at the output of a layer, or of
-    several.
-    """
+) -> InnerRows:
+    """Return what is explained at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
     lifted_rows = inner.lift(inputs)
     if donors is inputs:
@@ -79,7 +93,7 @@ def at_layer(
     everything = PlayerSpace(
         space.names, modality, inner.input_names, (*space.segments, *further)
     )
-    return inner, lifted_rows, background, everything
+    return InnerRows(inner, lifted_rows, background, everything)
 
 
 class InnerSubject(NetworkSubject):

@@ -87,6 +87,7 @@ from permgrad.base.errors import (
     turned,
     warn_user,
 )
+from permgrad.data.tasks import REGRESSION
 from permgrad.models.batches import in_batches
 from permgrad.models.devices import on_users_device
 from permgrad.models.fast.inference import fold
@@ -257,7 +258,7 @@ class NetworkSubject(Subject):
             self.noted["places"] = counts
         if self.by_place:
             y = None
-            described = {"kind": "values", "task": "regression", "class_names": None}
+            described = {"kind": "values", "task": REGRESSION, "class_names": None}
         self._masks = None
         sign = CLASSES_ASKED if classes and probe.shape[1] > 1 else self._said
         self.outputs = resolve_outputs(probe, y, **described, sign=sign)

@@ -17,9 +17,16 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.late import is_frame
+from permgrad.data.tasks import (
+    CLASSIFICATION,
+    MULTILABEL,
+    OF_OUTPUTS,
+    REGRESSION,
+    Task,
+    tasks,
+)
 from permgrad.models.losses import DIVERGENCE, Loss, read_loss
 
-Task = Literal["classification", "regression", "multilabel"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = (
     "logits",
@@ -27,7 +34,6 @@ OUTPUT_KINDS: tuple[OutputKind, ...] = (
     "log_probabilities",
     "values",
 )
-TASKS = ("classification", "regression", "multilabel")
 #: How far from 1 the sum of a row's probabilities may be.
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 #: How far beyond 0 … 1 a probability may lie, in the coarsest precision.
@@ -48,7 +54,7 @@ class OutputForm:
     ``subject.outputs``.
     """
 
-    task: Task  # classification or regression
+    task: Task
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
     count: int  # K, the number of columns
     class_names: tuple[
@@ -87,6 +93,9 @@ class OutputForm:
     #: probable one
     decided: Callable[[Tensor], Integers] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", tasks.get(self.task))
+
     @property
     def measured(self) -> list[int]:
         """The columns over which losses and divergences are averaged."""
@@ -95,13 +104,13 @@ class OutputForm:
     @property
     def one_column(self) -> bool:
         """Whether the model returns one column for two classes, of the second one."""
-        classes = self.task == "classification" and self.kind != "values"
+        classes = self.task.has_classes and self.kind != "values"
         return classes and self.count == 1 and not self.both
 
     @property
     def single(self) -> bool:
         """Whether each column is a separate binary output."""
-        return self.count == 1 or self.task == "multilabel"
+        return self.count == 1 or self.task.labels_overlap
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) gives the probabilities
@@ -167,7 +176,7 @@ class OutputForm:
         or numbers in y's units.
         """
         wide_outputs = outputs.double()
-        if self.task == "regression":
+        if self.task.numeric:
             predictions = self.in_units_of_y(wide_outputs)
         else:
             predictions = self.probabilities(wide_outputs)
@@ -185,7 +194,7 @@ class OutputForm:
         self._check_later(outputs)
         if self.both:
             return torch.cat([1 - outputs, outputs], dim=1)
-        if self.task == "regression":
+        if self.task.numeric:
             return self.in_units_of_y(outputs)
         return outputs
 
@@ -194,7 +203,7 @@ class OutputForm:
         unit = DIVERGENCE.unit
         if self.of_labels:
             unit = "share of changed labels"
-        elif self.task != "regression":
+        elif not self.task.numeric:
             unit = "nats"
         elif spread is not None:
             unit = "squared standard deviations"
@@ -212,11 +221,11 @@ class OutputForm:
         target = torch.as_tensor(y, device=outputs.device)
         if loss.of_decision and self.decided is not None:
             return np.asarray(self.decided(outputs) != np.asarray(y), dtype=np.float64)
-        if self.task == "classification":
+        if self.task.has_classes:
             row_losses = loss(self.logits(outputs.double()), target)
         else:
             wide_outputs = outputs.double() * self.target_scale + self.target_mean
-            if self.task == "multilabel":
+            if self.task.labels_overlap:
                 wide_outputs = self.logits(outputs.double())
             if self.count == 1:
                 row_losses = loss(wide_outputs, target.reshape(-1))
@@ -259,12 +268,12 @@ class OutputForm:
                 reference.double()
             )
             return (apart.abs().sum(dim=1) / 2).cpu().numpy()
-        if self.task == "regression":
+        if self.task.numeric:
             change = (outputs.double() - reference.double()) * self.target_scale
             if spread is not None:
                 change = change / torch.from_numpy(spread).to(change.device)
             return change[:, self.measured].square().mean(dim=1).cpu().numpy()
-        if self.task == "multilabel":
+        if self.task.labels_overlap:
             reference_logits, output_logits = (
                 self.logits(raw_outputs.double())[:, self.measured]
                 for raw_outputs in (reference, outputs)
@@ -318,7 +327,7 @@ class OutputForm:
             raise InputError(
                 problem, hint="Pass the target of the same rows", code="PG007"
             )
-        if self.task == "classification":
+        if self.task.has_classes:
             return self._class_indexes(values)
         return self._numbers(values)
 
@@ -345,7 +354,7 @@ class OutputForm:
                 numbers = None
         except (TypeError, ValueError):
             numbers = None
-        if self.task == "multilabel" and (
+        if self.task.labels_overlap and (
             numbers is None or not np.isin(numbers, (0, 1)).all()
         ):
             raise InputError(
@@ -361,7 +370,7 @@ class OutputForm:
                 "estimator: fit a classifier)"
             )
             if (
-                self.task == "regression"
+                self.task.numeric
                 and wide_values.shape[1] == 1 < self.count
                 and values.dtype.kind in "fiub"
             ):
@@ -580,19 +589,20 @@ def resolve_outputs(
     if kind is not None:
         check_choice("returns", kind, OUTPUT_KINDS)
     if task is not None:
-        check_choice("task", task, TASKS)
+        check_choice("task", task, OF_OUTPUTS)
+        task = tasks.get(task)
     count = outputs.shape[1]
     inferred = kind is None or task is None
     by_target = False
     because = Because.STATED
     if task is None:
         task, because, by_target = _infer_task(outputs, y, kind, class_names, sign)
-        if task == "regression" and kind is None:
+        if task.numeric and kind is None:
             _warn_of_two_values(count, y)
-    if task == "multilabel":
+    if task.labels_overlap:
         labels, names = _labels(outputs, y, kind, class_names)
         return OutputForm(
-            "multilabel",
+            task,
             labels,
             count,
             (),
@@ -601,7 +611,7 @@ def resolve_outputs(
             by_target=by_target,
             because=because,
         )
-    if task == "regression":
+    if task.numeric:
         if kind not in (None, "values"):
             problem = (
                 f"returns={kind!r} does not suit a regression, whose outputs are values"
@@ -614,7 +624,7 @@ def resolve_outputs(
         names = _names_of_classes(count, None if count == 1 else chosen_names)
         names = ("all",) if count == 1 else names
         return OutputForm(
-            "regression",
+            task,
             "values",
             count,
             (),
@@ -637,7 +647,7 @@ def resolve_outputs(
     names = _names_of_classes(max(count, 2), class_names)
     by_values = kind is None
     return OutputForm(
-        "classification",
+        task,
         output_kind,
         count,
         names,
@@ -712,7 +722,7 @@ def with_further(form: OutputForm, outputs: Tensor) -> OutputForm:
     if form.because is not Because.SUMS:
         return replace(form, kind="logits")
     values = resolve_outputs(
-        outputs, None, kind="values", task="regression", class_names=None
+        outputs, None, kind="values", task=REGRESSION, class_names=None
     )
     return replace(values, inferred=form.inferred, because=Because.NOTHING)
 
@@ -739,21 +749,21 @@ def _infer_by_target(values: Array, count: int) -> Inferred:
     if count == 1:
         binary = numbers and set(np.unique(values).tolist()) <= {0, 1}
         if numbers and not binary:
-            return Inferred("regression", Because.NUMBERS)
-        return Inferred("classification", Because.CLASSES, binary)
+            return Inferred(REGRESSION, Because.NUMBERS)
+        return Inferred(CLASSIFICATION, Because.CLASSES, binary)
     if (
         numbers
         and values.ndim == 1
         and (np.mod(values[np.isfinite(values)], 1) != 0).any()
     ):
-        return Inferred("regression", Because.NUMBERS)  # no class is a fraction
+        return Inferred(REGRESSION, Because.NUMBERS)  # no class is a fraction
     # Several outputs: one class per row, or a number for each output.
     if values.ndim != 2 or is_one_hot(values):
         by_target = numbers and values.ndim == 2
-        return Inferred("classification", Because.CLASSES, by_target)
+        return Inferred(CLASSIFICATION, Because.CLASSES, by_target)
     if is_multilabel(values):
-        return Inferred("multilabel", Because.LABELS)
-    return Inferred("regression", Because.NUMBERS)
+        return Inferred(MULTILABEL, Because.LABELS)
+    return Inferred(REGRESSION, Because.NUMBERS)
 
 
 def _infer_without_target(outputs: Tensor, sign: Sign | None) -> Inferred:
@@ -764,26 +774,26 @@ def _infer_without_target(outputs: Tensor, sign: Sign | None) -> Inferred:
     if sign is not None:
         return Inferred(sign.task, sign.because)
     if outputs.shape[1] == 1:
-        return Inferred("regression", Because.ALONE)
+        return Inferred(REGRESSION, Because.ALONE)
     if has_kind(outputs):
-        return Inferred("classification", Because.SUMS)
-    return Inferred("regression", Because.NOTHING)
+        return Inferred(CLASSIFICATION, Because.SUMS)
+    return Inferred(REGRESSION, Because.NOTHING)
 
 
 def _told_task(count: int, y: Any, kind: str | None) -> Task:
     """Return the task of outputs that have a kind or names."""
     if kind == "values":
-        return "regression"
+        return REGRESSION
     if count > 1 and is_multilabel(y):
-        return "multilabel"
+        return MULTILABEL
     if kind is None and count > 1 and y is not None:
         truth = as_target(y)
     else:
         truth = np.empty(0)
     # Several numbers per row are no class: the names are those of outputs.
     if truth.ndim == 2 and not is_one_hot(truth):
-        return "regression"
-    return "classification"
+        return REGRESSION
+    return CLASSIFICATION
 
 
 def _warn_of_two_values(count: int, y: Any) -> None:

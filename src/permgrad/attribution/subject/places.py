@@ -21,7 +21,8 @@ from permgrad.attribution.subject.outputs import (
 )
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import InputError, by_count, counted
-from permgrad.models.losses import LOSS_TASKS, Loss
+from permgrad.data.tasks import OF_OUTPUTS
+from permgrad.models.losses import Loss
 
 #: Labels of places that have none, by the conventions of losses and of image files.
 _VOID = (-100, 255)
@@ -233,7 +234,7 @@ def loss_of_places(
         total = np.bincount(row_indices, weights=losses, minlength=len(masks))
         return total / (~void_mask).sum(axis=1)
 
-    return Loss(words, mean, LOSS_TASKS, returned=True, trains=False)
+    return Loss(words, mean, OF_OUTPUTS, returned=True, trains=False)
 
 
 def _encoded(form: OutputForm, targets: Array) -> Array:
@@ -252,7 +253,7 @@ def _of_label(
     label: int,
 ) -> Floats:
     """Return the loss of one label at each place: of a class against all others."""
-    if form.task != "classification":
+    if not form.task.has_classes:
         return replace(form, loss_columns=(label,)).loss_rows(
             place_outputs, targets, loss
         )

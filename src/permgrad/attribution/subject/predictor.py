@@ -54,6 +54,7 @@ from permgrad.base.errors import InputError, error_in_words, listed, turned, war
 from permgrad.base.late import pd
 from permgrad.base.progress import Progress
 from permgrad.base.random import seeded
+from permgrad.data.tasks import CLASSIFICATION, MULTILABEL, REGRESSION, Task, tasks
 from permgrad.models.devices import on_users_device
 from permgrad.models.losses import losses
 
@@ -173,7 +174,8 @@ class PredictorSubject(Subject):
                 "class?"
             )
             raise InputError(problem, hint=hint, code="PG031")
-        if task == "regression" and returns is None and self.call.kind is not None:
+        wants_numbers = task is not None and tasks.get(task).numeric
+        if wants_numbers and returns is None and self.call.kind is not None:
             problem = (
                 "task='regression' does not suit a classifier, whose outputs "
                 f"are {self.call.kind}"
@@ -187,11 +189,12 @@ class PredictorSubject(Subject):
         outputs: Tensor,
         y: Any,
         kind: str | None,
-        task: str | None,
+        task_name: str | None,
         class_names: Any,
         sign: Sign | None,
     ) -> OutputForm:
         predict_call = self.call
+        task = None if task_name is None else tasks.get(task_name)
         declared_kind = (
             kind or predict_call.kind if not predict_call.classes else "exact"
         )
@@ -203,7 +206,7 @@ class PredictorSubject(Subject):
             self.first = outputs
             kind = "probabilities"
         elif self._are_values(outputs, y, kind, class_names):
-            task = task or "regression"
+            task = task or REGRESSION
         if predict_call.guessed and not (task or kind):
             predict_call = _with_logits(predict_call, outputs, y)
         if task is None:
@@ -215,7 +218,7 @@ class PredictorSubject(Subject):
         # Classes of several labels are numbers, where they are the labels at all.
         names = (
             predict_call.classes
-            if class_names is None and task != "multilabel"
+            if class_names is None and (task is None or not task.labels_overlap)
             else class_names
         )
         if len(self.columns) > 1:
@@ -228,16 +231,12 @@ class PredictorSubject(Subject):
             class_names=names,
             sign=sign,
         )
-        if output_form.task == "regression":
+        if output_form.task.numeric:
             output_form = self._of_numbers(output_form, predict_call, y)
         self.bounded = (
-            output_form.task != "regression" and output_form.kind == "probabilities"
+            not output_form.task.numeric and output_form.kind == "probabilities"
         )
-        if (
-            output_form.task == "classification"
-            and self.bounded
-            and output_form.count == 2
-        ):
+        if output_form.task.has_classes and self.bounded and output_form.count == 2:
             # The second of two classes says it all, and its logit is the score that
             # boosters call raw.
             self.column = 1
@@ -248,7 +247,7 @@ class PredictorSubject(Subject):
             output_form,
             inferred=kind is None and self.call.kind is None,
             numbered=class_names is not None or predict_call.classes is None,
-            of_labels=predict_call.one_hot and output_form.task == "classification",
+            of_labels=predict_call.one_hot and output_form.task.has_classes,
             both=self.column is not None,
             # Labels without probabilities have no cross entropy.
             loss=losses["zero_one"] if predict_call.one_hot else output_form.loss,
@@ -440,12 +439,8 @@ class PredictorSubject(Subject):
         """
         predict_call = self.call
         decided = copy(self)
-        several = self.task == "multilabel"
-        if (
-            predict_call.labels is None
-            or predict_call.one_hot
-            or self.task == "regression"
-        ):
+        several = self.task.labels_overlap
+        if predict_call.labels is None or predict_call.one_hot or self.task.numeric:
             by_threshold = super().deciding()
             assert isinstance(by_threshold, PredictorSubject)
             return by_threshold
@@ -695,20 +690,21 @@ class PredictorSubject(Subject):
         }
 
 
-def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
+def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> Task | None:
     """Return the task of probabilities.
 
     They may belong to several labels: y says so, or they do not add up to 1.
     """
     if (
-        call.task != "classification"
+        call.task is None
+        or not call.task.has_classes
         or outputs.shape[1] < 2
         or (y is not None and as_target(y).ndim < 2)
     ):
         return call.task
     apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
     if is_multilabel(y) or bool(apart.any()):
-        return "multilabel"
+        return MULTILABEL
     return call.task
 
 
@@ -728,7 +724,7 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     for guess in (scores, expit(scores)):
         errors.append(np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2))
     if errors[1] < errors[0]:
-        return replace(call, task="classification", kind="logits")
+        return replace(call, task=CLASSIFICATION, kind="logits")
     return call
 
 

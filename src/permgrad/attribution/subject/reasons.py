@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.distributions import (
@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.subject.tracing import name_of, tensors_in
 from permgrad.base.errors import InputError
+from permgrad.data.tasks import CLASSIFICATION, MULTILABEL, REGRESSION, Task
 
 
 class Because(StrEnum):
@@ -49,18 +50,15 @@ class Because(StrEnum):
     )
 
 
-SignTask = Literal["classification", "regression", "multilabel"]
-
-
 class Sign(NamedTuple):
     """A sign of what numbers mean, and the task that follows from it."""
 
-    task: SignTask
+    task: Task
     because: Because
 
 
 #: A call that speaks of classes, such as ``target="predicted"``.
-CLASSES_ASKED = Sign("classification", Because.ASKED)
+CLASSES_ASKED = Sign(CLASSIFICATION, Because.ASKED)
 
 #: Functions whose argument is scores of classes that exclude each other.
 _SOFTMAX = frozenset(
@@ -76,9 +74,9 @@ _SOFTMAX = frozenset(
 )
 #: Tasks of the models of transformers.
 _PROBLEMS = {
-    "regression": Sign("regression", Because.CONFIG),
-    "single_label_classification": Sign("classification", Because.CONFIG),
-    "multi_label_classification": Sign("multilabel", Because.CONFIG),
+    "regression": Sign(REGRESSION, Because.CONFIG),
+    "single_label_classification": Sign(CLASSIFICATION, Because.CONFIG),
+    "multi_label_classification": Sign(MULTILABEL, Because.CONFIG),
 }
 #: What may be rounding, as a share of the scores.
 _ROUNDING = 1e-3
@@ -98,7 +96,7 @@ def sign_of_outputs(
     if problem in _PROBLEMS:
         return _PROBLEMS[problem]
     if "logit" in str(head).rpartition(".")[2].lower():
-        return Sign("classification", Because.LOGITS)
+        return Sign(CLASSIFICATION, Because.LOGITS)
     return None
 
 
@@ -109,16 +107,16 @@ def of_each_number(returned: Distribution) -> Distribution:
     return returned
 
 
-def _task_of(returned: Distribution, count: int) -> SignTask:
+def _task_of(returned: Distribution, count: int) -> Task:
     """Return the task of a network that returns a distribution for each row."""
     returned = of_each_number(returned)
     if isinstance(returned, (Categorical, OneHotCategorical)):
-        return "classification"
+        return CLASSIFICATION
     if isinstance(returned, Bernoulli):
         if count > 1:
-            return "multilabel"
-        return "classification"
-    return "regression"
+            return MULTILABEL
+        return CLASSIFICATION
+    return REGRESSION
 
 
 class _Softmaxes(TorchFunctionMode):
@@ -177,7 +175,7 @@ class SoftmaxWatch:
         except (InputError, RuntimeError, TypeError):
             return self.predict(rows)  # as a network does that refuses to be watched
         if any(_are_scores(scores, outputs) for scores in watched.scores):
-            self.sign = Sign("classification", Because.SOFTMAX)
+            self.sign = Sign(CLASSIFICATION, Because.SOFTMAX)
         return outputs
 
 

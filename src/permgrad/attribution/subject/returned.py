@@ -16,6 +16,7 @@ from permgrad.attribution.subject.outputs import as_target, is_one_hot
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.late import pd
+from permgrad.data.tasks import Task
 
 #: How far from 1 the sum of probabilities may be that were rounded to two digits.
 _ROUNDED = 0.02
@@ -154,7 +155,7 @@ class Shares:
 
 
 def find_shares(
-    outputs: Tensor, y: Any, kind: str | None, task: str | None, class_names: Any
+    outputs: Tensor, y: Any, kind: str | None, task: Task | None, class_names: Any
 ) -> Shares | None:
     """Return how outputs become probabilities that are per cent, or rounded, or None.
 
@@ -166,10 +167,8 @@ def find_shares(
     else:
         truth = as_target(y)
     several = truth.ndim > 1 and not is_one_hot(truth)
-    is_other_kind = kind not in (None, "probabilities") or task in (
-        "regression",
-        "multilabel",
-    )
+    has_no_classes = task is not None and not task.has_classes
+    is_other_kind = has_no_classes or kind not in (None, "probabilities")
     if several or is_other_kind or not np.isfinite(numbers).all():
         return None
     if numbers.shape[1] > 1:

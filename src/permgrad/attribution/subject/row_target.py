@@ -78,7 +78,7 @@ def resolve_row_target(
                 hint=did_you_mean(row_target, ("predicted", "true")),
                 code="PG003",
             )
-        if subject.task != "classification":
+        if not subject.task.has_classes:
             problem = (
                 f"target={row_target!r} needs a classifier, and the task is "
                 f"{subject.task}"

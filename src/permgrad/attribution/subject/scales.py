@@ -72,7 +72,7 @@ class Scale:
 
     def unit(self, form: OutputForm) -> str:
         """Return what the numbers are called."""
-        if form.task == "regression":
+        if form.task.numeric:
             return "y"
         if self is LOGIT and (len(form.class_names) == 2 or not form.class_names):
             return LOG_ODDS
@@ -83,21 +83,21 @@ class Scale:
 
         Probabilities that a model returns need not add up to exactly 1.
         """
-        if form.task != "classification" or form.kind == "values":
+        if not form.task.has_classes or form.kind == "values":
             return False
         computed = form.kind in ("logits", "log_probabilities")
         return self is LOGIT or (self is PROBABILITY and computed)
 
 
 def _probabilities(form: OutputForm, outputs: Tensor) -> Tensor:
-    if form.task == "classification":
+    if form.task.has_classes:
         return form.probabilities(outputs)
     return form.own_probabilities(outputs)
 
 
 def _logits(form: OutputForm, outputs: Tensor) -> Tensor:
     scores = form.logits(outputs)
-    if form.task == "multilabel":
+    if form.task.labels_overlap:
         return scores
     if form.count > 2:
         return scores - scores.mean(dim=1, keepdim=True)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.outputs import OutputForm, Task
+from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.late import pd
+from permgrad.data.tasks import Task
 from permgrad.models.decision import decided
 
 if TYPE_CHECKING:

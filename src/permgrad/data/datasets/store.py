@@ -20,7 +20,6 @@ from permgrad.base.errors import EnvironmentProblem, warn_user
 from permgrad.base.files import atomic_path, file_hash
 from permgrad.base.registry import Registry
 from permgrad.data.read.table import read_table
-from permgrad.data.splitting import Task
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class DataCard:
     home: str  # page of the original
     licence: str  # or what is known of it
     target: str
-    task: Task
+    task: str
     description: str  # what a row is, one or two sentences
     rows: int
     columns: int  # of the file, target included
@@ -104,7 +103,7 @@ class Dataset:
         return self.card.target
 
     @property
-    def task(self) -> Task:
+    def task(self) -> str:
         """``"classification"`` or ``"regression"``."""
         return self.card.task
 

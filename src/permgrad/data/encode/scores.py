@@ -30,6 +30,7 @@ from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
+from permgrad.data.tasks import tasks
 from permgrad.data.types.identifiers import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for
@@ -103,7 +104,7 @@ class Target:
         """
         labels, coded = (
             np.unique(y, return_inverse=True)
-            if task == "classification"
+            if tasks.get(task).has_classes
             else (y[:0], np.asarray(y, float))
         )
         if not len(labels):

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError, keeping_warnings, listed
 from permgrad.data.read.cells import canonical
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION, tasks
 from permgrad.models.onnx_model import OnnxPredictor, read_onnx
 
 
@@ -72,7 +73,7 @@ class FileModel(_Read):
             )
             raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")
         self.take(predictor)
-        if model.task == "classification":
+        if tasks.get(model.task).has_classes:
             label_by_name = {canonical(label): label for label in np.unique(y).tolist()}
             self._names = [canonical(label) for label in model.classes_.tolist()]
             if strange := [
@@ -172,7 +173,7 @@ class FileModel(_Read):
         """Return predictions ``(rows,)``, of classes also ``probabilities``, as
         estimators of permgrad do.
         """
-        if self.task == "regression":
+        if tasks.get(self.task).numeric:
             return {"prediction": self._numbers(X)[:, 0]}
         table = self.predict_proba(X)
         return {
@@ -193,7 +194,7 @@ def make_file_model(
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
         first_subject = PredictorSubject(
-            predictor, rows[:1], task="classification", class_names=None
+            predictor, rows[:1], task=CLASSIFICATION, class_names=None
         )
         count = len(first_subject.outputs.class_names)
         if count != len(names) or len(set(map(str, names))) != count:
@@ -204,7 +205,7 @@ def make_file_model(
                 code="PG035",
             )
         PredictorSubject(
-            predictor, rows, task="classification", class_names=list(map(str, names))
+            predictor, rows, task=CLASSIFICATION, class_names=list(map(str, names))
         )
         return _with_classes(predictor, np.asarray(names), list(map(str, names)))
     if y is None:
@@ -216,8 +217,8 @@ def make_file_model(
     subject = PredictorSubject(
         predictor, rows, None if target is None else _told(target)
     )
-    if subject.task == "regression":
-        return FileModel(task="regression").take(predictor)
+    if subject.task.numeric:
+        return FileModel(task=REGRESSION).take(predictor)
     count = len(subject.outputs.class_names)
     if target is None:
         strange = set()
@@ -250,8 +251,6 @@ def _told(target: pd.Series[Any]) -> Array | None:
 def _with_classes(
     predictor: OnnxPredictor, classes: Array, names: list[str]
 ) -> FileModel:
-    model = FileModel(task="classification").take(
-        predictor, names, np.arange(len(names))
-    )
+    model = FileModel(task=CLASSIFICATION).take(predictor, names, np.arange(len(names)))
     model.classes_ = classes
     return model

@@ -38,7 +38,8 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, generator
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_user_json
-from permgrad.evaluation.metrics import Task, scores_of
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION, tasks
+from permgrad.evaluation.metrics import scores_of
 from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.libraries.job import Job, estimator_class
 from permgrad.models.libraries.job import Rows as BaselineRows
@@ -93,7 +94,7 @@ class Baseline:
     file: str = ""
     fitted_label: Callable[..., str] | None = None
 
-    def label_for(self, task: Task, *, counts: bool = False) -> str:
+    def label_for(self, task: str, *, counts: bool = False) -> str:
         """Return what the model is called that is fitted in a task."""
         if self.fitted_label is None:
             return self.label
@@ -219,11 +220,10 @@ class FittedBaseline:
 
         ``guess``: the predictions, where they are known.
         """
-        task_name: Task
         if len(self.classes):
-            task_name = "classification"
+            task = CLASSIFICATION
         else:
-            task_name = "regression"
+            task = REGRESSION
         options: dict[str, Any] = {
             "classes": list(self.classes),
             "positive": positive,
@@ -232,13 +232,13 @@ class FittedBaseline:
         if self.counts:
             options |= {"counts": True}
         return scores_of(
-            task_name, rows.y, self.guess(rows) if guess is None else guess, **options
+            task, rows.y, self.guess(rows) if guess is None else guess, **options
         )
 
 
 def fit_baseline(
     name: str,
-    task: Task,
+    task: str,
     train: BaselineRows,
     validation: BaselineRows | None = None,
     *,
@@ -260,7 +260,8 @@ def fit_baseline(
     baseline = baselines.get(name)
     labels = np.asarray([])
     class_codes = np.asarray([], dtype=np.int64)
-    if task == "regression":
+    task = tasks.get(task)
+    if task.numeric:
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
         validation = validation and replace(
             validation, y=np.asarray(validation.y, dtype=np.float64)
@@ -398,7 +399,7 @@ def _numbered(
 
 # ---- many ----------------------------------------------------------------------------
 def run_baselines(
-    task: Task,
+    task: str,
     rows_by_part: Mapping[str, BaselineRows],
     *,
     classes: Sequence[Any] | Array = (),
@@ -427,7 +428,7 @@ def run_baselines(
     else:
         baseline_names = list(names)
     check_available(baseline_names)
-    if not len(classes) and task == "classification":
+    if not len(classes) and tasks.get(task).has_classes:
         classes = np.unique(np.asarray(train.y))
     options: dict[str, Any] = {
         "classes": classes,
@@ -463,7 +464,7 @@ def run_baselines(
 
 
 def estimate_seconds(
-    task: Task,
+    task: str,
     train: BaselineRows,
     names: Sequence[str],
     *,
@@ -483,7 +484,7 @@ def estimate_seconds(
     )
     drawn = generator(seed, "baseline times").permutation(count)[:sample_size]
     # A fit needs two classes.
-    if task == "classification":
+    if tasks.get(task).stratified:
         firsts = np.unique(np.asarray(train.y), return_index=True)[1]
     else:
         firsts = drawn[:0]
@@ -565,7 +566,7 @@ _MORE = {
 }
 
 
-def settings_names(name: str, task: str = "classification") -> list[str]:
+def settings_names(name: str, task: str = CLASSIFICATION) -> list[str]:
     """Return the names of the settings that a model of another library has, without
     those that a run decides.
     """
@@ -627,7 +628,7 @@ def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:
         random_features, (random_features[:, 0] > 0).astype(np.int64)
     )
     try:
-        fit_baseline(name, "classification", few_rows, few_rows, options=settings)
+        fit_baseline(name, CLASSIFICATION, few_rows, few_rows, options=settings)
     except Exception as error:  # whatever a library raises
         problem = (
             f"{baselines.get(name).label} refuses the settings in {source}: "

@@ -26,6 +26,7 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.late import optional
+from permgrad.data.tasks import tasks
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.models.libraries.boosted import BoostedTrees, link_of
@@ -119,17 +120,7 @@ def save(
         weights,
         np.array([fitted.seconds]),
         write,
-        _packages_of(library),
     )
-
-
-def _packages_of(library: Any) -> tuple[str, ...]:
-    """Return the packages that read the file of a model. Trees are arrays."""
-    if isinstance(library, FileModel):
-        return ("onnxruntime",)
-    if isinstance(library, BoostedTrees):
-        return ()
-    return ("skops", type(library).__module__.partition(".")[0])
 
 
 def _description(model: Any, shift: Any, file: Any) -> dict[str, Any]:
@@ -212,7 +203,7 @@ def read_boosted(
     if model_name is None or baselines.get(model_name).file != "npz":
         return None
     trees = Trees.from_arrays(arrays, encoded)
-    classify = description["task"] == "classification"
+    classify = tasks.get(description["task"]).has_classes
     must(
         len(trees.base)
         == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
@@ -22,20 +21,15 @@ from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.encode.readable_rows import (
-    encoded_as_read,
-    named_rows,
-    with_readable_cells,
-)
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.table import blank_codes
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION, Task, tasks
 from permgrad.evaluation.baselines import fitting
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.saved import LazyModel, read_boosted, save
-from permgrad.evaluation.metrics import Task
 from permgrad.models.decision import (
     Decision,
     check_decision,
@@ -69,8 +63,6 @@ class _Learned(BaseEstimator):
     held_out_: HeldOut | None
     compared_: ComparedRows | None = None
     decision_: Decision | None = None
-    #: Whether rows are read as ``permgrad predict`` does, of a model that was loaded.
-    by_name_: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -238,7 +230,7 @@ class TableModel(_Learned):
             encoded_rows.encoder.feature_names_in_, dtype=object
         )
         self.n_features_in_ = len(self.feature_names_in_)
-        if self.task == "classification":
+        if self.task.has_classes:
             self.classes_ = np.unique(y)
         else:
             self.target_mean_ = float(
@@ -248,7 +240,7 @@ class TableModel(_Learned):
         if eval_set is not None and len(eval_set[1]):
             stopping = self.encode_rows(eval_set[0]), *map(np.asarray, eval_set[1:])
         self._fit_model(encoded_rows, y, weights, stopping)
-        if self.task == "classification":
+        if self.task.has_classes:
             self._decide(y, stopping)
         self._learn_errors(stopping, dependence)
         return self
@@ -284,13 +276,13 @@ class TableModel(_Learned):
             self.fitted_ = fitting.fit_estimator(
                 self.model, self.label, self._readable(rows), y, weights, **options
             )
-            if self.task == "classification":
+            if self.task.has_classes:
                 self.classes_ = self.fitted_.classes
 
     def _divided(self, X: Any, y: Array) -> tuple[Any, Array, Any]:
         """Return training rows and their targets, and rows held out of them."""
         codes = None
-        if self.task == "classification":
+        if self.task.has_classes:
             codes = np.unique(y, return_inverse=True)[1]
         fitted, held_indices = held_out(
             len(y), self.validation_fraction, int(self.random_state), codes
@@ -341,7 +333,7 @@ class TableModel(_Learned):
             dependence = dependence.take(sampled_indices)
         guess = self.fitted_.guess(self._readable(held_out_rows.take(sampled_indices)))
         no_features = held_out_rows.encoded[:0]
-        if self.task == "classification":
+        if self.task.has_classes:
             codes = np.searchsorted(self.classes_, y[sampled_indices]).astype(np.int64)
             scores = 1 - guess[np.arange(len(codes)), codes]
             self.held_out_ = HeldOut(
@@ -366,20 +358,10 @@ class TableModel(_Learned):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
-        frame = self._frame_of(X)
-        if self.by_name_:
-            frame, encoded = encoded_as_read(frame, self.preprocessor_)
-        else:
-            encoded = self.preprocessor_.transform(frame)
-        return EncodedRows(frame, self.preprocessor_, encoded)
-
-    def _frame_of(self, X: Any) -> pd.DataFrame:
-        """Return rows as a frame: those of a model that was loaded by the names of
-        columns.
-        """
-        if self.by_name_:
-            X = named_rows(X, self.preprocessor_)
-        return as_frame(X)
+        frame = as_frame(X)
+        return EncodedRows(
+            frame, self.preprocessor_, self.preprocessor_.transform(frame)
+        )
 
     def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
         """Return rows as the fitted model reads them."""
@@ -387,9 +369,7 @@ class TableModel(_Learned):
             if isinstance(X, EncodedRows):
                 frame = X.table
             else:
-                frame = self._frame_of(X)
-            if self.by_name_:
-                frame = with_readable_cells(frame, self.preprocessor_)
+                frame = as_frame(X)
             codes = self.preprocessor_.na
             if not codes:
                 return frame
@@ -402,9 +382,9 @@ class TableModel(_Learned):
         """Return the fitted model as an estimator of encoded rows ``(rows,
         encoded)``.
         """
-        return (
-            _EncodedClassifier if self.task == "classification" else _EncodedRegressor
-        )(self)
+        return (_EncodedClassifier if self.task.has_classes else _EncodedRegressor)(
+            self
+        )
 
     @_if_encoded
     def predict_encoded(self, encoded: Array) -> Floats:
@@ -412,7 +392,7 @@ class TableModel(_Learned):
         ``(rows, outputs)``.
         """
         guess = self.of_encoded().guess(encoded)
-        if self.task == "regression":
+        if self.task.numeric:
             return np.asarray(guess - self.target_mean_)[:, None]
         return np.log(np.clip(guess, np.finfo(np.float64).eps, None))
 
@@ -438,12 +418,12 @@ class TableModel(_Learned):
             )  # neither ends nor sets depend on the columns
             inside["inside"] = (
                 held_out.members(nothing, guess, coverage, _NOWHERE, by_class=by_class)
-                if self.task == "classification"
+                if self.task.has_classes
                 else held_out.ends(nothing, guess, coverage, _NOWHERE)
             )
             if self.counts:
                 inside["inside"] = np.maximum(inside["inside"], 0.0)
-        if self.task == "regression":
+        if self.task.numeric:
             return {"prediction": guess, **inside}
         return {
             "prediction": self.classes_[decided(guess, self.decision_)],
@@ -457,16 +437,6 @@ class TableModel(_Learned):
         Of two classes, ``decision_threshold_`` decides.
         """
         return self.predict_parts(X)["prediction"]
-
-    def reasons(self, X: Any, n: int = 3) -> pd.DataFrame:
-        """Return the strongest reasons of the predictions, as
-        ``HyNNClassifier.reasons`` does.
-        """
-        from permgrad.attribution.reasons import reasons  # loads torch
-
-        if isinstance(self.model, str):
-            return reasons(self, self.encode_rows(X), n)
-        return reasons(self, self._frame_of(X), n)
 
     def save(
         self,
@@ -525,7 +495,7 @@ class _EncodedClassifier(_EncodedRegressor):
 class TableClassifier(ClassifierMixin, TableModel):
     """A classifier of another library on raw columns."""
 
-    task = "classification"
+    task = CLASSIFICATION
 
     def predict_proba(self, X: Any) -> Floats:
         """Return probabilities ``(rows, classes)``."""
@@ -547,7 +517,7 @@ class TableClassifier(ClassifierMixin, TableModel):
 class TableRegressor(RegressorMixin, TableModel):
     """A regressor of another library on raw columns."""
 
-    task = "regression"
+    task = REGRESSION
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
         """Return the ends of an interval for each row ``(rows, 2)``, of the same width
@@ -559,9 +529,9 @@ class TableRegressor(RegressorMixin, TableModel):
         return np.asarray(self.predict_parts(X, share)["inside"])
 
 
-def table_model(task: Task, model: Any, **options: Any) -> TableModel:
+def table_model(task: str, model: Any, **options: Any) -> TableModel:
     """Return an unfitted model for a task."""
-    if task == "classification":
+    if tasks.get(task).has_classes:
         model_type = TableClassifier
     else:
         model_type = TableRegressor
@@ -576,7 +546,7 @@ def restore(
         source / ARRAYS, description, "an npz file of plain arrays", read_npz
     )
     model_name = description["model"]
-    task_name = description["task"]
+    task = tasks.get(description["task"])
     texts, images = description["encoders"]
     options: dict[str, Any] = {
         "text_encoder": texts,
@@ -584,7 +554,7 @@ def restore(
         "loss": description.get("loss"),
     }
     model = table_model(
-        task_name, model_name, random_state=int(description["seed"]), **options
+        task, model_name, random_state=int(description["seed"]), **options
     )
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     # Encoders of images that were not trained here have no weights, and there is no
@@ -603,7 +573,7 @@ def restore(
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))
-    if task_name == "classification":
+    if task.has_classes:
         if description.get("classes_are_objects"):
             model.classes_ = classes.astype(object)
         else:

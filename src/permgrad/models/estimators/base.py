@@ -22,10 +22,9 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
-from permgrad.base.shown import show
-from permgrad.data.encode.readable_rows import encoded_as_read, named_rows
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
+from permgrad.data.tasks import Task
 from permgrad.data.types.findings import (
     all_findings,
     tell_of_columns,
@@ -77,7 +76,7 @@ _ROWS_ON_GPU = 8192
 class HyNNBase(BaseEstimator):
     """What classifier and regressor share: encode, lay out, train, predict, save."""
 
-    task: str
+    task: Task
     # Arguments that are read here, stored by the constructors of the two estimators.
     network: Any
     random_state: Any
@@ -96,8 +95,6 @@ class HyNNBase(BaseEstimator):
     decision_: Decision | None
     held_out_: HeldOut | None
     branches_: dict[str, dict[str, Any]]
-    #: Whether rows are read as ``permgrad predict`` does, of a model that was loaded.
-    by_name_: bool = False
     #: The target's column, of a model that learned from files.
     target_name_: str | None = None
     target_mean_: float
@@ -474,7 +471,7 @@ class HyNNBase(BaseEstimator):
             # A class is stratified over. A number is not, and looked at before there is
             # work.
             strata = None
-            if self.task == "classification":
+            if self.task.has_classes:
                 strata = inputs.class_target(target[weighty])[1]
             else:
                 inputs.number_target(target[weighty])
@@ -624,7 +621,7 @@ class HyNNBase(BaseEstimator):
         else:
             weights = check_weights(given_weights, len(judged))
         held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
-        if self.task == "regression":
+        if self.task.numeric:
             inputs.check_numbers(losses[loss], inputs.number_target(held_y))
         plain = weights / weights.mean()
         return tensor_rows(
@@ -648,14 +645,10 @@ class HyNNBase(BaseEstimator):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
-        if self.by_name_:
-            X = named_rows(X, self.preprocessor_)
         frame = inputs.as_frame(self, X, reset=False)
-        if self.by_name_:
-            frame, encoded = encoded_as_read(frame, self.preprocessor_)
-        else:
-            encoded = self.preprocessor_.transform(frame)
-        return EncodedRows(frame, self.preprocessor_, encoded)
+        return EncodedRows(
+            frame, self.preprocessor_, self.preprocessor_.transform(frame)
+        )
 
     def predict_parts(
         self,
@@ -706,7 +699,7 @@ class HyNNBase(BaseEstimator):
         encoded = self.encode_rows(X).encoded
         outputs = self.predict_encoded(encoded)
         predictions: dict[str, Array] = {}
-        if self.task == "classification":
+        if self.task.has_classes:
             probabilities = self.calibration_.probabilities(outputs)
             codes = decided(probabilities, self.decision_)
             predictions["prediction"] = np.asarray(self.classes_[codes])
@@ -772,37 +765,6 @@ class HyNNBase(BaseEstimator):
 
             in_batches(len(encoded_rows), rows_per_batch, predict)
         return outputs[:count].numpy()
-
-    def reasons(self, X: Any, n: int = 3) -> pd.DataFrame:
-        """Return the strongest reasons of the predictions for rows.
-
-        They are Shapley values against the 100 training rows that the model keeps to
-        compare single rows with, as in the *What if* of a report.
-
-        Args:
-            X: table ``(rows, features)``.
-            n: how many reasons.
-
-        Returns:
-            One line for each row, the strongest reason first: ``reason_1``, a feature,
-            ``reason_1_value``, the row's value of it, ``reason_1_points``, how far it
-            moves the prediction, and so on. Points are percentage points of the
-            probability of the positive class, of more than two classes of the predicted
-            one, and of a regression units of the target.
-
-        Raises:
-            InputError: the model keeps no training rows.
-
-        Examples:
-            >>> import permgrad as pg
-            >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)))
-            >>> X.columns = ["age", "dose"]
-            >>> model = pg.HyNNRegressor(preset="fast", random_state=0)
-            >>> model.fit(X, 3 * X["dose"]).reasons(X[:2], n=1)["reason_1"].tolist()
-            ['dose', 'dose']
-        """
-        check_is_fitted(self, "module_")
-        return show("Estimator.reasons", self, self.encode_rows(X), n)
 
     def _calibrated(
         self, coverage: Any, group_names: Any

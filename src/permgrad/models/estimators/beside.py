@@ -49,7 +49,7 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     has_few_rows = len(held_out_rows) < FEWEST
     if has_few_rows and not named:
         return
-    classes = len(model.classes_) if model.task == "classification" else 0
+    classes = len(model.classes_) if model.task.has_classes else 0
     names = branches_to_try(prepared, classes)
     fit_job = _job(
         model,

@@ -145,9 +145,9 @@ def known_types(
 def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Rows:
     """Put rows into tensors. The class weights go into the rows' weights."""
     y = torch.from_numpy(np.ascontiguousarray(coded))
-    if model.task == "classification":
+    if model.task.has_classes:
         weights = weights * model.class_weights_[coded]
-    if model.task == "classification":
+    if model.task.has_classes:
         y = y.long()
     else:
         y = y.float()
@@ -314,7 +314,7 @@ def build_network(
     loss = losses[settings.training.loss]
     _make_network(model, settings, fitted, encoded.shape[1])
     draw_background(model, encoded, coded, sample_weight)
-    if model.task == "classification" and model.calibration is not None:
+    if model.task.has_classes and model.calibration is not None:
         if validation is None:
             held_out_codes = np.zeros(0, dtype=np.int64)
         else:
@@ -360,7 +360,7 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
     network = dataclasses.replace(
         settings.network, random_kernels=0
     )  # they come after training
-    if model.task == "classification":
+    if model.task.has_classes:
         outputs = len(model.classes_)
     else:
         outputs = 1

@@ -17,6 +17,7 @@ from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.checks import check_confidence, check_flag
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.models.estimators.base import HyNNBase
 
 
@@ -198,7 +199,7 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         (2, (2,))
     """
 
-    task = "classification"
+    task = CLASSIFICATION
 
     loss: None = field(init=False)
 
@@ -302,8 +303,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             the logarithm of its exposure. ``permgrad.explain`` holds the offset at 0,
             and so explains rates: pass ``y=counts / exposure`` and
             ``sample_weight=exposure`` there, which gives the deviance of the counts.
-            None: the preset's, which is the squared error. A loss that you register
-            (docs/extending.md) is trained in the units of y.
+            None: the preset's, which is the squared error.
 
     Attributes:
         target_mean_, target_scale_ (float): mean and standard deviation of y over
@@ -332,7 +332,7 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         (True, True)
     """
 
-    task = "regression"
+    task = REGRESSION
 
     class_weight: None = field(init=False)
     calibration: None = field(init=False)

@@ -419,7 +419,7 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
     scale is their mean rate, which the ``weights`` of the rows belong to, and the mean
     is 0.
     """
-    if model.task == "classification":
+    if model.task.has_classes:
         model.classes_, coded = class_target(y)
         counts = np.bincount(coded)
         model.class_weights_ = class_weights(
@@ -454,7 +454,7 @@ def code_target(model: Any, y: Array) -> Array:
     """Return other rows' target as the network sees it: class indexes, or standardised
     numbers.
     """
-    if model.task == "regression":
+    if model.task.numeric:
         return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
     class_indices = {}
     for position, label in enumerate(model.classes_.tolist()):

@@ -47,7 +47,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     learned = prepared.job.train_rows
     _add_random_kernels(model, prepared)
     add_branches(model, prepared)
-    if model.task == "classification":
+    if model.task.has_classes:
         _learn_probabilities(model, prepared)
     model.held_out_ = None
     model.raised_ = 0.0
@@ -77,7 +77,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
         x = error_rows.x.cpu().numpy()[sampled_rows]
         y = error_rows.y.cpu().numpy()[sampled_rows]
         outputs = model.predict_encoded(x)
-        if model.task == "classification":
+        if model.task.has_classes:
             codes = y.astype(np.int64)
             scores = (
                 1 - model.calibration_.probabilities(outputs)[np.arange(len(y)), codes]
@@ -91,7 +91,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
 def _raise_outputs(model: Any, prepared: Prepared, held_out_rows: Rows) -> None:
     """Raise the numbers of a series to the level of its held-out rows."""
     if (
-        model.task == "regression"
+        model.task.numeric
         and losses[prepared.job.options.loss].of_mean
         and prepared.dependence is not None
         and prepared.dependence.timed
@@ -249,7 +249,7 @@ def _share_of(
     outputs = model.predict_encoded(held_out_rows.x.numpy())
     y = held_out_rows.y.numpy()
     between = prepared.dependence
-    classes = model.task == "classification"
+    classes = model.task.has_classes
     if classes:
         outputs = class_logits(outputs)
     else:

@@ -23,6 +23,7 @@ import torch
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
+from permgrad.data.tasks import tasks
 from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions, named_places
 from permgrad.imaging.path import lattice_positions, path_positions
@@ -119,7 +120,7 @@ class Order:
                 "them as a table"
             )
         shown_gain = max(self.gain or 0.0, _LEAST_GAIN)
-        if task == "classification":
+        if tasks.get(task).has_classes:
             gain_text = f"{shown_gain:.0%} of rows"
         else:
             gain_text = f"{shown_gain:.2f} standard deviations"
@@ -369,7 +370,7 @@ class _Target:
 
     @classmethod
     def of(cls, y: Array, task: str) -> _Target:
-        if task == "classification":
+        if tasks.get(task).has_classes:
             codes = np.unique(y, return_inverse=True)[1]
             return cls(np.eye(int(codes.max()) + 1)[codes], codes)
         numbers = y.astype(np.float64)

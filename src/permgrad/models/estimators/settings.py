@@ -19,6 +19,7 @@ from permgrad.base.checks import MOST, check_choice, is_number, is_whole
 from permgrad.base.errors import InputError, did_you_mean, listed, shown, unknown
 from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
+from permgrad.data.tasks import CLASSIFICATION
 from permgrad.imaging.layout import is_foreign, layouts, make_layout
 from permgrad.models.branches import added_branches, branches, joined_branches
 from permgrad.models.branches.branch import column_branches
@@ -620,8 +621,8 @@ def check_preset(preset: Any, task: str | None = None) -> None:
     if task is not None:
         default_loss = None
     else:
-        default_loss = usual_loss("classification").name
-    resolve_settings({"preset": preset, "loss": default_loss}, task or "classification")
+        default_loss = usual_loss(CLASSIFICATION).name
+    resolve_settings({"preset": preset, "loss": default_loss}, task or CLASSIFICATION)
 
 
 def choose_device(device: Any) -> torch.device:

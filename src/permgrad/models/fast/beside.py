@@ -63,12 +63,14 @@ class Beside:
         self.rate = rate
 
     def enter(self, encoded: Tensor) -> Tensor:
-        """Return what is kept of rows ``(rows, outputs)``."""
+        """Return what is kept of rows ``(rows, encoded)``: ``(rows, outputs)``."""
         branch_outputs: Tensor = self.branch(encoded)
         return branch_outputs
 
     def said(self, branch_outputs: Tensor) -> Tensor:
-        """Return what the branch adds to the outputs ``(rows, outputs)``."""
+        """Return what the branch adds to the outputs, of what is kept: both ``(rows,
+        outputs)``.
+        """
         if self.rate is None:
             return branch_outputs
         return self.rate(branch_outputs)

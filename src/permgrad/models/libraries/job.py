@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from permgrad.base.arrays import Array
+from permgrad.data.tasks import tasks
 
 #: Largest number of boosting rounds with early stopping, and their number without
 #: validation rows.
@@ -67,7 +68,7 @@ class Job:
     @property
     def classify(self) -> bool:
         """True for classification."""
-        return self.task == "classification"
+        return tasks.get(self.task).has_classes
 
     @property
     def kind(self) -> Any:
@@ -89,5 +90,5 @@ def estimator_class(class_path: str, task: str) -> Any:
     module, _, class_stem = class_path.partition(":")
     return getattr(
         import_module(module),
-        f"{class_stem}{'Classifier' if task == 'classification' else 'Regressor'}",
+        f"{class_stem}{tasks.get(task).estimator.capitalize()}",
     )

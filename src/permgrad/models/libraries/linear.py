@@ -11,6 +11,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats
 from permgrad.base.threads import warning_filters
+from permgrad.data.tasks import tasks
 from permgrad.models.libraries.job import Job
 
 #: Penalties of ridge regression that are tried, for columns of variance 1, and
@@ -31,7 +32,7 @@ def linear_label(task: str, *, counts: bool) -> str:
         >>> linear_label("classification", counts=False)
         'logistic regression'
     """
-    if task == "classification":
+    if tasks.get(task).has_classes:
         return "logistic regression"
     if counts:
         return "Poisson regression"

@@ -124,7 +124,7 @@ def _restore(
         }
     )
     model.background_target_ = arrays["background_target"]
-    if model.task == "regression":
+    if model.task.numeric:
         model.target_mean_ = float(description["target"]["mean"])
         model.target_scale_ = float(description["target"]["scale"])
     else:

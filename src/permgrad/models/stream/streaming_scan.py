@@ -246,7 +246,7 @@ def scan(
         ("stream sample",),
     )
     held_out_batches = list[RowBatch]()
-    if estimator.task == "regression":
+    if estimator.task.numeric:
         target = NumericStatistics(1, size=1)
     else:
         target = None

@@ -90,7 +90,7 @@ def along_order(
     if len(name_grid) > 1:
         return image(as_input, row=row, input="columns", target=target, title=title)
     names = name_grid[0].T
-    if explanation.scope == "local":
+    if explanation.scope.by_row:
         figure = series(as_input, row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
         return figure

@@ -75,10 +75,7 @@ def bar(
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
     _ranked_rows(panel_axes, chart.data)
     base.note_hidden(panel_axes, chart.data["hidden"])
-    panel_axes.set_xlabel(
-        ("mean |attribution|, " if explanation.scope == "local" else "")
-        + chart.data["label"]
-    )
+    panel_axes.set_xlabel(explanation.scope.size + chart.data["label"])
     if paths:
         legend_place: dict[str, Any] = {
             "loc": "lower left",
@@ -154,10 +151,7 @@ def features(
         len(row_counts), 1, squeeze=False, gridspec_kw={"height_ratios": row_counts}
     )[:, 0]
     methods = explanation.meta.get("methods")
-    if explanation.scope == "local":
-        size_words = "mean |attribution|, "
-    else:
-        size_words = ""
+    size_words = explanation.scope.size
     standing = Standing(shown, column)
     for panel_axes, (shown_modality, order) in zip(
         panels, shown_indices.items(), strict=True

@@ -98,7 +98,7 @@ class PlotAccessor:
         """
         if self._explanation.meta.get("methods"):
             return self.features(ax=ax)
-        if self._explanation.scope == "global":
+        if not self._explanation.scope.by_row:
             return self.bar(ax=ax)
         if len(self._explanation.values) == 1:
             return self.waterfall(ax=ax)

@@ -46,10 +46,7 @@ def image(
     drawn, title_text, unit_text = drawn_input(
         explanation, 2, (row, input, target), title
     )
-    if explanation.scope == "local":
-        words = ("the image", "attribution")
-    else:
-        words = ("the mean image", "importance")
+    words = (explanation.scope.picture, explanation.scope.quantity)
     if not drawn.signed:
         words = ("the image" if drawn.name else "the row as an image", "activation map")
     return overlay(

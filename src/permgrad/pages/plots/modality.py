@@ -73,7 +73,7 @@ def _content(
     paths = tuple(
         path_name for path_name in explanation.parts if path_name in path_names()
     )
-    if explanation.level != "modality":
+    if not explanation.level.of_modalities:
         summed = explanation.by_modality()
         if len(paths) > 1:
             values = np.stack(

@@ -108,10 +108,7 @@ def series(
     figure.align_ylabels(panels)
     base.plain_axis(panels[-1])
     input_name = clean(shown.name)
-    panels[-1].set_xlabel(
-        f"position in {input_name}"
-        + ("" if explanation.scope == "local" else ", mean of all rows")
-    )
+    panels[-1].set_xlabel(f"position in {input_name}" + explanation.scope.average)
     if every > count:
         _note_more(panels[-1], every - count)
     leading = _strongest(explanation, shown.players, row, target)
@@ -143,7 +140,7 @@ def _strongest(
 ) -> str:
     """Return the places of the largest values, with these."""
     values = explanation.values
-    if explanation.scope != "global":
+    if explanation.scope.by_row:
         values = values[row]
     values = values[players]
     values = np.asarray(

@@ -192,7 +192,7 @@ def errors(section: SectionView, content: PageContent) -> None:
     """Where the model errs: the confusion matrix, ROC curves and single classes, or the
     errors of numbers.
     """
-    if content.task == "regression":
+    if content.task.numeric:
         _residuals(section, content)
         return
     scored = content.predictions
@@ -302,7 +302,7 @@ def _over_time(
     truth = truth[defined]
     guess = guess[defined]
     order = np.argsort(times, kind="stable")
-    numeric = content.task == "regression"
+    numeric = content.task.numeric
     halves = np.array_split(((truth - guess) ** 2)[order], 2)
     first, second = (
         number(math.sqrt(half_errors.mean()) if numeric else float(half_errors.mean()))
@@ -420,7 +420,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     """Return what the script needs: counts at thresholds of each class, or errors by
     prediction.
     """
-    if content.task == "regression":
+    if content.task.numeric:
         bands = _bands(content)
         if bands is None:
             return None

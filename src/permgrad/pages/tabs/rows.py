@@ -182,7 +182,7 @@ def _shown(
 
     Of two classes it is the positive one, as everywhere on the page.
     """
-    if content.task == "classification" and len(explanation.outputs) == 2:
+    if content.task.has_classes and len(explanation.outputs) == 2:
         output_index = content.positive_place(explanation.outputs)
     else:
         output_index = pick_output(explanation, output)

@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 #: Name, metrics, and the mark of the name: quiet for figures that are not of the test
 #: rows.
 Measured = tuple[str, Mapping[str, Any], Mark]
-#: What the constant that ignores the features is called.
-CONSTANTS = {
-    "regression": "always the mean",
-    "classification": "always the most frequent class",
-}
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
@@ -123,7 +118,7 @@ def glance(section: SectionView, content: PageContent) -> None:
         )
     scored = content.predictions
     target = shorten(content.target, 40)
-    if content.task == "regression":
+    if content.task.numeric:
         if (
             scored is not None and scored.predictions is not None and content.keep_rows
         ):  # each dot is a row
@@ -171,7 +166,7 @@ def scores(section: SectionView, content: Assessment) -> None:
         },
         "What the scores mean",
     )
-    if content.task == "classification" and content.positive is not None:
+    if content.task.has_classes and content.positive is not None:
         section.text(
             "Average precision, lift and curves are for the positive class "
             f"{clean(content.positive)}."
@@ -184,7 +179,7 @@ def scores(section: SectionView, content: Assessment) -> None:
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label = CONSTANTS[content.task].capitalize()
+    label = content.task.constant.capitalize()
     data_section = content.data
     predictions = content.predictions
     if data_section is None:
@@ -198,7 +193,7 @@ def _constant_words(content: Assessment) -> str:
     if content.weights:
         return f"“{label}” weighs rows, too. It is learned from {row_words}."
     if (
-        content.task == "regression"
+        content.task.numeric
         and predictions is not None
         and predictions.training_mean is not None
     ):
@@ -207,7 +202,7 @@ def _constant_words(content: Assessment) -> str:
             f"of {row_words}."
         )
     if (
-        content.task == "regression"
+        content.task.numeric
         or data_section is None
         or data_section.class_counts is None
     ):
@@ -239,7 +234,7 @@ def _metrics_table(content: Assessment) -> TableView | None:
         for baseline_name, entry in (stored.get("baselines") or {}).items()
     ]
     if content.constant:
-        models += [(CONSTANTS[content.task], content.constant, "")]
+        models += [(content.task.constant, content.constant, "")]
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]
     if any(seconds) and seconds[0] is None and content.training is not None:
         seconds[0] = content.training.seconds
@@ -264,7 +259,7 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
         leading: list[Mark] = np.where(
             rival & (values == best_value) & (rival.sum() > 1), "best", ""
         ).tolist()
-        write = number if metric.task == "regression" else fixed
+        write = number if metric.task.numeric else fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.
         texts = []
         for value in values:

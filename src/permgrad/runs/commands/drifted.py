@@ -19,7 +19,8 @@ from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_json
 from permgrad.data.encode.encoding import surprises_told_once
-from permgrad.data.encode.readable_rows import ReadableRows
+from permgrad.data.tasks import tasks
+from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.documents import TRAINING, read_predictions
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.options import TRAINING_ROWS
@@ -135,7 +136,7 @@ def _tested(folder: Path, data: Mapping[str, Any]) -> dict[str, Floats] | None:
         return None
     with believed(run):
         table = read_predictions(run, data)
-    if data["task"] != "classification":
+    if not tasks.get(data["task"]).has_classes:
         return {"prediction": table["prediction"].to_numpy(dtype=np.float64)}
     mark = "probability_"
     columns = [str(name) for name in table]

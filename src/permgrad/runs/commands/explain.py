@@ -21,6 +21,7 @@ from permgrad.attribution.parts.stream import explain_by, stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
+from permgrad.attribution.scopes import AUTO, LOCAL, chosen_scope, is_by_row, scopes
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, by_count, counted, warn_user
@@ -32,6 +33,7 @@ from permgrad.data.parts.known_rows import any_known
 from permgrad.data.read.cells import RowLines, canonical
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes
+from permgrad.data.tasks import tasks
 from permgrad.data.types.positive import one_spelling, spelling
 from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
@@ -265,12 +267,12 @@ def _explain_in_memory(
     read_rows = read_rows_of(request)
     predicting.use_threads(request.threads)
     scope = request.scope
-    if read_rows.places is not None and scope == "auto" and "local" in method.scopes:
-        scope = "local"
+    if read_rows.places is not None and scope == AUTO and LOCAL in method.scopes:
+        scope = LOCAL
     truth, measurable = truth_of(read_rows, request)
     # A local explanation is of the model's prediction. The true value is only shown
     # with it.
-    measured = (method.scopes[0] if scope == "auto" else scope) == "global"
+    measured = not chosen_scope(scope, method.scopes[0]).by_row
     explained = (
         np.arange(len(read_rows.table))
         if read_rows.places is None
@@ -297,7 +299,7 @@ def _explain_in_memory(
     explanation = _computed(
         request, read_rows, explained, y if measured else None, engine, scope
     )
-    if explanation.scope == "global":
+    if not explanation.scope.by_row:
         return explanation, None, None
     if not np.array_equal(numbers, np.arange(len(explained))):
         # The row number is that of the table in all files: importance.csv and rows.csv
@@ -394,7 +396,7 @@ def _computed(
         )
     model = Model(read.model, positive=positive)
     # Saved without rows, or by 0.1 with rows that are images and an encoded table.
-    keeps = scope == "local" and getattr(read.model, "compared_", None) is not None
+    keeps = is_by_row(scope) and getattr(read.model, "compared_", None) is not None
     if not keeps and (
         not rows_in(read.model)[0] or isinstance(read.model.background_, dict)
     ):
@@ -442,7 +444,7 @@ def _asked(
         if name == "row_groups":
             cells = cells.astype(object).where(cells.notna(), "")
         options[name] = cells.tolist()
-    if request.row is not None and scope == "local":
+    if request.row is not None and is_by_row(scope):
         # A single row draws the same donors as among all rows.
         options |= {"row_offset": request.row}
     return positive, options
@@ -481,11 +483,8 @@ def _weighed(
     Warn where the table lacks it.
     """
     weight = data.get("weight")
-    if (
-        weight is None
-        or (methods.get(request.method).scopes[0] if scope == "auto" else scope)
-        == "local"
-    ):
+    usual_scope = methods.get(request.method).scopes[0]
+    if weight is None or chosen_scope(scope, usual_scope).by_row:
         return {}
     if weight not in columns:
         warn_user(
@@ -498,7 +497,7 @@ def _weighed(
 
 def _background(rows: pd.DataFrame, request: ExplainRequest, scope: str) -> Any:
     """Return the rows of a table that a model without rows of its own draws from."""
-    if scope == "local":
+    if is_by_row(scope):
         return RowsToCompare(_drawn(rows, request.seed), drawn_from=len(rows))
     return _drawn(rows, request.seed)
 
@@ -522,7 +521,7 @@ def truth_of(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Int
     present = values.notna().to_numpy(dtype=bool)
     if not present.any():
         return None, everywhere
-    if read.data["task"] == "regression":
+    if tasks.get(read.data["task"]).numeric:
         if not pd.api.types.is_numeric_dtype(values.dtype):
             problem = (
                 f"Column {target!r} of {request.source} holds text, but the "
@@ -638,7 +637,7 @@ def explain_streamed(
     # Only a loss needs targets. Other explanations accept rows without one.
     if (
         y is None
-        and request.scope != "local"
+        and not is_by_row(request.scope)
         and loss_game(methods.get(request.method)())
     ):
         target_name = str(
@@ -730,7 +729,7 @@ def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
             )  # JSON where the text is such, else text
         except ValueError:
             options[option_name] = value
-    check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
+    check_choice("scope", options.pop("scope", "auto"), (AUTO, *scopes))
     options.pop("y", None)
     method = method_type(
         **{

@@ -94,7 +94,7 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
     plot_methods = explanation.plot
-    local = explanation.scope == "local"
+    local = explanation.scope.by_row
     is_single_row = local and len(explanation.values) == 1
     if is_single_row:
         if "cam" in explanation.maps:

@@ -12,6 +12,7 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import canonical
 from permgrad.data.read.table import blank_codes
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.evaluation.metrics import scores_of
 from permgrad.models.losses import named_loss
@@ -65,15 +66,14 @@ def scores_of_rows(
         return None
     if called is not None:
         options["called"] = called[there]
-    task_name: Any
     if called is None:
-        task_name = "regression"
+        task = REGRESSION
     else:
-        task_name = "classification"
+        task = CLASSIFICATION
     return {
         "rows": int(there.sum()),
         "target": str(target),
-        **scores_of(task_name, y[there], guess[there], **options),
+        **scores_of(task, y[there], guess[there], **options),
     }
 
 

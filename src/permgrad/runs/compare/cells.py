@@ -210,7 +210,7 @@ def _fit(
             seed=seed,
         )
     estimator_type: Any
-    if table.task == "classification":
+    if table.task.has_classes:
         estimator_type = HyNNClassifier
     else:
         estimator_type = HyNNRegressor
@@ -233,7 +233,7 @@ def _fit(
         )
     # Rows of a class that no training row has cannot stop the training.
     stopping_rows = fold.validation
-    if table.task != "regression":
+    if not table.task.numeric:
         stopping_rows = stopping_rows[np.isin(y[stopping_rows], learned)]
     if len(stopping_rows) or not is_network:
         stopping = (X.iloc[stopping_rows], y[stopping_rows])
@@ -297,7 +297,7 @@ def _explanations(
         )
         return _numbers(
             explanation.to_global("mean_abs")
-            if explanation.scope == "local"
+            if explanation.scope.by_row
             else explanation
         )
 
@@ -330,7 +330,7 @@ def _background(X: Any, fold: Fold, seed: int) -> Any:
 def _rows_to_explain(table: ComparedTable, fold: Fold, seed: int) -> Integers:
     """Return all test rows of classes in training, or as many as are explained."""
     rows = fold.test
-    if table.task == "classification":
+    if table.task.has_classes:
         rows = rows[np.isin(table.y[rows], table.y[fold.train])]
     if len(rows) > MOST_ROWS:
         rows = np.sort(

@@ -348,7 +348,7 @@ def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
-    if table.task == "classification":
+    if table.task.stratified:
         division_words = "stratified by class"
     else:
         division_words = "at random"

@@ -32,12 +32,12 @@ from permgrad.base.errors import (
 from permgrad.base.random import derive_seed
 from permgrad.data.kinds.column import Kind
 from permgrad.data.read.cells import Code, as_frame
+from permgrad.data.tasks import Task, tasks
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import checked_kinds, infer_schema
 from permgrad.data.types.findings import as_one_found, tell_of_other_order
 from permgrad.evaluation.baselines.fitting import baselines, check_available, why_absent
 from permgrad.evaluation.comparison import ComparedModel
-from permgrad.evaluation.metrics import Task
 from permgrad.evaluation.table_alarms import table_alarms
 from permgrad.models.branches import title_of
 from permgrad.models.decision import asked_decision
@@ -65,7 +65,7 @@ MOST_ROWS = 1000
 USUAL = ("default", "lightgbm", "random_forest", "linear")
 
 
-def loss_of(task: Task) -> str:
+def loss_of(task: str) -> str:
     """Return the registered name of the loss of explanations, which is finite for every
     kind of model.
 
@@ -73,9 +73,7 @@ def loss_of(task: Task) -> str:
     the true class a probability of exactly 0, whose log loss is infinite. The Brier
     score (Brier 1950) is proper too, and bounded.
     """
-    if task == "classification":
-        return "brier"
-    return "squared_error"
+    return tasks.get(task).bounded_loss
 
 
 # ---- models --------------------------------------------------------------------------
@@ -312,7 +310,7 @@ class Fold:
 
 def make_folds(
     y: npt.NDArray[Any],
-    task: Task,
+    task: str,
     *,
     folds: int = USUAL_FOLDS,
     repeats: int = 1,
@@ -323,6 +321,7 @@ def make_folds(
 
     Every row is tested once per repeat. Groups stay together.
     """
+    task = tasks.get(task)
     _check_folds(y, task, folds, row_groups)
     divided = []
     for repeat in range(repeats):
@@ -361,7 +360,7 @@ def _check_folds(
                 f"Take {max(count, 2)} folds (cv), or leave the groups out.",
                 "PG018",
             )
-    elif task == "classification":
+    elif task.stratified:
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
@@ -390,12 +389,12 @@ def _cross(
     groups: npt.NDArray[Any] | None,
 ) -> list[tuple[Integers, Integers]]:
     kinds = {
-        (False, "classification"): model_selection.StratifiedKFold,
-        (False, "regression"): model_selection.KFold,
-        (True, "classification"): model_selection.StratifiedGroupKFold,
-        (True, "regression"): model_selection.GroupKFold,
+        (False, True): model_selection.StratifiedKFold,
+        (False, False): model_selection.KFold,
+        (True, True): model_selection.StratifiedGroupKFold,
+        (True, False): model_selection.GroupKFold,
     }
-    maker: Any = kinds[groups is not None, task](
+    maker: Any = kinds[groups is not None, task.stratified](
         n_splits=folds, shuffle=True, random_state=seed % 2**32
     )
     with warnings.catch_warnings():
@@ -427,7 +426,7 @@ def _hold_out(
             maker.split(training, groups=np.asarray(groups)[training])
         )
     else:
-        if task == "classification":
+        if task.stratified:
             codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64)
         else:
             codes = None
@@ -484,7 +483,7 @@ class ComparedTable:
     @property
     def classes(self) -> npt.NDArray[Any]:
         """The classes, sorted. Empty for regression."""
-        if self.task == "classification":
+        if self.task.has_classes:
             return np.unique(self.y)
         return np.zeros(0)
 
@@ -538,7 +537,7 @@ def from_arrays(
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     target = _checked_target(y, len(frame))
-    task_name, _ = choose_task(target, "auto", title)
+    task, _ = choose_task(target, "auto", title)
     codes = None
     if row_groups is not None:
         labels = np.asarray(row_groups)
@@ -560,23 +559,19 @@ def from_arrays(
         )
     else:
         found_groups = {}
-    values = target_values(target, task_name, title)
+    values = target_values(target, task, title)
     return ComparedTable(
         name="table",
         target=title,
         X=frame,
         y=values,
-        task=task_name,
+        task=task,
         row_groups=codes,
         kinds=declared,
         groups=found_groups,
-        positive=positive_label(values, task_name, None),
+        positive=positive_label(values, task, None),
         notes=(
-            *(
-                doubt_on_task(target, title, "y as text")
-                if task_name == "regression"
-                else ()
-            ),
+            *(doubt_on_task(target, title, "y as text") if task.numeric else ()),
             *(
                 replace(
                     group_finding,

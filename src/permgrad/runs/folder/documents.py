@@ -16,6 +16,7 @@ from permgrad.base.csv_files import read_csv
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import read_written
+from permgrad.data.tasks import tasks
 from permgrad.runs.options import data_sets
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_like(
 
 def read_predictions(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:
     """Read a run's ``predictions.csv``, by what ``data.json`` says."""
-    if data["task"] == "classification":
+    if tasks.get(data["task"]).has_classes:
         texts = {"truth": str, "prediction": str}
     else:
         texts = None

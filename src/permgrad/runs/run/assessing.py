@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
+from permgrad.data.tasks import tasks
 from permgrad.pages.content import PageContent
 from permgrad.pages.html import in_short, render_report
 from permgrad.pages.verdict import PICTURE, verdict
@@ -42,7 +43,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     content = Assessment(
         title=data_facts["table"],
         target=data_facts["target"],
-        task=cast("Any", data_facts["task"]),
+        task=tasks.get(data_facts["task"]),
         positive=metrics.get("positive"),
         data=data_section(data_facts, read_json(folder / documents.COLUMNS)),
         subject=getattr(model, "label", ""),
@@ -58,7 +59,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         weights = None
     else:
         weights = np.asarray(content.weights["weights"], dtype=np.float64)
-    if data_facts["task"] == "regression":
+    if tasks.get(data_facts["task"]).numeric:
         numbers = table["prediction"].to_numpy(dtype=np.float64)
         training_mean = float(model.training_mean_)
         of_counts = "poisson_deviance" in (metrics.get("test") or {})
@@ -110,7 +111,6 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "together",
         "cells",
         "target_signs",
-        "row_groups",
     )
     return DataSection(
         **{field_name: data[field_name] for field_name in shared_names},
@@ -148,22 +148,6 @@ def look_of(
     }
 
 
-def provenance_of(folder: Path, record: Mapping[str, Any]) -> ProvenanceSection:
-    """Return what was run, as the record of a run says it."""
-    configuration = record["configuration"]
-    facts = record["facts"]
-    return ProvenanceSection(
-        command=record.get("command", ""),
-        folder=os.fspath(folder),
-        seed=configuration.get("seed"),
-        versions=facts.get("versions", {}),
-        machine=facts.get("machine", ""),
-        configuration=configuration,
-        configuration_hash=record["configuration_hash"],
-        cut=facts.get("time", {}).get("cut", ()),
-    )
-
-
 def page_of(
     folder: Path,
     record: Mapping[str, Any],
@@ -173,15 +157,26 @@ def page_of(
 ) -> PageContent:
     """Return what the page of a run tells."""
     layout = folder / "layout.svg"
+    configuration = record["configuration"]
     if layout.is_file():
         drawing = layout.read_text(encoding="utf-8", errors="replace")
     else:
         drawing = None
-    preset = split_preset(record["configuration"].get("preset", ""))[0]
+    preset = split_preset(configuration.get("preset", ""))[0]
+    facts = record["facts"]
     content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
+    provenance = ProvenanceSection(
+        command=record.get("command", ""),
+        folder=os.fspath(folder),
+        seed=configuration.get("seed"),
+        versions=facts.get("versions", {}),
+        machine=facts.get("machine", ""),
+        configuration=configuration,
+        configuration_hash=record["configuration_hash"],
+        cut=facts.get("time", {}).get("cut", ()),
+    )
     title = look["title"] or content.title
-    provenance = provenance_of(folder, record)
     return PageContent.of(replace(content, title=title, provenance=provenance))
 
 

@@ -16,8 +16,8 @@ from permgrad.assess.budget import Clock
 from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
+from permgrad.data.tasks import tasks
 from permgrad.evaluation.baselines.fitting import baselines, fit_baseline
-from permgrad.evaluation.metrics import Task
 from permgrad.models.branches import AddedBranch, added_branches, title_of
 from permgrad.models.estimators.beside import MOST_ROWS, branches_to_try
 from permgrad.models.libraries.job import Job
@@ -41,7 +41,7 @@ class Learned(NamedTuple):
     target.
     """
 
-    task: Task
+    task: str
     encoded: Floats32
     y: Array
     seed: int
@@ -57,7 +57,7 @@ def branches_in_time(
     they are named. Nothing that is not tried anyway, such as trees of many classes, is
     measured.
     """
-    classify = learned.task == "classification"
+    classify = tasks.get(learned.task).has_classes
     if classify:
         classes = len(np.unique(learned.y))
     else:

@@ -40,6 +40,7 @@ from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.table import blank_codes
 from permgrad.data.read.written_numbers import unit_said
 from permgrad.data.splitting import dependence_of
+from permgrad.data.tasks import Task, of_counts
 from permgrad.data.types.as_one import columns_as_one
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import fused_columns
@@ -63,7 +64,6 @@ from permgrad.runs.run.noting import (
 )
 from permgrad.runs.run.splitting import (
     SplitTable,
-    Task,
     positive_label,
     shared_rows,
     split_table,
@@ -139,14 +139,14 @@ class Inputs:
         (regression: always).
         """
         y = self.parts["validation"].y
-        if self.task == "regression":
+        if self.task.numeric:
             return np.ones(len(y), dtype=bool)
         return np.isin(y, self.parts["train"].y)
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]] | None:
         """How many rows of each part have each class. None for regression."""
-        if self.task == "regression":
+        if self.task.numeric:
             return None
         labels = np.unique(
             np.concatenate([part_rows.y for part_rows in self.parts.values()])
@@ -293,7 +293,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         },
         positive=positive,
         images=images,
-        counts=table_read.task == "counts",
+        counts=of_counts(table_read.task),
         together=columns.together,
         cells=columns.cells,
         pairs=dict(written.pairs),
@@ -344,7 +344,7 @@ def _check_dependence(
         unit_words = "times"
     else:
         unit_words = "groups"
-    if rows.task == "classification":
+    if rows.task.has_classes:
         classes = refitted
     else:
         classes = None

@@ -22,6 +22,7 @@ from permgrad.data.read.cells import (
 )
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes, unused_codes
+from permgrad.data.tasks import of_counts
 from permgrad.data.types.column_types import open_ends
 from permgrad.data.types.findings import (
     Finding,
@@ -80,7 +81,7 @@ def notes_on_cells(
             notes += [
                 f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."
             ]
-    if rows.task == "classification":
+    if rows.task.has_classes:
         alike = written.alike.get(target)
     else:
         alike = None
@@ -131,7 +132,7 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
         f"the target {target!r} looks like a count: whole numbers, "
         f"{percent(zeros)} of them 0"
     )
-    if rows.task == "classification":
+    if rows.task.has_classes:
         training_words = "predicted as classes"
     else:
         training_words = "trained and judged by squared error"
@@ -405,7 +406,7 @@ def sentence_of(words: str) -> str:
 
 def find_target_signs(rows: SplitTable, task: str) -> tuple[Sign, ...]:
     """Return what is odd about a target of numbers, in the rows of all parts."""
-    if rows.task != "regression":
+    if not rows.task.numeric:
         return ()
     values = [np.asarray(truth, dtype=np.float64) for truth in rows.truths.values()]
     row_places = [
@@ -418,7 +419,7 @@ def find_target_signs(rows: SplitTable, task: str) -> tuple[Sign, ...]:
         lines, number = row_places[position]
         return lines.where(number)
 
-    return tuple(target_signs(np.concatenate(values), where, counts=task == "counts"))
+    return tuple(target_signs(np.concatenate(values), where, counts=of_counts(task)))
 
 
 def find_together(

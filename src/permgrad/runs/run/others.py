@@ -21,12 +21,13 @@ from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
+from permgrad.data.tasks import Task
 from permgrad.evaluation.baselines.fitting import (
     baselines,
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import Task, metrics, primary_metric, scores_of
+from permgrad.evaluation.metrics import metrics, primary_metric, scores_of
 from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
@@ -73,7 +74,7 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
         training_indices = generator(work.request.seed, "rows in time").permutation(
             len(y)
         )[:row_count]
-        if work.inputs.task == "classification":  # every class is learned
+        if work.inputs.task.has_classes:  # every class is learned
             training_indices = np.union1d(
                 training_indices, np.unique(y, return_index=True)[1]
             )
@@ -166,9 +167,9 @@ def choose(work: RunWork) -> dict[str, Any]:
             generator(random_seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]
         )
     )
-    classes = np.unique(train.y) if inputs.task == "classification" else None
+    classes = np.unique(train.y) if inputs.task.has_classes else None
     metric = (
-        primary_metric("regression", counts=inputs.counts)
+        primary_metric(inputs.task, counts=inputs.counts)
         if classes is None
         else metrics.get("log_loss")
     )
@@ -283,7 +284,7 @@ def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> In
             else random_stream.permutation(count) % _PARTS
         )[codes]
     order = random_stream.permutation(len(y))
-    if task == "classification":
+    if task.stratified:
         order = order[
             np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")
         ]

@@ -24,6 +24,7 @@ from permgrad.data.read.image_cells import source_of
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import sheet_of
 from permgrad.data.read.whole_numbers import without_points
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.weights import read_exposures
 from permgrad.runs.configuration import content_of
 from permgrad.runs.folder.documents import DATA, read_like
@@ -91,22 +92,6 @@ def prediction_table(
     for inside_index, inside_name in enumerate(inside if "inside" in predicted else ()):
         table[inside_name] = predicted["inside"][:, inside_index]
     return table
-
-
-def with_reasons(
-    predictions: pd.DataFrame, model: Any, rows: pd.DataFrame, count: int | None
-) -> pd.DataFrame:
-    """Return predictions with the strongest reasons of each, if they are asked for.
-
-    An identifier that has the name of such a column keeps it with ``_``.
-    """
-    if count is None:
-        return predictions
-    reasons = model.reasons(rows, count)
-    renamed = {}
-    for name in predictions.columns.intersection(reasons.columns):
-        renamed[name] = f"{name}_"
-    return pd.concat([predictions.rename(columns=renamed), reasons], axis=1)
 
 
 def intervals_of(
@@ -184,9 +169,9 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     check_model(folder)
     run_folder = run_of(folder)
     with loading():
-        from permgrad.models.save.saving import load_trusting
+        from permgrad.models.save.saving import load
 
-        model = load_trusting(saved_in(folder))
+        model = load(saved_in(folder))
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
     record = read_record(run_folder)
@@ -213,10 +198,10 @@ def _learned_target(model: Any) -> dict[str, Any]:
     if target_name is None:
         return {}
     if hasattr(model, "classes_"):
-        task_name = "classification"
+        task = CLASSIFICATION
     else:
-        task_name = "regression"
-    return {"target": target_name, "task": task_name}
+        task = REGRESSION
+    return {"target": target_name, "task": task}
 
 
 def cache_of(model_folder: Path) -> Cache:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from permgrad.data.read.cells import (
 from permgrad.data.read.dates import are_durations, find_date_format, is_moment
 from permgrad.data.read.table import blank_codes
 from permgrad.data.splitting import are_expected, count_shared_rows, halve, split_rows
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION, Task, tasks
 from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.models.branches.head_branches import TABLE
@@ -52,7 +53,6 @@ _HELD_OUT = 0.1
 #: Presets that read the row as a table and as an image. Their settings need not be
 #: loaded, and with them torch.
 _HYBRID = ("default", "fast", "paper")
-Task = Literal["classification", "regression"]
 #: Seed of every split, which a run's own seed does not change: other models are tested
 #: on the same rows.
 SPLIT_SEED = 42
@@ -109,19 +109,17 @@ def split_table(
         )
         raise InputError(problem, hint="Add rows.", code="PG013")
     if read.task == "auto" and read.card is not None and read.is_of_card:
-        task_name = read.card.task
+        task = tasks.get(read.card.task)
         reason = "by its data card"
     else:
-        task_name, reason = choose_task(frame[target], read.task, target)
-        if read.task == "auto" and task_name == "regression":
+        task, reason = choose_task(frame[target], read.task, target)
+        if read.task == "auto" and task.numeric:
             notes += doubt_on_task(frame[target], target, "--task classification")
     labels = {}
     for table_part, table in tables.items():
         with read.sources[table_part].lines.named():
             alike = read.written.alike.get(target) if table_part == "table" else None
-            labels[table_part] = target_values(
-                table[target], task_name, target, alike=alike
-            )
+            labels[table_part] = target_values(table[target], task, target, alike=alike)
     if undivided:
         no_rows = np.zeros(0, dtype=np.int64)
         row_indices = {
@@ -131,14 +129,14 @@ def split_table(
         }
         split = "not divided"
     else:
-        row_indices, split = _divide(request, frame, labels["table"], task_name, files)
+        row_indices, split = _divide(request, frame, labels["table"], task, files)
     truths = {
         part_name: labels["table"][row_indices[part_name]]
         if part_name in row_indices
         else labels[part_name]
         for part_name in PARTS
     }
-    _check_truths(request, target, task_name, labels, truths)
+    _check_truths(request, target, task, labels, truths)
     part_tables = {
         part_name: frame.iloc[row_indices[part_name]]
         if part_name in row_indices
@@ -150,7 +148,7 @@ def split_table(
         for part_name in PARTS
     }
     return SplitTable(
-        task_name, reason, files, part_tables, truths, split, lines, tuple(notes)
+        task, reason, files, part_tables, truths, split, lines, tuple(notes)
     )
 
 
@@ -225,7 +223,7 @@ def _check_truths(
     """
     learned = truths["train"]
     held_out_labels = truths["validation"]
-    if task == "classification":
+    if task.has_classes:
         classes = np.unique(learned)
     else:
         classes = np.zeros(0)
@@ -235,7 +233,7 @@ def _check_truths(
             kinds[part_name] = "text"
         else:
             kinds[part_name] = "numbers"
-    if task == "classification" and len(set(kinds.values())) > 1:
+    if task.has_classes and len(set(kinds.values())) > 1:
         kinds_of_parts = [
             f"{label_kind} in the {part_name} file"
             for part_name, label_kind in kinds.items()
@@ -249,7 +247,7 @@ def _check_truths(
             f"Write them alike in {request.table} and the other files.",
             "PG015",
         )
-    if "test" in labels and task == "classification" and len(set(kinds.values())) == 1:
+    if "test" in labels and task.has_classes and len(set(kinds.values())) == 1:
         yield from _other_spelling(target, classes, labels["test"])
     if len(classes) == 1:
         problem = (
@@ -340,12 +338,7 @@ def _divide(
     )
     if request.time is not None:
         split_options["time"] = frame[request.time]
-    if (
-        not files
-        and not split_options
-        and task == "classification"
-        and _is_published(request)
-    ):
+    if not files and not split_options and task.has_classes and _is_published(request):
         split_words = (
             "72 % training, 8 % held out of training to choose thresholds, 20 % test"
         )
@@ -476,8 +469,9 @@ def choose_task(
     different values, each in at least 5 rows, and any two whole numbers. Other numbers
     are for regression.
     """
-    if requested_task == "classification":
-        return "classification", "as requested"
+    requested: Task | None = tasks.get(requested_task, None)
+    if requested is not None and requested.has_classes:
+        return requested, "as requested"
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
     if is_text:
@@ -501,7 +495,7 @@ def choose_task(
             else f"Pass {option_of('--na', odd_cell[0])} if it means missing, or "
             "correct the cell."
         )
-        if requested_task in ("regression", "counts"):
+        if requested is not None:  # a number
             example_text = first_no_number(texts) if odd_cell is None else odd_cell[0]
             problem = (
                 f"A regression target must be numeric, but column {name!r} holds text "
@@ -524,7 +518,7 @@ def choose_task(
                 hint=f"{cell_advice} If all are classes, pass --task classification.",
                 code="PG015",
             )
-    if requested_task == "counts":
+    if requested is not None and requested.of_counts:
         if is_flag or (values < 0).any():
             example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
             problem = (
@@ -534,11 +528,11 @@ def choose_task(
             raise InputError(
                 problem, hint="Choose another target, or --task.", code="PG015"
             )
-        return "regression", "counts, as requested"
-    if requested_task == "regression":
-        return "regression", "as requested"
+        return requested.fitted, "counts, as requested"
+    if requested is not None:
+        return requested, "as requested"
     return (
-        ("classification", "its values are not numbers")
+        (CLASSIFICATION, "its values are not numbers")
         if is_text or is_flag
         else _task_of_numbers(values)
     )
@@ -553,12 +547,12 @@ def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
         reason = f"numbers with {different} different values"
         if different <= _FEW_NUMBERS and different * FEWEST_IN_CLASS <= len(numbers):
             reason += "; if these are classes, pass --task classification"
-        return "regression", reason
+        return REGRESSION, reason
     reason = f"whole numbers with {different} different values"
     if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
-        return "classification", reason
+        return CLASSIFICATION, reason
     has_thin_class = different <= MOST_CLASSES
-    return "regression", reason + (
+    return REGRESSION, reason + (
         f", the rarest in {counted(fewest, 'row')}" if has_thin_class else ""
     )
 
@@ -578,7 +572,7 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
 
 
 def positive_label(
-    y: npt.NDArray[Any], task: Task, requested_label: Any, stated: Any = None
+    y: npt.NDArray[Any], task: str, requested_label: Any, stated: Any = None
 ) -> Any:
     """Return the positive class of two among the rows of a table ``(rows,)`` as a
     Python value. None: not two classes.
@@ -586,7 +580,7 @@ def positive_label(
     It is the class that the user ``requested_label``, else the one ``stated`` by the
     data card, else the rarer one.
     """
-    if task == "classification":
+    if tasks.get(task).has_classes:
         classes = np.unique(y)
     else:
         classes = np.zeros(0)
@@ -605,7 +599,7 @@ def positive_label(
 
 def target_values(
     values: pd.Series[Any],
-    task: Task,
+    task: str,
     name: str,
     *,
     alike: tuple[str, str] | None = None,
@@ -613,7 +607,7 @@ def target_values(
     """Return the values as an array: float64 for regression, else classes as whole
     numbers, booleans or text.
     """
-    if task == "regression":
+    if tasks.get(task).numeric:
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
             row_index = int(np.argmin(np.isfinite(numbers)))

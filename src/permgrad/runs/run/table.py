@@ -19,6 +19,7 @@ from permgrad.data.read.header import is_number
 from permgrad.data.read.odd_rows import TotalRows, find_totals
 from permgrad.data.read.reading import Reading, Written, missing_said
 from permgrad.data.read.table import blank_codes, read_written, sheet_of
+from permgrad.data.tasks import Task, tasks
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.early import find_column, find_columns
@@ -342,9 +343,10 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
             hint=problem_hint,
             code="PG015",
         )
-    if task == "counts" and kinds.get(kind).is_amount:
-        return task
-    if task not in ("auto", kind_task):
+    requested: Task | None = tasks.get(task, None)
+    if requested is not None and requested.fitted == kind_task:
+        return requested
+    if requested is not None:
         problem = (
             f"--kind {target}={kind} means {kind_task}, which contradicts --task {task}"
         )

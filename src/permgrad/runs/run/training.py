@@ -109,7 +109,7 @@ def make_estimator(
     if is_default and has_many_rows and not request.thorough:
         options |= {"network": {"members": FEWER_MEMBERS}}
     estimator_type: Any
-    if inputs.task == "classification":
+    if inputs.task.has_classes:
         estimator_type = HyNNClassifier
     else:
         estimator_type = HyNNRegressor
@@ -333,11 +333,7 @@ def _plan(
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / row_count
     tested = len(rows_by_part["test"])
-    outputs = (
-        1
-        if work.inputs.task == "regression"
-        else len(np.unique(rows_by_part["train"].y))
-    )
+    outputs = 1 if work.inputs.task.numeric else len(np.unique(rows_by_part["train"].y))
     baseline_seconds = further[0]
     # Baselines that were asked for count where a limit was asked for.
     baselines = sum(further) if work.request.time_limit is not None else 0.0

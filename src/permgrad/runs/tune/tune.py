@@ -468,17 +468,12 @@ def _train_other(
     X = held_out_rows.frame[learned_mask]
     y = held_out_rows.y[learned_mask]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    predicted_part, score = (
-        ("prediction", "rmse")
-        if inputs.task == "regression"
-        else ("probabilities", "log_loss")
-    )
     value = scores_of(
         inputs.task,
         y,
-        model.predict_parts(X)[predicted_part],
+        model.predict_parts(X)[inputs.task.scored],
         classes=getattr(model, "classes_", ()),
-    )[score]
+    )[inputs.task.proper_metric]
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
 
 

@@ -26,6 +26,7 @@ from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
+from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.attribution.subject.soundness import settle
 from permgrad.attribution.subject.subject import numbers_by_row
@@ -51,9 +52,8 @@ class Ale(Configured):
     Setting a column to one value in all rows makes rows that do not exist where columns
     are correlated. Here a row is moved only over the bin in which its own value lies,
     so that predictions stay where the data are. The mean changes of the bins are added
-    up, and the curve is centred. ``explanation.effects()`` is a frame of changes with
-    intervals, with ``curves=True`` of all points, and ``explanation.plot.direction()``
-    draws them.
+    up, and the curve is centred. ``explanation.effects()`` is a frame of the curves
+    with intervals, and ``explanation.plot.direction()`` draws them.
 
     The importance of a column is the standard deviation of its curve over the rows, in
     units of the output, less what chance adds to it. It is 0 where effects of opposite
@@ -82,11 +82,11 @@ class Ale(Configured):
         ...     lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False
         ... )
         >>> explanation.values[:, 0].round(1).tolist(), len(explanation.effects())
-        ([2.0, 1.0, 0.0], 3)
+        ([2.0, 1.0, 0.0], 123)
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
-    scales: ClassVar[Mapping[Scope, Scale]] = {"global": LOGIT}
+    scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
+    scales: ClassVar[Mapping[Scope, Scale]] = {GLOBAL: LOGIT}
     bins: int = 40
     pairs: Literal["all"] | Iterable[Sequence[str]] | None = None
     least_rows: int = setting(default=10)
@@ -143,10 +143,7 @@ class Ale(Configured):
                 "candidates": len(pairs),
             }
         return build(
-            request,
-            "ale",
-            facts=facts,
-            **_fields(request, pairs, curves, work, sampled),
+            request, "ale", facts=facts, **_fields(request, pairs, curves, work)
         )
 
 
@@ -292,7 +289,6 @@ def _fields(
     pairs: list[Pair],
     curves: dict[Pair, Curve],
     axes: dict[Pair, list[Axis]],
-    sampled: Sampled,
 ) -> dict[str, Any]:
     """Return the fields of the explanation of curves and surfaces."""
     members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
@@ -331,25 +327,17 @@ def _fields(
     direction = {}
     for name, member_set in zip(names, members, strict=True):
         if member_set in curves:
-            direction[name] = _effects_of(
-                curves[member_set], axes[member_set], output_unit(request), sampled
-            )
+            direction[name] = _effects_of(curves[member_set], axes[member_set])
     return {**fields, "direction": direction}
 
 
-def _effects_of(
-    curve: Curve, axes: Sequence[Axis], unit: str, sampled: Sampled
-) -> dict[str, Any]:
-    """Return the points of a curve or surface, and its effects there. A curve has its
-    changes, too.
-    """
+def _effects_of(curve: Curve, axes: Sequence[Axis]) -> dict[str, Any]:
+    """Return the points of a curve or surface, and its effects there."""
     names = ("mean", "std_error", "low", "high")
     effects = dict(zip(names, curve.effects.tolist(), strict=True))
     points = [_points(axis) for axis in axes]
     if len(points) == 1:
-        compared = axes[0].compared(sampled)
-        changes = compared.entry(curve.changes, unit, sampled.units)
-        return {**points[0], **effects, "changes": changes}
+        return {**points[0], **effects}
     return {"kind": "pair", "axes": points, **effects}
 
 

@@ -75,11 +75,7 @@ class ShapleyGame(Blend):
             )
         base_outputs = self.row_outputs[torch.from_numpy(np.array(rows))].double()
         loss = self.request.loss
-        if (
-            self.measured == "expected"
-            or output_form.task == "regression"
-            or loss.returned
-        ):
+        if self.measured == "expected" or output_form.task.numeric or loss.returned:
             if self.measured == "prediction":
                 flat_outputs = outputs.double().mean(dim=1)
                 donors = 1
@@ -109,11 +105,11 @@ class ShapleyGame(Blend):
         form = self.request.subject.outputs
         y = self.request.y
         loss = self.request.loss
-        if form.task == "multilabel":
+        if form.task.labels_overlap:
             names = form.output_names
             columns = form.loss_columns
             labels = OutputForm(
-                "multilabel",
+                form.task,
                 "probabilities",
                 form.count,
                 (),

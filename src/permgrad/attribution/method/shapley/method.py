@@ -38,6 +38,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods, se
 from permgrad.attribution.request.registry import USUAL
 from permgrad.attribution.request.related import tell_of_dependence
 from permgrad.attribution.request.result import build, named, shown_outputs
+from permgrad.attribution.scopes import GLOBAL, LOCAL
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_number, check_whole
@@ -122,7 +123,7 @@ class Shapley(Configured):
         ['x0', 'x1', 'x2']
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL, GLOBAL)
     takes: ClassVar[frozenset[str]] = USUAL | {"local order", "global order"}
     max_permutations: int = 2000
     tolerance: float = 0.01
@@ -147,7 +148,7 @@ class Shapley(Configured):
         """Compute the explanation."""
         enumeration = _checked(request, self)
         player_tree = make_tree(request.space, self.blocks)
-        if request.scope == "local":
+        if request.scope.by_row:
             explain = _explain_rows
         else:
             explain = _explain_loss
@@ -196,7 +197,7 @@ def _checked(request: Request, method: Shapley) -> Enumeration:
     if method.blocks is not None and not isinstance(method.blocks, Mapping):
         check_choice("blocks", method.blocks, ("modality",))
     exact = method.exact
-    if exact is None and (request.scope == "local" or method.order > 1):
+    if exact is None and (request.scope.by_row or method.order > 1):
         exact = _EXACT_LOCAL
     elif exact is None:
         exact = _EXACT_GLOBAL
@@ -462,7 +463,7 @@ def _check_interactions(
             f"names, and at most {_MOST_NAMES:,} are computed"
         )
         yield problem, "Join players with groups=.", "PG002"
-    if method.order > 1 and request.scope == "global" and len(request.space) > exact:
+    if method.order > 1 and not request.scope.by_row and len(request.space) > exact:
         yield (
             (
                 "Interactions of the loss need every coalition, and "

@@ -62,7 +62,7 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
             f"{type(request.subject.module).__name__}"
         )
         raise InputError(problem, hint="Leave engine= out", code="PG006")
-    if request.scope == "global":
+    if not request.scope.by_row:
         explanation = methods.get(method)()(
             replace(request, engine=partial(_play_parts, engine))
         )
