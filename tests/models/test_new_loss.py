@@ -204,6 +204,13 @@ def test_a_saved_model_is_explained_by_the_loss_it_was_trained_with(
     before, after = (pg.explain(m, X, y, **options) for m in (model, loaded))
     assert after.meta["loss"] == "pseudo_huber"
     np.testing.assert_array_equal(before.values, after.values)
+    del losses["pseudo_huber"]
+    elsewhere = pg.load(tmp_path / "model")
+    np.testing.assert_array_equal(elsewhere.predict(X), model.predict(X))
+    with pytest.raises(InputError, match=r"trained with loss='pseudo_huber', which is"):
+        pg.explain(elsewhere, X, y, **options)
+    by_another = pg.explain(elsewhere, X, y, loss="squared_error", **options)
+    assert by_another.meta["unit"] == "y²"
 
 
 def test_what_does_not_fit_is_refused_in_words(registered, skewed):

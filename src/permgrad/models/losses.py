@@ -678,6 +678,22 @@ def named_loss(name: Any) -> Loss | None:
     return family.renamed(str(name))
 
 
+def _unregistered(name: str, _outputs: Tensor, _y: Tensor) -> Tensor:
+    raise InputError(
+        f"The model was trained with loss={name!r}, which is not registered here",
+        hint="Import the code that registers it, or pass another loss=.",
+        code="PG036",
+    )
+
+
+def trained_loss(name: str) -> Loss:
+    """Return the loss that a model was trained with. It refuses to measure where it is
+    not registered.
+    """
+    unregistered = partial(_unregistered, name)
+    return named_loss(name) or Loss(name, unregistered, LOSS_TASKS, trains=False)
+
+
 class TargetRows:
     """The rows of y as the user gave them: an array, tensor, list, series or frame.
 

@@ -25,7 +25,7 @@ from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.imaging.path import is_ordered
 from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.losses import losses
+from permgrad.models.losses import losses, trained_loss
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.undisturbed import undisturbed
 
@@ -186,7 +186,7 @@ class HybridSubject(EncodedSubject):
             class_labels=labels,
             target_mean=float(getattr(model, "target_mean_", 0.0)),
             target_scale=float(getattr(model, "target_scale_", 1.0)),
-            loss=losses.get(model.training_options_["loss"]),
+            loss=trained_loss(model.training_options_["loss"]),
         )
         parameter = next(self.module.parameters())
         self.device = parameter.device

@@ -303,7 +303,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             the logarithm of its exposure. ``permgrad.explain`` holds the offset at 0,
             and so explains rates: pass ``y=counts / exposure`` and
             ``sample_weight=exposure`` there, which gives the deviance of the counts.
-            None: the preset's, which is the squared error.
+            None: the preset's, which is the squared error. A loss that you register
+            (docs/extending.md) is trained in the units of y.
 
     Attributes:
         target_mean_, target_scale_ (float): mean and standard deviation of y over

@@ -183,9 +183,9 @@ def _streamed(
 
 
 def _refuse_counts(settings: FitSettings) -> None:
-    """Refuse losses of means above 0, which are trained from memory only."""
+    """Refuse losses of some y only, which are trained from memory."""
     loss = losses[settings.training.loss]
-    if loss.positive:
+    if loss.accepts is not None or loss.positive:
         problem = f"fit_stream does not train with loss={loss.name!r}"
         raise InputError(
             problem,
