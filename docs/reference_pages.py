@@ -56,6 +56,8 @@ FILES = {
     "explanations": "All explanations, for ``pg.Explanation.load``.",
     "importance.csv": "One line per feature and class: importance, standard error, "
     "interval, p-values, paths.",
+    "effects.csv": "How far the prediction changes with each feature: from, to, change, "
+    "interval, rows and groups of rows.",
     "integrated_gradients.csv": "Integrated gradients of the strongest features.",
     "branches.json": "How much each path of the network contributes, with intervals.",
     "report.md": "The first sentences of the report, as text.",

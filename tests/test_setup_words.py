@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 #: Page → most words, as ``wc -w`` counts them. One line a page, by name.
 MOST_WORDS = {
-    "../CHANGELOG.md": 1760,
+    "../CHANGELOG.md": 1860,
     "a-report-for-your-model.md": 600,
     "any-model.md": 2250,
     "architecture.md": 1870,
@@ -40,13 +40,14 @@ MOST_WORDS = {
     "reference.md": 30,
     "reproducibility.md": 440,
     "security.md": 1070,
+    "serving.md": 450,
     "speed.md": 770,
     "the-default-network.md": 2530,
     "tuning.md": 560,
     "uneven-classes.md": 550,
     "versions.md": 430,
     "your-own-network.md": 2400,
-    "your-own-table.md": 2820,
+    "your-own-table.md": 2850,
 }
 
 

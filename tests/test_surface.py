@@ -69,6 +69,7 @@ CALLED = {
         "predict_proba",
         "predict_interval",
         "predict_set",
+        "reasons",
         "score",
         "save",
         "summary",

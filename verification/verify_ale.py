@@ -41,7 +41,7 @@ def covered(kind: str, repeats: int, rows: int = 400) -> tuple[float, float]:
         explanation = explain_with(
             lambda table: table[:, 0] * (1 + table[:, 1]), X, method="ale", **options
         )
-        frame = explanation.effects()
+        frame = explanation.effects(curves=True)
         found = frame[frame["feature"] == "x0"][
             1:-1
         ]  # the ends are the extremes of the sample

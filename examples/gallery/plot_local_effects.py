@@ -48,7 +48,7 @@ def cost(rows):
 explanation = pg.explain(
     pg.Model(cost, task="regression"), X, method="ale", progress=False
 )
-curves = explanation.effects()
+curves = explanation.effects(curves=True)
 ale = curves[curves["feature"] == "ordered"]
 at = ale["value"].astype(float)
 grid = np.quantile(X["ordered"], np.linspace(0.01, 0.99, 15))

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from permgrad.base.dependence import Dependence
-from permgrad.evaluation.cards import Sample, add_local_effects, feature_cards
+from permgrad.evaluation.cards import Sample, feature_cards
+from permgrad.evaluation.local_effects import (
+    add_local_effects,
+    local_effects,
+    table_of_changes,
+)
 
 
 def cards_of(raw, function, **facts):
@@ -37,7 +42,8 @@ def cards_of(raw, function, **facts):
         sample, list(raw.columns), np.arange(len(raw)), predict
     )
     predict_calls.clear()
-    add_local_effects(sample, curve_cards, curves, predict)
+    effects = local_effects(sample, list(raw.columns), predict)
+    add_local_effects(sample, curve_cards, curves, effects)
     return {card["feature"]: card for card in curve_cards}, predict_calls
 
 
@@ -102,7 +108,7 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
     assert ((table["b"] < like.min()) | (table["b"] > like.max())).mean() > 0.5
     assert "leaves" not in cards["c"]
     assert "ale" not in cards["sign"], "levels have no local effect here"
-    assert sum(len(row_positions) for row_positions, _ in predict_calls) <= 6000 + 10
+    assert sum(len(row_positions) for row_positions, _ in predict_calls) <= 8000 + 10
 
 
 def test_no_curve_leaves_the_data_where_columns_are_independent():
@@ -155,3 +161,44 @@ def test_a_curve_of_copies_leaves_the_data_at_all_values():
     left = cards["a"]["leaves"]
     assert {"to", "from"}.isdisjoint(left)
     assert left["share"] > 0.8
+
+
+def test_changes_of_all_columns_are_those_of_the_function():
+    """A line, a category whose levels have constants, and a column without effect."""
+    rng = np.random.default_rng(2)
+    raw = pd.DataFrame(
+        {
+            "x": rng.normal(size=400),
+            "town": rng.choice(["Ulm", "Bonn", "Trier"], 400, p=[0.6, 0.3, 0.1]),
+            "noise": rng.normal(size=400),
+        }
+    )
+    constants = {"Ulm": 0.0, "Bonn": 2.0, "Trier": -1.0}
+    outcome = np.zeros((400, 1))
+    patients = Dependence(np.repeat(np.arange(100), 4), name="patient")
+    sample = Sample(raw, raw, outcome, outcome, {}, dependence=patients)
+
+    def predict(_, changed):
+        of_town = changed["town"].map(constants).to_numpy(float)
+        return (3 * changed["x"].to_numpy(float) + of_town)[:, None]
+
+    effects = local_effects(sample, list(raw.columns), predict)
+    changes = table_of_changes(effects, ("all",), "y")
+    assert changes["unit"].unique().tolist() == ["y"]
+    by_feature = dict(iter(changes.groupby("feature")))
+    (line,) = by_feature["x"].to_dict("records")
+    assert line["to"] - line["from"] > 1, "the precondition"
+    assert line["change"] == pytest.approx(3 * (line["to"] - line["from"]))
+    low, high = np.quantile(raw["x"], [0.25, 0.75])
+    assert [line["from"], line["to"]] == pytest.approx([low, high], abs=0.02)
+    assert line["rows"] == pytest.approx(200, abs=2)
+    assert 0 < line["groups"] <= 100
+    town = by_feature["town"].set_index("to")
+    assert town["from"].unique().tolist() == ["Ulm"]
+    assert town["change"].to_dict() == pytest.approx({"Bonn": 2.0, "Trier": -1.0})
+    counts = raw["town"].value_counts()
+    assert town["rows"].to_dict() == {
+        name: counts["Ulm"] + counts[name] for name in ("Bonn", "Trier")
+    }
+    (noise,) = by_feature["noise"].to_dict("records")
+    assert [noise[key] for key in ("change", "ci_low", "ci_high")] == [0, 0, 0]

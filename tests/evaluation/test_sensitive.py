@@ -10,7 +10,7 @@ import pytest
 
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation import sensitive
-from permgrad.evaluation.sensitive import audit, levels_by, told_by
+from permgrad.evaluation.sensitive import audit, by_threshold, levels_by, told_by
 from permgrad.evaluation.skill import Predicted
 
 
@@ -315,3 +315,43 @@ def test_noise_seldom_tells_a_column():
             > 0
         )
     assert false <= 2
+
+
+def test_rates_at_other_thresholds_are_counted():
+    frame, predicted = made(rows=600, levels=2)
+    codes, levels, _ = levels_by(frame, "sex", ())
+    lines = by_threshold(codes, levels, predicted, 1, 0.31)
+    thresholds = sorted({line["threshold"] for line in lines})
+    assert 0.31 in thresholds
+    assert len(thresholds) >= 5, "the case is not trivial"
+    assert {line["threshold"] for line in lines if line["chosen"]} == {0.31}
+    chance = predicted.guess[:, 1]
+    for line in lines:
+        member = frame["sex"].to_numpy() == line["level"]
+        called = chance >= line["threshold"]
+        rates = {
+            "selection_rate": called[member].mean(),
+            "true_positive_rate": called[member & (predicted.truth == 1)].mean(),
+            "false_positive_rate": called[member & (predicted.truth == 0)].mean(),
+        }
+        for name, rate in rates.items():
+            value, low, high = line[name]
+            assert value == pytest.approx(rate)
+            assert low <= value <= high
+    shares = [
+        np.mean(chance >= threshold) for threshold in thresholds if threshold != 0.31
+    ]
+    assert shares == pytest.approx([0.7, 0.5, 0.3, 0.2, 0.1, 0.05], abs=0.02)
+
+
+def test_the_intervals_of_rates_at_thresholds_allow_for_groups():
+    frame, predicted = made(rows=400, levels=2)
+    codes, levels, _ = levels_by(frame, "sex", ())
+    patients = Dependence(np.argsort(np.argsort(predicted.guess[:, 1])) // 10)
+    alone = by_threshold(codes, levels, predicted, 1, 0.5)
+    grouped = by_threshold(codes, levels, predicted, 1, 0.5, patients)
+    widths = [
+        [line["selection_rate"][2] - line["selection_rate"][1] for line in lines]
+        for lines in (alone, grouped)
+    ]
+    assert np.mean(widths[1]) > 1.5 * np.mean(widths[0])

@@ -19,6 +19,7 @@ from permgrad.evaluation.skill import (
     against_others,
     metric_by_rows,
     paired,
+    score_interval,
     skill,
 )
 
@@ -383,3 +384,77 @@ def test_counts_are_judged_by_their_deviance():
         np.sqrt(np.mean((y - rate) ** 2)), rel=1e-9
     )
     assert list(skill_facts["ahead"]) == ["poisson_deviance"]
+
+
+# ---- the interval of one score -------------------------------------------------------
+def test_the_interval_of_a_root_mean_square_is_that_of_its_logarithm():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=400)
+    predicted = Predicted(truth, truth + rng.normal(size=400))
+    squares = (predicted.truth - predicted.guess) ** 2
+    value = math.sqrt(squares.mean())
+    # Of a root the relative error is half of that of the mean.
+    error = squares.std(ddof=1) / math.sqrt(400) / squares.mean() / 2
+    low, high = score_interval("rmse", predicted)
+    assert low < value < high
+    ends = np.log([low / value, high / value])
+    assert ends[0] == pytest.approx(-stats.t.ppf(0.975, 399) * error, rel=0.02)
+    assert ends[1] >= -ends[0] - 1e-9, "a long tail reaches further up"
+
+
+def test_the_interval_of_an_area_is_delongs_within_its_bounds():
+    rng = np.random.default_rng(1)
+    truth = np.repeat([0, 1], [150, 50])
+    scores = rng.normal(size=200) + 1.5 * truth
+    chance = 1 / (1 + np.exp(-scores))
+    predicted = Predicted(truth, np.column_stack([1 - chance, chance]))
+    area = reference.roc_auc_score(truth, chance)
+    inside, outside = scores[truth == 1], scores[truth == 0]
+    above = (inside[:, None] > outside).astype(float)
+    variance = (
+        above.mean(axis=1).var(ddof=1) / 50 + above.mean(axis=0).var(ddof=1) / 150
+    )
+    error = math.sqrt(variance) / (area * (1 - area))
+    logit = math.log(area / (1 - area))
+    half = stats.t.ppf(0.975, 49) * error
+    expected = 1 / (1 + np.exp(-(logit + np.array([-half, half]))))
+    assert score_interval("roc_auc", predicted) == pytest.approx(expected, abs=0.002)
+
+
+def test_groups_widen_the_interval_and_too_few_have_none():
+    rng = np.random.default_rng(2)
+    right = np.repeat(rng.random(40) < 0.7, 10)
+    truth = np.zeros(400, dtype=int)
+    chance = np.where(right, 0.2, 0.8)
+    predicted = Predicted(truth, np.column_stack([1 - chance, chance]))
+    patients = Dependence(np.repeat(np.arange(40), 10))
+    rows = np.diff(score_interval("accuracy", predicted))[0]
+    groups = np.diff(score_interval("accuracy", predicted, patients))[0]
+    assert 2.5 < groups / rows < 4, "about the root of ten"
+    three = Dependence(np.repeat(np.arange(3), [100, 100, 200]))
+    assert score_interval("accuracy", predicted, three) is None
+    assert score_interval("accuracy", predicted.take(np.arange(3))) is None
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_a_perfect_share_has_the_interval_of_wilson(rows):
+    truth = np.tile([0, 1], rows // 2)
+    chance = np.where(truth == 1, 0.9, 0.1)
+    predicted = Predicted(truth, np.column_stack([1 - chance, chance]))
+    square = stats.norm.ppf(0.975) ** 2
+    for metric, count in (("accuracy", rows), ("roc_auc", rows // 2)):
+        low, high = score_interval(metric, predicted)
+        assert high == 1
+        assert low == pytest.approx(count / (count + square))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "accuracy"])
+def test_intervals_of_scores_cover(metric):
+    large, _ = classified(400_000, 1.0, 999, shares=(0.7, 0.3))
+    truth = metric_by_rows(metric, large)[0]
+    covered = []
+    for seed in range(300):
+        low, high = score_interval(metric, classified(200, 1.0, seed, (0.7, 0.3))[0])
+        covered.append(low <= truth <= high)
+    assert 0.91 <= np.mean(covered) <= 0.98

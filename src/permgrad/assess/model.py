@@ -23,9 +23,9 @@ from permgrad.attribution.explain import explain, find_method
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
-from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
-from permgrad.attribution.request import changed, tuned
+from permgrad.attribution.reasons import FEWEST_ORDERS, OF_ROWS, orders_of_features
+from permgrad.attribution.request import changed
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.row_losses import row_losses
 from permgrad.attribution.scopes import AUTO, is_by_row, stated_scope
@@ -45,7 +45,6 @@ from permgrad.evaluation.metrics import scores_of
 from permgrad.models.decision import Decision
 from permgrad.models.estimators.kept_rows import TRAINING_ROWS
 from permgrad.models.losses import named_loss
-from permgrad.models.row_background import MOST_ROWS
 
 _SUMS = "sums.json"
 
@@ -128,20 +127,10 @@ class Cache:
 #: half as long again.
 TOLERANCE = 0.005
 TOLERANCE_OF_NOTABLE = 0.02
-#: Shapley values of predictors: an order and its reverse with each background row. The
-#: standard errors of a single round are several times as large as these orders leave,
-#: so that only very large ones are told. All coalitions, each with every background
-#: row, would take 5 times as many predictions as these orders with 7 features.
-_SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
 #: Training rows that stand for all others, and rows that are their own donors from this
 #: number on.
 _BACKGROUND = 1000
 _OWN_DONORS = 200
-#: Orders of features for which there is always time, and columns from which on there
-#: are fewer orders than usual: each order takes a prediction of every row for each
-#: column.
-_FEWEST_ORDERS = 8
-_WIDE = 400
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats")
 
@@ -340,7 +329,7 @@ class EvaluatedModel:
                     InputError
                 ):  # images drawn by a function, tokens without embeddings
                     pass
-        return self.explain(rows, method=_SHAPLEY, scope="local", **options)
+        return self.explain(rows, method=OF_ROWS, scope="local", **options)
 
     @abstractmethod
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
@@ -538,15 +527,6 @@ class Network(Trained):
         )
 
 
-def orders_of_features(features: int) -> int:
-    """Return in how many orders features are replaced for the Shapley values of a
-    predictor's row.
-    """
-    return max(
-        _FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE)
-    )
-
-
 def predictions_of_row(features: int) -> int:
     """Return how many predictions the Shapley values of a predictor's row take."""
     return orders_of_features(features) * (features + 1)
@@ -618,14 +598,14 @@ class TrainedOther(Trained):
         """Return Shapley values of single rows, by fewer orders where a third of the
         time that is left is too short.
         """
-        usual = int(_SHAPLEY.max_permutations)
+        usual = int(OF_ROWS.max_permutations)
         per_order = self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         usual_orders = orders_of_features(self.width)
         if per_order:
             in_time = int(min(usual_orders, self.clock.left() / 3 / per_order))
         else:
             in_time = usual_orders
-        orders = max(_FEWEST_ORDERS, in_time)
+        orders = max(FEWEST_ORDERS, in_time)
         if orders < usual_orders:
             self.clock.cut.append(
                 f"explanation of {len(rows)} single rows: {orders} orders of features "
@@ -633,6 +613,6 @@ class TrainedOther(Trained):
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves
-                fewer = changed(_SHAPLEY, max_permutations=orders)
+                fewer = changed(OF_ROWS, max_permutations=orders)
                 return self.explain(rows, method=fewer, scope="local", **options)
         return super().attribute(rows, tolerance=tolerance, **options)

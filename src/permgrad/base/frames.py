@@ -22,6 +22,10 @@ def as_library(frame: pd.DataFrame, library: Library) -> Any:
     check_choice("library", library, ("pandas", "polars", "pyarrow"))
     if library == "pandas":
         return frame
+    # A column of numbers and texts is one of texts there.
+    for name, column in frame.items():
+        if pd.api.types.infer_dtype(column).startswith("mixed"):
+            frame = frame.assign(**{str(name): column.astype(str)})
     table = (
         optional("pyarrow")
         .Table.from_pandas(frame, preserve_index=False)

@@ -49,6 +49,8 @@ _FAIRNESS = {
 #: A clear difference is at least this, of shares, nats, or errors in units of what is
 #: usual.
 _LEAST_DIFFERENCE = 0.01
+#: Shares of all rows that other thresholds predict as positive.
+_PREDICTED_SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is
 #: told that a feature must carry.
 _DRAWS = 9999
@@ -377,6 +379,62 @@ def _of_two_classes(
         deviation, every, tested, bounds=(-1.0, 1.0), share=True
     )
     return measures
+
+
+def by_threshold(
+    codes: Integers,
+    levels: Sequence[str],
+    predicted: Predicted,
+    positive: int,
+    chosen: float,
+    dependence: Dependence | None = None,
+) -> list[dict[str, Any]]:
+    """Return the rates of each level at the model's threshold and at others, which
+    predict a few shares of all rows as positive.
+
+    Each line has the ``threshold``, whether it is the ``chosen`` one, the ``level``,
+    and its ``selection_rate, true_positive_rate, false_positive_rate``, each with the
+    ends of its 95 % interval. Nothing is tested.
+
+    Args:
+        codes: each row's level ``(rows,)``.
+        levels: their names.
+        predicted: truth and probabilities of two classes.
+        positive: position of the positive class.
+        chosen: the threshold of the model.
+        dependence: which rows depend on each other.
+    """
+    chance = predicted.guess[:, positive]
+    observed = predicted.truth == positive
+    rows_of_rates = {
+        "selection_rate": np.ones(len(chance), dtype=bool),
+        "true_positive_rate": observed,
+        "false_positive_rate": ~observed,
+    }
+    lines = []
+    for threshold in _thresholds(chance, chosen):
+        called = chance >= threshold
+        rates = {}
+        for rate_name, rate_rows in rows_of_rates.items():
+            shown = Shown(called, rate_rows, share=True)
+            rates[rate_name] = _means(codes, len(levels), shown, dependence)[1]
+        for place, level in enumerate(levels):
+            line = {"threshold": threshold, "chosen": threshold == chosen}
+            line |= {"level": level}
+            for rate_name, ends in rates.items():
+                line[rate_name] = ends[place].tolist()
+            lines.append(line)
+    return lines
+
+
+def _thresholds(chance: Floats, chosen: float) -> list[float]:
+    """Return the model's threshold among others, rising: two digits of quantiles."""
+    thresholds = {chosen}
+    for quantile in np.quantile(chance, 1 - np.array(_PREDICTED_SHARES)).tolist():
+        short = float(f"{quantile:.2g}")
+        if 0 < short < 1:
+            thresholds.add(short)
+    return sorted(thresholds)
 
 
 def _means(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from permgrad.attribution.explanation.statistics import (
     FEWEST_UNITS,
@@ -25,6 +26,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import LEVEL, NORMAL_95, holm
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION, tasks
+from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.metrics import deviances, metrics, primary_metric
 
 
@@ -335,6 +337,51 @@ def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
     table, centre = _contributions(metric, model)
     value = float(_values(metric, table.sum(axis=0)[None], centre)[0])
     return value, _parts_of_rows(metric, [table], [centre])[0] * len(table)
+
+
+#: Scores from 0 to 1, whose intervals are computed as log-odds. Those of others, which
+#: are above 0, are computed as logarithms.
+_SHARES = ("accuracy", "roc_auc")
+
+
+def score_interval(
+    metric: str, model: Predicted, dependence: Dependence | None = None
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of a metric of those of ``paired``, by groups where rows
+    belong together.
+
+    None where it is undefined: too few rows or groups, or no error at all. Where a
+    share is 0 or 1, it is Wilson's (1927), for the rows or groups of the rarer class.
+
+    Examples:
+        >>> chances = np.repeat([[0.9, 0.1], [0.2, 0.8]], 50, axis=0)
+        >>> truth = np.repeat([0, 1, 1], [40, 30, 30])
+        >>> np.round(score_interval("accuracy", Predicted(truth, chances)), 2).tolist()
+        [0.83, 0.95]
+    """
+    if len(model.truth) < FEWEST_UNITS:
+        return None
+    value, row_parts = metric_by_rows(metric, model)
+    error = ScoreError.of_rows(metric, row_parts, model.strata, dependence)
+    variance, sizes = error.total()
+    std_error = np.sqrt(variance)
+    if not (math.isfinite(value) and np.isfinite(std_error).all()):
+        return None
+    if metric in _SHARES and (value in (0.0, 1.0) or not std_error.any()):
+        low, high = wilson(value, sizes.min())
+        return float(low), float(high)
+    if value <= 0 or not std_error.any():
+        return None
+    if metric in _SHARES:
+        centre = special.logit(value)
+        slope = 1 / (value * (1 - value))
+        back = special.expit
+    else:
+        centre = np.log(value)
+        slope = 1 / value
+        back = np.exp
+    ends = interval(np.array([centre]), std_error * slope, sizes, 1 - LEVEL)[:2]
+    return float(back(ends[0][0])), float(back(ends[1][0]))
 
 
 def _parts_of_rows(

@@ -14,6 +14,7 @@ views.update(
         "Comparison.sentences": "permgrad.pages.comparison.sentences",
         "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
         "Explanation.evaluate": "permgrad.evaluation.explanations.evaluate",
+        "Estimator.reasons": "permgrad.attribution.reasons.reasons",
         "Evaluation.plot": "permgrad.pages.plots.modality.removal",
         "Explanation.html": "permgrad.pages.notebook.to_html",
         "Explanation.plot": "permgrad.pages.plots.drawn.PlotAccessor",

@@ -189,7 +189,30 @@ def skill(content: PageContent) -> Facts:
     value = test_scores.get(metric)
     if value is None or len(counts) == 1:  # any constant is right in rows of one class
         return facts | {"form": "unknown"}
-    return facts | {"form": "good", "metric": metric, "value": value}
+    facts |= {"form": "good", "metric": metric, "value": value}
+    return facts | _interval_of(content, metric) | _who_is_scored(content, counts)
+
+
+def _interval_of(content: PageContent, metric: str) -> Facts:
+    """Return the ends of the interval of a score, None where it has none."""
+    interval = (content.metrics or {}).get("score_interval") or {}
+    if interval.get("metric") != metric:
+        return {"ci_low": None, "ci_high": None}
+    return {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
+
+
+def _who_is_scored(content: PageContent, counts: Mapping[str, int]) -> Facts:
+    """Return how many groups the test rows are of where rows belong together, and how
+    many rows have the event.
+    """
+    between = content.dependence
+    if between is None or between.timed:
+        return {"groups": None}
+    facts: Facts = {"groups": between.count, "group_name": between.name}
+    if len(counts) == 2 and str(content.positive) in counts:
+        facts |= {"event": str(content.positive)}
+        facts |= {"events": counts[str(content.positive)]}
+    return facts
 
 
 def _pairs(content: PageContent, *names: str) -> list[list[Any]]:

@@ -108,8 +108,8 @@ WORDS: dict[str, Template] = {
     },
     "together": _TOGETHER,
     "skill": {
-        "good": "{subject} predicts {target} with {metric:metric} {value:first} on "
-        "{rows:test row}.",
+        "good": "{subject} predicts {target} with {metric:metric} {value:first}"
+        "{ci_low:ends} on {rows:test row}{groups:who}.",
         "unknown": "{subject} predicts {target}.",
         **dict.fromkeys(("cut", "few", "none"), _NO_SKILL),
     },
@@ -634,6 +634,34 @@ def _sharing(tested: int, known_facts: Mapping[str, Any]) -> str:
     return ""
 
 
+def _first(value: float, known_facts: Mapping[str, Any]) -> str:
+    """Write the main score: an accuracy as a share."""
+    if known_facts["metric"] == "accuracy":
+        return share_text(value)
+    return _score(value, known_facts)
+
+
+def _ends(low: float | None, known_facts: Mapping[str, Any]) -> str:
+    """Write the interval of a score, if it has one."""
+    if low is None:
+        return ""
+    low_text = _first(low, known_facts)
+    high_text = _first(known_facts["ci_high"], known_facts)
+    return f" (95\u00a0% interval {low_text} to {high_text})"
+
+
+def _who(groups: int | None, known_facts: Mapping[str, Any]) -> str:
+    """Write how many groups rows are of, and how many rows have the event."""
+    if groups is None:
+        return ""
+    words = f" ({counted(groups, 'group')} by {shorten(known_facts['group_name'], 40)}"
+    if "event" in known_facts:
+        events = counted(known_facts["events"], "row")
+        event = shorten(known_facts["event"], 40)
+        words += f", {events} with {known_facts['target']} = {event}"
+    return words + ")"
+
+
 def _tested(tests: int, known_facts: Mapping[str, Any]) -> str:
     """Say how many of the groups tested are worse."""
     verb_form = by_count(known_facts["worse"], "is", "are")
@@ -679,9 +707,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "down": lambda value, _: down(value),
     "word": lambda count, _: dict(enumerate(_COUNTS, 1)).get(count, f"{count:,}"),
     "score": _score,
-    "first": lambda value, known: (
-        share_text(value) if known["metric"] == "accuracy" else _score(value, known)
-    ),
+    "first": _first,
     "pairs": _pairs,
     "model": lambda name, known: baseline_label(
         name, known["_task"], counts=known["_counts"]
@@ -706,5 +732,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "classes": _classes,
     "drifted": lambda worst, _: drifted_words(worst),
     "moves": _moves,
+    "ends": _ends,
+    "who": _who,
     "leaks": _leaks,
 }

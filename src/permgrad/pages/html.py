@@ -20,7 +20,7 @@ from permgrad.base import __version__, style
 from permgrad.base.errors import in_reading_order
 from permgrad.pages.charts.picture import bars_svg
 from permgrad.pages.content import PageContent
-from permgrad.pages.rows_data import effect_lines
+from permgrad.pages.effects import effect_lines
 from permgrad.pages.tabs import TABS
 from permgrad.pages.tabs.summary import glance, picture_of
 from permgrad.pages.verdict import PARTS, markdown, verdict

@@ -20,8 +20,7 @@ from permgrad.attribution.maps.drawn import MAP_NAMES
 from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
-from permgrad.base.numerals import number, percent
-from permgrad.data.read.dates import date_text
+from permgrad.base.numerals import percent
 from permgrad.evaluation.cards import written
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import leading
@@ -37,7 +36,6 @@ from permgrad.pages.words import (
     confidence_words,
     quantity_of,
     rank_texts,
-    value_text,
 )
 
 if TYPE_CHECKING:
@@ -681,82 +679,3 @@ def most_moved(card: Mapping[str, Any]) -> int:
     moves most.
     """
     return int(np.ptp(np.asarray(card["mean"], dtype=np.float64), axis=0).argmax())
-
-
-def effect_lines(content: PageContent, most: int = 5) -> list[list[str]]:
-    """Return a table: what predictions are at both ends of the curves of the first
-    features, as charts draw them.
-
-    Of several classes, the one is shown that a feature moves most.
-    """
-    stored = content.cards
-    if stored is None or not content.learnt:
-        return []
-    cards = {}
-    for feature_card in stored.cards:
-        if "ale" in feature_card:
-            cards[feature_card["feature"]] = feature_card
-    classes = stored.classes or ()
-    lines = [
-        _effect_line(cards[feature_name], classes)
-        for feature_name in content.clear_names
-        if feature_name in cards
-    ][:most]
-    if classes:
-        output_words = "probabilities"
-    else:
-        output_words = "predictions"
-    if len(classes) == 1:
-        output_words += f" of {classes[0]}"
-    table_head = [
-        "Feature",
-        "Value",
-        f"Mean effect ({output_words})",
-        "Local effect with 95 % intervals",
-    ]
-    if lines:
-        return [table_head, *lines]
-    return []
-
-
-def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    """Return what is written of one card: its name, both ends, the mean effect and the
-    local one.
-    """
-    means = np.asarray(card["mean"])
-    spots = card["ale"]["at"]
-    write = percent if classes else number
-    output = most_moved(card)
-    axis = card["at"] if card["numeric"] else np.arange(len(means))
-    end_indices = [0, len(axis) - 1]
-    if card.get("said"):  # a day ends as it began
-        end_indices = [int(means[:, output].argmin()), int(means[:, output].argmax())]
-    # Where both curves are drawn.
-    end_positions = np.array(
-        [axis[end_index] for end_index in end_indices], dtype=np.float64
-    ).clip(spots[0], spots[-1])
-    curves = (
-        np.array(card["ale"][curve_name], dtype=np.float64)[:, output]
-        for curve_name in ("mean", "low", "high")
-    )
-    local = [np.interp(end_positions, spots, curve) for curve in curves]
-    write_value = date_text if card["dates"] else value_text
-    named = (
-        map(write_value, end_positions)
-        if card["numeric"]
-        else (card["label"][round(level_index)] for level_index in end_positions)
-    )
-    if card.get("said"):
-        named = (card["label"][end_index] for end_index in end_indices)
-    feature_name = card["feature"] + (
-        f" (class {classes[output]})" if len(classes) > 1 else ""
-    )
-    single = map(write, np.interp(end_positions, axis, means[:, output]))
-    local_ends = [
-        f"{write(mean_effect)} ({write(lower_end)} to {write(upper_end)})"
-        for mean_effect, lower_end, upper_end in zip(*local, strict=True)
-    ]
-    return [
-        feature_name,
-        *(" → ".join(both_ends) for both_ends in (named, single, local_ends)),
-    ]

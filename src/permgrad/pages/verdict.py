@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from permgrad.assess.assessment import Assessment
 from permgrad.pages import facts
 from permgrad.pages.content import PageContent
+from permgrad.pages.effects import EFFECTS_WORDS
 from permgrad.pages.facts import Facts
 from permgrad.pages.findings import ADVICE, Writer, say
 from permgrad.pages.target_facts import target_facts
@@ -296,9 +297,3 @@ def _marked(sentence_entry: Mapping[str, Any]) -> str:
 
 #: The picture beside ``report.md``.
 PICTURE = "report.svg"
-#: What is said below a table of effects.
-EFFECTS_WORDS = (
-    "Mean effect: only this feature is set to the value, in all rows. Local effect "
-    "(ALE): rows only move between "
-    "values near their own. Between both values a curve can bend: the report draws it."
-)

@@ -164,10 +164,12 @@ class SectionView:
         self.blocks.append(("live", name))
 
     def add(
-        self, kind: Literal["heading", "code", "terms", "link", "anchor"], block: Any
+        self,
+        kind: Literal["heading", "code", "paste", "terms", "link", "anchor"],
+        block: Any,
     ) -> None:
-        """Add a heading of the next level, a command or call, terms with their
-        meanings, words with an anchor, or a further anchor.
+        """Add a heading of the next level, a command or call, a text to copy, terms
+        with their meanings, words with an anchor, or a further anchor.
         """
         if block:
             self.blocks.append((kind, block))

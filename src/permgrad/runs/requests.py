@@ -671,6 +671,9 @@ class PredictRequest(ComputingRequest):
     threshold: float | None = option(
         "Probability of the positive class from which on it is predicted.", None, "P"
     )
+    reasons: int | None = option(
+        "Add the N strongest reasons of each prediction.", None, "N", least=1, most=50
+    )
     against: Path | None = option(
         "Also say how the rows differ from those of training, or of TABLE.",
         None,
@@ -800,6 +803,9 @@ class ReportRequest:
     folder: Path = argument("A run's folder.", "RUN")
     against: Path | None = option(
         "An earlier run: also report what changed since.", None, "RUN"
+    )
+    methods: bool = option(
+        "Print a paragraph on methods for a paper, with BibTeX; write nothing.", False
     )
     title: str | None = option(
         "Title of the report (default: the table's name).", None, "TEXT"

@@ -356,7 +356,7 @@ def test_a_folder_that_cannot_be_written(saved, tmp_path):
 def test_the_files_are_what_they_say(saved):
     folder = saved[0]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [DESCRIPTION, ARRAYS, WEIGHTS, "times.json"]
+        [DESCRIPTION, ARRAYS, WEIGHTS, "requirements.txt", "times.json"]
     )
     assert zipfile.is_zipfile(folder / ARRAYS)
     assert json.loads((folder / DESCRIPTION).read_text())["format"] == "permgrad model"

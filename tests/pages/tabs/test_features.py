@@ -7,19 +7,20 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from browsing import needs_browser, visit
 from tests.pages.conftest import NAMES, report_content, with_answers
 
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.base.numerals import percent
 from permgrad.pages.content import PageContent
+from permgrad.pages.effects import effect_lines
 from permgrad.pages.html import render_page
-from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.tabs import features, rows
+from permgrad.pages.tabs.features import changes
 from permgrad.pages.verdict import markdown, verdict
-from permgrad.pages.views import tab_view
-from permgrad.pages.words import value_text
+from permgrad.pages.views import SectionView, tab_view
 
 DRIVE = """
 const all = (query) => [...document.querySelectorAll(query)];
@@ -187,48 +188,67 @@ def test_the_local_effect_is_drawn_with_its_band_and_said_to_stay_inside_the_dat
     assert seen["rows"][1:] == [pytest.approx(line, rel=1e-5) for line in lines]
 
 
-def test_report_md_has_the_ends_of_the_charts(content):
-    card = next(card for card in content.cards.cards if "ale" in card)
-    name = card["feature"]
-    means = [
-        percent(curve_value[0]) for curve_value in (card["mean"][0], card["mean"][-1])
+def test_report_md_and_the_page_have_the_changes(content):
+    first, second = clearly_matter(content.explanation)[:2]
+    lines = {
+        "feature": [second, first, first, "NumTotalTrades"],
+        "class": ["Good"] * 4,
+        "from": [1.5, "low", "low", 0.0],
+        "to": [12.25, "high", "middle", 1.0],
+        "change": [-0.031, 0.2049, 0.0, 0.4],
+        "ci_low": [-0.05, 0.1, np.nan, 0.3],
+        "ci_high": [0.001, 0.3, np.nan, 0.5],
+        "rows": [1200, 80, 61, 5],
+    }
+    cards = dataclasses.replace(
+        content.cards, changes=pd.DataFrame(lines), classes=["Good"]
+    )
+    told = PageContent.of(dataclasses.replace(content, cards=cards))
+    heads, *texts = effect_lines(told)
+    assert heads == [
+        *("Feature", "From", "To"),
+        "Change of the probability of Good (95 % interval)",
+        "Rows",
     ]
-    assert name in clearly_matter(content.explanation), "the precondition"
-    heads, *lines = effect_lines(PageContent.of(content))
-    values = " → ".join(value_text(card["at"][end]) for end in (0, -1))
-    local = "20\u00a0% (10\u00a0% to 30\u00a0%) → 40\u00a0% (30\u00a0% to 50\u00a0%)"
-    assert lines == [[name, values, " → ".join(means), local]]
-    text = markdown("t", verdict(content), [heads, *lines])
-    assert f"| {name} | {values} | {' → '.join(means)} | {local} |".replace(
-        "\u00a0", " "
-    ) in text.replace("\u00a0", " ")
+    assert texts[0] == [first, "low", "high", "+20.5 points (+10.0 to +30.0)", "80"]
+    assert texts[1] == [first, "low", "middle", "0.0 points", "61"]
+    assert texts[2] == [second, "1.5", "12.25", "−3.1 points (−5.0 to +0.1)", "1,200"]
+    text = markdown("t", verdict(told), [heads, *texts])
+    line = f"| {first} | low | high | +20.5 points (+10.0 to +30.0) | 80 |"
+    assert line in text
     assert (
         text.index("## What it relies on")
-        < text.index(f"| {name}")
+        < text.index(line)
         < text.index("## What to be wary of")
     )
-    # The local effect goes further than the mean curve: both are given where both are
-    # drawn.
-    wide = dict(
-        card,
-        ale=card["ale"] | {"at": [2 * card["at"][0] - card["at"][-1], card["at"][-1]]},
+    page = SectionView("effects", "")
+    changes(page, told, cards.changes)
+    ((_, table),) = page.blocks
+    assert len(table.rows) == 4, "also of those that do not clearly matter"
+    assert [cell.text for cell in table.rows[0]] == texts[0]
+    without = PageContent.of(dataclasses.replace(content, cards=None))
+    assert not effect_lines(without)
+
+
+def test_of_several_classes_the_one_that_moves_most_is_shown(content):
+    feature = clearly_matter(content.explanation)[0]
+    lines = {
+        "feature": [feature] * 2,
+        "class": ["Bad", "Good"],
+        "from": [0.0] * 2,
+        "to": [1.0] * 2,
+        "change": [0.1, -0.3],
+        "ci_low": [0.0, -0.4],
+        "ci_high": [0.2, -0.2],
+        "rows": [10] * 2,
+    }
+    cards = dataclasses.replace(
+        content.cards, changes=pd.DataFrame(lines), classes=["Bad", "Good", "Ugly"]
     )
-    cards = [
-        wide if feature_card is card else feature_card
-        for feature_card in content.cards.cards
-    ]
-    (line,) = effect_lines(
-        PageContent.of(
-            dataclasses.replace(
-                content, cards=dataclasses.replace(content.cards, cards=cards)
-            )
-        )
-    )[1:]
-    assert line[:3] == lines[0][:3]
-    assert line[3].startswith("30\u00a0% (20\u00a0% to 40\u00a0%) → 40"), (
-        "halfway along the drawn line"
-    )
-    assert not effect_lines(PageContent.of(dataclasses.replace(content, cards=None)))
+    told = PageContent.of(dataclasses.replace(content, cards=cards))
+    _, line = effect_lines(told)
+    assert line[0] == f"{feature} (class Good)"
+    assert line[3] == "−30.0 points (−40.0 to −20.0)"
 
 
 @needs_browser

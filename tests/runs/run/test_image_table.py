@@ -70,6 +70,7 @@ def test_a_run_writes_the_files_of_the_contract(finished):
         "model.json",
         "arrays.npz",
         "weights.safetensors",
+        "requirements.txt",
         "times.json",
     }
 

@@ -20,7 +20,12 @@ from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.as_one import as_features
-from permgrad.evaluation.cards import Predict, Sample, add_local_effects, feature_cards
+from permgrad.evaluation.cards import Predict, Sample, feature_cards
+from permgrad.evaluation.local_effects import (
+    add_local_effects,
+    local_effects,
+    table_of_changes,
+)
 
 #: Rows whose values and outcomes a card shows. Of more, as many are drawn.
 MOST_ROWS = 20_000
@@ -34,6 +39,8 @@ class CardsSection:
 
     ``curves``: predictions ``(curve_rows, points, outputs)`` of some rows by feature,
     with these rows' numbers. The outputs are ``classes``, or None for regression.
+    ``changes``: how far predictions change with each feature, also with those without a
+    card, as ``Explanation.effects`` says it.
     """
 
     cards: Sequence[dict[str, Any]]
@@ -42,6 +49,7 @@ class CardsSection:
     rows: int
     features: int
     curve_rows: npt.NDArray[np.integer] | Sequence[int] = ()
+    changes: pd.DataFrame | None = None
 
 
 def cards(work: Work) -> None:
@@ -49,15 +57,15 @@ def cards(work: Work) -> None:
     main_explanation = work.content.explanation
     assert main_explanation is not None
     sample, predict, classes = card_sample(work)
-    features, curves = feature_cards(
-        sample,
-        columns_by_rank(main_explanation, sample.table),
-        np.arange(len(sample.raw)),
-        predict,
-    )
-    add_local_effects(sample, features, curves, predict)
+    names = columns_by_rank(main_explanation, sample.table)
+    features, curves = feature_cards(sample, names, np.arange(len(sample.raw)), predict)
+    effects = local_effects(sample, names, predict)
+    add_local_effects(sample, features, curves, effects)
     for feature_card in features:
         feature_card.update(effects_of(work, feature_card["feature"], classes))
+    unit = "y"
+    if classes:
+        unit = "probability"
     count = max((len(feature_curves) for feature_curves in curves.values()), default=0)
     work.put(
         cards=CardsSection(
@@ -70,6 +78,7 @@ def cards(work: Work) -> None:
             rows=len(sample.raw),
             features=len(main_explanation.names),
             curve_rows=work.explained.numbers[work.drawn[:count]],
+            changes=table_of_changes(effects, classes or ("all",), unit),
         )
     )
 

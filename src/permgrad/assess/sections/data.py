@@ -47,7 +47,8 @@ class DataSection:
     not have. ``together`` says which rows may belong together, see
     ``permgrad.evaluation.kept_together``, and ``cells`` how cells were read that are
     odd. ``target_signs`` say what is odd about a target of numbers, see
-    ``permgrad.evaluation.target_signs``.
+    ``permgrad.evaluation.target_signs``. ``row_groups`` has the ``name`` of the column
+    of rows that belong together, and the number of groups by part.
     """
 
     rows: Mapping[str, int | None]
@@ -68,6 +69,7 @@ class DataSection:
     together: Mapping[str, Any] | None = None
     cells: Sequence[Mapping[str, Any]] = ()
     target_signs: Sequence[Mapping[str, Any]] = ()
+    row_groups: Mapping[str, Any] | None = None
 
 
 def describe_data(work: Work) -> DataSection:
@@ -130,8 +132,21 @@ def describe_data(work: Work) -> DataSection:
         else None,
         notes=[f"Task: {model.task}, model: {model.name}."],
         target_signs=_signs_of_target(work),
+        row_groups=groups_by_part({"train": train, "test": work.test}),
         **compared,
     )
+
+
+def groups_by_part(parts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how many groups the rows of each part are of, and the ``name`` of their
+    column. None: rows do not belong together.
+    """
+    groups = {}
+    for part_name, part_rows in parts.items():
+        between = getattr(part_rows, "dependence", None)
+        if between is not None and not between.timed:
+            groups |= {"name": between.name, part_name: between.count}
+    return groups or None
 
 
 def _signs_of_target(work: Work) -> list[Sign]:

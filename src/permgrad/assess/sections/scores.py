@@ -25,7 +25,7 @@ from permgrad.evaluation.calibration import score_intervals
 from permgrad.evaluation.class_order import classes_in_order, with_kappa
 from permgrad.evaluation.few_rows import rows_that_decide
 from permgrad.evaluation.levels import cells_of
-from permgrad.evaluation.skill import against_others, skill
+from permgrad.evaluation.skill import against_others, score_interval, skill
 from permgrad.evaluation.thresholds import (
     Criterion,
     choose_threshold,
@@ -101,6 +101,11 @@ def _measured(
         )
     counts["test"] = len(test)
     metrics["test"] = model.measure(predicted.guess, test, predicted.called)
+    metric = predicted.scored.metric
+    ends = score_interval(metric, predicted.scored, test.dependence)
+    if ends is not None:
+        interval = {"metric": metric, "ci_low": ends[0], "ci_high": ends[1]}
+        metrics["score_interval"] = interval
     return metrics
 
 

@@ -13,7 +13,8 @@ from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.read.table import blank_codes
-from permgrad.evaluation.sensitive import audit, levels_by, told_by
+from permgrad.evaluation.sensitive import audit, by_threshold, levels_by, told_by
+from permgrad.models.decision import HALF
 
 #: Features whose importance is compared, and columns by which a level is predicted: the
 #: most important ones.
@@ -48,7 +49,18 @@ def sensitive(work: Work) -> None:
             **usual,
         )
         for facts in column_facts:
-            members, _, _ = levels_by(columns, column_name := facts["column"], codes)
+            members, levels, _ = levels_by(
+                columns, column_name := facts["column"], codes
+            )
+            if len(predicted.classes) == 2 and not predicted.labels_only:
+                facts["thresholds"] = by_threshold(
+                    members,
+                    levels,
+                    predicted.scored,
+                    class_index,
+                    _threshold_of(work, class_index),
+                    between,
+                )
             first = []
             for feature_name in dict.fromkeys([*main_explanation.ranking(), *table]):
                 if feature_name in table and feature_name != column_name:
@@ -68,6 +80,14 @@ def sensitive(work: Work) -> None:
             "columns": column_facts,
         }
     )
+
+
+def _threshold_of(work: Work, class_index: int) -> float:
+    """Return the probability of a class from which on the model predicts it."""
+    decision = work.model.decision
+    if decision is None:
+        return HALF
+    return decision.of(class_index)
 
 
 def _reliance(work: Work) -> dict[str, tuple[Floats, Booleans]]:

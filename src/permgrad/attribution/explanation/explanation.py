@@ -16,7 +16,11 @@ from permgrad.attribution.explanation.files import (
     read_explanation,
     write_explanation,
 )
-from permgrad.attribution.explanation.frames import effects_frame, tidy_frame
+from permgrad.attribution.explanation.frames import (
+    changes_frame,
+    effects_frame,
+    tidy_frame,
+)
 from permgrad.attribution.explanation.numbers import Numbers, of_order
 from permgrad.attribution.explanation.orders import (
     not_installed,
@@ -90,7 +94,7 @@ class Explanation(Numbers):
         direction: for each name the mean prediction by quantile or level:
             ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean":
             (points, outputs) nested list}``. Of ``ale`` the accumulated local effect,
-            also of pairs, with errors. ``effects()`` is its frame.
+            also of pairs, with errors. ``effects()`` has what they say.
         feature_values: the explained rows' raw values (rows × names), for plots of
             local results.
         base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for
@@ -337,23 +341,38 @@ class Explanation(Numbers):
         """
         return as_library(tidy_frame(self), library)
 
-    def effects(self, library: Library = "pandas") -> Any:
-        """Return the curves of ``direction`` as a frame, one line per feature, output
-        and value of the feature.
+    def effects(self, library: Library = "pandas", *, curves: bool = False) -> Any:
+        """Return how far the prediction changes with each feature, as a frame.
 
-        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``.
-        For ``method="ale"``, ``effect`` is the accumulated local effect, and
-        ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the
-        mean prediction, without errors.
+        Columns: ``feature, class, from, to, change, std_error, ci_low, ci_high, unit,
+        rows``, and ``groups`` where rows belong together. A number changes from its
+        lower to its upper quartile, and any other feature from its most frequent level
+        to each other one. ``rows`` have a value from one to the other, or one of both
+        levels, and belong to so many ``groups``. For ``method="ale"``, the change is
+        the accumulated local effect. For ``permgrad`` of networks of permgrad, it is
+        that of the mean prediction if only this feature is set, in all rows.
+
+        Args:
+            library: pandas, polars or pyarrow.
+            curves: whether to return all points of the curves instead: ``feature,
+                class, value, effect, std_error, ci_low, ci_high, rows``, and for pairs
+                ``value_2``. Mean predictions have no errors.
+
+        Raises:
+            InputError: the method has no curves of this model.
 
         Examples:
             >>> import permgrad as pg
             >>> X = np.array([[0.0], [1.0]] * 9)
-            >>> curves = pg.explain(lambda rows: 3 * rows, X, method="ale")
-            >>> curves.effects()["effect"].tolist()
+            >>> explanation = pg.explain(lambda rows: 3 * rows, X, method="ale")
+            >>> explanation.effects()[["from", "to", "change"]].values.tolist()
+            [[0.0, 1.0, 3.0]]
+            >>> explanation.effects(curves=True)["effect"].tolist()
             [-1.5, 1.5]
         """
-        return as_library(effects_frame(self), library)
+        if check_flag("curves", curves):
+            return as_library(effects_frame(self), library)
+        return as_library(changes_frame(self), library)
 
     def by_word(self, library: Library = "pandas") -> Any:
         """Return what each word or piece does on average, wherever it stands.

@@ -4,16 +4,19 @@ curves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from permgrad.attribution.explanation.comparisons import NUMBERS
 from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 
+#: Columns of changes, in the order of their stored numbers.
+_CHANGES = ("change", "std_error", "ci_low", "ci_high")
 #: Parts of a direction, and the columns that they become.
 _NUMBERS = {
     "mean": "effect",
@@ -28,15 +31,74 @@ def is_numeric(axis: Mapping[str, Any]) -> bool:
     return bool(axis.get("kind") == "numeric")
 
 
-def effects_frame(explanation: Numbers) -> pd.DataFrame:
-    """Return the frame of ``Numbers.effects``."""
+def changes_frame(explanation: Numbers) -> pd.DataFrame:
+    """Return the frame of ``Explanation.effects``: changes of the prediction."""
+    frames = []
+    for feature_name, entry in directions_of(explanation).items():
+        if "changes" in entry:
+            outputs = explanation.outputs
+            frames.append(frame_of_changes(feature_name, entry["changes"], outputs))
+    if not frames:
+        problem = "This explanation was saved without changes of the prediction"
+        hint = "Explain again, or pass curves=True."
+        raise InputError(problem, hint=hint, code="PG004")
+    return stacked_changes(frames)
+
+
+def frame_of_changes(
+    feature: str, changes: Mapping[str, Any], outputs: Sequence[str]
+) -> pd.DataFrame:
+    """Return one line for each output and pair of values of a feature, of ``changes``
+    as ``Comparisons.entry`` stores them.
+
+    Of more names of ``outputs``, the last ones have the numbers.
+    """
+    numbers = {}
+    for title, key in zip(_CHANGES, NUMBERS, strict=True):
+        numbers[title] = np.array(changes[key], float).reshape(len(changes["from"]), -1)
+    frames = []
+    for output in range(numbers["change"].shape[1]):
+        columns: dict[str, Any] = {
+            "feature": feature,
+            "class": outputs[output - numbers["change"].shape[1]],
+            "from": pd.Series(changes["from"], dtype=object),
+            "to": pd.Series(changes["to"], dtype=object),
+        }
+        columns |= {title: of[:, output] for title, of in numbers.items()}
+        columns |= {"unit": changes["unit"], "rows": changes["rows"]}
+        if "groups" in changes:
+            columns["groups"] = changes["groups"]
+        frames.append(pd.DataFrame(columns))
+    return stacked_changes(frames)
+
+
+def stacked_changes(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return frames of changes, one below the other.
+
+    Ends are numbers where all are, so that they can be subtracted.
+    """
+    frame = pd.concat(frames, ignore_index=True)
+    for end in ("from", "to"):
+        frame[end] = frame[end].infer_objects()
+    return frame
+
+
+def directions_of(explanation: Numbers) -> Mapping[str, Mapping[str, Any]]:
+    """Return the curves of an explanation. Refuse one without."""
     if not explanation.direction:
-        hint = "Explain with method='ale' or 'permgrad'."
+        hint = "Explain with method='ale'."
         raise InputError(
-            f"method={explanation.method!r} has no curves", hint=hint, code="PG004"
+            f"method={explanation.method!r} has no curves of this model",
+            hint=hint,
+            code="PG004",
         )
+    return explanation.direction
+
+
+def effects_frame(explanation: Numbers) -> pd.DataFrame:
+    """Return the frame of ``Explanation.effects`` with all points of curves."""
     effect_frames = []
-    for feature_name, entry in explanation.direction.items():
+    for feature_name, entry in directions_of(explanation).items():
         curve_axes = entry.get("axes", [entry])
         cells = []
         for axis in curve_axes:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from permgrad.attribution.explanation.comparisons import Comparisons, comparisons
+from permgrad.attribution.explanation.statistics import interval, mean_over_rows
 from permgrad.attribution.replace.engine import Replacement
 from permgrad.attribution.request import Request
 from permgrad.attribution.subject.scales import PROBABILITY
@@ -52,6 +54,12 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
             if points is None or not len(columns):
                 continue
             picked = points.pop("rows")
+            compared = comparisons(
+                points.pop("places"),
+                _written_points(points),
+                weights,
+                levels=points.pop("compared_levels", False),
+            )
             values = np.tile(
                 request.encoded[picked][:, columns], (len(selected_rows), 1)
             )
@@ -66,15 +74,44 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
                 .cpu()
                 .numpy()
             )
-            means = np.average(
-                row_predictions.reshape(
-                    len(selected_rows), len(picked), row_predictions.shape[1]
-                ),
-                axis=0,
-                weights=weights[selected_rows],
+            curves = row_predictions.reshape(
+                len(selected_rows), len(picked), row_predictions.shape[1]
             )
-            trends[player_name] = {**points, "mean": means.tolist()}
+            means = np.average(curves, axis=0, weights=weights[selected_rows])
+            trends[player_name] = {
+                **points,
+                "mean": means.tolist(),
+                "changes": _changes(request, compared, curves, selected_rows, weights),
+            }
     return trends
+
+
+def _written_points(points: dict[str, Any]) -> list[Any]:
+    """Return the points of a number, or what is written of all others."""
+    if points["kind"] == "numeric":
+        return list(points["at"])
+    return list(points["label"])
+
+
+def _changes(
+    request: Request,
+    compared: Comparisons,
+    curves: Floats,
+    rows: Indexes,
+    weights: Floats,
+) -> dict[str, Any]:
+    """Return how far the mean of curves ``(rows, points, outputs)`` changes, with the
+    errors of a mean over these rows.
+    """
+    units = request.units
+    differences = np.einsum("cp,rpo->rco", compared.weights, curves)
+    units_of_rows = units
+    if units is not None:
+        units_of_rows = units.take(rows)
+    means, std_errors, sizes = mean_over_rows(differences, weights[rows], units_of_rows)
+    low, high, _ = interval(means, std_errors, sizes, request.confidence)
+    unit = PROBABILITY.unit(request.subject.outputs)
+    return compared.entry(np.stack([means, std_errors, low, high]), unit, units)
 
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
@@ -97,6 +134,7 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         points = {
             "kind": "levels",
             "rows": picked,
+            "places": _places(numbers, missing, picked),
             "at": list(range(count)),
             "label": labels,
             "levels": count,
@@ -112,6 +150,7 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         return {
             "kind": "levels",
             "rows": picked,
+            "places": _places(numbers, missing, picked),
             "at": list(range(count)),
             "label": labels,
             "levels": count,
@@ -126,10 +165,20 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         return {
             "kind": "numeric",
             "rows": picked,
+            "places": _places(numbers, missing, picked),
             "at": point_values,
             "label": [f"{value:.4g}" for value in point_values],
         }
     return _points_of_levels(column, numbers, weights)
+
+
+def _places(numbers: Floats, missing: Booleans, picked: Indexes) -> Floats:
+    """Return between which points each row lies, in points from the first.
+
+    NaN: missing.
+    """
+    places = np.interp(numbers, numbers[picked], np.arange(len(picked)))
+    return np.where(missing | ~np.isfinite(numbers), np.nan, places)
 
 
 def _points_of_levels(
@@ -155,9 +204,14 @@ def _points_of_levels(
         # All of them, from the lowest to the highest.
         shown = np.argsort(numbers[first], kind="stable")
     labels = [str(level) for level in levels[shown]]
+    places = np.full(len(weights), np.nan)
+    for place, level in enumerate(shown):
+        places[usable[level_indices == level]] = place
     points = {
         "kind": "levels",
         "rows": first[shown],
+        "places": places,
+        "compared_levels": True,
         "at": list(range(len(shown))),
         "label": labels,
     }

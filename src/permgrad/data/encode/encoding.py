@@ -937,6 +937,18 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
     return InputError(problem, hint="Pass the columns of training.", code="PG017")
 
 
+def tell_of_unused(extra: Sequence[str]) -> None:
+    """Warn of columns that training did not have, if there are any."""
+    if not extra:
+        return
+    verb_form = by_count(len(extra), "is", "are")
+    pronoun = by_count(len(extra), "it", "them")
+    warn_user(
+        f"{counted(len(extra), 'column')} {verb_form} not used, because training did "
+        f"not have {pronoun}: {some_names(extra)}"
+    )
+
+
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     """Bring a table's columns into the order of training, by name.
 
@@ -953,12 +965,5 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
         missing_name for missing_name in names if missing_name not in columns
     ]:
         raise columns_missing(missing, extra)
-    if extra:
-        verb_form, pronoun = ("is", "it") if len(extra) == 1 else ("are", "them")
-        unused_columns = f"{counted(len(extra), 'column')} {verb_form} not used"
-        problem = (
-            f"{unused_columns}, because training did not have {pronoun}: "
-            f"{some_names(extra)}"
-        )
-        warn_user(problem)
+    tell_of_unused(extra)
     return frame[list(names)]

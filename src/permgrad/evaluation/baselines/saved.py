@@ -120,7 +120,17 @@ def save(
         weights,
         np.array([fitted.seconds]),
         write,
+        _packages_of(library),
     )
+
+
+def _packages_of(library: Any) -> tuple[str, ...]:
+    """Return the packages that read the file of a model. Trees are arrays."""
+    if isinstance(library, FileModel):
+        return ("onnxruntime",)
+    if isinstance(library, BoostedTrees):
+        return ()
+    return ("skops", type(library).__module__.partition(".")[0])
 
 
 def _description(model: Any, shift: Any, file: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
@@ -21,6 +22,11 @@ from permgrad.base.errors import InputError
 from permgrad.base.random import generator
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.readable_rows import (
+    encoded_as_read,
+    named_rows,
+    with_readable_cells,
+)
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import as_frame
@@ -63,6 +69,8 @@ class _Learned(BaseEstimator):
     held_out_: HeldOut | None
     compared_: ComparedRows | None = None
     decision_: Decision | None = None
+    #: Whether rows are read as ``permgrad predict`` does, of a model that was loaded.
+    by_name_: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -358,10 +366,20 @@ class TableModel(_Learned):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
-        frame = as_frame(X)
-        return EncodedRows(
-            frame, self.preprocessor_, self.preprocessor_.transform(frame)
-        )
+        frame = self._frame_of(X)
+        if self.by_name_:
+            frame, encoded = encoded_as_read(frame, self.preprocessor_)
+        else:
+            encoded = self.preprocessor_.transform(frame)
+        return EncodedRows(frame, self.preprocessor_, encoded)
+
+    def _frame_of(self, X: Any) -> pd.DataFrame:
+        """Return rows as a frame: those of a model that was loaded by the names of
+        columns.
+        """
+        if self.by_name_:
+            X = named_rows(X, self.preprocessor_)
+        return as_frame(X)
 
     def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
         """Return rows as the fitted model reads them."""
@@ -369,7 +387,9 @@ class TableModel(_Learned):
             if isinstance(X, EncodedRows):
                 frame = X.table
             else:
-                frame = as_frame(X)
+                frame = self._frame_of(X)
+            if self.by_name_:
+                frame = with_readable_cells(frame, self.preprocessor_)
             codes = self.preprocessor_.na
             if not codes:
                 return frame
@@ -437,6 +457,16 @@ class TableModel(_Learned):
         Of two classes, ``decision_threshold_`` decides.
         """
         return self.predict_parts(X)["prediction"]
+
+    def reasons(self, X: Any, n: int = 3) -> pd.DataFrame:
+        """Return the strongest reasons of the predictions, as
+        ``HyNNClassifier.reasons`` does.
+        """
+        from permgrad.attribution.reasons import reasons  # loads torch
+
+        if isinstance(self.model, str):
+            return reasons(self, self.encode_rows(X), n)
+        return reasons(self, self._frame_of(X), n)
 
     def save(
         self,

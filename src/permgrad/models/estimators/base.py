@@ -22,6 +22,8 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
+from permgrad.base.shown import show
+from permgrad.data.encode.readable_rows import encoded_as_read, named_rows
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
 from permgrad.data.tasks import Task
@@ -95,6 +97,8 @@ class HyNNBase(BaseEstimator):
     decision_: Decision | None
     held_out_: HeldOut | None
     branches_: dict[str, dict[str, Any]]
+    #: Whether rows are read as ``permgrad predict`` does, of a model that was loaded.
+    by_name_: bool = False
     #: The target's column, of a model that learned from files.
     target_name_: str | None = None
     target_mean_: float
@@ -645,10 +649,14 @@ class HyNNBase(BaseEstimator):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
+        if self.by_name_:
+            X = named_rows(X, self.preprocessor_)
         frame = inputs.as_frame(self, X, reset=False)
-        return EncodedRows(
-            frame, self.preprocessor_, self.preprocessor_.transform(frame)
-        )
+        if self.by_name_:
+            frame, encoded = encoded_as_read(frame, self.preprocessor_)
+        else:
+            encoded = self.preprocessor_.transform(frame)
+        return EncodedRows(frame, self.preprocessor_, encoded)
 
     def predict_parts(
         self,
@@ -765,6 +773,37 @@ class HyNNBase(BaseEstimator):
 
             in_batches(len(encoded_rows), rows_per_batch, predict)
         return outputs[:count].numpy()
+
+    def reasons(self, X: Any, n: int = 3) -> pd.DataFrame:
+        """Return the strongest reasons of the predictions for rows.
+
+        They are Shapley values against the 100 training rows that the model keeps to
+        compare single rows with, as in the *What if* of a report.
+
+        Args:
+            X: table ``(rows, features)``.
+            n: how many reasons.
+
+        Returns:
+            One line for each row, the strongest reason first: ``reason_1``, a feature,
+            ``reason_1_value``, the row's value of it, ``reason_1_points``, how far it
+            moves the prediction, and so on. Points are percentage points of the
+            probability of the positive class, of more than two classes of the predicted
+            one, and of a regression units of the target.
+
+        Raises:
+            InputError: the model keeps no training rows.
+
+        Examples:
+            >>> import permgrad as pg
+            >>> X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)))
+            >>> X.columns = ["age", "dose"]
+            >>> model = pg.HyNNRegressor(preset="fast", random_state=0)
+            >>> model.fit(X, 3 * X["dose"]).reasons(X[:2], n=1)["reason_1"].tolist()
+            ['dose', 'dose']
+        """
+        check_is_fitted(self, "module_")
+        return show("Estimator.reasons", self, self.encode_rows(X), n)
 
     def _calibrated(
         self, coverage: Any, group_names: Any

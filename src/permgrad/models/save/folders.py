@@ -6,7 +6,7 @@ Torch is loaded for weights.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from permgrad.base.stored import (
     write_npz,
     write_times,
 )
+from permgrad.base.versions import versions
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,10 @@ OTHERS_VERSION = 3
 DESCRIPTION = "model.json"
 ARRAYS = "arrays.npz"
 WEIGHTS = "weights.safetensors"
+#: The packages that read the folder, for pip, with the versions that wrote it.
+REQUIREMENTS = "requirements.txt"
+#: What reads every model.
+_PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "safetensors")
 #: The endings of the files that hold models of other libraries.
 _FITTED = ("skops", "onnx")
 
@@ -55,11 +60,12 @@ def write_model(
     weights: Mapping[str, torch.Tensor],
     seconds: Any,
     write: Callable[[Path], None] = lambda folder: None,  # noqa: ARG005
+    packages: Sequence[str] = (),
 ) -> None:
     """Write a model's folder, which appears complete or not at all.
 
     ``seconds``: what its training took (None: not known). ``write``: writes its further
-    files into a folder.
+    files into a folder. ``packages``: those that it needs beside permgrad's own.
     """
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {
@@ -79,10 +85,12 @@ def write_model(
             for weight_name, value in weights.items():
                 content[weight_name] = value.detach().cpu().contiguous()
             (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
+        written_with = versions([*_PACKAGES, *packages])
         full_description = {
             "format": FORMAT_NAME,
             "version": version,
             "written_by": f"permgrad {__version__}",
+            "versions": written_with,
         }
         full_description |= {"estimator": type(model).__name__, **description}
         files = []
@@ -92,11 +100,24 @@ def write_model(
         full_description["checksums"] = {
             saved_file.name: file_hash(saved_file) for saved_file in files
         }
+        # What people may change: nothing is read back of it.
+        (temporary / REQUIREMENTS).write_text(
+            _requirements(written_with), encoding="utf-8"
+        )
         if seconds is not None:
             write_times(temporary, seconds)
         (temporary / DESCRIPTION).write_text(
             json_text(sealed(full_description), indent=1) + "\n", encoding="utf-8"
         )
+
+
+def _requirements(written_with: Mapping[str, str]) -> str:
+    """Return the lines of ``requirements.txt``. Builds such as +cpu are left out."""
+    lines = [f"# Written with Python {written_with['python']}."]
+    for package, package_version in written_with.items():
+        if package != "python":
+            lines.append(f"{package}=={package_version.partition('+')[0]}")
+    return "\n".join(lines) + "\n"
 
 
 @refusing
@@ -111,6 +132,7 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
         DESCRIPTION,
         ARRAYS,
         WEIGHTS,
+        REQUIREMENTS,
         TIMES,
         *(f"fitted.{fitted_kind}" for fitted_kind in _FITTED),
     }

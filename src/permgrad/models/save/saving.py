@@ -40,6 +40,10 @@ def load(
 ) -> Any:
     """Read a fitted estimator that ``save`` wrote. Its predictions are the same.
 
+    It reads rows as ``permgrad predict`` does: columns by name, in any order, and
+    records as a list of dicts. Unknown columns are left out with a warning, and cells
+    that cannot be read count as missing. No error has a value of a row.
+
     Args:
         folder: the model's folder, or that of the run it is in.
         encoders: code of the user's own that the model was fitted with, as code is
@@ -66,7 +70,9 @@ def load(
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
-    return load_trusting(folder, encoders=encoders, device=device)
+    model = load_trusting(folder, encoders=encoders, device=device)
+    model.by_name_ = True
+    return model
 
 
 def load_trusting(

@@ -20,6 +20,8 @@ from permgrad.pages.charts.chart import Chart
 from permgrad.pages.charts.errors import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
+from permgrad.pages.content import PageContent
+from permgrad.pages.methods_text import BIBTEX, methods_text
 from permgrad.pages.part_colours import part_colour
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words, share_words
@@ -248,7 +250,7 @@ def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
         )
 
 
-def methods(section: SectionView, content: Assessment) -> None:
+def methods(section: SectionView, content: PageContent) -> None:
     """The methods behind the numbers of the other tabs."""
     explanation = content.explanation
     local = content.local
@@ -266,6 +268,10 @@ def methods(section: SectionView, content: Assessment) -> None:
     if (content.what_if or {}).get("form"):
         shown["What if?"] = f"Shapley values, from the {content.noun} in this page"
     section.pairs(shown)
+    if content.data is not None:
+        section.add("heading", "For a paper")
+        section.add("paste", methods_text(content))
+        section.add("paste", BIBTEX)
 
 
 def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from permgrad.base.numerals import number
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.content import PageContent
+from permgrad.pages.effects import EFFECTS_WORDS, changes_of, texts_of_changes
 from permgrad.pages.inputs import in_order, shown_input
 from permgrad.pages.pictures import picture
 from permgrad.pages.rows_data import features_data
@@ -17,7 +18,7 @@ from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.views import SectionView, Tab
+from permgrad.pages.views import SectionView, Tab, names, table_of
 from permgrad.pages.words import (
     confidence_words,
     quantity_of,
@@ -26,6 +27,8 @@ from permgrad.pages.words import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from permgrad.assess.assessment import Assessment
     from permgrad.attribution.explanation import Explanation
 
@@ -128,6 +131,25 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         section.live("card")
 
 
+#: Lines of the table of changes.
+_MOST_CHANGES = 200
+
+
+def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None:
+    """How far predictions change with each feature, as in ``effects.csv``."""
+    told = changes_of(content)
+    if told is None:
+        return
+    heads, *lines = texts_of_changes(content, told.head(_MOST_CHANGES))
+    columns = []
+    for position, head in enumerate(heads):
+        columns.append(names((line[position] for line in lines), head))
+    caption = EFFECTS_WORDS
+    if len(told) > len(lines):
+        caption += f" {len(told) - len(lines):,} further lines are in effects.csv."
+    section.table(table_of(caption, columns, sortable=False))
+
+
 def classes(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """The importance for each class."""
     if len(explanation.outputs) < 3:
@@ -153,6 +175,7 @@ TAB = Tab(
         ("drivers", "What it relies on", ranking, "standing"),
         ("along", "Along the columns", along, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
+        ("effects", "How predictions change", changes, "cards.changes"),
         ("paths", "Table or image", branches, "paths_count"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),

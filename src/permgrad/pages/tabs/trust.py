@@ -110,6 +110,7 @@ def _levels(
         )
         caption += "Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
+        _other_thresholds(section, facts.get("thresholds", ()), stored["positive"])
         named = (
             (fairness_name.replace("_", " "), fairness_facts)
             for fairness_name, fairness_facts in facts["fairness"].items()
@@ -128,6 +129,42 @@ def _levels(
             "it clearly differs."
         )
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
+
+
+#: Rates by level at a threshold, in words.
+_RATES = {
+    "selection_rate": "predicted",
+    "true_positive_rate": "of the true ones found",
+    "false_positive_rate": "of the others predicted",
+}
+
+
+def _other_thresholds(
+    section: SectionView, lines: Sequence[Mapping[str, Any]], positive: object
+) -> None:
+    """Add a table of the rates of each level at several thresholds."""
+    if not lines:
+        return
+    marks: list[Mark] = []
+    for line in lines:
+        marks.append("")
+        if line["chosen"]:
+            marks[-1] = "best"
+    thresholds = [line["threshold"] for line in lines]
+    columns = [
+        figures_of("threshold", thresholds, number, marks),
+        names((line["level"] for line in lines), "level", marks),
+    ]
+    for rate_name, heading in _RATES.items():
+        rates = [line[rate_name] for line in lines]
+        texts = [_text(ends, percent) for ends in rates]
+        columns.append(figures_of(heading, (ends[0] for ends in rates), texts, marks))
+    caption = (
+        f"Rates of {clean(positive)} by level at several thresholds of its "
+        "probability, with 95\u00a0% intervals. Bold: the threshold of this model. "
+        "Nothing is tested here."
+    )
+    section.table(table_of(caption, columns), "What another threshold would do")
 
 
 def _text(ends: Sequence[Any], write: Callable[[float], str]) -> str:

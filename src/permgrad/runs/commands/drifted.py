@@ -19,8 +19,8 @@ from permgrad.base.folders import believed
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_json
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.tasks import tasks
-from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.documents import TRAINING, read_predictions
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.options import TRAINING_ROWS

@@ -23,12 +23,12 @@ from permgrad.base.errors import (
 from permgrad.base.files import writing
 from permgrad.base.locks import hold_name
 from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import is_partitioned, open_partitioned
 from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.runs.commands.drifted import Drifted, drifted, with_targets
 from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
-from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import Outcome, PredictRequest
@@ -152,10 +152,11 @@ def _predicted(
         drift = drifted(request, model, data, compared, predicted)
     if drift is not None:
         facts["drift"] = drift.facts
+    predictions = predicting.prediction_table(
+        np.arange(len(table_rows)), identifiers, predicted, model
+    )
     return (
-        predicting.prediction_table(
-            np.arange(len(table_rows)), identifiers, predicted, model
-        ),
+        predicting.with_reasons(predictions, model, table_rows, request.reasons),
         facts,
         sentences,
         drift,

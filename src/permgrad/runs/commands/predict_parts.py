@@ -33,13 +33,13 @@ from permgrad.base.errors import (
 from permgrad.base.folders import changed_files, sums_of
 from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
+from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.encode.unlike import UnlikeRows
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.read.pair_names import pair_names
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.models.batches import sparing, with_fewer
-from permgrad.runs.commands.readable_rows import ReadableRows
 from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
@@ -169,6 +169,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         "identifiers": identifiers,
         **intervals,
         **({} if request.threshold is None else {"threshold": request.threshold}),
+        **({} if request.reasons is None else {"reasons": request.reasons}),
     }
     columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
     max_rows = max(
@@ -232,12 +233,17 @@ def predict_stream(request: PredictRequest) -> Outcome:
                                         features, **intervals
                                     )
                                 write(
-                                    _lines(
+                                    _with_reasons(
+                                        _lines(
+                                            model,
+                                            table,
+                                            predicted,
+                                            frame[identifiers],
+                                            first,
+                                        ),
                                         model,
-                                        table,
-                                        predicted,
-                                        frame[identifiers],
-                                        first,
+                                        features,
+                                        request,
                                     )
                                 )
 
@@ -277,6 +283,23 @@ def predict_stream(request: PredictRequest) -> Outcome:
             ]
         ),
     )
+
+
+def _with_reasons(
+    lines: pa.Table, model: Any, rows: pd.DataFrame, request: PredictRequest
+) -> pa.Table:
+    """Return lines with the reasons that were asked for, whose values are texts."""
+    if request.reasons is None:
+        return lines
+    reasons = model.reasons(rows, request.reasons)
+    for column_name in reasons:
+        if column_name.endswith("_points"):
+            cells = pa.array(reasons[column_name], type=pa.float64())
+        else:
+            texts = reasons[column_name].map(str, na_action="ignore")
+            cells = pa.array(texts, type=pa.string(), from_pandas=True)
+        lines = lines.append_column(column_name, cells)
+    return lines
 
 
 def _lines(

@@ -38,8 +38,38 @@ _LEAST_ROWS = 10
 _MOST_ROWS = 10_000
 
 
+def methods_of_run(request: ReportRequest) -> Outcome:
+    """Return a paragraph on the methods of a run, and BibTeX.
+
+    Nothing is written.
+    """
+    for flag, value in (
+        ("--against", request.against),
+        ("--title", request.title),
+        ("--out", request.out),
+        ("--open", request.open_page or None),
+    ):
+        if value is not None:
+            problem = f"--methods writes no page, so {flag} does not apply"
+            raise InputError(problem, hint="Leave one of them out.", code="PG006")
+    record = finished_record(request.folder)
+    with loading():
+        from permgrad.models.save.saving import load
+        from permgrad.pages.content import PageContent
+        from permgrad.pages.methods_text import BIBTEX, methods_text
+        from permgrad.runs.run.assessing import provenance_of, read_assessment
+    with believed(request.folder):
+        content = read_assessment(request.folder, load(request.folder / "model"))
+    content = replace(content, provenance=provenance_of(request.folder, record))
+    text = methods_text(PageContent.of(content))
+    facts = {"folder": os.fspath(request.folder), "methods": text, "bibtex": BIBTEX}
+    return Outcome(facts, f"{text}\n\n{BIBTEX}")
+
+
 def rebuild_report(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again."""
+    if request.methods:
+        return methods_of_run(request)
     run_folder = request.folder
     record = finished_record(request.folder)
     if (

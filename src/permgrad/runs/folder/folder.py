@@ -39,6 +39,9 @@ CACHE = ".explanations"
 #: the folder use them again.
 FEATURES = "features"
 
+#: How far predictions change with each feature.
+EFFECTS = "effects.csv"
+
 #: Stages in their order, each with the names that it writes into the folder.
 STAGES: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "columns.json", "training.json", "split.npz"),
@@ -57,6 +60,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "explanation": (
         "explanations",
         "importance.csv",
+        EFFECTS,
         "integrated_gradients.csv",
         "branches.json",
     ),

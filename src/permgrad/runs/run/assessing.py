@@ -111,6 +111,7 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "together",
         "cells",
         "target_signs",
+        "row_groups",
     )
     return DataSection(
         **{field_name: data[field_name] for field_name in shared_names},
@@ -148,25 +149,11 @@ def look_of(
     }
 
 
-def page_of(
-    folder: Path,
-    record: Mapping[str, Any],
-    content: Assessment,
-    model: Any,
-    look: Mapping[str, Any],
-) -> PageContent:
-    """Return what the page of a run tells."""
-    layout = folder / "layout.svg"
+def provenance_of(folder: Path, record: Mapping[str, Any]) -> ProvenanceSection:
+    """Return what was run, as the record of a run says it."""
     configuration = record["configuration"]
-    if layout.is_file():
-        drawing = layout.read_text(encoding="utf-8", errors="replace")
-    else:
-        drawing = None
-    preset = split_preset(configuration.get("preset", ""))[0]
     facts = record["facts"]
-    content = completed(content, model, preset=preset, layout=drawing)
-    content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
-    provenance = ProvenanceSection(
+    return ProvenanceSection(
         command=record.get("command", ""),
         folder=os.fspath(folder),
         seed=configuration.get("seed"),
@@ -176,7 +163,26 @@ def page_of(
         configuration_hash=record["configuration_hash"],
         cut=facts.get("time", {}).get("cut", ()),
     )
+
+
+def page_of(
+    folder: Path,
+    record: Mapping[str, Any],
+    content: Assessment,
+    model: Any,
+    look: Mapping[str, Any],
+) -> PageContent:
+    """Return what the page of a run tells."""
+    layout = folder / "layout.svg"
+    if layout.is_file():
+        drawing = layout.read_text(encoding="utf-8", errors="replace")
+    else:
+        drawing = None
+    preset = split_preset(record["configuration"].get("preset", ""))[0]
+    content = completed(content, model, preset=preset, layout=drawing)
+    content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])
     title = look["title"] or content.title
+    provenance = provenance_of(folder, record)
     return PageContent.of(replace(content, title=title, provenance=provenance))
 
 

@@ -94,6 +94,22 @@ def prediction_table(
     return table
 
 
+def with_reasons(
+    predictions: pd.DataFrame, model: Any, rows: pd.DataFrame, count: int | None
+) -> pd.DataFrame:
+    """Return predictions with the strongest reasons of each, if they are asked for.
+
+    An identifier that has the name of such a column keeps it with ``_``.
+    """
+    if count is None:
+        return predictions
+    reasons = model.reasons(rows, count)
+    renamed = {}
+    for name in predictions.columns.intersection(reasons.columns):
+        renamed[name] = f"{name}_"
+    return pd.concat([predictions.rename(columns=renamed), reasons], axis=1)
+
+
 def intervals_of(
     request: PredictRequest, model: Any, data: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -169,9 +185,9 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     check_model(folder)
     run_folder = run_of(folder)
     with loading():
-        from permgrad.models.save.saving import load
+        from permgrad.models.save.saving import load_trusting
 
-        model = load(saved_in(folder))
+        model = load_trusting(saved_in(folder))
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
     record = read_record(run_folder)

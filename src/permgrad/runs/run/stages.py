@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from permgrad.assess.assess import fill
+from permgrad.assess.sections.data import groups_by_part
 from permgrad.assess.sections.provenance import this_machine
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
@@ -37,6 +38,7 @@ from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.folder.documents import COLUMNS, DATA, TRAINING
+from permgrad.runs.folder.folder import EFFECTS
 from permgrad.runs.options import data_sets, separated
 from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.assessing import write_page
@@ -90,6 +92,7 @@ def data_stage(work: RunWork) -> None:
         },
         "notes": notes,
         "rows": {part_name: len(inputs.parts[part_name]) for part_name in PARTS},
+        "row_groups": groups_by_part(inputs.parts),
         "columns": columns,
         "identifiers": list(request.identifier),
         "weight": request.weight,
@@ -252,12 +255,14 @@ def model_stage(work: RunWork) -> None:
 def explanation_stage(work: RunWork) -> None:
     """Explain a run's model on its test rows.
 
-    Writes ``explanations/``, ``importance.csv`` and ``branches.json``.
+    Writes ``explanations/``, ``importance.csv``, ``effects.csv`` and ``branches.json``.
     """
     folder = work.folder.path
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
     write_csv(work.importances, folder / "importance.csv")
+    if content.cards is not None and content.cards.changes is not None:
+        write_csv(content.cards.changes, folder / EFFECTS)
     if content.gradients is not None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated

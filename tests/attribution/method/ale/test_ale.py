@@ -32,7 +32,7 @@ def correlated(rows: int = ROWS, seed: int = 0, relation: float = 0.9) -> np.nda
 
 
 def curve(explanation, name: str, label: str | None = None) -> pd.DataFrame:
-    frame = explanation.effects()
+    frame = explanation.effects(curves=True)
     return frame[
         (frame["feature"] == name)
         & (frame["class"] == (label or explanation.outputs[0]))
@@ -658,7 +658,7 @@ def test_effects_that_cancel_are_no_importance():
     for seed in range(100):
         X = correlated(200, seed, relation=0.0)
         explanation = explain(lambda table: table[:, 0] * table[:, 1], X)
-        assert np.abs(explanation.effects()["effect"]).max() > 0.01
+        assert np.abs(explanation.effects(curves=True)["effect"]).max() > 0.01
         is_significant.append(explanation.p_values[0, 0] < 0.05)
     assert np.mean(is_significant) <= 0.09  # 0.05 and two standard errors
 
@@ -668,13 +668,13 @@ def test_effects_that_cancel_are_no_importance():
 
 def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):
     explanation = explain(bent, correlated(), pairs="all")
-    frame = explanation.effects()
+    frame = explanation.effects(curves=True)
     assert list(frame) == [
         "feature", "class", "value", "value_2", "effect", "std_error", "ci_low", "ci_high", "rows",
     ]  # fmt: skip
     loaded = pg.Explanation.load(explanation.save(tmp_path / "ale"))
-    pd.testing.assert_frame_equal(loaded.effects(), frame, check_dtype=False)
-    assert explanation.effects("pyarrow").num_rows == len(frame)
+    pd.testing.assert_frame_equal(loaded.effects(curves=True), frame, check_dtype=False)
+    assert explanation.effects("pyarrow", curves=True).num_rows == len(frame)
     for plot in (
         explanation.plot.direction,
         explanation.plot.bar,
@@ -689,12 +689,99 @@ def test_the_frame_of_curves_is_kept_and_drawn(tmp_path):
     )
 
 
+def test_changes_are_ends_of_the_curves_with_their_own_intervals():
+    """The interval of a change is that of a difference, not of both ends."""
+    X = correlated(400)
+    patients = np.repeat(np.arange(80), 5)
+    explanation = explain(bent, X, row_groups=patients)
+    changes = explanation.effects().set_index("feature")
+    assert list(changes) == [
+        *("class", "from", "to", "change", "std_error", "ci_low", "ci_high"),
+        *("unit", "rows", "groups"),
+    ]
+    for name, line in changes.iterrows():
+        points = curve(explanation, name)
+        at = points["value"].astype(float)
+        ends = np.interp([line["from"], line["to"]], at, points["effect"])
+        assert line["change"] == pytest.approx(ends[1] - ends[0])
+        values = X[:, int(name[1])]
+        quartiles = np.quantile(values, [0.25, 0.75], method="inverted_cdf")
+        assert [line["from"], line["to"]] == pytest.approx(quartiles)
+        inside = (values > line["from"] - 1e-9) & (values < line["to"] + 1e-9)
+        assert line["rows"] == inside.sum()
+        assert line["groups"] == len(np.unique(patients[inside]))
+    assert (changes["ci_low"] <= changes["change"]).all()
+    assert (changes["change"] <= changes["ci_high"]).all()
+    assert explanation.effects("pyarrow").num_rows == len(changes)
+
+
+def test_changes_of_levels_begin_at_the_most_frequent_one():
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame(
+        {
+            "town": rng.choice(["Ulm", "Bonn", "Trier"], 300, p=[0.2, 0.6, 0.2]),
+            "x": rng.normal(size=300),
+        }
+    )
+    values = {"Ulm": 1.0, "Bonn": 0.0, "Trier": 4.0}
+
+    def model(rows):
+        return rows["town"].map(values).to_numpy(float)
+
+    changes = explain(pg.Model(model, task="regression"), table).effects()
+    town = changes[changes["feature"] == "town"].set_index("to")
+    assert town["from"].unique().tolist() == ["Bonn"]
+    assert town["change"].to_dict() == pytest.approx({"Ulm": 1.0, "Trier": 4.0})
+    assert changes["unit"].unique().tolist() == ["y"]
+    both = explain(pg.Model(model, task="regression"), table).effects("pyarrow")
+    assert both.column("from").to_pylist()[0] in {"Bonn", changes["from"][0]}
+
+
+@pytest.mark.slow
+def test_intervals_of_changes_cover():
+    """Of a product with a related column, the change between the quartiles is known."""
+    covered = []
+    for seed in range(120):
+        X = correlated(400, seed)
+        explanation = explain(lambda table: table[:, 0] * (1 + table[:, 1]), X)
+        line = explanation.effects().set_index("feature").loc["x0"]
+        ends = np.array([line["from"], line["to"]])
+        truth = np.diff(ends + 0.9 * ends**2 / 2)[0]
+        covered.append(line["ci_low"] <= truth <= line["ci_high"])
+    assert 0.89 <= np.mean(covered) <= 0.99
+
+
+def test_changes_of_mean_predictions_have_errors_of_a_mean():
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame({"x": rng.normal(size=90), "z": rng.normal(size=90)})
+    table["town"] = rng.choice(["Ulm", "Bonn"], 90, p=[0.7, 0.3])
+    y = 2 * table["x"] * (table["z"] > 0) + (table["town"] == "Ulm")
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=3, random_state=0, progress=False
+    ).fit(table, y)
+    options = {"random_state": 0, "progress": False}
+    explanation = pg.explain(model, table, y, **options)
+    changes = explanation.effects().set_index("feature")
+    for name in ("x", "town"):
+        line = changes.loc[name]
+        both = [
+            model.predict(table.assign(**{name: line[end]})) for end in ("from", "to")
+        ]
+        assert line["change"] == pytest.approx((both[1] - both[0]).mean(), abs=0.05)
+        error = (both[1] - both[0]).std(ddof=1) / len(table) ** 0.5
+        assert line["std_error"] == pytest.approx(error, rel=0.3, abs=1e-6)
+        assert line["ci_low"] <= line["change"] <= line["ci_high"]
+    assert changes.loc["town", "from"] == "Ulm"
+    assert changes.loc["town", "rows"] == len(table)
+
+
 def test_curves_of_mean_predictions_have_the_same_frame():
     X = correlated(60)
     model = pg.HyNNRegressor(
         preset="fast", max_epochs=1, random_state=0, progress=False
     ).fit(X, X[:, 0])
-    frame = pg.explain(model, X, X[:, 0], random_state=0, progress=False).effects()
+    explanation = pg.explain(model, X, X[:, 0], random_state=0, progress=False)
+    frame = explanation.effects(curves=True)
     assert list(frame) == [
         "feature",
         "class",

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
+from permgrad.attribution.explanation.comparisons import Comparisons, comparisons
 from permgrad.attribution.explanation.statistics import (
     independent,
     interval,
@@ -52,12 +53,14 @@ class Curve(NamedTuple):
     ``effects``: at the points, effect, standard error and ends of the interval ``(4,
     points, outputs)``. ``importance``: the same of the standard deviation over the
     rows, and its p-value ``(5, outputs)``. ``scores``: each row's part in its error
-    ``(outputs, rows)``.
+    ``(outputs, rows)``. ``changes``: between ``comparisons`` of a single axis, as
+    ``effects`` ``(4, pairs, outputs)``.
     """
 
     effects: Floats
     importance: Floats
     scores: Floats
+    changes: Floats
 
 
 def accumulated(
@@ -133,7 +136,11 @@ def accumulated(
             )
         return joint_effects.flatten(0, -2)
 
-    return _measured(together, located, inside, sampled)
+    if len(axes) == 1:
+        differences = axes[0].compared(sampled).weights
+    else:
+        differences = np.zeros((0, located.shape[1]))
+    return _measured(together, located, inside, sampled, differences)
 
 
 def _added_up(steps: Tensor, way: int) -> Tensor:
@@ -236,9 +243,10 @@ def _measured(
     located: Floats,
     rows: Integers,
     sampled: Sampled,
+    differences: Floats,
 ) -> Curve:
     """Return effects, centred over rows that lie at ``located`` ``(rows, points)``,
-    with their errors.
+    with their errors, and those of ``differences`` of points ``(pairs, points)``.
     """
     interpolation = torch.from_numpy(located)
     row_indices = torch.from_numpy(rows)
@@ -269,20 +277,19 @@ def _measured(
     curve_weights[rows] = weights[rows]
     quiet = ~np.asarray(centred_effects.any(axis=0))  # in no row anything changes
     numbers, importance = _without_errors(centred_effects, squared, quiet)
+    changes, _ = _without_errors(differences @ centred_effects, squared, quiet)
     if too_few(curve_weights, units):
-        return Curve(numbers, importance, by_row)
+        return Curve(numbers, importance, by_row, changes)
     apart = located - curve_weights[rows] @ located / curve_weights.sum()
     covariance = (apart * curve_weights[rows, None]).T @ apart / curve_weights.sum()
     for output in np.flatnonzero(~quiet):
         scores = np.ascontiguousarray(influences[:, output])
-        variance, correction, freedom = spread(scores, curve_weights, units)
-        std_error = np.sqrt(variance * correction)
-        numbers[1:, :, output] = (
-            std_error,
-            *interval(
-                centred_effects[:, output], std_error, freedom + 1, sampled.confidence
-            )[:2],
-        )
+        errors, freedom = _errors(numbers[:, :, output], scores, curve_weights, sampled)
+        numbers[1:, :, output] = errors
+        if len(differences):
+            changes[1:, :, output] = _errors(
+                changes[:, :, output], differences @ scores, curve_weights, sampled
+            )[0]
         split = _independent_parts(scores, units, freedom)
         by_chance = covariance @ (split @ split.T)
         variance, correction, freedom = spread(
@@ -296,7 +303,19 @@ def _measured(
         importance[:, output] = _root(
             value, chance, own_part, freedom[:, 0], sampled.confidence
         )
-    return Curve(numbers, importance, by_row)
+    return Curve(numbers, importance, by_row, changes)
+
+
+def _errors(
+    numbers: Floats, scores: Floats, weights: Floats, sampled: Sampled
+) -> tuple[Floats, Floats]:
+    """Return standard errors and both ends of intervals ``(3, numbers)`` of the first
+    of ``numbers``, by each row's part in their errors, and degrees of freedom.
+    """
+    variance, correction, freedom = spread(scores, weights, sampled.units)
+    std_error = np.sqrt(variance * correction)
+    low, high, _ = interval(numbers[0], std_error, freedom + 1, sampled.confidence)
+    return np.stack([std_error, low, high]), freedom
 
 
 def _root(
@@ -488,6 +507,15 @@ class Axis:
         if self.levels:
             return np.arange(len(self.at), dtype=np.float64)
         return self.at
+
+    def compared(self, sampled: Sampled) -> Comparisons:
+        """Return between which values changes are told."""
+        plain_numbers = not (self.column.labels or self.column.dates)
+        if plain_numbers and not self.column.words:
+            points: list[Any] = self.at.tolist()
+        else:
+            points = [self.column.written(value) for value in self.at]
+        return comparisons(self.places, points, sampled.weights, levels=self.levels)
 
     def located(self, rows: Integers) -> Floats:
         """Return the weights of the points between which rows lie, ``(rows,

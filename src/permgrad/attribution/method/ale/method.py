@@ -52,8 +52,9 @@ class Ale(Configured):
     Setting a column to one value in all rows makes rows that do not exist where columns
     are correlated. Here a row is moved only over the bin in which its own value lies,
     so that predictions stay where the data are. The mean changes of the bins are added
-    up, and the curve is centred. ``explanation.effects()`` is a frame of the curves
-    with intervals, and ``explanation.plot.direction()`` draws them.
+    up, and the curve is centred. ``explanation.effects()`` is a frame of changes with
+    intervals, with ``curves=True`` of all points, and ``explanation.plot.direction()``
+    draws them.
 
     The importance of a column is the standard deviation of its curve over the rows, in
     units of the output, less what chance adds to it. It is 0 where effects of opposite
@@ -82,7 +83,7 @@ class Ale(Configured):
         ...     lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False
         ... )
         >>> explanation.values[:, 0].round(1).tolist(), len(explanation.effects())
-        ([2.0, 1.0, 0.0], 123)
+        ([2.0, 1.0, 0.0], 3)
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
@@ -143,7 +144,10 @@ class Ale(Configured):
                 "candidates": len(pairs),
             }
         return build(
-            request, "ale", facts=facts, **_fields(request, pairs, curves, work)
+            request,
+            "ale",
+            facts=facts,
+            **_fields(request, pairs, curves, work, sampled),
         )
 
 
@@ -289,6 +293,7 @@ def _fields(
     pairs: list[Pair],
     curves: dict[Pair, Curve],
     axes: dict[Pair, list[Axis]],
+    sampled: Sampled,
 ) -> dict[str, Any]:
     """Return the fields of the explanation of curves and surfaces."""
     members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
@@ -327,17 +332,25 @@ def _fields(
     direction = {}
     for name, member_set in zip(names, members, strict=True):
         if member_set in curves:
-            direction[name] = _effects_of(curves[member_set], axes[member_set])
+            direction[name] = _effects_of(
+                curves[member_set], axes[member_set], output_unit(request), sampled
+            )
     return {**fields, "direction": direction}
 
 
-def _effects_of(curve: Curve, axes: Sequence[Axis]) -> dict[str, Any]:
-    """Return the points of a curve or surface, and its effects there."""
+def _effects_of(
+    curve: Curve, axes: Sequence[Axis], unit: str, sampled: Sampled
+) -> dict[str, Any]:
+    """Return the points of a curve or surface, and its effects there. A curve has its
+    changes, too.
+    """
     names = ("mean", "std_error", "low", "high")
     effects = dict(zip(names, curve.effects.tolist(), strict=True))
     points = [_points(axis) for axis in axes]
     if len(points) == 1:
-        return {**points[0], **effects}
+        compared = axes[0].compared(sampled)
+        changes = compared.entry(curve.changes, unit, sampled.units)
+        return {**points[0], **effects, "changes": changes}
     return {"kind": "pair", "axes": points, **effects}
 
 

@@ -394,6 +394,13 @@ const Page = (() => {
   const start = () => (started ??= open());
   const open = async () => {
     build();
+    for (const text of document.querySelectorAll("pre.paste")) {
+      const copy = () => {
+        getSelection()?.selectAllChildren(text);
+        document.execCommand("copy"); // works in files, too
+      };
+      text.after(element("div", { class: "tools" }, element("button", { type: "button", click: copy }, "copy")));
+    }
     try {
       content = await read();
     } catch (problem) {

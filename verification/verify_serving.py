@@ -1,0 +1,250 @@
+"""Does the application of docs/serving.md answer as ``predict`` does, under load and with
+wrong requests?
+
+    python -m verification.verify_serving                   # 1,000 requests, half a minute
+    python -m verification.verify_serving --requests 40     # the short form of the tests
+
+It needs fastapi and uvicorn, which permgrad does not install. A model of a table with
+numbers, levels and missing cells is trained and saved, and the application of the page
+is started as the page says. Floors: answers of one row, four at a time, are equal to
+``predict``, with a median of at most 20 ms. Wrong rows, missing columns, and bodies of
+10 MB are refused with a status from 400 to 499 and a message that has neither a trace
+nor a value of the row. Unseen levels are answered. A stop while requests are answered
+ends within ten seconds with no trace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import permgrad as pg
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "serving.md"
+MOST_SECONDS = 0.020
+#: A value that no message may have.
+SECRET = "Rumpelstilz"
+
+
+def application() -> str:
+    """Return the application of the page."""
+    return re.findall(r"```py\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[
+        0
+    ]
+
+
+def table(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Return rows with numbers, levels, booleans and missing cells."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "height in cm": rng.normal(170, 9, rows).round(1),
+            "town": rng.choice(["Ulm", "Bonn", "Trier"], rows),
+            "smokes": rng.choice([True, False], rows),
+            "visits": rng.poisson(3, rows),
+        }
+    )
+    frame.loc[rng.random(rows) < 0.1, "height in cm"] = np.nan
+    return frame
+
+
+def save_model(folder: Path) -> None:
+    """Train a model, and write it and the application into a folder."""
+    rows = table()
+    y = np.where(rows["visits"] + (rows["town"] == "Ulm") > 3, "often", "rarely")
+    model = pg.HyNNClassifier(
+        preset="fast", max_epochs=3, random_state=0, progress=False
+    )
+    model.fit(rows, y).save(folder / "model")
+    (folder / "app.py").write_text(application(), encoding="utf-8")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start the application, and wait until it is healthy."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            for _ in range(600):
+                if process.poll() is not None:
+                    break
+                try:
+                    if ask(port, "GET", "/health")[0] == 200:
+                        break
+                except OSError:
+                    time.sleep(0.1)
+            yield process, port
+        finally:
+            process.kill()
+
+
+def ask(port: int, verb: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Return the status and the answer of one request."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Content-Type": "application/json"}
+    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    try:
+        connection.request(verb, path, content, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, text
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON has them."""
+    return json.loads(rows.to_json(orient="records"))
+
+
+def equal_answers(port: int, folder: Path, requests: int) -> tuple[int, float]:
+    """Return how many answers of one row, four at a time, are those of ``predict``, and
+    the median of seconds.
+    """
+    rows = records(table(requests, seed=1))
+    model = pg.load(folder / "model")
+    expected = model.predict_proba(rows)
+    seconds = []
+
+    def answer(place: int) -> bool:
+        began = time.perf_counter()
+        status, parts = ask(port, "POST", "/predict", [rows[place]])
+        seconds.append(time.perf_counter() - began)
+        return status == 200 and parts["probabilities"] == [expected[place].tolist()]
+
+    answer(0)
+    seconds.clear()
+    with ThreadPoolExecutor(4) as pool:
+        equal = sum(pool.map(answer, range(requests)))
+    reasons = model.reasons(rows[:3], n=2).to_dict("records")
+    status, told = ask(port, "POST", "/reasons?n=2", rows[:3])
+    assert status == 200
+    assert [one["reason_1"] for one in told] == [one["reason_1"] for one in reasons]
+    return equal, statistics.median(seconds)
+
+
+def wrong_requests() -> dict[str, Any]:
+    """Return bodies that must be refused."""
+    (row,) = records(table(1, seed=2))
+    lacking = {name: value for name, value in row.items() if name != "town"}
+    return {
+        "text for a number": [row | {"height in cm": SECRET}],
+        "a list as a cell": [row | {"town": [SECRET]}],
+        "a missing column": [lacking],
+        "one row of two lacks a column": [row, lacking],
+        "no list": row,
+        "no JSON": b'[{"town": "' + SECRET.encode(),
+        "no rows": [],
+        "numbers": [1, 2],
+        "10 MB": [row | {"town": SECRET * 1_000_000}],
+    }
+
+
+def refused(port: int) -> list[str]:
+    """Return which wrong requests are not refused in words."""
+    wrong = []
+    for name, body in wrong_requests().items():
+        status, answer = ask(port, "POST", "/predict", body)
+        words = json.dumps(answer)
+        if not 400 <= status < 500 or SECRET in words or "Traceback" in words:
+            wrong.append(f"{name}: {status} {words[:200]}")
+    return wrong
+
+
+def unseen(port: int, folder: Path) -> bool:
+    """Return whether unseen levels and further columns are answered as by
+    ``predict``.
+    """
+    (row,) = records(table(1, seed=3))
+    row |= {"town": "Kiel", "further": SECRET}
+    status, parts = ask(port, "POST", "/predict", [row])
+    expected = pg.load(folder / "model").predict_proba([row])
+    return status == 200 and parts["probabilities"] == expected.tolist()
+
+
+def stopped(process: subprocess.Popen[str], port: int) -> tuple[float, str]:
+    """Stop the application while it answers, and return the seconds it took and what it
+    printed.
+    """
+    rows = records(table(200, seed=4))
+
+    def keep_asking() -> None:
+        try:
+            for _ in range(1000):
+                ask(port, "POST", "/predict", rows)
+        except (OSError, ValueError):
+            pass
+
+    askers = [threading.Thread(target=keep_asking, daemon=True) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    time.sleep(0.5)
+    began = time.perf_counter()
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    for asker in askers:
+        asker.join(60)
+    return time.perf_counter() - began, printed
+
+
+def main() -> int:
+    """Print what holds, and return 1 where a floor does not."""
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    reader.add_argument("--requests", type=int, default=1000)
+    requests = reader.parse_args().requests
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_model(folder)
+        with served(folder) as (process, port):
+            equal, seconds = equal_answers(port, folder, requests)
+            wrong = refused(port)
+            answered = unseen(port, folder)
+            ended, printed = stopped(process, port)
+    print(f"{equal} of {requests} answers equal to predict")
+    print(f"median {1000 * seconds:.1f} ms, floor {1000 * MOST_SECONDS:.0f}")
+    print(f"wrong requests not refused: {wrong or 'none'}")
+    print(f"unseen levels answered: {answered}")
+    clean = "Traceback" not in printed and SECRET not in printed
+    print(f"stopped after {ended:.1f} s, no trace and no value printed: {clean}")
+    if not clean:
+        print(printed[-3000:])
+    fine = equal == requests and not wrong and answered and clean and ended < 10
+    return int(not (fine and seconds <= MOST_SECONDS))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
