@@ -130,15 +130,8 @@ def _of_numbers(
         if not column_slot.of.is_missing:
             value[column_slot.detail or "value"] = slot_index
     number_form |= column.of.form_facts(column)
-    if column.of.is_truth:
-        pass  # 0 and 1 are not scaled
-    elif len(scaling.knots):
-        number_form["knots"] = scaling.knots[:, column_index].tolist()
-    else:
-        number_form |= {
-            "center": float(scaling.center[column_index]),
-            "factor": float(scaling.factor[column_index]),
-        }
+    if not column.of.is_truth:
+        number_form |= _scale_of(scaling, column_index)
     first = slots[0][1]
     form = _form_of(column)
     assert form is not None
@@ -153,6 +146,16 @@ def _of_numbers(
     if first.is_scaled and not first.is_held:
         value_range = _range(scaling, column_index, first)
     return {**number_form, "range": value_range}
+
+
+def _scale_of(scaling: Scaling, column_index: int) -> dict[str, Any]:
+    """Return how a number is scaled."""
+    if len(scaling.knots):
+        return {"knots": scaling.knots[:, column_index].tolist()}
+    return {
+        "center": float(scaling.center[column_index]),
+        "factor": float(scaling.factor[column_index]),
+    }
 
 
 def _scores(

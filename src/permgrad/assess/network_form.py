@@ -86,9 +86,10 @@ def model_form(model: Any, weights: Weights) -> dict[str, Any]:
             text names it, as a clause.
     """
     encoder = getattr(model, "preprocessor_", None)
-    for column in formless(encoder) if isinstance(encoder, TableEncoder) else ():
+    if isinstance(encoder, TableEncoder) and (unread := formless(encoder)):
         raise NotImplementedError(
-            f"no page encodes columns of kind {column.kind}, such as {column.name!r}"
+            f"no page encodes columns of kind {unread[0].kind}, such as "
+            f"{unread[0].name!r}"
         )
     if (boosted := _boosted(model)) is not None:
         return _form_of_trees(model, boosted, weights)

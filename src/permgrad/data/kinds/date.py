@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Date(ColumnKind):
     """Moments: time, year, and what returns, as far as they vary in training."""
 
     name = "date"
-    storage: ClassVar[str] = "date"
+    storage = "date"
     is_moment = True
     as_written = False
     correction = "Write it like 2024-01-31"
