@@ -691,7 +691,7 @@ def trained_loss(name: str) -> Loss:
     not registered.
     """
     unregistered = partial(_unregistered, name)
-    return named_loss(name) or Loss(name, unregistered, LOSS_TASKS, trains=False)
+    return named_loss(name) or Loss(name, unregistered, OF_OUTPUTS, trains=False)
 
 
 class TargetRows:
