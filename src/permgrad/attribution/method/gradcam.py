@@ -91,26 +91,27 @@ class GradCam(Configured):
     maps: bool | Literal["auto"] = setting(default="auto")
 
     @property
-    def rectifies(self) -> bool:
-        """Whether negative cells become 0."""
-        if self.relu == "auto":
+    def drawing(self) -> Drawing:
+        """Which maps are drawn, and how."""
+        relu = self.relu
+        if relu == "auto":
             # HiResCAM's equation has no rectifier: its cells add up to what the rest of
             # the network computes.
-            return self.variant != "hirescam"
-        return bool(self.relu)
+            relu = self.variant != "hirescam"
+        return Drawing(
+            self.variant,
+            self.layer,
+            relu,
+            self.before_activation,
+            self.upsample,
+            self.maps,
+        )
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         request.subject.check_network("gradcam")
         request = of_slopes(request)
-        drawing = Drawing(
-            self.variant,
-            self.layer,
-            self.rectifies,
-            self.before_activation,
-            self.upsample,
-            self.maps,
-        )
+        drawing = self.drawing
         subject = request.subject
         targets = list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
@@ -131,7 +132,7 @@ class GradCam(Configured):
                 predictions[row_slice] = (
                     map_reading.outputs[:, targets].double().cpu().numpy()
                 )
-                if self.upsample == "none":
+                if drawing.upsample == "none":
                     shown = map_reading.maps
                 else:
                     shown = map_reading.large
@@ -148,9 +149,9 @@ class GradCam(Configured):
         facts = {
             "quantity": reader.quantity,
             "unit": "map",
-            "variant": self.variant,
-            "upsample": self.upsample,
-            "rectified": self.rectifies,
+            "variant": drawing.variant,
+            "upsample": drawing.upsample,
+            "rectified": drawing.relu,
             **reader.facts(),
         }
         return build(

@@ -216,8 +216,8 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
     """Return a registered method with options, and inner settings, by their names."""
     method_class: Any = methods.get(name)
     options = {key: settings[key] for key in settings if key in method_class.options}
-    others = {key: settings[key] for key in settings if key not in options}
-    return tuned(method_class(**options), **others)
+    inner_settings = {key: settings[key] for key in settings if key not in options}
+    return tuned(method_class(**options), **inner_settings)
 
 
 def changed(method: Configured, **settings: Any) -> Any:
