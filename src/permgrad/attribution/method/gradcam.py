@@ -101,7 +101,7 @@ class GradCam(Configured):
         return Drawing(
             self.variant,
             self.layer,
-            relu,
+            bool(relu),
             self.before_activation,
             self.upsample,
             self.maps,
