@@ -31,7 +31,7 @@ from permgrad.attribution.maps.drawn import cam_layer
 from permgrad.attribution.request import tuned
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
-from permgrad.models.network.summary import count_numbers
+from permgrad.models.network.network_summary import count_numbers
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -161,9 +161,9 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     from permgrad.imaging import Renderer, StoredLayout
     from permgrad.models.estimators.presets import PAPER
     from permgrad.models.network.network import HybridNetwork
-    from permgrad.models.network.summary import count_numbers
+    from permgrad.models.network.network_summary import count_numbers
     from permgrad.models.train.learner import TrainingJob, TrainingOptions, train
-    from permgrad.models.train.rows import Rows
+    from permgrad.models.train.training_rows import Rows
 
     if work["threads"] is not None:
         torch.set_num_threads(work["threads"])

@@ -25,7 +25,7 @@ from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.learner import TrainingJob, TrainingOptions, train
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 COLUMNS = 23
 

@@ -39,7 +39,7 @@ from permgrad.models.train.learner import (
     TrainingOptions,
     training_loss,
 )
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 BATCH = 32
 Clock = Callable[[str, Callable[[], Any]], Any]

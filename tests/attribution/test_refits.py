@@ -16,7 +16,7 @@ from permgrad.attribution.explain_refits import (
     moderated,
 )
 from permgrad.attribution.explanation import Explanation
-from permgrad.pages.summary import summary
+from permgrad.pages.summaries import summary
 from permgrad.pages.words import training_text, training_words
 
 ROWS = 60

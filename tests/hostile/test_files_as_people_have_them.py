@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import Inputs, load_inputs
+from permgrad.runs.run.run_inputs import Inputs, load_inputs
 
 ROWS = 240
 Cells = list[Any]

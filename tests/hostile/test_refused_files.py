@@ -616,7 +616,7 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
 
 @pytest.mark.parametrize("entry", [{}, {"share": "half"}, {"share": [1]}])
 def test_a_share_that_is_no_number_is_not_shown(run, tmp_path, entry):
-    from permgrad.runs.run.summary import read_summary
+    from permgrad.runs.run.run_summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -629,7 +629,7 @@ def test_a_share_that_is_no_number_is_not_shown(run, tmp_path, entry):
 
 def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     """Its interval lies above 0, as no importance of permgrad's own does."""
-    from permgrad.runs.run.summary import read_summary
+    from permgrad.runs.run.run_summary import read_summary
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)

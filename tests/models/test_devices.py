@@ -18,7 +18,7 @@ from permgrad.models.devices import full_float32
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no GPU here"

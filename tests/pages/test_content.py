@@ -17,7 +17,7 @@ from tests.pages.tabs.test_live_tabs import content_of
 
 from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.explanation import clearly_matter
-from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.explanation.ranks import certain_ranks
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
@@ -30,7 +30,7 @@ from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.sentences import level_words, main_metric
 from permgrad.pages.units import loss_without
 from permgrad.pages.verdict import FINDINGS, verdict
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.run_summary import summarise
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 #: Two findings ask them, each for one of two answers.

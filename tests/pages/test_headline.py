@@ -26,7 +26,7 @@ from permgrad.pages.steps import ranks_of
 from permgrad.pages.tabs import summary
 from permgrad.pages.verdict import first_sentence, verdict
 from permgrad.pages.views import tab_view
-from permgrad.runs.run.summary import _branch_lines
+from permgrad.runs.run.run_summary import _branch_lines
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 CLASSES = ("Bad", "Good")

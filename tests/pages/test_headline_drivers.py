@@ -20,7 +20,7 @@ from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.trust import methods
 from permgrad.pages.views import SectionView
-from permgrad.runs.run.summary import _feature_lines
+from permgrad.runs.run.run_summary import _feature_lines
 
 NAMES = tuple(f"feature{feature_number}" for feature_number in range(8))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.models.branches import AddedBranch, Fitted, branches, register
-from permgrad.models.branches.outputs import as_outputs
+from permgrad.models.branches.as_outputs import as_outputs
 from permgrad.models.libraries.job import Job
 
 NAME = "neighbours"

@@ -44,7 +44,7 @@ from permgrad.models.train.learner import (  # noqa: E402
     TrainingJob,
     TrainingOptions,
 )
-from permgrad.models.train.rows import Rows, StreamedRows  # noqa: E402
+from permgrad.models.train.training_rows import Rows, StreamedRows  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {

@@ -493,7 +493,7 @@ def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
     from permgrad.runs.commands.report import rebuild_report
     from permgrad.runs.requests import ReportRequest
-    from permgrad.runs.run.summary import read_summary
+    from permgrad.runs.run.run_summary import read_summary
 
     rebuild_report(ReportRequest(folder=folder))
     read_summary(folder)

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import PAIR, Clock
 from permgrad.assess.predictions import COVERAGE, Predictions, before_calibration
-from permgrad.assess.rows import Rows
 from permgrad.attribution.explain import explain, find_method
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradcam import GradCam

@@ -32,10 +32,10 @@ from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.fast.folding import Affine, is_plain, pair
 from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.network.blocks import SHARPNESS, Dropout, RandomKernels, Rate
-from permgrad.models.network.branches import TableBranch
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
+from permgrad.models.network.table_and_image import TableBranch
 
 _NAMES = {
     activation_type: activation_name

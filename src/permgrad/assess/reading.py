@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.assess.assessed_rows import Places, Rows
 from permgrad.assess.budget import Clock
 from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.predictions import Predictions
-from permgrad.assess.rows import Places, Rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.permgrad import PermGrad
 from permgrad.attribution.method.shapley.method import choose_references

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import outputs_of

@@ -468,7 +468,7 @@ def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     if not request.model_folder.is_file():
         check_model(request.model_folder)
     with loading():
-        from permgrad.runs.commands.rows import write_counterfactuals
+        from permgrad.runs.commands.row_questions import write_counterfactuals
     return write_counterfactuals(request)
 
 

@@ -167,7 +167,7 @@ class Tool:
 
 
 _RUNS = "permgrad.cli.commands:"
-_ROWS = "permgrad.runs.commands.rows:"
+_ROWS = "permgrad.runs.commands.row_questions:"
 _RUN = (
     "time",
     "test",

@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.explanation.frames import frame_of_changes, stacked_changes
+from permgrad.attribution.explanation.explanation_frames import (
+    frame_of_changes,
+    stacked_changes,
+)
 from permgrad.attribution.method.ale.effects import (
     Axis,
     Column,

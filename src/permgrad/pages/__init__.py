@@ -9,18 +9,18 @@ from permgrad.base.shown import views
 
 views.update(
     {
-        "Changes.summary": "permgrad.pages.summary.changes_summary",
+        "Changes.summary": "permgrad.pages.summaries.changes_summary",
         "Comparison.html": "permgrad.pages.comparison.comparison_page",
         "Comparison.sentences": "permgrad.pages.comparison.sentences",
-        "Counterfactuals.summary": "permgrad.pages.summary.counterfactuals_summary",
+        "Counterfactuals.summary": "permgrad.pages.summaries.counterfactuals_summary",
         "Explanation.evaluate": "permgrad.evaluation.explanations.evaluate",
         "Estimator.reasons": "permgrad.attribution.reasons.reasons",
         "Evaluation.plot": "permgrad.pages.plots.modality.removal",
         "Explanation.html": "permgrad.pages.notebook.to_html",
         "Explanation.plot": "permgrad.pages.plots.drawn.PlotAccessor",
-        "Explanation.summary": "permgrad.pages.summary.summary",
+        "Explanation.summary": "permgrad.pages.summaries.summary",
         "Missing.plot": "permgrad.pages.plots.modality.missing",
-        "Missing.summary": "permgrad.pages.summary.missing_summary",
+        "Missing.summary": "permgrad.pages.summaries.missing_summary",
         "Model.describe": "permgrad.attribution.request.describe.description",
         "Model.predict": "permgrad.attribution.request.describe.explained_outputs",
     }

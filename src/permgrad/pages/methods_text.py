@@ -14,7 +14,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.models.losses import named_loss
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import in_percent, skill
-from permgrad.pages.summary import units_words
+from permgrad.pages.summaries import units_words
 from permgrad.pages.words import clean, listed
 
 if TYPE_CHECKING:

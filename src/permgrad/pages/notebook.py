@@ -21,7 +21,7 @@ from permgrad.base.significance import shares_level
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.claims import claim_of
-from permgrad.pages.inputs import texts_of
+from permgrad.pages.drawn_inputs import texts_of
 from permgrad.pages.part_colours import part_colour
 from permgrad.pages.pictures import (
     Drawn,
@@ -32,7 +32,7 @@ from permgrad.pages.pictures import (
     signed,
 )
 from permgrad.pages.steps import ends_of, names_with_values, stacks, steps_of
-from permgrad.pages.summary import (
+from permgrad.pages.summaries import (
     circumstances,
     clear_names,
     clearly_words,

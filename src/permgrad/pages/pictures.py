@@ -20,7 +20,7 @@ from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number
 from permgrad.pages.charts.chart import padded
-from permgrad.pages.inputs import (
+from permgrad.pages.drawn_inputs import (
     KINDS,
     SIDES,
     Shown,

@@ -23,9 +23,9 @@ from permgrad.base.errors import InputError
 from permgrad.base.numerals import percent
 from permgrad.evaluation.cards import written
 from permgrad.pages.content import PageContent
+from permgrad.pages.drawn_inputs import displayable, shown_input, texts_of, words_of
 from permgrad.pages.facts import leading
 from permgrad.pages.findings import say
-from permgrad.pages.inputs import displayable, shown_input, texts_of, words_of
 from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts
 from permgrad.pages.standing import Standing

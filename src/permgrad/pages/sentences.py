@@ -19,7 +19,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.moved import moved_words
-from permgrad.pages.summary import changes_words
+from permgrad.pages.summaries import changes_words
 from permgrad.pages.words import (
     clean,
     listed,

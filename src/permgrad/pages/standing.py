@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from permgrad.pages.summary import clear_names
+from permgrad.pages.summaries import clear_names
 from permgrad.pages.words import shown_ranks
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad import Explanation
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.rows import Rows
 from permgrad.assess.sections.ranking import rank
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work

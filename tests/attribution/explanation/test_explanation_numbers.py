@@ -13,7 +13,7 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad import Explanation
-from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.explanation.statistics import interval
 
 ROWS = 5

@@ -12,7 +12,7 @@ import pytest
 from permgrad import Explanation, InputError
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.explanation.numbers import of_order
-from permgrad.pages.summary import told
+from permgrad.pages.summaries import told
 
 MEMBERS = ((0,), (1,), (2,), (0, 1), (1, 2))
 P_VALUES = np.array([[0.01], [0.02], [0.5], [0.004], [0.03]])

@@ -20,8 +20,8 @@ import permgrad as pg
 from permgrad.attribution.slopes.lines import SecantIntegral
 from permgrad.attribution.slopes.secants import SecantLines, rule_of, table_embedding
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.network.branches import PeriodicDenseEmbedding
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.table_and_image import PeriodicDenseEmbedding
 
 ELEMENTWISE = [
     nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.GELU(), nn.SiLU(),

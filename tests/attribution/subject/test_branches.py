@@ -13,9 +13,9 @@ from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.subject import branches
-from permgrad.attribution.subject.branches import Store, cut_into_branches
+from permgrad.attribution.subject import traced_branches as branches
 from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.traced_branches import Store, cut_into_branches
 
 TOKENS = 4
 ROWS = 3

@@ -11,7 +11,7 @@ from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.subject.design import CellDesign
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3}

@@ -19,7 +19,7 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.game import ShapleyGame
-from permgrad.attribution.subject.branches import BranchCut
+from permgrad.attribution.subject.traced_branches import BranchCut
 
 METHODS = [name for name in USUAL if name != "permgrad_paper"]
 #: Fewer draws than usual: here only the way through matters.
@@ -349,8 +349,8 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
 
 
 def test_the_branches_are_used():
-    from permgrad.attribution.subject.branches import cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
+    from permgrad.attribution.subject.traced_branches import cut_into_branches
 
     for name, expected in (
         ("shared_encoder", True),
@@ -366,8 +366,11 @@ def test_the_branches_are_used():
 
 
 def test_branches_of_more_rows_than_are_tried_are_found():
-    from permgrad.attribution.subject.branches import _PROBE_ROWS, cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
+    from permgrad.attribution.subject.traced_branches import (
+        _PROBE_ROWS,
+        cut_into_branches,
+    )
 
     net, inputs, _ = STRANGERS["shared_encoder"]()
     repeated_inputs = {

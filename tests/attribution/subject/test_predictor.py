@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeRegressor
 
 import permgrad as pg
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.errors import InputError
 

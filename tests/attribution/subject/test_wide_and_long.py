@@ -15,8 +15,8 @@ from explaining import explain_with
 
 import permgrad as pg
 from permgrad.attribution.replace.game import Game
-from permgrad.attribution.subject import frames
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject import frame_tensors as frames
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.base import progress
 
 

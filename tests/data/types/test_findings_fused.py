@@ -18,7 +18,7 @@ from permgrad.data.types.as_one import same_columns
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import findings_of
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 ROWS = 200
 BIG = 2**62

@@ -16,7 +16,7 @@ from permgrad.data.types.column_types import infer_schema, with_categories
 from permgrad.data.types.identifiers import flag_by_target, shared_by_equal
 from permgrad.evaluation.drift import compare_parts
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 ROWS = 2000
 

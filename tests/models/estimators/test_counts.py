@@ -14,7 +14,7 @@ import permgrad as pg
 from permgrad import InputError
 from permgrad.integrations.onnx_files import _Predicting
 from permgrad.models.estimators.learned import _raise_to
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 ROWS = 1200
 #: All rows in each step, to the optimum.

@@ -18,9 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
-from permgrad.models.estimators.inputs import class_weights, held_out
+from permgrad.models.estimators.fit_inputs import class_weights, held_out
 from permgrad.models.estimators.settings import resolve_settings
-from permgrad.models.network.summary import (
+from permgrad.models.network.network_summary import (
     count_numbers,
     layer_rows,
     measure_training_time,

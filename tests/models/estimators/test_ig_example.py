@@ -19,8 +19,8 @@ from torch import nn
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
 from permgrad.models.estimators.presets import get_preset, preset_from_dict, presets
-from permgrad.models.network.branches import LevelEmbeddingLinear
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.table_and_image import LevelEmbeddingLinear
 from permgrad.models.train.learner import TrainingOptions, training_loss
 
 BANK = pytest.mark.skipif(

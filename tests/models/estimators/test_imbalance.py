@@ -22,7 +22,7 @@ from permgrad.models.estimators.calibration import (
     fit_calibration,
     one_versus_rest,
 )
-from permgrad.models.estimators.inputs import class_weights
+from permgrad.models.estimators.fit_inputs import class_weights
 
 
 def small(**changes):

@@ -10,7 +10,7 @@ import pytest
 
 from permgrad import HyNNClassifier, InputError, load
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models.estimators.inputs import class_weights
+from permgrad.models.estimators.fit_inputs import class_weights
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
 Y = np.array(["no", "yes"])[np.arange(40) % 2]

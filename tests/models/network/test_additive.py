@@ -12,7 +12,7 @@ import torch
 import permgrad as pg
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.fast.beside import BesideTrees, Edit
+from permgrad.models.fast.folded_branches import BesideTrees, Edit
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.blocks import RandomKernels

@@ -23,7 +23,7 @@ from permgrad.models.train.learner import (
     build_optimizer,
     training_loss,
 )
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 MEMBERS = 3
 ENCODED = 6

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.estimators.presets import get_preset, presets
-from permgrad.models.network.branches import PeriodicDenseEmbedding
 from permgrad.models.network.members import MemberLinear
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.network_summary import count_numbers
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.network.summary import count_numbers
+from permgrad.models.network.table_and_image import PeriodicDenseEmbedding
 
 
 def renderer(columns, pixels=20, channels=3, scale=255.0):

@@ -18,8 +18,8 @@ from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.blocks import RandomKernels
-from permgrad.models.network.branches import shift_images
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.table_and_image import shift_images
 
 #: Of height and width, and channels.
 _SHAPES: list[tuple[int, ...]] = [(1, 13), (5, 4), (1, 13, 3), (5, 4, 2)]

@@ -23,7 +23,7 @@ from permgrad.models.stream.streaming_scan import (
     scan,
     type_rows,
 )
-from permgrad.models.train.rows import Rows, StreamedRows, count_batches
+from permgrad.models.train.training_rows import Rows, StreamedRows, count_batches
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
 

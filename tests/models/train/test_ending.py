@@ -11,7 +11,7 @@ import torch
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.ending import rises
 from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, train
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 HELOC = [100.0, 99.0, 99.09, 99.31, 99.31, 99.36, 99.36, 99.57, 99.70]
 

@@ -11,7 +11,7 @@ SCRIPT = """
 import resource
 import numpy as np, torch
 import permgrad.models.train.learner as training
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.network import HybridNetwork
 

@@ -19,7 +19,7 @@ from permgrad.models.train.learner import (
     predict,
     train,
 )
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 
 def make_rows(count: int, seed: int, classes: int = 3) -> Rows:

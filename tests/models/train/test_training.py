@@ -31,8 +31,8 @@ from permgrad.models.losses import cross_entropy, losses, squared_error
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import checkpoint, learner
 from permgrad.models.train.learner import Learner, TrainingJob, TrainingOptions, train
-from permgrad.models.train.rows import Rows, count_batches
 from permgrad.models.train.schedules import schedules
+from permgrad.models.train.training_rows import Rows, count_batches
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 

@@ -15,7 +15,7 @@ import torch
 import permgrad as pg
 from permgrad import Explanation
 from permgrad.base.errors import InputError
-from permgrad.pages.inputs import displayable, shown_input
+from permgrad.pages.drawn_inputs import displayable, shown_input
 from permgrad.pages.plots.image import overlay
 
 GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int64)

@@ -17,7 +17,7 @@ import permgrad as pg
 from permgrad import Explanation
 from permgrad.base import style
 from permgrad.base.errors import InputError
-from permgrad.pages.inputs import extremes, outline, strongest
+from permgrad.pages.drawn_inputs import extremes, outline, strongest
 
 ROWS = 3
 CHANNELS = 2

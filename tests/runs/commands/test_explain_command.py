@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.pages.summary import told as told_of
+from permgrad.pages.summaries import told as told_of
 from permgrad.pages.words import value_text
 from permgrad.runs.commands.explained import outcome_of
 

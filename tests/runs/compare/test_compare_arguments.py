@@ -18,7 +18,7 @@ from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.runs.compare.compare import compare_table
 from permgrad.runs.compare.plan import CompareRequest, from_request
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "cv": 2, "explain": False, "progress": False}
 

@@ -14,8 +14,8 @@ from torch import nn
 import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.summary import read_summary
+from permgrad.runs.run.run_inputs import load_inputs
+from permgrad.runs.run.run_summary import read_summary
 
 
 def test_a_class_named_all_is_not_all_rows(tmp_path):

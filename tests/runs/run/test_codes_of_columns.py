@@ -8,7 +8,7 @@ import pytest
 
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
+from permgrad.runs.run.run_inputs import load_inputs
 
 ASKED = RunRequest(table="t.csv", target=("visits",), preset="fast", out=Path("run"))
 

@@ -16,7 +16,7 @@ from permgrad import InputError
 from permgrad.runs.compare.plan import from_request
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import CompareRequest, RunRequest, TuneRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.splitting import PARTS
 
 

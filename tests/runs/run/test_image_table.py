@@ -20,7 +20,7 @@ import permgrad as pg
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.folder.folder import STAGES
 from permgrad.runs.requests import PredictRequest, RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 
 from permgrad.base.errors import InputError
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 
 @pytest.mark.parametrize(

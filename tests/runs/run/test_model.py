@@ -21,9 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import Clock
 from permgrad.assess.model import TrainedOther
-from permgrad.assess.rows import Rows
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import file_hash, json_text
 from permgrad.base.numerals import number

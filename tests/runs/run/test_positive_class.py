@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 import permgrad as pg
 from permgrad.runs.compare.plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 WORDS = ("--target", "risk", "--preset", "preset.json")
 

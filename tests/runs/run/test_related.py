@@ -10,7 +10,7 @@ from tests.pages.conftest import global_explanation
 
 from permgrad.evaluation.related import related
 from permgrad.pages.findings import say
-from permgrad.runs.run.summary import _feature_lines
+from permgrad.runs.run.run_summary import _feature_lines
 
 
 def test_figures_hold_for_every_pair_that_a_sentence_names():

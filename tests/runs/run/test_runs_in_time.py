@@ -15,7 +15,7 @@ from invoking import call
 import permgrad as pg
 from permgrad.base.numerals import number
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 
 
 def riders(rows: int = 1100, trend: float = 0.0) -> pd.DataFrame:

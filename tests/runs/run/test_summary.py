@@ -12,7 +12,7 @@ import pytest
 
 from permgrad.base.files import plain
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run import summary
+from permgrad.runs.run import run_summary as summary
 from permgrad.runs.run.run import run_table
 
 READERS = ("read_json", "read_csv", "read_record", "saved_explanation")

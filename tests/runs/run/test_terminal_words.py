@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError, option_of
-from permgrad.pages.summary import told
+from permgrad.pages.summaries import told
 from permgrad.pages.words import labels_of
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.summary import _feature_lines, _metric_lines
+from permgrad.runs.run.run_inputs import load_inputs
+from permgrad.runs.run.run_summary import _feature_lines, _metric_lines
 
 ASKED = RunRequest(table="t.csv", target=("y",))
 

@@ -20,8 +20,8 @@ from permgrad.models import texts
 from permgrad.models.stream import streaming, streaming_scan
 from permgrad.runs.compare.plan import CompareRequest
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.run import run_table
+from permgrad.runs.run.run_inputs import load_inputs
 
 COLOURS = ["red", "blue", "green", "brown", "white"]
 NOUNS = ["dragon", "wizard", "beast", "knight", "golem", "elf"]

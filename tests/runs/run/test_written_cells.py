@@ -17,8 +17,8 @@ from invoking import call
 from permgrad.base.csv_files import csv_text
 from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.predicting import prediction_table
+from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.splitting import PARTS
 
 

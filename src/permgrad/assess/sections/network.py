@@ -12,7 +12,7 @@ import pandas as pd
 
 from permgrad.imaging.layout import layout_to_dict
 from permgrad.models.losses import named_loss
-from permgrad.models.network.summary import layer_rows
+from permgrad.models.network.network_summary import layer_rows
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import REPORT, SHOWN_ROWS
-from permgrad.assess.rows import Rows
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.method.shapley.method import Shapley

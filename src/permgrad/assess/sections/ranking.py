@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from permgrad.assess.assessed_rows import Places
 from permgrad.assess.budget import AT_ONCE, FEWEST_ROWS, FIRST_ROWS, PAPER_ROWS
-from permgrad.assess.rows import Places
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import clearly_matter

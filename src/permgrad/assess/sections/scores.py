@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import COVERAGE, Predictions
-from permgrad.assess.rows import Rows
 from permgrad.assess.work import Work
 from permgrad.attribution.request.related import tell_of_signs
 from permgrad.base.arrays import Floats

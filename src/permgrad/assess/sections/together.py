@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import PREDICTION
-from permgrad.assess.rows import Rows
 from permgrad.assess.sections.cards import card_sample
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work

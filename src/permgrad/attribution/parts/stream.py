@@ -19,7 +19,7 @@ import numpy as np
 
 from permgrad.attribution.explain import answer, explain_some
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.parts.engines import (
     Engine,
@@ -27,7 +27,7 @@ from permgrad.attribution.parts.engines import (
     make_engine,
     settle_model,
 )
-from permgrad.attribution.parts.engines.frames import explain_on
+from permgrad.attribution.parts.engines.frames_in_parts import explain_on
 from permgrad.attribution.parts.folder import (
     EXPLAINED,
     EXPLANATION,

@@ -19,10 +19,10 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import EffectsOf, Play
 from permgrad.attribution.request import Request
-from permgrad.attribution.subject.branches import BranchCut
 from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.soundness import finite
 from permgrad.attribution.subject.subject import numbers_by_row
+from permgrad.attribution.subject.traced_branches import BranchCut
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress

@@ -29,11 +29,6 @@ from permgrad.models.fast.folding import hooked, pair
 from permgrad.models.fast.image_chain import few_seen_windows
 from permgrad.models.network.additive import LinearBranch
 from permgrad.models.network.blocks import Dropout
-from permgrad.models.network.branches import (
-    LevelEmbeddingLinear,
-    PeriodicDenseEmbedding,
-    embed_columns,
-)
 from permgrad.models.network.members import (
     MemberLinear,
     MemberMean,
@@ -42,6 +37,11 @@ from permgrad.models.network.members import (
 )
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
+from permgrad.models.network.table_and_image import (
+    LevelEmbeddingLinear,
+    PeriodicDenseEmbedding,
+    embed_columns,
+)
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its
 #: caches.

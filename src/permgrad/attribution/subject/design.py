@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.base.arrays import Floats, Indexes
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd

@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
-from permgrad.attribution.subject.branches import placeholder_names
 from permgrad.attribution.subject.lookups import ALONE, Copying, Lookup
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.remedies import BY_IDENTITY, of_unheard
 from permgrad.attribution.subject.soundness import check_order
 from permgrad.attribution.subject.subject import numbers_by_row
+from permgrad.attribution.subject.traced_branches import placeholder_names
 from permgrad.attribution.subject.tracing import (
     OwnThreadTracer,
     Site,

@@ -19,7 +19,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from permgrad.attribution.players.neighbours import may_be_picture
-from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.functions import FunctionOfTensors, no_network
 from permgrad.attribution.subject.heads import heads, other_heads, pick_head
 from permgrad.attribution.subject.inputs import (
@@ -75,6 +74,7 @@ from permgrad.attribution.subject.subject import (
     most_frequent_places,
     twice,
 )
+from permgrad.attribution.subject.traced_branches import BranchCut, cut_into_branches
 from permgrad.base.errors import (
     Fault,
     InputError,

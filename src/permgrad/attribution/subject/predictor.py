@@ -25,7 +25,7 @@ from permgrad.attribution.subject.answers import (
 )
 from permgrad.attribution.subject.calls import PredictCall, find_call, fitted_names
 from permgrad.attribution.subject.design import CellDesign
-from permgrad.attribution.subject.frames import FrameForm
+from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.attribution.subject.functions import no_network
 from permgrad.attribution.subject.outputs import (
     OutputForm,

@@ -25,10 +25,10 @@ from permgrad.data.tasks import Task
 from permgrad.models.decision import decided
 
 if TYPE_CHECKING:
-    from permgrad.attribution.subject.branches import BranchCut
     from permgrad.attribution.subject.design import CellDesign
     from permgrad.attribution.subject.lookups import Lookup
     from permgrad.attribution.subject.places import Layout
+    from permgrad.attribution.subject.traced_branches import BranchCut
     from permgrad.models.decision import Decision
 
 #: Rows of a network whose activations are small.

@@ -43,7 +43,7 @@ from permgrad.models.decision import (
     decided,
     read_decision,
 )
-from permgrad.models.estimators.inputs import held_out
+from permgrad.models.estimators.fit_inputs import held_out
 from permgrad.models.estimators.intervals import MOST_HELD, HeldOut, Scale
 from permgrad.models.estimators.kept_rows import ComparedRows
 from permgrad.models.estimators.prepared import EncodedRows

@@ -21,7 +21,7 @@ _ITERATIONS = 100
 
 
 def _fit(work: Job, outputs: int) -> Fitted:
-    from permgrad.models.branches.outputs import as_outputs
+    from permgrad.models.branches.as_outputs import as_outputs
     from permgrad.models.libraries.linear import affine, linear, linear_label
 
     matrix, offset = affine(linear(work))

@@ -28,7 +28,7 @@ _MOST_OF_CLASSES = 2000
 
 
 def _fit(work: Job, outputs: int) -> Fitted:
-    from permgrad.models.branches.outputs import as_outputs
+    from permgrad.models.branches.as_outputs import as_outputs
     from permgrad.models.libraries.boosting import best_library
     from permgrad.models.network.trees import TreeBranch
 

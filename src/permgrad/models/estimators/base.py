@@ -38,7 +38,7 @@ from permgrad.data.weights import check_weights, exposures
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.decision import Decision, decided
 from permgrad.models.devices import full_float32
-from permgrad.models.estimators import inputs
+from permgrad.models.estimators import fit_inputs as inputs
 from permgrad.models.estimators.building import (
     build_network,
     find_as_one,
@@ -61,12 +61,12 @@ from permgrad.models.estimators.share import branch_words
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses, named_loss
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.network_summary import summarize
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.network.summary import summarize
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, train
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300,

@@ -23,7 +23,7 @@ from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.libraries import job
 from permgrad.models.network.blocks import Rate
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 #: The least share that a branch is kept with, and the network. That of a named one
 #: where too few rows could choose it.

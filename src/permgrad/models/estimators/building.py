@@ -42,7 +42,7 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import TargetUnits, TrainingJob
-from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.training_rows import Rows, TrainingRows
 
 #: Encoded levels from which a category is embedded.
 _FEWEST_LEVELS = 50

@@ -35,7 +35,7 @@ from permgrad.models.estimators.share import FEWEST, Share, row_losses
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.losses import losses
 from permgrad.models.network.blocks import RandomKernels
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 
 #: Rates are not multiplied by less where they were too high on the latest rows.
 _LEAST_RISE = 0.1

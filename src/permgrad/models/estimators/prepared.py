@@ -110,7 +110,7 @@ class Prepared:
         """Return the same training of at most so many epochs, each on one of
         ``row_parts`` of the rows in turn.
         """
-        from permgrad.models.train.rows import Rows
+        from permgrad.models.train.training_rows import Rows
 
         options = dataclasses.replace(self.job.options, max_epochs=most)
         training_rows = self.job.train_rows

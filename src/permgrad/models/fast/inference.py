@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.models.branches.head_branches import IMAGE, TABLE
-from permgrad.models.fast.beside import read_beside, summed
+from permgrad.models.fast.folded_branches import read_beside, summed
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
 from permgrad.models.fast.image_chain import ImageChain, near
 from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.blocks import Dropout
-from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberLinear, MemberScale
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
+from permgrad.models.network.table_and_image import LevelEmbeddingLinear, TableBranch
 
 #: What a network of our own computes with. Dimensions of a map.
 _METHODS = ("forward", "embed", "fuse")

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
 from permgrad.models.branches.head_branches import IMAGE, TABLE
-from permgrad.models.fast.beside import Beside, Edit, summed
+from permgrad.models.fast.folded_branches import Beside, Edit, summed
 from permgrad.models.fast.image_chain import (
     Box,
     BoxMatrix,

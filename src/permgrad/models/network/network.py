@@ -19,9 +19,13 @@ from permgrad.models.branches import added_branches, joined_branches
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.network.additive import Additive
 from permgrad.models.network.blocks import RandomKernels, Rate, dense_stack, initialize_
-from permgrad.models.network.branches import TableBranch, image_branch, shift_images
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
+from permgrad.models.network.table_and_image import (
+    TableBranch,
+    image_branch,
+    shift_images,
+)
 
 #: Share of training rows that lack a kind of columns.
 ABSENT = 0.15

@@ -27,7 +27,7 @@ from permgrad.data.parts.known_rows import RowBatch, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.types.findings import tell_of_columns, without_scores
 from permgrad.models.decision import choose_decision
-from permgrad.models.estimators import inputs
+from permgrad.models.estimators import fit_inputs as inputs
 from permgrad.models.estimators.building import build_network, make_encoder, tensor_rows
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
@@ -39,7 +39,7 @@ from permgrad.models.stream.streaming_scan import (
     scan,
     type_rows,
 )
-from permgrad.models.train.rows import Rows, StreamedRows
+from permgrad.models.train.training_rows import Rows, StreamedRows
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
 _BLOCK_BYTES = 2**27

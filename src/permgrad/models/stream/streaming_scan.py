@@ -32,7 +32,7 @@ from permgrad.data.read.cells import PRESENT, CellError, MissingCodes
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import Finding, all_findings, tell_of_columns
 from permgrad.data.weights import read_weights
-from permgrad.models.estimators import inputs
+from permgrad.models.estimators import fit_inputs as inputs
 from permgrad.models.estimators.building import find_as_one
 from permgrad.models.estimators.presets import get_preset
 

@@ -43,8 +43,8 @@ from permgrad.models.train import checkpoint
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, EPOCH, RESUMED
 from permgrad.models.train.ending import SINCE, rises
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
+from permgrad.models.train.training_rows import Rows, TrainingRows, count_batches
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8

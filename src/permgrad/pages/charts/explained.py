@@ -18,7 +18,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number, numbers
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
-from permgrad.pages.inputs import in_order
+from permgrad.pages.drawn_inputs import in_order
 from permgrad.pages.part_colours import part_colour
 from permgrad.pages.sentences import path_words
 from permgrad.pages.standing import Standing

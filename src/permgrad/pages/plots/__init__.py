@@ -11,7 +11,7 @@ from permgrad.pages.plots.bar import bar, classes, features, signed_bars
 from permgrad.pages.plots.image import image
 from permgrad.pages.plots.interactions import interactions
 from permgrad.pages.plots.modality import modality
-from permgrad.pages.plots.rows import beeswarm, waterfall
+from permgrad.pages.plots.row_plots import beeswarm, waterfall
 from permgrad.pages.plots.scatter import scatter
 from permgrad.pages.plots.series import series
 from permgrad.pages.plots.text import text

@@ -17,7 +17,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import thinned
-from permgrad.pages.inputs import in_order
+from permgrad.pages.drawn_inputs import in_order
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.plots.image import image

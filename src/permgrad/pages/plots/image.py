@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages.inputs import displayable, drawn_input
+from permgrad.pages.drawn_inputs import displayable, drawn_input
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 

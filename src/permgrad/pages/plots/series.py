@@ -12,7 +12,13 @@ from permgrad.base import style
 from permgrad.base.figures import PlotFigure
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded
-from permgrad.pages.inputs import Shown, drawn_input, outline, shown_channels, strongest
+from permgrad.pages.drawn_inputs import (
+    Shown,
+    drawn_input,
+    outline,
+    shown_channels,
+    strongest,
+)
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, valued

@@ -18,7 +18,7 @@ from permgrad.base.errors import in_reading_order
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
 from permgrad.pages import choices
-from permgrad.pages.inputs import words_of
+from permgrad.pages.drawn_inputs import words_of
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
 from permgrad.pages.words import clean, quantity_of, towards, valued

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from permgrad.attribution.explanation.frames import is_numeric
+from permgrad.attribution.explanation.explanation_frames import is_numeric
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError

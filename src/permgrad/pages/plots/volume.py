@@ -13,7 +13,7 @@ from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
-from permgrad.pages.inputs import (
+from permgrad.pages.drawn_inputs import (
     SIDES,
     Shown,
     drawn_input,

@@ -25,7 +25,7 @@ from permgrad.pages.methods_text import BIBTEX, methods_text
 from permgrad.pages.part_colours import part_colour
 from permgrad.pages.pictures import activation
 from permgrad.pages.sentences import map_words, path_words, share_words
-from permgrad.pages.summary import part_words
+from permgrad.pages.summaries import part_words
 from permgrad.pages.views import (
     SectionView,
     Tab,

@@ -10,8 +10,8 @@ import numpy as np
 from permgrad.base.numerals import number
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.content import PageContent
+from permgrad.pages.drawn_inputs import in_order, shown_input
 from permgrad.pages.effects import EFFECTS_WORDS, changes_of, texts_of_changes
-from permgrad.pages.inputs import in_order, shown_input
 from permgrad.pages.pictures import picture
 from permgrad.pages.rows_data import features_data
 from permgrad.pages.standing import Standing

@@ -13,7 +13,7 @@ from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
 from permgrad.pages.content import PageContent
-from permgrad.pages.inputs import shown_input, shown_inputs
+from permgrad.pages.drawn_inputs import shown_input, shown_inputs
 from permgrad.pages.pictures import picture
 from permgrad.pages.pictures import words as text_words
 from permgrad.pages.rows_data import rows_data

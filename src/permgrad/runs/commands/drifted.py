@@ -99,7 +99,7 @@ def drifted(
     with loading():
         from permgrad.evaluation.changes import adjusted_lines, lines_of_outputs
         from permgrad.pages.moved import moved_words
-        from permgrad.pages.summary import outputs_words
+        from permgrad.pages.summaries import outputs_words
     sentences = [moved_words(drift, sides)]
     lines = list[dict[str, Any]]()
     if before is not None and before.keys() == after.keys() and len(rows) > 1:

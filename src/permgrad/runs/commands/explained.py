@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from permgrad.attribution.explanation.explanation import positive_output
-from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.parts.folder import EXPLAINED, writable
 from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Integers
@@ -22,7 +22,7 @@ from permgrad.base.files import atomic_path, sweep, what_lies_at, writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.numerals import compact
 from permgrad.pages.steps import stacks
-from permgrad.pages.summary import told
+from permgrad.pages.summaries import told
 from permgrad.pages.words import unit_name
 from permgrad.runs.requests import ExplainRequest, Outcome
 

@@ -41,14 +41,14 @@ from permgrad.evaluation.comparison import ComparedModel
 from permgrad.evaluation.table_alarms import table_alarms
 from permgrad.models.branches import title_of
 from permgrad.models.decision import asked_decision
-from permgrad.models.estimators.inputs import held_out
+from permgrad.models.estimators.fit_inputs import held_out
 from permgrad.models.estimators.presets import presets
 from permgrad.models.estimators.settings import check_preset
 from permgrad.models.onnx_model import is_onnx
 from permgrad.pages.alarms import alarm_sentences
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
-from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.splitting import (
     choose_task,
     doubt_on_task,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import PAIR, REPORT
 from permgrad.assess.model import predictions_of_row
-from permgrad.assess.rows import Rows
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings, listed

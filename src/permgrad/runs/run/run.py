@@ -27,9 +27,9 @@ from permgrad.runs.folder.folder import (
 )
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
-from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.summary import read_summary
+from permgrad.runs.run.run_inputs import Inputs, load_inputs
+from permgrad.runs.run.run_summary import read_summary
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:

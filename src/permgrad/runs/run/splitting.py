@@ -625,7 +625,7 @@ def target_values(
             )
             raise InputError(problem, hint="Choose another target.", code="PG015")
         # Here all rows are checked as fit checks training rows.
-        from permgrad.models.estimators.inputs import number_target
+        from permgrad.models.estimators.fit_inputs import number_target
 
         return number_target(numbers)
     if pd.api.types.is_bool_dtype(values.dtype):

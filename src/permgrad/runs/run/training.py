@@ -28,11 +28,14 @@ from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
 from permgrad.models.estimators.share import branch_words
 from permgrad.models.libraries.job import Rows as BaselineRows
-from permgrad.models.network.summary import measure_training_time, multiplications
+from permgrad.models.network.network_summary import (
+    measure_training_time,
+    multiplications,
+)
 from permgrad.models.train.checkpoint import CHECKPOINT_NAME, read_checkpoint
 from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, mean_loss
-from permgrad.models.train.rows import Rows
+from permgrad.models.train.training_rows import Rows
 from permgrad.pages.sentences import raised_words
 from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
@@ -49,7 +52,7 @@ from permgrad.runs.run.clock import (
     plan_training,
     watch_epochs,
 )
-from permgrad.runs.run.inputs import Inputs
+from permgrad.runs.run.run_inputs import Inputs
 from permgrad.runs.run.splitting import PARTS
 
 if TYPE_CHECKING:

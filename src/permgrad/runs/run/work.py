@@ -24,7 +24,7 @@ from permgrad.assess.store import Store
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import refit
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.explanation.frames import file_frame
+from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.model import Model
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.csv_files import write_csv
@@ -38,7 +38,7 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.imaging.path import is_ordered
-from permgrad.models.estimators.inputs import code_target
+from permgrad.models.estimators.fit_inputs import code_target
 from permgrad.models.estimators.kept_rows import draw_background, rows_in
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
@@ -57,10 +57,10 @@ from permgrad.runs.run.assessing import (
     read_assessment,
 )
 from permgrad.runs.run.choosing import trusted
-from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.others import choose
 from permgrad.runs.run.predicting import prediction_table
-from permgrad.runs.run.summary import summarise
+from permgrad.runs.run.run_inputs import Inputs
+from permgrad.runs.run.run_summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
 #: Said of a model of a file.

@@ -50,10 +50,10 @@ from permgrad.runs.folder.documents import METRICS
 from permgrad.runs.folder.folder import RUN, refuse_input
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run.alarms import alarms_of
-from permgrad.runs.run.inputs import Inputs, load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline, run_table
-from permgrad.runs.run.summary import read_summary
+from permgrad.runs.run.run_inputs import Inputs, load_inputs
+from permgrad.runs.run.run_summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
 from permgrad.tuning import get_space
 from permgrad.tuning.model_spaces import Settings, get_model_space

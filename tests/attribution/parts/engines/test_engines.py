@@ -25,7 +25,12 @@ from permgrad.attribution.parts.engines import (
     make_engine,
 )
 from permgrad.attribution.parts.engines import ray as ray_session
-from permgrad.attribution.parts.engines.frames import join_rows, packed, spans, unpacked
+from permgrad.attribution.parts.engines.frames_in_parts import (
+    join_rows,
+    packed,
+    spans,
+    unpacked,
+)
 from permgrad.attribution.parts.engines.ray import RaySession, _check_address
 from permgrad.attribution.replace.moments import PairMoments
 

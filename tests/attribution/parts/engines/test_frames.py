@@ -19,7 +19,11 @@ from explaining import explain_with
 import permgrad as pg
 from permgrad.attribution.parts.engines import LocalEngine, base
 from permgrad.attribution.parts.engines.base import settle_model
-from permgrad.attribution.parts.engines.frames import join_fact, join_rows, spans
+from permgrad.attribution.parts.engines.frames_in_parts import (
+    join_fact,
+    join_rows,
+    spans,
+)
 from permgrad.attribution.parts.engines.ray import _Pool
 from permgrad.base.errors import EnvironmentProblem
 

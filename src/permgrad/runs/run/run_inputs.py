@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.rows import Rows
+from permgrad.assess.assessed_rows import Rows
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import (
     Fault,
