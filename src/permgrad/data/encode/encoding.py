@@ -23,7 +23,7 @@ from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.planning import plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
-from permgrad.data.encode.slots import HELD, OTHER, PartKind, Slot, where
+from permgrad.data.encode.slots import OTHER, PartKind, Slot, where
 from permgrad.data.encode.statistics import TableStatistics, numeric_cells
 from permgrad.data.kinds.column import ColumnKind, Kind, Schema, kinds
 from permgrad.data.read.cells import (
@@ -569,7 +569,7 @@ class TableEncoder:
 
     def _write_parts(self, values: Floats, out: Floats32) -> None:
         """Write what kinds of columns compute, such as the parts of dates."""
-        for column_index, parts in self._parts.items():
+        for column_index, part_slots in self._parts.items():
             cells = np.where(
                 np.isnan(values[:, column_index]),
                 self.scaling_.fill[column_index],
@@ -577,10 +577,9 @@ class TableEncoder:
             )
             column = self._stored[column_index]
             years = self.years_.get(column.name, (0, 1))
-            targets = [target for target, _ in parts]
-            details = [detail for _, detail in parts]
-            encoded_parts = column.of.encode(cells, details, years)
-            for target, encoded in zip(targets, encoded_parts, strict=True):
+            targets, details = zip(*part_slots, strict=True)
+            encoded_columns = column.of.encode(cells, details, years)
+            for target, encoded in zip(targets, encoded_columns, strict=True):
                 out[:, target] = encoded
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
@@ -781,19 +780,13 @@ class TableEncoder:
         """Return which parts of a date are encoded, such as "weekday" and "day of the
         year".
         """
-        slots = [self.slots_[slot_index] for slot_index in self.columns_of(column)]
-        part_names = dict.fromkeys(
-            str(encoded_slot.detail).split()[0]
-            for encoded_slot in slots
-            if not encoded_slot.of.is_missing
-        )
-        words = {
-            HELD: "time",
-            "yearday": "day of the year",
-            "day": "day of the month",
-            "minute": "minute of the day",
-        }
-        return [words.get(part_label, part_label) for part_label in part_names]
+        column_kind = self.schema_[column].of
+        labels = []
+        for slot_index in self.columns_of(column):
+            slot = self.slots_[slot_index]
+            if not slot.of.is_missing:
+                labels.append(column_kind.part_of(str(slot.detail)))
+        return list(dict.fromkeys(labels))
 
     def columns_of(self, feature: str) -> Places:
         """Return the encoded column indexes of a raw column or group, or a feature of a

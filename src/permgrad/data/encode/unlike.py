@@ -15,6 +15,7 @@ from permgrad.base.errors import by_count, counted, printable
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.slots import OTHER
 from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.kinds.column import ColumnKind
 from permgrad.data.read.cells import PRESENT, Distinct, as_frame
 from permgrad.data.read.header import some_names
 
@@ -180,18 +181,10 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
         )
         unlike_rows = (cells > last_value + tolerance) | (cells < first - tolerance)
         if last_value > first and unlike_rows.any():
-            rounding_unit = 10.0 ** np.floor(np.log10(last_value - first) - 4)
-            outside = float(cells[unlike_rows][0])
-            shown = []
-            for range_end in (first, last_value):
-                shown.append(f"{round(range_end / rounding_unit) * rounding_unit:.6g}")
             column_kind = encoder.schema_[column_name].of
-            example = column_kind.write(outside)
-            if not column_kind.is_amount:
-                shown = [column_kind.write(first), column_kind.write(last_value)]
-            yield Unlike(
-                column_name, "range", unlike_rows, example, (shown[0], shown[1])
-            )
+            example = column_kind.write(float(cells[unlike_rows][0]))
+            ends = _written_ends(column_kind, first, last_value)
+            yield Unlike(column_name, "range", unlike_rows, example, ends)
         elif encoder.schema_[column_name].of.is_amount and _are_hundredths(
             cells, float(encoder.scaling_.fill[column_index]), first, last_value
         ):
@@ -201,6 +194,17 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
             yield Unlike(
                 column_name, "scale", unlike_rows, example, (shown[0], shown[1])
             )
+
+
+def _written_ends(
+    column_kind: type[ColumnKind], first: float, last_value: float
+) -> tuple[str, str]:
+    """Return the ends of a range: of numbers in as many digits as tell them apart."""
+    if not column_kind.is_amount:
+        return column_kind.write(first), column_kind.write(last_value)
+    unit = 10.0 ** np.floor(np.log10(last_value - first) - 4)
+    low, high = (f"{round(end / unit) * unit:.6g}" for end in (first, last_value))
+    return low, high
 
 
 def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bool:

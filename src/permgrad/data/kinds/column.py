@@ -172,6 +172,11 @@ class ColumnKind:
         raise NotImplementedError(f"columns of kind {cls.name} have no parts")
 
     @classmethod
+    def part_of(cls, detail: str) -> str:
+        """Return what people call a part that ``slots`` named."""
+        return detail
+
+    @classmethod
     def feature_of(cls, detail: str) -> str:
         """Return the feature that a part belongs to, where the kind is divided."""
         return detail

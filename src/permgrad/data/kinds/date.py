@@ -25,6 +25,13 @@ from permgrad.data.types.flags import Flag
 
 #: What is shown of the feature that is the date itself.
 _TREND = "trend"
+#: What people call a part, if not as it is stored.
+_PART_WORDS = {
+    HELD: "time",
+    "yearday": "day of the year",
+    "day": "day of the month",
+    "minute": "minute of the day",
+}
 
 
 @kinds.register("date")
@@ -118,6 +125,12 @@ class Date(ColumnKind):
         calendar = calendar_parts(values)
         for detail in details:
             yield date_part(detail, calendar, years)
+
+    @classmethod
+    def part_of(cls, detail: str) -> str:
+        """Return which part of the calendar it is."""
+        label = detail.split(maxsplit=1)[0]
+        return _PART_WORDS.get(label, label)
 
     @classmethod
     def feature_of(cls, detail: str) -> str:
