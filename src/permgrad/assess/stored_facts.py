@@ -159,21 +159,11 @@ DataBeside = TypedDict(
 class PageModel(TypedDict, total=False):
     """What a page needs to predict a changed row, or the ``reason`` why it cannot.
 
-    The script ``whatif.js`` reads it.
+    The ``form`` of the model, its ``columns`` and ``rows``, and more that the script
+    ``whatif.js`` reads.
     """
 
     reason: str
     form: str
-    weights: Mapping[str, Any]
-    background: Mapping[str, Any]
-    orders: Mapping[str, Any]
-    together: Sequence[Sequence[int]]
-    texts: Any
-    photos: Any
-    computed: Mapping[str, Any]
-    words: Any
     rows: Any
-    numeric: Any
-    numbers: Any
-    flags: Any
     columns: Sequence[Mapping[str, Any]]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from permgrad.assess.assessment import Assessment
+from permgrad.assess.sections.data import DataSection
 from permgrad.assess.stored_facts import RelatedPair
 from permgrad.evaluation.metrics import Metric
 from permgrad.pages.sentences import main_metric
@@ -75,7 +76,21 @@ class PageContent(Assessment):
         answer: Answer = self._answers[question]
         return answer
 
+    @property
+    def in_python(self) -> bool:
+        """Whether the page is made in Python, so that options of the command line are
+        of no use.
+        """
+        if self.provenance is None:
+            return bool(self.subject)
+        return not self.provenance.command.startswith("permgrad ")
+
     # ---- rows and scores -------------------------------------------------------------
+    @cached_property
+    def table(self) -> DataSection:
+        """The table and its split, empty where they are not known."""
+        return self.data or DataSection(rows={})
+
     @cached_property
     def test_rows(self) -> RowCounts:
         """How many test rows there are."""
@@ -144,16 +159,17 @@ class PageContent(Assessment):
         groups: Mapping[str, list[str]] = {}
         if self.explanation is not None:
             groups = self.explanation.groups or {}
-        places = {}
-        for place, feature_name in enumerate(self.ranking):
+        ranks = {}
+        for rank, feature_name in enumerate(self.ranking):
             for column in (feature_name, *groups.get(feature_name, ())):
-                places[str(column)] = place
-        return places
+                ranks[str(column)] = rank
+        return ranks
 
     def by_rank(self, names: Iterable[Any]) -> list[int]:
         """Return the positions of features or columns, the most important first, in the
         ranking as it now is.
         """
-        places = self._ranks_of_columns
-        ranks = [places.get(str(name), len(places)) for name in names]
+        known_ranks = self._ranks_of_columns
+        last_rank = len(known_ranks)
+        ranks = [known_ranks.get(str(name), last_rank) for name in names]
         return sorted(range(len(ranks)), key=ranks.__getitem__)

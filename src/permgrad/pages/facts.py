@@ -79,12 +79,8 @@ CLOSE = 0.9
 # ---- how good it is ------------------------------------------------------------------
 def leak(content: PageContent) -> Facts | None:
     """Columns, or a formula, give the target away."""
-    if content.data is None:
-        leaks = []
-    else:
-        leaks = list(content.data.leaks)
-    if leaks:
-        return leak_facts(content.target, leaks)
+    if content.table.leaks:
+        return leak_facts(content.target, content.table.leaks)
     return None
 
 
@@ -118,8 +114,7 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
 
 def cells(content: PageContent) -> list[Facts]:
     """How cells of the table were read that are odd: the words, and the advice."""
-    found_cells = () if content.data is None else content.data.cells
-    return [{"options": [], **cell_facts} for cell_facts in found_cells]
+    return [{"options": [], **cell_facts} for cell_facts in content.table.cells]
 
 
 def together(content: PageContent, *, clear: bool) -> Facts | None:
@@ -127,10 +122,7 @@ def together(content: PageContent, *, clear: bool) -> Facts | None:
 
     ``clear``: a forest scores clearly less where they are not.
     """
-    if content.data is None:
-        group_facts = None
-    else:
-        group_facts = content.data.together
+    group_facts = content.table.together
     if group_facts and bool(group_facts["clear"]) is clear:
         return together_facts(group_facts, in_python=content.in_python)
     return None
@@ -515,7 +507,6 @@ def nearly_perfect(content: PageContent) -> Facts | None:
     """
     metric_name = content.task.skill
     value = content.test.get(metric_name)
-    data_section = content.data
     leading_hint = content.ask(leading)
     is_dominant = leading_hint is not None and leading_hint["share"] > DOMINANT
     if (
@@ -524,12 +515,9 @@ def nearly_perfect(content: PageContent) -> Facts | None:
         or len(content.test_rows.by_class) == 1
     ):
         return None
-    if data_section is not None and data_section.leaks:
+    if content.table.leaks:
         return None
-    if data_section is None:
-        needs = ""
-    else:
-        needs = data_section.unchecked
+    needs = content.table.unchecked
     facts = {"metric": metric_name, "value": value, "target": content.target}
     if is_dominant and leading_hint is not None:
         facts |= leading_hint
@@ -543,10 +531,9 @@ def nearly_all(content: PageContent) -> Facts | None:
     which is much.
     """
     alone = (content.reading or {}).get("alone")
-    data = content.data
     if alone is None or not content.learnt or alone["date"]:
         return None
-    if (data is not None and data.leaks) or content.ask(nearly_perfect) is not None:
+    if content.table.leaks or content.ask(nearly_perfect) is not None:
         return None
     value = content.test.get(alone["metric"])
     classes = len(content.test_rows.by_class)
@@ -571,12 +558,11 @@ def dated(content: PageContent) -> Facts | None:
     time.
     """
     alone = (content.reading or {}).get("alone")
-    data = content.data
-    if alone is None or data is None or not alone["date"] or not content.learnt:
+    if alone is None or not alone["date"] or not content.learnt:
         return None
     moved = [
         column_drift
-        for column_drift in data.drift
+        for column_drift in content.table.drift
         if column_drift["column"] == alone["column"]
     ]
     if not moved or any(moved_column["clear"] for moved_column in moved):
@@ -590,13 +576,10 @@ def copies(content: PageContent) -> Facts | None:
 
     Rows without any value, or of coarse columns, are no copies.
     """
-    data_section = content.data
+    table = content.table
     row_count = content.test_rows.count
-    if data_section is None or data_section.shared_expected:
-        shared = 0
-    else:
-        shared = (data_section.shared_rows or 0) - data_section.blank_rows
-    if not shared or not row_count:
+    shared = (table.shared_rows or 0) - table.blank_rows
+    if not shared or not row_count or table.shared_expected:
         return None
     facts: Facts = {"shared": shared, "rows": row_count, "share": shared / row_count}
     # They must be so many that they can change a score.
@@ -1116,10 +1099,7 @@ def calibration_facts(content: PageContent) -> Facts | None:
 
 def drift(content: PageContent) -> Facts | None:
     """Columns differ clearly between training and test rows."""
-    if content.data is not None:
-        compared = content.data.drift
-    else:
-        compared = ()
+    compared = content.table.drift
     clear = [drift_entry for drift_entry in compared if drift_entry["clear"]]
     if not clear:
         return None

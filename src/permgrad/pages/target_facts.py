@@ -15,10 +15,9 @@ def target_facts(content: PageContent) -> list[dict[str, Any]]:
     That are codes, cells far from all others and, of a model that learned nothing,
     zeros.
     """
-    signs = () if content.data is None else content.data.target_signs
     return [
         target_sign_facts(target_sign, content.target)
-        for target_sign in signs
+        for target_sign in content.table.target_signs
         if target_sign["form"] != "zeros" or not content.learnt
     ]
 

@@ -65,8 +65,10 @@ def ranking(
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
     ranks = standing.ranks
-    parts = choices.adding_parts(explanation, column) if by_path else {}
-    bar_data = ranked(standing, order, parts)
+    values_by_path = {}
+    if by_path:
+        values_by_path = choices.adding_parts(explanation, column)
+    bar_data = ranked(standing, order, values_by_path)
     bar_data |= {
         "side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]
     }

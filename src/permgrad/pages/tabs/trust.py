@@ -264,10 +264,7 @@ def caveats(section: SectionView, content: PageContent) -> None:
             f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
     section.items([*doubts, *map(clean, content.warnings)])
-    if content.data is None:
-        needs = ""
-    else:
-        needs = content.data.unchecked
+    needs = content.table.unchecked
     if not section.blocks:
         if needs:
             check_words = "that were made"
