@@ -25,8 +25,8 @@ from permgrad.pages import facts
 from permgrad.pages import verdict as verdicts
 from permgrad.pages.charts.explained import leading
 from permgrad.pages.content import PageContent
+from permgrad.pages.effects import effect_lines
 from permgrad.pages.html import in_short, render_report
-from permgrad.pages.rows_data import effect_lines
 from permgrad.pages.sentences import level_words, main_metric
 from permgrad.pages.units import loss_without
 from permgrad.pages.verdict import FINDINGS, verdict
