@@ -169,7 +169,7 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 def _of_score(content: PageContent) -> list[str]:
     """Say how good the model is on the test rows, and how it decides."""
-    facts = skill(content)
+    facts = content.ask(skill)
     sentences = []
     if "metric" in facts:
         label = metrics.get(facts["metric"]).label
