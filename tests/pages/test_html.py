@@ -17,7 +17,7 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, report_cont
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.sections.network import LayoutSection, NetworkSection
-from permgrad.pages.html import render_page, render_report
+from permgrad.pages.html import render_page, render_report, unbroken
 from permgrad.pages.report import Report
 from permgrad.pages.tabs import TABS
 from permgrad.pages.tabs.trust import P_VALUE
@@ -81,6 +81,12 @@ def _hostile() -> str:
     network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]})
     return render_report(
         dataclasses.replace(content, network=network, warnings=HOSTILE)
+    )
+
+
+def test_names_of_scores_do_not_break_and_stay_escaped():
+    assert unbroken("with <b>ROC-AUC</b> 0.9, a-b, X-1") == (
+        'with &lt;b&gt;<span class="whole">ROC-AUC</span>&lt;/b&gt; 0.9, a-b, X-1'
     )
 
 

@@ -37,13 +37,27 @@ SCRIPTS = ("tables.js", "charts.js", "figures.js", "page.js")
 _COMMENTS = re.compile(r"/\*\*.*?\*/ ?|^ *//[^\n]*$", re.DOTALL | re.MULTILINE)
 _INDENTS = re.compile(r"\n\s+")
 _TEMPLATES = resources.files("permgrad.pages") / "templates"
-_PAGE = jinja2.Environment(
+#: Names of scores with a hyphen, such as ROC-AUC, at which a line must not break.
+_HYPHENED = re.compile(r"\b[A-Z]{2,}-[A-Z]{2,}\b")
+
+
+def unbroken(text: str) -> Markup:
+    """Return a text whose names with a hyphen stay on one line."""
+    escaped = str(escape(text))
+    return Markup(  # noqa: S704 — it was escaped before
+        _HYPHENED.sub(r'<span class="whole">\g<0></span>', escaped)
+    )
+
+
+_TEMPLATES_OF_PAGES = jinja2.Environment(
     loader=jinja2.PackageLoader("permgrad.pages", "templates"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-).get_template("report.html")
+)
+_TEMPLATES_OF_PAGES.filters["unbroken"] = unbroken
+_PAGE = _TEMPLATES_OF_PAGES.get_template("report.html")
 
 
 def in_short(content: PageContent) -> tuple[str, str]:

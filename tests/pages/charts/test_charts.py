@@ -12,6 +12,7 @@ import pytest
 from browsing import data_of, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
+from permgrad.base.numerals import number, percent
 from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
 from permgrad.pages.html import render_page
@@ -168,6 +169,8 @@ def test_bars_have_the_numbers():
         [data["low"], data["high"]], [low[order, 0], high[order, 0]]
     )
     assert data["hidden"] == len(NAMES) - 5
+    others = np.delete(explanation.values[:, 0], order)
+    assert data["rest"] == number(float(np.abs(others).max()), 2)
 
 
 def test_steps_end_at_the_prediction():
@@ -186,6 +189,28 @@ def test_the_curve_shows_the_shares():
         errors.calibration(truth, np.c_[1 - second, second], ["no", "yes"]), "dots"
     )
     np.testing.assert_allclose([curve["x"], curve["y"]], [[0.1, 0.8], [0.1, 0.8]])
+
+
+def test_the_curve_of_a_rare_class_fills_its_square():
+    rng = np.random.default_rng(0)
+    chance = np.append(rng.uniform(0, 0.05, 3000), [0.9, 0.8])
+    truth = np.where(rng.random(len(chance)) < chance, "yes", "no")
+    chart = errors.calibration(truth, np.c_[1 - chance, chance], ["no", "yes"])
+    (shown,) = chart.data["panels"]
+    end = shown["x"]["domain"][1]
+    (curve,) = marks(chart, "dots")
+    assert shown["x"]["domain"] == shown["y"]["domain"] == (0, end)
+    assert 0.04 < max(curve["x"]) < end < 0.2
+    (area,) = marks(chart, "area")
+    assert np.max(area["high"]) <= end
+    (bars,) = marks(chart, "bars")
+    assert np.max(bars["edges"]) == pytest.approx(end)
+    assert shown["note"].endswith(f"; 2 rows beyond {percent(end)}"), "not in silence"
+    even = rng.uniform(0, 1, 3000)
+    truth = np.where(rng.random(3000) < even, "yes", "no")
+    chart = errors.calibration(truth, np.c_[1 - even, even], ["no", "yes"])
+    assert chart.data["panels"][0]["x"]["domain"] == (0, 1)
+    assert "beyond" not in chart.data["panels"][0]["note"]
 
 
 def test_roc_of_absent_classes_and_of_many():

@@ -628,4 +628,5 @@ def test_the_report_of_a_loaded_model_is_that_of_its_run(runs, tables):
     page = pg.report(pg.load(folder / "model"), *test, train=train, progress=False)
     assert "cannot run inside the page" not in page.html
     stored = json.loads((folder / "metrics.json").read_text())["test"]["roc_auc"]
-    assert f"LightGBM predicts y with ROC-AUC {number(stored)}" in page.html
+    heading = f'predicts y with <span class="whole">ROC-AUC</span> {number(stored)}'
+    assert f"LightGBM {heading}" in page.html

@@ -4,6 +4,7 @@ and while a network learns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.dependence import Dependence
+from permgrad.base.errors import counted
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.pages import choices
@@ -35,6 +37,8 @@ _CURVE = 200
 #: Classes with a reliability curve: those with the most rows.
 MOST_CALIBRATION_PANELS = 9
 _HISTOGRAM = np.linspace(0, 1, 21)
+#: Curves of probabilities that are all below this fill their square.
+_RARE = 0.5
 #: Bins of the running median, fewest rows of a bin, most levels of a category, and
 #: stretches of time.
 _BINS = 12
@@ -218,19 +222,25 @@ def calibration(
     ):
         scores = np.clip(table[:, k], 0, 1)
         curve = reliability(codes == k, scores, dependence)
-        marks = [_how_often(scores)]
-        marks.append(mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1))
+        older = None
         if earlier is not None:
             older = reliability(codes == k, np.clip(earlier[:, k], 0, 1))
+        end = _end_of(curve, older)
+        marks = [_how_often(scores, end)]
+        marks.append(mark("line", x=[0, end], y=[0, end], colour="neutral", width=1))
+        if older is not None:
             marks.append(_before(older, with_error=single))
         marks += _curve_marks(curve)
         error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
+        beyond = int((scores > end).sum())
+        if beyond:
+            error += f"; {counted(beyond, 'row')} beyond {percent(end)}"
         if single:
             class_words = f" of {class_label}"
         else:
             class_words = ""
         across, vertical = (
-            {"label": f"{words}{class_words}", **_UNIT}
+            {"label": f"{words}{class_words}", "domain": (0, end)}
             for words in ("predicted probability", "observed share")
         )
         panels.append(
@@ -289,13 +299,27 @@ def _curve_marks(curve: Reliability) -> list[Any]:
     ]
 
 
-def _how_often(scores: Floats) -> Any:
+def _end_of(curve: Reliability, older: Reliability | None) -> float:
+    """Return where the axes of a reliability curve end: at 1, or of a rare class a
+    little beyond the curves and the interval.
+    """
+    reach = [curve.predicted, curve.observed, curve.high]
+    if older is not None:
+        reach += [older.predicted, older.observed]
+    largest = float(np.nanmax(np.concatenate(reach), initial=0.0))
+    if not 0 < largest < _RARE:
+        return 1.0
+    return math.ceil(110 * largest) / 100
+
+
+def _how_often(scores: Floats, end: float) -> Any:
     """Return bars of how often each probability is, low and pale behind the curves."""
-    heights, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
-    low = 0.15 * heights / max(int(heights.max()), 1)
+    edges = end * _HISTOGRAM
+    heights, _ = np.histogram(scores[np.isfinite(scores)], bins=edges)
+    low = 0.15 * end * heights / max(int(heights.max()), 1)
     return mark(
         "bars",
-        edges=_HISTOGRAM,
+        edges=edges,
         y=low,
         colour="neutral",
         opacity=0.4,

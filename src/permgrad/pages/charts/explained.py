@@ -75,6 +75,7 @@ def ranking(
     bar_data |= {
         "label": quantity_of(explanation, column),
         "hidden": len(values) - len(order),
+        "rest": _rest(values, order, loss),
     }
     bar_data |= _as_losses(bar_data, loss)
     leading = valued([explanation.names[i] for i in order[:5]], bar_data["values"][:5])
@@ -137,6 +138,7 @@ def leading(standing: Standing, loss: Loss | None, *, most: int = 8) -> Chart:
     bar_data = ranked(standing, order, {}) | {
         "label": quantity_of(explanation),
         "hidden": max(hidden, 0),
+        "rest": _rest(values, order, loss),
     }
     bar_data |= _as_losses(bar_data, loss)
     if loss is None:
@@ -160,6 +162,17 @@ def leading(standing: Standing, loss: Loss | None, *, most: int = 8) -> Chart:
         f"{valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
     )
     return Chart("bars", words, bar_data, ASIDE)
+
+
+def _rest(values: Floats, shown: npt.NDArray[np.intp], loss: Loss | None) -> str | None:
+    """Return the largest size among the features that are not shown."""
+    others = np.delete(values, shown)
+    others = others[np.isfinite(others)]
+    if not len(others):
+        return None
+    if loss is not None:
+        others = loss.growth(others)
+    return number(float(np.abs(others).max()), 2)
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:

@@ -285,12 +285,15 @@ def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> No
         note(axes, row_text, (1.0, row_index), (room, 0), of=BESIDE_ROW, **look)
 
 
-def note_hidden(axes: Any, count: int) -> None:
-    """Write below the names of rows how many are not shown."""
+def note_hidden(axes: Any, count: int, rest: str | None = None) -> None:
+    """Write below the names of rows how many are not shown, and how large at most."""
+    words = f"{count} more not shown"
+    if rest is not None:
+        words = f"{count} more within ±{rest}"
     if count:
         note(
             axes,
-            f"{count} more not shown",
+            words,
             (0, 0),
             (-8, -5),
             of="axes fraction",

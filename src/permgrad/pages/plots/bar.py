@@ -74,7 +74,7 @@ def bar(
     default = f"{explanation.method}: what the model relies on{about}"
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
     _ranked_rows(panel_axes, chart.data)
-    base.note_hidden(panel_axes, chart.data["hidden"])
+    base.note_hidden(panel_axes, chart.data["hidden"], chart.data["rest"])
     panel_axes.set_xlabel(explanation.scope.size + chart.data["label"])
     if paths:
         legend_place: dict[str, Any] = {
