@@ -50,7 +50,7 @@ def reasons(model: Any, X: Any, n: int = 3) -> pd.DataFrame:
     Args:
         model: a fitted model of a table, with the rows that it keeps.
         X: the rows.
-        n: how many reasons.
+        n: how many reasons, at most one for each feature.
 
     Returns:
         Columns ``reason_1``, a feature, ``reason_1_value``, the row's value of it, and
@@ -62,7 +62,7 @@ def reasons(model: Any, X: Any, n: int = 3) -> pd.DataFrame:
     rows = np.arange(len(explanation.values))
     values = explanation.values[rows, :, _outputs(model, explanation)]
     order = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :count]
-    return _frame(explanation, values, order, count)
+    return _frame(explanation, values, order)
 
 
 def _check_rows_of(model: Any) -> None:
@@ -108,9 +108,7 @@ def _outputs(model: Any, explanation: Explanation) -> Integers:
     return np.asarray(explanation.predictions).argmax(axis=1)
 
 
-def _frame(
-    explanation: Explanation, values: Floats, order: Integers, count: int
-) -> pd.DataFrame:
+def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.DataFrame:
     """Return the features in their ``order`` ``(rows, reasons)`` with cells and
     points.
     """
@@ -124,14 +122,11 @@ def _frame(
         points = 100 * values
     rows = np.arange(len(values))
     columns: dict[str, Any] = {}
-    for place in range(count):
-        title = f"reason_{place + 1}"
-        if place >= order.shape[1]:
-            columns[title] = columns[f"{title}_value"] = None
-            columns[f"{title}_points"] = np.nan
-            continue
-        features = order[:, place]
-        columns[title] = names[features]
-        columns[f"{title}_value"] = cells[rows, features]
-        columns[f"{title}_points"] = points[rows, features]
+    for place, features in enumerate(order.T, start=1):
+        values_of_rows = pd.Series(cells[rows, features], dtype=object)
+        columns[f"reason_{place}"] = names[features]
+        columns[f"reason_{place}_value"] = values_of_rows.where(
+            values_of_rows.notna(), None
+        )
+        columns[f"reason_{place}_points"] = points[rows, features]
     return pd.DataFrame(columns, index=rows)

@@ -186,3 +186,29 @@ def test_a_folder_says_which_versions_wrote_it(folder):
     assert set(pinned) <= set(written_with)
     assert "+" not in "".join(pinned.values())
     assert json.dumps(written_with)
+
+
+def test_reasons_of_a_table_in_parts_are_those_of_one_in_memory(folder):
+    rows = visits(20, seed=5).drop(columns="relapse")
+    (folder / "parts").mkdir()
+    rows.head(50).to_parquet(folder / "parts" / "a.parquet", index=False)
+    rows.tail(30).to_parquet(folder / "parts" / "b.parquet", index=False)
+    rows.to_csv(folder / "all.csv", index=False)
+    usual = {"model_folder": folder / "run", "reasons": 2}
+    predict_table(
+        PredictRequest(table=folder / "parts", out=folder / "streamed", **usual)
+    )
+    predict_table(
+        PredictRequest(table=folder / "all.csv", out=folder / "all-out.csv", **usual)
+    )
+    streamed = pd.read_parquet(sorted((folder / "streamed").glob("*.parquet")))
+    in_memory = pd.read_csv(folder / "all-out.csv")
+    assert list(streamed) == list(in_memory)
+    names = [name for name in in_memory if name.startswith("reason")]
+    assert len(names) == 6
+    for name in names:
+        if name.endswith("_points"):
+            points = streamed[name].to_numpy()
+            assert points == pytest.approx(in_memory[name].to_numpy(), abs=1e-6)
+        elif not name.endswith("_value"):
+            assert streamed[name].tolist() == in_memory[name].tolist()

@@ -782,7 +782,7 @@ class HyNNBase(BaseEstimator):
 
         Args:
             X: table ``(rows, features)``.
-            n: how many reasons.
+            n: how many reasons, at most one for each feature.
 
         Returns:
             One line for each row, the strongest reason first: ``reason_1``, a feature,
