@@ -192,15 +192,13 @@ class Loss:
             return np.concatenate(output_losses, axis=1)
         if self.constants is None:
             return np.full(columns.shape, np.nan)
-        guess = np.array(self.constants(columns, weights), dtype=np.float64)
-        column_losses = []
-        for column, constant in zip(columns.T, guess.tolist(), strict=True):
-            outputs_of_rows = torch.full(
-                (len(column), 1), constant, dtype=torch.float64
-            )
-            truth = torch.from_numpy(np.array(column))
-            column_losses.append(self(outputs_of_rows, truth).numpy())
-        return np.stack(column_losses, axis=1)
+        best = np.array(self.constants(columns, weights), dtype=np.float64)
+        losses_of_rows = np.empty_like(columns)
+        for output_index, constant in enumerate(best.tolist()):
+            guess = torch.full((len(columns), 1), constant, dtype=torch.float64)
+            truth = torch.from_numpy(np.array(columns[:, output_index]))
+            losses_of_rows[:, output_index] = self(guess, truth).numpy()
+        return losses_of_rows
 
     def refused_y(self, y: Any) -> Floats:
         """Return the numbers of y that it cannot judge, ``(refused,)``."""
