@@ -197,6 +197,17 @@ def columns(section: SectionView, content: PageContent, stored: DataSection) -> 
     section.live("columns")
 
 
+def _typical(value: str | float | None, *, is_moment: bool) -> str | None:
+    """Write the level or the number that is typical of rows."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return shorten(value, 30)
+    if is_moment:
+        return date_text(value)[:10]
+    return value_text(float(value))
+
+
 def described_columns(
     content: PageContent, stored: DataSection
 ) -> list[dict[str, Any]]:
@@ -227,17 +238,14 @@ def described_columns(
     )
     described = []
     for described_column in order[:MOST_COLUMNS]:
-        typical: list[str | None] = []
+        # Levels have no numbers between which rows are counted.
+        is_moment = False
+        if "edges" in described_column:
+            is_moment = reader_of(described_column["kind"]).is_moment
+        typical = []
         for value in described_column.get("typical") or (None, None):
-            if value is None or isinstance(value, str):
-                typical.append(None if value is None else shorten(value, 30))
-            else:
-                typical.append(
-                    date_text(value)[:10]
-                    if reader_of(described_column["kind"]).is_moment
-                    else value_text(float(value))
-                )
-        described.append({**described_column, "typical": typical})
+            typical.append(_typical(value, is_moment=is_moment))
+        described.append({**described_column, "typical": typical, "moment": is_moment})
     return described
 
 

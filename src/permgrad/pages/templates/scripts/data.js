@@ -21,8 +21,8 @@ const Data = (() => {
     const { svg, frame } = chart({ width: wide(), height: 300, left: 58 }, `${column.name} in training and test rows.`);
     const x = linear([column.edges[0], column.edges[column.edges.length - 1]], [frame.left, frame.width - frame.right]);
     const y = linear([0, Math.max(...column.shares.flat(), 1e-9)], [frame.height - frame.bottom, frame.top]);
-    const say = column.kind === "date" ? day : write;
-    const count = column.kind === "date" || wide() < 480 ? 3 : 6;
+    const say = column.moment ? day : write;
+    const count = column.moment || wide() < 480 ? 3 : 6;
     svg.append(
       axis(frame, x, { side: "x", label: shorten(column.name, 50), write: say, count, grid: false }),
       axis(frame, y, { side: "y", label: "share of rows", write: percent }),
@@ -65,7 +65,7 @@ const Data = (() => {
     let column = list[0];
     const menu = choice(list.map((one) => (one.clear ? `${one.name} (clearly different)` : one.name)), (at) => { column = list[at]; show(); });
     const draw = () => (column.edges ? histogram(column) : levels(column));
-    const end = (/** @type {number} */ at) => (column.kind === "date" ? day(column.edges[at]) : column.edges[at]);
+    const end = (/** @type {number} */ at) => (column.moment ? day(column.edges[at]) : column.edges[at]);
     const rows = () => [
       ["column", "from, or value", "to", "share of training rows", "share of test rows"],
       ...column.shares[0].map((/** @type {number} */ share, /** @type {number} */ at) => [
