@@ -14,7 +14,7 @@ from permgrad.assess.assessment import entries_of, is_hybrid, value_of
 from permgrad.base.numerals import compact, number
 from permgrad.base.significance import deserves_words
 from permgrad.imaging.layout import extent
-from permgrad.models.branches import added_branches, joined_branches, title_of
+from permgrad.models.branches import added_branches, title_of
 from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.charts.errors import learning_curves
@@ -138,8 +138,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         return
     hybrid = is_hybrid(stored)
     has_two_paths = len(entries_of(stored)) == 2
-    if not hybrid or not set(entries_of(stored)) <= {*joined_branches()}:
-        section.title = "Branch by branch" if hybrid else "Input by input"
+    if not hybrid:
+        section.title = "Input by input"
     words = path_words(stored)
     section.text(
         "Here a complete branch is shuffled: its result for a row is replaced by that "
@@ -382,7 +382,7 @@ TAB = Tab(
     title="Details",
     sections=(
         ("network", "Network and training", network),
-        ("paths", "Table or image", paths),
+        ("paths", "Branch by branch", paths),
         ("layout", "How a row becomes an image", layout, "layout"),
         ("maps", "Activation maps", maps),
         ("gradients", "Integrated gradients", gradients, "gradients"),

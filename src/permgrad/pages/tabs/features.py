@@ -176,7 +176,7 @@ TAB = Tab(
         ("along", "Along the columns", along, "explanation"),
         ("one-by-one", "One feature at a time", one_by_one),
         ("effects", "How predictions change", changes, "cards.changes"),
-        ("paths", "Table or image", branches, "paths_count"),  # else see Details
+        ("paths", "Branch by branch", branches, "paths_count"),  # else see Details
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),
     ),
