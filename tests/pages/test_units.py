@@ -14,7 +14,7 @@ from tests.pages.conftest import NAMES, global_explanation
 from permgrad.assess.assessment import Assessment
 from permgrad.base.numerals import number
 from permgrad.pages.tabs import trust
-from permgrad.pages.units import advantage, in_plain_units, loss_without
+from permgrad.pages.units import in_plain_units, loss_without
 from permgrad.pages.views import SectionView
 
 SQUARED = {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}}
@@ -25,10 +25,6 @@ def explained(loss: str, quantity: str = "increase of the loss"):
     return dataclasses.replace(
         explanation, meta={**explanation.meta, "loss": loss, "quantity": quantity}
     )
-
-
-def test_the_advantage_is_the_loss_below_that_of_a_constant():
-    assert advantage(explained("squared_error").meta, SQUARED) == 6.0
 
 
 def test_the_error_without_a_feature_is_that_of_the_added_loss():
@@ -74,7 +70,6 @@ def test_the_error_without_a_feature_is_that_of_the_added_loss():
 def test_no_loss_without_a_feature_where_losses_do_not_compare_or_nothing_was_learned(
     explanation, measured
 ):
-    assert advantage(explanation.meta, measured) is None
     assert loss_without(explanation.meta, measured) is None
 
 

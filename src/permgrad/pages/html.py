@@ -76,9 +76,6 @@ def render_report(content: Assessment) -> str:
     sentences = verdict(content)
     tab_views = [tab_view(tab_entry, content) for tab_entry in TABS]
     glance(pictures := SectionView("glance", "At a glance"), content)
-    learnt = all(
-        sentence_entry["facts"].get("learnt", True) for sentence_entry in sentences
-    )
     # Name, heading and sentences of each part of the verdict, without its first
     # sentence.
     later = [
@@ -97,7 +94,7 @@ def render_report(content: Assessment) -> str:
                 (
                     part_name,
                     "What it uses"
-                    if part_name == "features" and not learnt
+                    if part_name == "features" and not content.learnt
                     else heading,
                     part_sentences,
                 )

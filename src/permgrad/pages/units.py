@@ -24,37 +24,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
-    """Return how much lower the model's loss is than a constant's, in the loss of an
-    explanation.
-
-    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if
-    the model has learned nothing, or the losses are not the same.
-
-    Examples:
-        >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
-        >>> constant = {"mse": 10.0, "learnt": True}
-        >>> advantage(about, {"test": {"mse": 4.0}, "constant": constant})
-        6.0
-    """
-    loss = named_loss(about.get("loss"))
-    metric = None
-    if loss is not None and "increase" in str(about.get("quantity")):
-        metric = loss.metric
-    test_scores = measured.get("test") or {}
-    constant = measured.get("constant") or {}
-    loss_values = []
-    for entry in (constant, test_scores):
-        if metric is not None and entry.get(metric) is not None:
-            loss_values.append(float(entry[metric]))
-    if not constant.get("learnt", False) or len(loss_values) < 2:
-        return None
-    difference = loss_values[0] - loss_values[1]
-    if difference > 0:
-        return difference
-    return None
-
-
 #: Units in plain words.
 _PLAIN = {"nats": "log loss"}
 
@@ -157,7 +126,8 @@ class Loss(NamedTuple):
 def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss | None:
     """Return the log loss or RMSE of the model, and what it is without a feature.
 
-    None: it has no ``advantage``.
+    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None: the
+    model has learned nothing, or the losses of both are not the same.
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
@@ -167,12 +137,18 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
         (3.0, 10.0, 5.0)
     """
     record = named_loss(about.get("loss"))
-    if record is None or advantage(about, measured) is None:
+    if record is None or record.metric is None:
         return None
-    metric = str(record.metric)
-    model, constant = (
-        float(measured[part_name][metric]) for part_name in ("test", "constant")
-    )
+    if "increase" not in str(about.get("quantity")):
+        return None
+    metric = record.metric
+    scores_of_constant = measured.get("constant") or {}
+    model = (measured.get("test") or {}).get(metric)
+    constant = scores_of_constant.get(metric)
+    if model is None or constant is None or not scores_of_constant.get("learnt", False):
+        return None
+    if constant <= model:
+        return None
     if metric != "mse":
         return Loss(metric, model, constant, lambda importance: model + importance)
 
