@@ -23,7 +23,7 @@ from permgrad.cli import app
 from permgrad.data.datasets import get_card, list_datasets
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.estimators.presets import presets
-from permgrad.runs.folder.folder import STAGES
+from permgrad.runs.run_folder import STAGES
 
 #: What the files of a run's folder hold. A file that has no entry stops the build.
 FILES = {

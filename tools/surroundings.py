@@ -66,9 +66,9 @@ TESTS = (
     "tests/pages/test_reading_help.py",
     "tests/runs/test_commands.py::test_a_run_killed_while_training_goes_on_and_ends_the_same",
     "tests/runs/test_commands.py::test_interrupting_ends_with_130_and_one_sentence",
-    "tests/runs/folder/test_folder.py",
+    "tests/runs/test_run_folder.py",
     "tests/runs/commands/test_stream.py::test_killed_half_way_and_gone_on_with",
-    "tests/runs/tune/test_tune.py::test_ctrl_c_says_how_to_go_on",
+    "tests/runs/commands/test_tune.py::test_ctrl_c_says_how_to_go_on",
 )
 
 

@@ -35,11 +35,11 @@ from permgrad.pages.facts import leak_facts
 from permgrad.pages.findings import say
 from permgrad.pages.verdict import first_sentence
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.stages import STAGE_WORK
 from permgrad.runs.run.work import RunWork
+from permgrad.runs.run_folder import open_run
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,11 @@ from permgrad.data.types.findings import told_of_columns
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import features
 from permgrad.pages.findings import say
-from permgrad.runs.folder.documents import saved_explanation
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.training import make_estimator
+from permgrad.runs.run_documents import saved_explanation
 
 ROWS, RELEVANT, WITH_RELEVANT, TOGETHER, ALONE = 300, 5, 5, 5, 15
 NAMES = [

@@ -52,7 +52,7 @@ from permgrad.attribution.parts.plan import StreamPlan, make_plan
 from permgrad.attribution.parts.stream import Work
 from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.data.parts.partitions import PartitionedTable, open_partitioned
+from permgrad.data.partitions import PartitionedTable, open_partitioned
 from verification._processes import children, processes
 
 FLOOR, AIM, TOLERANCE = 1.7, 1.9, 1e-5

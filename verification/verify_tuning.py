@@ -26,9 +26,9 @@ from benchmarks._results import markdown_table, parser, record
 
 import permgrad as pg
 from permgrad.evaluation.metrics import evaluate
+from permgrad.runs.commands.tune import tune_table
 from permgrad.runs.requests import TuneRequest
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.tune.tune import tune_table
 
 SETS = ("heloc", "dengue", "covertype", "gas", "bank", "puma")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from permgrad.attribution.method.ablation import Ablation
 from permgrad.attribution.method.aggregate import Aggregate
-from permgrad.attribution.method.ale.method import Ale
+from permgrad.attribution.method.ale import Ale
 from permgrad.attribution.method.deeplift import DeepLift
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.attribution.method.gradient import Gradient

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import permgrad as pg
-from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.partitions import open_partitioned
 
 #: What is wrong with each file, and its bytes, compressed.
 FILES = {
@@ -124,7 +124,7 @@ _READ = """
 import resource
 import sys
 import permgrad as pg
-from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.partitions import open_partitioned
 
 def in_parts(path):
     table = open_partitioned(path, rows_per_part=5)

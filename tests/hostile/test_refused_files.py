@@ -712,7 +712,7 @@ def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkey
 
 def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
     """Counting each name among all of them would take minutes."""
-    from permgrad.data.parts.partitions import _check_names
+    from permgrad.data.partitions import _check_names
     from permgrad.data.read.csv_table import numbered
 
     names = numbered(["a", "b"] * 50_000)
@@ -745,7 +745,7 @@ def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
      '3}], "columns": []}'), "{"],
 )  # fmt: skip
 def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
-    from permgrad.data.parts.partitions import open_partitioned
+    from permgrad.data.partitions import open_partitioned
 
     table = pa.table({"a": [1, 2, 3]}).replace_schema_metadata({"pandas": notes})
     pq.write_table(table, tmp_path / "a.parquet")

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.cli import app
 from permgrad.evaluation.baselines.fitting import baselines
-from permgrad.runs.folder.folder import STAGES
+from permgrad.runs.run_folder import STAGES
 
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",

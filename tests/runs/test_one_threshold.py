@@ -14,6 +14,7 @@ import pytest
 import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.runs.commands.predict import predict_table
+from permgrad.runs.commands.tune import tune_table
 from permgrad.runs.compare.cells import cell_path, do_cell
 from permgrad.runs.compare.compare import compare_table
 from permgrad.runs.compare.plan import from_request, make_folds, make_plan
@@ -24,7 +25,6 @@ from permgrad.runs.requests import (
     TuneRequest,
 )
 from permgrad.runs.run.run import run_table
-from permgrad.runs.tune.tune import tune_table
 
 pytest.importorskip("lightgbm")
 #: Target, both classes with the rarer one last, and how rare it is.

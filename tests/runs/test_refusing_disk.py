@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
-from permgrad.runs.tune import tune
+from permgrad.runs.commands import tune
 
 PRESET = {"base": "fast", "branches": ["tabular"], "max_epochs": 1}
 SPACE = {

@@ -35,7 +35,7 @@ from usual_methods import USUAL  # noqa: E402
 
 import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
-from permgrad.data.parts.partitions import Part  # noqa: E402
+from permgrad.data.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
 from permgrad.models.devices import WITHOUT_FLOAT64, WithoutFloat64  # noqa: E402
 from permgrad.models.network.network import HybridNetwork  # noqa: E402

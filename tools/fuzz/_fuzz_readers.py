@@ -588,8 +588,8 @@ def make_cells(place: Path) -> list[Files]:
     study.
     """
     from permgrad.base.files import write_json_atomic
+    from permgrad.runs.commands.tune import STUDY, TUNE_RECORD
     from permgrad.runs.compare.cells import ComparisonCell, cell_path
-    from permgrad.runs.tune.tune import STUDY, TUNE_RECORD
     from permgrad_benchmark.records import Record, write_cell, write_records
 
     (place / "compared").mkdir()
@@ -637,9 +637,9 @@ def make_cells(place: Path) -> list[Files]:
 
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
+    from permgrad.runs.commands.tune import STUDY
     from permgrad.runs.compare.cells import FOLDER, read_cell
-    from permgrad.runs.folder.folder import RUN
-    from permgrad.runs.tune.tune import STUDY
+    from permgrad.runs.run_folder import RUN
     from permgrad_benchmark import records
     from permgrad_benchmark import run as benchmark
 
@@ -818,7 +818,7 @@ def make_parquet(place: Path) -> list[Files]:
 def use_parquet(folder: Path, _: Any) -> None:
     """Read a table whole and in parts."""
     from permgrad.base.errors import PermgradError
-    from permgrad.data.parts.partitions import open_partitioned
+    from permgrad.data.partitions import open_partitioned
     from permgrad.data.read.table import read_table
 
     with suppress(PermgradError):

@@ -13,7 +13,7 @@ from permgrad.attribution.request import methods
 # ruff: noqa: F401
 # isort: off
 from permgrad.attribution.method import ablation, aggregate
-from permgrad.attribution.method.ale import method as ale
+from permgrad.attribution.method import ale
 from permgrad.attribution.method import deeplift, gradcam, gradient
 from permgrad.attribution.method import (
     integrated_gradients,

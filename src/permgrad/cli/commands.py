@@ -559,7 +559,7 @@ def tune(request: requests.TuneRequest) -> Outcome:
     """
     refuse_early(request.run_request())
     with loading():
-        from permgrad.runs.tune.tune import tune_table
+        from permgrad.runs.commands.tune import tune_table
     return tune_table(request, say=tell)
 
 

@@ -19,7 +19,7 @@ from permgrad.attribution.explanation.explanation_frames import (
     frame_of_changes,
     stacked_changes,
 )
-from permgrad.attribution.method.ale.effects import (
+from permgrad.attribution.method.ale_effects import (
     Axis,
     Column,
     Curve,

@@ -18,8 +18,8 @@ from PIL import Image
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.checks import check_path, is_number
 from permgrad.base.stored import read_json
-from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RECORD, finished_record
+from permgrad.runs.run_documents import METRICS
+from permgrad.runs.run_folder import RECORD, finished_record
 
 #: Longest text of a parameter.
 _MOST = 250

@@ -97,7 +97,7 @@ def content_of(source: str | Path, role: str = "table") -> str:
     if path.is_file():
         return file_hash(path)
     if role in ("table", "test") and is_parquet_folder(path):
-        from permgrad.data.parts.partitions import open_partitioned
+        from permgrad.data.partitions import open_partitioned
 
         table = open_partitioned(path)
         table.check_memory()

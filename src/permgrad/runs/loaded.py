@@ -24,9 +24,9 @@ from permgrad.runs.commands.explain import (
     read_rows_of,
     truth_of,
 )
-from permgrad.runs.folder.documents import saved_explanation
-from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.requests import ExplainRequest
+from permgrad.runs.run_documents import saved_explanation
+from permgrad.runs.run_folder import finished_record
 
 
 class RunRows(NamedTuple):

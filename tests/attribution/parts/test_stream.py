@@ -28,7 +28,7 @@ from permgrad.attribution.parts.sums import pack
 from permgrad.attribution.request import methods
 from permgrad.base.files import _UNDER_WAY
 from permgrad.base.random import uniform
-from permgrad.data.parts.partitions import Part, open_partitioned
+from permgrad.data.partitions import Part, open_partitioned
 
 ROWS = 900
 SMALL = {"dense_units": (8,), "conv_filters": (4, 4), "fusion_units": (8,)}

@@ -15,7 +15,7 @@ import pytest
 
 from permgrad import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.base.csv_files import read_csv, write_csv
-from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.partitions import open_partitioned
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.header import sniff_delimiter
 from permgrad.data.read.reading import MISSING_ANYWAY, SPREADSHEET_ERRORS, Reading

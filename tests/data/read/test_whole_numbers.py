@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.partitions import open_partitioned
 from permgrad.data.read.table import read_table
 from permgrad.runs.run.predicting import prediction_table
 

@@ -23,7 +23,7 @@ import permgrad as pg
 from permgrad.base.locks import hold_folder
 from permgrad.cli import app
 from permgrad.runs.commands.predict import is_streamed
-from permgrad.runs.folder.folder import note_files
+from permgrad.runs.run_folder import note_files
 
 
 def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:

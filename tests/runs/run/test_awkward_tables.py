@@ -20,10 +20,10 @@ from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import CompareRequest, RunRequest, TuneRequest
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.run_inputs import load_inputs
+from permgrad.runs.run_documents import read_like
 
 ROWS = 120
 ASKED = RunRequest(table="t.csv", target=("y",))

@@ -18,9 +18,9 @@ from PIL import Image
 
 import permgrad as pg
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.folder.folder import STAGES
 from permgrad.runs.requests import PredictRequest, RunRequest
 from permgrad.runs.run.run_inputs import load_inputs
+from permgrad.runs.run_folder import STAGES
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [

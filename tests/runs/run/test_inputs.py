@@ -23,11 +23,11 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.kinds.column import Schema
 from permgrad.data.read.image_cells import source_of
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import RUN, open_run
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.predicting import read_rows
 from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run_folder import RUN, open_run
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
 

@@ -16,8 +16,7 @@ import pytest
 
 from permgrad import HyNNClassifier, HyNNRegressor, load
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.models import texts
-from permgrad.models.stream import streaming, streaming_scan
+from permgrad.models import streaming, streaming_scan, texts
 from permgrad.runs.compare.plan import CompareRequest
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run import run_table

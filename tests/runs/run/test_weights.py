@@ -19,7 +19,6 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.runs.commands.explain import explain_table
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.commands.report import FinishedRun, rebuild_report
-from permgrad.runs.folder.folder import finished_record
 from permgrad.runs.requests import (
     ExplainRequest,
     PredictRequest,
@@ -27,6 +26,7 @@ from permgrad.runs.requests import (
     RunRequest,
 )
 from permgrad.runs.run.run import run_table
+from permgrad.runs.run_folder import finished_record
 
 
 def survey(rows: int = 400) -> pd.DataFrame:

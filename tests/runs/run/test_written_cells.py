@@ -15,11 +15,11 @@ import pytest
 from invoking import call
 
 from permgrad.base.csv_files import csv_text
-from permgrad.runs.folder.documents import read_like
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run_documents import read_like
 
 
 def table(rows: int = 200) -> pd.DataFrame:

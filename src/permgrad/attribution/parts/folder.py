@@ -22,7 +22,7 @@ from permgrad.base.files import atomic_path, sweep, write_json_atomic, writing
 from permgrad.base.folders import SCHEMA_VERSION, FolderKind, json_hash, places_of
 from permgrad.base.late import pq
 from permgrad.base.stored import TIMES, parse_json
-from permgrad.data.parts.partitions import MissingFileError
+from permgrad.data.partitions import MissingFileError
 from permgrad.data.read.parquet import DAMAGE
 
 RECORD = "_stream.json"

@@ -37,7 +37,7 @@ from permgrad.attribution.request.result import by_quantity
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
-from permgrad.data.parts.partitions import Part, PartitionedTable
+from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.models.devices import full_float32
 

@@ -48,8 +48,8 @@ from permgrad.base.errors import (
 from permgrad.base.files import plain
 from permgrad.base.folders import json_hash
 from permgrad.base.random import resolve_seed, uniform
-from permgrad.data.parts.known_rows import KnownRows, RowBatch, find_known, numbered
-from permgrad.data.parts.partitions import Part, PartitionedTable
+from permgrad.data.known_rows import KnownRows, RowBatch, find_known, numbered
+from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor

@@ -54,7 +54,7 @@ from permgrad.base.folders import DAMAGE, changed_files, sums_of
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import Progress, ProgressMode, with_fewer_rows
 from permgrad.base.stored import parse_json, read_npz, write_npz
-from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.read.cells import CodesArgument
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32

@@ -294,7 +294,7 @@ def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
 
 
 def _read_parquet(path: Path, reading: Reading) -> Written:
-    from permgrad.data.parts.partitions import open_partitioned
+    from permgrad.data.partitions import open_partitioned
 
     table = open_partitioned(path, rows_per_part=_ALL_ROWS)
     # No cell of lists or records can be used, so that nobody needs them of a column

@@ -270,7 +270,7 @@ class HyNNBase(BaseEstimator):
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
-        from permgrad.models.stream.streaming import (
+        from permgrad.models.streaming import (
             prepare_stream,
         )  # loads pyarrow.parquet
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from permgrad.base.random import generator
 
 if TYPE_CHECKING:
-    from permgrad.data.parts.partitions import Part
+    from permgrad.data.partitions import Part
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,11 +21,11 @@ from permgrad.base.stored import read_json
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.tasks import tasks
-from permgrad.runs.folder.documents import TRAINING, read_predictions
-from permgrad.runs.folder.folder import read_record
 from permgrad.runs.options import TRAINING_ROWS
 from permgrad.runs.requests import PredictRequest, run_of
 from permgrad.runs.run import predicting
+from permgrad.runs.run_documents import TRAINING, read_predictions
+from permgrad.runs.run_folder import read_record
 
 #: Classes whose probabilities are compared.
 _MOST_CLASSES = 30

@@ -29,7 +29,7 @@ from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
 from permgrad.data.encode.groups import read_groups
-from permgrad.data.parts.known_rows import any_known
+from permgrad.data.known_rows import any_known
 from permgrad.data.read.cells import RowLines, canonical
 from permgrad.data.read.reading import Written
 from permgrad.data.read.table import blank_codes
@@ -41,13 +41,13 @@ from permgrad.models.onnx_model import check_onnx, read_onnx
 from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
 from permgrad.runs.commands.predict import is_streamed
 from permgrad.runs.commands.predict_parts import open_streamed, with_target
-from permgrad.runs.folder.documents import read_like
-from permgrad.runs.folder.folder import read_record, refuse_input, refuse_run_file
 from permgrad.runs.options import NO_GROUPS
 from permgrad.runs.requests import ExplainRequest, Outcome, run_of
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import check_model, find_column, saved_in
 from permgrad.runs.run.predicting import cache_of
+from permgrad.runs.run_documents import read_like
+from permgrad.runs.run_folder import read_record, refuse_input, refuse_run_file
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

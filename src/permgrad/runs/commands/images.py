@@ -31,11 +31,11 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.estimators.building import place_columns
 from permgrad.models.estimators.settings import resolve_settings
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import ImagesRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run_inputs import load_inputs
 from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run_folder import refuse_input
 
 PICTURES = "images"
 LIST = "images.csv"

@@ -25,14 +25,14 @@ from permgrad.base.locks import hold_name
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.encode.unlike import UnlikeRows
-from permgrad.data.parts.partitions import is_partitioned, open_partitioned
+from permgrad.data.partitions import is_partitioned, open_partitioned
 from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.runs.commands.drifted import Drifted, drifted, with_targets
 from permgrad.runs.commands.predicted_scores import scores_of_rows, scores_said
-from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import Outcome, PredictRequest
 from permgrad.runs.run import predicting
+from permgrad.runs.run_folder import refuse_input, refuse_run_file
 
 #: A single Parquet file is read in parts from this size of its unpacked values on.
 LARGE_BYTES = 2**30

@@ -35,16 +35,16 @@ from permgrad.base.progress import Progress
 from permgrad.data.encode.encoding import align_columns, surprises_told_once
 from permgrad.data.encode.readable_rows import ReadableRows
 from permgrad.data.encode.unlike import UnlikeRows
-from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.read.pair_names import pair_names
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.types.odd_cells import odd_cells_words
 from permgrad.models.batches import sparing, with_fewer
-from permgrad.runs.folder.folder import refuse_input, refuse_run_file
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, PredictRequest
 from permgrad.runs.run import predicting
 from permgrad.runs.run.early import known_columns
+from permgrad.runs.run_folder import refuse_input, refuse_run_file
 
 #: Cells of a frame that are held at a time.
 _CELLS = 2_000_000

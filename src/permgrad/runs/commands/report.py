@@ -22,9 +22,9 @@ from permgrad.base.locks import hold_folder
 from permgrad.base.random import generator
 from permgrad.base.startup import loading
 from permgrad.base.stored import read_json
-from permgrad.runs.folder import documents
-from permgrad.runs.folder.folder import finished_record, note_files
+from permgrad.runs import run_documents as documents
 from permgrad.runs.requests import Outcome, ReportRequest
+from permgrad.runs.run_folder import finished_record, note_files
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -52,9 +52,9 @@ from permgrad.runs.compare.plan import (
     make_plan,
 )
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import refuse_input
 from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.splitting import POSITIVE
+from permgrad.runs.run_folder import refuse_input
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -24,7 +24,7 @@ from permgrad.pages.content import PageContent
 from permgrad.pages.html import in_short, render_report
 from permgrad.pages.verdict import PICTURE, verdict
 from permgrad.pages.whatif import with_what_if
-from permgrad.runs.folder import documents
+from permgrad.runs import run_documents as documents
 from permgrad.runs.options import split_preset
 
 REPORT = "report.html"

@@ -135,7 +135,7 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
 def check_model(folder: Path) -> Iterator[Fault]:
     """Refuse a folder that cannot be a model, without reading one."""
     from permgrad.base.files import near_file  # loads NumPy
-    from permgrad.runs.folder.folder import read_record
+    from permgrad.runs.run_folder import read_record
 
     if not folder.is_dir():
         if folder.exists():

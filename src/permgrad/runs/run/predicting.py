@@ -27,10 +27,10 @@ from permgrad.data.read.whole_numbers import without_points
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.data.weights import read_exposures
 from permgrad.runs.configuration import content_of
-from permgrad.runs.folder.documents import DATA, read_like
-from permgrad.runs.folder.folder import CACHE, read_record
 from permgrad.runs.requests import PredictRequest, run_of
 from permgrad.runs.run.early import check_model, find_column, known_columns, saved_in
+from permgrad.runs.run_documents import DATA, read_like
+from permgrad.runs.run_folder import CACHE, read_record
 
 if TYPE_CHECKING:
     from permgrad.assess.model import Cache

@@ -15,7 +15,12 @@ from permgrad.base.startup import loading
 from permgrad.data.encode.encoding import surprises_told_once
 from permgrad.models.vectors import vectors_kept_in
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.folder import (
+from permgrad.runs.options import is_file
+from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
+from permgrad.runs.run.predicting import use_threads
+from permgrad.runs.run.run_inputs import Inputs, load_inputs
+from permgrad.runs.run.run_summary import read_summary
+from permgrad.runs.run_folder import (
     FEATURES,
     NAMES,
     RUN,
@@ -25,11 +30,6 @@ from permgrad.runs.folder.folder import (
     refuse_input,
     whole_stages,
 )
-from permgrad.runs.options import is_file
-from permgrad.runs.requests import DemoRequest, Outcome, RunRequest
-from permgrad.runs.run.predicting import use_threads
-from permgrad.runs.run.run_inputs import Inputs, load_inputs
-from permgrad.runs.run.run_summary import read_summary
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:

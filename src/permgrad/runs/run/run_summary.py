@@ -26,10 +26,10 @@ from permgrad.pages.sentences import path_shares, path_words
 from permgrad.pages.units import Loss
 from permgrad.pages.verdict import PARTS
 from permgrad.pages.words import labels_of, training_words
-from permgrad.runs.folder.documents import BRANCHES, METRICS, saved_explanation
-from permgrad.runs.folder.folder import read_record
 from permgrad.runs.requests import Outcome
 from permgrad.runs.run.splitting import POSITIVE
+from permgrad.runs.run_documents import BRANCHES, METRICS, saved_explanation
+from permgrad.runs.run_folder import read_record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -37,7 +37,6 @@ from permgrad.models.train.guard import untouched
 from permgrad.models.train.learner import EpochWatcher, mean_loss
 from permgrad.models.train.training_rows import Rows
 from permgrad.pages.sentences import raised_words
-from permgrad.runs.folder.folder import CHECKPOINT
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.beside_in_time import SHARE, Learned, branches_in_time
@@ -54,6 +53,7 @@ from permgrad.runs.run.clock import (
 )
 from permgrad.runs.run.run_inputs import Inputs
 from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
     from permgrad.runs.run.work import RunWork

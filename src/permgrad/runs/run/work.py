@@ -45,8 +45,6 @@ from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.save.saving import load, load_trusting
 from permgrad.pages.content import PageContent
 from permgrad.pages.verdict import verdict
-from permgrad.runs.folder.documents import COLUMNS, DATA
-from permgrad.runs.folder.folder import CACHE, RECORD, RunFolder
 from permgrad.runs.options import is_file
 from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.assessing import (
@@ -62,6 +60,8 @@ from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.run_inputs import Inputs
 from permgrad.runs.run.run_summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run_documents import COLUMNS, DATA
+from permgrad.runs.run_folder import CACHE, RECORD, RunFolder
 
 #: Said of a model of a file.
 FITTED_BEFORE = (

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.data.parts.partitions import Part, open_partitioned
-from permgrad.models.stream.streaming_scan import (
+from permgrad.data.partitions import Part, open_partitioned
+from permgrad.models.streaming_scan import (
     StreamSource,
     _BottomK,
     scan,
@@ -311,7 +311,7 @@ def test_files_that_change_are_noticed():
 @pytest.mark.parametrize("size", [1, 40, 1000])
 def test_bottom_k_is_a_function_of_the_row_numbers(size):
     from permgrad.base.random import uniform
-    from permgrad.data.parts.known_rows import RowBatch
+    from permgrad.data.known_rows import RowBatch
 
     numbers = np.arange(500)
     expected_numbers = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])

@@ -23,8 +23,8 @@ from permgrad.base.errors import InputError, shown
 from permgrad.base.progress import Progress
 from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.data.encode.scores import Target
-from permgrad.data.parts.known_rows import RowBatch, find_known
-from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.data.known_rows import RowBatch, find_known
+from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.data.types.findings import tell_of_columns, without_scores
 from permgrad.models.decision import choose_decision
 from permgrad.models.estimators import fit_inputs as inputs
@@ -32,7 +32,7 @@ from permgrad.models.estimators.building import build_network, make_encoder, ten
 from permgrad.models.estimators.prepared import Prepared, nothing_varies
 from permgrad.models.estimators.settings import FitSettings, resolve_settings
 from permgrad.models.losses import losses
-from permgrad.models.stream.streaming_scan import (
+from permgrad.models.streaming_scan import (
     MOST_VALIDATION_ROWS,
     Scan,
     StreamSource,

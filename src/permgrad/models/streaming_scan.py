@@ -26,8 +26,8 @@ from permgrad.data.encode.statistics import (
     TableStatistics,
     sample_size,
 )
-from permgrad.data.parts.known_rows import KnownRows, RowBatch, numbered
-from permgrad.data.parts.partitions import Part, PartitionedTable
+from permgrad.data.known_rows import KnownRows, RowBatch, numbered
+from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import PRESENT, CellError, MissingCodes
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import Finding, all_findings, tell_of_columns

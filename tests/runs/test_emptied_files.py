@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 
 from permgrad.base.folders import files_of
 from permgrad.cli import app
-from permgrad.runs.folder import folder as folders
-from permgrad.runs.folder.folder import NAMES, STAGES, losses
+from permgrad.runs import run_folder as folders
 from permgrad.runs.run import stages
+from permgrad.runs.run_folder import NAMES, STAGES, losses
 
 
 def table() -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from permgrad.base.arrays import Booleans, Integers
 from permgrad.base.errors import InputError, counted, warn_user
-from permgrad.data.parts.partitions import Part, PartitionedTable
+from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CodesArgument, MissingCodes
 from permgrad.data.read.table import blank_codes
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.data.parts.partitions import (
+from permgrad.data.partitions import (
     PartitionedTable,
     is_partitioned,
     open_partitioned,
@@ -434,8 +434,8 @@ def test_the_fingerprint_is_that_of_names_and_contents(tmp_path: Path) -> None:
 def test_a_long_table_has_no_more_parts_than_a_thousand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("permgrad.data.parts.partitions.ROWS_PER_PART", 2)
-    monkeypatch.setattr("permgrad.data.parts.partitions.MOST_PARTS", 10)
+    monkeypatch.setattr("permgrad.data.partitions.ROWS_PER_PART", 2)
+    monkeypatch.setattr("permgrad.data.partitions.MOST_PARTS", 10)
     pd.DataFrame({"a": np.arange(100)}).to_parquet(
         tmp_path / "t.parquet", row_group_size=1
     )

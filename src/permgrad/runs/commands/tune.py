@@ -46,8 +46,6 @@ from permgrad.models.estimators.settings import choose_device
 from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.configuration import configuration
-from permgrad.runs.folder.documents import METRICS
-from permgrad.runs.folder.folder import RUN, refuse_input
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
 from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.predicting import use_threads
@@ -55,6 +53,8 @@ from permgrad.runs.run.run import headline, run_table
 from permgrad.runs.run.run_inputs import Inputs, load_inputs
 from permgrad.runs.run.run_summary import read_summary
 from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run_documents import METRICS
+from permgrad.runs.run_folder import RUN, refuse_input
 from permgrad.tuning import get_space
 from permgrad.tuning.model_spaces import Settings, get_model_space
 from permgrad.tuning.spaces import Space, check_preset

@@ -18,7 +18,7 @@ import pytest
 from permgrad import EnvironmentProblem, InputError
 from permgrad.base.files import write_text_atomic
 from permgrad.base.folders import configuration_hash
-from permgrad.runs.folder.folder import CHECKPOINT, RUN, STAGES, open_run, read_record
+from permgrad.runs.run_folder import CHECKPOINT, RUN, STAGES, open_run, read_record
 
 CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
 
@@ -103,7 +103,7 @@ def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
         import os, signal
         import numpy as np
         from permgrad.base.files import atomic_path, write_text_atomic
-        from permgrad.runs.folder.folder import open_run
+        from permgrad.runs.run_folder import open_run
         with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
             with run.stage("data"):
                 write_text_atomic(run.path / "data.json", "whole")
@@ -129,7 +129,7 @@ def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
 def test_two_processes_never_work_in_one_folder(tmp_path):
     folder = tmp_path / "run"
     program = f"""
-from permgrad.runs.folder.folder import open_run
+from permgrad.runs.run_folder import open_run
 with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
     pass
 """

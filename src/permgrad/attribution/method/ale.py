@@ -14,7 +14,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import independent, shared_errors
-from permgrad.attribution.method.ale.effects import (
+from permgrad.attribution.method.ale_effects import (
     Axis,
     Curve,
     Sampled,

@@ -533,7 +533,7 @@ def session(base_folder: Path, out: Path, deaths: int | None, trials: int) -> in
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        from permgrad.runs.tune import tune
+        from permgrad.runs.commands import tune
 
         if deaths is not None:
             _die_after(deaths)

@@ -1,1 +1,0 @@
-"""Accumulated local effects: columns on an axis, their curves and surfaces."""

@@ -1,1 +1,0 @@
-"""Parquet tables that need not fit in memory, as numbered parts."""

@@ -1,1 +1,0 @@
-"""Fitting on Parquet files that need not fit in memory."""

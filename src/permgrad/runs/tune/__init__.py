@@ -1,1 +1,0 @@
-"""``permgrad tune``."""
