@@ -16,6 +16,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import changed, tuned
+from permgrad.attribution.subject.scales import is_probability
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
@@ -118,7 +119,7 @@ def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.Data
         table = explanation.feature_values.reindex(columns=list(explanation.names))
         cells = table.astype(object).to_numpy()
     points = values
-    if explanation.meta.get("unit") == "probability":
+    if is_probability(explanation.meta):
         points = 100 * values
     rows = np.arange(len(values))
     columns: dict[str, Any] = {}

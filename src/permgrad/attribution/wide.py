@@ -301,7 +301,7 @@ class _Scored:
         return self.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
     def predict(self, encoded: Floats32) -> Floats:
-        return outputs_of(self.model, encoded, "probability")
+        return shares_of(self.model, encoded)
 
     def changed(self, rows: Integers, scores: Floats32) -> Floats32:
         encoded = self.encoded[rows]
@@ -375,20 +375,21 @@ def score_places(encoder: Any, column: str) -> Integers:
     )
 
 
-def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
-    """Return what explanations explain of encoded rows: logits or probabilities before
-    calibration, or numbers.
-    """
+def scores_of(model: Any, encoded: Floats32) -> Floats:
+    """Return the logits of encoded rows before calibration, or numbers."""
     outputs = model.predict_encoded(encoded)
+    if hasattr(model, "classes_"):
+        return class_logits(outputs)
+    wide_outputs = np.asarray(outputs, dtype=np.float64)
+    return np.asarray(wide_outputs * model.target_scale_ + model.target_mean_)
+
+
+def shares_of(model: Any, encoded: Floats32) -> Floats:
+    """Return the probabilities of encoded rows before calibration, or numbers."""
+    scores = scores_of(model, encoded)
     if not hasattr(model, "classes_"):
-        return (
-            np.asarray(outputs, dtype=np.float64) * model.target_scale_
-            + model.target_mean_
-        )
-    logits = class_logits(outputs)
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    if output == "logit":
-        return logits
+        return scores
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
@@ -733,7 +734,7 @@ class _Row:
                 encoded[np.ix_(replaced_rows, row_cell.columns)] += theirs / len(
                     row_cell.parts
                 )
-        return outputs_of(self.model, encoded, "logit")
+        return scores_of(self.model, encoded)
 
 
 def _no_row_of_parts(model: Any) -> InputError:

@@ -18,7 +18,11 @@ from permgrad.attribution.explanation.numbers import of_order
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.ranks import freedoms_of
 from permgrad.attribution.explanation.statistics import FEWEST_UNITS
-from permgrad.attribution.subject.scales import LOG_ODDS, words_of_unit
+from permgrad.attribution.subject.scales import (
+    LOG_ODDS,
+    is_probability,
+    words_of_unit,
+)
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
@@ -272,9 +276,9 @@ def _moved(
     short_name = names_apart(explanation.names)
     frame = explanation.feature_values
     moves = str(explanation.meta.get("quantity")).startswith("output minus")
-    share = moves and explanation.meta.get("unit") == "probability"
+    share = moves and is_probability(explanation.meta)
     moved_words = "the output"
-    if moves and explanation.meta.get("unit") in ("probability", LOG_ODDS):
+    if share or (moves and explanation.meta.get("unit") == LOG_ODDS):
         unit_words = explanation.meta["unit"]
         moved_words = f"the {unit_words} of {shorten(explanation.outputs[column], 40)}"
     points = " points" * share

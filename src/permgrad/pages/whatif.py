@@ -40,6 +40,7 @@ from permgrad.assess.stored_facts import PageModel
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
+from permgrad.attribution.subject.scales import is_probability
 from permgrad.base.arrays import Floats
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
@@ -463,10 +464,12 @@ def _is_of_page(explanation: Explanation) -> bool:
     """Whether an explanation is of what a page explains: all of a row's prediction,
     with errors.
     """
-    unit = explanation.meta.get("unit")
+    is_prediction = (
+        is_probability(explanation.meta) or explanation.meta.get("unit") == "y"
+    )
     return (
         explanation.method == "shapley"
-        and unit in ("probability", "y")
+        and is_prediction
         and explanation.std_error is not None
         and explanation.base_values is not None
         and explanation.predictions is not None

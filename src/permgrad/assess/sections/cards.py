@@ -15,6 +15,7 @@ from permgrad.assess.sections.photos import photo_columns, places_of
 from permgrad.assess.store import storable
 from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.subject.scales import PROBABILITY
 from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
 from permgrad.base.significance import LEVEL
@@ -65,7 +66,7 @@ def cards(work: Work) -> None:
         feature_card.update(effects_of(work, feature_card["feature"], classes))
     unit = "y"
     if classes:
-        unit = "probability"
+        unit = PROBABILITY.name
     count = max((len(feature_curves) for feature_curves in curves.values()), default=0)
     work.put(
         cards=CardsSection(

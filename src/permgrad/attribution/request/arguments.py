@@ -161,7 +161,9 @@ class Arguments:
         if isinstance(self.loss, str):
             loss = losses.get(self.loss, None)
         by_loss = loss is not None and CLASSIFICATION in loss.tasks
-        return by_target or by_loss or self.scale in ("logit", "probability")
+        scale = SCALES.get(self.scale)
+        by_scale = scale is not None and scale.of_classes
+        return by_target or by_loss or by_scale
 
     def _check_groups(self) -> None:
         groups = self.groups

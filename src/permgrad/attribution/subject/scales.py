@@ -33,12 +33,13 @@ class Scale:
 
     ``compute`` makes the explained numbers ``(b, outputs)`` of what the model returned
     ``(b, K)``, differentiably. ``linear``: whether they are linear in the outputs of a
-    network that returns logits.
+    network that returns logits. ``of_classes``: whether it is one of classes alone.
     """
 
     name: Literal["probability", "logit", "raw"]
     compute: Callable[[OutputForm, Tensor], Tensor]
     linear: bool
+    of_classes: bool = True
 
     def read(self, form: OutputForm, outputs: Tensor) -> Tensor:
         """Return the numbers explained, ``(b, names)``, of what the model returned,
@@ -114,7 +115,7 @@ def _returned(form: OutputForm, outputs: Tensor) -> Tensor:
 
 PROBABILITY = Scale("probability", _probabilities, linear=False)
 LOGIT = Scale("logit", _logits, linear=True)
-RAW = Scale("raw", _returned, linear=True)
+RAW = Scale("raw", _returned, linear=True, of_classes=False)
 SCALES: dict[str, Scale] = {scale.name: scale for scale in (PROBABILITY, LOGIT, RAW)}
 #: What ``scale=`` takes. ``"auto"`` is the method's own.
 SCALE_NAMES = ("auto", *SCALES)
@@ -129,6 +130,11 @@ _UNIT_WORDS = {
     "all classes.",
     RAW_OUTPUT: "Raw outputs are what the model returns.",
 }
+
+
+def is_probability(about: Mapping[str, Any]) -> bool:
+    """Return whether an explanation's numbers are probabilities, by its ``meta``."""
+    return about.get("unit") == PROBABILITY.name
 
 
 def words_of_unit(about: Mapping[str, Any]) -> str:
