@@ -392,15 +392,16 @@ class Explanation(Numbers):
             InputError: the explanation is global, or its features are no words.
 
         Examples:
-            >>> values = np.tile([[[3.0], [0.0]], [[0.0], [3.0]]], (20, 1, 1))
-            >>> names = ("ids[0]", "ids[1]")
-            >>> words = [["good", "film"], ["film", "good"]] * 20
+            >>> values = np.zeros((18, 3, 1))
+            >>> values[::2, 0] = values[1::2, 1] = 3
+            >>> names = ("ids[0]", "ids[1]", "ids[2]")
+            >>> words = [["good", "film", "it"], ["film", "good", "it"]] * 9
             >>> facts = {"method": "shapley", "scope": "local"}
             >>> facts["meta"] = {"tokens": {"input": "ids"}}
             >>> facts["feature_values"] = pd.DataFrame(words, columns=names)
-            >>> local = Explanation(values, names, ("ids",) * 2, ("y",), **facts)
+            >>> local = Explanation(values, names, ("ids",) * 3, ("y",), **facts)
             >>> local.by_word()[["word", "effect", "rows"]].values.tolist()
-            [['good', 3.0, 40], ['film', 0.0, 40]]
+            [['good', 3.0, 18], ['film', 0.0, 18], ['it', 0.0, 18]]
         """
         return as_library(words_frame(of_order(self, 1)), library)
 
