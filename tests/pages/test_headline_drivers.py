@@ -129,8 +129,8 @@ def test_importances_are_said_as_the_loss_without_the_feature(loss):
     label = "log loss" if loss == "cross_entropy" else "RMSE"
     assert sentence.startswith(
         "8 of 8 features clearly matter. It relies most on feature0: without it the "
-        f"{label} rises from {number(0.5**power)} to {number(0.7**power)} (a constant "
-        f"has {number(0.9**power)}). Next, feature1: to "
+        f"{label} rises from {number(0.5**power)} to {number(0.7**power)} (without "
+        f"any: {number(0.9**power)}). Next, feature1: to "
         f"{number((0.5 + content.explanation.values[1, 0]) ** power)}"
     )
 

@@ -55,7 +55,7 @@ _HOW_TO_READ = {
     "Importance": (
         "How much a model's loss grows on test rows when a feature's raw value is "
         "taken from another row (permutation). All models are explained on the same "
-        "rows with the same donors. Importance shows what a model uses, not what "
+        "rows with the same replacements. Importance shows what a model uses, not what "
         "causes the target."
     ),
     "Agreement and its ceiling": (

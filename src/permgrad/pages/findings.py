@@ -117,7 +117,7 @@ WORDS: dict[str, Template] = {
         "numbers": f"Always predicting the mean is clearly worse: {_PAIRED}",
         "classes": "Always predicting the most frequent class is right in "
         "{constant_accuracy:%} of the rows, the model "
-        f"in {{accuracy:%}}. It is clearly better than a constant: {_PAIRED}",
+        f"in {{accuracy:%}}. It is clearly better than that: {_PAIRED}",
     },
     "finds": (
         "It finds {recall:%} of the rows with the class {class}, and is right in "
@@ -433,7 +433,7 @@ def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
     ]
     words = (
         f"{first[0]}: without it the {label} rises from "
-        f"{number(known_facts['loss'])} to {first[1]} (a constant has "
+        f"{number(known_facts['loss'])} to {first[1]} (without any: "
     )
     words += f"{number(known_facts['constant'])})."
     if other_losses:

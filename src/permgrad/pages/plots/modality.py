@@ -187,7 +187,7 @@ def missing(
         style.WIDTH, 1.15 + style.ROW * len(order), title, default
     )
     if result.meta.get("always"):
-        least = "only held ones"
+        least = "only those that always stay"
     else:
         least = "none"
     for subset_index, label, line_style in (

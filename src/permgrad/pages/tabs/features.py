@@ -83,7 +83,7 @@ def ranking(section: SectionView, content: PageContent, standing: Standing) -> N
         unit_sentence = (
             f"The importance of a feature is how much the {known_loss.label} grows "
             f"when the feature is {replaced}. With all features it is "
-            f"{number(known_loss.model)}, that of a constant is "
+            f"{number(known_loss.model)}, without any "
             f"{number(known_loss.constant)}. The model does not need a feature without "
             "which it stays the same. Features can back each other up, or need each "
             "other, so their numbers need not add up."

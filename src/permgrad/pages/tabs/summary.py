@@ -98,7 +98,7 @@ def glance(section: SectionView, content: PageContent) -> None:
         if known_loss is not None:
             quantity_words = (
                 f"the {known_loss.label} without each feature. With all "
-                f"of them it is {number(known_loss.model)}, and a constant has "
+                f"of them it is {number(known_loss.model)}, and without any "
                 f"{number(known_loss.constant)}"
             )
         whiskers = (
