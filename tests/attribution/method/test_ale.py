@@ -15,6 +15,7 @@ from explaining import explain_with
 from verification import verify_ale
 
 import permgrad as pg
+from permgrad.attribution.explanation.comparisons import comparisons
 
 ROWS = 600
 
@@ -755,6 +756,7 @@ def test_changes_of_mean_predictions_have_errors_of_a_mean():
     rng = np.random.default_rng(5)
     table = pd.DataFrame({"x": rng.normal(size=90), "z": rng.normal(size=90)})
     table["town"] = rng.choice(["Ulm", "Bonn"], 90, p=[0.7, 0.3])
+    table["visits"] = rng.choice([1, 2, 5], 90, p=[0.2, 0.6, 0.2])
     y = 2 * table["x"] * (table["z"] > 0) + (table["town"] == "Ulm")
     model = pg.HyNNRegressor(
         preset="fast", max_epochs=3, random_state=0, progress=False
@@ -773,6 +775,22 @@ def test_changes_of_mean_predictions_have_errors_of_a_mean():
         assert line["ci_low"] <= line["change"] <= line["ci_high"]
     assert changes.loc["town", "from"] == "Ulm"
     assert changes.loc["town", "rows"] == len(table)
+    visits = changes.loc["visits"]
+    assert visits["from"].tolist() == [2, 2], "numbers stay numbers"
+    assert visits["to"].tolist() == [1, 5]
+
+
+@pytest.mark.parametrize(("unit", "low"), [("probability", -1.0), ("y", -1.4)])
+def test_intervals_of_changed_probabilities_end_within_one(unit, low):
+    places = np.array([0.0, 1.0, 1.0])
+    compared = comparisons(places, ["a", "b"], np.ones(3), levels=True)
+    numbers = np.array([-0.4, 0.5, -1.4, 0.6]).reshape(4, 1, 1)
+    stored = compared.entry(numbers, unit, None)
+    assert (stored["from"], stored["to"], stored["rows"]) == (["b"], ["a"], [3])
+    assert stored["change"] == [[-0.4]]
+    assert stored["low"] == [[low]]
+    assert stored["high"] == [[0.6]]
+    assert "groups" not in stored
 
 
 def test_curves_of_mean_predictions_have_the_same_frame():

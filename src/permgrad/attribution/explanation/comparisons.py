@@ -43,6 +43,8 @@ class Comparisons(NamedTuple):
         Groups of rows that belong together are counted.
         """
         stored: dict[str, Any] = {"from": self.start, "to": self.end, "unit": unit}
+        if unit == "probability":
+            numbers = np.concatenate([numbers[:2], np.clip(numbers[2:], -1.0, 1.0)])
         stored |= zip(NUMBERS, numbers.tolist(), strict=True)
         stored["rows"] = self.rows.sum(axis=1).tolist()
         if units is not None and not units.timed:

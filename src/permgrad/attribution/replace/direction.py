@@ -87,10 +87,10 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
 
 
 def _written_points(points: dict[str, Any]) -> list[Any]:
-    """Return the points of a number, or what is written of all others."""
+    """Return the points of numbers, or what is written of all others."""
     if points["kind"] == "numeric":
         return list(points["at"])
-    return list(points["label"])
+    return points.pop("values", None) or list(points["label"])
 
 
 def _changes(
@@ -217,6 +217,12 @@ def _points_of_levels(
     }
     if numbers is not None:
         points["ordered"] = True
+    if numbers is not None and pd.api.types.is_numeric_dtype(column.dtype):
+        values = numbers[first[shown]].tolist()
+        for place, value in enumerate(values):
+            if np.isnan(value):
+                values[place] = labels[place]
+        points["values"] = values
     return points | {
         "levels": len(levels),
         "share": (counts[shown] / counts.sum()).tolist(),
