@@ -18,6 +18,7 @@ _OF_RUNS = (
     "matplotlib",
     "lightgbm",
     "xgboost",
+    "catboost",
 )
 
 

@@ -109,7 +109,7 @@ def change_text(ends: Sequence[float], *, shares: bool) -> str:
 
 def rows_text(line: dict[str, Any], content: PageContent) -> str:
     """Write how many rows a change rests on, and how many groups."""
-    words = f"{line['rows']:,}"
+    words = f"{int(line['rows']):,}"
     if "groups" in line and content.dependence is not None:
-        words += f", {line['groups']:,} by {clean(content.dependence.name)}"
+        words += f", {int(line['groups']):,} by {clean(content.dependence.name)}"
     return words

@@ -151,7 +151,9 @@ def _of_model(content: PageContent) -> list[str]:
         versions = provenance.versions
         if not content.subject:
             preset = str(provenance.configuration.get("preset", ""))
-    model = clean(content.subject) or "a network of permgrad"
+    model = "a network of permgrad"
+    if content.subject:
+        model = clean(content.subject)
     if preset:
         model += f" (preset {preset})"
     sentence = f"The model is {model}"
@@ -164,7 +166,12 @@ def _of_model(content: PageContent) -> list[str]:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    return listed(f"{package} {version}" for package, version in versions.items())
+    """Write the versions, but for that of what draws."""
+    texts = []
+    for package, version in versions.items():
+        if package != "matplotlib":
+            texts.append(f"{package} {version}")
+    return listed(texts)
 
 
 def _of_score(content: PageContent) -> list[str]:

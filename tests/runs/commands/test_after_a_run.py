@@ -71,6 +71,7 @@ def test_effects_are_a_file_and_a_table(folder):
     test_rows = pd.read_csv(folder / "run" / "predictions.csv")["row"]
     rows = visits().iloc[test_rows]
     assert dose["rows"] < len(rows)
+    assert effects["rows"].dtype == effects["groups"].dtype == np.int64
     assert dose["groups"] <= rows["patient"].nunique()
     ward = effects[effects["feature"] == "ward"]
     assert set(ward["from"]) == {rows["ward"].mode()[0]}
@@ -82,6 +83,8 @@ def test_effects_are_a_file_and_a_table(folder):
     points = f"+{100 * dose['change']:.1f} points"
     assert points in short
     assert points in page
+    line = f"| {dose['rows']}, {dose['groups']} by patient |"
+    assert line in short
 
 
 def test_the_headline_says_who_was_scored_and_how_sure_the_score_is(folder):

@@ -262,7 +262,9 @@ def explanation_stage(work: RunWork) -> None:
         content = fill(work.assessing, ("explanation",))
     write_csv(work.importances, folder / "importance.csv")
     if content.cards is not None and content.cards.changes is not None:
-        write_csv(content.cards.changes, folder / EFFECTS)
+        effects = content.cards.changes
+        counts = effects.columns.intersection(["rows", "groups"])
+        write_csv(effects.astype(dict.fromkeys(counts, np.int64)), folder / EFFECTS)
     if content.gradients is not None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
