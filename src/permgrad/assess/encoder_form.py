@@ -29,10 +29,17 @@ _FAR = 1e5
 
 
 def formless(encoder: TableEncoder) -> list[ColumnType]:
-    """Return the columns that the network sees and that no script of a page encodes."""
-    seen = sorted(set(encoder.feature_of_.tolist()))
-    columns = [encoder.schema_[encoder.feature_names_in_[number]] for number in seen]
-    return [column for column in columns if _form_of(column) is None]
+    """Return the columns that the network sees and that no script of a page encodes.
+
+    Of what kinds compute, a page has the parts of dates.
+    """
+    columns: dict[str, ColumnType] = {}
+    for slot in encoder.slots_:
+        column = encoder.schema_[encoder.feature_names_in_[slot.column]]
+        is_unknown_part = slot.of.is_part and not column.of.is_moment
+        if is_unknown_part or _form_of(column) is None:
+            columns[column.name] = column
+    return list(columns.values())
 
 
 def _form_of(column: ColumnType) -> PageForm | None:

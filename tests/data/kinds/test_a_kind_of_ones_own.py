@@ -13,10 +13,11 @@ from address_kind import Address
 from invoking import call, train_run
 
 import permgrad as pg
+from permgrad.assess.encoder_form import encoder_form, formless
 from permgrad.assess.network_form import model_form
 from permgrad.base.errors import InputError
 from permgrad.data.encode.encoding import TableEncoder
-from permgrad.data.kinds.column import kinds
+from permgrad.data.kinds.column import ColumnKind, PageForm, kinds
 from permgrad.data.types.column_types import infer_schema
 from permgrad.evaluation.column_summary import against_summary, summary_of
 from permgrad.runs.requests import RunRequest
@@ -129,6 +130,34 @@ def test_the_page_has_curves_instead_of_what_if(model):
     assert str(refused.value) == (
         "no page encodes columns of kind ipv4, such as 'address'"
     )
+
+
+def test_a_kind_with_a_form_of_the_page_has_what_if_unless_it_has_parts_of_its_own():
+    class Place(Address):
+        """Addresses as one number."""
+
+        name = "place"
+        storage = "place"
+        form = PageForm("number")
+        slots = ColumnKind.slots
+
+    class Octets(Place):
+        """A form that has no octets."""
+
+        name = "octets"
+        storage = "octets"
+        slots = Address.slots
+
+    rows = table(60)[["address"]]
+    for kind, names in ((Place, []), (Octets, ["address"])):
+        kinds.register(kind.name)(kind)
+        try:
+            encoder = TableEncoder(kinds={"address": kind.name}).fit(rows)
+            assert [column.name for column in formless(encoder)] == names
+            (form,) = encoder_form(encoder)["columns"]
+        finally:
+            del kinds[kind.name]
+        assert form["kind"] == "number"
 
 
 def test_columns_are_compared_as_the_kind_compares_them():

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
+from permgrad.data.encode.calendar import PERIODS
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.slots import part_kinds
 from permgrad.data.kinds.column import (
@@ -43,6 +44,11 @@ def test_the_page_has_the_forms_that_kinds_name_and_no_others():
     assert len(forms) > 5
     assert set(in_page) == forms
     assert len(in_page) == len(forms)
+
+
+def test_the_page_has_the_parts_of_dates():
+    table = re.search(r"const places = \{(.*?)\};", script("network.js"))
+    assert set(re.findall(r"(\w+): \[", table[1])) == set(PERIODS)
 
 
 @pytest.mark.parametrize("name", ["network.js", "whatif.js", "alternatives.js"])

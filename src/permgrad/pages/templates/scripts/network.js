@@ -329,8 +329,9 @@ const Network = (() => {
     if (part === "weekend") return weekday > 4 ? 1 : 0;
     const [period, which, times] = part.split(" ");
     /** @type {Record<string, [number, number]>} */
-    const places = { month: [date.getUTCMonth(), 12], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24], minute: [60 * date.getUTCHours() + date.getUTCMinutes(), 1440] };
-    const [place, length] = places[period] || [days - Math.floor(new Date(date).setUTCMonth(0, 1) / 86400000), 366];
+    const places = { month: [date.getUTCMonth(), 12], yearday: [days - Math.floor(new Date(date).setUTCMonth(0, 1) / 86400000), 366], day: [date.getUTCDate() - 1, 31], weekday: [weekday, 7], hour: [date.getUTCHours(), 24], minute: [60 * date.getUTCHours() + date.getUTCMinutes(), 1440] };
+    if (!places[period]) throw new Error(`This page cannot encode ${part}.`);
+    const [place, length] = places[period];
     if (which !== "sin" && which !== "cos") return place === Number(which) ? 1 : 0;
     const angle = (2 * Math.PI * Number(times ?? 1) * place) / length;
     return which === "sin" ? Math.sin(angle) : Math.cos(angle);
