@@ -16,6 +16,7 @@ from explaining import explain_with
 from hostile_checks import holds, refusal
 from network_cases import Case
 from network_twins import Twin
+from replicates import twins_of
 from untouched import state_of
 
 import permgrad as pg
@@ -273,7 +274,7 @@ def _twin(case: Case, explanation: pg.Explanation, warning_texts: list[str]) -> 
         )
     if explanation.predictions is not None:
         _same(explanation.predictions, twin.readout(twin.base), case, "predictions:")
-    expected_values = _slow(case, twin, explanation)
+    expected_values = _slow(twin, explanation)
     if expected_values is not None:
         _same(
             explanation.values,
@@ -301,29 +302,10 @@ def _twin(case: Case, explanation: pg.Explanation, warning_texts: list[str]) -> 
         )
 
 
-def _slow(case: Case, twin: Twin, explanation: pg.Explanation) -> Any:
-    is_whole_modality = case.options["level"] == "modality" and len(twin.players) > 1
-    if explanation.method == "permutation" or (
-        explanation.method == "permgrad" and not is_whole_modality
-    ):
-        return twin.permutation()
-    if explanation.method == "permgrad":
-        return twin.modalities()
-    if explanation.method == "ablation":
-        return twin.ablation()
-    if explanation.method == "gradient":
-        return twin.gradient()
-    if (
-        explanation.method == "shapley"
-        and explanation.scope == "local"
-        and len(twin.players) <= case.options["exact"]
-    ):
-        return (
-            twin.shapley()
-            if case.options["references"] >= len(twin.donors[0])
-            else None
-        )
-    return None
+def _slow(twin: Twin, explanation: pg.Explanation) -> Any:
+    """Return the values by the slow twin, or None where it computes none."""
+    slow = twins_of(Twin).get(explanation.method)
+    return None if slow is None else slow(twin)
 
 
 def _complete(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from explaining import donor_rows
 from network_cases import Case
+from replicates import replicates
 from torch import Tensor, nn
 
 Floats = npt.NDArray[np.float64]
@@ -204,6 +205,7 @@ class Twin:
 
     # ---- methods ---------------------------------------------------------------------
 
+    @replicates("permutation")
     def permutation(self) -> Floats:
         """Return the effect of replacing each player alone: the loss's change, or,
         locally, the output's.
@@ -216,6 +218,7 @@ class Twin:
             values.append(self._effect(outputs, every))
         return self._stacked(values)
 
+    @replicates("ablation")
     def ablation(self) -> Floats:
         """Return the effect of setting each player to what is typical of the
         background.
@@ -273,6 +276,25 @@ class Twin:
         }
         return self._stacked([_shapley(worth, names, name) for name in names])
 
+    @replicates("permgrad")
+    def permgrad(self) -> Floats:
+        """Return the effect of each player alone, and of modalities the mean of their
+        effects alone and last.
+        """
+        if self.options["level"] == "modality" and len(self.players) > 1:
+            return self.modalities()
+        return self.permutation()
+
+    @replicates("shapley")
+    def shapley_of_rows(self) -> Floats | None:
+        """Return Shapley values of rows, where all coalitions and donors are asked."""
+        is_exact = (
+            self.options["scope"] == "local"
+            and len(self.players) <= self.options["exact"]
+            and self.options["references"] >= len(self.donors[0])
+        )
+        return self.shapley() if is_exact else None
+
     def shapley(self) -> Floats:
         """Return the Shapley values of each row's output over all background rows."""
         names = list(self.players)
@@ -297,6 +319,7 @@ class Twin:
         }
         return np.stack([_shapley(worth, names, name) for name in names], axis=1)
 
+    @replicates("gradient")
     def gradient(self) -> Floats:
         """Return the sums of absolute slopes, of codes at their embedding."""
         case = self.case

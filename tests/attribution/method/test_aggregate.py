@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from explaining import explain_with
+from replicates import replicates
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -86,6 +87,7 @@ def test_shares_of_values_that_are_shares_already():
     )
 
 
+@replicates("aggregate")
 def test_shares_are_those_of_each_method_called_alone():
     explanation = explain()
     net = make_net()

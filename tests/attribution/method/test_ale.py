@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from explaining import explain_with
+from replicates import replicates
 from verification import verify_ale
 
 import permgrad as pg
@@ -211,6 +212,7 @@ def slow_at(effects, value, edges):
     return effects[k - 1] + share * (effects[k] - effects[k - 1])
 
 
+@replicates("ale")
 def slow_ale(model, X, column, bins):
     """Return equation 15 of Apley & Zhu (2020), centred over the rows at their own
     values.

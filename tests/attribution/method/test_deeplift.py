@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from explaining import explain_with
+from replicates import replicates
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -334,6 +335,7 @@ def test_maxima_share_by_the_way_on_which_each_leads():
 # ---- the Rescale rule, written again -------------------------------------------------
 
 
+@replicates("deeplift")
 def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor:
     """Return Σ over the chain rule of equation 3, with Δoutput / Δinput for every unit,
     one row in float64.

@@ -14,6 +14,7 @@ import torch
 from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replicates import replicates
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
@@ -78,6 +79,7 @@ def explained(model, rows, **options):
 # ---- the papers again ----------------------------------------------------------------
 
 
+@replicates("gradcam")
 def twin(
     model,
     row: np.ndarray,

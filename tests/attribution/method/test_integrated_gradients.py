@@ -15,6 +15,7 @@ import torch
 from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replicates import replicates
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
@@ -109,6 +110,7 @@ def median_of(model) -> np.ndarray:
 # ---- the paper again -----------------------------------------------------------------
 
 
+@replicates("integrated_gradients")
 def twin(
     model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int
 ) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from explaining import explain_with
+from replicates import replicates
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
@@ -104,6 +105,7 @@ def test_errors_tell_the_spread_over_designs():
 # ---- the method ----------------------------------------------------------------------
 
 
+@replicates("lime")
 def test_equals_the_twin_of_one_row():
     """Everything but the draws is written again, slowly: neighbours, distances, kernel,
     regression.

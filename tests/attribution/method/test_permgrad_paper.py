@@ -18,6 +18,7 @@ import torch
 from explaining import explain_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from replicates import replicates
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
@@ -125,6 +126,7 @@ def row_losses(model, probabilities: torch.Tensor, y: np.ndarray) -> np.ndarray:
     )
 
 
+@replicates("permgrad_paper")
 def slow_permutation(
     model, X, y, seed: int, repeats: int = 5
 ) -> dict[str, dict[str, float]]:

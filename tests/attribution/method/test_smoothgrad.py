@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from explaining import explain_with
+from replicates import replicates
 from torch import Tensor, nn
 
 import permgrad as pg
@@ -109,6 +110,7 @@ def test_cubes_have_closed_forms(variant):
     assert (explanation.values[:, 2] == 0).all()
 
 
+@replicates("smoothgrad")
 @pytest.mark.parametrize("variant", ["smoothgrad", "smoothgrad_sq", "vargrad"])
 def test_equals_captum_with_the_same_noise(variant, monkeypatch):
     captum = pytest.importorskip("captum.attr")
