@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -89,14 +89,13 @@ def _at_random(
 ) -> Split:
     off_share = shares[1] + shares[2]
     all_rows = np.arange(n, dtype=np.int64)
-    train, off_rows, is_balanced = halve(all_rows, labels, off_share, seed)
-    validation, test_rows, _ = halve(
-        off_rows, labels, shares[2] / off_share, seed, keep=False
-    )
+    halves = halve(all_rows, labels, off_share, seed)
+    tested_share = shares[2] / off_share
+    held_out = halve(halves.second, labels, tested_share, seed, keep=False)
     if labels is not None:
         counts = np.bincount(labels)
         alone = int((counts == 1).sum())
-        if not is_balanced:
+        if not halves.is_stratified:
             warn_user(
                 "The parts are drawn without stratification, because the smallest "
                 f"class has {counts[counts > 0].min()} of {n} rows."
@@ -107,16 +106,29 @@ def _at_random(
                 f"{alone} {verb_phrase} a single row, which trains: no validation or "
                 "test row is of such a class."
             )
-    return Split(
-        train, validation, test_rows, "stratified" if is_balanced else "random"
-    )
+    kind = "stratified" if halves.is_stratified else "random"
+    return Split(halves.first, held_out.first, held_out.second, kind)
+
+
+class Halves(NamedTuple):
+    """Rows in two parts.
+
+    Attributes:
+        first: Numbers of the rows that stay ``(rows,)``.
+        second: Numbers of the share that is taken off.
+        is_stratified: Whether each label has its part in both.
+    """
+
+    first: Rows
+    second: Rows
+    is_stratified: bool
 
 
 def halve(
     rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: bool = True
-) -> tuple[Rows, Rows, bool]:
-    """Return rows without a share of them, this share, and whether each label ``(n,)``
-    has its part in both.
+) -> Halves:
+    """Return rows without a share of them, and this share. ``labels (n,)``: of all
+    rows.
 
     The only row of a label stays with the first rows, or, if not ``keep``, is drawn
     like one of another label.
@@ -149,11 +161,9 @@ def halve(
     first, second = train_test_split(
         rows[~alone], test_size=count, random_state=seed, stratify=strata
     )
-    return (
-        (np.append(first, rows[alone]) if alone.any() else first),
-        second,
-        strata is not None,
-    )
+    if alone.any():
+        first = np.append(first, rows[alone])
+    return Halves(first, second, strata is not None)
 
 
 # ---- by group ------------------------------------------------------------------------

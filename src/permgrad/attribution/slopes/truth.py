@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -122,12 +122,18 @@ def _change_along(slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
     return product.reshape(*product.shape[:2], -1).sum(2).T
 
 
-def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    """Return what gradients tell of the ways to rows, and the changes on both sides and
-    far, ``(rows, outputs)``.
+class _SlopesOnWays(NamedTuple):
+    """Slopes of outputs on the ways to other rows, each ``(rows, outputs)``."""
 
-    The last number is their rounding.
-    """
+    by_gradient: Tensor
+    behind: Tensor  # by a small step back
+    ahead: Tensor  # by a small step forth
+    far: Tensor  # by large steps back and forth
+    rounding: float  # what may be rounding
+
+
+def _both(slopes: Slopes, count: int) -> _SlopesOnWays:
+    """Return what gradients and steps tell of the ways to the first rows."""
     probe_rows = slopes.rows(slice(0, count))
     targets = list(dict.fromkeys(slopes.targets))[:_OUTPUTS]
     leaves = slopes.leaves(probe_rows)
@@ -174,7 +180,7 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
         * float(centre_outputs.abs().amax())
         / step_share
     )
-    return (
+    return _SlopesOnWays(
         gradient_slopes,
         (centre_outputs - before) / step_share,
         (after - centre_outputs) / step_share,

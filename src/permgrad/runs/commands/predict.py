@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -105,12 +105,24 @@ def predict_table(request: PredictRequest) -> Outcome:
     return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))
 
 
-def _predicted(
-    request: PredictRequest, model: Any, data: dict[str, Any]
-) -> tuple[pd.DataFrame, dict[str, Any], list[str], Drifted | None]:
-    """Return the predictions of a table as they are written, facts, what is said of
-    them, and how the rows differ.
+class _Predicted(NamedTuple):
+    """Predictions of a table.
+
+    Attributes:
+        table: As they are written, a line for each row.
+        facts: What ``--json`` says of them.
+        sentences: What people are told of them.
+        drift: How the rows differ from others (None: nobody asks).
     """
+
+    table: pd.DataFrame
+    facts: dict[str, Any]
+    sentences: list[str]
+    drift: Drifted | None
+
+
+def _predicted(request: PredictRequest, model: Any, data: dict[str, Any]) -> _Predicted:
+    """Return the predictions of a table."""
     predicting.use_threads(request.threads)
     table_rows, written = predicting.read_rows(
         model, data | {"sheet": request.sheet}, request.table
@@ -155,7 +167,7 @@ def _predicted(
     predictions = predicting.prediction_table(
         np.arange(len(table_rows)), identifiers, predicted, model
     )
-    return (
+    return _Predicted(
         predicting.with_reasons(predictions, model, table_rows, request.reasons),
         facts,
         sentences,

@@ -674,6 +674,10 @@ def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Int
     A tenth of the 80 is held out of training to choose thresholds.
     """
     labels = np.unique(y, return_inverse=True)[1]
-    learned, test_rows, _ = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
-    train, held_out_rows, _ = halve(learned, labels, _HELD_OUT, seed)
-    return {"train": train, "validation": held_out_rows, "test": test_rows}
+    tested = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
+    held_out = halve(tested.first, labels, _HELD_OUT, seed)
+    return {
+        "train": held_out.first,
+        "validation": held_out.second,
+        "test": tested.second,
+    }

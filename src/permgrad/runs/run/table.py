@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -160,12 +160,24 @@ def read_table(request: RunRequest) -> ReadTable:
     )
 
 
-def read_request(
-    request: RunRequest,
-) -> tuple[DataCard | None, tuple[Any, ...], Reading, Written]:
-    """Return the card of a named data set, the codes for missing, how the table is
-    read, and the table as written.
+class RequestedTable(NamedTuple):
+    """The table of a request, as it is written.
+
+    Attributes:
+        card: Of a named data set (None: it is a file).
+        codes: What stands for missing cells.
+        reading: How the file is read.
+        written: What is read.
     """
+
+    card: DataCard | None
+    codes: tuple[Any, ...]
+    reading: Reading
+    written: Written
+
+
+def read_request(request: RunRequest) -> RequestedTable:
+    """Read the table of a request as it is written."""
     data_card = None
     columns = request.columns
     if request.table in data_sets():
@@ -213,13 +225,14 @@ def read_request(
         ),
     )
     if data_card is not None:
-        return (
+        return RequestedTable(
             data_card,
             codes,
             reading,
             Written.typed(load_dataset(request.table).frame, data_card.na),
         )
-    return None, codes, reading, read_written(request.table, reading)
+    written = read_written(request.table, reading)
+    return RequestedTable(None, codes, reading, written)
 
 
 def codes_of(request: RunRequest) -> tuple[Any, ...]:
@@ -235,7 +248,7 @@ def codes_of(request: RunRequest) -> tuple[Any, ...]:
     if not doubtful:
         return separated(request.na)
     with keeping_warnings():  # what is said of the table is said once
-        frame = read_request(replace(request, na=()))[3].frame
+        frame = read_request(replace(request, na=())).written.frame
     everywhere = list[str]()
     columns = dict[str, tuple[str, ...]]()
     for given_codes in request.na:
