@@ -41,34 +41,31 @@ class Some:
     further: frozenset[str] = frozenset()
 
 
+#: By the name of the table.
 TABLES: Mapping[str, Whole | Some] = {
-    "pages/tabs/summary:MEANINGS": Whole(
-        "metrics", further=frozenset({"quadratic_kappa"})
-    ),
-    "runs/options:BASELINES": Whole("baselines"),
-    "runs/options:DATA_SETS": Whole("cards"),
-    "runs/options:LAYOUTS": Whole("layouts"),
-    "runs/options:METHODS": Whole("methods"),
+    "MEANINGS": Whole("metrics", further=frozenset({"quadratic_kappa"})),
+    "BASELINES": Whole("baselines"),
+    "DATA_SETS": Whole("cards"),
+    "LAYOUTS": Whole("layouts"),
+    "METHODS": Whole("methods"),
     # Of counts alone.
-    "runs/options:METRICS": Whole("metrics", without=frozenset({"poisson_deviance"})),
+    "METRICS": Whole("metrics", without=frozenset({"poisson_deviance"})),
     # No user asks for a constant column.
-    "runs/requests:KINDS": Whole("kinds", without=frozenset({"constant"})),
-    "runs/options:PRESETS": Whole("presets", further=frozenset({"FILE.json"})),
-    "attribution/request/result:_BY_GRADIENT": Some("methods", "count gradients"),
-    "models/estimators/order:_SHAPES": Some("layouts", "are tested for an order"),
-    "pages/findings:_UP_TO_1": Some(
-        "metrics", "end at 1", further=frozenset({"r2_of_ranks"})
-    ),
-    "runs/options:TUNED": Some(
+    "KINDS": Whole("kinds", without=frozenset({"constant"})),
+    "PRESETS": Whole("presets", further=frozenset({"FILE.json"})),
+    "_BY_GRADIENT": Some("methods", "count gradients"),
+    "_SHAPES": Some("layouts", "are tested for an order"),
+    "_UP_TO_1": Some("metrics", "end at 1", further=frozenset({"r2_of_ranks"})),
+    "TUNED": Some(
         "baselines", "have settings to search", further=frozenset({"network"})
     ),
-    "runs/run/inputs:_PUBLISHED": Some("presets", "are published"),
-    "runs/run/others:CANDIDATES": Some(
+    "_PUBLISHED": Some("presets", "are published"),
+    "CANDIDATES": Some(
         "baselines", "are tried by --model auto", further=frozenset({"network"})
     ),
-    "runs/run/splitting:_HYBRID": Some("presets", "read rows in two ways"),
-    "tuning/model_spaces:SEARCHED": Some("baselines", "have settings to search"),
-    "tuning/model_spaces:_START": Some("baselines", "have settings to start from"),
+    "_HYBRID": Some("presets", "read rows in two ways"),
+    "SEARCHED": Some("baselines", "have settings to search"),
+    "_START": Some("baselines", "have settings to start from"),
 }
 
 
@@ -175,7 +172,7 @@ def tables_of_names() -> dict[str, tuple[set[str], str]]:
     fits best.
     """
     tables = {}
-    for module_name, module in parsed().items():
+    for module in parsed().values():
         for variable, value in assigned(module):
             texts = set(texts_in(value))
             best = max(
@@ -189,14 +186,15 @@ def tables_of_names() -> dict[str, tuple[set[str], str]]:
                 and share >= LEAST_SHARE
                 and shared / len(texts) > MOST_OTHERS
             ):
-                tables[f"{module_name}:{variable}"] = texts, best
+                assert variable not in tables, f"two tables are called {variable}"
+                tables[variable] = texts, best
     return tables
 
 
 def test_there_are_registries_and_tables_to_compare() -> None:
     assert {"methods", "layouts", "metrics", "tasks"} <= set(registries())
     assert min(map(len, registries().values())) > 0
-    assert "runs/options:METHODS" in tables_of_names()
+    assert "METHODS" in tables_of_names()
 
 
 def test_what_is_registered_is_there_once_the_registry_is_imported() -> None:
