@@ -96,14 +96,17 @@ def test_a_notebooks_cell_shows_a_line_that_is_rewritten(monkeypatch):
     assert stream.getvalue().rstrip(" ").endswith("\r"), "the line goes away"
 
 
-def test_a_short_work_shows_no_bar(monkeypatch):
+def test_a_short_work_shows_no_bar_unasked(monkeypatch):
     stream = Written()
+    stream.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", stream)
-    with Progress(4, "shapley", True) as bar:
+    with Progress(4, "shapley") as bar:
         for _ in range(4):
             bar.advance()
     assert stream.getvalue() == ""
     assert _progress.SHOWN == 3
+    with Progress(4, "shapley", True):
+        assert "shapley: 0%|" in stream.getvalue()
 
 
 def test_a_work_of_more_than_a_minute_says_at_once_what_takes_less(monkeypatch, hands):

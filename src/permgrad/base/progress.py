@@ -25,7 +25,7 @@ SOON = 1.0
 #: says that fewer take less.
 LONG = 60.0
 FEW = 100
-#: Seconds after which a bar is shown.
+#: Seconds after which a bar is shown that nobody asked for.
 SHOWN = 3.0
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
@@ -97,16 +97,21 @@ class Progress(ExitStack):
         if self._within is not None or total <= 0:
             return
         if _rewrites(stream) if progress_mode == "auto" else progress_mode:
-            self._bar = _new_bar(total, printable(label), stream, every=every)
+            delay = 0.0
+            if progress_mode == "auto":
+                delay = SHOWN
+            self._bar = _new_bar(
+                total, printable(label), stream, every=every, delay=delay
+            )
             self.callback(self._bar.close)
-            # A single step may take minutes, and no bar is drawn within it.
-            threading.Thread(
-                target=_show_later,
-                args=(self,),
-                name="permgrad-progress",
-                daemon=True,
-            ).start()
             self._writes = True
+            if delay:  # a single step may take minutes, and no bar is drawn within it
+                threading.Thread(
+                    target=_show_later,
+                    args=(self, delay),
+                    name="permgrad-progress",
+                    daemon=True,
+                ).start()
         elif progress_mode == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
             thread_arguments = (self, total, printable(label), stream)
@@ -332,7 +337,7 @@ def _rewrites(stream: Any) -> bool:
     return is_terminal or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
-def _new_bar(total: int, label: str, stream: Any, *, every: bool) -> Any:
+def _new_bar(total: int, label: str, stream: Any, *, every: bool, delay: float) -> Any:
     """Return a bar that says in whole numbers how much is done, and how long the rest
     takes.
     """
@@ -360,14 +365,14 @@ def _new_bar(total: int, label: str, stream: Any, *, every: bool) -> Any:
         file=stream,
         leave=False,
         dynamic_ncols=True,
-        delay=SHOWN,
+        delay=delay,
         bar_format="{desc}: {percentage:.0f}%|{bar}|{time_left}{postfix}",
         **often,
     )
 
 
-def _show_later(work: Progress) -> None:
-    if not work.ended.wait(SHOWN):
+def _show_later(work: Progress, delay: float) -> None:
+    if not work.ended.wait(delay):
         with suppress(OSError, ValueError):
             work.show()
 
