@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,22 @@ class Reliability:
     error: float
     chance: float
     widening: float = 1.0
+
+
+class ClassCurve(NamedTuple):
+    """The curve of a class, from its probabilities ``(rows,)``, and the ``earlier`` one
+    of those before they were calibrated, if they were.
+    """
+
+    label: str
+    probabilities: Floats
+    curve: Reliability
+    earlier: Reliability | None = None
+
+    @property
+    def size(self) -> float:
+        """How many rows have the class."""
+        return float(self.curve.observed @ self.curve.rows)
 
 
 def reliability(

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.base.arrays import Floats
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
 from permgrad.data.encode.groups import PROPOSED
-from permgrad.evaluation.calibration import Reliability, reliability
+from permgrad.evaluation.calibration import ClassCurve, Reliability, reliability
 from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.related import MISSING, MOST_RELATED
 from permgrad.evaluation.segments import worse_groups
@@ -926,44 +925,35 @@ def _threshold_of(content: PageContent, missed: Mapping[str, Any]) -> list[str]:
     return ["--threshold", f"{value:.3g}"]
 
 
-def curves_of(content: PageContent) -> list[Reliability]:
+def curves_of(content: PageContent) -> list[ClassCurve]:
     """Return the reliability curve of each class, of two classes that of the positive
     one.
 
     The list is empty where there are no probabilities.
     """
-    if content.predictions is None:
-        return []
-    return _curves(content, content.predictions.probabilities)
-
-
-def curves_before_calibration(content: PageContent) -> list[Reliability]:
-    """Return those of the probabilities before they were calibrated."""
-    if content.predictions is None:
-        return []
-    return _curves(content, content.predictions.before_calibration)
-
-
-def _curves(content: PageContent, probabilities: Floats | None) -> list[Reliability]:
     scored = content.predictions
-    if scored is None or content.weights:
+    if scored is None or content.weights or not len(scored.truth):
         return []
-    if probabilities is None or not len(scored.truth):
+    if scored.probabilities is None:
         return []
-    table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
     truth = texts_of(scored.truth)
     classes = texts_of(scored.classes)
-    shown = (
-        [content.positive_place(scored.classes)]
-        if len(classes) == 2
-        else range(len(classes))
-    )
-    return [
-        reliability(
-            truth == classes[class_index], table[:, class_index], content.dependence
-        )
-        for class_index in shown
-    ]
+    positions = list(range(len(classes)))
+    if len(classes) == 2:
+        positions = [content.positive_place(scored.classes)]
+    curves = []
+    for position in positions:
+        is_class = truth == classes[position]
+        by_time = []
+        for table in (scored.probabilities, scored.before_calibration):
+            if table is not None:
+                chances = np.clip(table[:, position].astype(np.float64), 0, 1)
+                curve = reliability(is_class, chances, content.dependence)
+                by_time.append((chances, curve))
+        (chances, curve), *earlier = by_time
+        before = earlier[0][1] if earlier else None
+        curves.append(ClassCurve(classes[position], chances, curve, before))
+    return curves
 
 
 def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
@@ -988,7 +978,7 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
 def calibration(content: PageContent) -> Facts | None:
     """Probabilities are off, by more than chance explains and by enough to matter."""
     curves = content.ask(curves_of)
-    if not curves or curves[0].rows.sum() < FEW_ROWS:
+    if not curves or curves[0].curve.rows.sum() < FEW_ROWS:
         return None
     facts = content.ask(calibration_facts)
     if facts is None or facts["off"] != "clearly":
@@ -1047,7 +1037,7 @@ def calibration_facts(content: PageContent) -> Facts | None:
 
     None: there are no probabilities.
     """
-    curves = content.ask(curves_of)
+    curves = [class_curve.curve for class_curve in content.ask(curves_of)]
     if not curves:
         return None
     error, chance = (

@@ -12,9 +12,13 @@ import pytest
 from browsing import data_of, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_explanation
 
+from permgrad.assess.assessment import Assessment
+from permgrad.assess.predictions import Predictions
 from permgrad.base.numerals import number, percent
 from permgrad.pages.charts import errors, explained, models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
+from permgrad.pages.content import PageContent
+from permgrad.pages.facts import curves_of
 from permgrad.pages.html import render_page
 from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import blocks
@@ -71,7 +75,7 @@ def everything(names=NAMES, classes=("Bad", "Good")) -> dict[str, Chart]:
             np.arange(len(classes) ** 2).reshape(len(classes), -1), classes
         ),
         "roc": errors.roc_curves(truth, class_chances, classes),
-        "calibration": errors.calibration(
+        "calibration": calibrated(
             truth, class_chances, classes, before=class_chances[:, ::-1]
         ),
         "predictions": errors.predictions(numbers, guess),
@@ -182,11 +186,24 @@ def test_steps_end_at_the_prediction():
     ) == pytest.approx(local.predictions[4, 1])
 
 
+def calibrated(truth, chances, classes, before=None):
+    """The chart of the probabilities of a model."""
+    scored = Predictions(
+        truth=np.asarray(truth),
+        classes=tuple(classes),
+        guess=np.asarray(chances),
+        before_calibration=before,
+    )
+    task = "classification"
+    content = Assessment(title="t", target="y", task=task, predictions=scored)
+    return errors.calibration(PageContent.of(content).ask(curves_of))
+
+
 def test_the_curve_shows_the_shares():
     truth = np.repeat(["no", "yes", "no", "yes"], [90, 10, 20, 80])
     second = np.repeat([0.1, 0.1, 0.8, 0.8], [90, 10, 20, 80])
     (curve,) = marks(
-        errors.calibration(truth, np.c_[1 - second, second], ["no", "yes"]), "dots"
+        calibrated(truth, np.c_[1 - second, second], ["no", "yes"]), "dots"
     )
     np.testing.assert_allclose([curve["x"], curve["y"]], [[0.1, 0.8], [0.1, 0.8]])
 
@@ -195,7 +212,7 @@ def test_the_curve_of_a_rare_class_fills_its_square():
     rng = np.random.default_rng(0)
     chance = np.append(rng.uniform(0, 0.05, 3000), [0.9, 0.8])
     truth = np.where(rng.random(len(chance)) < chance, "yes", "no")
-    chart = errors.calibration(truth, np.c_[1 - chance, chance], ["no", "yes"])
+    chart = calibrated(truth, np.c_[1 - chance, chance], ["no", "yes"])
     (shown,) = chart.data["panels"]
     end = shown["x"]["domain"][1]
     (curve,) = marks(chart, "dots")
@@ -208,7 +225,7 @@ def test_the_curve_of_a_rare_class_fills_its_square():
     assert shown["note"].endswith(f"; 2 rows beyond {percent(end)}"), "not in silence"
     even = rng.uniform(0, 1, 3000)
     truth = np.where(rng.random(3000) < even, "yes", "no")
-    chart = errors.calibration(truth, np.c_[1 - even, even], ["no", "yes"])
+    chart = calibrated(truth, np.c_[1 - even, even], ["no", "yes"])
     assert chart.data["panels"][0]["x"]["domain"] == (0, 1)
     assert "beyond" not in chart.data["panels"][0]["note"]
 

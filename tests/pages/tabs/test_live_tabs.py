@@ -191,7 +191,7 @@ def test_what_is_said_of_columns_that_give_the_target_away_is_true_of_those_list
 def doubts_of(content) -> list[str]:
     """The list of caveats."""
     section = SectionView("caveats", "All caveats")
-    trust.caveats(section, content)
+    trust.caveats(section, PageContent.of(content))
     return [
         words for kind, block in section.blocks if kind == "items" for words in block
     ]
@@ -329,14 +329,14 @@ def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     content.metrics = {"cuts": {**CUTS, "positive": "yes", "cost": [1.0, 5.0]}}
     decision = Decision(positive=1, threshold=0.2, cost=(1.0, 5.0), rows=90)
     content.predictions = replace(content.predictions, decision=decision)
-    assert decisions.live_data(content)["threshold"] == 0.2
-    assert decisions.live_data(content)["cost"] == [1.0, 5.0]
+    assert decisions.live_data(PageContent.of(content))["threshold"] == 0.2
+    assert decisions.live_data(PageContent.of(content))["cost"] == [1.0, 5.0]
     assert "The loss in training was weighted" not in render_report(content)
     content.positive = "no"
-    assert decisions.live_data(content)["cost"] == [5.0, 1.0], (
+    assert decisions.live_data(PageContent.of(content))["cost"] == [5.0, 1.0], (
         "the other class is the positive one"
     )
-    assert decisions.live_data(content)["threshold"] == 0.8
+    assert decisions.live_data(PageContent.of(content))["threshold"] == 0.8
     page = render_report(content)
     assert (
         "at least the threshold, which is 0.8 in this model: the cheapest on 90 rows "
@@ -348,12 +348,15 @@ def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     line["cut"] = "corrected for the class weight"
     content.metrics["cuts"]["test"] = [line]
     assert "The loss in training was weighted, so both" in render_report(content)
-    assert decisions.live_data(content_of("classification"))["cost"] is None
+    assert (
+        decisions.live_data(PageContent.of(content_of("classification")))["cost"]
+        is None
+    )
 
 
 def test_many_classes_and_wide_tables_stay_small():
     content = content_of("classification", tuple(f"class {k}" for k in range(40)))
-    shown = decisions.live_data(content)
+    shown = decisions.live_data(PageContent.of(content))
     assert len(shown["classes"]) == decisions.MOST_CLASSES < shown["all"] == 40
     rng = np.random.default_rng(0)
     wide = [

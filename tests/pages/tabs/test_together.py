@@ -21,6 +21,7 @@ from tests.pages.conftest import (
 from permgrad.assess.sections.together import TogetherSection
 from permgrad.base.numerals import percent
 from permgrad.evaluation.cards import beyond_each
+from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_page
 from permgrad.pages.plots.interactions import effect_words
 from permgrad.pages.tabs import features, together
@@ -142,7 +143,7 @@ def test_modalities_that_add_up_get_a_sentence(content):
 
 
 def test_data_of_the_script_are_small(content):
-    assert 3000 < len(page_data(together.live_data(content))) < 20_000
+    assert 3000 < len(page_data(together.live_data(PageContent.of(content)))) < 20_000
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Array, Booleans, Floats
-from permgrad.base.dependence import Dependence
 from permgrad.base.errors import counted
 from permgrad.base.numerals import fixed, number, percent
-from permgrad.evaluation.calibration import Reliability, reliability
+from permgrad.evaluation.calibration import ClassCurve, Reliability
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import (
     ASIDE,
@@ -192,39 +191,19 @@ def _roc_line(member: Booleans, scores: Floats, name: str, colour: str) -> Any:
     return mark("line", x=x[points], y=y[points], name=name, colour=colour)
 
 
-def calibration(
-    truth: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    classes: Sequence[Any],
-    *,
-    before: npt.ArrayLike | None = None,
-    positive: int = 1,
-    dependence: Dependence | None = None,
-) -> Chart:
-    """Return a reliability curve with its 95 % band (of each class if there are more
-    than two), and the probabilities.
+def calibration(curves: Sequence[ClassCurve]) -> Chart:
+    """Return reliability curves with their 95 % bands, and the probabilities.
 
-    A dashed line is ``before``, the probabilities before calibration. ``dependence``:
-    which rows depend on each other.
+    A dashed line is the curve before calibration. Of many classes, those with the most
+    rows are shown.
     """
-    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
-    table = np.asarray(probabilities, dtype=np.float64)
-    if before is None:
-        earlier = None
-    else:
-        earlier = np.asarray(before, dtype=np.float64)
-    shown = _shown_classes(codes, len(classes), positive)
+    shown = _most_frequent(curves)
     single = len(shown) == 1
     panels = []
     errors = []
-    for k, class_label in zip(
-        shown, labels_of([classes[k] for k in shown], 24), strict=True
-    ):
-        scores = np.clip(table[:, k], 0, 1)
-        curve = reliability(codes == k, scores, dependence)
-        older = None
-        if earlier is not None:
-            older = reliability(codes == k, np.clip(earlier[:, k], 0, 1))
+    labels = labels_of([class_curve.label for class_curve in shown], 24)
+    for class_label, class_curve in zip(labels, shown, strict=True):
+        label, scores, curve, older = class_curve
         end = _end_of(curve, older)
         marks = [_how_often(scores, end)]
         marks.append(mark("line", x=[0, end], y=[0, end], colour="neutral", width=1))
@@ -248,7 +227,7 @@ def calibration(
                 across, vertical, marks, title="" if single else class_label, note=error
             )
         )
-        errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
+        errors.append(f"{clean(label)} {number(curve.error, 2)}")
     words = "Reliability curves, calibration error: " + ", ".join(errors)
     return plot(
         words,
@@ -259,13 +238,11 @@ def calibration(
     )
 
 
-def _shown_classes(codes: Array, count: int, positive: int) -> list[int]:
-    """Return the classes with a panel: the positive of two, else the most frequent."""
-    if count == 2:
-        return [positive]
-    counts = np.array([np.sum(codes == k) for k in range(count)])
-    most = np.argsort(-counts, kind="stable")[:MOST_CALIBRATION_PANELS]
-    return sorted(most.tolist())
+def _most_frequent(curves: Sequence[ClassCurve]) -> list[ClassCurve]:
+    """Return the curves that have a panel, in their order."""
+    sizes = [-class_curve.size for class_curve in curves]
+    most = np.argsort(sizes, kind="stable")[:MOST_CALIBRATION_PANELS]
+    return [curves[position] for position in sorted(most.tolist())]
 
 
 def _before(older: Reliability, *, with_error: bool) -> Any:

@@ -48,9 +48,9 @@ FEWEST_IN_TIME = 40
 
 
 # ---- thresholds and costs ------------------------------------------------------------
-def thresholds(section: SectionView, content: Assessment) -> None:
+def thresholds(section: SectionView, content: PageContent) -> None:
     """What each threshold of the probability finds and misses, and what it costs."""
-    scored = _probabilities(content)
+    scored = content.ask(_probabilities)
     if scored is None:
         return
     truth, table, classes = scored
@@ -416,7 +416,7 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
 
 
 # ---- the script ----------------------------------------------------------------------
-def live_data(content: Assessment) -> Mapping[str, Any] | None:
+def live_data(content: PageContent) -> Mapping[str, Any] | None:
     """Return what the script needs: counts at thresholds of each class, or errors by
     prediction.
     """
@@ -434,7 +434,7 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
             "start": start,
             "bands": lines,
         }
-    scored = _probabilities(content)
+    scored = content.ask(_probabilities)
     if scored is None:
         return None
     truth, table, classes = scored

@@ -120,7 +120,7 @@ def ranking(section: SectionView, content: PageContent, standing: Standing) -> N
         "" if content.refits is None else training_words(content.refits),
     )
     section.live("list")
-    section.text(nothing_together(content))
+    section.text(content.ask(nothing_together))
 
 
 def one_by_one(section: SectionView, content: Assessment) -> None:

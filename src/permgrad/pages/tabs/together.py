@@ -14,6 +14,7 @@ from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.models.losses import named_loss
 from permgrad.pages.charts.explained import interactions
+from permgrad.pages.content import PageContent
 from permgrad.pages.views import (
     SectionView,
     Tab,
@@ -124,9 +125,9 @@ def leading_words(pairs: RankedPairs, kind: str) -> str:
     )
 
 
-def pairs(section: SectionView, content: Assessment, explanation: Explanation) -> None:
+def pairs(section: SectionView, content: PageContent, explanation: Explanation) -> None:
     """The pairs with their intervals, the clear ones first."""
-    if nothing_together(content):
+    if content.ask(nothing_together):
         return
     ranked = pairs_of(explanation)
     effect_kind = _kind(explanation)
@@ -232,14 +233,14 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
     )
 
 
-def live_data(content: Assessment) -> dict[str, Any] | None:
+def live_data(content: PageContent) -> dict[str, Any] | None:
     """Return the pairs and effects for the script."""
     together = content.together
     if together is None:
         explanation = None
     else:
         explanation = together.pairs
-    if together is None or explanation is None or nothing_together(content):
+    if together is None or explanation is None or content.ask(nothing_together):
         return None
     ranked = pairs_of(explanation)
     shown_slice = slice(0, _MOST)

@@ -20,7 +20,6 @@ from permgrad.pages.charts import errors as charts
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import (
     calibration_facts,
-    curves_before_calibration,
     curves_of,
     level_sentences,
     never_of_two,
@@ -52,7 +51,6 @@ from permgrad.pages.words import (
     quantity_of,
     rank_texts,
     shorten,
-    texts_of,
     training_text,
     training_words,
     unit_words,
@@ -460,44 +458,30 @@ def calibration(section: SectionView, content: PageContent) -> None:
     facts = content.ask(calibration_facts)
     if scored is None or facts is None:
         return
-    positive = content.positive_place(scored.classes)
-    table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
-    truth = texts_of(scored.truth)
-    classes = texts_of(scored.classes)
     answer = {
-        "not clearly": f"No clear error in {curves[0].rows.sum():,} rows.",
+        "not clearly": f"No clear error in {curves[0].curve.rows.sum():,} rows.",
         "little": "Nearly: they are off, but by little.",
         "clearly": "No, they are off.",
     }[facts["off"]]
     words = Writer(facts).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
-    before = scored.before_calibration
-    if older := curves_before_calibration(content):
-        earlier, after = (
-            number(float(np.mean([curve_error.error for curve_error in errors])), 2)
-            for errors in (older, curves)
-        )
+    if scored.before_calibration is not None:
+        errors = []
+        for class_curve in curves:
+            assert class_curve.earlier is not None
+            errors.append((class_curve.earlier.error, class_curve.curve.error))
+        earlier, after = np.mean(errors, axis=0).tolist()
         section.text(
-            f"Calibration on the validation rows changed the error from {earlier} to "
-            f"{after}."
+            "Calibration on the validation rows changed the error from "
+            f"{number(earlier, 2)} to {number(after, 2)}."
         )
-    if len(classes) > charts.MOST_CALIBRATION_PANELS:
-        class_note = " (the nine classes with the most rows)"
-    else:
-        class_note = ""
-    if len(classes) == 2:
-        class_words = clean(classes[positive])
-    else:
-        class_words = f"each class versus the rest{class_note}"
+    class_words = "each class versus the rest"
+    if len(curves) > charts.MOST_CALIBRATION_PANELS:
+        class_words += " (the nine classes with the most rows)"
+    if len(curves) == 1:
+        class_words = clean(curves[0].label)
     section.figure(
-        charts.calibration(
-            truth,
-            table,
-            list(classes),
-            before=before,
-            positive=positive,
-            dependence=content.dependence,
-        ),
+        charts.calibration(curves),
         f"Observed share of {class_words} by predicted probability, on test rows. On "
         "the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
