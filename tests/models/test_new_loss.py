@@ -19,6 +19,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base.errors import InputError
+from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.losses import Loss, losses, named_loss, read_loss
 from permgrad.pages.units import loss_without
 from permgrad.pages.words import unit_words
@@ -224,6 +225,8 @@ def test_what_does_not_fit_is_refused_in_words(registered, skewed):
         pg.HyNNRegressor(loss="pseudo_huber", branches=("tabular", "trees")).fit(X, y)
     with pytest.raises(InputError, match=r"^No loss 'pseudo_hubber'\. Did you"):
         pg.HyNNRegressor(loss="pseudo_hubber").fit(X, y)
+    with pytest.raises(InputError, match=r"^loss='pseudo_huber' trains networks, and"):
+        table_model("regression", "linear", loss="pseudo_huber").fit(X, y)
     with pytest.raises(InputError, match=r"^The loss 'plain' must say its tasks"):
         losses.register("plain")(pseudo_huber)
     with pytest.raises(InputError, match="must be a function"):

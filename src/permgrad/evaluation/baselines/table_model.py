@@ -225,6 +225,10 @@ class TableModel(_Learned):
         rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
+        if self.loss is not None and not self.counts:
+            problem = f"loss={self.loss!r} trains networks, and no {self.label}"
+            hint = "Leave loss out, or fit a HyNNRegressor."
+            raise InputError(problem, hint=hint, code="PG036")
         check_decision(self.cost, self.threshold)
         if (
             eval_set is None
