@@ -19,7 +19,6 @@ _ADDRESS = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
 class Address(ColumnKind):
     """IPv4 addresses, read as one number and encoded as four."""
 
-    name = "ipv4"
     storage: ClassVar[str] = "ipv4"
     plural = "addresses"
     correction = "Write it like 10.0.0.1"

@@ -322,14 +322,15 @@ class ConditionalSampler:
             if len(block)
             else np.zeros(0, dtype=bool)
         )
-        kinds = self.preprocessor.kinds_
+        kinds = [self.preprocessor.kinds_[column] for column in block]
         on_a_scale = where(kinds, lambda part_kind: part_kind.is_number)
-        if where(kinds, lambda part_kind: part_kind.is_part)[block].any():
+        if where(kinds, lambda part_kind: part_kind.is_part).any():
             # The weekday of a date comes with its other parts.
             on_a_scale |= where(kinds, lambda part_kind: part_kind.is_level)
-        continuous = [
-            c for c in block[varying].tolist() if c in self._numeric or on_a_scale[c]
-        ]
+        continuous = []
+        for column, is_scaled in zip(block[varying], on_a_scale[varying], strict=True):
+            if is_scaled or column in self._numeric:
+                continuous.append(int(column))
         if (
             len(continuous) == 1
             and len(np.unique(self.background[:, continuous[0]])) < DISTINCT

@@ -24,7 +24,6 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 class Boolean(ColumnKind):
     """One of two things: 0 and 1, or two words, of which the true one counts as 1."""
 
-    name = "boolean"
     storage: ClassVar[str] = "pair"
     is_truth = True
     is_provisional = True

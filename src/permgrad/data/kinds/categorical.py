@@ -16,7 +16,6 @@ from permgrad.data.kinds.training import TrainingCells
 class Categorical(ColumnKind):
     """One of several things that have no order: a 0/1 column for each."""
 
-    name = "categorical"
     storage = "text"
     is_levels = True
     keeps_text = True

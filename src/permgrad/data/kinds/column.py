@@ -44,6 +44,7 @@ class ColumnKind:
     kinds share the storage of one that does.
     """
 
+    #: The name that it is registered with.
     name: ClassVar[str] = ""
     #: How cells are read that this kind reads. None: another kind reads them.
     storage: ClassVar[Storage | None] = None
@@ -212,7 +213,28 @@ class ColumnKind:
         return {}
 
 
-kinds: Registry[type[ColumnKind]] = Registry("kind")
+class _Kinds(Registry[type[ColumnKind]]):
+    """Kinds by name, and those that read cells by how these are stored."""
+
+    def __init__(self) -> None:
+        super().__init__("kind")
+        self.readers: dict[Storage, type[ColumnKind]] = {}
+
+    def __setitem__(self, name: str, column_kind: type[ColumnKind]) -> None:
+        storage = column_kind.storage
+        if storage in self.readers:
+            raise KeyError(f"cells stored as {storage!r} are read by another kind")
+        super().__setitem__(name, column_kind)
+        column_kind.name = name
+        if storage is not None:
+            self.readers[storage] = column_kind
+
+    def __delitem__(self, name: str) -> None:
+        self.readers.pop(self[name].storage or "", None)
+        super().__delitem__(name)
+
+
+kinds = _Kinds()
 
 
 def modalities() -> list[str]:
@@ -222,14 +244,13 @@ def modalities() -> list[str]:
 
 def reader_of(storage: Storage) -> type[ColumnKind]:
     """Return the kind that reads cells which are stored in this way."""
-    for column_kind in kinds.values():
-        if column_kind.storage == storage:
-            return column_kind
-    raise InputError(
-        f"No kind of column reads cells that are stored as {storage!r}",
-        hint="Import the module that registers it.",
-        code="PG053",
-    )
+    if storage not in kinds.readers:
+        raise InputError(
+            f"No kind of column reads cells that are stored as {storage!r}",
+            hint="Import the module that registers it.",
+            code="PG053",
+        )
+    return kinds.readers[storage]
 
 
 @dataclass(frozen=True)

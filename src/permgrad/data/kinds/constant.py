@@ -9,7 +9,6 @@ from permgrad.data.kinds.column import ColumnKind, kinds
 class Constant(ColumnKind):
     """One value and nothing missing, or no value: a feature with no encoded column."""
 
-    name = "constant"
     is_encoded = False
     varies = False
     is_provisional = True

@@ -38,7 +38,6 @@ _PART_WORDS = {
 class Date(ColumnKind):
     """Moments: time, year, and what returns, as far as they vary in training."""
 
-    name = "date"
     storage = "date"
     is_moment = True
     as_written = False
@@ -156,7 +155,6 @@ class Calendar(Date):
     at most that of the latest training row.
     """
 
-    name = "calendar"
     storage = None
     final = Date.name
     returns = True

@@ -9,7 +9,6 @@ from permgrad.data.kinds.column import ColumnKind, kinds
 class Identifier(ColumnKind):
     """Names of rows, which say nothing of others: a feature with no encoded column."""
 
-    name = "identifier"
     is_own = True
     is_read = False
     is_encoded = False

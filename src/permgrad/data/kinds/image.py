@@ -13,7 +13,6 @@ from permgrad.data.kinds.training import TrainingCells
 class Image(ColumnKind):
     """Images, whose vectors get scores where ``learn`` is told the target."""
 
-    name = "image"
     keeps_text = True
     is_own = True
     as_written = False

@@ -21,7 +21,6 @@ TRUTH = {
 class Numeric(ColumnKind):
     """Numbers whose size means something."""
 
-    name = "numeric"
     storage = "number"
     is_amount = True
     as_written = False

@@ -13,7 +13,6 @@ from permgrad.data.kinds.training import TrainingCells
 class Text(ColumnKind):
     """Sentences, whose words get scores where ``learn`` is told the target."""
 
-    name = "text"
     keeps_text = True
     is_own = True
     modality = "text"
