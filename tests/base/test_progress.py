@@ -17,6 +17,7 @@ import torch
 from usual_methods import USUAL
 
 import permgrad as pg
+from permgrad.attribution.method.shapley import sampled
 from permgrad.base import progress as _progress
 from permgrad.base.progress import (
     Progress,
@@ -173,7 +174,8 @@ def test_what_takes_less_fits_the_call(monkeypatch):
     assert bars[-1] == []
 
 
-def test_a_slow_network_counts_from_its_first_calls_on(monkeypatch):
+@pytest.mark.parametrize("method", ["permgrad", "shapley"])
+def test_a_slow_network_counts_from_its_first_calls_on(monkeypatch, method):
     """What is read and what is explained have a total before the first batch."""
     totals = []
     init = Progress.__init__
@@ -184,6 +186,14 @@ def test_a_slow_network_counts_from_its_first_calls_on(monkeypatch):
 
     monkeypatch.setattr(Progress, "__init__", watched)
     calls = [0]
+    begun = []
+    prefers = sampled.prefers_designs
+
+    def preferring(*arguments):
+        begun.append([label for label, _, _ in totals])
+        return prefers(*arguments)
+
+    monkeypatch.setattr(sampled, "prefers_designs", preferring)
 
     class Slow(torch.nn.Module):
         def forward(self, x):
@@ -191,11 +201,16 @@ def test_a_slow_network_counts_from_its_first_calls_on(monkeypatch):
             return x.flatten(1).sum(dim=1)
 
     volumes = torch.randn(2, 1, 6, 6, 6)
-    pg.explain(Slow(), volumes, random_state=0, n_repeats=2)
+    background = torch.randn(4, 1, 6, 6, 6)
+    options = {"method": method, "background": background, "n_repeats": 2}
+    pg.explain(Slow(), volumes, random_state=0, **options)
     labels = [label for label, _, _ in totals]
-    assert labels == ["reading the network", "permgrad"]
+    assert labels == ["reading the network", method]
     assert totals[0] == ("reading the network", 3, 0)
-    assert totals[1][1] > 2
+    assert totals[1][1] >= 2
+    assert totals[1][2] < calls[0]
+    if method == "shapley":
+        assert begun == [labels], "which estimator pays takes calls, too"
 
 
 def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):

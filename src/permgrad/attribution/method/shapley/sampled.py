@@ -381,10 +381,17 @@ class RowValues:
         return keys
 
     def fill(self) -> None:
-        """Compute the values of all rows, in blocks whose sums fit in memory.
+        """Compute the values of all rows.
 
         ``ways`` names the estimators used.
         """
+        request = self.game.request
+        # Which estimator pays is asked of the model, too.
+        with request.bar(request.count, "shapley", by_player=True) as progress:
+            self._fill(progress)
+
+    def _fill(self, progress: Progress) -> None:
+        """Compute the values of all rows, in blocks whose sums fit in memory."""
         shapley_game = self.game
         player_tree = self.tree
         references = self.references
@@ -399,42 +406,41 @@ class RowValues:
         walks = max(len(references), self.rounds.size)
         numbers = max(1, 3 * walks * shapley_game.players * shapley_game.width)
         size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
-        with shapley_game.request.bar(count, "shapley", by_player=True) as progress:
-            for row_slice in slices(count, size):
-                block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
-                active = np.ones((len(block_rows), player_tree.players), dtype=bool)
-                if not everyone:
-                    # Players that are the same in the row and in all background rows
-                    # change nothing.
-                    active = shapley_game.differs(
-                        block_rows,
-                        np.broadcast_to(references, (len(block_rows), len(references))),
-                    )
-                is_enumerated = (active.sum(axis=1) <= self.exact) | everyone
-                self._enumerate(block_rows[is_enumerated], active[is_enumerated])
-                progress.advance(int(is_enumerated.sum()))
-                block_rows = block_rows[~is_enumerated]
-                active = active[~is_enumerated]
-                if not len(block_rows):
-                    continue
-                keys = self._keys(row_slice)[~is_enumerated]
-                designs = np.full(len(block_rows), bool(all_by_designs))
-                if all_by_designs is None:
-                    designs = rows_that_prefer_designs(
-                        shapley_game, player_tree, block_rows, keys, int(references[0])
-                    )
-                if self.wide:
-                    self._sample_wide(block_rows, keys, active, progress)
-                    continue
-                for by_designs in np.unique(designs).tolist():
-                    design_mask = designs == by_designs
-                    self._sample(
-                        block_rows[design_mask],
-                        keys[design_mask],
-                        active[design_mask],
-                        by_designs,
-                        progress,
-                    )
+        for row_slice in slices(count, size):
+            block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
+            active = np.ones((len(block_rows), player_tree.players), dtype=bool)
+            if not everyone:
+                # Players that are the same in the row and in all background rows
+                # change nothing.
+                active = shapley_game.differs(
+                    block_rows,
+                    np.broadcast_to(references, (len(block_rows), len(references))),
+                )
+            is_enumerated = (active.sum(axis=1) <= self.exact) | everyone
+            self._enumerate(block_rows[is_enumerated], active[is_enumerated])
+            progress.advance(int(is_enumerated.sum()))
+            block_rows = block_rows[~is_enumerated]
+            active = active[~is_enumerated]
+            if not len(block_rows):
+                continue
+            keys = self._keys(row_slice)[~is_enumerated]
+            designs = np.full(len(block_rows), bool(all_by_designs))
+            if all_by_designs is None:
+                designs = rows_that_prefer_designs(
+                    shapley_game, player_tree, block_rows, keys, int(references[0])
+                )
+            if self.wide:
+                self._sample_wide(block_rows, keys, active, progress)
+                continue
+            for by_designs in np.unique(designs).tolist():
+                design_mask = designs == by_designs
+                self._sample(
+                    block_rows[design_mask],
+                    keys[design_mask],
+                    active[design_mask],
+                    by_designs,
+                    progress,
+                )
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values.
