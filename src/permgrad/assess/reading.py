@@ -28,6 +28,7 @@ from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request, predictor_key
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.scopes import FEATURE
 from permgrad.attribution.subject.encoded import EncodedPredictor
 from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.subject.outputs import as_target
@@ -154,7 +155,7 @@ class Foreign(EvaluatedModel):
         """Explain some rows. Raw columns of a table are its features."""
         explanation = super().explain(rows, y, model=model, **options)
         if explanation.level.of_columns:
-            return replace(explanation, level="feature")
+            return replace(explanation, level=FEATURE)
         return explanation
 
     def attribute(

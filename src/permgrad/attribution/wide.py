@@ -27,6 +27,7 @@ from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.scopes import LOCAL, PART
 from permgrad.attribution.subject.scales import ScaleName
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError
@@ -505,7 +506,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         model=predictor,
         X=own_frame,
         background=background,
-        scope="local",
+        scope=LOCAL,
         groups={},
     )
     with sparing(), full_float32():
@@ -530,7 +531,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
             texts[row_cell.name] = {"tokens": {"input": row_cell.name}}
     return replace(
         explanation,
-        level="part",
+        level=PART,
         modality=tuple(
             row_parts.column_of.get(player_name, "table")
             for player_name in explanation.names

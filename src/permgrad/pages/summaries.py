@@ -26,7 +26,7 @@ from permgrad.attribution.subject.scales import (
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.base.significance import LEVEL
-from permgrad.data.tasks import task_of
+from permgrad.data.tasks import REGRESSION, task_of
 from permgrad.models.branches import title_of
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.claims import claim_of
@@ -726,8 +726,9 @@ def _measured(explanation: Explanation, column: int) -> str:
         return "A different method explains each input."
     output_name = explanation.outputs[column]
     task = task_of(explanation.meta)
-    output_kind = "output" if task is None else task.output
-    output_kind = f"{output_kind} " * output_name.isdecimal()
+    output_kind = ""
+    if output_name.isdecimal():
+        output_kind = f"{(task or REGRESSION).output} "
     is_single_output = len(explanation.outputs) == 1 and "scale" not in explanation.meta
     has_no_output = is_single_output or output_name == "all" or _scored(explanation)
     if has_no_output:

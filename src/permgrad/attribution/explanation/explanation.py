@@ -138,7 +138,10 @@ class Explanation(Numbers):
         else:
             row_words = ""
         single = int((self.order == 1).sum())
-        players = self.level if single == 1 else self.level.plural
+        if single == 1:
+            players = self.level.name
+        else:
+            players = self.level.plural
         interactions = counted(len(self.names) - single, "interaction")
         if single == len(self.names):
             names = f"{single} {players}"

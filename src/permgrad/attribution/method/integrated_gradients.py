@@ -14,7 +14,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
 from permgrad.attribution.request.registry import USUAL
-from permgrad.attribution.scopes import LOCAL
+from permgrad.attribution.scopes import INPUT, LOCAL
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
@@ -108,7 +108,7 @@ class IntegratedGradients(Configured):
                 (torch.arange(len(names)),),
             )
             raw_frame = pd.DataFrame(request.encoded, columns=list(names))
-            request = replace(request, space=space, raw=raw_frame, level="input")
+            request = replace(request, space=space, raw=raw_frame, level=INPUT)
         facts: dict[str, Any] = {}
         if names:
             facts["players"] = self.players

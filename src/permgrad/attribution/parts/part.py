@@ -34,6 +34,7 @@ from permgrad.attribution.replace.plays import LossGame, loss_game
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import REPEATS
 from permgrad.attribution.request.result import by_quantity
+from permgrad.attribution.scopes import GLOBAL, levels
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
@@ -351,8 +352,8 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
         modality=tuple(header["modality"]),
         outputs=tuple(header["outputs"]),
         method=plan.method,
-        scope="global",
-        level=header["level"],
+        scope=GLOBAL,
+        level=levels.get(header["level"]),
         groups=header["groups"],
         **shown,
     )

@@ -194,7 +194,9 @@ class PredictorSubject(Subject):
         sign: Sign | None,
     ) -> OutputForm:
         predict_call = self.call
-        task = None if task_name is None else tasks.get(task_name)
+        task: Task | None = None
+        if task_name is not None:
+            task = tasks.get(task_name)
         declared_kind = (
             kind or predict_call.kind if not predict_call.classes else "exact"
         )
