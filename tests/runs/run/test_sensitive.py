@@ -62,6 +62,22 @@ def stored(folder: Path) -> dict:
     return parse_json((folder / "run" / "explanations" / "sensitive.json").read_bytes())
 
 
+def test_rates_at_other_thresholds_stand_below_those_of_the_model(folder):
+    sex = stored(folder)["columns"][0]
+    predicted = pd.read_csv(folder / "run" / "predictions.csv")
+    is_f = loans()["sex"].to_numpy()[predicted["row"]] == "f"
+    chance = predicted["probability_yes"].to_numpy()
+    lines = [line for line in sex["thresholds"] if line["level"] == "f"]
+    assert len(lines) >= 5
+    assert [line["threshold"] for line in lines if line["chosen"]] == [0.5]
+    for line in lines:
+        rate = (chance[is_f] >= line["threshold"]).mean()
+        assert line["selection_rate"][0] == pytest.approx(rate)
+    page = (folder / "run" / "report.html").read_text(encoding="utf-8")
+    assert "What another threshold would do" in page
+    assert "Rates are at a threshold of 50\u00a0%." in page
+
+
 def test_a_column_that_is_left_out_is_audited_and_said(folder):
     facts = stored(folder)
     sex, age = facts["columns"]

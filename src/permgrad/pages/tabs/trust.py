@@ -23,6 +23,7 @@ from permgrad.pages.facts import (
     curves_of,
     level_sentences,
     never_of_two,
+    threshold_words,
     worse,
     worst_groups,
 )
@@ -107,6 +108,8 @@ def _levels(
             "allow for all tests of this section. "
         )
         caption += "Bold: clear."
+        if stored["positive"] is not None and content.predictions is not None:
+            caption += f" Rates are at {threshold_words(content.predictions)}."
         _table(section, facts["rows"], facts["measures"], caption)
         _other_thresholds(section, facts.get("thresholds", ()), stored["positive"])
         named = (
