@@ -115,3 +115,18 @@ def test_a_model_that_was_not_loaded_refuses_another_order(table):
     ).fit(table, y)
     with pytest.raises(pg.InputError, match="order"):
         model.predict(table[["town", "height", "smokes"]])
+
+
+def test_a_model_of_columns_without_names_takes_them_by_their_place(tmp_path):
+    X = np.random.default_rng(0).normal(size=(80, 2))
+    model = pg.HyNNRegressor(
+        preset="fast", max_epochs=1, random_state=0, progress=False
+    ).fit(X, X[:, 0])
+    model.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model")
+    expected = model.predict(X[:9])
+    np.testing.assert_array_equal(loaded.predict(X[:9]), expected)
+    frame = pd.DataFrame(X[:9], columns=["b", "a"])
+    np.testing.assert_array_equal(loaded.predict(frame), expected)
+    records = [{"x1": row[1], "x0": row[0]} for row in X[:9].tolist()]
+    np.testing.assert_array_equal(loaded.predict(records), expected)

@@ -26,6 +26,7 @@ from permgrad.base.shown import show
 from permgrad.data.encode.readable_rows import encoded_as_read, named_rows
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
+from permgrad.data.read.cells import as_frame
 from permgrad.data.tasks import Task
 from permgrad.data.types.findings import (
     all_findings,
@@ -645,18 +646,28 @@ class HyNNBase(BaseEstimator):
             InputError: Other columns, or the same in another order, than in ``fit``.
         """
         check_is_fitted(self, "preprocessor_")
-        if isinstance(X, EncodedRows):
-            if X.encoder is self.preprocessor_:
-                return X
-            X = X.table
-        if self.by_name_:
-            X = named_rows(X, self.preprocessor_)
-        frame = inputs.as_frame(self, X, reset=False)
-        if self.by_name_:
-            frame, encoded = encoded_as_read(frame, self.preprocessor_)
-        else:
-            encoded = self.preprocessor_.transform(frame)
+        if isinstance(X, EncodedRows) and X.encoder is self.preprocessor_:
+            return X
+        frame, encoded = self._read(X)
         return EncodedRows(frame, self.preprocessor_, encoded)
+
+    def _read(self, X: Any) -> tuple[pd.DataFrame, Floats32]:
+        """Return rows as a frame, and encoded."""
+        check_is_fitted(self, "preprocessor_")
+        encoder = self.preprocessor_
+        if isinstance(X, EncodedRows):
+            if X.encoder is encoder:
+                return X.table, X.encoded
+            X = X.table
+        # Columns without names are taken by their place, as scikit-learn does.
+        has_names = hasattr(self, "feature_names_in_")
+        if not self.by_name_ or (isinstance(X, pd.DataFrame) and not has_names):
+            frame = inputs.as_frame(self, X, reset=False)
+            return frame, encoder.transform(frame)
+        rows = named_rows(X, encoder)
+        if not isinstance(rows, pd.DataFrame):
+            rows = inputs.as_frame(self, rows, reset=False)
+        return encoded_as_read(as_frame(rows), encoder)
 
     def predict_parts(
         self,
@@ -704,7 +715,7 @@ class HyNNBase(BaseEstimator):
             calibrated = None
         else:
             calibrated = self._calibrated(coverage, by)
-        encoded = self.encode_rows(X).encoded
+        encoded = self._read(X)[1]
         outputs = self.predict_encoded(encoded)
         predictions: dict[str, Array] = {}
         if self.task.has_classes:
