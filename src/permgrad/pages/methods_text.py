@@ -89,7 +89,8 @@ def _of_data(content: PageContent) -> list[str]:
     sentences.append(f"They were divided into {listed(parts)}")
     if data.split:
         sentences[-1] += f" ({data.split.rpartition('; ')[2]})"
-    if data.columns is None:
+    # Inputs of a network have no counts of missing cells.
+    if data.columns is None or "missing" not in data.columns:
         return sentences
     return [*sentences, _missing(content)]
 
