@@ -12,6 +12,7 @@ import torch
 import permgrad as pg
 from permgrad.models.branches.tree_branch import TREES
 from permgrad.models.estimators import beside
+from permgrad.models.libraries import boosting
 from permgrad.models.libraries.boosting import LIBRARIES, best_library
 from permgrad.models.libraries.job import Job, Rows
 from permgrad.models.libraries.linear import affine, linear
@@ -192,7 +193,7 @@ def test_every_library(library, monkeypatch, tmp_path):
         known_library for known_library in LIBRARIES if known_library.name == library
     )
     pytest.importorskip(tree_library.package)
-    monkeypatch.setattr(beside, "best_library", lambda: tree_library)
+    monkeypatch.setattr(boosting, "best_library", lambda: tree_library)
     X, y = stepped(600)
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
     assert model.branches_["trees"]["label"] == tree_library.label

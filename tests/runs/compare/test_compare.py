@@ -610,7 +610,7 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
     assert configuration(compare_request) != first
     assert (
         parse_models([f"{path}:tabular", "linear"])[0].label
-        == "network (mine, table only)"
+        == "network (mine, table branch only)"
     )
 
 
