@@ -263,7 +263,9 @@ def plots_page() -> str:
         title("Plots"),
         "``explanation.plot()`` draws the plot that suits the explanation.\n",
     ]
-    lines += [".. autoclass:: permgrad.pages.plots.drawn.PlotAccessor\n   :members:\n"]
+    lines += [
+        ".. autoclass:: permgrad.pages.plots.plot_methods.PlotAccessor\n   :members:\n"
+    ]
     lines += [
         title("Figures", "-"),
         (

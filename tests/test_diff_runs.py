@@ -151,7 +151,7 @@ def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_p
 
 
 def page(error, seconds, times):
-    from permgrad.pages.charts.models import tradeoff
+    from permgrad.pages.charts.model_charts import tradeoff
     from permgrad.pages.views import SectionView, page_data
 
     view = SectionView("a", "A")

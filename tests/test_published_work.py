@@ -23,7 +23,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.data.datasets import get_card
 from permgrad.models.estimators.presets import get_preset
-from permgrad.runs.run.splitting import divide_as_published
+from permgrad.runs.run.run_splitting import divide_as_published
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "published-work.md"

@@ -15,7 +15,7 @@ import permgrad as pg
 from permgrad.attribution import methods
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.pages.plots import PlotFigure
-from permgrad.pages.plots.drawn import PlotAccessor
+from permgrad.pages.plots.plot_methods import PlotAccessor
 
 PUBLIC = [
     name

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 
 import permgrad as pg
 from permgrad.evaluation.comparison import Comparison
-from permgrad.pages.plots.drawn import PlotAccessor
+from permgrad.pages.plots.plot_methods import PlotAccessor
 from permgrad.pages.report import Report
 
 #: Each function as it is called, with its defaults. A further function is one more

@@ -37,8 +37,8 @@ from permgrad.pages.verdict import first_sentence
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run_inputs import load_inputs
+from permgrad.runs.run.run_work import RunWork
 from permgrad.runs.run.stages import STAGE_WORK
-from permgrad.runs.run.work import RunWork
 from permgrad.runs.run_folder import open_run
 
 

@@ -49,7 +49,7 @@ from permgrad.pages.findings import say
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.training import make_estimator
+from permgrad.runs.run.run_training import make_estimator
 from permgrad.runs.run_documents import saved_explanation
 
 ROWS, RELEVANT, WITH_RELEVANT, TOGETHER, ALONE = 300, 5, 5, 5, 15

@@ -37,11 +37,11 @@ import permgrad as pg
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.read_model import ReadModel
 from permgrad.assess.work import Work
 from permgrad.pages.views import page_data
 from permgrad.pages.whatif import with_what_if
-from permgrad.runs.commands.explain import explain_table
+from permgrad.runs.commands.explain_command import explain_table
 from permgrad.runs.requests import ExplainRequest, RunRequest
 from permgrad.runs.run.assessing import read_assessment
 from permgrad.runs.run.run import run_table

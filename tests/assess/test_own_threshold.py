@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.read_model import ReadModel
 from permgrad.assess.work import Work
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from permgrad.assess.assessed_model import predictions_of_row
 from permgrad.assess.assessed_rows import Rows, taken
 from permgrad.assess.budget import Budget
-from permgrad.assess.model import predictions_of_row
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.read_model import ReadModel
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.estimators.prepared import EncodedRows
 

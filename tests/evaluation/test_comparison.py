@@ -19,7 +19,7 @@ from permgrad.evaluation.comparison import (
     Comparison,
     corrected_paired_test,
 )
-from permgrad.pages.comparison import (
+from permgrad.pages.comparison_page import (
     agreement_line,
     agreement_words,
     path_lines,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad.evaluation.class_order import classes_in_order, kappa_of
-from permgrad.evaluation.scales import SCALES, places_on_scale
+from permgrad.evaluation.class_scales import SCALES, places_on_scale
 
 
 @pytest.mark.parametrize(

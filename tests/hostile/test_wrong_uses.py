@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.data.datasets import store
+from permgrad.data.datasets import dataset_store as store
 from permgrad.runs.requests import RunRequest
 
 #: Arguments of the command line, and the code of the answer.

@@ -15,7 +15,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import CHANCE, explained_share
 from permgrad.base.dependence import Dependence
 from permgrad.evaluation.levels import level_table, levels_of
-from permgrad.pages.charts.errors import calibration
+from permgrad.pages.charts.error_charts import calibration
 from permgrad.pages.tabs import decisions
 from permgrad.pages.views import SectionView
 

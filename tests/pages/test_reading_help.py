@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
+from permgrad.assess.assessed_model import EvaluatedModel
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.assessment import Assessment
-from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import (
     CHANCE,

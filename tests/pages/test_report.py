@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 import permgrad as pg
-from permgrad.assess.reading import label_of
+from permgrad.assess.read_model import label_of
 from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.attribution.subject import predictor
 from permgrad.base.errors import InputError

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from permgrad.cli import app
-from permgrad.runs.run.splitting import choose_task
+from permgrad.runs.run.run_splitting import choose_task
 
 
 def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -356,12 +356,12 @@ def test_read_only_folder(here, monkeypatch):
 
 
 def test_full_disk_while_writing(here, monkeypatch):
-    import permgrad.runs.run.work
+    import permgrad.runs.run.run_work
 
     def full(*_args, **_keywords):
         raise OSError(28, "No space left on device", "run/data.json")
 
-    monkeypatch.setattr(permgrad.runs.run.work, "write_json_atomic", full)
+    monkeypatch.setattr(permgrad.runs.run.run_work, "write_json_atomic", full)
     result = CliRunner().invoke(
         app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"]
     )

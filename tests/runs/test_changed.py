@@ -234,7 +234,7 @@ def test_runs_that_share_too_few_test_rows_are_refused(place, monkeypatch):
     message = refused(place, "short", "--drop", "person", rows=120)
     assert "changes needs 30 rows in each sample" in message
     call("run", place / "old.csv", *MODEL, "--drop", "person", "--out", place / "apart")
-    monkeypatch.setattr("permgrad.runs.commands.report._LEAST_ROWS", 500)
+    monkeypatch.setattr("permgrad.runs.commands.report_command._LEAST_ROWS", 500)
     message = call_refused("report", place / "apart", "--against", place / "old")
     assert "common test rows, too few to compare them. Split both alike" in message
 

@@ -15,9 +15,9 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.commands.tune import tune_table
-from permgrad.runs.compare.cells import cell_path, do_cell
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import from_request, make_folds, make_plan
+from permgrad.runs.compare.compared_cells import cell_path, do_cell
+from permgrad.runs.compare.comparison_plan import from_request, make_folds, make_plan
 from permgrad.runs.requests import (
     CompareRequest,
     PredictRequest,

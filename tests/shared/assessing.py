@@ -8,7 +8,7 @@ from typing import Any
 from permgrad.assess.assess import assess
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.reading import ReadModel
+from permgrad.assess.read_model import ReadModel
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.work import Work
 from permgrad.pages.report import Report

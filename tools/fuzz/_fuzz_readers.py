@@ -491,7 +491,7 @@ def seal_run(files: Files) -> Files:
 
 def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
-    from permgrad.runs.commands.report import rebuild_report
+    from permgrad.runs.commands.report_command import rebuild_report
     from permgrad.runs.requests import ReportRequest
     from permgrad.runs.run.run_summary import read_summary
 
@@ -512,7 +512,7 @@ def make_explained(place: Path) -> list[Files]:
 
 def use_explain(folder: Path, rows: Path) -> None:
     """Do what ``permgrad explain`` and ``predict`` read of a run's folder."""
-    from permgrad.runs.commands.explain import explain_table
+    from permgrad.runs.commands.explain_command import explain_table
     from permgrad.runs.commands.predict import predict_table
     from permgrad.runs.requests import ExplainRequest, PredictRequest
 
@@ -589,7 +589,7 @@ def make_cells(place: Path) -> list[Files]:
     """
     from permgrad.base.files import write_json_atomic
     from permgrad.runs.commands.tune import STUDY, TUNE_RECORD
-    from permgrad.runs.compare.cells import ComparisonCell, cell_path
+    from permgrad.runs.compare.compared_cells import ComparisonCell, cell_path
     from permgrad_benchmark.records import Record, write_cell, write_records
 
     (place / "compared").mkdir()
@@ -638,7 +638,7 @@ def make_cells(place: Path) -> list[Files]:
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
     from permgrad.runs.commands.tune import STUDY
-    from permgrad.runs.compare.cells import FOLDER, read_cell
+    from permgrad.runs.compare.compared_cells import FOLDER, read_cell
     from permgrad.runs.run_folder import RUN
     from permgrad_benchmark import records
     from permgrad_benchmark import run as benchmark

@@ -23,7 +23,7 @@ def assess(work: Work) -> Assessment:
 
     Examples:
         >>> from sklearn.linear_model import LinearRegression
-        >>> from permgrad.assess.reading import ReadModel
+        >>> from permgrad.assess.read_model import ReadModel
         >>> X = np.random.default_rng(0).normal(size=(80, 2))
         >>> model = LinearRegression().fit(X[:40], X[:40, 0])
         >>> read = ReadModel(model, X[40:], X[40:, 0], n_repeats=2)

@@ -16,7 +16,7 @@ from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.slots import Slot
-from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.encode.table_statistics import numeric_cells
 from permgrad.data.kinds.categorical import Categorical
 from permgrad.data.kinds.column import ColumnType, PageForm
 from permgrad.data.kinds.text import Text

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.assess.assessed_model import EvaluatedModel
 from permgrad.assess.assessed_rows import Places, Rows
 from permgrad.assess.assessment import PLACES, Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.network_form import runs_in_page
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.store import Store

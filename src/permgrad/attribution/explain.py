@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
-from permgrad.attribution.explanation.files import OF_ROWS
+from permgrad.attribution.explanation.explanation_files import OF_ROWS
 from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.request import Configured, Method, Request, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
+from permgrad.attribution.request.method_registry import changed_options
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.composed import of_composed

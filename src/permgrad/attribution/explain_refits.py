@@ -53,7 +53,7 @@ from permgrad.attribution.replace.moments import row_scores
 from permgrad.attribution.request import Request, name_of
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.related_rows import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.remedies import remedy_of
 from permgrad.base.arrays import Array, Floats, Integers

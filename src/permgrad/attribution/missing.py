@@ -21,7 +21,7 @@ from permgrad.attribution.replace.scoring import Judge, resolve_scorers
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.related import tell_of_dependence
+from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import independent_facts
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice

@@ -25,7 +25,7 @@ from permgrad.attribution.model import Model
 from permgrad.attribution.request import configured
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.related_rows import read_units, with_columns
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.scopes import LOCAL, PART
 from permgrad.attribution.subject.scales import ScaleName

@@ -485,7 +485,7 @@ def explain(request: requests.ExplainRequest) -> Outcome:
     if not request.model_folder.is_file():
         check_model(request.model_folder)
     with loading():
-        from permgrad.runs.commands.explain import explain_table
+        from permgrad.runs.commands.explain_command import explain_table
     return explain_table(request)
 
 
@@ -499,7 +499,7 @@ def images(request: requests.ImagesRequest) -> Outcome:
     """
     refuse_early(request.run_request())
     with loading():
-        from permgrad.runs.commands.images import write_images
+        from permgrad.runs.commands.images_command import write_images
     return write_images(request, say=tell)
 
 
@@ -528,7 +528,7 @@ def report(request: requests.ReportRequest) -> Outcome:
     branches.json. It does not read importance.csv and split.npz.
     """
     with loading():
-        from permgrad.runs.commands.report import rebuild_report
+        from permgrad.runs.commands.report_command import rebuild_report
     return rebuild_report(request)
 
 

@@ -15,9 +15,9 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
+from permgrad.evaluation.class_scales import places_on_scale
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import Metric, metrics
-from permgrad.evaluation.scales import places_on_scale
 
 #: Classes are in an order if this share of what tells them apart follows it.
 _IN_ORDER = 0.9

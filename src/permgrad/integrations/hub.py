@@ -14,7 +14,7 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.base.late import optional
 from permgrad.base.stored import TIMES
 from permgrad.models.estimators.kept_rows import count_rows
-from permgrad.models.save.folders import ARRAYS, DESCRIPTION, WEIGHTS
+from permgrad.models.save.model_folders import ARRAYS, DESCRIPTION, WEIGHTS
 from permgrad.models.save.saving import load
 
 _INSTALL = "permgrad[hub]"

@@ -21,7 +21,7 @@ from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 from permgrad.data.encode.groups import check_groups
-from permgrad.data.encode.statistics import (
+from permgrad.data.encode.table_statistics import (
     NumericStatistics,
     TableStatistics,
     sample_size,

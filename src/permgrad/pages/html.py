@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from permgrad.base import __version__, style
 from permgrad.base.errors import in_reading_order
-from permgrad.pages.charts.picture import bars_svg
+from permgrad.pages.charts.picture_chart import bars_svg
 from permgrad.pages.content import PageContent
 from permgrad.pages.effects import effect_lines
 from permgrad.pages.tabs import TABS

@@ -15,11 +15,11 @@ import numpy as np
 from sklearn.base import clone
 
 from permgrad.assess.assess import assess
+from permgrad.assess.assessed_model import EvaluatedModel
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget
-from permgrad.assess.model import EvaluatedModel
-from permgrad.assess.reading import ReadModel, sensitive_columns
+from permgrad.assess.read_model import ReadModel, sensitive_columns
 from permgrad.assess.sections.data import describe_data
 from permgrad.assess.sections.provenance import ProvenanceSection, this_machine
 from permgrad.assess.work import Work

@@ -17,7 +17,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_path
 from permgrad.models.save.saving import load
-from permgrad.runs.commands.explain import (
+from permgrad.runs.commands.explain_command import (
     ReadRows,
     dependence_columns,
     located,

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.numerals import number
-from permgrad.pages.charts.models import tradeoff
+from permgrad.pages.charts.model_charts import tradeoff
 from permgrad.pages.html import render_page
 from permgrad.pages.views import (
     Builder,

@@ -17,7 +17,7 @@ from usual_methods import USUAL
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.request.registry import MODELS, OF_METHODS
+from permgrad.attribution.request.method_registry import MODELS, OF_METHODS
 from permgrad.attribution.request.takes import APART, CALLERS, said_of, takes
 
 M = pg.methods

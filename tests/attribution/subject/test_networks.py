@@ -18,7 +18,7 @@ from untouched import assert_untouched, state_of
 from usual_methods import USUAL
 
 import permgrad as pg
-from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.subject.traced_branches import BranchCut
 
 METHODS = [name for name in USUAL if name != "permgrad_paper"]

@@ -12,7 +12,7 @@ from explaining import donor_rows, explain_with
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.subject.words import Tokens, split_ids, tokenise
+from permgrad.attribution.subject.word_tokens import Tokens, split_ids, tokenise
 from permgrad.base.errors import InputError
 
 QUIET = {"progress": False, "random_state": 3, "task": "regression"}

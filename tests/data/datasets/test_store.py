@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from permgrad import EnvironmentProblem, InputError, PermgradWarning, load_dataset
-from permgrad.data.datasets import cards, fetch_dataset, get_card, list_datasets, store
+from permgrad.data.datasets import cards, fetch_dataset, get_card, list_datasets
+from permgrad.data.datasets import dataset_store as store
 from permgrad.data.datasets.sets import convert_bank
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import count_shared_rows, split_rows

@@ -10,7 +10,7 @@ import pytest
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.assess.model import Network
+from permgrad.assess.assessed_model import Network
 from permgrad.attribution.replace.direction import around
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.cards import points_of

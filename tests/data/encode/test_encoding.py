@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder, align_columns
-from permgrad.data.encode.statistics import TableStatistics
+from permgrad.data.encode.table_statistics import TableStatistics
 from permgrad.data.types.column_types import infer_schema
 
 MODES = ["robust", "standard", "minmax", "quantile"]

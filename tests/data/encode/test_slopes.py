@@ -14,8 +14,8 @@ from scipy import sparse
 
 import permgrad as pg
 from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.encode.level_slopes import find_centred, find_slopes
 from permgrad.data.encode.scores import Target
-from permgrad.data.encode.slopes import find_centred, find_slopes
 from permgrad.models.fast.replacement import ReplacementEngine
 
 LEVELS = 60

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError
-from permgrad.data.encode.statistics import (
+from permgrad.data.encode.table_statistics import (
     LevelCounts,
     NumericStatistics,
     TableStatistics,

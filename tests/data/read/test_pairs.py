@@ -12,7 +12,7 @@ import pytest
 from invoking import QUICK, call
 
 from permgrad.data.read.cells import MissingCodes
-from permgrad.data.read.pairs import find_pair
+from permgrad.data.read.paired_numbers import find_pair
 from permgrad.data.read.reading import Reading
 from permgrad.data.read.table import read_written
 from permgrad.data.types.column_types import infer_schema

@@ -18,7 +18,7 @@ import permgrad as pg
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError
 from permgrad.base.stored import sealed
 from permgrad.imaging import StoredLayout
-from permgrad.models.save.folders import ARRAYS, DESCRIPTION, WEIGHTS
+from permgrad.models.save.model_folders import ARRAYS, DESCRIPTION, WEIGHTS
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 

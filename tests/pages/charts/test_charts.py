@@ -15,7 +15,9 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_expla
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.base.numerals import number, percent
-from permgrad.pages.charts import errors, explained, models
+from permgrad.pages.charts import error_charts as errors
+from permgrad.pages.charts import explained
+from permgrad.pages.charts import model_charts as models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import curves_of

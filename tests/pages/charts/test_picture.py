@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 import permgrad as pg
 from permgrad.pages.charts.chart import Chart
-from permgrad.pages.charts.picture import bars_svg
+from permgrad.pages.charts.picture_chart import bars_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
-from permgrad.data.datasets import store
+from permgrad.data.datasets import dataset_store as store
 from permgrad_benchmark.suites.multimodal import autoencoder
 from permgrad_benchmark.suites.multimodal.autoencoder import (
     ImageSet,

@@ -190,7 +190,7 @@ def test_images_come_from_the_folder_asked_for(monkeypatch, tmp_path):
 
 
 def test_without_images_the_error_says_what_to_do(monkeypatch, tmp_path):
-    from permgrad.data.datasets import store
+    from permgrad.data.datasets import dataset_store as store
 
     def refuse(_url: str) -> bytes:
         raise OSError("no route")

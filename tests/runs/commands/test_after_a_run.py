@@ -16,7 +16,7 @@ import permgrad as pg
 from permgrad.base.errors import InputError
 from permgrad.base.stored import read_json
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.commands.report_command import rebuild_report
 from permgrad.runs.requests import PredictRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 

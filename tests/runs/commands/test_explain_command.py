@@ -19,7 +19,7 @@ import permgrad as pg
 from permgrad.cli import app
 from permgrad.pages.summaries import told as told_of
 from permgrad.pages.words import value_text
-from permgrad.runs.commands.explained import outcome_of
+from permgrad.runs.commands.explain_outcome import outcome_of
 
 NO_TARGET = (
     "so the divergence from the model's own prediction is explained. Fill the column in"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.runs.commands.report import FinishedRun, _common_rows, changed
+from permgrad.runs.commands.report_command import FinishedRun, _common_rows, changed
 
 
 def run(name: str, rows: range, noise: float) -> FinishedRun:

@@ -547,7 +547,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
 
 
 def explained(run: Path, table: Path, *words: object) -> None:
-    from permgrad.runs.commands.explain import ExplainRequest, explain_table
+    from permgrad.runs.commands.explain_command import ExplainRequest, explain_table
 
     options = dict(zip(words[::2], words[1::2], strict=True))
     out, repeats, seed = (options[name] for name in ("--out", "--repeats", "--seed"))

@@ -615,7 +615,8 @@ def run_session(base_folder: Path, out: Path, deaths: int | None) -> int:
     code = 1
     try:
         from permgrad.runs.requests import RunRequest
-        from permgrad.runs.run import stages, work
+        from permgrad.runs.run import run_work as work
+        from permgrad.runs.run import stages
         from permgrad.runs.run.run import run_table
 
         if deaths is not None:

@@ -19,9 +19,9 @@ import permgrad as pg
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.cli import app
 from permgrad.evaluation.baselines.fitting import Baseline, baselines
-from permgrad.runs.compare.cells import cell_path
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import (
+from permgrad.runs.compare.compared_cells import cell_path
+from permgrad.runs.compare.comparison_plan import (
     from_arrays,
     make_folds,
     make_plan,
@@ -179,7 +179,7 @@ def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
         ["fast", "linear"], X, y, cv=2, progress=False
     ).importances
     with monkeypatch.context() as patch:
-        patch.setattr("permgrad.runs.compare.plan.METHODS", ("permutation",))
+        patch.setattr("permgrad.runs.compare.comparison_plan.METHODS", ("permutation",))
         plain = pg.compare(["fast", "linear"], X, y, cv=2, progress=False).importances
     same = both_importances[both_importances["method"] == "permutation"].reset_index(
         drop=True

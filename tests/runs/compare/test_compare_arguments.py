@@ -17,7 +17,7 @@ from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.runs.compare.compare import compare_table
-from permgrad.runs.compare.plan import CompareRequest, from_request
+from permgrad.runs.compare.comparison_plan import CompareRequest, from_request
 from permgrad.runs.run.run_inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "cv": 2, "explain": False, "progress": False}

@@ -23,10 +23,10 @@ from permgrad.base.errors import InputError
 from permgrad.data.tasks import REGRESSION
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.train.learner import TrainingOptions
-from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.commands.report_command import rebuild_report
 from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run import clock as clock_module
-from permgrad.runs.run import training
+from permgrad.runs.run import run_training as training
 from permgrad.runs.run.clock import (
     EPOCH_ROWS,
     FEWER_MEMBERS,

@@ -13,11 +13,11 @@ import pytest
 from invoking import call
 
 from permgrad import InputError
-from permgrad.runs.compare.plan import from_request
+from permgrad.runs.compare.comparison_plan import from_request
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import CompareRequest, RunRequest, TuneRequest
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.run_splitting import PARTS
 
 
 def table(rows: int = 80) -> pd.DataFrame:

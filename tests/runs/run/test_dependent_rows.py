@@ -12,8 +12,8 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 import permgrad as pg
 from permgrad.attribution import explain_refits
-from permgrad.runs.commands.explain import explain_table
-from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.commands.explain_command import explain_table
+from permgrad.runs.commands.report_command import rebuild_report
 from permgrad.runs.requests import ExplainRequest, ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.assess.store import Store
 from permgrad.cli import app
-from permgrad.runs.run.splitting import divide_as_published
+from permgrad.runs.run.run_splitting import divide_as_published
 
 PRESET = {"base": "ig_example", "max_epochs": 6, "batch_size": 32}
 

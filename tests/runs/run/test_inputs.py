@@ -26,7 +26,7 @@ from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.predicting import read_rows
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.run_splitting import PARTS
 from permgrad.runs.run_folder import RUN, open_run
 
 DATA = os.environ.get("PERMGRAD_DATA", "")

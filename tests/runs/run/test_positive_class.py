@@ -14,7 +14,7 @@ from invoking import call, working_in
 from sklearn.metrics import average_precision_score
 
 import permgrad as pg
-from permgrad.runs.compare.plan import CompareRequest, from_request
+from permgrad.runs.compare.comparison_plan import CompareRequest, from_request
 from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.run_inputs import load_inputs
 

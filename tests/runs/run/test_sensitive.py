@@ -13,10 +13,10 @@ from browsing import needs_browser, visit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import permgrad as pg
-from permgrad.assess.reading import ReadModel, sensitive_columns
+from permgrad.assess.read_model import ReadModel, sensitive_columns
 from permgrad.base.errors import InputError
 from permgrad.base.stored import parse_json
-from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.commands.report_command import rebuild_report
 from permgrad.runs.requests import ReportRequest, RunRequest
 from permgrad.runs.run.run import run_table
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError
-from permgrad.runs.compare.plan import from_arrays
-from permgrad.runs.run.splitting import choose_task, doubt_on_task, target_values
+from permgrad.runs.compare.comparison_plan import from_arrays
+from permgrad.runs.run.run_splitting import choose_task, doubt_on_task, target_values
 
 
 @pytest.mark.parametrize(

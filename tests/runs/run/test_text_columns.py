@@ -17,7 +17,7 @@ import pytest
 from permgrad import HyNNClassifier, HyNNRegressor, load
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models import streaming, streaming_scan, texts
-from permgrad.runs.compare.plan import CompareRequest
+from permgrad.runs.compare.comparison_plan import CompareRequest
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run import run_table
 from permgrad.runs.run.run_inputs import load_inputs

@@ -18,7 +18,8 @@ from permgrad.base.errors import InputError
 from permgrad.evaluation.baselines.fitting import Baseline
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
-from permgrad.runs.run import stages, work
+from permgrad.runs.run import run_work as work
+from permgrad.runs.run import stages
 from permgrad.runs.run.run import run_table
 
 
@@ -109,7 +110,7 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
 
 
 def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
-    from permgrad.runs.compare.plan import make_plan
+    from permgrad.runs.compare.comparison_plan import make_plan
 
     assert make_plan([]).notes == ()
     monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")

@@ -16,9 +16,9 @@ from sklearn import metrics as reference
 import permgrad as pg
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.evaluation.baselines.table_model import table_model
-from permgrad.runs.commands.explain import explain_table
+from permgrad.runs.commands.explain_command import explain_table
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import FinishedRun, rebuild_report
+from permgrad.runs.commands.report_command import FinishedRun, rebuild_report
 from permgrad.runs.requests import (
     ExplainRequest,
     PredictRequest,

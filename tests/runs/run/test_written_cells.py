@@ -18,7 +18,7 @@ from permgrad.base.csv_files import csv_text
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.run_splitting import PARTS
 from permgrad.runs.run_documents import read_like
 
 

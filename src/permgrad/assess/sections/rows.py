@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.assess.assessed_model import TOLERANCE_OF_NOTABLE, predictions_of_row
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
-from permgrad.assess.model import TOLERANCE_OF_NOTABLE, predictions_of_row
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.cards import columns_by_rank
 from permgrad.assess.sections.photos import photos

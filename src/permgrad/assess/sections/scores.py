@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from permgrad.assess.assessed_model import EvaluatedModel
 from permgrad.assess.assessed_rows import Rows
-from permgrad.assess.model import EvaluatedModel
 from permgrad.assess.predictions import COVERAGE, Predictions
 from permgrad.assess.work import Work
-from permgrad.attribution.request.related import tell_of_signs
+from permgrad.attribution.request.related_rows import tell_of_signs
 from permgrad.base.arrays import Floats
 from permgrad.base.files import plain
 from permgrad.evaluation.calibration import score_intervals

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from permgrad.attribution.explanation.by_word import words_frame
+from permgrad.attribution.explanation.explanation_files import (
+    OF_ROWS,
+    read_explanation,
+    write_explanation,
+)
 from permgrad.attribution.explanation.explanation_frames import (
     changes_frame,
     effects_frame,
     tidy_frame,
-)
-from permgrad.attribution.explanation.files import (
-    OF_ROWS,
-    read_explanation,
-    write_explanation,
 )
 from permgrad.attribution.explanation.numbers import Numbers, of_order
 from permgrad.attribution.explanation.orders import (
@@ -45,7 +45,7 @@ from permgrad.base.shown import show
 from permgrad.base.significance import clearly
 
 if TYPE_CHECKING:
-    from permgrad.pages.plots.drawn import (
+    from permgrad.pages.plots.plot_methods import (
         PlotAccessor,
     )  # a type for users' editors alone
 

@@ -24,7 +24,7 @@ from permgrad.attribution.method.ale_effects import (
 )
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.related import tell_of_dependence
+from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
 from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.scales import LOGIT, Scale

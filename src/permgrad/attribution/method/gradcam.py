@@ -15,11 +15,11 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.called import CalledMaps
 from permgrad.attribution.maps.drawn import Drawing, DrawnMaps
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.registry import USUAL
+from permgrad.attribution.request.method_registry import USUAL
 from permgrad.attribution.request.result import build, shown_values
 from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
-from permgrad.attribution.slopes.part import of_slopes
+from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import RAW, Scale

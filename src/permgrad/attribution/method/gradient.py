@@ -12,11 +12,11 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
-from permgrad.attribution.request.registry import USUAL
+from permgrad.attribution.request.method_registry import USUAL
 from permgrad.attribution.request.result import build, output_unit
 from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
-from permgrad.attribution.slopes.part import of_slopes
+from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.models.batches import in_batches

@@ -13,7 +13,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.registry import USUAL
+from permgrad.attribution.request.method_registry import USUAL
 from permgrad.attribution.scopes import INPUT, LOCAL
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.base.checks import check_number, check_whole

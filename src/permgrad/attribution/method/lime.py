@@ -13,7 +13,7 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame, slices
 from permgrad.attribution.replace.coalitions import forward_batch_size, select
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation.explanation_files import OF_ROWS
 from permgrad.attribution.explanation.explanation_frames import frame_numbers
-from permgrad.attribution.explanation.files import OF_ROWS
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.parts.folder import part_name, written_lines
 from permgrad.attribution.parts.plan import StreamPlan

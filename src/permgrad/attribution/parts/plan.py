@@ -29,8 +29,8 @@ from permgrad.attribution.request.arguments import (
     EncodedBackground,
     resolve_method,
 )
+from permgrad.attribution.request.method_registry import changed_options
 from permgrad.attribution.request.reading import build_request, encode_background
-from permgrad.attribution.request.registry import changed_options
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.takes import refuse_apart, said_of
 from permgrad.attribution.subject.calls import find_call

@@ -36,7 +36,7 @@ from permgrad.attribution.replace.moments import (
 )
 from permgrad.attribution.replace.plays import Play, Plays, Value
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.related import tell_of_dependence
+from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import (
     build,
     by_quantity,

@@ -35,7 +35,7 @@ from permgrad.attribution.explanation.statistics import (
 from permgrad.attribution.replace.game import Game
 from permgrad.attribution.replace.plays import Play, loss_game
 from permgrad.attribution.request import Request
-from permgrad.attribution.request.related import tell_of_dependence
+from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, by_quantity
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.base.arrays import Array, Floats, Integers

@@ -2,7 +2,7 @@
 that answer it, and the result.
 """
 
-from permgrad.attribution.request.registry import (
+from permgrad.attribution.request.method_registry import (
     Configured,
     Method,
     PairedMethod,

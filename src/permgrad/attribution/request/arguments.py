@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.model import Model, as_model
-from permgrad.attribution.request.registry import Configured, Method
+from permgrad.attribution.request.method_registry import Configured, Method
 from permgrad.attribution.scopes import (
     AUTO,
     COLUMN,

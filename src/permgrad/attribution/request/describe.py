@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.reading import build_request
-from permgrad.attribution.request.related import signs_of_dependence
+from permgrad.attribution.request.related_rows import signs_of_dependence
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.subject.answers import most_asked

@@ -34,8 +34,8 @@ from permgrad.attribution.request.arguments import (
     said_of_outputs,
     titles_of_channels,
 )
-from permgrad.attribution.request.registry import Method
-from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.method_registry import Method
+from permgrad.attribution.request.related_rows import read_units, with_columns
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.request.takes import (
     is_estimator,
@@ -62,7 +62,7 @@ from permgrad.attribution.subject.tokens import (
     without_starts,
 )
 from permgrad.attribution.subject.vocabulary import speller_of
-from permgrad.attribution.subject.words import Words, as_tokens
+from permgrad.attribution.subject.word_tokens import Words, as_tokens
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import is_frame

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from permgrad.attribution.request.registry import MODELS, OF_METHODS, Method, methods
+from permgrad.attribution.request.method_registry import (
+    MODELS,
+    OF_METHODS,
+    Method,
+    methods,
+)
 from permgrad.attribution.scopes import GLOBAL, scopes
 from permgrad.base.errors import InputError, shown
 

@@ -15,7 +15,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Request
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SecantIntegral
-from permgrad.attribution.slopes.part import of_slopes
+from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes

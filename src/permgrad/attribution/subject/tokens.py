@@ -26,7 +26,7 @@ from permgrad.attribution.subject.special import (
     special_ids,
 )
 from permgrad.attribution.subject.vocabulary import speller_of, writer_by
-from permgrad.attribution.subject.words import (
+from permgrad.attribution.subject.word_tokens import (
     NO_LIMIT,
     Tokens,
     Words,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from permgrad.attribution.subject.words import Integers
+from permgrad.attribution.subject.word_tokens import Integers
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown
 

@@ -4,7 +4,7 @@ They are read from ``PERMGRAD_DATA`` or the cache, or downloaded.
 """
 
 from permgrad.data.datasets import sets
-from permgrad.data.datasets.store import (
+from permgrad.data.datasets.dataset_store import (
     DataCard,
     Dataset,
     Download,

@@ -8,7 +8,7 @@ import zipfile
 
 import pandas as pd
 
-from permgrad.data.datasets.store import DataCard, Download, cards
+from permgrad.data.datasets.dataset_store import DataCard, Download, cards
 
 _PERMGRAD = "https://raw.githubusercontent.com/felescgon/PermGrad/main/datasets"
 _BANK_COLUMNS = (

@@ -24,7 +24,7 @@ from permgrad.data.encode.planning import plan_slots
 from permgrad.data.encode.scaling import Scaling, ScalingMode
 from permgrad.data.encode.scores import Scores, Target
 from permgrad.data.encode.slots import OTHER, PartKind, Slot, where
-from permgrad.data.encode.statistics import TableStatistics, numeric_cells
+from permgrad.data.encode.table_statistics import TableStatistics, numeric_cells
 from permgrad.data.kinds.column import ColumnKind, Kind, Schema, kinds
 from permgrad.data.read.cells import (
     BLANK,

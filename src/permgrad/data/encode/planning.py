@@ -12,7 +12,7 @@ import numpy as np
 from permgrad.base.arrays import Integers
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.slots import Slot
-from permgrad.data.encode.statistics import TableStatistics
+from permgrad.data.encode.table_statistics import TableStatistics
 from permgrad.data.kinds.column import ColumnKind, ColumnType, Schema, kinds
 from permgrad.data.kinds.constant import Constant
 from permgrad.data.kinds.date import years_of

@@ -12,7 +12,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
-from permgrad.data.encode.statistics import NumericStatistics
+from permgrad.data.encode.table_statistics import NumericStatistics
 
 ScalingMode: TypeAlias = Literal["robust", "standard", "minmax", "quantile"]
 

@@ -29,7 +29,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
 from permgrad.data.encode.designs import Cells, Design, Matrix, designs
-from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
+from permgrad.data.encode.level_slopes import Slope, find_centred, find_slopes
 from permgrad.data.tasks import tasks
 from permgrad.data.types.identifiers import LONGEST_READ
 

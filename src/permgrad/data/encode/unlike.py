@@ -14,7 +14,7 @@ from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.errors import by_count, counted, printable
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.slots import OTHER
-from permgrad.data.encode.statistics import numeric_cells
+from permgrad.data.encode.table_statistics import numeric_cells
 from permgrad.data.kinds.column import ColumnKind
 from permgrad.data.read.cells import PRESENT, Distinct, as_frame
 from permgrad.data.read.header import some_names

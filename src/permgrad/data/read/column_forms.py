@@ -20,7 +20,7 @@ from permgrad.data.read import written_numbers
 from permgrad.data.read.amounts import Notation, find_amounts
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, are_mistakes
 from permgrad.data.read.csv_table import TextTable
-from permgrad.data.read.pairs import Pair, find_pair, is_pair
+from permgrad.data.read.paired_numbers import Pair, find_pair, is_pair
 from permgrad.data.read.reading import (
     MISSING_ANYWAY,
     Reading,

@@ -32,7 +32,7 @@ from permgrad.data.read.cells import (
     MissingCodes,
 )
 from permgrad.data.read.image_cells import is_image
-from permgrad.data.read.pairs import find_pair, is_pair
+from permgrad.data.read.paired_numbers import find_pair, is_pair
 from permgrad.data.read.whole_numbers import different_and_left, masked
 from permgrad.data.read.written_numbers import (
     CURRENCY,

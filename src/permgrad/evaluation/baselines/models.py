@@ -36,7 +36,7 @@ def _random_forest(job: Job) -> Any:
 
 
 def _mlp(job: Job) -> Any:
-    from permgrad.evaluation.baselines.networks import MLPOptions, PlainMLP
+    from permgrad.evaluation.baselines.network_baselines import MLPOptions, PlainMLP
     from permgrad.models.devices import torch_threads
     from permgrad.models.train.guard import sheltered
 
@@ -50,7 +50,7 @@ def _mlp(job: Job) -> Any:
 
 
 def _peer(job: Job) -> Any:
-    from permgrad.evaluation.baselines.networks import fit_peer
+    from permgrad.evaluation.baselines.network_baselines import fit_peer
 
     return fit_peer(job)
 

@@ -31,7 +31,7 @@ from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.models.libraries.boosted import BoostedTrees, link_of
 from permgrad.models.losses import named_loss
-from permgrad.models.save.folders import (
+from permgrad.models.save.model_folders import (
     OTHERS_VERSION,
     check_target,
     read_part,

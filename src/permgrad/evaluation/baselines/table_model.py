@@ -49,7 +49,7 @@ from permgrad.models.estimators.kept_rows import ComparedRows
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.losses import losses
-from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
+from permgrad.models.save.model_folders import ARRAYS, WEIGHTS, read_part
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
 #: What only a model of encoded rows has. Whoever explains models looks for it.

@@ -36,7 +36,7 @@ from permgrad.models.estimators.presets import preset_from_dict
 from permgrad.models.estimators.settings import choose_device
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.save.folders import ARRAYS, WEIGHTS, read_part
+from permgrad.models.save.model_folders import ARRAYS, WEIGHTS, read_part
 from permgrad.models.train.guard import sheltered
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -15,7 +15,7 @@ from permgrad.base.errors import InputError, error_in_words, shown, turned
 from permgrad.base.folders import DAMAGE
 from permgrad.base.near_names import with_near_names
 from permgrad.base.stored import is_intact
-from permgrad.models.save.folders import DESCRIPTION, damaged, read_description
+from permgrad.models.save.model_folders import DESCRIPTION, damaged, read_description
 
 #: What reads a model, by the kind in its description. Networks alone load torch.
 _NETWORKS = "permgrad.models.save.networks"

@@ -19,7 +19,7 @@ from permgrad.base.errors import InputError
 from permgrad.models.branches import added_branches
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
-from permgrad.models.save.folders import FORMAT_VERSION, check_target, write_model
+from permgrad.models.save.model_folders import FORMAT_VERSION, check_target, write_model
 
 
 def save(

@@ -21,7 +21,7 @@ from permgrad.evaluation.thresholds import (
     operating_points,
 )
 from permgrad.models.decision import HALF, Decision
-from permgrad.pages.charts import errors as charts
+from permgrad.pages.charts import error_charts as charts
 from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import (

@@ -17,7 +17,7 @@ from permgrad.imaging.layout import extent
 from permgrad.models.branches import added_branches, title_of
 from permgrad.models.branches.head_branches import IMAGE
 from permgrad.pages.charts.chart import Chart
-from permgrad.pages.charts.errors import learning_curves
+from permgrad.pages.charts.error_charts import learning_curves
 from permgrad.pages.charts.explained import branches as drawn_branches
 from permgrad.pages.charts.explained import signed_bars
 from permgrad.pages.content import PageContent

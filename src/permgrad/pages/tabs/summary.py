@@ -13,7 +13,8 @@ import pandas as pd
 from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.class_order import metrics_in
 from permgrad.models.estimators.share import branch_words
-from permgrad.pages.charts import errors, explained
+from permgrad.pages.charts import error_charts as errors
+from permgrad.pages.charts import explained
 from permgrad.pages.charts.chart import ASIDE, Chart
 from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import baseline_label

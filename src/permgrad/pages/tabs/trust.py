@@ -16,7 +16,7 @@ from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
 from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
-from permgrad.pages.charts import errors as charts
+from permgrad.pages.charts import error_charts as charts
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import (
     calibration_facts,

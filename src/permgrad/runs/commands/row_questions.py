@@ -32,7 +32,7 @@ from permgrad.data.types.column_types import infer_schema, read_numbers
 from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.pages.summaries import counterfactuals_summary, counterfactuals_words
 from permgrad.pages.words import clean, value_text
-from permgrad.runs.commands.explain import ReadRows, located, read_rows_of
+from permgrad.runs.commands.explain_command import ReadRows, located, read_rows_of
 from permgrad.runs.commands.predict import check_free
 from permgrad.runs.options import table_name
 from permgrad.runs.requests import ExplainRequest, Outcome, RunRequest
@@ -40,7 +40,7 @@ from permgrad.runs.row_requests import CounterfactualsRequest, WhatIfRequest, en
 from permgrad.runs.run.early import find_column
 from permgrad.runs.run.predicting import prediction_table, use_threads
 from permgrad.runs.run.run_summary import read_summary
-from permgrad.runs.run.table import read_request
+from permgrad.runs.run.run_table import read_request
 from permgrad.runs.run_folder import finished_record, refuse_input, refuse_run_file
 
 #: Frequent cells of a column that are listed.

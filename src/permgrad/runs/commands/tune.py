@@ -47,12 +47,12 @@ from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.tuning import tuning_page
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import DATABASE, Outcome, TuneRequest
-from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run import headline, run_table
+from permgrad.runs.run.run_alarms import alarms_of
 from permgrad.runs.run.run_inputs import Inputs, load_inputs
 from permgrad.runs.run.run_summary import read_summary
-from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run.run_training import fit_encoder, make_estimator
 from permgrad.runs.run_documents import METRICS
 from permgrad.runs.run_folder import RUN, refuse_input
 from permgrad.tuning import get_space

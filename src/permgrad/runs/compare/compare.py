@@ -32,14 +32,14 @@ from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.models.devices import torch_threads
 from permgrad.models.estimators.settings import check_preset, choose_device
 from permgrad.pages.words import clean
-from permgrad.runs.compare.cells import (
+from permgrad.runs.compare.compared_cells import (
     FOLDER,
     ComparisonCell,
     cell_path,
     do_cell,
     read_cell,
 )
-from permgrad.runs.compare.plan import (
+from permgrad.runs.compare.comparison_plan import (
     MOST_ROWS,
     USUAL_FOLDS,
     ComparedTable,
@@ -53,7 +53,7 @@ from permgrad.runs.compare.plan import (
 )
 from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import CompareRequest, Outcome
-from permgrad.runs.run.splitting import POSITIVE
+from permgrad.runs.run.run_splitting import POSITIVE
 from permgrad.runs.run_folder import refuse_input
 
 if TYPE_CHECKING:

@@ -38,8 +38,8 @@ from permgrad.data.types.identifiers import maybe_missing, names_things
 from permgrad.evaluation.kept_together import rows_together
 from permgrad.evaluation.target_signs import Sign, target_signs
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.splitting import AS_TEXT, SplitTable
-from permgrad.runs.run.table import LeftOut, ReadTable
+from permgrad.runs.run.run_splitting import AS_TEXT, SplitTable
+from permgrad.runs.run.run_table import LeftOut, ReadTable
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from permgrad.assess.assessed_model import predictions_of_row
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import PAIR, REPORT
-from permgrad.assess.model import predictions_of_row
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import EnvironmentProblem, by_count, keeping_warnings, listed
@@ -32,10 +32,10 @@ from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
 from permgrad.runs.run.clock import MOST_HELD
-from permgrad.runs.run.training import judged_rows, make_estimator
+from permgrad.runs.run.run_training import judged_rows, make_estimator
 
 if TYPE_CHECKING:
-    from permgrad.runs.run.work import RunWork
+    from permgrad.runs.run.run_work import RunWork
 
 #: Rows on which the seconds of a prediction are measured.
 _MEASURED = 1000

@@ -33,7 +33,7 @@ from permgrad.runs.run_documents import DATA, read_like
 from permgrad.runs.run_folder import CACHE, read_record
 
 if TYPE_CHECKING:
-    from permgrad.assess.model import Cache
+    from permgrad.assess.assessed_model import Cache
 
 #: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows,
 #: classes)``. With a coverage also ``inside``: the ends of intervals ``(rows, 2)``, or
@@ -225,7 +225,7 @@ def cache_of(model_folder: Path) -> Cache:
 
     A model outside a run has none.
     """
-    from permgrad.assess.model import Cache  # loads torch
+    from permgrad.assess.assessed_model import Cache  # loads torch
 
     run_folder = run_of(model_folder)
     saved = run_folder / "model"

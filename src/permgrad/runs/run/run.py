@@ -58,9 +58,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if not again and inputs.images and RUN.finished(request.folder, settings):
         return read_summary(request.folder, already=True)
     with loading():
+        from permgrad.runs.run.run_training import check_options, dry_run
+        from permgrad.runs.run.run_work import RunWork, do_stages
         from permgrad.runs.run.stages import STAGE_WORK
-        from permgrad.runs.run.training import check_options, dry_run
-        from permgrad.runs.run.work import RunWork, do_stages
     check_options(request, inputs.task)
     # Only after the table is checked: a wrong target must not lead to the advice to
     # overwrite another run.

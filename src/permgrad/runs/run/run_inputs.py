@@ -62,13 +62,13 @@ from permgrad.runs.run.noting import (
     notes_on_counts,
     notes_on_roles,
 )
-from permgrad.runs.run.splitting import (
+from permgrad.runs.run.run_splitting import (
     SplitTable,
     positive_label,
     shared_rows,
     split_table,
 )
-from permgrad.runs.run.table import LeftOut, ReadTable, read_table
+from permgrad.runs.run.run_table import LeftOut, ReadTable, read_table
 
 if TYPE_CHECKING:
     from permgrad.data.datasets import DataCard

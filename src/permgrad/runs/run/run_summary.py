@@ -27,7 +27,7 @@ from permgrad.pages.units import Loss
 from permgrad.pages.verdict import PARTS
 from permgrad.pages.words import labels_of, training_words
 from permgrad.runs.requests import Outcome
-from permgrad.runs.run.splitting import POSITIVE
+from permgrad.runs.run.run_splitting import POSITIVE
 from permgrad.runs.run_documents import BRANCHES, METRICS, saved_explanation
 from permgrad.runs.run_folder import read_record
 

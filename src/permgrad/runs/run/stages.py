@@ -38,13 +38,13 @@ from permgrad.pages.alarms import alarm_sentences
 from permgrad.pages.verdict import first_sentence
 from permgrad.pages.words import training_words
 from permgrad.runs.options import data_sets, separated
-from permgrad.runs.run.alarms import alarms_of
 from permgrad.runs.run.assessing import write_page
 from permgrad.runs.run.clock import MOST_HELD
 from permgrad.runs.run.others import fit_other
-from permgrad.runs.run.splitting import PARTS
-from permgrad.runs.run.training import expect_baselines, train_network
-from permgrad.runs.run.work import RunWork
+from permgrad.runs.run.run_alarms import alarms_of
+from permgrad.runs.run.run_splitting import PARTS
+from permgrad.runs.run.run_training import expect_baselines, train_network
+from permgrad.runs.run.run_work import RunWork
 from permgrad.runs.run_documents import COLUMNS, DATA, TRAINING
 from permgrad.runs.run_folder import EFFECTS
 

@@ -39,8 +39,8 @@ from permgrad.base.files import file_hash
 from permgrad.base.random import forked_torch, generator
 from permgrad.base.registry import Registry
 from permgrad.base.stored import read_npz, write_npz
-from permgrad.data.datasets import store
-from permgrad.data.datasets.store import cache_folder
+from permgrad.data.datasets import dataset_store as store
+from permgrad.data.datasets.dataset_store import cache_folder
 from permgrad.models.devices import torch_threads
 from permgrad_benchmark.suites.multimodal.functions import WIDTH
 

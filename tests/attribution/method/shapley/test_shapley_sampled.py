@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.method.shapley import method as shapley_method
 from permgrad.attribution.method.shapley import sampled as shapley_sampled
-from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata, moderated
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import tuned
 from permgrad.base.random import content_keys

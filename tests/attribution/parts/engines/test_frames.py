@@ -17,8 +17,9 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.parts.engines import LocalEngine, base
-from permgrad.attribution.parts.engines.base import settle_model
+from permgrad.attribution.parts.engines import LocalEngine
+from permgrad.attribution.parts.engines import engine as base
+from permgrad.attribution.parts.engines.engine import settle_model
 from permgrad.attribution.parts.engines.frames_in_parts import (
     join_fact,
     join_rows,

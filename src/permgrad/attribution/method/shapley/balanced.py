@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame, slices
 from permgrad.attribution.players.tree import Counters, Tree, places
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.base.arrays import Booleans, Floats, Integers

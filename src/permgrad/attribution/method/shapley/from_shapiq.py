@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import RowValues, row_bytes
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame, slices
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import content_keys, uniform_integers

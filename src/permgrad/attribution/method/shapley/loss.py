@@ -12,9 +12,13 @@ import numpy as np
 
 from permgrad.attribution.explanation.statistics import shared_errors
 from permgrad.attribution.method.shapley.balanced import solve
-from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
+from permgrad.attribution.method.shapley.shapley_game import (
+    Enumeration,
+    ShapleyGame,
+    slices,
+)
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.replace.game import receiver_classes

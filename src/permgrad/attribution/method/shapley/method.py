@@ -14,9 +14,8 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
-from permgrad.attribution.method.shapley.conditional import ConditionalGame
+from permgrad.attribution.method.shapley.conditional_shapley import ConditionalGame
 from permgrad.attribution.method.shapley.from_shapiq import RowInteractions
-from permgrad.attribution.method.shapley.game import ShapleyGame
 from permgrad.attribution.method.shapley.indices import (
     INDICES,
     MOST_ORDER,
@@ -31,12 +30,13 @@ from permgrad.attribution.method.shapley.sampled import (
     StoppingRule,
     prefers_designs,
 )
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.registry import USUAL
-from permgrad.attribution.request.related import tell_of_dependence
+from permgrad.attribution.request.method_registry import USUAL
+from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, named, shown_outputs
 from permgrad.attribution.scopes import GLOBAL, LOCAL
 from permgrad.attribution.subject.outputs import output_range

@@ -18,8 +18,12 @@ from permgrad.attribution.method.shapley.balanced import (
     solve,
     used_players,
 )
-from permgrad.attribution.method.shapley.game import Enumeration, ShapleyGame, slices
 from permgrad.attribution.method.shapley.indices import InteractionIndex
+from permgrad.attribution.method.shapley.shapley_game import (
+    Enumeration,
+    ShapleyGame,
+    slices,
+)
 from permgrad.attribution.players.tree import Counters, Tree
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.progress import Progress

@@ -6,7 +6,7 @@ up to rounding. A further engine is one file: a class decorated with
 ``@engines.register("name")``, and one import here.
 """
 
-from permgrad.attribution.parts.engines.base import (
+from permgrad.attribution.parts.engines.engine import (
     Engine,
     LocalEngine,
     engines,

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.parts.engines.base import Engine, settle_model
+from permgrad.attribution.parts.engines.engine import Engine, settle_model
 from permgrad.attribution.replace.game import (
     Game,
     loss_scale,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from permgrad.attribution.parts.engines.base import check_workers, engines
+from permgrad.attribution.parts.engines.engine import check_workers, engines
 from permgrad.base import __version__
 from permgrad.base.checks import check_kind, check_whole, is_number
 from permgrad.base.errors import (

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.replace.conditional import PlainColumns
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Array, Booleans, Floats, Integers

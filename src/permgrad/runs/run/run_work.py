@@ -17,9 +17,9 @@ import torch
 from sklearn.base import clone
 
 from permgrad.assess.assess import fill
+from permgrad.assess.assessed_model import Cache, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.budget import Budget, Clock, Say
-from permgrad.assess.model import Cache, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.store import Store
 from permgrad.assess.work import Work
 from permgrad.attribution.explain_refits import refit
@@ -59,7 +59,7 @@ from permgrad.runs.run.others import choose
 from permgrad.runs.run.predicting import prediction_table
 from permgrad.runs.run.run_inputs import Inputs
 from permgrad.runs.run.run_summary import summarise
-from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run.run_training import fit_encoder, make_estimator
 from permgrad.runs.run_documents import COLUMNS, DATA
 from permgrad.runs.run_folder import CACHE, RECORD, RunFolder
 

@@ -34,7 +34,7 @@ from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD,
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.decision import Decision, choose_decision
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.runs.compare.plan import (
+from permgrad.runs.compare.comparison_plan import (
     MOST_ROWS,
     ComparedTable,
     ComparisonPlan,

@@ -38,7 +38,12 @@ from permgrad.data.types.positive import one_spelling, spelling
 from permgrad.evaluation.baselines.file_model import FileModel, make_file_model
 from permgrad.models.estimators.kept_rows import rows_in
 from permgrad.models.onnx_model import check_onnx, read_onnx
-from permgrad.runs.commands.explained import check_folder, draw_once, outcome_of, write
+from permgrad.runs.commands.explain_outcome import (
+    check_folder,
+    draw_once,
+    outcome_of,
+    write,
+)
 from permgrad.runs.commands.predict import is_streamed
 from permgrad.runs.commands.predict_parts import open_streamed, with_target
 from permgrad.runs.options import NO_GROUPS

@@ -15,9 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from permgrad.assess.assessed_model import (
+    TOLERANCE,
+    EvaluatedModel,
+    Network,
+    TrainedOther,
+)
 from permgrad.assess.assessed_rows import Places, Rows
 from permgrad.assess.budget import Clock
-from permgrad.assess.model import TOLERANCE, EvaluatedModel, Network, TrainedOther
 from permgrad.assess.predictions import Predictions
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.permgrad import PermGrad
@@ -26,7 +31,7 @@ from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
 from permgrad.attribution.request.reading import build_request, predictor_key
-from permgrad.attribution.request.related import read_units, with_columns
+from permgrad.attribution.request.related_rows import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.scopes import FEATURE
 from permgrad.attribution.subject.encoded import EncodedPredictor

@@ -49,7 +49,7 @@ from permgrad.pages.alarms import alarm_sentences
 from permgrad.runs.options import split_preset, table_name
 from permgrad.runs.requests import CompareRequest
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.splitting import (
+from permgrad.runs.run.run_splitting import (
     choose_task,
     doubt_on_task,
     positive_label,

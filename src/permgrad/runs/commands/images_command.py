@@ -34,7 +34,7 @@ from permgrad.runs.configuration import configuration
 from permgrad.runs.requests import ImagesRequest, Outcome
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.run_inputs import load_inputs
-from permgrad.runs.run.training import fit_encoder, make_estimator
+from permgrad.runs.run.run_training import fit_encoder, make_estimator
 from permgrad.runs.run_folder import refuse_input
 
 PICTURES = "images"

@@ -42,7 +42,7 @@ from permgrad.data.types.column_types import odd_among_numbers
 from permgrad.data.types.positive import find_positive, one_spelling, usual_positive
 from permgrad.models.branches.head_branches import TABLE
 from permgrad.runs.requests import RunRequest
-from permgrad.runs.run.table import ReadTable
+from permgrad.runs.run.run_table import ReadTable
 
 PARTS = ("train", "validation", "test")
 #: Tables with fewer rows are not split in three.

@@ -52,11 +52,11 @@ from permgrad.runs.run.clock import (
     watch_epochs,
 )
 from permgrad.runs.run.run_inputs import Inputs
-from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.run_splitting import PARTS
 from permgrad.runs.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
-    from permgrad.runs.run.work import RunWork
+    from permgrad.runs.run.run_work import RunWork
 
 
 def make_estimator(

@@ -15,7 +15,7 @@ import numpy as np
 from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.branches import path_names, title_of
-from permgrad.pages.charts import models as charts
+from permgrad.pages.charts import model_charts as charts
 from permgrad.pages.html import render_page
 from permgrad.pages.views import (
     Builder,

@@ -8,7 +8,7 @@ from permgrad.base.frames import stacked
 from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.table_alarms import TableAlarms, table_alarms
 from permgrad.runs.run.run_inputs import Inputs
-from permgrad.runs.run.splitting import PARTS
+from permgrad.runs.run.run_splitting import PARTS
 
 
 def alarms_of(inputs: Inputs) -> TableAlarms:
