@@ -63,7 +63,7 @@ def test_a_level_without_five_events_and_five_others_is_not_judged():
 @pytest.mark.parametrize("law", ["rare", "lognormal"])
 def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
     false = true_findings = 0
-    for seed in range(60):
+    for seed in range(36):
         rng = np.random.default_rng(seed)
         town = rng.integers(0, 6, 300)
         if law == "rare":
@@ -98,13 +98,13 @@ def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
                 bad = np.ndim(factor) > 0
                 true_findings = true_findings + (bad and small < 0.05)
                 false = false + (not bad and small < 0.05)
-    assert false <= 60 * 0.05 + 2 * np.sqrt(60 * 0.05 * 0.95)
-    assert true_findings >= 48
+    assert false <= 36 * 0.05 + 2 * np.sqrt(36 * 0.05 * 0.95)
+    assert true_findings >= 28
 
 
 def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
     false = {True: 0, False: 0}
-    for seed in range(40):
+    for seed in range(24):
         rng = np.random.default_rng(seed)
         group = np.repeat(np.arange(50), rng.integers(2, 9, 50))
         town = rng.integers(0, 3, 50)[group]
@@ -117,7 +117,7 @@ def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
                 )
             )
             false[related] += small < 0.05
-    assert false[True] <= 5 < 14 < false[False]
+    assert false[True] <= 4 < 8 < false[False]
 
 
 def test_results_depend_on_no_order_of_draws_and_events_are_the_rarer_side():

@@ -526,12 +526,11 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("offset", [-3e9, 8e6])
-def test_a_target_far_from_zero_is_learned_as_well(name, offset):
+def test_a_target_far_from_zero_is_learned_as_well(name):
     skip_without(name)
     rows = parts("regression")
     scores = []
-    for target_offset in (0.0, offset):
+    for target_offset in (0.0, -3e9, 8e6):
         train, validation, test = (
             BaselineRows(baseline_rows.encoded, baseline_rows.y + target_offset)
             for baseline_rows in rows
@@ -542,4 +541,4 @@ def test_a_target_far_from_zero_is_learned_as_well(name, offset):
                 name, "regression", train, validation, options=options
             ).evaluate(test)["r2"]
         )
-    assert abs(scores[0] - scores[1]) < 0.02
+    assert max(scores) - min(scores) < 0.02
