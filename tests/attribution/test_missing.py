@@ -187,11 +187,11 @@ def test_scores_stand_behind_with_their_intervals():
 
 @pytest.mark.slow
 def test_intervals_of_the_loss_hold():
-    """Coverage of the loss without one modality over 200 samples; its truth is E (a −
+    """Coverage of the loss without one modality over 100 samples; its truth is E (a −
     a')² + 1 = 3.
     """
     covered_count = 0
-    samples = 200
+    samples = 100
     for sample in range(samples):
         rng = np.random.default_rng(sample)
         X = rng.normal(size=(60, 2))
@@ -207,7 +207,7 @@ def test_intervals_of_the_loss_hold():
         ).to_frame()
         line = frame.set_index("present").loc["b"]
         covered_count += line["ci_low"] <= 3.0 <= line["ci_high"]
-    assert 0.89 <= covered_count / samples <= 0.99
+    assert 0.88 <= covered_count / samples <= 0.99
 
 
 def test_what_is_held_stays_with_its_row():

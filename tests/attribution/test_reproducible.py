@@ -225,20 +225,21 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
         "direction": False,
         "n_repeats": 2,
     }
-    full_explanation = explain(model, y, **options)
+    count = 120
+    full_explanation = explain(model, y[:count], TEST[:count], **options)
     total = np.zeros_like(full_explanation.values[:, 0])
     part_sums = {name: np.zeros_like(total) for name in full_explanation.parts}
     importance = dict.fromkeys(("tabular", "image"), 0.0)
-    for start, stop in ((0, 1), (1, 90), (90, ROWS)):
+    for start, stop in ((0, 1), (1, 50), (50, count)):
         piece = explain(
             model, y[start:stop], TEST[start:stop], row_offset=start, **options
         )
-        total += piece.values[:, 0] * (stop - start) / ROWS
+        total += piece.values[:, 0] * (stop - start) / count
         for name in part_sums:
-            part_sums[name] += piece.parts[name][:, 0] * (stop - start) / ROWS
+            part_sums[name] += piece.parts[name][:, 0] * (stop - start) / count
         for path in importance:
             importance[path] += (
-                piece.branches[path]["importance"] * (stop - start) / ROWS
+                piece.branches[path]["importance"] * (stop - start) / count
             )
     scale = full_explanation.meta["loss_scale"]
     np.testing.assert_allclose(
@@ -253,10 +254,10 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
             full_explanation.branches[path]["importance"], abs=TOLERANCE * scale
         )
     # Precondition: without the offset other donors are drawn.
-    later_explanation = explain(model, y[90:], TEST[90:], **options)
+    later_explanation = explain(model, y[50:count], TEST[50:count], **options)
     assert not np.allclose(
         later_explanation.values,
-        explain(model, y[90:], TEST[90:], row_offset=90, **options).values,
+        explain(model, y[50:count], TEST[50:count], row_offset=50, **options).values,
     )
 
 
@@ -266,7 +267,6 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
         ("permgrad", "marginal"),
         ("permgrad", "conditional"),
         ("permutation", "marginal"),
-        ("permutation", "conditional"),
         ("ablation", None),
     ],
 )
@@ -280,7 +280,7 @@ def test_one_row_alone_is_that_row_of_all(fitted, method, sampling):
     full_explanation = explain_with(model, rows, **options)
     spread = np.ptp(full_explanation.predictions)
     assert np.abs(full_explanation.values).max() > 0.01 * spread
-    for row in (0, 5, 11):
+    for row in (0, 11):
         alone = explain_with(model, rows.iloc[[row]], row_offset=row, **options)
         np.testing.assert_allclose(
             alone.values[0],

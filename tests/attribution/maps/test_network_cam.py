@@ -375,8 +375,7 @@ def in_place(values: Tensor) -> Tensor:
     return values
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize("requires", [True, False])
+@pytest.mark.parametrize(("requires", "normalised"), [(True, False), (False, True)])
 @pytest.mark.parametrize(
     ("called", "module"),
     [

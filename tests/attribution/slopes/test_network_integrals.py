@@ -423,12 +423,11 @@ def test_batches_and_neighbours_change_nothing(build):
         {"baseline": "zeros", "background": reference_rows},
     ):
         full_explanation = explain(net, rows, **options)
-        for size in (1, 3, 100):
-            cut = explain(net, rows, batch_size=size, **options)
-            np.testing.assert_allclose(
-                cut.values, full_explanation.values, rtol=0, atol=1e-12
-            )
-            assert cut.meta["mean_steps"] == full_explanation.meta["mean_steps"]
+        cut = explain(net, rows, batch_size=3, **options)
+        np.testing.assert_allclose(
+            cut.values, full_explanation.values, rtol=0, atol=1e-12
+        )
+        assert cut.meta["mean_steps"] == full_explanation.meta["mean_steps"]
         row_explanation = explain(
             net, {name: tensor[5:6] for name, tensor in rows.items()}, **options
         )

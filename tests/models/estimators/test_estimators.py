@@ -105,7 +105,7 @@ def test_mixed_tables(branches):
 def test_labels_of_every_type(labels):
     X, y = load_breast_cancer(return_X_y=True)
     target = labels[y] if isinstance(labels, np.ndarray) else labels.iloc[y]
-    model = small(max_epochs=8).fit(X, target)
+    model = small(max_epochs=8, image="never").fit(X, target)
     assert set(model.classes_.tolist()) == set(np.asarray(labels).tolist())
     assert model.score(X, np.asarray(target)) > 0.9
     assert model.score(X, target) == np.mean(model.predict(X) == np.asarray(target))
@@ -171,7 +171,7 @@ def test_single_precision_would_lose_a_far_target():
     # 10⁸ + small numbers: in float32 they would all be one number.
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
-    model = small(HyNNRegressor, max_epochs=20).fit(X, 1e8 + X[:, 0])
+    model = small(HyNNRegressor, max_epochs=20, image="never").fit(X, 1e8 + X[:, 0])
     assert model.score(X, 1e8 + X[:, 0]) > 0.9
 
 

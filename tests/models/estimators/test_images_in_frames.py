@@ -433,7 +433,7 @@ def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize("classes", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("classes", [0, 3])
 def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(
     monkeypatch, classes
 ):

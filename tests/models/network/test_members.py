@@ -284,13 +284,13 @@ def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
 def test_integrated_gradients_walk_through_the_members() -> None:
     model, X, _ = make_model()
     call = {"method": "integrated_gradients", "scale": "logit", "random_state": 0}
-    explanation = pg.explain(model, X[:12], **call)
+    explanation = pg.explain(model, X[:4], **call)
     assert explanation.meta["rule"] == "secants of each layer"
     assert explanation.meta["completeness_gap"] < 1e-4
     # LayerNorm sees a vector for each member, which the layer-wise rule does not know:
     # gradients are averaged instead.
     other_model, X, _ = make_model(normalization="layer")
-    plain = pg.explain(other_model, X[:12], **call)
+    plain = pg.explain(other_model, X[:4], **call)
     assert plain.meta["rule"] != "secants of each layer"
     assert plain.meta["completeness_gap"] < 0.005
 
