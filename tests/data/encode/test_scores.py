@@ -46,7 +46,7 @@ def score(encoder, frame, k=0):
     "rows", [np.arange(0, 600, 2), np.arange(80, 800), np.arange(800)]
 )
 @pytest.mark.parametrize("outputs", [1, 32])
-def test_products_of_columns_give_the_weights_of_the_rows(outputs, rows):
+def test_products_of_columns_and_steps_give_the_weights_of_the_rows(outputs, rows):
     frame, y, _ = made(800)
     names, index = np.unique(frame["shop"], return_inverse=True)
     y = (
@@ -58,7 +58,10 @@ def test_products_of_columns_give_the_weights_of_the_rows(outputs, rows):
     blocks = [*scores._blocks("shop", names.tolist(), index)]
     model = scores._Model.of(blocks, frame[["x"]].to_numpy(), target)
     scale = np.repeat(np.float32([0.7, 2.0]), model.widths)
+    by_steps, its_intercept = model._solve_steps(scale, rows)
     weights, intercept = model._solve_products(scale, rows)
+    np.testing.assert_allclose(by_steps, weights, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(its_intercept, intercept, atol=1e-4)
     ridge = Ridge(1.0, solver="cholesky").fit(
         model.joined[rows].toarray() * scale,
         y[rows],

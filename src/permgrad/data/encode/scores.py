@@ -54,10 +54,12 @@ _SMALL = 2_000_000
 _MOST_CHOOSING = 40_000_000
 _MOST_FITTED = 200_000_000
 #: Columns up to which the products of columns are kept: of a small table, if these are
-#: at most so many times its filled cells. And how exactly a model of them is solved.
+#: at most so many times its filled cells. How exactly a model of them is solved, and
+#: one that reads the rows in each step.
 _MOST_PRODUCTS = 5000
 _DENSER = 4
 _EXACT = 1e-7
+_NEAR = 1e-5
 #: More classes share so many outputs, see ``Target``.
 _MOST_OUTPUTS = 32
 #: Standard errors by which a design must help, and the share of a constant's loss.
@@ -750,7 +752,7 @@ class _Model:
         most: int = _MOST_FITTED,
     ) -> tuple[Floats, Floats]:
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.linear_model import LogisticRegression
 
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
         rows = self._drawn(rows, most)
@@ -762,11 +764,11 @@ class _Model:
                 weights,
                 intercept,
             )  # of one class, or of no row, there is nothing to learn
-        if not target.classes and self.multiplies:
-            return self._solve_products(scale, rows)
-        model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
-        if target.classes:
-            model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
+        if not target.classes:
+            if self.multiplies:
+                return self._solve_products(scale, rows)
+            return self._solve_steps(scale, rows)
+        model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(
@@ -844,17 +846,35 @@ class _Model:
                 + vector.ravel()
             )
 
-        shape = (len(scale), len(scale))
-        system, nearly = (
-            LinearOperator(shape, operator)
-            for operator in (times, lambda vector: spread * vector.ravel())
-        )
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
-        solved = []
-        for side_vector in sides:
-            solved.append(scale * cg(system, side_vector, rtol=_EXACT, M=nearly)[0])
-        weights = np.column_stack(solved)
+        weights = scale[:, None] * _solved(times, spread, sides, _EXACT)
         return weights, np.asarray(centre - means @ weights)
+
+    def _solve_steps(self, scale: Floats32, rows: Integers) -> tuple[Floats, Floats]:
+        """Return weights and intercepts for numbers, by steps that read the rows.
+
+        As scikit-learn's ``Ridge`` does, which turns and checks the rows in each step.
+        """
+        kind = np.float32 if self.is_large else np.float64
+        w = self.target.weights[rows]
+        y = self.target.y.reshape(len(self.order), -1)[rows]
+        design = (self.joined[rows] @ sparse.diags(scale)).astype(kind)
+        weighted = design.T.multiply(w).tocsr().astype(kind)
+        total = w.sum()
+        means = weighted @ np.ones(len(rows), kind) / total
+        centre = w @ y / total
+        squares = np.asarray(weighted.multiply(design.T).sum(axis=1)).ravel()
+        spread = 1 / (squares - total * means**2 + 1)
+
+        def times(vector: Floats) -> Floats:
+            whole = vector.ravel()
+            products = weighted @ (design @ whole.astype(kind))
+            return np.asarray(products - total * means * (means @ whole) + whole)
+
+        sides = (weighted @ y - total * np.outer(means, centre)).T
+        solved = _solved(times, spread, sides, _NEAR)
+        weights = scale[:, None] * solved
+        return weights, np.asarray(centre - means @ solved, dtype=np.float64)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
         """Return the weighted losses of rows, each predicted by a model of others.
@@ -963,6 +983,22 @@ class _Model:
                 best_strengths = chosen_strengths
                 current_losses = lowest_losses
         return best_strengths
+
+
+def _solved(
+    times: Callable[[Floats], Floats], spread: Floats, sides: Floats, exact: float
+) -> Floats:
+    """Return the solutions of a linear system ``(columns, sides)``, by conjugate
+    gradients.
+    """
+    shape = (len(spread), len(spread))
+    system, nearly = (
+        LinearOperator(shape, operator)
+        for operator in (times, lambda vector: spread * vector.ravel())
+    )
+    return np.column_stack(
+        [cg(system, side, rtol=exact, M=nearly)[0] for side in sides]
+    )
 
 
 def _chosen_strengths(
