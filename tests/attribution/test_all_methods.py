@@ -30,11 +30,12 @@ FAST = {
     "shapley": {"references": 10},
     "lime": {"samples": 60},
     "smoothgrad": {"samples": 5},
+    "integrated_gradients": {"max_steps": 16},
     "aggregate": {
         "members": (
             "permutation",
-            pg.methods.Lime(samples=60),
-            pg.methods.Shapley(references=10),
+            pg.methods.Lime(samples=30),
+            pg.methods.Shapley(references=4),
         )
     },
 }
@@ -253,22 +254,22 @@ def test_chance(fitted, plain, name, scope):
         return numbers(explain(model, y, name, scope, random_state=random_state))
 
     first = numbers(plain(name, scope))
-    np.testing.assert_array_equal(first, drawn(0))
     by_chance = not np.array_equal(first, drawn(1))
     assert by_chance == (name in BY_CHANCE) or name not in SETTLED
+    unseeded = explain(model, y, name, scope, random_state=None)
+    if not by_chance:
+        np.testing.assert_array_equal(numbers(unseeded), first)
+        return
+    np.testing.assert_array_equal(first, drawn(0))
     generator = np.random.default_rng(5)
     twin = np.random.default_rng(5)
     first_draw = drawn(generator)
     two = drawn(generator)
     np.testing.assert_array_equal(first_draw, drawn(twin))
     np.testing.assert_array_equal(two, drawn(twin))
-    unseeded = explain(model, y, name, scope, random_state=None)
+    assert not np.array_equal(first_draw, two)
     np.testing.assert_array_equal(drawn(unseeded.meta["seed"]), numbers(unseeded))
-    if by_chance:
-        assert not np.array_equal(drawn(None), numbers(unseeded))
-        assert not np.array_equal(first_draw, two)
-    else:
-        np.testing.assert_array_equal(numbers(unseeded), first)
+    assert not np.array_equal(drawn(None), numbers(unseeded))
 
 
 #: Methods of which it is known whether they draw by chance with their default options.
@@ -337,11 +338,10 @@ def test_the_batch_size_changes_nothing(fitted, plain, name, scope):
         float(full_explanation.meta.get("loss_scale") or 0),
         float(np.abs(full_explanation.values).max()),
     )
-    for batch_size in (5, 1000):
-        cut = explain(model, y, name, scope, batch_size=batch_size)
-        np.testing.assert_allclose(
-            numbers(cut), numbers(full_explanation), rtol=0, atol=1e-5 * scale
-        )
+    cut = explain(model, y, name, scope, batch_size=5)
+    np.testing.assert_allclose(
+        numbers(cut), numbers(full_explanation), rtol=0, atol=1e-5 * scale
+    )
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)

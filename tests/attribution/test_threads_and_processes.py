@@ -38,10 +38,11 @@ FAST: dict[str, dict[str, Any]] = {
         "min_permutations": 4,
         "max_permutations": 8,
         "tolerance": 0.5,
-        "references": 10,
+        "references": 4,
     },
-    "lime": {"samples": 150},
+    "lime": {"samples": 40},
     "smoothgrad": {"samples": 4},
+    "integrated_gradients": {"max_steps": 8},
     "aggregate": {"members": ("permutation", "gradient")},
 }
 Work = Callable[[], np.ndarray]
@@ -216,7 +217,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        "segments": None,
+        "segments": ("grid", 3),
     }
 
     def work(method: str, **options: Any) -> Work:

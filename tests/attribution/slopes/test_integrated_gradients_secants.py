@@ -312,8 +312,9 @@ def model(request) -> pg.HyNNClassifier:
     return estimator
 
 
-@pytest.mark.parametrize("output", ["raw", "probability"])
-@pytest.mark.parametrize("baseline", ["median", "background"])
+@pytest.mark.parametrize(
+    ("output", "baseline"), [("raw", "median"), ("probability", "background")]
+)
 def test_equals_the_general_way(model, monkeypatch, output, baseline):
     rows = table(2, seed=1)[0]
     options = {"scale": output, "baseline": baseline, "references": 3, "tolerance": 0}

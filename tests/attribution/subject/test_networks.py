@@ -30,8 +30,9 @@ FEW = {
         "tolerance": 0.5,
         "references": 8,
     },
-    "lime": {"samples": 120},
-    "smoothgrad": {"samples": 4},
+    "lime": {"samples": 40},
+    "smoothgrad": {"samples": 3},
+    "integrated_gradients": {"max_steps": 16},
 }
 FAST: dict[str, dict[str, Any]] = {
     **FEW,

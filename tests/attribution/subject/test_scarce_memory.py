@@ -121,7 +121,7 @@ def test_every_method_on_any_network(method: str) -> None:
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        "segments": None,
+        "segments": ("grid", 3),
         **FAST.get(method, {}),
     }
     compare_networks(

@@ -67,11 +67,11 @@ def _both(rows: Any, method: str, **options: Any) -> list[pg.Explanation]:
         ("permgrad", {"groups": "modality", "n_repeats": 3}),
         ("permutation", {"n_repeats": 2, "batch_size": 1}),
         ("shapley", {"groups": "modality"}),
-        ("integrated_gradients", {"batch_size": 1}),
+        ("integrated_gradients", {"batch_size": 1, "max_steps": 8}),
         ("deeplift", {}),
         ("gradient", {"batch_size": 1}),
         ("gradcam", {"batch_size": 1}),
-        ("integrated_gradients", {"layer": "mix"}),
+        ("integrated_gradients", {"layer": "mix", "max_steps": 8}),
     ],
 )
 @pytest.mark.parametrize("count", [9, 1])
