@@ -366,7 +366,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     given = parser.parse_args(arguments)
-    samples = given.samples or (30 if given.quick else 400)
+    samples = given.samples or (12 if given.quick else 400)
     settings = QUICK_SETTINGS if given.quick else SETTINGS
     record = Record("Coverage of the intervals", given.seed)
     # A pooled cell may miss by chance where samples are few: three standard errors of a
@@ -381,8 +381,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         find_truth(
             case,
-            40_000 if given.quick else 1_000_000,
-            10_000 if given.quick else 20_000,
+            20_000 if given.quick else 1_000_000,
+            5_000 if given.quick else 20_000,
             given.seed,
         )
         report(

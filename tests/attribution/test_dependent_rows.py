@@ -90,6 +90,8 @@ def p_of_nothing(make, model, samples=SAMPLES, **options):
 def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     if scoring and len(set(sizes)) > 1:
         pytest.skip("scores are looked at once")
+    # Of so few tests of 5 %, more than 5 (scores) or 8 are hardly ever below it.
+    samples = 30 if scoring else SAMPLES
     options = {"returns": "probabilities", "scoring": scoring}
     alone = p_of_nothing(
         lambda seed: shops(seed, sizes), probabilities, samples=20, **options
@@ -98,9 +100,13 @@ def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
         "rows taken as independent: the case is not trivial"
     )
     p_values = p_of_nothing(
-        lambda seed: shops(seed, sizes), probabilities, row_groups=True, **options
+        lambda seed: shops(seed, sizes),
+        probabilities,
+        samples,
+        row_groups=True,
+        **options,
     )
-    assert (p_values[:, 1] < 0.05).mean() <= 0.14
+    assert (p_values[:, 1] < 0.05).mean() <= (0.17 if scoring else 0.14)
     assert (p_values[:, 0] < 0.05).mean() > 0.9, (
         "the column with an effect is still found"
     )

@@ -647,9 +647,9 @@ def test_intervals_cover(kind):
     """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947,
     importances .950, .960, .965.
     """
-    curves, importances = verify_ale.covered(kind, 100)
-    assert 0.92 <= curves <= 0.98
-    assert importances >= 0.9
+    curves, importances = verify_ale.covered(kind, 50)
+    assert 0.91 <= curves <= 0.98
+    assert importances >= 0.88
 
 
 @pytest.mark.slow
