@@ -143,9 +143,8 @@ OPTIONS = [
 @pytest.mark.parametrize(
     ("kind", "method", "option"),
     [
-        (kind, *option_case)
+        (("hybrid", "network", "picture")[option_index % 3], *option_case)
         for option_index, option_case in enumerate(OPTIONS)
-        for kind in ("hybrid", ("network", "picture")[option_index % 2])
     ],
 )
 def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:

@@ -26,8 +26,8 @@ from permgrad import InputError
 #: Cases of each reader; those of whole runs take seconds each and are left to the long
 #: form.
 CASES = {
-    "model": 40, "image-model": 15, "explanation": 60, "streamed": 30, "diff": 15, "folders": 60, "presets": 60,
-    "checkpoint": 25, "csv": 60, "parquet": 40, "images": 60, "medmnist": 60,
+    "model": 25, "image-model": 10, "explanation": 40, "streamed": 20, "diff": 10, "folders": 40, "presets": 40,
+    "checkpoint": 15, "csv": 40, "parquet": 25, "images": 40, "medmnist": 40,
 }  # fmt: skip
 
 
