@@ -313,6 +313,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(PLAIN)
 def test_facts_of_any_form_come_back(value):
@@ -351,6 +352,7 @@ FRAMES = st.integers(0, 4).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(

@@ -183,6 +183,7 @@ def test_all_kinds_of_columns_stay_what_they_are():
     )
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_a_slow_loop():
     row, X = refused_row()
     counterfactuals = pg.counterfactuals(RULE, row, X)

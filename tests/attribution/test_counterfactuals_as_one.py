@@ -41,6 +41,7 @@ def faults(rows: pd.DataFrame) -> int:
     return int(((heating > 1) | (state != 1) | apart).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["booleans", "numbers", "other names", "array"])
 def test_no_suggestion_is_in_two_groups_or_none(form):
     X, y = houses()

@@ -112,6 +112,7 @@ def test_a_column_of_groups_without_effect_keeps_its_level(sizes, scoring):
     )
 
 
+@pytest.mark.slow
 def test_a_column_along_time_without_effect_keeps_its_level():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 0.3]
@@ -331,6 +332,7 @@ def test_there_is_no_interval_below_four(rows):
     assert "Fewer than 4 groups of rows have no intervals" in three.summary()
 
 
+@pytest.mark.slow
 def test_whole_weights_give_what_repeated_rows_give():
     draw = np.random.default_rng(0)
     kind = draw.integers(0, 3, 200)
@@ -376,6 +378,7 @@ def heavy(seed: int, count: int):
     return rows, rows[:, 0] + rows[:, 1] + draw.normal(size=count)
 
 
+@pytest.mark.slow
 def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 1.0]

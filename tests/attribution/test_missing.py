@@ -292,6 +292,7 @@ def test_a_hybrid_network_takes_groups_in_both_of_its_paths(tmp_path):
     assert figure.save(tmp_path / "missing.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_batch_and_repeat():
     net, inputs, y = case()
     first = pg.missing_modalities(

@@ -216,6 +216,7 @@ def test_a_row_without_text_or_image_keeps_its_cells(fitted):
     )
 
 
+@pytest.mark.slow
 def test_the_planted_place_comes_first(classifier):
     table, _ = made(6, 120)
     effects_frame = place_effects(classifier, table, "scan", rows=60, random_state=0)

@@ -288,6 +288,7 @@ def test_a_layer_that_has_no_cut_is_met_by_its_own_thread_alone() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_switches")
 def test_tables_in_parts_plots_and_files_at_once(model: Any, tmp_path: Path) -> None:
     (tmp_path / "rows").mkdir()

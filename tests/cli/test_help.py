@@ -221,30 +221,36 @@ def test_shells_complete_choices_and_columns(line, expected, tmp_path):
     assert done.stdout.split() == expected, done.stderr
 
 
-def _ended(words, folder, module):
-    """Run a command in a process of its own, which prints the exit code and whether it
-    has imported a module.
+def _ended(commands, folder, module):
+    """Run commands in one process of their own, and return of each the exit code,
+    whether a module has been imported by then, and what it prints as its error.
     """
     code = f"""
-import sys
+import contextlib, io, json, sys
 from permgrad.cli import app
-try:
-    app({words!r})
-except SystemExit as end:
-    print(end.code, {module!r} in sys.modules)
+for words in {commands!r}:
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            app(words)
+    except SystemExit as end:
+        imported = {module!r} in sys.modules
+        print(json.dumps([end.code, imported, printed.getvalue()]))
 """
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
         capture_output=True,
         text=True,
         check=True,
     )
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(ends) == len(commands), done.stdout
+    return ends
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_wrong_arguments_are_refused_before_torch_is_imported(tmp_path):
+    commands = [
         ["run", "table.csv", "--target", "armm"],
         ["run", "table.csv", "--target", "arm", "--preset", "defalt"],
         ["compare", "table.csv", "--target", "armm"],
@@ -256,62 +262,49 @@ except SystemExit as end:
         ["run", "table.csv", "--target", "arm", "--kind", "age"],
         ["run", "table.csv", "--target", "arm", "--drop", "nowhere"],
         ["benchmark", "tabulr"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_arguments_are_refused_before_torch_is_imported(words, tmp_path):
+    ]
     rows = [f"{row};{row % 2};{row * row % 7}" for row in range(60)]
     (tmp_path / "table.csv").write_text(
         "\n".join(["age;arm;dose", *rows]), encoding="utf-8"
     )
-    done = _ended(words, tmp_path, "torch")
-    assert done.stdout.split() == ["2", "False"]
-    assert done.stderr.startswith("error: ")
+    ends = _ended(commands, tmp_path, "torch")
+    for words, (code, imported, printed) in zip(commands, ends, strict=True):
+        assert (code, imported) == (2, False), words
+        assert printed.startswith("error: "), words
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            ["run", "t.csv", "--target", "armm"],
-            "--target armm: no such column. Did you mean 'arm'?",
+def test_a_wrong_name_costs_a_start_and_a_header(tmp_path):
+    run = ["run", "t.csv", "--target", "arm"]
+    sentences = {
+        ("run", "t.csv", "--target", "armm"): (
+            "--target armm: no such column. Did you mean 'arm'?"
         ),
-        (
-            ["run", "t.csv"],
-            (
-                "Missing --target. Which column should be predicted? Columns: age, "
-                "arm, dose."
-            ),
+        ("run", "t.csv"): (
+            "Missing --target. Which column should be predicted? Columns: age, arm, "
+            "dose."
         ),
-        (
-            ["run", "t.csv", "--target", "arm", "--drop", "dos"],
-            "--drop dos: no such column. Did you mean 'dose'?",
+        (*run, "--drop", "dos"): "--drop dos: no such column. Did you mean 'dose'?",
+        ("compare", *run[1:], "--row-group", "clinic"): (
+            "--row-group clinic: no such column."
         ),
-        (
-            ["compare", "t.csv", "--target", "arm", "--row-group", "clinic"],
-            "--row-group clinic: no such column.",
+        ("tune", *run[1:], "--kind", "aeg=text"): "--kind aeg: no such column.",
+        ("run", "u.csv", "--target", "arm"): (
+            "The table file 'u.csv' does not exist. Check the path."
         ),
-        (
-            ["tune", "t.csv", "--target", "arm", "--kind", "aeg=text"],
-            "--kind aeg: no such column.",
-        ),
-        (
-            ["run", "u.csv", "--target", "arm"],
-            "The table file 'u.csv' does not exist. Check the path.",
-        ),
-    ],
-    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
-)
-def test_a_wrong_name_costs_a_start_and_a_header(words, said, tmp_path):
+    }
     # The rest of the file is no table: nobody has read it.
     (tmp_path / "t.csv").write_text(
         "age;arm;dose\n" + "1;2;3\n" * 100_000 + "no table", encoding="utf-8"
     )
-    done = _ended(words, tmp_path, "pandas")
-    assert done.stdout.split() == ["2", "False"]
-    assert done.stderr.startswith(f"error: {said}")
+    ends = _ended([list(words) for words in sentences], tmp_path, "pandas")
+    for sentence, (code, imported, printed) in zip(
+        sentences.values(), ends, strict=True
+    ):
+        assert (code, imported) == (2, False), sentence
+        assert printed.startswith(f"error: {sentence}")
 
 
+@pytest.mark.slow
 def test_a_column_that_only_its_place_names_is_looked_for_in_the_table(tmp_path):
     (tmp_path / "t.csv").write_text(";age;arm\nx;1;2\ny;2;3\n", encoding="utf-8")
     words = [

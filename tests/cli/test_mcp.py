@@ -157,10 +157,14 @@ def test_a_table_is_described(agent, world):
     assert (
         columns["town"]["frequent"][0]["rows"] == table()["town"].value_counts().max()
     )
+    assert agent.told("describe_table", table="breast_cancer")["target"] == "diagnosis"
+
+
+@pytest.mark.slow
+def test_a_server_that_may_reads_tables_of_other_folders(world):
     with Agent(world / "inside", tables_in_folder=False) as anywhere:
         table_outside = str(world / "outside" / "other.csv")
         assert anywhere.told("describe_table", table=table_outside)["rows"] == 60
-    assert agent.told("describe_table", table="breast_cancer")["target"] == "diagnosis"
 
 
 def test_a_run_gives_the_verdict_and_is_read_again(agent, world):

@@ -143,6 +143,7 @@ def test_an_index_that_pandas_kept_is_read_as_read_table_does(tmp_path: Path) ->
         same(batched(table, 11), pg.read_table(tmp_path / f"{name}.parquet"))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(

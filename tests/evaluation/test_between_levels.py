@@ -102,6 +102,7 @@ def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
     assert true_findings >= 28
 
 
+@pytest.mark.slow
 def test_groups_exchange_their_levels_as_wholes_also_where_sizes_differ():
     false = {True: 0, False: 0}
     for seed in range(24):

@@ -150,6 +150,7 @@ def test_quadratic_kappa_is_that_of_scikit_learn_and_stands_behind_accuracy():
     )
 
 
+@pytest.mark.slow
 def test_a_run_says_so_in_terminal_page_and_report(tmp_path):
     table, y = stars(800, seed=4)
     table.assign(rating=y).to_csv(tmp_path / "hotels.csv", index=False)

@@ -286,6 +286,7 @@ def test_numbers_repeat_and_do_not_depend_on_the_batch():
     assert (other_evaluation["value"] != first["value"]).all()
 
 
+@pytest.mark.slow
 def test_an_order_of_chance_lies_among_random_ones():
     """Of explanations that are noise, nearly all lie within the interval of random
     orders.

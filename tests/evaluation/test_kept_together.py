@@ -48,6 +48,7 @@ def test_a_date_is_found_and_what_the_score_becomes():
     assert abs(date_finding.together - 1 / 3) < 0.1
 
 
+@pytest.mark.slow
 def test_a_column_to_learn_from_is_not_taken_for_the_rows_of_one_visit():
     rng = np.random.default_rng(0)
     of_visit = np.repeat(np.arange(1500), 2)

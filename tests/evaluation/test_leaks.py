@@ -355,6 +355,7 @@ def test_formulas_of_rounded_parts_are_nearly_right_and_noisy_ones_are_none():
     assert split(frame, "bmi", "regression") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [3, 24])
 def test_columns_of_noise_and_smooth_models_of_them_raise_no_alarm(columns):
     rng = np.random.default_rng(columns)
@@ -465,6 +466,7 @@ def test_marks_may_be_amounts_texts_and_parts_of_a_class():
     )
 
 
+@pytest.mark.slow
 def test_columns_that_mark_a_class_by_chance_or_one_class_alone_raise_no_alarm():
     rng = np.random.default_rng(0)
     for rows in (24, 60, 200):

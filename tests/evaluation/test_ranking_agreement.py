@@ -93,6 +93,7 @@ def draws(rng, centre, splits, noise):
     return centre + noise * rng.normal(size=(splits, len(centre)))
 
 
+@pytest.mark.slow
 def test_noise_alone_does_not_make_models_differ_and_another_model_does():
     """The gap of the same model with noise covers 0 nearly always; models that rely on
     other features are told.

@@ -126,6 +126,7 @@ def test_numbers_are_scored_by_the_mean_error_beside_what_is_usual():
     )
 
 
+@pytest.mark.slow
 def test_chance_names_few_groups_and_small_ones_are_not_tested():
     named = 0
     groups = []

@@ -225,6 +225,7 @@ def test_without_differences_sentences_are_rare(levels):
     assert false <= 50 * 0.05 + 2 * np.sqrt(50 * 0.05 * 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_intervals_hold_the_true_difference():
     true_differences = {"selection_rate": 0.2, "predicted_minus_observed": 0.12}
@@ -246,6 +247,7 @@ def test_intervals_hold_the_true_difference():
     assert min(covered.values()) >= 0.92 * 50
 
 
+@pytest.mark.slow
 def test_rows_of_a_group_do_not_count_as_independent():
     """The level, the truth and the prediction are those of a group of ten rows: without
     groups, much differs.

@@ -198,6 +198,7 @@ def test_explanations(case: Any, method: str, name: str) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["permgrad", pytest.param("gradcam", marks=pytest.mark.slow)]
 )

@@ -35,6 +35,7 @@ def test_tables_are_encoded_or_refused():
     assert len(ends) > 5
 
 
+@pytest.mark.slow
 def test_tables_are_trained_on_and_explained_or_refused():
     ends = collections.Counter()
 

@@ -226,6 +226,7 @@ def test_correlated_columns_are_neighbours():
     assert reached > best - 0.05 * (best - chance)
 
 
+@pytest.mark.slow
 def test_more_columns_than_the_exact_bound_stay_neighbours_too():
     table, _ = correlated_blocks(rows=150, blocks=40, size=50, noise=0.5)
     assert table.shape[1] == 2000, "precondition: beyond the exact bound"

@@ -56,6 +56,7 @@ def test_shared_pixels_carry_letters_and_the_title_counts_them():
     )
 
 
+@pytest.mark.slow
 def test_ten_thousand_columns_are_drawn_without_a_label_each():
     layout = StoredLayout(
         np.stack(np.divmod(np.arange(10_000), 100), axis=1), pixels=100

@@ -123,6 +123,7 @@ def test_the_places_of_images_of_one_size_are_drawn_over_their_mean(page):
     assert max(effects, key=lambda at: abs(effects[at])) == BRIGHT
 
 
+@pytest.mark.slow
 def test_of_images_of_several_sizes_examples_are_shown():
     page = pg.report(*_fitted([16, 24]), progress=False).html
     (card,) = (
@@ -242,6 +243,7 @@ def test_the_page_shows_them(page, fitted, tmp_path, width):
     assert "Strongest: row 2, column 3" in caption
 
 
+@pytest.mark.slow
 @needs_browser
 def test_examples_are_those_of_the_class_chosen(tmp_path):
     rng = np.random.default_rng(0)

@@ -218,6 +218,7 @@ def test_a_single_row_takes_replacement_values_from_the_training_rows():
     )
 
 
+@pytest.mark.slow
 def test_without_rows_of_a_class_nothing_is_said_of_the_order():
     X, _ = visits(300, 0)
     grade = pd.cut(X["age"], [0, 40, 60, 200], labels=["a", "b", "c"]).astype(str)
@@ -271,6 +272,7 @@ def test_a_column_that_gives_the_target_away_is_an_alarm(forest, undrawn):
     assert "reason for doubt" not in page
 
 
+@pytest.mark.slow
 def test_checks_that_were_not_made_are_named(forest, undrawn):
     model, (X, y) = forest
     rng = np.random.default_rng(0)
@@ -342,6 +344,7 @@ def test_a_network_of_an_image_and_a_table(undrawn):
     assert "image × clinical" in page
 
 
+@pytest.mark.slow
 def test_pairs_of_features_are_measured_and_shown(undrawn):
     X = pd.DataFrame(
         np.random.default_rng(0).normal(size=(150, 4)), columns=list("abcd")
@@ -526,6 +529,7 @@ def test_columns_of_groups_have_cards_and_values(forest):
     assert set(shown.listed.table.columns) == {"age", "region", "noise"}
 
 
+@pytest.mark.slow
 def test_the_same_report_of_another_minute_is_the_same_page(forest, monkeypatch):
     import time
 

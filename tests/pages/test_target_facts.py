@@ -10,6 +10,7 @@ from sklearn.linear_model import LinearRegression
 import permgrad as pg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence", "advice"),
     [

@@ -51,6 +51,7 @@ def told() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_sentences_are_those_that_are_stored():
     assert told() == STORED.read_text(encoding="utf-8"), (
         "if it is meant: python -m tests.pages.test_verdict"

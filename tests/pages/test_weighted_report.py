@@ -48,6 +48,7 @@ def survey(rows: int = 240) -> tuple[pd.DataFrame, np.ndarray, pd.Series, np.nda
     return X, y, weights, np.repeat(np.arange(rows), weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.filterwarnings("ignore:.*rows of .* repeat another row")
 def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
@@ -98,6 +99,7 @@ def test_whole_weights_give_the_scores_and_importances_of_repeated_rows(task):
     )
 
 
+@pytest.mark.slow
 def test_the_page_says_what_weighs_rows_and_leaves_out_what_cannot(content):
     X, y, weights, _ = survey()
     labels = pd.Series(np.where(y > 0, "high", "low"), name="pressure")

@@ -176,6 +176,7 @@ def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out(
     )
 
 
+@pytest.mark.slow
 def test_a_page_divides_a_row_in_one_way(monkeypatch):
     rng = np.random.default_rng(1)
     wide = whatif.MOST_PLAYERS + 4
@@ -371,6 +372,7 @@ def test_the_page_predicts_and_explains_as_python_does(name, tmp_path):
     assert outcome.shares <= 1e-3
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize(
     ("name", "library"),
@@ -385,6 +387,7 @@ def test_the_page_walks_the_trees_of_a_library_as_python_does(name, library, tmp
     assert outcome.shares <= 1e-6
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_page_splits_dates_as_python_does(tmp_path):
     case = what_if_check.dated(2)
@@ -577,6 +580,7 @@ def test_the_panel_shows_changes_against_the_original_and_resets_them(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pg_report_holds_the_network_of_permgrad_and_a_reason_for_other_models(fitted):
     model, table = fitted
     few = table[:30]

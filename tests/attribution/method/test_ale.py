@@ -116,6 +116,7 @@ def test_a_step_is_where_it_is():
     np.testing.assert_allclose(changes, 3.0 * over, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_curves_of_a_product_follow_the_other_column():
     """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1).
 

@@ -250,6 +250,7 @@ def test_groups_levels_and_classes(
     assert_equal(explanation, explain_with(classifier, frame, y, **options))
 
 
+@pytest.mark.slow
 def test_rows_are_written_while_they_are_made(
     tmp_path: Path, classifier: pg.HyNNClassifier
 ) -> None:
@@ -336,6 +337,7 @@ def test_every_local_method(
 
 
 # ---- samples -------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_sample_is_the_rows_with_the_smallest_lots(
     tmp_path: Path, regressor: pg.HyNNRegressor
 ) -> None:
@@ -874,6 +876,7 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_conditional_models_are_fitted_once(
     tmp_path: Path, regressor: pg.HyNNRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,7 @@ def explain(x, y, network=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_own_networks_do_not_reject_a_proxy_given_what_it_stands_for():
     p_values = []
     for seed in range(12):

@@ -77,6 +77,7 @@ def test_curved_dependence_is_followed():
     assert np.corrcoef(truth, a)[0, 1] ** 2 < 0.1  # a line would not do
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_group_is_drawn_as_one(shared):
     # Twins that follow each other more closely than anything else does: new values must
@@ -129,6 +130,7 @@ def test_categories_follow_the_rest_of_the_row():
     assert abs(np.corrcoef(new[middle, 0], old[middle, 0])[0, 1]) < 0.2
 
 
+@pytest.mark.slow
 def test_features_that_the_others_determine_are_named():
     rng = np.random.default_rng(6)
     frame = correlated()

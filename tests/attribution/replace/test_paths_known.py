@@ -134,6 +134,7 @@ def test_a_sum_of_features():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.8])
 def test_an_exclusive_or_that_both_know_in_part(share):
     """f = x₀x₁ of signs, ``share`` of it the network's: φ = 2a(a + b) and 2b(a + b),
@@ -174,6 +175,7 @@ def test_an_exclusive_or_that_both_know_in_part(share):
         )
 
 
+@pytest.mark.slow
 def test_friedman_s_function():
     """10 sin(πx₀x₁) (network) + 20 (x₂ − ½)² (trees) + 10x₃ + 5x₄ (line), of columns
     spread evenly over 0 … 1.

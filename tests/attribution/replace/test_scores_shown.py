@@ -174,6 +174,7 @@ def test_a_scorer_of_rows_gets_what_was_drawn_conditionally(table):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The `probability`")
 def test_methods_are_the_models_own(table):
     X, score = table
@@ -272,6 +273,7 @@ def test_a_column_that_nothing_reads_is_exactly_zero(table):
     )
 
 
+@pytest.mark.slow
 def test_a_tuned_threshold_decides(table):
     X, score = table
     y = np.where(score > 0.8, "rare", "usual")

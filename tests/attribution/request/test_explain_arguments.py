@@ -223,6 +223,7 @@ def test_without_y_the_divergence_is_measured_and_is_never_negative(fitted):
     assert explanation.outputs == ("all", "no", "yes")
 
 
+@pytest.mark.slow
 def test_weights_of_zero_leave_rows_out(fitted):
     model, X, y = fitted
     kept_mask = np.arange(300) % 3 > 0

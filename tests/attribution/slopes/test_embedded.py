@@ -249,6 +249,7 @@ def test_batches_change_nothing(net, method):
     )
 
 
+@pytest.mark.slow
 def test_players_may_be_groups_across_inputs_and_joined_inputs(net):
     rows = drawn()
     options = {"method": "integrated_gradients", "returns": "logits", "progress": False}

@@ -340,6 +340,7 @@ def test_equals_the_general_way(model, monkeypatch, output, baseline):
     )
 
 
+@pytest.mark.slow
 def test_the_sum_is_right_from_the_first_step_on(model):
     """Nothing is corrected: the products of secants telescope.
 
@@ -353,6 +354,7 @@ def test_the_sum_is_right_from_the_first_step_on(model):
     assert rough.meta["quadrature_error"] > 10 * fine.meta["quadrature_error"]
 
 
+@pytest.mark.slow
 def test_errors_fall_with_the_square_of_the_steps(model):
     rows = table(12, seed=3)[0]
     exact = explained(model, rows, tolerance=0, max_steps=256).values
@@ -450,6 +452,7 @@ def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
     assert explained(changed, rows).meta["rule"] != "secants of each layer"
 
 
+@pytest.mark.slow
 def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
     rows = table(8, seed=5)[0]
     full_explanation = explained(model, rows)

@@ -480,6 +480,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
     np.testing.assert_allclose(cut.values, full_explanation.values, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"steps": 50}, {}])
 def test_memory_grows_with_rows_and_not_with_steps(options):
     """What NumPy and Python hold; torch's part is measured by
@@ -500,6 +501,7 @@ def test_memory_grows_with_rows_and_not_with_steps(options):
     assert peak < 3.5 * result
 
 
+@pytest.mark.slow
 def test_hybrid_networks_count_steps_as_well():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))

@@ -64,6 +64,7 @@ def test_cells_come_back_from_the_design_as_they_were():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [None, "background"])
 def test_only_cells_that_can_stand_there_are_drawn(given):
     # A column without effect is tried on further values, which are not drawn.

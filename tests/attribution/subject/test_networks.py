@@ -296,6 +296,7 @@ def test_an_embedding_can_be_explained_where_it_is_read():
             assert np.abs(explanation.values).max() > 0
 
 
+@pytest.mark.slow
 def test_branches_change_no_number():
     net, inputs, y = STRANGERS["shared_encoder"]()
     for groups in (None, "modality"):

@@ -249,6 +249,7 @@ def test_brier_of_several_labels_is_the_mean_of_each():
     )
 
 
+@pytest.mark.slow
 def test_scores_of_labels_are_of_all_rows():
     X = rows()
     y = labels(X)

@@ -283,6 +283,7 @@ def test_any_predictor() -> None:
     np.testing.assert_allclose(cut, values(lambda table: 2.0 * table[:, 0]), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "scope"), [("permgrad", "global"), ("gradient", "local")]
 )

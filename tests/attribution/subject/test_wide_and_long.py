@@ -159,6 +159,7 @@ def test_the_rows_are_those_of_the_same_table_in_parquet(tmp_path):
     assert sorted(set(pd.concat(row_frames)["row"])) == local.meta["rows"]
 
 
+@pytest.mark.slow
 def test_outputs_of_many_classes_are_measured_in_pieces(monkeypatch):
     sizes: list[int] = []
     effects = Game.effects

@@ -142,6 +142,7 @@ def test_points_on_a_circle_are_evenly_spread_and_close_it():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_relies_on_the_part_that_tells():
     X = table()[:6000]
     minute = X["at"].dt.hour * 60 + X["at"].dt.minute

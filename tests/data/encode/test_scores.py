@@ -380,6 +380,7 @@ def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
     assert encoded.shape == (200, 1)
 
 
+@pytest.mark.slow
 def test_scores_are_differences_from_the_mean_also_where_any_text_adds_much():
     rng = np.random.default_rng(45)
     words = np.array(["alpha", "beta", "gamma", "delta", "omega", "sigma", "kappa"])

@@ -135,6 +135,7 @@ def test_slopes_are_those_of_the_levels_and_pulled_towards_their_mean():
     assert again.slopes_ == encoder.slopes_
 
 
+@pytest.mark.slow
 def test_levels_with_equal_slopes_classes_and_groups_have_none():
     frame, y, _, _ = made(0.0)
     assert learned(frame, y)[0].scores_.slopes == {}
@@ -208,6 +209,7 @@ def test_numbers_are_centred_within_the_finest_levels_as_by_a_slow_twin():
     assert find_centred(row_cells, x, {"row": range(4)}, weights) == {"row": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 )

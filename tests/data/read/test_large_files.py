@@ -166,6 +166,7 @@ def test_reading_takes_three_times_the_file(tmp_path, kind):
     assert kind != "digits" or table > 3 * size
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="memory is measured in kilobytes"
 )

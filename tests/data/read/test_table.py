@@ -497,6 +497,7 @@ def test_reading_warns_about_nothing(tmp_path):
         assert read_table(file).shape == (5002, 2)
 
 
+@pytest.mark.slow
 def test_wide_table(tmp_path):
     file = tmp_path / "t.csv"
     wide = pd.DataFrame(

@@ -35,6 +35,7 @@ def made(rows, seed):
     return pd.DataFrame({"text": texts, **table}), y
 
 
+@pytest.mark.slow
 def test_rows_without_their_text_are_predicted_as_by_the_table():
     X, y = made(1000, 0)
     held_out_rows, truth = made(1500, 1)
@@ -90,6 +91,7 @@ def test_networks_without_texts_draw_nothing():
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, members):
     X, y = made(160, 2)
@@ -106,6 +108,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, members)
     assert (resumed.predict_proba(X) == whole_model.predict_proba(X)).all()
 
 
+@pytest.mark.slow
 def test_scores_of_a_timed_table_do_not_know_the_rows_held_out():
     X, y = made(300, 3)
     time = np.arange(300)

@@ -113,6 +113,7 @@ def test_the_prediction_is_the_mean_by_the_shares():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_classes(classes):
     X, y = stepped(1500)
@@ -131,6 +132,7 @@ def test_classes(classes):
     assert losses[1] < 0.9 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_line_is_kept_where_there_are_fewer_rows_than_columns():
     X, y = wide(300)
     model = pg.HyNNRegressor(**TRIES).fit(X[:100], y[:100])
@@ -142,6 +144,7 @@ def test_a_line_is_kept_where_there_are_fewer_rows_than_columns():
     assert errors[1] < 0.7 * errors[0]
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_that_does_not_pay():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(700, 4))

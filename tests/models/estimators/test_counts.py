@@ -39,6 +39,7 @@ def claims(rows=ROWS, seed=0):
     return X, rng.poisson(years * rate), years, rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_rate_ratio_of_a_binary_feature_is_the_closed_form(weighted):
     _, y, years, _ = claims()

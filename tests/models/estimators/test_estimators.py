@@ -248,6 +248,7 @@ def test_rows_of_weight_zero_are_left_out():
     )
 
 
+@pytest.mark.slow
 def test_sample_weights_and_class_weights_pull():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 2))
@@ -309,6 +310,7 @@ def test_held_out_rows_are_stratified(fraction):
     assert not np.array_equal(validation, held_out(len(y), fraction, 1, y)[1])
 
 
+@pytest.mark.slow
 def test_automatic_batch_size_grows_with_the_rows():
     settings = resolve_settings({"preset": "fast"}, "regression")
     sizes = [

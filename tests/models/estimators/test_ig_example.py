@@ -370,6 +370,7 @@ def test_the_layer_is_embedding_then_dense():
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "embedding", ["none", pytest.param("periodic", marks=pytest.mark.slow)]
 )

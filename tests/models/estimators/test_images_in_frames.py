@@ -368,6 +368,7 @@ class _Blocks(nn.Module):
         return cls()
 
 
+@pytest.mark.slow
 def test_a_named_encoder_is_read_by_its_stages(photos, monkeypatch, tmp_path):
     torch.manual_seed(0)
     network = _Blocks()
@@ -433,7 +434,7 @@ def test_a_network_learns_from_many_images(monkeypatch, tmp_path):
     )
 
 
-@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize("classes", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_scores_of_training_rows_come_from_networks_that_have_not_seen_them(
     monkeypatch, classes
 ):
@@ -519,6 +520,7 @@ def test_an_image_is_explained_as_one_feature(photos, model):
     )  # the user's frame is as it was
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(monkeypatch):
     monkeypatch.setattr(image_models, "_FEWEST", 60)
     frame, y = made(90)

@@ -53,6 +53,7 @@ def test_the_case_is_imbalanced_and_can_be_learnt():
     assert roc_auc_score(Y_TEST == "yes", P_TEST) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "single_logit", [pytest.param(False, marks=pytest.mark.slow), True]
 )
@@ -74,6 +75,7 @@ def test_weights_shift_the_odds_by_their_ratio_and_keep_the_ranking(single_logit
     assert roc_auc_score(Y_TEST, weighted.predict_proba(X_TEST)[:, 1]) > 0.8
 
 
+@pytest.mark.slow
 def test_row_weights_equal_class_weights_where_all_rows_are_trained_on():
     weight = np.where(Y == "yes", 3.0, 1.0)
     preset = {"base": "fast", "optimizer": "adam", "weight_decay": 0.0}
@@ -329,6 +331,7 @@ def test_saved_and_loaded_with_the_model(models, method, tmp_path):
             pg.load(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_an_eval_set_calibrates_in_the_place_of_held_out_rows():
     model = small(calibration="temperature").fit(
         X[:2000], Y[:2000], eval_set=(X[2000:], Y[2000:])

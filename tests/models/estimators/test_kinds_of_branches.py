@@ -108,6 +108,7 @@ def test_wrong_names(branches, message):
         pg.HyNNClassifier(branches=branches, **QUICK).fit(MIXED, Y)
 
 
+@pytest.mark.slow
 def test_scores_have_no_pixel(tmp_path):
     model = pg.HyNNClassifier(**QUICK).fit(MIXED, Y)
     kinds = np.array(model.preprocessor_.kinds_)
@@ -136,6 +137,7 @@ def test_scores_have_no_pixel(tmp_path):
     assert paths.loc["dose", "image"] != 0
 
 
+@pytest.mark.slow
 def test_an_image_of_nothing_is_dropped():
     X = MIXED[["review", "photo"]]
     model = pg.HyNNClassifier(branches=("tabular", "image"), **QUICK).fit(X, Y)
@@ -148,6 +150,7 @@ def test_an_image_of_nothing_is_dropped():
     assert drawn.score(X, Y) > 0.7
 
 
+@pytest.mark.slow
 def test_what_a_text_says_can_change_a_number_beside_a_photo():
     """The scores of texts and of photos are not one sum: a word multiplies a number, a
     photo adds.

@@ -55,6 +55,7 @@ def test_an_order_that_helps_is_found_also_when_the_columns_are_shuffled() -> No
     assert find_order(curves, wide + 0.05 * curves[:, 0], "regression", 0).found
 
 
+@pytest.mark.slow
 def test_few_rows_are_judged_by_squared_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     curves, wide = _bumps(100, 40)
     few = find_order(curves, wide, "classification", 0)
@@ -90,6 +91,7 @@ def test_the_second_error_of_a_row_is_the_squared_distance_to_its_class() -> Non
     assert np.array_equal(absolute, same)
 
 
+@pytest.mark.slow
 def test_trees_are_compared_with_the_order_and_with_the_mean_of_both() -> None:
     rng = np.random.default_rng(0)
     table = rng.normal(size=(60, 4))
@@ -207,6 +209,7 @@ def test_few_columns_and_few_rows_are_not_tested() -> None:
     assert not constant.found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset", ["default", pytest.param("fast", marks=pytest.mark.slow)]
 )
@@ -233,6 +236,7 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
         assert model.network_options_["image_readout"] == "flat"
 
 
+@pytest.mark.slow
 def test_a_curve_gets_an_image_which_is_saved(tmp_path: Any) -> None:
     curves, wide = _bumps(150, 40)
     table = pd.DataFrame(

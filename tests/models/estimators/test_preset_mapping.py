@@ -99,6 +99,7 @@ def test_what_a_preset_says_is_no_argument(name):
 
 
 # ---- a mapping, a file and a registered preset ---------------------------------------
+@pytest.mark.slow
 def test_a_mapping_a_file_and_a_registered_preset_give_the_same_model_bit_for_bit(
     tmp_path,
 ):

@@ -77,6 +77,7 @@ def test_left_out_rows_are_predicted_as_by_a_ridge_of_all_others(columns: int) -
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "preset", ["default", pytest.param({"single_logit": True}, marks=pytest.mark.slow)]
 )
@@ -112,6 +113,7 @@ def test_kernels_get_a_share_that_is_right_for_held_out_rows(
     assert "RandomKernels" in model.summary()
 
 
+@pytest.mark.slow
 def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = _curves(700)
     model = pg.HyNNClassifier(**_FEW).fit(X[:500], y[:500])
@@ -131,6 +133,7 @@ def test_the_readout_says_logits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert right > 0.9, "also alone"
 
 
+@pytest.mark.slow
 def test_numbers_and_few_held_out_rows() -> None:
     X, up = _curves(600)
     y = 100 + 10 * up + 0.1 * np.random.default_rng(1).normal(size=600)
@@ -141,6 +144,7 @@ def test_numbers_and_few_held_out_rows() -> None:
     assert bare.module_.kernels is None, "no rows to choose a share by"
 
 
+@pytest.mark.slow
 def test_kernels_that_say_nothing_are_left_out() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 12))

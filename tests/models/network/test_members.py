@@ -254,6 +254,7 @@ def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
     model, X, _ = make_model(members=members)

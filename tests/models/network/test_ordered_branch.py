@@ -299,6 +299,7 @@ def test_folded_and_replaced_rows_are_predicted_as_by_the_network(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["given", (3, 4), (1, 4, 3), (2, 3, 2)])
 def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
     rng = np.random.default_rng(0)

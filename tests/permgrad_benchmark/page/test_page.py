@@ -380,6 +380,7 @@ def test_variants_of_a_metric_have_columns_of_their_own(page):
 
 
 # ---- odd content ---------------------------------------------------------------------
+@pytest.mark.slow
 def test_undefined_and_impossible_figures_are_said_to_be_so(frame):
     changed = frame.copy()
     changed.loc[changed.index[changed["metric"] == "power"][0], "value"] = np.nan
@@ -390,6 +391,7 @@ def test_undefined_and_impossible_figures_are_said_to_be_so(frame):
     assert "values of power lie outside its range 0 to 1." in page
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(frame):
     names = dict(zip(METHODS, [name for name in HOSTILE if name][:4], strict=True))
     changed = frame.assign(

@@ -34,7 +34,7 @@ from permgrad_benchmark.truth.base import _known
 
 TABULAR = load_suites().get("tabular")
 TINY = cases.TabularSizes(
-    train=300, test=220, epochs=2, repeats=2, some=16, few=6, references=5, draws=32, retrainings=2
+    train=200, test=120, epochs=2, repeats=2, some=16, few=6, references=5, draws=32, retrainings=2
 )  # fmt: skip
 
 

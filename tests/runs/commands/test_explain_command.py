@@ -253,6 +253,7 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.slow
 def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
     rows = write("rows", without(table(60, seed=1), slice(None)))
     for row_options in ((), ("--row", 3, "--option", "scope=global")):

@@ -228,6 +228,7 @@ def test_two_at_once_in_one_folder_are_noticed(
     assert not (out / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_fits_in_memory_is_trained_on(
     tmp_path: Path, run: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

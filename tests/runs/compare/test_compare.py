@@ -172,6 +172,7 @@ def test_the_whole_command_with_a_network(table, tmp_path, toys):
     )
 
 
+@pytest.mark.slow
 def test_a_networks_totals_are_its_permutation_importances(frame, monkeypatch):
     X = frame.drop(columns="label")
     y = frame["label"]
@@ -213,6 +214,7 @@ def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(
     assert np.abs([np.median(rows) for rows in more]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(
     table, tmp_path, toys
 ):
@@ -269,6 +271,7 @@ def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
     assert len(toys["toy"].jobs) == fits
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_with_what_differs(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     with pytest.raises(

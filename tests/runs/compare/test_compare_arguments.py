@@ -195,6 +195,7 @@ def request(table, **options):
     return CompareRequest(table=str(table), out=table.parent / "out", **request_options)
 
 
+@pytest.mark.slow
 def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
     compare_request = request(flagged)
     progress_lines = []

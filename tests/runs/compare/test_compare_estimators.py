@@ -54,6 +54,7 @@ def test_a_pipeline_is_fitted_on_each_fold_and_explained():
     np.testing.assert_allclose(shares["mine"], shares["linear"], atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_model_says_how_its_estimator_is_read():
     X, y = table()
     model = pg.Model(pipeline(), positive="well", batch_size=50)

@@ -127,6 +127,7 @@ def test_the_threshold_is_the_cheapest_on_the_validation_rows(place):
     assert metrics["decision"]["threshold"] == pytest.approx(best.value)
 
 
+@pytest.mark.slow
 def test_a_class_that_is_never_predicted_leads_to_the_threshold(place):
     metrics = run(place, "never", model="lightgbm", threshold=0.99, sensitive=("hall",))
     assert metrics["decision"]["threshold"] == 0.99

@@ -60,6 +60,7 @@ def test_a_run_by_groups_counts_groups(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["row_group", "time"])
 def test_explaining_a_run_allows_for_what_the_run_was_told(tmp_path, option):
     table = farms(0)
@@ -101,6 +102,7 @@ def test_a_repeated_identifier_is_noted(tmp_path):
     assert "If so, pass --row-group farm" in progress_text
 
 
+@pytest.mark.slow
 def test_a_report_counts_groups():
     table = farms(2)
     known_farms = np.isin(

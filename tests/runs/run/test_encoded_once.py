@@ -16,6 +16,7 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.models.images import ImageFeatures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_each_part_is_encoded_once(tmp_path, monkeypatch, images):
     rng = np.random.default_rng(0)

@@ -752,7 +752,7 @@ class _Model:
         most: int = _MOST_FITTED,
     ) -> tuple[Floats, Floats]:
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.linear_model import LogisticRegression, Ridge
 
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
         rows = self._drawn(rows, most)
@@ -764,11 +764,13 @@ class _Model:
                 weights,
                 intercept,
             )  # of one class, or of no row, there is nothing to learn
-        if not target.classes:
-            if self.multiplies:
-                return self._solve_products(scale, rows)
+        if not target.classes and self.multiplies:
+            return self._solve_products(scale, rows)
+        if not target.classes and self.outputs == 1:
             return self._solve_steps(scale, rows)
-        model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
+        model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
+        if target.classes:
+            model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(

@@ -45,6 +45,7 @@ def _shapiq(request):
         pytest.importorskip("shapiq", reason="shapiq is a peer, in the extra 'peers'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", INDICES)
 def test_pairs_of_a_quadratic_function_have_their_closed_form(index):
     explanation = explain_with(quadratic, ROWS, index=index, **CALL)

@@ -61,6 +61,7 @@ def explain(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 @pytest.mark.parametrize("y", [Y, None], ids=["loss", "divergence"])
 def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):

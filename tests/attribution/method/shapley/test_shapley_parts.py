@@ -185,6 +185,7 @@ def test_a_single_donor_is_any_row_but_the_own(shared):
             np.testing.assert_allclose(used, 1 / 12, atol=0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("game", "exact"), [("prediction", None), ("expected", None), ("prediction", 0)]
 )
