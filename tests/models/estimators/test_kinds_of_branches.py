@@ -12,7 +12,7 @@ import permgrad as pg
 QUICK = {
     "preset": "fast",
     "image": "always",
-    "max_epochs": 1,
+    "max_epochs": 3,
     "random_state": 0,
     "progress": False,
 }
