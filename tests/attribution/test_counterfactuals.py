@@ -410,6 +410,7 @@ def test_networks_of_permgrad():
     assert set(model.predict(counterfactuals.rows)) == {"yes"}
 
 
+@pytest.mark.slow
 def test_missing_cells_are_kept_or_filled_and_never_made():
     X, _ = people()
     gap = X[X["visits"].isna() & (rule(X)[:, 1] < 0.5)][:1]

@@ -471,6 +471,7 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})]
 )

@@ -184,6 +184,7 @@ def test_kinds_have_the_sums_of_their_features_in_the_tree_of_kinds(fitted):
     np.testing.assert_allclose(sums.values[:, order], kinds.values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_and_rows_take_kinds(fitted):
     table, y = made(4, 80)
     explanation = pg.explain(fitted, table, y, groups="modality", scoring="r2", **QUIET)
@@ -231,6 +232,7 @@ def test_a_typical_text_has_the_median_score(fitted):
     )
 
 
+@pytest.mark.slow
 def test_a_missing_text_or_photo_is_an_empty_cell_and_a_missing_table_another_rows(
     fitted,
 ):

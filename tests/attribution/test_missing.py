@@ -147,6 +147,7 @@ def test_squared_error_of_a_sum_has_a_closed_form():
     assert frame.loc["nothing", "std_error"] < 0.5
 
 
+@pytest.mark.slow
 def test_scores_stand_behind_with_their_intervals():
     net, inputs, y = case(rows=200)
     result = pg.missing_modalities(

@@ -231,6 +231,7 @@ def test_the_planted_place_comes_first(classifier):
     pd.testing.assert_frame_equal(effects_frame, again)
 
 
+@pytest.mark.slow
 def test_an_effect_is_the_mean_change_of_the_prediction_when_the_patch_is_covered(
     fitted,
 ):

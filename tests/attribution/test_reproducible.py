@@ -195,6 +195,7 @@ def test_memory_that_does_not_suffice_is_met_with_smaller_batches(fitted, monkey
     assert sum(size > 20 for size in sizes) < 6
 
 
+@pytest.mark.slow
 def test_whatever_the_order_of_features(fitted, monkeypatch):
     model, y = fitted
     names = list(TEST.columns)

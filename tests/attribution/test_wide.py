@@ -161,6 +161,7 @@ def test_rows_of_one_group_widen_the_intervals(fitted):
     )
 
 
+@pytest.mark.slow
 def test_classes_have_effects_that_sum_to_nothing_and_other_columns_are_refused():
     table, score = made(5, 500)
     y = np.digitize(score, [0.0, 1.5])

@@ -134,6 +134,7 @@ def test_infinite_cells_are_compared():
     assert np.isfinite(change_frames[0][["change", "std_error"]].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_metrics_of_classes_with_the_error_of_the_area():
     rng = np.random.default_rng(0)
 

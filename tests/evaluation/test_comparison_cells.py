@@ -252,6 +252,7 @@ def test_fingerprints_tell_configurations_apart():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(
     not Path(os.environ.get("PERMGRAD_DATA", "/none")).is_dir(),

@@ -69,6 +69,7 @@ def test_p_value_and_interval_agree_and_signs_mirror(differences, train, test):
     )
 
 
+@pytest.mark.slow
 def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
     """Two models that are as good: each row has a difference of its own, so test parts
     that share rows agree.

@@ -111,6 +111,7 @@ def test_a_mean_curve_leaves_the_data_where_another_column_never_goes_along():
     assert sum(len(row_positions) for row_positions, _ in predict_calls) <= 8000 + 10
 
 
+@pytest.mark.slow
 def test_no_curve_leaves_the_data_where_columns_are_independent():
     for seed in range(12):
         rng = np.random.default_rng(seed)

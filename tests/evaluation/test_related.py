@@ -132,6 +132,7 @@ def test_dates_are_numbers_along_time(zone):
     }
 
 
+@pytest.mark.slow
 def test_chance_correlations_of_a_wide_table_of_few_rows_are_not_told():
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(

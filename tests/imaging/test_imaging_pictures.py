@@ -136,6 +136,7 @@ def test_the_part_in_use_stays_inside_the_picture(positions, pixels, expected):
     assert (grid.get_xlim(), grid.get_ylim()) == expected
 
 
+@pytest.mark.slow
 def test_marks_stand_on_their_cells_and_fit_into_them():
     for columns in (6, 60, 400):
         renderer, _ = fitted("random", columns)

@@ -105,6 +105,7 @@ def test_the_callers_autocast_stays_outside():
     np.testing.assert_array_equal(again.predict_proba(X), plain[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", "paper", "fast", "ig_example"])
 def test_mixed_precision_trains_the_same_model_nearly(preset):
     X, y = data()

@@ -367,6 +367,7 @@ def test_pairs_of_features_are_measured_and_shown(undrawn):
     assert "Which features work together" not in pages[0]
 
 
+@pytest.mark.slow
 def test_a_quantile_is_not_judged_by_squared_errors():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"dose": rng.normal(size=300), "noise": rng.normal(size=300)})

@@ -152,6 +152,7 @@ def stored(array):
     return {"shape": list(array.shape)}
 
 
+@pytest.mark.slow
 def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out():
     trees = Trees.of(
         [([0, 1], [0.0, 1.0], [1, 2], [3, 4], np.zeros((5, 1)))], base=[0.0]

@@ -482,6 +482,7 @@ class Stopping:
             yield work(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "scope"), [("permgrad", "global"), ("gradient", "local")]
 )

@@ -62,6 +62,7 @@ def test_rows_that_a_model_predicts_wildly_make_an_importance():
     assert abs(few["without"] - 2.0) < 0.4, "two times the square of the weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [200, 1200])
 def test_normal_errors_have_no_such_row(rows):
     said = 0

@@ -104,6 +104,7 @@ def test_levels_follow_a_surface():
     assert sampler.residuals_dependent == []
 
 
+@pytest.mark.slow
 def test_a_number_of_few_values_is_drawn_as_one_of_them():
     x, rng = others()
     grade = np.clip(np.round(x[:, 0] + 0.5 * rng.normal(size=ROWS)), -2, 2)

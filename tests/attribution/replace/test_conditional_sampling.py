@@ -176,6 +176,7 @@ def test_one_row_gets_the_same_draw_as_among_all():
     np.testing.assert_allclose(few, values[selected_rows], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_small_backgrounds_leave_no_fold_empty():
     frame = correlated(20)
     frame["level"] = ["u", "v"] * 10
@@ -235,6 +236,7 @@ def test_a_fold_with_one_level_has_it_for_certain():
     np.testing.assert_array_equal(predict(np.ones((3, 2))), [[0.0, 0.0, 1.0, 0.0]] * 3)
 
 
+@pytest.mark.slow
 def test_every_method_that_takes_it_follows_it():
     """A method registered later must not pass over it in silence."""
     X = correlated(80)

@@ -156,6 +156,7 @@ def test_a_long_table_is_seen_from_end_to_end(models):
     )
 
 
+@pytest.mark.slow
 def test_rows_count_as_much_as_their_weight(models):
     X, regressor, _ = models
     selected_rows = X[:90].reset_index(drop=True)

@@ -36,6 +36,7 @@ def calls(rows: pd.DataFrame) -> np.ndarray:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["permgrad", "shapley"])
 def test_what_moves_no_drawn_pair_is_0_to_0(method):
     options = (

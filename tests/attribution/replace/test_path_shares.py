@@ -103,6 +103,7 @@ def test_groups_act_and_are_drawn_as_one(classifier):
     )
 
 
+@pytest.mark.slow
 def test_a_table_of_raw_columns(classifier):
     check(
         verify.largest_difference(

@@ -103,6 +103,7 @@ def test_a_scorer_that_needs_to_know_the_positive_class_is_told_how(table):
     compare(model, make_scorer(f1_score, pos_label="sick"), X, words)
 
 
+@pytest.mark.slow
 def test_a_scorer_of_rows_gets_the_edited_rows_and_the_model(table):
     X, score = table
     model = Ridge().fit(X, score)
@@ -136,6 +137,7 @@ def test_a_scorer_of_rows_gets_the_edited_rows_and_the_model(table):
     assert frame["worst_site"].iloc[0] == pytest.approx(-errors.max())
 
 
+@pytest.mark.slow
 def test_a_scorer_of_rows_gets_what_was_drawn_conditionally(table):
     X, score = table
     X = X.assign(q=X["p"] + 0.1 * X["q"])
@@ -239,6 +241,7 @@ def test_labels_of_a_network_are_those_of_y():
         assert expected > 0.5
 
 
+@pytest.mark.slow
 def test_a_column_that_nothing_reads_is_exactly_zero(table):
     X, score = table
     y = np.where(score > 0, "b", "a")

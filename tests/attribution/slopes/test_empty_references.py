@@ -147,6 +147,7 @@ def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
 @pytest.mark.parametrize("empty", ["raises", "returns"])
 @pytest.mark.parametrize("target", ["predicted", "true"])

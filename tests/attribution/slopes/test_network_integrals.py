@@ -260,6 +260,7 @@ def test_steps_equal_captums():
         )
 
 
+@pytest.mark.slow
 def test_fewer_gradients_than_captum_for_as_small_a_gap(script):
     pytest.importorskip("captum", reason="Captum is a peer, in the extra 'peers'")
     module = script("benchmarks.speed.network_gradients_memory")

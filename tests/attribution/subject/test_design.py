@@ -109,6 +109,7 @@ def test_only_cells_that_can_stand_there_are_drawn(given):
     assert (importance > 0)[["age", "region", "dose", "stock"]].all()
 
 
+@pytest.mark.slow
 def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named():
     frame = table(400)[["age", "dose", "region"]]
     drawn_tables = []
@@ -134,6 +135,7 @@ def test_levels_are_drawn_given_the_rest_and_their_determined_columns_are_named(
     assert explanation.values[feature_index, 0] < 0.05
 
 
+@pytest.mark.slow
 def test_gaussian_columns_have_the_effects_of_the_closed_form():
     rng = np.random.default_rng(1)
     rho = 0.8
@@ -162,6 +164,7 @@ def test_gaussian_columns_have_the_effects_of_the_closed_form():
     assert grouped.values[0, 0] == pytest.approx(joint_effect, rel=0.1)
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_batches():
     frame = table(120)[["age", "income", "region"]]
 

@@ -46,6 +46,7 @@ def test_networks(method):
     assert np.abs(large.values).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 5])
 @pytest.mark.parametrize(
     "more", [{}, {"method": "shapley", "scope": "global"}, {"scoring": "r2"}]

@@ -49,6 +49,7 @@ def _values(net: Any, rows: Any, method: str, **options: Any) -> np.ndarray[Any,
     return explain_with(net, rows, method=method, **options).values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "deeplift"])
 def test_weights_made_in_inference_mode_are_explained_and_kept(method: str) -> None:
     with torch.inference_mode():

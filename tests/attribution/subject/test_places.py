@@ -123,6 +123,7 @@ def test_one_label_at_each_place(name, void):
         np.testing.assert_array_equal(as_bytes.values, explanation.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["words", "sounds", "maps"])
 def test_labels_that_may_overlap(name):
     net, X, axis = _cases()[name]

@@ -244,6 +244,7 @@ def _padded_ids() -> Tensor:
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The PyTorch API of nested tensors", "ignore:Attributions of"
 )

@@ -206,6 +206,7 @@ def test_predictions(model: Any) -> None:
     compare(lambda: model.predict_encoded(encoded[:1]), "python")
 
 
+@pytest.mark.slow
 def test_the_evaluation_of_a_training() -> None:
     """Steps fit, the larger batches in which epochs are judged do not."""
     rows, y = table(1500)

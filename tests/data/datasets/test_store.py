@@ -73,6 +73,7 @@ def test_the_six_sets_and_the_demo_are_there():
         load_dataset("helok")
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", list(cards))
 def test_real_files_encode(name, recwarn):

@@ -85,6 +85,7 @@ def progress(*words):
     return result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_story_and_its_page_shows_it(widgets):
     assert f"note: {STORY}" in progress(
         "run", "widgets", "--preset", "preset.json", "--out", "own"

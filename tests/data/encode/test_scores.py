@@ -238,6 +238,7 @@ def test_scores_of_classes_are_one_per_class_and_add_up_to_log_odds():
     assert (best == labels).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_a_stored_encoder_gives_the_same_scores():
     frame, y, _ = made()
     mood = np.where(np.abs(y) > 0.7, "a very good day, ", "a rather bad day, ")
@@ -358,6 +359,7 @@ def test_noise_beside_columns_that_tell_all_has_no_score():
     assert "score" not in encoder.kinds_
 
 
+@pytest.mark.slow
 def test_a_text_alone_keeps_its_score_also_where_it_does_not_clearly_help():
     rng = np.random.default_rng(0)
     words = np.array(

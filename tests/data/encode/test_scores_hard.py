@@ -173,6 +173,7 @@ def test_of_a_long_cell_the_beginning_is_read():
     assert scores.of("t", ["x " * LONGEST_READ + "good"])[0, 0] == 0
 
 
+@pytest.mark.slow
 def test_words_of_scripts_without_spaces_and_of_pictures():
     for good, bad in (
         ("这个产品很好我喜欢", "这个产品太差不要买"),

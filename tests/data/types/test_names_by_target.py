@@ -206,6 +206,7 @@ def routes(seed: int) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame({"length": lengths[route_codes], "x": x}), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_amounts_that_say_what_they_belong_to_stay_numbers_and_have_scores(
     seed, tmp_path

@@ -86,6 +86,7 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     )
 
 
+@pytest.mark.slow
 def test_the_prediction_is_the_mean_by_the_shares():
     """The twin: library and network one after the other, and their mean by hand."""
     X, y = stepped(900)

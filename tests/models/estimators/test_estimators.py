@@ -151,6 +151,7 @@ def test_predict_does_not_depend_on_what_stands_beside():
     assert model.predict_encoded(np.empty((0, 30), dtype=np.float32)).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_units_of_the_target_change_nothing():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 4))

@@ -278,6 +278,7 @@ def test_a_module_of_the_users_own_stays_as_it_was(photos):
     )
 
 
+@pytest.mark.slow
 def test_each_different_image_is_encoded_once_and_few_at_a_time(photos):
     frame, y = photos
     arrays = [frame["photo"].iloc[row if row % 2 else 0] for row in range(160)]

@@ -159,6 +159,7 @@ def test_prior_of_one_logit_is_a_shift_by_the_log_of_pos_weight():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
 def test_temperature_is_found(true):
     rng = np.random.default_rng(0)

@@ -42,6 +42,7 @@ def scramble_(net: nn.Module, seed: int) -> None:
             )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     options=st.fixed_dictionaries(

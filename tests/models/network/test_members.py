@@ -219,6 +219,7 @@ def make_model(**network: object) -> tuple[pg.HyNNClassifier, pd.DataFrame, np.n
     return model.fit(X, y), X, y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{}, {"image_units": []}, {"fusion_units": []}])
 def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
     model, X, _ = make_model(**changed)

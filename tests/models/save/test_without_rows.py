@@ -187,6 +187,7 @@ def test_a_model_of_images_without_rows(tmp_path: Path) -> None:
         pg.explain(lean, frame[:3], method="shapley")
 
 
+@pytest.mark.slow
 def test_a_page_without_rows_shows_no_single_one(fitted: Any) -> None:
     model, X = fitted
     y = table()["rent"]

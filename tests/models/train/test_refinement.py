@@ -135,6 +135,7 @@ def test_few_rows_without_error_do_not_make_it_infinitely_sure() -> None:
     assert bounded == pytest.approx(plain, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_default_gives_honest_probabilities() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(900, 3))

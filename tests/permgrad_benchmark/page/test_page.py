@@ -207,6 +207,7 @@ def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
     assert set(oracles["method"]) == {f"oracle:{name}" for name in METHODS}
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tmp_path):
     page_visit = visit(page, tmp_path)

@@ -236,6 +236,7 @@ def entered() -> Iterator[list[str]]:
         functions.pop(name, None)
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_new_function_and_a_new_contestant_are_in_every_table(entered):
     entered += ["third", "knows"]

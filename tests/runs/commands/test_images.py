@@ -69,6 +69,7 @@ def test_pictures_are_those_of_the_published_network(table, folder):
     assert len(np.unique(pictures.reshape(70, -1), axis=0)) == 70
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_draws_what_is_missing(table, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "part")
     before = {

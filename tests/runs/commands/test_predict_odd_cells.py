@@ -74,6 +74,7 @@ def test_parquet_in_parts(run, tmp_path):
     assert len(pd.read_parquet(tmp_path / "p")) == 12
 
 
+@pytest.mark.slow
 def test_a_test_file_with_an_odd_cell_is_noted(tmp_path):
     table().to_csv(tmp_path / "t.csv", index=False)
     rows = table(40).astype({"dose": object})

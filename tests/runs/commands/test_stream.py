@@ -569,6 +569,7 @@ def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None
     assert "divergence from the model's own prediction" in printed_output
 
 
+@pytest.mark.slow
 def test_a_model_of_files_keeps_the_name_of_its_target(tmp_path: Path) -> None:
     """Explained of a table that holds it, it is the loss of this column that is
     measured.

@@ -253,6 +253,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
     compare_table(request(table, tmp_path), say=quiet)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}

@@ -75,6 +75,7 @@ def test_what_is_said_elsewhere_is_no_argument(frame, name):
         compared(frame, **{name: 2})
 
 
+@pytest.mark.slow
 def test_folds_are_a_number_or_a_number_with_repeats(frame):
     assert compared(frame, cv=np.int64(2)).scores["fold"].tolist() == [
         "1",
@@ -87,6 +88,7 @@ def test_folds_are_a_number_or_a_number_with_repeats(frame):
     ]
 
 
+@pytest.mark.slow
 def test_codes_for_missing_are_said_where_the_table_is_read(frame, tmp_path):
     frame.to_csv(tmp_path / "table.csv", index=False)
     read = pg.read_table(tmp_path / "table.csv", na=[-9])

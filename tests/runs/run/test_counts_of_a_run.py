@@ -43,6 +43,7 @@ def quiet(request):
     return run_table(request, say=lambda text: None)
 
 
+@pytest.mark.slow
 def test_a_run_of_counts_trains_and_judges_rates(here):
     quiet(replace(ASKED, task="counts", offset="log_years", baselines=("lightgbm",)))
     metrics = json.loads(Path("run/metrics.json").read_text())

@@ -46,6 +46,7 @@ def run(table: pd.DataFrame, folder, **options) -> tuple[str, str]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_by_groups_counts_groups(tmp_path):
     _, page = run(farms(0), tmp_path, row_group="farm")
     assert "count 6 groups by farm, not 120 rows" in (

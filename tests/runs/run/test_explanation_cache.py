@@ -165,6 +165,7 @@ def test_the_command_reads_what_it_computed_before(origin, run, tmp_path):
     ).read_text()
 
 
+@pytest.mark.slow
 def test_from_explain_starts_there_and_reads_what_is_kept(origin, run):
     weights = (run / "model" / "weights.safetensors").stat().st_mtime_ns
     before = (run / "importance.csv").read_text()

@@ -127,6 +127,7 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
@@ -317,6 +318,7 @@ def test_dummies_are_one_feature_and_declared_groups_are_variables(here):
     assert not any("are one feature" in note for note in inputs.notes)
 
 
+@pytest.mark.slow
 def test_columns_that_say_the_same_are_named(here):
     assert not any("age_copy" in note for note in load().notes)
     blocks = table().assign(
@@ -410,6 +412,7 @@ def test_own_files(here):
     assert test == train, "columns are matched by name"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left_out", "options"),
     [
@@ -776,6 +779,7 @@ def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
     )
 
 
+@pytest.mark.slow
 def test_images_of_a_column_are_found_in_the_tables_folder_and_checked_before_there_is_work(
     here, monkeypatch
 ):

@@ -349,6 +349,7 @@ def test_one_row_has_no_donors(runs, tables, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [6, 13])
 def test_single_rows_take_few_predictions_and_are_near_the_exact_values(
     columns, monkeypatch
@@ -619,6 +620,7 @@ def test_parts_keep_classes_groups_and_times(timed):
         assert (np.diff(part_codes) >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_report_of_a_loaded_model_is_that_of_its_run(runs, tables):
     folder = runs("binary")[0].folder
     frame = pd.read_csv(tables["binary"])

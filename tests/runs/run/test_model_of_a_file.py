@@ -116,6 +116,7 @@ def test_its_predictions_are_those_of_the_file(files, tmp_path, name):
     assert explained.ranking(explained.outputs[0])[0] == "age"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_with_the_same_file_only(files, tmp_path):
     folder, models = files
     shutil.copytree(folder, tmp_path / "own")
@@ -205,6 +206,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(files, tmp_path
         )
 
 
+@pytest.mark.slow
 def test_the_command_takes_it_and_a_damaged_copy_is_refused(files, tmp_path):
     folder = files[0]
     printed_output = call(

@@ -130,6 +130,7 @@ def test_a_model_without_a_run_has_no_test_rows():
     )
 
 
+@pytest.mark.slow
 def test_a_named_data_set_is_a_table(place):
     call("predict", place / "named", "breast_cancer", "--out", "all.csv")
     predicted = pd.read_csv("all.csv")

@@ -159,6 +159,7 @@ def _elsewhere(folder: Path, target_folder: Path, changed: dict) -> RunRequest:
     return RunRequest(**{**usual, **changed})
 
 
+@pytest.mark.slow
 def test_the_test_file_must_have_the_column(folder, tmp_path):
     files = {"test": loans(300, 1), "lacking": loans(200, 2).drop(columns="sex")}
     for name, frame in files.items():
@@ -223,6 +224,7 @@ def test_a_report_takes_labels_and_names(fitted):
     assert 'id="sensitive"' not in pg.report(model, X, y).html
 
 
+@pytest.mark.slow
 def test_a_report_of_numbers_and_dependent_rows(fitted):
     _, X, _, sex = fitted
     y = X["age"] + np.random.default_rng(0).normal(0, 3, len(X)) + 6 * (sex == "f")

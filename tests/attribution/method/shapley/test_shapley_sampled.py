@@ -526,6 +526,7 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
 Y = np.random.default_rng(0).integers(0, 2, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_sampled_losses_meet_the_enumerated(game):
     call_options = {
