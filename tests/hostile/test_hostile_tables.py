@@ -32,7 +32,7 @@ def test_tables_are_encoded_or_refused():
 
     check()
     assert ends["encoded"] > 36
-    assert len(ends) > 5
+    assert len(ends) >= 5
 
 
 @pytest.mark.slow

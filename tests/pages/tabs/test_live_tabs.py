@@ -354,7 +354,6 @@ def test_the_costs_of_a_run_are_where_the_fields_start(undrawn):
     )
 
 
-@pytest.mark.slow
 def test_many_classes_and_wide_tables_stay_small():
     content = content_of("classification", tuple(f"class {k}" for k in range(40)))
     shown = decisions.live_data(PageContent.of(content))
