@@ -32,7 +32,6 @@ FEW = {
     },
     "lime": {"samples": 40},
     "smoothgrad": {"samples": 3},
-    "integrated_gradients": {"max_steps": 16},
 }
 FAST: dict[str, dict[str, Any]] = {
     **FEW,
