@@ -61,7 +61,6 @@ def explain(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 @pytest.mark.parametrize("y", [Y, None], ids=["loss", "divergence"])
 def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
@@ -98,11 +97,11 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     y = NET(population).detach().argmax(dim=1).numpy()
     picked = [
         np.random.default_rng(seed).choice(4000, 100, replace=False)
-        for seed in range(20)
+        for seed in range(30)
     ]
 
     def spread() -> tuple[float, float]:
-        alike = [explain(random_state=seed).values[:, 0] for seed in range(20)]
+        alike = [explain(random_state=seed).values[:, 0] for seed in range(30)]
         explanations = [
             explain(rows=population[row_indices], y=y[row_indices], random_state=seed)
             for seed, row_indices in enumerate(picked)
@@ -124,7 +123,7 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     assert explain().meta["estimator"] == ORDERS
     orders, _ = spread()
     assert designs < 0.8 * orders
-    assert 0.65 < error_ratio < 1.5
+    assert 0.7 < error_ratio < 1.4
 
 
 def test_a_row_has_the_same_sample_whoever_stands_beside_it():
