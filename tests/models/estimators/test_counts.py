@@ -39,6 +39,7 @@ def claims(rows=ROWS, seed=0):
     return X, rng.poisson(years * rate), years, rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_rate_ratio_of_a_binary_feature_is_the_closed_form(weighted):
     _, y, years, _ = claims()
@@ -209,7 +210,7 @@ def test_what_no_counts_are_is_refused(tmp_path):
 def test_the_test_deviance_is_near_that_of_lightgbm():
     lightgbm = pytest.importorskip("lightgbm")
     rng = np.random.default_rng(0)
-    rows = 12_000
+    rows = 6_000
     X = pd.DataFrame(rng.normal(size=(rows, 6)), columns=list("abcdef")).assign(
         town=rng.choice(list("uvwxyz"), rows)
     )
@@ -222,9 +223,9 @@ def test_the_test_deviance_is_near_that_of_lightgbm():
         - 0.5
     )
     y = rng.poisson(rate)
-    train = slice(0, 7200)
-    validation_slice = slice(7200, 9600)
-    test = slice(9600, rows)
+    train = slice(0, 3600)
+    validation_slice = slice(3600, 4800)
+    test = slice(4800, rows)
     own_model = pg.HyNNRegressor(loss="poisson", random_state=0, progress=False)
     own_model.fit(
         X[train], y[train], eval_set=(X[validation_slice], y[validation_slice])
