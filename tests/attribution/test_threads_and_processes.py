@@ -40,7 +40,7 @@ FAST: dict[str, dict[str, Any]] = {
         "tolerance": 0.5,
         "references": 4,
     },
-    "lime": {"samples": 40},
+    "lime": {"samples": 150},
     "smoothgrad": {"samples": 4},
     "integrated_gradients": {"max_steps": 8},
     "aggregate": {"members": ("permutation", "gradient")},
@@ -217,7 +217,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        "segments": ("grid", 3),
+        "segments": None,
     }
 
     def work(method: str, **options: Any) -> Work:

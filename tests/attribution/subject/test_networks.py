@@ -30,7 +30,7 @@ FEW = {
         "tolerance": 0.5,
         "references": 8,
     },
-    "lime": {"samples": 40},
+    "lime": {"samples": 120},
     "smoothgrad": {"samples": 3},
 }
 FAST: dict[str, dict[str, Any]] = {
