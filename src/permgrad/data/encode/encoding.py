@@ -577,7 +577,8 @@ class TableEncoder:
             )
             column = self._stored[column_index]
             years = self.years_.get(column.name, (0, 1))
-            targets, details = zip(*part_slots, strict=True)
+            targets = [target for target, _ in part_slots]
+            details = [detail for _, detail in part_slots]
             encoded_columns = column.of.encode(cells, details, years)
             for target, encoded in zip(targets, encoded_columns, strict=True):
                 out[:, target] = encoded
