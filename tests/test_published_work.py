@@ -36,9 +36,8 @@ ROWS = {"covertype": 160, "bank": 200}
 
 
 def test_the_table_has_all_its_lines():
-    lines = [
-        line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")
-    ]
+    works = PAGE.read_text("utf-8").partition("## The published numbers")[0]
+    lines = [line for line in works.splitlines() if line.startswith("| ")]
     assert (
         len(LINES)
         == len(lines) - sum(line.startswith("| published |") for line in lines)
