@@ -216,7 +216,8 @@ def _tested(
     confidence = float(facts.get("confidence", 0.95))
     tests = np.full((5, len(looked_at)), np.nan)
     for position, code in enumerate(looked_at):
-        pairs = slice(*np.searchsorted(pair_codes, [code, code + 1]))
+        first, last = np.searchsorted(pair_codes, [code, code + 1]).tolist()
+        pairs = slice(first, last)
         rows = pair_rows[pairs]
         weights = np.asarray(row_weights, dtype=np.float64)[rows]
         shares = weights / max(float(weights.sum()), 1e-300)

@@ -226,8 +226,9 @@ def _draw_steps(axes: Axes, steps: list[float], start: float) -> None:
 def _add_probabilities(axes: Axes) -> None:
     """Add an axis above that says which probabilities the log-odds below are."""
     low, high = axes.get_xlim()
-    ticks = axes.xaxis.get_major_locator().tick_values(low, high)
-    ticks = ticks[(ticks >= low) & (ticks <= high)]
+    locator = axes.xaxis.get_major_locator()
+    every_tick = np.asarray(locator.tick_values(low, high), dtype=np.float64)
+    ticks = every_tick[(every_tick >= low) & (every_tick <= high)]
     labels = [percent(share) for share in 1 / (1 + np.exp(-ticks))]
     above = axes.secondary_xaxis("top")
     above.set_xticks(ticks, labels)

@@ -167,8 +167,8 @@ def _in_strips(cells: pd.Series[Any], ranks: Floats) -> _Along:
     else:
         levels = counts.index[:_MOST_STRIPS].tolist()
         hidden = len(counts) - len(levels)
-    positions = texts.map({level: i for i, level in enumerate(levels)})
-    positions = positions.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    placed = texts.map({level: i for i, level in enumerate(levels)})
+    positions = placed.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     if not present.all():
         positions[~present] = len(levels)
         levels = [*levels, _MISSING]
@@ -211,9 +211,14 @@ def _draw_points(
         grey = ~np.isfinite(ranks)
         axes.scatter(across[grey], up[grey], color=style.NEUTRAL, **look)
         colours = style.colour_map("values")
-        ranked = {"c": ranks[~grey], "cmap": colours, "vmin": 0, "vmax": 1}
+        ranked: dict[str, Any] = {
+            "c": ranks[~grey],
+            "cmap": colours,
+            "vmin": 0,
+            "vmax": 1,
+        }
         axes.scatter(across[~grey], up[~grey], **ranked, **look)
-        size = {"fraction": 0.018, "pad": 0.02, "aspect": 40}
+        size: dict[str, Any] = {"fraction": 0.018, "pad": 0.02, "aspect": 40}
         bar = base.colour_bar(axes, Normalize(0, 1), colours, name, **size)
         bar.set_ticks([0.02, 0.98], labels=["low", "high"])
         bar.ax.tick_params(length=0)
