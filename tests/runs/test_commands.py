@@ -26,7 +26,8 @@ from permgrad.evaluation.baselines.fitting import baselines
 from permgrad.runs.run_folder import STAGES
 
 FILES = {
-    "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
+    "run.json", "report.html", "metrics.json", "effects.csv",
+    "importance.csv", "branches.json", "model", "explanations",
     ".explanations", "data.json", "columns.json", "training.json", "segments.json", "split.npz", "layout.json", "layout.svg",
     "history.csv", "predictions.csv", "report.md", "report.svg",
 }  # fmt: skip
