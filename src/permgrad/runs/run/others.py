@@ -21,13 +21,13 @@ from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
-from permgrad.data.tasks import Task
+from permgrad.data.tasks import COUNTS, Task
 from permgrad.evaluation.baselines.fitting import (
     baselines,
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import metrics, primary_metric, scores_of
+from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
@@ -168,11 +168,10 @@ def choose(work: RunWork) -> dict[str, Any]:
         )
     )
     classes = np.unique(train.y) if inputs.task.has_classes else None
-    metric = (
-        primary_metric(inputs.task, counts=inputs.counts)
-        if classes is None
-        else metrics.get("log_loss")
-    )
+    judged = inputs.task
+    if inputs.counts:
+        judged = COUNTS
+    metric = metrics.get(judged.proper_metric)
     truth = (
         np.asarray(train.y, dtype=np.float64)
         if classes is None
