@@ -123,6 +123,8 @@ class Explanation(Numbers):
         >>> explanation.to_frame()[["feature", "importance"]].values.tolist()
         [['a', 1.5], ['b', 2.0]]
         >>> low, high = explanation.ci()
+        >>> explanation.p_adjusted.shape
+        (2, 1)
         >>> local.by_modality().names
         ('table', 'image')
         >>> picture = explanation.plot.bar()
