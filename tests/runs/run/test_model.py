@@ -21,18 +21,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import permgrad as pg
+from permgrad.assess.assessed_model import TrainedOther
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import Clock
-from permgrad.assess.model import TrainedOther
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.files import file_hash, json_text
 from permgrad.base.numerals import number
 from permgrad.base.stored import sealed
 from permgrad.evaluation.baselines.fitting import FittedBaseline, baselines
 from permgrad.evaluation.baselines.table_model import table_model
-from permgrad.runs.commands.explain import explain_table
+from permgrad.runs.commands.explain_command import explain_table
 from permgrad.runs.commands.predict import predict_table
-from permgrad.runs.commands.report import rebuild_report
+from permgrad.runs.commands.report_command import rebuild_report
 from permgrad.runs.requests import (
     ExplainRequest,
     PredictRequest,
@@ -349,6 +349,7 @@ def test_one_row_has_no_donors(runs, tables, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [6, 13])
 def test_single_rows_take_few_predictions_and_are_near_the_exact_values(
     columns, monkeypatch
@@ -619,6 +620,7 @@ def test_parts_keep_classes_groups_and_times(timed):
         assert (np.diff(part_codes) >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_report_of_a_loaded_model_is_that_of_its_run(runs, tables):
     folder = runs("binary")[0].folder
     frame = pd.read_csv(tables["binary"])
