@@ -1,5 +1,5 @@
 """The trees of fitted models of four libraries as arrays, whose sums are what the
-library says before its link.
+library says before its link: of boosted trees, and of single trees and forests.
 
 What these arrays have no place for is refused: categories that are split as such,
 values that count as missing, and trees that are not simply added.
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from permgrad.base.arrays import Array
+from permgrad.base.arrays import Array, Floats
 from permgrad.models.trees import Trees
 
 #: Feature, threshold, left and right of the inner nodes of a tree, and the values of
@@ -23,9 +24,16 @@ from permgrad.models.trees import Trees
 _Tree = tuple[Any, Any, Any, Any, Any]
 
 
+class _Sum(NamedTuple):
+    """The trees of a model, and what their sums begin with ``(outputs,)``."""
+
+    trees: Iterable[_Tree]
+    base: Any
+
+
 def read_trees(model: Any) -> Trees:
     """Return the trees of a fitted model: of scikit-learn's histogram boosting,
-    LightGBM, XGBoost or CatBoost.
+    LightGBM, XGBoost or CatBoost, or of scikit-learn's trees and forests.
 
     A model that stopped early has the trees that its library predicts by.
 
@@ -33,13 +41,51 @@ def read_trees(model: Any) -> Trees:
         NotImplementedError: Its trees are none that are known. The text says which, as
             a clause.
     """
+    return Trees.of(*_library_of(model)(model))
+
+
+@dataclass(frozen=True, eq=False)
+class ReadTrees:
+    """The trees of a fitted model with its own thresholds, for cells as its library
+    reads them.
+
+    Attributes:
+        trees: for rows of ``as_library_reads``.
+        cells: the type to which the library rounds cells before it compares them.
+    """
+
+    trees: Trees
+    cells: type[np.floating[Any]]
+
+    def as_library_reads(self, rows: Floats) -> Floats:
+        """Return cells as the library reads them, in float64."""
+        return rows.astype(self.cells).astype(np.float64)
+
+
+def read_questions(model: Any) -> ReadTrees:
+    """Return the trees of a fitted model, as ``read_trees``, with thresholds that are
+    not rounded.
+
+    Raises:
+        NotImplementedError: As ``read_trees``.
+    """
+    trees = Trees.of(*_library_of(model)(model), rounded=False)
+    is_double = type(model).__module__.startswith("lightgbm") or hasattr(
+        model, "_predictors"
+    )
+    if is_double:
+        return ReadTrees(trees, np.float64)
+    return ReadTrees(trees, np.float32)
+
+
+def _library_of(model: Any) -> Callable[[Any], _Sum]:
     library = type(model).__module__.partition(".")[0]
     library_reader = _LIBRARIES.get(library)
     if library_reader is None:
         raise NotImplementedError(
             f"it is no model of boosted trees, but {type(model).__name__}"
         )
-    return library_reader(model)
+    return library_reader
 
 
 def _refuse_if(is_so: Any, what: str) -> None:
@@ -75,15 +121,60 @@ def _sorted(
 
 
 # ---- scikit-learn --------------------------------------------------------------------
-def _histogram_boosting(model: Any) -> Trees:
-    _refuse_if(
-        not hasattr(model, "_predictors"),
-        f"it is no histogram boosting, but {type(model).__name__}",
+def _scikit_learn(model: Any) -> _Sum:
+    if hasattr(model, "_predictors"):
+        return _histogram_boosting(model)
+    module = type(model).__module__
+    if module.startswith("sklearn.tree.") and hasattr(model, "tree_"):
+        return _mean_of_trees([model])
+    if module == "sklearn.ensemble._forest" and hasattr(model, "estimators_"):
+        return _mean_of_trees(model.estimators_)
+    if module == "sklearn.ensemble._gb" and hasattr(model, "estimators_"):
+        return _gradient_boosting(model)
+    raise NotImplementedError(
+        f"it is no histogram boosting, but {type(model).__name__}"
     )
+
+
+def _histogram_boosting(model: Any) -> _Sum:
     base_prediction, rounds = np.ravel(model._baseline_prediction), model._predictors  # noqa: SLF001 — there is no public way
-    return Trees.of(
+    return _Sum(
         (_of_nodes(round_tree.nodes) for trees in rounds for round_tree in trees),
         base_prediction,
+    )
+
+
+def _mean_of_trees(estimators: Any) -> _Sum:
+    """Return the trees of a forest: of classes, each leaf holds shares of them."""
+    first = estimators[0].tree_
+    _refuse_if(first.n_outputs > 1, "it has several targets")
+    share = 1 / len(estimators)
+    return _Sum(
+        (_of_tree(estimator.tree_, share) for estimator in estimators),
+        np.zeros(first.value.shape[2]),
+    )
+
+
+def _gradient_boosting(model: Any) -> _Sum:
+    stages = model.estimators_
+    rate = model.learning_rate
+    return _Sum(
+        (_of_tree(estimator.tree_, rate) for stage in stages for estimator in stage),
+        np.zeros(stages.shape[1]),
+    )
+
+
+def _of_tree(tree: Any, factor: float) -> _Tree:
+    values = tree.value[:, 0]
+    if values.shape[1] > 1:  # of classes: shares, or how many rows there were of each
+        values = values / values.sum(axis=1, keepdims=True)
+    return _sorted(
+        tree.children_left < 0,
+        tree.feature,
+        tree.threshold,
+        tree.children_left,
+        tree.children_right,
+        values * factor,
     )
 
 
@@ -110,7 +201,7 @@ _ZERO_IS_MISSING = 4
 _ZERO = np.float32(1e-35)
 
 
-def _lightgbm(model: Any) -> Trees:
+def _lightgbm(model: Any) -> _Sum:
     booster = getattr(model, "booster_", model)
     model_header, *trees = (
         booster.model_to_string().partition("\nend of trees")[0].split("\nTree=")
@@ -118,7 +209,7 @@ def _lightgbm(model: Any) -> Trees:
     facts = _fields(model_header)
     _refuse_if("average_output" in model_header.split(), "its trees are averaged")
     outputs = int(facts["num_tree_per_iteration"])
-    return Trees.of(
+    return _Sum(
         (_of_text(_fields(tree_text)) for tree_text in trees), np.zeros(outputs)
     )
 
@@ -173,7 +264,7 @@ _LINKS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _xgboost(model: Any) -> Trees:
+def _xgboost(model: Any) -> _Sum:
     if hasattr(model, "get_booster"):
         booster = model.get_booster()
     else:
@@ -196,7 +287,7 @@ def _xgboost(model: Any) -> Trees:
         model is not booster and booster.attr("best_iteration") is not None
     ):  # a booster itself predicts by all
         trees = trees[: (model.best_iteration + 1) * outputs]
-    return Trees.of(
+    return _Sum(
         map(_of_json, trees),
         np.broadcast_to(_LINKS[objective](base_scores), outputs).copy(),
     )
@@ -227,7 +318,7 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
 
 
 # ---- CatBoost ------------------------------------------------------------------------
-def _catboost(model: Any) -> Trees:
+def _catboost(model: Any) -> _Sum:
     with tempfile.TemporaryDirectory() as folder:
         model_path = Path(folder) / "model.json"
         model.save_model(str(model_path), format="json")
@@ -252,7 +343,7 @@ def _catboost(model: Any) -> Trees:
             _of_branches(branch_tree, columns, outputs, factor)
             for branch_tree in content["trees"]
         )
-    return Trees.of(trees, base_values)
+    return _Sum(trees, base_values)
 
 
 def _of_levels(
@@ -336,8 +427,8 @@ def _of_branches(
     return _sorted(is_leaf, feature, border, left_children, right, np.array(values))
 
 
-_LIBRARIES: dict[str, Callable[[Any], Trees]] = {
-    "sklearn": _histogram_boosting,
+_LIBRARIES: dict[str, Callable[[Any], _Sum]] = {
+    "sklearn": _scikit_learn,
     "lightgbm": _lightgbm,
     "xgboost": _xgboost,
     "catboost": _catboost,

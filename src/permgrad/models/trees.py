@@ -59,13 +59,20 @@ class Trees:
     base: Floats
 
     @classmethod
-    def of(cls, trees: Iterable[Sequence[npt.ArrayLike]], base: npt.ArrayLike) -> Self:
+    def of(
+        cls,
+        trees: Iterable[Sequence[npt.ArrayLike]],
+        base: npt.ArrayLike,
+        *,
+        rounded: bool = True,
+    ) -> Self:
         """Return trees of which each is given as ``feature, threshold, left, right`` of
         its inner nodes and ``values``.
 
         Nodes are numbered from 0, the root, and inner nodes come first. Values
         ``(nodes, width)`` of inner nodes do not count. Thresholds may be float64: they
-        are rounded down, which is the same question for a row of float32.
+        are rounded down, which is the same question for a row of float32. Those that
+        are not ``rounded`` stay float64, for rows of float64.
         """
         base_sums = np.asarray(base, dtype=np.float64)
         node_arrays: tuple[list[Array], ...] = ([], [], [], [])
@@ -83,11 +90,14 @@ class Trees:
             is_inner = order < len(sides)
             count = len(order)
             question = np.zeros(count, dtype=np.int32)
-            limit = np.full(count, LARGEST)
             question[is_inner] = np.asarray(feature)[order[is_inner]]
-            limit[is_inner] = rounded_down(
-                np.asarray(threshold, dtype=np.float64)[order[is_inner]]
-            )
+            thresholds = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
+            if rounded:
+                limit: Array = np.full(count, LARGEST)
+                limit[is_inner] = rounded_down(thresholds)
+            else:
+                limit = np.full(count, np.inf)
+                limit[is_inner] = thresholds
             leaves = np.where(
                 is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
             )
@@ -103,7 +113,7 @@ class Trees:
         all_values = np.concatenate(node_arrays[3] or [np.zeros((0, 1))])
         kinds = (
             questions.astype(np.int32),
-            limits.astype(np.float32),
+            limits.astype(np.float32) if rounded else limits.astype(np.float64),
             lefts.astype(np.int32),
         )
         return cls(*kinds, all_values, np.array(roots, dtype=np.int32), base_sums)

@@ -57,6 +57,7 @@ from permgrad.base.random import seeded
 from permgrad.data.tasks import CLASSIFICATION, MULTILABEL, REGRESSION, Task, tasks
 from permgrad.models.devices import on_users_device
 from permgrad.models.losses import losses
+from permgrad.models.reading_trees import ReadTrees, read_questions
 
 _PROBE_ROWS = 256
 #: Donors of each row and feature at most, by default.
@@ -183,6 +184,15 @@ class PredictorSubject(Subject):
             raise InputError(problem, hint="Leave task out", code="PG006")
         sign = CLASSES_ASKED if classes and outputs.shape[1] > 1 else None
         self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
+
+    def trees(self) -> ReadTrees | None:
+        """Return the trees of a fitted model of numbers, or None."""
+        if not all(column.numeric for column in self.form.columns):
+            return None
+        try:
+            return read_questions(self.predictor)
+        except NotImplementedError:
+            return None
 
     def _form_of(
         self,

@@ -23,6 +23,7 @@ from permgrad.base.arrays import Array, Integers
 from permgrad.base.late import pd
 from permgrad.data.tasks import Task
 from permgrad.models.decision import decided
+from permgrad.models.reading_trees import ReadTrees
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.design import CellDesign
@@ -143,6 +144,12 @@ class Subject:
     def design(self, background: Array) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
         """Return how cells are encoded for conditional draws, or None if inputs are
         numbers already.
+        """
+        return None
+
+    def trees(self) -> ReadTrees | None:
+        """Return the trees whose sums the model says, but for a link, or None if it is
+        not made of trees of numbers.
         """
         return None
 

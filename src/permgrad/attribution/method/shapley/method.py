@@ -31,6 +31,7 @@ from permgrad.attribution.method.shapley.sampled import (
     prefers_designs,
 )
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
+from permgrad.attribution.method.shapley.tree_models import LEAVES, find_trees
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
@@ -107,6 +108,9 @@ class Shapley(Configured):
     orders are always used, and so they are for more than about 800 players. Of these,
     those that no order showed to change an output join together, and fewer orders are
     played where many change it.
+
+    Where local values are of sums of trees of numbers, all coalitions count, for any
+    number of players: numbers and logits of boosted trees, probabilities of forests.
 
     The local standard error is that of sampling orders or coalitions, and of drawing
     background rows where not all of them are used. A small p-value therefore shows that
@@ -206,6 +210,17 @@ def _checked(request: Request, method: Shapley) -> Enumeration:
     if method.order > 1:
         index = InteractionIndex(method.index, int(method.order), len(request.space))
     return Enumeration(int(exact), index)
+
+
+def _is_plain(options: dict[str, Any]) -> bool:
+    """Return whether single players join in any order, each with its own background
+    row's values.
+    """
+    return (
+        options["order"] == 1
+        and options["blocks"] is None
+        and options["sampling"] == "marginal"
+    )
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
@@ -312,6 +327,12 @@ def _explain_rows(
         *settings, same_orders=method.same_orders, interactions=interactions
     )
     estimates.of_rows = error_of_rows(request, references)
+    if _is_plain(options):
+        estimates.by_trees = find_trees(
+            shapley_game, references, background_worths[references]
+        )
+    if estimates.by_trees is not None:
+        estimates.ways |= {LEAVES}
     estimates.fill()
     predictions = shapley_game.full(row_numbers)
     completeness_gap = (

@@ -5,6 +5,7 @@ Designs, or walks along an order and its reverse.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
 from typing import NamedTuple
@@ -366,6 +367,9 @@ class RowValues:
         #: Of the error of drawn background rows: 0 where all are used, see
         #: ``error_of_rows``.
         self.of_rows = 0.0
+        #: Exact values of rows beside the same background rows, where they need no
+        #: prediction, and how they are found.
+        self.by_trees: Callable[[Integers, Integers], Floats] | None = None
         self.freedom = np.full(count, np.inf)
         self.orders = np.zeros(count, dtype=np.int64)
         self.used = np.zeros(tree.players, dtype=bool)
@@ -401,6 +405,9 @@ class RowValues:
         references = self.references
         count = shapley_game.request.count
         background = len(shapley_game.request.donors[0])
+        if self.by_trees is not None:
+            self._enumerate_block(self.by_trees, np.arange(count, dtype=np.int64))
+            return
         everyone = player_tree.freedom() <= self.exact
         all_by_designs = None
         if self.same_orders or self.wide:
@@ -468,7 +475,9 @@ class RowValues:
                 for row_slice in exact.blocks(len(receivers)):
                     self._enumerate_block(exact, receivers[row_slice])
 
-    def _enumerate_block(self, exact: Enumeration, rows: Integers) -> None:
+    def _enumerate_block(
+        self, exact: Callable[[Integers, Integers], Floats], rows: Integers
+    ) -> None:
         """Compute the exact values of some rows, and their error where background rows
         were drawn.
 

@@ -1,0 +1,163 @@
+"""The leaves of trees by the players on the way to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import factorial
+
+import numpy as np
+
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.models.trees import Trees
+
+#: Most players on the way to a leaf: their bits fit in a number of 64.
+MOST_PLAYERS = 62
+
+
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """Leaves with equally many players on their way.
+
+    Attributes:
+        nodes: their places in the trees ``(leaves,)``.
+        trees: the number of their tree ``(leaves,)``.
+        players: of the bits of their patterns ``(leaves, bits)``.
+        values: what they add ``(leaves, outputs)``.
+    """
+
+    nodes: Integers
+    trees: Integers
+    players: Integers
+    values: Floats
+
+    @property
+    def bits(self) -> int:
+        """Return how many players are on their way."""
+        return self.players.shape[1]
+
+    def of_trees(self, chosen: Booleans) -> Leaves:
+        """Return the leaves of chosen trees ``(trees,)``."""
+        kept = chosen[self.trees]
+        return Leaves(
+            self.nodes[kept], self.trees[kept], self.players[kept], self.values[kept]
+        )
+
+
+class Questions:
+    """The leaves of trees by their number of players, and the bit of the player whom
+    each inner node asks: the first player on the way down has the first bit.
+    """
+
+    def __init__(self, trees: Trees, owner: Integers) -> None:
+        """Sort the leaves of trees of columns that belong to players, ``owner
+        (columns,)``.
+
+        Raises:
+            NotImplementedError: More players are on the way to a leaf than can be told
+                apart.
+        """
+        self.trees = trees
+        self.levels: list[tuple[Integers, Integers]] = []
+        self.leaves = tuple(_sorted_leaves(trees, owner, self.levels))
+
+    def patterns(self, rows: Floats) -> Integers:
+        """Return the pattern of each node's players ``(nodes, rows)``: which of them
+        passed all of their questions on the way.
+        """
+        trees = self.trees
+        cells = np.ascontiguousarray(rows.T)
+        patterns = np.full((len(trees.left), len(rows)), -1, dtype=np.int64)
+        for nodes, bits in self.levels:
+            thresholds = trees.threshold[nodes][:, None]
+            goes_right = cells[trees.feature[nodes]] > thresholds
+            before = patterns[nodes]
+            failed = before & ~bits[:, None]
+            left = trees.left[nodes]
+            patterns[left] = np.where(goes_right, failed, before)
+            patterns[left + 1] = np.where(goes_right, before, failed)
+        return patterns
+
+
+def _sorted_leaves(
+    trees: Trees, owner: Integers, levels: list[tuple[Integers, Integers]]
+) -> Iterator[Leaves]:
+    """Yield the leaves by their number of players, and list each level's inner nodes
+    with the bits of the players that they ask.
+    """
+    outputs = len(trees.base)
+    nodes = trees.roots.astype(np.int64)
+    tree_numbers = np.arange(len(nodes))
+    players = np.full((len(nodes), 0), -1, dtype=np.int64)
+    leaves_by_count: dict[int, list[tuple[Integers, Integers, Integers]]] = {}
+    while len(nodes):
+        is_leaf = trees.left[nodes] == nodes
+        counts = (players >= 0).sum(axis=1)
+        for count in np.unique(counts[is_leaf]).tolist():
+            chosen = is_leaf & (counts == count)
+            leaves = (nodes[chosen], players[chosen, :count], tree_numbers[chosen])
+            leaves_by_count.setdefault(count, []).append(leaves)
+        is_inner = ~is_leaf
+        nodes = nodes[is_inner]
+        players = players[is_inner]
+        counts = counts[is_inner]
+        asked = owner[trees.feature[nodes]]
+        players = np.concatenate(
+            [players, np.full((len(nodes), 1), -1, dtype=np.int64)], axis=1
+        )
+        is_asked = players == asked[:, None]
+        positions = np.where(is_asked.any(axis=1), is_asked.argmax(axis=1), counts)
+        if positions.max(initial=0) >= MOST_PLAYERS:
+            raise NotImplementedError("a leaf has more players than bits")
+        players[np.arange(len(nodes)), positions] = asked
+        levels.append((nodes, np.left_shift(1, positions)))
+        nodes = (trees.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
+        players = np.repeat(players, 2, axis=0)
+        tree_numbers = np.repeat(tree_numbers[is_inner], 2)
+    for count, levels_of_count in leaves_by_count.items():
+        if count == 0:
+            continue
+        leaf_nodes, leaf_players, leaf_trees = map(
+            np.concatenate, zip(*levels_of_count, strict=True)
+        )
+        values = trees.values[leaf_nodes]
+        if values.shape[1] < outputs:
+            values = values * (leaf_trees[:, None] % outputs == np.arange(outputs))
+        yield Leaves(leaf_nodes, leaf_trees, leaf_players, values)
+
+
+# ---- what a leaf gives and takes -----------------------------------------------------
+def _weights(first: int, second: int) -> float:
+    """Return (first − 1)! second! / (first + second)!, the share of orders in which a
+    player joins after just some of two sets.
+    """
+    return factorial(first - 1) * factorial(second) / factorial(first + second)
+
+
+@cache
+def weight_table(bits: int) -> Floats:
+    """Return ``_weights`` of two sets with up to so many players in all, 0 where the
+    first is empty.
+    """
+    table = np.zeros((bits + 1, bits + 1))
+    for first in range(1, bits + 1):
+        for second in range(bits + 1 - first):
+            table[first, second] = _weights(first, second)
+    return table
+
+
+def pair_weights(own: Integers, other: Integers, bits: int) -> tuple[Floats, Floats]:
+    """Return what a leaf of value 1 gives to each player that only the row passes, and
+    takes from each that only the background row passes, for pairs of patterns.
+
+    Both are 0 where a player passes in neither: no coalition reaches the leaf then.
+    """
+    everybody = (1 << bits) - 1
+    reached = (own | other) == everybody
+    only_own = np.bitwise_count(own & ~other)
+    only_other = np.bitwise_count(other & ~own)
+    table = weight_table(bits)
+    gives = np.where(reached, table[only_own, only_other], 0.0)
+    takes = np.where(reached, table[only_other, only_own], 0.0)
+    return gives, takes

@@ -1,0 +1,232 @@
+"""Exact Shapley values of sums of trees, by the leaves of the trees.
+
+A leaf adds its value where a row passes every question on the way to it. For each
+player on the way, a row passes its questions or not, so that a leaf sees a row as a
+pattern of bits, one for each of its players. What it gives to them follows from the
+patterns of the row and of the background row alone, and the background counts by how
+often each pattern occurs: Nadel & Wettenstein 2025 (arXiv 2511.09376). All coalitions
+count, none is sampled, and a row costs as much beside a hundred background rows as
+beside one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from permgrad.attribution.method.shapley.shapley_game import slices
+from permgrad.attribution.method.shapley.leaves import (
+    Leaves,
+    Questions,
+    pair_weights,
+)
+from permgrad.attribution.method.shapley.tree_walk import TreeWalk
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.models.trees import Trees
+
+#: Most players of a leaf whose values are listed for every pattern.
+_LISTED = 8
+#: Numbers that are held at once.
+_NUMBERS = 2**24
+#: Pairs of rows that walk down a tree together.
+_PAIRS = 2**13
+
+
+class TreeValues:
+    """Shapley values of the sums of trees, for rows beside background rows.
+
+    Called as ``Enumeration`` is.
+    """
+
+    def __init__(
+        self,
+        trees: Trees,
+        owner: Integers,
+        players: int,
+        rows: Floats,
+        background: Floats,
+    ) -> None:
+        """Sort the leaves by their number of players.
+
+        Args:
+            trees: of columns ``(columns,)``.
+            owner: the player of each column ``(columns,)``.
+            players: how many there are.
+            rows: cells of the rows to explain ``(rows, columns)``.
+            background: cells of the background ``(background rows, columns)``.
+
+        Raises:
+            NotImplementedError: More players are on the way to a leaf than can be told
+                apart.
+        """
+        self.trees = trees
+        self.rows = rows
+        self.background = background
+        self.players = players
+        self._questions = Questions(trees, owner)
+        every_leaf = self._questions.leaves
+        is_deep = _deep_trees(every_leaf, len(trees.roots))
+        listed = [leaves.of_trees(~is_deep) for leaves in every_leaf]
+        self._leaves = tuple(leaves for leaves in listed if len(leaves.nodes))
+        bits = np.zeros(len(trees.left), dtype=np.int64)
+        for nodes, node_bits in self._questions.levels:
+            bits[nodes] = node_bits
+        ends = np.append(trees.roots[1:], len(trees.left))
+        self._walks = []
+        for tree_number in np.flatnonzero(is_deep).tolist():
+            nodes_of_tree = slice(int(trees.roots[tree_number]), int(ends[tree_number]))
+            self._walks.append(
+                TreeWalk(self._questions, owner, nodes_of_tree, bits[nodes_of_tree])
+            )
+
+    def __call__(self, rows: Integers, donors: Integers) -> Floats:
+        """Return exact values ``(n, players, outputs)`` of rows, all of which have the
+        donors of the first.
+        """
+        values = np.zeros((len(rows), self.players, len(self.trees.base)))
+        other_cells = self.background[donors[0]]
+        compared = self._questions.patterns(other_cells)
+        tables = [_table_of(leaves, compared) for leaves in self._leaves]
+        nodes = max(len(self.trees.left), 1)
+        for row_slice in slices(len(rows), max(1, _NUMBERS // nodes)):
+            patterns = self._questions.patterns(self.rows[rows[row_slice]])
+            for leaves, table in zip(self._leaves, tables, strict=True):
+                _add(values[row_slice], leaves, table, patterns, compared)
+        for row_slice in slices(len(rows), max(1, _PAIRS // len(other_cells))):
+            own_cells = self.rows[rows[row_slice]]
+            for walk in self._walks:
+                walk.add(values[row_slice], own_cells, other_cells)
+        return values
+
+    def sums(self, rows: Floats) -> Floats:
+        """Return what the trees add up to in rows ``(rows, outputs)``, but for what is
+        the same in all of them.
+        """
+        sums = np.zeros((len(rows), len(self.trees.base)))
+        for row_slice in slices(len(rows), max(1, _NUMBERS // len(self.trees.left))):
+            patterns = self._questions.patterns(rows[row_slice])
+            for leaves in self._questions.leaves:
+                everybody = (1 << leaves.bits) - 1
+                reached = patterns[leaves.nodes] & everybody == everybody
+                sums[row_slice] += reached.T @ leaves.values
+        return sums
+
+
+def _deep_trees(every_leaf: Sequence[Leaves], count: int) -> Booleans:
+    """Return which trees have mostly leaves of many players ``(trees,)``."""
+    leaf_counts = np.zeros(count)
+    deep_counts = np.zeros(count)
+    for leaves in every_leaf:
+        of_trees = np.bincount(leaves.trees, minlength=count)
+        leaf_counts += of_trees
+        if leaves.bits > _LISTED:
+            deep_counts += of_trees
+    return deep_counts > leaf_counts / 2
+
+
+# ---- every pattern of a few players --------------------------------------------------
+@lru_cache(maxsize=_LISTED)
+def _listed_weights(bits: int) -> tuple[Floats, Floats]:
+    patterns = np.arange(2**bits)
+    return pair_weights(patterns[:, None], patterns[None, :], bits)
+
+
+def _passes(patterns: Integers, bits: int) -> Booleans:
+    """Return whether each player passes, ``(*patterns, bits)``."""
+    passed: Booleans = (patterns[..., None] >> np.arange(bits)) & 1 == 1
+    return passed
+
+
+def _table_of(leaves: Leaves, compared: Integers) -> Floats | None:
+    """Return what leaves of value 1 give to each of their players, for every pattern of
+    a row, as a mean over background rows: ``(leaves, patterns, bits)``.
+
+    None where patterns are too many to list them.
+    """
+    bits = leaves.bits
+    if bits > _LISTED:
+        return None
+    size = 2**bits
+    count = len(leaves.nodes)
+    gives, takes = _listed_weights(bits)
+    passed = _passes(np.arange(size), bits)
+    patterns = compared[leaves.nodes] & (size - 1)
+    table = np.empty((count, size, bits))
+    for leaf_slice in slices(count, max(1, _NUMBERS // (size * bits))):
+        some_patterns = patterns[leaf_slice]
+        some_count = len(some_patterns)
+        cells = np.arange(some_count)[:, None] * size + some_patterns
+        shares = (
+            np.bincount(cells.ravel(), minlength=some_count * size).reshape(
+                some_count, size
+            )
+            / patterns.shape[1]
+        )
+        lacking = shares[:, :, None] * ~passed
+        given = np.matmul(gives, lacking)
+        taken = shares @ takes.T
+        table[leaf_slice] = np.where(passed, given, -taken[:, :, None])
+    return table
+
+
+def _add(
+    values: Floats,
+    leaves: Leaves,
+    table: Floats | None,
+    patterns: Integers,
+    compared: Integers,
+) -> None:
+    """Add what leaves give to their players in rows with these patterns to ``values
+    (rows, players, outputs)``.
+    """
+    bits = leaves.bits
+    everybody = (1 << bits) - 1
+    own = patterns[leaves.nodes] & everybody
+    if table is None:
+        _add_in_turn(values, leaves, own, compared[leaves.nodes] & everybody)
+        return
+    size = 2**bits
+    flat = table.ravel()
+    first_cells = (np.arange(len(own))[:, None] * size + own) * bits
+    leaf_numbers, bit_numbers = np.divmod(np.arange(leaves.players.size), bits)
+    order = np.argsort(leaves.players.ravel(), kind="stable")
+    owners, starts = np.unique(leaves.players.ravel()[order], return_index=True)
+    for player, pair_numbers in zip(owners, np.split(order, starts[1:]), strict=True):
+        for pair_slice in slices(len(pair_numbers), max(1, _NUMBERS // own.shape[1])):
+            pairs = pair_numbers[pair_slice]
+            given = flat[first_cells[leaf_numbers[pairs]] + bit_numbers[pairs, None]]
+            values[:, player] += given.T @ leaves.values[leaf_numbers[pairs]]
+
+
+def _add_in_turn(
+    values: Floats, leaves: Leaves, own: Integers, other: Integers
+) -> None:
+    """Add what leaves of many players give, one leaf at a time: most patterns do not
+    reach it beside any of the background.
+    """
+    bits = leaves.bits
+    passed_own = np.bitwise_count(own)
+    passed_other = np.bitwise_count(other)
+    near_own = passed_own + passed_other.max(axis=1, keepdims=True) >= bits
+    near_other = passed_other + passed_own.max(axis=1, keepdims=True) >= bits
+    count = other.shape[1]
+    for leaf in np.flatnonzero(near_own.any(axis=1) & near_other.any(axis=1)).tolist():
+        row_indices = np.flatnonzero(near_own[leaf])
+        row_patterns, which = np.unique(own[leaf, row_indices], return_inverse=True)
+        other_patterns, times = np.unique(
+            other[leaf, near_other[leaf]], return_counts=True
+        )
+        gives, takes = pair_weights(
+            row_patterns[:, None], other_patterns[None, :], bits
+        )
+        shares = times / count
+        lacking = shares[:, None] * ~_passes(other_patterns, bits)
+        given = np.where(
+            _passes(row_patterns, bits), gives @ lacking, -(takes @ shares)[:, None]
+        )
+        players: Array = leaves.players[leaf]
+        values[row_indices[:, None], players[None, :]] += (
+            given[which][:, :, None] * leaves.values[leaf]
+        )
