@@ -212,15 +212,11 @@ def _checked(request: Request, method: Shapley) -> Enumeration:
     return Enumeration(int(exact), index)
 
 
-def _is_plain(options: dict[str, Any]) -> bool:
+def _is_plain(method: Shapley) -> bool:
     """Return whether single players join in any order, each with its own background
     row's values.
     """
-    return (
-        options["order"] == 1
-        and options["blocks"] is None
-        and options["sampling"] == "marginal"
-    )
+    return method.order == 1 and method.blocks is None and method.sampling == "marginal"
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
@@ -327,7 +323,7 @@ def _explain_rows(
         *settings, same_orders=method.same_orders, interactions=interactions
     )
     estimates.of_rows = error_of_rows(request, references)
-    if _is_plain(options):
+    if _is_plain(method):
         estimates.by_trees = find_trees(
             shapley_game, references, background_worths[references]
         )
