@@ -343,7 +343,7 @@ def _new_bar(total: int, label: str, stream: Any, *, every: bool, delay: float) 
     """
     from tqdm import tqdm
 
-    class Bar(tqdm):  # type: ignore[misc] # tqdm has no types
+    class Bar(tqdm):
         """A bar with the time left as people say it."""
 
         @property
@@ -355,7 +355,7 @@ def _new_bar(total: int, label: str, stream: Any, *, every: bool, delay: float) 
                 left = f" {readable(seconds)} left"
             return {**facts, "time_left": left}
 
-    often: dict[str, Any] = {"mininterval": 0.1}
+    often: dict[str, float] = {"mininterval": 0.1}
     if every:
         often = {"mininterval": 0, "miniters": 1}
     return Bar(

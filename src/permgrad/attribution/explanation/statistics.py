@@ -35,13 +35,13 @@ class Estimate(NamedTuple):
     Attributes:
         mean: The means ``(*)``.
         std_error: Their standard errors ``(*)``, NaN where there are none.
-        count: Effective number of rows ``(2, *)``: 1 more than the degrees of freedom
+        size: Effective number of rows ``(2, *)``: 1 more than the degrees of freedom
             of the low and the high end of intervals.
     """
 
     mean: Floats
     std_error: Floats
-    count: Floats
+    size: Floats
 
 
 class Interval(NamedTuple):

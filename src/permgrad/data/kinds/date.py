@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,11 +18,18 @@ from permgrad.data.encode.calendar import (
     words_of,
 )
 from permgrad.data.encode.slots import HELD, Slot
-from permgrad.data.kinds.column import ColumnKind, ColumnType, PageForm, kinds
+from permgrad.data.kinds.column import (
+    ColumnKind,
+    ColumnType,
+    PageForm,
+    Storage,
+    kinds,
+)
 from permgrad.data.kinds.training import TrainingCells
 from permgrad.data.read import dates
 from permgrad.data.types.flags import Flag
 
+_STORAGE: Storage = "date"
 #: What is shown of the feature that is the date itself.
 _TREND = "trend"
 #: What people call a part, if not as it is stored.
@@ -38,7 +45,7 @@ _PART_WORDS = {
 class Date(ColumnKind):
     """Moments: time, year, and what returns, as far as they vary in training."""
 
-    storage = "date"
+    storage: ClassVar[Storage | None] = _STORAGE
     is_moment = True
     as_written = False
     correction = "Write it like 2024-01-31"
@@ -176,7 +183,7 @@ def _date_type(
         "text_dates",
         *flags,
         kind=Date.name,
-        storage=Date.storage,
+        storage=_STORAGE,
         date_format=date_form,
     )
 

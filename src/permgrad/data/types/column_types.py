@@ -551,14 +551,16 @@ def _decided_by_type(
     their order.
     """
     is_amount = found_type.of.is_amount or not found_type.of.is_read
-    is_categorical = isinstance(series.dtype, pd.CategoricalDtype)
-    if not is_categorical or not is_amount or found_type.n_levels <= 1:
+    dtype = series.dtype
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return found_type
+    if not is_amount or found_type.n_levels <= 1:
         return found_type
     levels = cells.text_numbers(
         [cells.canonical(level) for level in series.cat.categories]
     )
     if (
-        series.dtype.ordered
+        dtype.ordered
         and found_type.date_format is None
         and (np.diff(levels) > 0).all()
     ):
