@@ -16,12 +16,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from permgrad.attribution.method.shapley.shapley_game import slices
 from permgrad.attribution.method.shapley.leaves import (
     Leaves,
     Questions,
     pair_weights,
 )
+from permgrad.attribution.method.shapley.shapley_game import slices
 from permgrad.attribution.method.shapley.tree_walk import TreeWalk
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.models.trees import Trees
