@@ -192,7 +192,7 @@ def _scores(
     pairs = []
     for level, level_scores in zip(levels, scores.tolist(), strict=True):
         pairs.append([level, level_scores])
-    form = Text.form
+    form: PageForm | None = Text.form
     if levels and set(designs) == {"levels"}:
         form = Categorical.form
     elif column.of.content is not None:

@@ -168,8 +168,9 @@ def _form_of_network(
     network_form["rates"] = module.rates
     store: Store = partial(add, weights)
     network_form["beside"] = []
-    for branch_name, branch in module.additive.items():
-        network_form["beside"].append(added_branches()[branch_name].form(branch, store))
+    for branch_name, added_module in module.additive.items():
+        branch_form = added_branches()[branch_name].form(added_module, store)
+        network_form["beside"].append(branch_form)
     scales = {}
     for scale_name in ("mean", "scale"):
         scales[scale_name] = float(getattr(model, f"target_{scale_name}_", 0.0))

@@ -17,7 +17,7 @@ from permgrad.attribution.method.shapley.method import Shapley
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import changed, tuned
 from permgrad.attribution.subject.scales import is_probability
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
@@ -114,7 +114,7 @@ def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.Data
     points.
     """
     names = np.array(explanation.names, dtype=object)
-    cells = np.full(values.shape, None, dtype=object)
+    cells: Array = np.full(values.shape, None, dtype=object)
     if explanation.feature_values is not None:
         table = explanation.feature_values.reindex(columns=list(explanation.names))
         cells = table.astype(object).to_numpy()

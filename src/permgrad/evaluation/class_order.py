@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
+from permgrad.data.tasks import CLASSIFICATION
 from permgrad.evaluation.class_scales import places_on_scale
 from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.metrics import Metric, metrics
@@ -42,7 +43,7 @@ _MOST_LEVELS = 8
 QUADRATIC_KAPPA = Metric(
     "quadratic_kappa",
     "quadratic kappa",
-    "classification",
+    CLASSIFICATION,
     "higher",
     (-1.0, 1.0),
     lambda case: kappa_of({"confusion_matrix": case.confusion, "labels": case.labels}),

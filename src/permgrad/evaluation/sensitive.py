@@ -414,13 +414,16 @@ def by_threshold(
     lines = []
     for threshold in _thresholds(chance, chosen):
         called = chance >= threshold
-        rates = {}
+        rates: dict[str, Floats] = {}
         for rate_name, rate_rows in rows_of_rates.items():
             shown = Shown(called, rate_rows, share=True)
             rates[rate_name] = _means(codes, len(levels), shown, dependence)[1]
         for place, level in enumerate(levels):
-            line = {"threshold": threshold, "chosen": threshold == chosen}
-            line |= {"level": level}
+            line: dict[str, Any] = {
+                "threshold": threshold,
+                "chosen": threshold == chosen,
+                "level": level,
+            }
             for rate_name, ends in rates.items():
                 line[rate_name] = ends[place].tolist()
             lines.append(line)

@@ -14,9 +14,9 @@ import pandas as pd
 
 from permgrad.base.arrays import Array
 from permgrad.data.read.table import blank_codes
+from permgrad.data.tasks import Task
 from permgrad.evaluation.kept_together import rows_together
 from permgrad.evaluation.leaks import columns_that_tell
-from permgrad.evaluation.metrics import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ NAMED = 3
 class RowCounts(NamedTuple):
     """The number of test rows (None: unknown), and that of each class that has some."""
 
-    count: int | None
+    total: int | None
     by_class: Mapping[str, int]
 
 

@@ -79,7 +79,7 @@ def texts_of_changes(content: PageContent, changes: pd.DataFrame) -> list[list[s
                 value_text(line["from"]),
                 value_text(line["to"]),
                 change_text(ends, shares=bool(classes)),
-                rows_text(line, content),
+                rows_text({str(name): line[name] for name in line}, content),
             ]
         )
     return lines

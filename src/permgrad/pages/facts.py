@@ -186,7 +186,7 @@ def skill(content: PageContent) -> Facts:
 
 def _interval_of(content: PageContent, metric: str) -> Facts:
     """Return the ends of the interval of a score, None where it has none."""
-    interval = (content.metrics or {}).get("score_interval") or {}
+    interval: Any = (content.metrics or {}).get("score_interval") or {}
     if interval.get("metric") != metric:
         return {"ci_low": None, "ci_high": None}
     return {"ci_low": interval["ci_low"], "ci_high": interval["ci_high"]}
@@ -576,7 +576,7 @@ def copies(content: PageContent) -> Facts | None:
     Rows without any value, or of coarse columns, are no copies.
     """
     table = content.table
-    row_count = content.test_rows.count
+    row_count = content.test_rows.total
     shared = (table.shared_rows or 0) - table.blank_rows
     if not shared or not row_count or table.shared_expected:
         return None
@@ -1159,7 +1159,7 @@ def related(content: PageContent) -> Facts | None:
 def dependence(content: PageContent) -> Facts | None:
     """Intervals and tests allow for rows that depend on each other."""
     between = content.dependence
-    row_count = content.test_rows.count
+    row_count = content.test_rows.total
     if between is None or not row_count:
         return None
     if between.timed:

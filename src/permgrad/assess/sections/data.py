@@ -141,7 +141,7 @@ def groups_by_part(parts: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how many groups the rows of each part are of, and the ``name`` of their
     column. None: rows do not belong together.
     """
-    groups = {}
+    groups: dict[str, Any] = {}
     for part_name, part_rows in parts.items():
         between = getattr(part_rows, "dependence", None)
         if between is not None and not between.timed:

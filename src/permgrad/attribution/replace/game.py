@@ -308,16 +308,15 @@ def play_losses(
         progress.advance(request.count)  # a small part of the work
         loss_game.classes, loss_game.class_count = receiver_classes(request, outputs)
         loss_game.loss_scale = loss_scale(request)
-        for number, steps in enumerate(rounds(request, plays, loss_game, goals)):
+        for number, plays_by_numbers in enumerate(
+            rounds(request, plays, loss_game, goals)
+        ):
             if request.automatic and number:
-                progress.rest(
-                    sum(
-                        len(step_plays) * len(numbers)
-                        for numbers, step_plays in steps.items()
-                    )
-                    * request.count
-                )
-            for numbers, current_plays in steps.items():
+                pairs = 0
+                for numbers, round_plays in plays_by_numbers.items():
+                    pairs += len(round_plays) * len(numbers)
+                progress.rest(pairs * request.count)
+            for numbers, current_plays in plays_by_numbers.items():
                 loss_game.play(current_plays, numbers, loss_game.add, progress)
     if np.isfinite(loss_game.loss_scale):
         losses = loss_game.value(outputs, slice(0, request.count), outputs)[:, 0]

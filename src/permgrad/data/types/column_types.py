@@ -559,11 +559,7 @@ def _decided_by_type(
     levels = cells.text_numbers(
         [cells.canonical(level) for level in series.cat.categories]
     )
-    if (
-        dtype.ordered
-        and found_type.date_format is None
-        and (np.diff(levels) > 0).all()
-    ):
+    if dtype.ordered and found_type.date_format is None and (np.diff(levels) > 0).all():
         return found_type.flagged("ordered_type")
     return found_type.flagged(
         "categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None

@@ -583,11 +583,13 @@ def _words_of_groups(
         group is None
         or left_out.get(group) is not LeftOut.ROW_GROUP
         or group in request.drop
-        or schema[group].of.content is None
     ):
         return []
+    kind_content = schema[group].of.content
+    if kind_content is None:
+        return []
     del left_out[group]
-    is_what, content = schema[group].of.content
+    is_what, content = kind_content
     group_words = (
         f"{group!r} divides the rows and {is_what}: its {content} are a "
         "feature, which group it names is not"
