@@ -130,7 +130,8 @@ class MultimodalSuite(Suite):
     def enter_function(self, function: Any) -> str | None:
         """Enter a ``DecisionFunction``, or a class of one."""
         if isinstance(function, type) and issubclass(function, DecisionFunction):
-            function = function()
+            own_class: Any = function
+            function = own_class()
         if not isinstance(function, DecisionFunction):
             return None
         if is_new(functions, function.name, function):
