@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -91,13 +91,13 @@ class Trees:
             count = len(order)
             question = np.zeros(count, dtype=np.int32)
             question[is_inner] = np.asarray(feature)[order[is_inner]]
-            thresholds = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
+            tree_limits = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
             if rounded:
                 limit: Array = np.full(count, LARGEST)
-                limit[is_inner] = rounded_down(thresholds)
+                limit[is_inner] = rounded_down(tree_limits)
             else:
                 limit = np.full(count, np.inf)
-                limit[is_inner] = thresholds
+                limit[is_inner] = tree_limits
             leaves = np.where(
                 is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
             )
@@ -111,12 +111,17 @@ class Trees:
             np.concatenate([empty_array, *array_list]) for array_list in node_arrays[:3]
         )
         all_values = np.concatenate(node_arrays[3] or [np.zeros((0, 1))])
-        kinds = (
+        thresholds: Any = limits
+        if rounded:
+            thresholds = limits.astype(np.float32)
+        return cls(
             questions.astype(np.int32),
-            limits.astype(np.float32) if rounded else limits.astype(np.float64),
+            thresholds,
             lefts.astype(np.int32),
+            all_values,
+            np.array(roots, dtype=np.int32),
+            base_sums,
         )
-        return cls(*kinds, all_values, np.array(roots, dtype=np.int32), base_sums)
 
     def __call__(self, rows: Array) -> Floats:
         """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``.

@@ -206,7 +206,7 @@ def _tested(
     ordinary words.
     """
     pair_codes, pair_rows, pair_of = occurrences.pairs
-    by_row: Floats = np.bincount(pair_of, differences)
+    by_row: Floats = np.bincount(pair_of, differences).astype(np.float64)
     ordinary = by_row[is_ordinary[pair_codes]]
     least_variance = (ordinary**2).sum() / max(len(ordinary), 1)
     row_weights = facts.get("sample_weight")

@@ -234,7 +234,7 @@ def explain_scores(request: Request, method: str) -> Explanation:
                 fall = judge.player(play, pairs, combine)
                 mean_falls[player_index] = fall.mean
                 std_errors[player_index] = fall.std_error
-                effective[:, player_index] = fall.count
+                effective[:, player_index] = fall.size
             progress.advance()
     judge.tell_of_undefined()
     lower_bounds, upper_bounds, p_values = interval(

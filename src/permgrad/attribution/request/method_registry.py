@@ -134,7 +134,8 @@ class Configured:
 
     def check_types(self) -> None:
         """Refuse what is none of a type's texts, or neither True nor False."""
-        for name, option_type in _types_of(type(self)).items():
+        method_class: Any = type(self)
+        for name, option_type in _types_of(method_class).items():
             value = getattr(self, name)
             if get_origin(option_type) is Literal:
                 check_choice(name, value, get_args(option_type))

@@ -274,9 +274,8 @@ def _explanations(
     options |= {"random_state": seed, "progress": False}
     read_model = ReadModel(fitted, positive=table.positive)
     if model.read is not None:
-        read_model = replace(
-            model.read, model=fitted, task=model.read.task or table.task
-        )
+        task: Any = model.read.task or table.task
+        read_model = replace(model.read, model=fitted, task=task)
         options |= {"groups": dict(table.groups)}
     options |= (
         {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}

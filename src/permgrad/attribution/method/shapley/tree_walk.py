@@ -18,7 +18,7 @@ from permgrad.attribution.method.shapley.leaves import (
     Questions,
     weight_table,
 )
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 
 
 class TreeWalk:
@@ -103,7 +103,7 @@ class TreeWalk:
         return answers.ravel()
 
     def _at_leaves(
-        self, nodes: Integers, by_own: Integers, by_other: Integers
+        self, nodes: Array, by_own: Integers, by_other: Integers
     ) -> tuple[Floats, Floats]:
         """Return what leaves give to each player who answers as the row does, and take
         from each who answers as the background row does, ``(leaves, outputs)``.
