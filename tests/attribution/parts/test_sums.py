@@ -13,6 +13,7 @@ import permgrad as pg
 from permgrad.attribution.parts.sums import RowSums, SummedMoments, pack, unpack
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
+from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 
 
 def filled(
@@ -219,7 +220,7 @@ class _Request:
         self.subject = self
         self.outputs = self
         self.loss_columns = ()
-        self.task = "regression" if loss == "squared_error" else "classification"
+        self.task = REGRESSION if loss == "squared_error" else CLASSIFICATION
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -197,7 +197,7 @@ def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
         request = build_request(
             arguments, selected_method, method_name, caller_name="engine"
         )
-        return explain_on(engine, request, method_name)
+        return explain_on(engine, request, selected_method)
 
 
 def _check_out(

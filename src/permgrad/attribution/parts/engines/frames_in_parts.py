@@ -29,7 +29,7 @@ from permgrad.attribution.replace.game import (
 )
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.attribution.replace.plays import Play, Plays
-from permgrad.attribution.request import Request, methods
+from permgrad.attribution.request import Configured, Request, name_of
 from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
@@ -51,8 +51,8 @@ def spans(rows: int) -> list[slice]:
     ]
 
 
-def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
-    """Explain the rows of a request in parts.
+def explain_on(engine: Engine, request: Request, method: Configured) -> Explanation:
+    """Explain the rows of a request in parts, by a method with its options.
 
     ``InputError``: the model or the method does not work in parts.
     """
@@ -63,16 +63,15 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
         )
         raise InputError(problem, hint="Leave engine= out", code="PG006")
     if not request.scope.by_row:
-        explanation = methods.get(method)()(
-            replace(request, engine=partial(_play_parts, engine))
-        )
+        explanation = method(replace(request, engine=partial(_play_parts, engine)))
     else:
         if request.shared:
             problem = "engine= needs a separate background"
             raise InputError(
                 problem, hint="Pass background=, or leave engine= out", code="PG006"
             )
-        explanation = join_rows(_run(engine, OnRows(request, method), request.progress))
+        work = OnRows(request, name_of(method), method=method)
+        explanation = join_rows(_run(engine, work, request.progress))
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
 
@@ -84,9 +83,11 @@ class OnRows:
     def __init__(
         self,
         request: Request,
-        method: str,
+        label: str,
         plays: Plays | None = None,
         steps: Mapping[range, list[Play]] | None = None,
+        *,
+        method: Configured | None = None,
     ) -> None:
         self.model = request.subject.model
         self.encoded = request.encoded
@@ -106,6 +107,7 @@ class OnRows:
             raw=None,
         )
         self.raw = request.raw if plays is None else None
+        self.label = label
         self.method = method
         self.plays = plays
         self.steps = {} if steps is None else steps
@@ -180,7 +182,8 @@ class OnRows:
             row_offset=offset + rows.start,
             started=time.perf_counter(),
         )
-        return methods.get(self.method)()(part_request)
+        assert self.method is not None, "rows are explained by a method"
+        return self.method(part_request)
 
     def _played(
         self, request: Request, game: Game, rows: slice
@@ -218,7 +221,7 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
     results: dict[int, Any] = {}
     notes: list[str] = []
     row_slices = spans(len(work.encoded))
-    with Progress(len(work.encoded), work.method, mode) as progress:
+    with Progress(len(work.encoded), work.label, mode) as progress:
         for row_slice, result, warned in engine.run(row_slices, work):
             results[row_slice.start] = result
             notes += warned
