@@ -173,9 +173,10 @@ def report(
             ``y``. The page then compares them with the held-out rows, searches for
             columns that give the target away, for rows that may belong together and for
             rows in both, and takes the constant from them. Without it, the constant is
-            that of the held-out rows. A single row takes its replacement values from them. With labels as
-            ``row_groups`` or times as ``row_time``, those of the training rows are a
-            third item: without them columns are not tested for differences.
+            that of the held-out rows. A single row takes its replacement values from
+            them. With labels as ``row_groups`` or times as ``row_time``, those of the
+            training rows are a third item: without them columns are not tested for
+            differences.
         title: title of the page. Default: the model's name and the target's.
         target: the output to report, by name or position, of a model with several.
         groups: columns that act as one feature, as for ``pg.explain``.
