@@ -357,7 +357,7 @@ def score_interval(
         >>> chances = np.repeat([[0.9, 0.1], [0.2, 0.8]], 50, axis=0)
         >>> truth = np.repeat([0, 1, 1], [40, 30, 30])
         >>> np.round(score_interval("accuracy", Predicted(truth, chances)), 2).tolist()
-        [0.83, 0.95]
+        [0.8, 0.95]
     """
     if len(model.truth) < FEWEST_UNITS:
         return None
