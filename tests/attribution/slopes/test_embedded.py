@@ -240,7 +240,7 @@ def test_nothing_of_the_network_changes(net, method):
 def test_batches_change_nothing(net, method):
     rows = drawn()
     options = {"method": method, "returns": "logits", "progress": False}
-    options |= {"max_steps": 8} if method == "integrated_gradients" else {}
+    options |= {"max_steps": 4} if method == "integrated_gradients" else {}
     batched = explain_with(net, rows, **options)
     np.testing.assert_allclose(
         explain_with(net, rows, batch_size=1, **options).values,

@@ -89,7 +89,7 @@ def _codes() -> dict[str, Tensor]:
 @cache
 def _in_batches(way: str, method: str) -> np.ndarray[Any, Any]:
     # Few steps: both networks take the same ones.
-    steps = {"max_steps": 16} if method == "integrated_gradients" else {}
+    steps = {"max_steps": 4} if method == "integrated_gradients" else {}
     return _explained(_Reader(way), _codes(), method, batch_size=3, **steps)
 
 

@@ -20,7 +20,7 @@ def _marked(number: int) -> object:
     return pytest.param(number, marks=marks)
 
 
-@pytest.mark.parametrize("number", [_marked(number) for number in range(60)])
+@pytest.mark.parametrize("number", [_marked(number) for number in range(34)])
 def test_options_work_together_or_are_refused(tmp_path, number):
     ends = try_case(OptionCase.draw(number, CHEAP), tmp_path / "case")
     after = {end for command, end in ends.items() if command != "run"}
