@@ -414,8 +414,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     given = parser.parse_args(arguments)
-    networks, samples = (1, 25) if given.quick else (10, 200)
-    correlated_networks, correlated_samples = (1, 4) if given.quick else (5, 60)
+    networks, samples = (1, 15) if given.quick else (10, 200)
+    correlated_networks, correlated_samples = (1, 2) if given.quick else (5, 60)
     record = Record(
         "No effect on noise" + (": conditional sampling" if given.conditional else ""),
         given.seed,
@@ -428,7 +428,7 @@ def main(arguments: list[str] | None = None) -> int:
             else 0.0
         )
         nothing_there(record, loss, networks, samples, given.seed, slack)
-    bent_samples = 2 if given.quick else 40
+    bent_samples = 1 if given.quick else 40
     # Of each sample, 6 pairs of a network and a design, and 3 features.
     slack = (
         3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (bent_samples * 18)))

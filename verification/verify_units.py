@@ -32,7 +32,9 @@ UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 PATHS = ("tabular", "image")
 
 
-def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, Any]:
+def explain_in_units(
+    unit: str, seed: int, rows: int, preset: str | dict[str, Any]
+) -> dict[str, Any]:
     """Train with the target in one unit and return what both methods say about 1,000
     fresh rows.
     """
@@ -56,7 +58,7 @@ def explain_in_units(unit: str, seed: int, rows: int, preset: str) -> dict[str, 
     return said
 
 
-def compare(seed: int, rows: int, preset: str) -> list[dict[str, Any]]:
+def compare(seed: int, rows: int, preset: str | dict[str, Any]) -> list[dict[str, Any]]:
     """Return one line for each unit and method: differences from the network trained on
     y.
     """

@@ -13,7 +13,7 @@ import permgrad as pg
 
 @pytest.fixture(scope="module")
 def lines():
-    return verify.compare(seed=0, rows=500, preset="fast")
+    return verify.compare(seed=0, rows=300, preset={"base": "fast", "max_epochs": 8})
 
 
 @pytest.mark.slow

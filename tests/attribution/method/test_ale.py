@@ -116,6 +116,7 @@ def test_a_step_is_where_it_is():
     np.testing.assert_allclose(changes, 3.0 * over, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_curves_of_a_product_follow_the_other_column():
     """E[x1 | x0] is 0.9 x0: the curve is 0.45 (x0² − 1).
 
@@ -647,9 +648,9 @@ def test_intervals_cover(kind):
     """``verification/verify_ale.py`` over 400 repeats: curves .944, .960, .947,
     importances .950, .960, .965.
     """
-    curves, importances = verify_ale.covered(kind, 100)
-    assert 0.92 <= curves <= 0.98
-    assert importances >= 0.9
+    curves, importances = verify_ale.covered(kind, 50)
+    assert 0.91 <= curves <= 0.98
+    assert importances >= 0.88
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ def explain(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 @pytest.mark.parametrize("y", [Y, None], ids=["loss", "divergence"])
 def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
@@ -97,11 +98,11 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     y = NET(population).detach().argmax(dim=1).numpy()
     picked = [
         np.random.default_rng(seed).choice(4000, 100, replace=False)
-        for seed in range(30)
+        for seed in range(20)
     ]
 
     def spread() -> tuple[float, float]:
-        alike = [explain(random_state=seed).values[:, 0] for seed in range(30)]
+        alike = [explain(random_state=seed).values[:, 0] for seed in range(20)]
         explanations = [
             explain(rows=population[row_indices], y=y[row_indices], random_state=seed)
             for seed, row_indices in enumerate(picked)
@@ -123,7 +124,7 @@ def test_they_vary_less_than_orders_and_the_error_told_is_right(monkeypatch):
     assert explain().meta["estimator"] == ORDERS
     orders, _ = spread()
     assert designs < 0.8 * orders
-    assert 0.7 < error_ratio < 1.4
+    assert 0.65 < error_ratio < 1.5
 
 
 def test_a_row_has_the_same_sample_whoever_stands_beside_it():

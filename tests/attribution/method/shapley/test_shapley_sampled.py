@@ -526,6 +526,7 @@ def test_intervals_of_trees_cover_where_interactions_are_rare():
 Y = np.random.default_rng(0).integers(0, 2, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["prediction", "expected"])
 def test_sampled_losses_meet_the_enumerated(game):
     call_options = {
@@ -636,7 +637,7 @@ def test_intervals_over_rows_that_are_their_own_background(game):
         net.weight.copy_(torch.tensor([[1.0, 0.5]]))
     truth = np.array([1.0, 0.25]) * (1 if game == "prediction" else 2)
     hits = 0
-    for seed in range(60):
+    for seed in range(36):
         rows = torch.as_tensor(np.random.default_rng(seed).normal(size=(80, 2)))
         y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(
             size=80
@@ -652,7 +653,7 @@ def test_intervals_over_rows_that_are_their_own_background(game):
         )
         low, high = explanation.ci()
         hits += int(((low[:, 0] <= truth) & (truth <= high[:, 0])).sum())
-    assert 0.88 <= hits / 120 <= 0.99
+    assert 0.87 <= hits / 72 <= 0.99
 
 
 def test_a_single_round_uses_every_background_row_once():
