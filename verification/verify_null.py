@@ -428,7 +428,7 @@ def main(arguments: list[str] | None = None) -> int:
             else 0.0
         )
         nothing_there(record, loss, networks, samples, given.seed, slack)
-    bent_samples = 1 if given.quick else 40
+    bent_samples = 2 if given.quick else 40
     # Of each sample, 6 pairs of a network and a design, and 3 features.
     slack = (
         3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (bent_samples * 18)))

@@ -33,7 +33,7 @@ from permgrad_benchmark.suites.multimodal.functions import (
 from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
 from permgrad_benchmark.suites.multimodal.suite import shuffled
 from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
-from permgrad_benchmark.suites.multimodal.training import TrainingSettings, train
+from permgrad_benchmark.suites.multimodal.training import train
 from permgrad_benchmark.suites.suite import SuiteCell
 
 HAS_DATA = Path(
@@ -283,8 +283,8 @@ def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
     settings = Settings(scale="quick", progress=False)
     suite = MultimodalSuite()
     design = suite.design("F6", 0, settings)
-    network = train(design, 0, TrainingSettings(epochs=30))
-    pairs = design.draw(design.test, FULL.test // 2, np.random.default_rng(0))
+    network = train(design, 0)
+    pairs = design.draw(design.test, FULL.test, np.random.default_rng(0))
     case = make_case(design, network, pairs, 0, FULL)
     oracle = make_oracle(design, case)
     with torch.no_grad():
