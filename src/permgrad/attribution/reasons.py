@@ -2,7 +2,8 @@
 predict --reasons``.
 
 They are Shapley values against the training rows that a model keeps to compare single
-rows with, as those of a page, where every row of a model is explained so.
+rows with, as in *What if* on a page. A page lists the rows of models without slopes by
+the same method.
 """
 
 from __future__ import annotations
