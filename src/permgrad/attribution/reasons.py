@@ -124,11 +124,11 @@ def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.Data
         points = 100 * values
     rows = np.arange(len(values))
     columns: dict[str, Any] = {}
-    for place, features in enumerate(order.T, start=1):
+    for reason_index, features in enumerate(order.T, start=1):
         values_of_rows = pd.Series(cells[rows, features], dtype=object)
-        columns[f"reason_{place}"] = names[features]
-        columns[f"reason_{place}_value"] = values_of_rows.where(
+        columns[f"reason_{reason_index}"] = names[features]
+        columns[f"reason_{reason_index}_value"] = values_of_rows.where(
             values_of_rows.notna(), None
         )
-        columns[f"reason_{place}_points"] = points[rows, features]
+        columns[f"reason_{reason_index}_points"] = points[rows, features]
     return pd.DataFrame(columns, index=rows)

@@ -75,8 +75,8 @@ def shared_on_both_sides(
     Arguments are those of ``table_alarms``. ``named`` columns name something, and those
     in ``but_for`` are not looked at.
     """
-    both = [learned[0].rename(columns=str), held_out[0].rename(columns=str)]
-    table = pd.concat(both, join="inner", ignore_index=True)
+    shared_groups = [learned[0].rename(columns=str), held_out[0].rename(columns=str)]
+    table = pd.concat(shared_groups, join="inner", ignore_index=True)
     y = np.concatenate([np.asarray(learned[1]), np.asarray(held_out[1])])
     is_learned = np.arange(len(table)) < len(learned[0])
     features = [name for name in table.columns if name not in named]

@@ -126,8 +126,8 @@ def _occurrences(explanation: Numbers) -> _Occurrences:
     words = list(dict.fromkeys(texts))
     code_of = {word: code for code, word in enumerate(words)}
     codes = np.array([code_of[text] for text in texts], dtype=np.int64)
-    places = np.array(players, dtype=np.int64)
-    return _Occurrences(np.array(rows, dtype=np.int64), places, codes, words)
+    token_positions = np.array(players, dtype=np.int64)
+    return _Occurrences(np.array(rows, dtype=np.int64), token_positions, codes, words)
 
 
 def _against_ordinary(
@@ -167,12 +167,12 @@ def _differences(
     none, it is 0.
     """
     rows = occurrences.rows
-    places = occurrences.players
+    token_positions = occurrences.players
     shared = is_ordinary[occurrences.codes].astype(np.float64)
     by_row = np.zeros_like(values)
     by_place = np.zeros_like(values)
     for _ in range(_ROUNDS):
-        by_place = _mean_level(values - by_row, shared, places)
+        by_place = _mean_level(values - by_row, shared, token_positions)
         by_row = _mean_level(values - by_place, shared, rows)
     # A word that is ordinary would be compared with itself, too.
     pair_of = occurrences.pairs[2]

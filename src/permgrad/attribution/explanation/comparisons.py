@@ -56,7 +56,7 @@ class Comparisons(NamedTuple):
 
 
 def comparisons(
-    places: Floats, points: Sequence[Any], weights: Floats, *, levels: bool
+    positions: Floats, points: Sequence[Any], weights: Floats, *, levels: bool
 ) -> Comparisons:
     """Return what is compared on a curve.
 
@@ -72,18 +72,18 @@ def comparisons(
         >>> compared.start, compared.end, compared.rows.sum(axis=1).tolist()
         (['b', 'b'], ['a', 'c'], [3, 3])
     """
-    inside = np.flatnonzero(np.isfinite(places) & (weights > 0))
+    inside = np.flatnonzero(np.isfinite(positions) & (weights > 0))
     count = len(points)
     if len(inside) < 2 or count < 2:
-        nowhere = np.zeros((0, len(places)), dtype=bool)
+        nowhere = np.zeros((0, len(positions)), dtype=bool)
         return Comparisons([], [], np.zeros((0, count)), nowhere)
     if levels:
-        nearest = np.rint(places[inside]).astype(np.int64)
+        nearest = np.rint(positions[inside]).astype(np.int64)
         first = int(np.bincount(nearest, weights[inside], count).argmax())
         ends = np.delete(np.arange(count, dtype=np.float64), first)
         starts = np.full(count - 1, float(first))
     else:
-        ends_of_range = np.array(_quartiles(places[inside], weights[inside]))
+        ends_of_range = np.array(_quartiles(positions[inside], weights[inside]))
         if not isinstance(points[0], (int, float)):
             ends_of_range = np.rint(ends_of_range)  # what is written is a point
         starts = ends_of_range[:1]
@@ -91,39 +91,39 @@ def comparisons(
     rows = []
     for start, end in zip(starts, ends, strict=True):
         if levels:
-            rows.append((places == start) | (places == end))
+            rows.append((positions == start) | (positions == end))
         else:
-            rows.append((places >= start) & (places <= end))
+            rows.append((positions >= start) & (positions <= end))
     return Comparisons(
-        [_value(place, points, levels=levels) for place in starts],
-        [_value(place, points, levels=levels) for place in ends],
+        [_value(position, points, levels=levels) for position in starts],
+        [_value(position, points, levels=levels) for position in ends],
         _hats(ends, count) - _hats(starts, count),
         np.array(rows) & (weights > 0),
     )
 
 
-def _quartiles(places: Floats, weights: Floats) -> tuple[float, float]:
+def _quartiles(positions: Floats, weights: Floats) -> tuple[float, float]:
     """Return the quartiles, or both ends where most rows have one value."""
-    order = np.argsort(places, kind="stable")
+    order = np.argsort(positions, kind="stable")
     along = np.cumsum(weights[order])
     ranks = np.searchsorted(along, np.array([0.25, 0.75]) * along[-1] * (1 - 1e-12))
-    low, high = places[order][ranks].tolist()
+    low, high = positions[order][ranks].tolist()
     if low == high:
-        return float(places.min()), float(places.max())
+        return float(positions.min()), float(positions.max())
     return low, high
 
 
-def _hats(places: Floats, count: int) -> Floats:
+def _hats(positions: Floats, count: int) -> Floats:
     """Return the weights of the points between which places lie ``(places,
     points)``.
     """
-    apart = np.abs(places[:, None] - np.arange(count))
+    apart = np.abs(positions[:, None] - np.arange(count))
     return np.maximum(1 - apart, 0.0)
 
 
-def _value(place: float, points: Sequence[Any], *, levels: bool) -> Any:
+def _value(position: float, points: Sequence[Any], *, levels: bool) -> Any:
     """Return the number at a place, or the level."""
     if levels or not isinstance(points[0], (int, float)):
-        return points[round(place)]
-    number = float(np.interp(place, np.arange(len(points)), points))
+        return points[round(position)]
+    number = float(np.interp(position, np.arange(len(points)), points))
     return float(f"{number:.{_DIGITS}g}")

@@ -177,8 +177,8 @@ def _places(numbers: Floats, missing: Booleans, picked: Indexes) -> Floats:
 
     NaN: missing.
     """
-    places = np.interp(numbers, numbers[picked], np.arange(len(picked)))
-    return np.where(missing | ~np.isfinite(numbers), np.nan, places)
+    positions = np.interp(numbers, numbers[picked], np.arange(len(picked)))
+    return np.where(missing | ~np.isfinite(numbers), np.nan, positions)
 
 
 def _points_of_levels(
@@ -204,13 +204,13 @@ def _points_of_levels(
         # All of them, from the lowest to the highest.
         shown = np.argsort(numbers[first], kind="stable")
     labels = [str(level) for level in levels[shown]]
-    places = np.full(len(weights), np.nan)
-    for place, level in enumerate(shown):
-        places[usable[level_indices == level]] = place
+    positions = np.full(len(weights), np.nan)
+    for position, level in enumerate(shown):
+        positions[usable[level_indices == level]] = position
     points = {
         "kind": "levels",
         "rows": first[shown],
-        "places": places,
+        "places": positions,
         "compared_levels": True,
         "at": list(range(len(shown))),
         "label": labels,
@@ -219,9 +219,9 @@ def _points_of_levels(
         points["ordered"] = True
     if numbers is not None and pd.api.types.is_numeric_dtype(column.dtype):
         values = numbers[first[shown]].tolist()
-        for place, value in enumerate(values):
+        for position, value in enumerate(values):
             if np.isnan(value):
-                values[place] = labels[place]
+                values[position] = labels[position]
         points["values"] = values
     return points | {
         "levels": len(levels),

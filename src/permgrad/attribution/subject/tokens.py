@@ -709,10 +709,10 @@ def without_starts(
             continue
         first = {int(token_id) for token_id in rows[:, 0].unique()}
         if input_index == roles.tokens:
-            wanted = of_decoder
+            start_ids = of_decoder
         else:
-            wanted = special
-        if len(first) == 1 and first <= wanted:
+            start_ids = special
+        if len(first) == 1 and first <= start_ids:
             started.append(space.names[int(owners[0])])
             subject.noted["tokens"].setdefault("starts", []).append(name)
     if started:

@@ -85,7 +85,7 @@ def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> A
     Refuse one that lacks a column, as a missing value is written as None, and values
     that are no cells.
     """
-    known = set(map(str, records[0]))
+    known_columns = set(map(str, records[0]))
     for position, record in enumerate(records):
         for name, value in record.items():
             if isinstance(value, (Mapping, list, tuple, set)):
@@ -95,13 +95,13 @@ def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> A
         of_record = set(map(str, record))
         lacking = sorted({*names} - of_record, key=list(names).index)
         if lacking and len(records) == 1:
-            raise columns_missing(lacking, sorted(known - {*names}))
+            raise columns_missing(lacking, sorted(known_columns - {*names}))
         if lacking:
             problem = f"Record {position} lacks {listed(lacking, 5, repr)}"
             hint = "Write None (null in JSON) where a value is missing."
             raise InputError(problem, hint=hint, code="PG012")
-        known |= of_record
-    tell_of_unused(sorted(known - {*names}))
+        known_columns |= of_record
+    tell_of_unused(sorted(known_columns - {*names}))
     columns = {}
     for name in names:
         columns[name] = [record[name] for record in records]

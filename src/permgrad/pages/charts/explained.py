@@ -166,13 +166,13 @@ def leading(standing: Standing, loss: Loss | None, *, most: int = 8) -> Chart:
 
 def _rest(values: Floats, shown: npt.NDArray[np.intp], loss: Loss | None) -> str | None:
     """Return the largest size among the features that are not shown."""
-    others = np.delete(values, shown)
-    others = others[np.isfinite(others)]
-    if not len(others):
+    small_features = np.delete(values, shown)
+    small_features = small_features[np.isfinite(small_features)]
+    if not len(small_features):
         return None
     if loss is not None:
-        others = loss.growth(others)
-    return number(float(np.abs(others).max()), 2)
+        small_features = loss.growth(small_features)
+    return number(float(np.abs(small_features).max()), 2)
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:

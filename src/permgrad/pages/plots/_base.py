@@ -285,11 +285,11 @@ def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> No
         note(axes, row_text, (1.0, row_index), (room, 0), of=BESIDE_ROW, **look)
 
 
-def note_hidden(axes: Any, count: int, rest: str | None = None) -> None:
+def note_hidden(axes: Any, count: int, hidden_text: str | None = None) -> None:
     """Write below the names of rows how many are not shown, and how large at most."""
     words = f"{count} more not shown"
-    if rest is not None:
-        words = f"{count} more within ±{rest}"
+    if hidden_text is not None:
+        words = f"{count} more within ±{hidden_text}"
     if count:
         note(
             axes,

@@ -145,7 +145,7 @@ def _along(explanation: Explanation, position: int) -> _Along:
     kinds = pd.api.types
     if kinds.is_datetime64_any_dtype(cells.dtype):
         days = (cells - pd.Timestamp(0, tz=cells.dt.tz)) / pd.Timedelta(days=1)
-        return _Along(days.to_numpy(dtype=np.float64), dates=True)
+        return _Along(np.asarray(days, dtype=np.float64), dates=True)
     is_number = kinds.is_numeric_dtype(cells.dtype) and not kinds.is_bool_dtype(
         cells.dtype
     )
@@ -228,9 +228,9 @@ def _draw_points(
     strips = _in_strips(cells, np.full(len(cells), np.nan))
     shown = strips.levels[: len(style.SERIES)]
     codes = strips.positions[rows]
-    other = ~(codes < len(shown))
-    if other.any():
-        axes.scatter(across[other], up[other], color=style.NEUTRAL, **look)
+    other_rows = ~(codes < len(shown))
+    if other_rows.any():
+        axes.scatter(across[other_rows], up[other_rows], color=style.NEUTRAL, **look)
     for code, level in enumerate(labels_of(list(shown), 18)):
         of_level = codes == code
         level_look = {**look, "color": style.SERIES[code], "label": level}
@@ -248,17 +248,17 @@ def _draw_means(
     axes: Axes, explanation: Explanation, along: _Along, values: Floats
 ) -> None:
     """Draw the mean attribution along the feature, with its interval."""
-    parts = _parts(along, np.isfinite(values))
-    middles = np.full(len(parts), np.nan)
-    means = np.full((3, len(parts)), np.nan)
-    for index, rows in enumerate(parts):
+    value_parts = _parts(along, np.isfinite(values))
+    middles = np.full(len(value_parts), np.nan)
+    means = np.full((3, len(value_parts)), np.nan)
+    for index, rows in enumerate(value_parts):
         middles[index] = along.positions[rows].mean()
         means[:, index] = _mean(explanation, values, rows)
     if along.levels:
         look: dict[str, Any] = {"color": style.INK, "zorder": 3}
         axes.vlines(middles, means[1], means[2], linewidth=1.4, **look)
         axes.plot(middles, means[0], "o", markersize=5, linestyle="none", **look)
-    elif len(parts) > 1:
+    elif len(value_parts) > 1:
         axes.fill_between(
             middles, means[1], means[2], color=style.INK, alpha=0.2, linewidth=0
         )

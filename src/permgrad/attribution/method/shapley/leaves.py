@@ -37,11 +37,14 @@ class Leaves:
         """Return how many players are on their way."""
         return self.players.shape[1]
 
-    def of_trees(self, chosen: Booleans) -> Leaves:
+    def of_trees(self, tree_mask: Booleans) -> Leaves:
         """Return the leaves of chosen trees ``(trees,)``."""
-        kept = chosen[self.trees]
+        leaf_mask = tree_mask[self.trees]
         return Leaves(
-            self.nodes[kept], self.trees[kept], self.players[kept], self.values[kept]
+            self.nodes[leaf_mask],
+            self.trees[leaf_mask],
+            self.players[leaf_mask],
+            self.values[leaf_mask],
         )
 
 
@@ -95,22 +98,26 @@ def _sorted_leaves(
         is_leaf = trees.left[nodes] == nodes
         counts = (players >= 0).sum(axis=1)
         for count in np.unique(counts[is_leaf]).tolist():
-            chosen = is_leaf & (counts == count)
-            leaves = (nodes[chosen], players[chosen, :count], tree_numbers[chosen])
+            leaf_mask = is_leaf & (counts == count)
+            leaves = (
+                nodes[leaf_mask],
+                players[leaf_mask, :count],
+                tree_numbers[leaf_mask],
+            )
             leaves_by_count.setdefault(count, []).append(leaves)
         is_inner = ~is_leaf
         nodes = nodes[is_inner]
         players = players[is_inner]
         counts = counts[is_inner]
-        asked = owner[trees.feature[nodes]]
+        asked_players = owner[trees.feature[nodes]]
         players = np.concatenate(
             [players, np.full((len(nodes), 1), -1, dtype=np.int64)], axis=1
         )
-        is_asked = players == asked[:, None]
+        is_asked = players == asked_players[:, None]
         positions = np.where(is_asked.any(axis=1), is_asked.argmax(axis=1), counts)
         if positions.max(initial=0) >= MOST_PLAYERS:
             raise NotImplementedError("a leaf has more players than bits")
-        players[np.arange(len(nodes)), positions] = asked
+        players[np.arange(len(nodes)), positions] = asked_players
         levels.append((nodes, np.left_shift(1, positions)))
         nodes = (trees.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
         players = np.repeat(players, 2, axis=0)
@@ -147,16 +154,18 @@ def weight_table(bits: int) -> Floats:
     return table
 
 
-def pair_weights(own: Integers, other: Integers, bits: int) -> tuple[Floats, Floats]:
+def pair_weights(
+    own_patterns: Integers, other_patterns: Integers, bits: int
+) -> tuple[Floats, Floats]:
     """Return what a leaf of value 1 gives to each player that only the row passes, and
     takes from each that only the background row passes, for pairs of patterns.
 
     Both are 0 where a player passes in neither: no coalition reaches the leaf then.
     """
     everybody = (1 << bits) - 1
-    reached = (own | other) == everybody
-    only_own = np.bitwise_count(own & ~other)
-    only_other = np.bitwise_count(other & ~own)
+    reached = (own_patterns | other_patterns) == everybody
+    only_own = np.bitwise_count(own_patterns & ~other_patterns)
+    only_other = np.bitwise_count(other_patterns & ~own_patterns)
     table = weight_table(bits)
     gives = np.where(reached, table[only_own, only_other], 0.0)
     takes = np.where(reached, table[only_other, only_own], 0.0)

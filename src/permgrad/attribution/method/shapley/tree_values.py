@@ -165,9 +165,9 @@ def _table_of(leaves: Leaves, compared: Integers) -> Floats | None:
             / patterns.shape[1]
         )
         lacking = shares[:, :, None] * ~passed
-        given = np.matmul(gives, lacking)
-        taken = shares @ takes.T
-        table[leaf_slice] = np.where(passed, given, -taken[:, :, None])
+        gains = np.matmul(gives, lacking)
+        losses = shares @ takes.T
+        table[leaf_slice] = np.where(passed, gains, -losses[:, :, None])
     return table
 
 
@@ -183,50 +183,57 @@ def _add(
     """
     bits = leaves.bits
     everybody = (1 << bits) - 1
-    own = patterns[leaves.nodes] & everybody
+    own_patterns = patterns[leaves.nodes] & everybody
     if table is None:
-        _add_in_turn(values, leaves, own, compared[leaves.nodes] & everybody)
+        _add_in_turn(values, leaves, own_patterns, compared[leaves.nodes] & everybody)
         return
     size = 2**bits
     flat = table.ravel()
-    first_cells = (np.arange(len(own))[:, None] * size + own) * bits
+    first_cells = (np.arange(len(own_patterns))[:, None] * size + own_patterns) * bits
     leaf_numbers, bit_numbers = np.divmod(np.arange(leaves.players.size), bits)
     order = np.argsort(leaves.players.ravel(), kind="stable")
     owners, starts = np.unique(leaves.players.ravel()[order], return_index=True)
     for player, pair_numbers in zip(owners, np.split(order, starts[1:]), strict=True):
-        for pair_slice in slices(len(pair_numbers), max(1, _NUMBERS // own.shape[1])):
+        for pair_slice in slices(
+            len(pair_numbers), max(1, _NUMBERS // own_patterns.shape[1])
+        ):
             pairs = pair_numbers[pair_slice]
-            given = flat[first_cells[leaf_numbers[pairs]] + bit_numbers[pairs, None]]
-            values[:, player] += given.T @ leaves.values[leaf_numbers[pairs]]
+            gains = flat[first_cells[leaf_numbers[pairs]] + bit_numbers[pairs, None]]
+            values[:, player] += gains.T @ leaves.values[leaf_numbers[pairs]]
 
 
 def _add_in_turn(
-    values: Floats, leaves: Leaves, own: Integers, other: Integers
+    values: Floats,
+    leaves: Leaves,
+    own_patterns: Integers,
+    background_patterns: Integers,
 ) -> None:
     """Add what leaves of many players give, one leaf at a time: most patterns do not
     reach it beside any of the background.
     """
     bits = leaves.bits
-    passed_own = np.bitwise_count(own)
-    passed_other = np.bitwise_count(other)
+    passed_own = np.bitwise_count(own_patterns)
+    passed_other = np.bitwise_count(background_patterns)
     near_own = passed_own + passed_other.max(axis=1, keepdims=True) >= bits
     near_other = passed_other + passed_own.max(axis=1, keepdims=True) >= bits
-    count = other.shape[1]
+    count = background_patterns.shape[1]
     for leaf in np.flatnonzero(near_own.any(axis=1) & near_other.any(axis=1)).tolist():
         row_indices = np.flatnonzero(near_own[leaf])
-        row_patterns, which = np.unique(own[leaf, row_indices], return_inverse=True)
+        row_patterns, which = np.unique(
+            own_patterns[leaf, row_indices], return_inverse=True
+        )
         other_patterns, times = np.unique(
-            other[leaf, near_other[leaf]], return_counts=True
+            background_patterns[leaf, near_other[leaf]], return_counts=True
         )
         gives, takes = pair_weights(
             row_patterns[:, None], other_patterns[None, :], bits
         )
         shares = times / count
         lacking = shares[:, None] * ~_passes(other_patterns, bits)
-        given = np.where(
+        gains = np.where(
             _passes(row_patterns, bits), gives @ lacking, -(takes @ shares)[:, None]
         )
         players: Array = leaves.players[leaf]
         values[row_indices[:, None], players[None, :]] += (
-            given[which][:, :, None] * leaves.values[leaf]
+            gains[which][:, :, None] * leaves.values[leaf]
         )

@@ -88,13 +88,13 @@ class TreeWalk:
             ways = next_nodes + np.where(follows_own, own_right, other_right)
             own_ways = next_nodes.take(apart) + own_right.take(apart)
             new_bits = bits.take(apart)
-            others = by_other.take(apart)
-            by_other[apart] = others | new_bits
+            other_bits = by_other.take(apart)
+            by_other[apart] = other_bits | new_bits
             nodes = np.concatenate([ways, own_ways])
             row_numbers = np.concatenate([row_numbers, own_rows])
             donor_numbers = np.concatenate([donor_numbers, donor_numbers.take(apart)])
             by_own = np.concatenate([by_own, by_own.take(apart) | new_bits])
-            by_other = np.concatenate([by_other, others])
+            by_other = np.concatenate([by_other, other_bits])
         _add_steps(values, steps, donors)
 
     def _answers(self, cells: Floats) -> Booleans:
