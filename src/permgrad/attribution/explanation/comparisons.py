@@ -61,7 +61,8 @@ def comparisons(
     """Return what is compared on a curve.
 
     Args:
-        positions: where each row lies, in points from the first ``(rows,)``. NaN: nowhere.
+        positions: where each row lies, in points from the first ``(rows,)``. NaN:
+            nowhere.
         points: numbers, or written levels ``(points,)``.
         weights: how much each row counts ``(rows,)``.
         levels: whether points are levels.
