@@ -221,8 +221,9 @@ class Copying(TorchFunctionMode):
             return self._moved(func, args, options, input_index, written)
         sources = []
         for tensor in tensors_in(args, options):
-            if input_index in self._of(tensor):
-                sources.append(self._of(tensor)[input_index])
+            positions_by_input = self._of(tensor)
+            if input_index in positions_by_input:
+                sources.append(positions_by_input[input_index])
         there = [_alone(function_name, args, sources, result) for result in results]
         if function_name == "where" and None in there:  # it chooses between two orders
             return self._moved(func, args, options, input_index)
