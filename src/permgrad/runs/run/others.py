@@ -21,7 +21,7 @@ from permgrad.base.numerals import number
 from permgrad.base.progress import readable
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL
-from permgrad.data.tasks import COUNTS, Task
+from permgrad.data.tasks import COUNTS, tasks
 from permgrad.evaluation.baselines.fitting import (
     baselines,
     check_savable,
@@ -269,7 +269,7 @@ def _candidates(work: RunWork) -> dict[str, str]:
     return labels
 
 
-def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> Integers:
+def _parts(y: Array, task: str, seed: int, dependence: Dependence | None) -> Integers:
     """Return the part of each row: drawn within classes, groups together, or stretches
     of time.
     """
@@ -283,7 +283,7 @@ def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> In
             else random_stream.permutation(count) % _PARTS
         )[codes]
     order = random_stream.permutation(len(y))
-    if task.stratified:
+    if tasks.get(task).stratified:
         order = order[
             np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")
         ]
