@@ -957,6 +957,34 @@ def _nothing_at(
     return InputError(problem, hint=hint, code="PG037")
 
 
+def _calls_of(places: Sequence[Place]) -> list[tuple[Place, Call]]:
+    """Return every call of every place."""
+    calls = []
+    for place in places:
+        for layer_call in place.calls:
+            calls.append((place, layer_call))
+    return calls
+
+
+def _checked_map(place: Place, call: Call, value: Tensor | None, rows: int) -> Tensor:
+    """Return the value of a call, and refuse one that is no map."""
+    if value is None:
+        problem = f"The network does not call {str(call)!r} for every batch of rows"
+        hint = "Pass layer= with the name of a layer that it always calls"
+        raise InputError(problem, hint=hint, code="PG037")
+    is_map = place.layout is not None or value.ndim in (3, 4, 5)
+    if is_map and len(value) == place.copies * rows:
+        return value
+    raise InputError(
+        "A class activation map needs a layer whose value is (rows, channels, height, "
+        f"width), got {tuple(value.shape)} from layer {place.call.layer!r} for "
+        f"{counted(rows, 'row')}",
+        hint="Pass layer= with the name of a convolution or of a block of tokens, or "
+        "choose method='integrated_gradients'",
+        code="PG037",
+    )
+
+
 # ---- maps of a batch -----------------------------------------------------------------
 class CalledMaps:
     """Maps of the image inputs of any network, read at calls of a layer or a function,
@@ -1035,16 +1063,14 @@ class CalledMaps:
 
         All channels of a pixel share its value.
         """
+        # Longer than most functions: slopes live as long as the listener of one forward.
         request = self.request
         drawing = self.drawing
         map_places = list(self._places.values())
         subject: Any = request.subject
         batch_rows = subject.in_company(copied_rows(subject, request.inputs, row_slice))
         row_count = row_slice.stop - row_slice.start
-        calls = []
-        for map_place in map_places:
-            for layer_call in map_place.calls:
-                calls.append((map_place, layer_call))
+        calls = _calls_of(map_places)
         listener = Listener({layer_call for _, layer_call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with (
@@ -1056,28 +1082,12 @@ class CalledMaps:
                 outputs = request.scale.read(
                     subject.outputs, subject.forward(batch_rows)
                 )
+            activations = []
             for call_place, read_call in calls:
-                if read_call not in listener.values:
-                    problem = (
-                        f"The network does not call {str(read_call)!r} for every batch "
-                        "of rows"
-                    )
-                    hint = "Pass layer= with the name of a layer that it always calls"
-                    raise InputError(problem, hint=hint, code="PG037")
-                value = listener.values[read_call]
-                count = len(outputs)
-                if len(value) != call_place.copies * count or (
-                    call_place.layout is None and value.ndim not in (3, 4, 5)
-                ):
-                    raise InputError(
-                        "A class activation map needs a layer whose value is (rows, "
-                        f"channels, height, width), got {tuple(value.shape)} from "
-                        f"layer {call_place.call.layer!r} for {counted(count, 'row')}",
-                        hint="Pass layer= with the name of a convolution or of a block "
-                        "of tokens, or choose method='integrated_gradients'",
-                        code="PG037",
-                    )
-            activations = [listener.values[layer_call] for _, layer_call in calls]
+                value = listener.values.get(read_call)
+                activations.append(
+                    _checked_map(call_place, read_call, value, len(outputs))
+                )
             constant_sum = request.scale.sum_is_constant(subject.outputs)
             batch_size = len(outputs)
 

@@ -102,6 +102,7 @@ def build_request(
     ``chosen_method`` is the method. None: what is asked needs none. ``caller_name``:
     who asks, one of ``takes.CALLERS``.
     """
+    # Longer than most functions: the order of the steps is what there is to read here.
     arguments = _of_networks(arguments)
     related = arguments.row_groups is not None or arguments.row_time is not None
     if related:
@@ -147,24 +148,18 @@ def build_request(
     if subject.outputs.count > 1:
         resolved_loss = _loss_of(subject, resolved_loss, targets)
     positive = resolve_positive(subject, arguments.model.positive, classes)
-    if arguments.target is None and (
-        chosen_method is None or scope in chosen_method.scales
-    ):
+    if arguments.target is None and _is_scaled(chosen_method, scope):
         decided_by_y = _positive_by_y(arguments, subject, classes)
         targets = scale.usual(subject.outputs, None if decided_by_y else positive)
         _refuse_many_outputs(subject, chosen_method, name, len(targets))
     if row_target is not None:
-        refuse_apart(
-            chosen_method, name, call_facts | {"row target": "a target for each row"}
-        )
+        asked_facts = call_facts | {"row target": "a target for each row"}
+        refuse_apart(chosen_method, name, asked_facts)
         request_fields |= {
             "targets": (0,),
             **each_row_by_itself(request_fields, row_target, classes, scale),
         }
-    by_method = arguments.scale == "auto" and chosen_method is not None
-    reason = (
-        chosen_method.scale_reason if by_method and chosen_method is not None else ""
-    )
+    reason = _scale_reason(arguments, chosen_method)
     # ``missing_modalities`` has scorers besides.
     y_fields = _of_y(
         subject, arguments, y, classes, by_scorers=scored or chosen_method is None
@@ -181,6 +176,18 @@ def build_request(
         **fields_of(chosen_method, options),
         found=arguments.model.found,
     )
+
+
+def _scale_reason(arguments: Arguments, chosen_method: Method | None) -> str:
+    """Return why the method explains on the scale that it chose, if it did."""
+    if arguments.scale != "auto" or chosen_method is None:
+        return ""
+    return chosen_method.scale_reason
+
+
+def _is_scaled(chosen_method: Method | None, scope: Scope) -> bool:
+    """Return whether the outputs explained are those of a scale."""
+    return chosen_method is None or scope in chosen_method.scales
 
 
 def _of_networks(arguments: Arguments) -> Arguments:

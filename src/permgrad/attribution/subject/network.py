@@ -198,20 +198,13 @@ class NetworkSubject(Subject):
         """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         #: y, until it is known whether outputs are compared with it place by place
-        self._masks = None if y is None or as_target(y).ndim < 2 else as_target(y)
+        self._masks = _with_places(y)
         self.by_place = False
         self.module: Any = unwrap(module)
         lazy = lazy_names(self.module)
         if not lazy:
             _check_initialised(self.module)
-        parameter = next(
-            (
-                p
-                for p in [*self.module.parameters(), *self.module.buffers()]
-                if p.is_floating_point()
-            ),
-            None,
-        )
+        parameter = _first_number(self.module)
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         if self.is_function:
             self.dtype = FunctionOfTensors.precision
@@ -233,10 +226,7 @@ class NetworkSubject(Subject):
         self._readings: dict[int, str] | None = None
         #: by shapes of inputs, how the network uses them, found out once for all copies
         self._uses: dict[Any, dict[int, str]] = {}
-        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-        self.makes_images = any(
-            isinstance(submodule, convolutions) for submodule in self.module.modules()
-        )
+        self.makes_images = _convolves(self.module)
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
         self.noted: dict[
             str, Any
@@ -959,6 +949,29 @@ class NetworkSubject(Subject):
             "read_so_because": str(self.outputs.because),
         }
         return {"head": self.picked, **output_facts, **self.noted}
+
+
+def _with_places(y: Any) -> Any:
+    """Return a target of places, or None if it is of rows."""
+    if y is None or as_target(y).ndim < 2:
+        return None
+    return as_target(y)
+
+
+def _convolves(module: nn.Module) -> bool:
+    """Return whether a network has convolutions."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return any(isinstance(submodule, convolutions) for submodule in module.modules())
+
+
+def _first_number(module: nn.Module) -> Tensor | None:
+    """Return the first parameter or buffer of floating point, whose type and device are
+    those of the network.
+    """
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            return tensor
+    return None
 
 
 @refusing

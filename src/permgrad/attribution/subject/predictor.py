@@ -164,17 +164,8 @@ class PredictorSubject(Subject):
             if self.form.named and self.answers.asked:
                 self._check_places(probe_rows, outputs)
         self.answers.bar = None
-        class_labels = self.call.classes
-        if class_names is None and class_labels is not None and len(class_labels) == 1:
-            problem = (
-                "The model learned from rows of one class only, "
-                f"{str(class_labels[0])!r}, and always predicts it"
-            )
-            hint = (
-                "Fit it on rows of several classes: are the training rows sorted by "
-                "class?"
-            )
-            raise InputError(problem, hint=hint, code="PG031")
+        if class_names is None:
+            _refuse_one_class(self.call.classes)
         wants_numbers = task is not None and tasks.get(task).numeric
         if wants_numbers and returns is None and self.call.kind is not None:
             problem = (
@@ -700,6 +691,18 @@ class PredictorSubject(Subject):
             "output_inferred": self.outputs.inferred,
             "read_so_because": str(self.outputs.because),
         }
+
+
+def _refuse_one_class(labels: Array | None) -> None:
+    """Refuse a classifier that knows one class."""
+    if labels is None or len(labels) != 1:
+        return
+    problem = (
+        f"The model learned from rows of one class only, {str(labels[0])!r}, and "
+        "always predicts it"
+    )
+    hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+    raise InputError(problem, hint=hint, code="PG031")
 
 
 def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> Task | None:

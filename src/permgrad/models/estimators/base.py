@@ -447,6 +447,8 @@ class HyNNBase(BaseEstimator):
             InputError: Arguments or data cannot be used. All wrong arguments are listed
                 at once.
         """
+        # Longer than most functions: its steps share a dozen arrays of the same rows,
+        # and functions of so many arguments would be harder to follow.
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
             table = X.table if isinstance(X, EncodedRows) else X

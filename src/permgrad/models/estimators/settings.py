@@ -446,6 +446,16 @@ def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
     return InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
 
 
+def _most_levels(options: NetworkOptions, paths: Sequence[str]) -> int:
+    """Return how many levels of a category are distinguished.
+
+    More are if they are embedded. In an image each takes a pixel.
+    """
+    if options.level_embedding_size and IMAGE.name not in paths:
+        return MOST_EMBEDDED_LEVELS
+    return MOST_LEVELS
+
+
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says
     beside them.
@@ -472,15 +482,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     for argument_name, value in arguments.items():
         if value is not None:
             passed[argument_name] = value
-    names = ("loss", *(training_rule.name for training_rule in _TRAINING))
-    training = {
-        **preset.training,
-        **{
-            training_name: passed[training_name]
-            for training_name in names
-            if training_name in passed
-        },
-    }
+    training = dict(preset.training)
+    for training_name in ("loss", *(rule.name for rule in _TRAINING)):
+        if training_name in passed:
+            training[training_name] = passed[training_name]
     options = dataclasses.replace(preset.network, **network)
 
     faults = training_faults(training, task)
@@ -508,12 +513,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     by_name = bool(paths)
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
-    # More levels of a category are distinguished if they are embedded. In an image each
-    # takes a pixel.
-    if options.level_embedding_size and IMAGE.name not in paths:
-        most_levels = MOST_EMBEDDED_LEVELS
-    else:
-        most_levels = MOST_LEVELS
+    most_levels = preset.max_levels
+    if most_levels is None:
+        most_levels = _most_levels(options, paths)
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),
@@ -527,7 +529,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
             passed.get("validation_fraction", preset.validation_fraction)
         ),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=most_levels if preset.max_levels is None else int(preset.max_levels),
+        max_levels=int(most_levels),
         seeks_order=seeks,
         # What a file says is for all tables. Who writes a mapping, or an argument,
         # writes it for this one.

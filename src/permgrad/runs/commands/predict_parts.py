@@ -129,20 +129,13 @@ def _refuse_comparison(request: PredictRequest) -> None:
     raise InputError(problem, hint=hint, code="PG006")
 
 
-def predict_stream(request: PredictRequest) -> Outcome:
-    """Predict the rows of Parquet files in parts, into a folder.
-
-    The same command resumes after an interruption.
-    """
-    target = (
-        Path(f"{table_name(request.table)}-predictions")
-        if request.out is None
-        else request.out
-    )
-    if (
-        target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq")
-        or str(target) == "-"
-    ):
+def _folder_of(request: PredictRequest) -> Path:
+    """Return the folder of the predictions."""
+    if request.out is None:
+        return Path(f"{table_name(request.table)}-predictions")
+    target = request.out
+    is_file = target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq")
+    if is_file or str(target) == "-":
         problem = (
             "Predictions of a table that is read in parts need a folder, got "
             f"the file --out {target}"
@@ -150,6 +143,26 @@ def predict_stream(request: PredictRequest) -> Outcome:
         raise InputError(
             problem, hint="Name a folder, such as --out predictions.", code="PG003"
         )
+    return target
+
+
+def _tell_of_odd_cells(table: Any, rows: ReadableRows, first: int) -> None:
+    """Warn of cells that no reader understands, with their places in the table."""
+    if rows.odd_cells:
+        placed_cells = []
+        for odd_cell in rows.odd_cells:
+            placed_cells.append(odd_cell.placed(table.where(first + odd_cell.row)))
+        warn_user(odd_cells_words(placed_cells))
+
+
+def predict_stream(request: PredictRequest) -> Outcome:
+    """Predict the rows of Parquet files in parts, into a folder.
+
+    The same command resumes after an interruption.
+    """
+    # Longer than most functions: a part is read, predicted and written within the
+    # folder, the file and the warnings that are open around it.
+    target = _folder_of(request)
     _refuse_comparison(request)
     model, data_facts, table = open_streamed(request, request.table)
     predicting.decide_at(model, request.threshold)
@@ -219,15 +232,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
                                 unlike[predicted_part.number].add(
                                     readable_rows.unlike, len(frame)
                                 )
-                                if readable_rows.odd_cells:
-                                    placed_cells = []
-                                    for odd_cell in readable_rows.odd_cells:
-                                        placed_cells.append(
-                                            odd_cell.placed(
-                                                table.where(first + odd_cell.row)
-                                            )
-                                        )
-                                    warn_user(odd_cells_words(placed_cells))
+                                _tell_of_odd_cells(table, readable_rows, first)
                                 with surprises_told_once(map(str, features)):  # counted
                                     predicted = model.predict_parts(
                                         features, **intervals

@@ -264,10 +264,6 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         )
     _check_dependence(request, split_rows, dependence)
     written = table_read.written
-    categories = []
-    for column_name, column_kind in columns.kinds.items():
-        if kinds.get(column_kind).is_levels:
-            categories.append(column_name)
     return Inputs(
         name=table_name(request.table),
         target=table_read.target,
@@ -285,7 +281,7 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         card=table_read.card,
         decimal=written.decimal,
         units=dict(written.units),
-        texts=list(dict.fromkeys([*written.texts, *categories])),
+        texts=list(dict.fromkeys([*written.texts, *_categories(columns.kinds)])),
         kinds={
             column_name: column_kind
             for column_name, column_kind in columns.kinds.items()
@@ -300,6 +296,15 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         target_signs=columns.target_signs,
         labels=dict(written.labels),
     )
+
+
+def _categories(column_kinds: Mapping[str, str]) -> list[str]:
+    """Return the columns that the user said to hold levels."""
+    categories = []
+    for column_name, column_kind in column_kinds.items():
+        if kinds.get(column_kind).is_levels:
+            categories.append(column_name)
+    return categories
 
 
 def _check_dependence(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad.assess.budget import REPORT, expected_refits
+from permgrad.assess.budget import REPORT, Clock, expected_refits
 from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
 from permgrad.evaluation.baselines.fitting import (
@@ -308,6 +309,44 @@ def train_network(
         work.say(f"  {raised_words(raised)}")
 
 
+def _constant_loss(ready: Prepared, *, of_counts: bool) -> float:
+    """Return the loss of a constant on held-out rows: how frequent the classes are, or
+    the mean.
+    """
+    held_out_rows = cast("Rows", ready.job.validation_rows)
+    if held_out_rows.y.is_floating_point():
+        logits = held_out_rows.y.mean()[None]
+    else:
+        logits = torch.bincount(held_out_rows.y, held_out_rows.weight).log()
+    if of_counts:
+        logits = logits.clamp(min=1e-6)
+    return mean_loss(
+        logits.expand(len(held_out_rows), -1),
+        held_out_rows,
+        ready.job.options.loss,
+        ready.job.units,
+    )
+
+
+def _plan_words(clock: Clock, expected: Mapping[str, float], at_most: str) -> str:
+    """Return how long the stages will take, in seconds by name, and all of them."""
+    texts = []
+    for stage_name, seconds in expected.items():
+        text = f"{stage_name} {readable(max(seconds, 1.0))}"
+        if stage_name == "training":
+            text += f" ({at_most})"
+        texts.append(text)
+    total = sum(expected.values())
+    late = 0.0
+    if not clock.left():
+        late = total
+    limit = clock.limit + expected.get("refits", 0.0) + late
+    in_all = ""
+    if not math.isinf(limit):
+        in_all = f"; at most about {readable(limit)} in all"
+    return f"about {readable(max(total, 1.0))} more, {', '.join(texts)}{in_all}"
+
+
 def _plan(
     work: RunWork,
     ready: Prepared,
@@ -378,39 +417,11 @@ def _plan(
         expected["refits"] = expected_refits(
             work.budget.refits, expected["training"], *sizes
         )
-    words = {
-        stage_name: readable(max(seconds, 1.0))
-        for stage_name, seconds in expected.items()
-    }
-    words["training"] += (
-        f" (at most {readable(max(per_epoch * (epochs + beside_epochs), 1.0))} for "
-        f"{epochs} epochs)"
-    )
-    late = max(sum(expected.values()) - clock.left(), 0.0) if not clock.left() else 0.0
-    limit = clock.limit + expected.get("refits", 0.0) + late
-    in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    parts_said = ", ".join(
-        f"{stage_name} {stage_text}" for stage_name, stage_text in words.items()
-    )
-    work.say(
-        f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, "
-        f"{parts_said}{in_all}"
-    )
+    most_seconds = per_epoch * (epochs + beside_epochs)
+    at_most = f"at most {readable(max(most_seconds, 1.0))} for {epochs} epochs"
+    work.say(f"  plan: {_plan_words(clock, expected, at_most)}")
     clock.whole.expect(**expected)
-    held_out_rows = cast("Rows", ready.job.validation_rows)
-    # The loss of a constant prediction: how frequent the classes are, or the mean.
-    logits = (
-        held_out_rows.y.mean()[None]
-        if held_out_rows.y.is_floating_point()
-        else torch.bincount(held_out_rows.y, held_out_rows.weight).log()
-    )
-    logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
-    constant = mean_loss(
-        logits.expand(len(held_out_rows), -1),
-        held_out_rows,
-        options.loss,
-        ready.job.units,
-    )
+    constant = _constant_loss(ready, of_counts=work.inputs.counts)
     options = replace(options, max_epochs=planned)
     return (planned, turns), watch_epochs(
         clock, options, math.ceil(row_count / turns), reserved, constant, beside_epochs

@@ -6,7 +6,7 @@ Each reads the files of earlier stages and writes its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,30 @@ LAYOUT = "layout.json"
 
 
 # ---- data ----------------------------------------------------------------------------
+def _frequent(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the classes with their numbers of rows, the most frequent first."""
+    sums = {}
+    for class_name, counts_by_part in counts.items():
+        sums[class_name] = sum(counts_by_part.values())
+    texts = []
+    for class_name in sorted(sums, key=lambda class_name: -sums[class_name]):
+        texts.append(f"{class_name} ({sums[class_name]:,})")
+    return listed(texts, 8)
+
+
+def _sources(request: Any) -> dict[str, str]:
+    """Return paths that are valid from any folder, or names of data sets, by role."""
+    sources = {}
+    for source_role in ("table", "test"):
+        source_path = getattr(request, source_role)
+        if source_path is None:
+            continue
+        if source_path not in data_sets():
+            source_path = Path(source_path).absolute()
+        sources[source_role] = os.fspath(source_path)
+    return sources
+
+
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs = work.inputs
@@ -61,17 +85,7 @@ def data_stage(work: RunWork) -> None:
         work.say(f"  {shown_line}")
     counts = inputs.class_counts
     if counts is not None:
-        frequent = sorted(
-            (
-                (sum(counts_by_part.values()), class_name)
-                for class_name, counts_by_part in counts.items()
-            ),
-            key=lambda counted_class: -counted_class[0],
-        )
-        class_counts = []
-        for count, class_name in frequent:
-            class_counts.append(f"{class_name} ({count:,})")
-        work.say(f"  classes of {inputs.target!r}: {listed(class_counts, 8)}")
+        work.say(f"  classes of {inputs.target!r}: {_frequent(counts)}")
     notes = work.notes
     for work_note in notes:
         work.say(f"note: {work_note}")
@@ -141,25 +155,13 @@ def data_stage(work: RunWork) -> None:
         f"{this_machine()}, {counted(threads, 'thread')}, device "
         f"{choose_device(request.device)}"
     )
-    # Paths that are valid from any folder, or names of data sets.
-    paths = {
-        source_role: source_path
-        for source_role in ("table", "test")
-        if (source_path := getattr(request, source_role)) is not None
-    }
-    sources = {
-        source_role: os.fspath(
-            source_path if source_path in data_sets() else Path(source_path).absolute()
-        )
-        for source_role, source_path in paths.items()
-    }
     work.folder.record["facts"].update(
         plain(
             {
                 "versions": versions(),
                 "machine": machine,
                 "threads": threads,
-                "sources": sources,
+                "sources": _sources(request),
             }
         )
     )

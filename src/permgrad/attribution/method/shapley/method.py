@@ -275,6 +275,60 @@ def error_of_rows(request: Request, references: Integers) -> float:
     return max(0.0, 1 - len(np.unique(references)) / count) ** 0.5
 
 
+def _estimated(
+    game: ShapleyGame,
+    tree: Tree,
+    method: Shapley,
+    enumeration: Enumeration,
+    references: Integers,
+    background_worths: Floats,
+    scale: Floats,
+    nobody: Floats,
+) -> RowValues:
+    """Return the values of all rows: of trees by their leaves, else enumerated or
+    sampled.
+
+    Args:
+        game: of outputs.
+        tree: the players.
+        method: its options.
+        enumeration: up to how many players coalitions are enumerated.
+        references: the background rows that replace players.
+        background_worths: what is explained of each background row ``(rows, V)``.
+        scale: the range of each output over the background ``(V,)``.
+        nobody: the worth of the empty coalition ``(rows, V)``.
+    """
+    stopping_rule = _stopping_rule(method)
+    interactions = enumeration.interactions
+    if interactions is None:
+        estimator_class = RowValues
+    else:
+        estimator_class = RowInteractions
+    estimates = estimator_class(
+        game,
+        tree,
+        references,
+        enumeration.most,
+        stopping_rule,
+        scale,
+        nobody,
+        same_orders=method.same_orders,
+        interactions=interactions,
+    )
+    estimates.of_rows = error_of_rows(game.request, references)
+    if _is_plain(method):
+        estimates.by_trees = find_trees(game, references, background_worths[references])
+    if estimates.by_trees is not None:
+        estimates.ways |= {LEAVES}
+    estimates.fill()
+    return estimates
+
+
+def _stopping_rule(method: Shapley) -> StoppingRule:
+    least = int(method.min_permutations or _LEAST)
+    return StoppingRule(float(method.tolerance), least, int(method.max_permutations))
+
+
 def _explain_rows(
     request: Request, tree: Tree, method: Shapley, enumeration: Enumeration
 ) -> Explanation:
@@ -302,34 +356,16 @@ def _explain_rows(
         request.subject.dtype,
         alike=len(background_worths) == 1,
     ).numpy()
-    least = int(method.min_permutations or _LEAST)
-    most_orders = int(method.max_permutations)
-    stopping_rule = StoppingRule(float(method.tolerance), least, most_orders)
-    interactions = enumeration.interactions
-    if interactions is None:
-        estimator_class = RowValues
-    else:
-        estimator_class = RowInteractions
-    settings = (
+    estimates = _estimated(
         shapley_game,
         tree,
+        method,
+        enumeration,
         references,
-        enumeration.most,
-        stopping_rule,
+        background_worths,
         scale,
         np.broadcast_to(nobody, (request.count, shapley_game.width)),
     )
-    estimates = estimator_class(
-        *settings, same_orders=method.same_orders, interactions=interactions
-    )
-    estimates.of_rows = error_of_rows(request, references)
-    if _is_plain(method):
-        estimates.by_trees = find_trees(
-            shapley_game, references, background_worths[references]
-        )
-    if estimates.by_trees is not None:
-        estimates.ways |= {LEAVES}
-    estimates.fill()
     predictions = shapley_game.full(row_numbers)
     completeness_gap = (
         np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody))
@@ -341,10 +377,11 @@ def _explain_rows(
         estimates.freedom[:, None, None] + 1,
         request.confidence,
     )
+    stopping_rule = _stopping_rule(method)
     relative = (estimates.by_orders / scale).max(axis=(1, 2))
     if (relative > stopping_rule.tolerance).any():
         warn_user(
-            f"After {most_orders} orders, the standard error is above "
+            f"After {stopping_rule.most} orders, the standard error is above "
             f"{stopping_rule.tolerance:g} of the output's range for "
             f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} "
             f"rows (largest: {relative.max():.2g}). "
@@ -369,6 +406,7 @@ def _explain_rows(
         high=upper_bounds,
         p_values=p_values,
     )
+    interactions = enumeration.interactions
     if interactions is not None:
         facts, fields = _with_interactions(
             request, interactions, "output", facts, fields
