@@ -1063,7 +1063,7 @@ class CalledMaps:
 
         All channels of a pixel share its value.
         """
-        # Longer than most functions: slopes live as long as the listener of one forward.
+        # Longer than most functions: slopes live as long as one forward is listened to.
         request = self.request
         drawing = self.drawing
         map_places = list(self._places.values())
