@@ -693,7 +693,7 @@ class PredictorSubject(Subject):
         }
 
 
-def _refuse_one_class(labels: Array | None) -> None:
+def _refuse_one_class(labels: Sequence[Any] | None) -> None:
     """Refuse a classifier that knows one class."""
     if labels is None or len(labels) != 1:
         return
