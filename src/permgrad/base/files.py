@@ -298,16 +298,16 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
     NaN and infinity become None.
     """
     value_type = type(value)
-    if value is None or isinstance(value, str) or value_type in (bool, int):
+    if value is None or value_type in (bool, int):
         return value
-    if value_type is float:
-        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    if isinstance(value, (float, np.floating)):
-        if math.isfinite(value):
-            return float(value)
-        return None
+    if isinstance(value, np.floating):
+        return plain(float(value))
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -179,7 +179,9 @@ class TableRequest(ComputingRequest, CommandRequest):
 
         A name may contain equal signs, a kind does not.
         """
-        from permgrad.data.kinds.column import kinds as column_kinds
+        if not self.kind:
+            return {}
+        from permgrad.data.kinds.column import kinds as column_kinds  # loads NumPy
 
         choices = list(KINDS)
         for registered_name, column_kind in column_kinds.items():

@@ -243,7 +243,7 @@ def test_the_loss_of_a_single_row_is_explained_if_asked_for(
     rows = write("rows", without(table(60, seed=1), [5]))
     words = ("explain", run, rows, "--option", "scope=global", "--repeats", 2, *named)
     printed_output, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
-    assert "permgrad measures the increase of the loss" in printed_output
+    assert "permgrad measures the increase of the log loss" in printed_output
     assert errors == "", "row 5 is not asked for"
     printed_output = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
     assert (

@@ -375,14 +375,16 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     assert not (tmp_path / "never.csv").exists()
 
 
-def test_estimators_raise_as_scikit_learn_does(model):
+def test_a_loaded_model_takes_columns_by_name(model):
     rows = table(5)[["age", "calls", "month", "loan"]]
-    with pytest.raises(ValueError, match=r"feature names|columns"):
-        model.predict(rows[["calls", "age", "month", "loan"]])
+    predicted = model.predict_proba(rows)
+    other_order = rows[["loan", "calls", "age", "month"]]
+    np.testing.assert_array_equal(model.predict_proba(other_order), predicted)
     with pytest.raises(ValueError, match="loan"):
         model.predict(rows.drop(columns="loan"))
-    with pytest.raises(ValueError, match="shoe"):
-        model.predict(rows.assign(shoe=1))
+    with pytest.warns(pg.PermgradWarning, match="shoe"):
+        unused = model.predict_proba(rows.assign(shoe=1))
+    np.testing.assert_array_equal(unused, predicted)
 
 
 def save(frame, path):

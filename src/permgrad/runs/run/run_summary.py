@@ -23,7 +23,7 @@ from permgrad.evaluation.class_order import metrics_in
 from permgrad.models.losses import named_loss, usual_loss
 from permgrad.pages.content import PageContent
 from permgrad.pages.sentences import path_shares, path_words
-from permgrad.pages.units import Loss
+from permgrad.pages.units import Loss, loss_without
 from permgrad.pages.verdict import PARTS
 from permgrad.pages.words import labels_of, training_words
 from permgrad.runs.requests import Outcome
@@ -110,6 +110,9 @@ def summarise(
     if content.explanation is not None:
         loss = named_loss(content.explanation.meta.get("loss")) or loss
     without = content.loss
+    if content.explanation is None:  # of a table of importances alone
+        about = {"loss": loss.name, "quantity": "increase of the loss"}
+        without = loss_without(about, stored)
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
