@@ -179,7 +179,15 @@ def _form_of_network(
 
 
 def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
-    """Describe how outputs become what users read. ``units``: those of numbers."""
+    """Describe how outputs become what users read.
+
+    Args:
+        model: the fitted estimator. Its ``decision_`` is the probability of the
+            positive class from which that class is predicted (None: more than two
+            classes). A calibration without a ``method`` changes nothing.
+        units: the ``mean`` and the ``scale`` by which a numeric target was
+            standardised.
+    """
     classes = getattr(model, "classes_", None)
     calibration = getattr(model, "calibration_", None)
     if classes is None:

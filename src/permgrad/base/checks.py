@@ -96,7 +96,10 @@ def check_confidence(value: Any, name: str = "confidence") -> float:
 
 
 def as_numbers(name: str, value: Any, fix: str, code: str = "PG001") -> Floats:
-    """Return numbers as a float64 array of any shape, without a copy if possible."""
+    """Return numbers as a float64 array of any shape, without a copy if possible.
+
+    ``fix`` is the hint of the refusal. Lists of complex numbers are refused by NumPy.
+    """
     try:
         # A complex array would lose its imaginary parts with no more than a warning.
         if getattr(value, "dtype", None) is None or np.asarray(value).dtype.kind != "c":

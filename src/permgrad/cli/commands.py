@@ -682,11 +682,11 @@ def datasets_fetch(request: _FetchRequest) -> Outcome:
         names = list(request.names)
     for data_set_name in names:
         get_card(data_set_name)  # refuse an unknown name before anything is downloaded
-    facts = {}
+    facts = {}  # where each data set is
     for data_set_name in names:
         tell(f"{data_set_name} ...")
         data_file = fetch_dataset(data_set_name)
-        if data_file is None:
+        if data_file is None:  # it comes with scikit-learn
             facts[data_set_name] = "scikit-learn"
         else:
             facts[data_set_name] = os.fspath(data_file)

@@ -251,7 +251,11 @@ class Settings:
 
 
 def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> Any:
-    """Return the request of a call. Refuse places outside the folder."""
+    """Return the request of a call.
+
+    Refuse to write outside the folder, and to read there where ``tables_in_folder`` is
+    set.
+    """
     folder = settings.folder
     values = {**dict(tool.fixed), "threads": settings.threads}
     hints = get_type_hints(tool.request)

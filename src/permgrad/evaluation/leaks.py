@@ -633,7 +633,11 @@ def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) ->
 
 
 def _line(x: Floats, y: Floats, wanted_values: Floats) -> Floats:
-    """Predict by a straight line, and missing cells by the mean."""
+    """Predict by a straight line, and missing cells by the mean.
+
+    ``x`` and ``y``, which has no gaps, are the half that the line is fitted to,
+    ``wanted_values`` the x of the other half.
+    """
     defined = np.isfinite(x)
     guess = np.full(len(wanted_values), y.mean())
     if defined.any() and np.ptp(x[defined]) > 0:

@@ -77,6 +77,7 @@ class TintoLayout(PlacedLayout):
         super().__init__(pixels, random_state=random_state)
         check_choice("algorithm", algorithm, _ALGORITHMS)
         check_choice("option", option, _OPTIONS)
+        # Ten doublings are a thousand times the rows of t-SNE's table.
         if not is_whole(times) or not 0 <= times <= 10:
             problem = f"times must be an integer from 0 to 10, got {shown(times)}"
             raise InputError(

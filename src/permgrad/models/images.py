@@ -101,6 +101,9 @@ class ImageFeatures:
     """
 
     def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
+        """Take the user's own encoder: a module, which is copied, or a function of
+        pixels. One that is named is loaded at its first use, into ``_loaded``.
+        """
         self.encoder = encoder
         self.device = device or torch.device("cpu")
         self.columns: dict[str, ImageColumn] = {}

@@ -742,8 +742,9 @@ class Explanation(Numbers):
         """Write ``explanation.json``, ``values.npz`` and ``times.json`` into
         ``folder``, in one step.
 
-        A folder that exists is replaced only if ``overwrite`` is true and it holds an
-        explanation.
+        ``times.json`` holds the seconds that it took, so that the other two are the
+        same for equal calls. A folder that exists is replaced only if ``overwrite`` is
+        true and it holds an explanation.
         """
         target = check_path("folder", folder)
         check_flag("overwrite", overwrite)

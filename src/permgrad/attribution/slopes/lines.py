@@ -21,6 +21,9 @@ from permgrad.models.batches import halved, in_batches
 #: output's range.
 _COMPLETE = 1e-3
 
+#: Intervals that are worth a forward pass over their beginnings.
+_FEWEST_TOGETHER = 4
+
 
 class Lines:
     """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done
@@ -145,7 +148,8 @@ class SecantIntegral(Lines):
         # their beginnings. Many lines: from interval to interval, each of which begins
         # where the last one ended.
         together = min(intervals, slopes.batch // lines)
-        if not (together >= 4):
+        # Fewer than four intervals at once do not pay for that forward pass.
+        if together < _FEWEST_TOGETHER:
             together = 1
         slope_sums: list[Tensor] = []
         secant_walk = slopes.walk(stop)

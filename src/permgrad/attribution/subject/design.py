@@ -50,7 +50,11 @@ class _Scale:
         return np.stack([filled, lacking], axis=1)[:, : len(self.kinds)]
 
     def collapse(self, drawn: Floats) -> Floats:
-        """Return cells: for a whole number the nearest of the background."""
+        """Return cells ``(draws,)``: for a whole number the nearest of the background.
+
+        ``drawn`` ``(draws, 1 or 2)`` holds numbers and, where cells of the background
+        are missing, the flag of ``expand``: above 0 a cell is missing.
+        """
         cells = drawn[:, 0]
         if self.snapped:
             above = np.searchsorted(self.numbers, cells).clip(

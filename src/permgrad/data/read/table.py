@@ -395,6 +395,10 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column as numbers where every cell that it has is one.
+
+    Dates, times and categories stay: as numbers they would mean something else.
+    """
     if (
         series.dtype.kind in "mM"
         or isinstance(series.dtype, pd.CategoricalDtype)
@@ -402,7 +406,8 @@ def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
     ):
         return series
     numbers = pd.to_numeric(series, errors="coerce")
-    if bool((numbers.isna() == series.isna()).all()):
+    no_cell_is_lost = bool((numbers.isna() == series.isna()).all())
+    if no_cell_is_lost:
         return numbers
     return series
 

@@ -50,6 +50,17 @@ class TreeBranch(nn.Module):
     def __init__(
         self, encoded: int, *, nodes: int, trees: int, width: int, outputs: int
     ) -> None:
+        """Make room for trees, as the buffers of ``Trees`` (the right child of a node
+        is next to its left one).
+
+        Args:
+            encoded: number of encoded columns.
+            nodes: of all trees.
+            trees: how many there are.
+            width: numbers that a leaf adds: ``outputs``, or 1 where each tree is of one
+                output.
+            outputs: of the network.
+        """
         super().__init__()
         self.encoded = encoded
         self.outputs = outputs

@@ -23,6 +23,8 @@ _ONE_CYCLE_SHARE = 0.3
 def warmup_cosine(done: float, rate: float) -> float:
     """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along
     a cosine.
+
+    ``done`` is the share of the steps that are done, from 0 to 1.
     """
     if done < _WARM_UP_SHARE:
         start = min(_WARM_UP_START, rate)
