@@ -5,6 +5,7 @@ page: those of ``effects.csv``, in words.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from permgrad.pages.words import clean, value_text
 #: Features in ``report.md``, and levels of each: those that change the prediction most.
 _SHORT = 5
 _LEVELS = 3
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 #: What is said below a table of changes.
 EFFECTS_WORDS = (
     "Numbers go from their lower to their upper quartile, other features from their "
@@ -76,13 +78,27 @@ def texts_of_changes(content: PageContent, changes: pd.DataFrame) -> list[list[s
         lines.append(
             [
                 feature,
-                value_text(line["from"]),
-                value_text(line["to"]),
+                end_text(line["from"]),
+                end_text(line["to"]),
                 change_text(ends, shares=bool(classes)),
                 rows_text({str(name): line[name] for name in line}, content),
             ]
         )
     return lines
+
+
+def end_text(value: Any) -> str:
+    """Write a value from which, or to which, a feature changes. Tables have numbers as
+    they are written in Python.
+
+    Examples:
+        >>> end_text("-38.0"), end_text(0.25), end_text("f-1")
+        ('−38', '0.25', 'f-1')
+    """
+    text = value_text(value)
+    if _NUMBER.fullmatch(text):
+        return text.replace("-", "−").removesuffix(".0")
+    return text
 
 
 def change_text(ends: Sequence[float], *, shares: bool) -> str:

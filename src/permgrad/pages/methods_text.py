@@ -14,6 +14,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.models.losses import named_loss
 from permgrad.pages.content import PageContent
 from permgrad.pages.facts import in_percent, skill
+from permgrad.pages.findings import WRITTEN
 from permgrad.pages.summaries import units_words
 from permgrad.pages.words import clean, listed
 
@@ -85,10 +86,13 @@ def _of_data(content: PageContent) -> list[str]:
                 f"{counted(count, f'{_PARTS[part]} row')}{_who(content, part)}"
             )
     target = clean(content.target)
-    sentences = [f"The data have {counted(total, 'row')} with a value of {target}"]
-    sentences.append(f"They were divided into {listed(parts)}")
-    if data.split:
-        sentences[-1] += f" ({data.split.rpartition('; ')[2]})"
+    if len(parts) == 1:  # those of a model that was trained elsewhere
+        sentences = [f"The data are {parts[0]}"]
+    else:
+        sentences = [f"The data have {counted(total, 'row')} with a value of {target}"]
+        sentences.append(f"They were divided into {listed(parts)}")
+        if data.split:
+            sentences[-1] += f" ({data.split.rpartition('; ')[2]})"
     # Inputs of a network have no counts of missing cells.
     if data.columns is None or "missing" not in data.columns:
         return sentences
@@ -131,38 +135,45 @@ def _missing(content: PageContent) -> str:
         rows = "test rows"
     lacking = columns[columns["missing"] > 0].nlargest(_NAMED, "missing")
     if not len(lacking):
-        return f"No values were missing in the {len(columns):,} features of the {rows}"
+        return f"No values were missing in the {len(columns):,} columns of the {rows}"
     shares = []
     for name, count in zip(lacking["name"], lacking["missing"], strict=True):
         shares.append(f"{clean(name)} ({fixed(100 * count / base, 1)} %)")
     lacking_columns = int((columns["missing"] > 0).sum())
     most = "most of all in " * (lacking_columns > len(shares))
     return (
-        f"Values were missing in {lacking_columns:,} of {len(columns):,} features of "
+        f"Values were missing in {lacking_columns:,} of {len(columns):,} columns of "
         f"the {rows}: {most}{listed(shares)}"
     )
 
 
 def _of_model(content: PageContent) -> list[str]:
-    """Say what was trained, with which versions, and how good it is."""
+    """Say what was trained or explained, with which versions, and how good it is."""
     provenance = content.provenance
     versions: Mapping[str, str] = {}
+    settings: Mapping[str, Any] = {}
     preset = ""
     if provenance is not None:
         versions = provenance.versions
+        settings = provenance.configuration
         if not content.subject:
-            preset = str(provenance.configuration.get("preset", ""))
+            preset = str(settings.get("preset", ""))
     model = "a network of permgrad"
     if content.subject:
         model = clean(content.subject)
     if preset:
         model += f" (preset {preset})"
     sentence = f"The model is {model}"
-    if provenance is not None and provenance.seed is not None:
-        sentence += f", trained with seed {provenance.seed}"
     listed_versions = _versions(versions)
-    if listed_versions:
-        sentence += f", with {listed_versions}"
+    # A model that came as it is was trained elsewhere, and the seed is not its own.
+    is_given = content.in_python or str(settings.get("model")).endswith(".onnx")
+    if is_given:
+        sentence += f", explained with {listed_versions or 'permgrad'}"
+    else:
+        if provenance is not None and provenance.seed is not None:
+            sentence += f", trained with seed {provenance.seed}"
+        if listed_versions:
+            sentence += f", with {listed_versions}"
     return [f"{sentence} [permgrad]", *_of_score(content)]
 
 
@@ -189,6 +200,12 @@ def _of_score(content: PageContent) -> list[str]:
                 words += f", by {facts['groups']:,} groups"
             words += ")"
         sentences.append(words)
+    elif facts.get("pairs"):
+        scores = WRITTEN["pairs"](facts["pairs"], facts)
+        sentences.append(
+            "On the test rows, it is not clearly better than a constant that ignores "
+            f"the features ({scores})"
+        )
     decision = (content.metrics or {}).get("decision")
     if decision:
         threshold = in_percent(decision["threshold"])

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
 
 
+def are_iso_dates(cells: pd.Series[Any]) -> bool:
+    """Whether all cells that have a value are ISO dates as text."""
+    return all(
+        isinstance(cell, str) and ISO_DATE.fullmatch(cell.strip())
+        for cell in cells.dropna()
+    )
+
+
 def ranks_of(explanation: Explanation, feature: int) -> Floats:
     """Return each row's value as a rank 0 … 1, NaN where the value has no order or is
     missing.
@@ -55,10 +63,7 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
         isinstance(cell_value, (dt.date, np.datetime64)) for cell_value in present
     ):
         codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
-    elif all(
-        isinstance(cell_value, str) and ISO_DATE.fullmatch(cell_value.strip())
-        for cell_value in present
-    ):
+    elif are_iso_dates(present):
         codes = values.map(str.strip, na_action="ignore").astype(object)
     else:
         return unordered

@@ -108,6 +108,16 @@ def test_a_record_that_lacks_a_column_is_refused(model, table):
         model.predict([first, second])
 
 
+def test_rows_that_are_no_records_are_refused_without_their_values(model, table):
+    record = table.iloc[0].to_dict() | {"town": SECRET}
+    words = r"Record 1 is a NoneType\. Pass a list of dicts\."
+    with pytest.raises(pg.InputError, match=words) as refused:
+        model.predict([record, None])
+    assert SECRET not in str(refused.value)
+    with pytest.raises(pg.InputError, match="There is no row to predict"):
+        model.predict_parts([])
+
+
 def test_a_model_that_was_not_loaded_refuses_another_order(table):
     y = table["height"].to_numpy()
     model = pg.HyNNRegressor(

@@ -141,6 +141,9 @@ def test_another_feature_colours_the_points(local):
 def test_what_cannot_be_drawn_is_refused(local):
     with pytest.raises(pg.InputError, match=r"No feature 'aeg'\. Did you mean 'age'"):
         local.plot.scatter("aeg")
+    for number in (True, 9):
+        with pytest.raises(pg.InputError, match="colour must be one of 'age', 'sex'"):
+            local.plot.scatter("age", colour=number)
     with pytest.raises(pg.InputError, match="this explanation is global"):
         local.to_global().plot.scatter("age")
     bare = local_of({"a": np.zeros(5)}, np.zeros((5, 1)))
@@ -149,3 +152,18 @@ def test_what_cannot_be_drawn_is_refused(local):
     bare = dataclasses.replace(bare, feature_values=None)
     with pytest.raises(pg.InputError, match="scatter needs the values of 'a'"):
         bare.plot.scatter("a")
+
+
+def test_dates_that_are_texts_stand_where_their_days_are(draw):
+    days = pd.to_datetime("2024-01-01") + pd.to_timedelta(
+        [0, 1, 40, *range(50, 90)], "D"
+    )
+    texts = days.strftime("%Y-%m-%d").astype(object)
+    values = draw.normal(size=(len(days), 2))
+    dated = local_of({"day": texts, "moment": days}, values)
+    drawn = points(dated.plot.scatter("day").axes[0])
+    apart = drawn[:, 0] - drawn[0, 0]
+    assert apart == pytest.approx([0, 1, 40, *range(50, 90)])
+    no_days = local_of({"day": [*texts[:-1], "2024-99-99"]}, values[:, :1])
+    axes = no_days.plot.scatter("day").axes[0]
+    assert len(axes.get_xticklabels()) == len(days), "levels in their order"

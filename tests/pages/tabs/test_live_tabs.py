@@ -36,6 +36,7 @@ from permgrad.models.decision import Decision
 from permgrad.pages.content import PageContent
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs import data, decisions, trust
+from permgrad.pages.tabs.data import related_columns
 from permgrad.pages.views import SectionView, page_data
 
 EVIL = [name for name in dict.fromkeys(HOSTILE) if name.strip()]
@@ -505,3 +506,36 @@ def test_numbers_in_a_browser(tmp_path):
     assert {"decisions-errors", "decisions-within"} <= {
         name for name, *_ in browser_facts["figures"]
     }
+
+
+def test_one_group_is_spoken_of_as_one(undrawn):
+    content = content_of("regression")
+    guess = content.predictions.predictions
+    truth = content.predictions.truth
+    inside = np.column_stack([guess - 50, guess + 50])
+    content.metrics = {"intervals": score_intervals(truth, inside, 0.9)}
+    segments = find_segments(
+        table(ROWS, 2), Predicted(truth, guess), covered=holds(truth, inside)
+    )
+    feature_groups = segments["features"][0]
+    for covered, end in ((0.9, " not below"), (0.1, " below")):
+        group = feature_groups["groups"][0] | {"covered": covered, "rows": 50}
+        group |= {"covered_low": covered - 0.05, "covered_high": covered + 0.05}
+        content.segments = {
+            **segments,
+            "features": [{**feature_groups, "groups": [group]}],
+        }
+        page = html.unescape(render_report(content))
+        assert (
+            "In the one group of 20 or more rows, the 95\u00a0% interval of this share "
+            f"is{end} 90\u00a0%." in page
+        )
+
+
+def test_columns_without_any_relation_are_not_called_close():
+    matrix = {"names": ["a", "b"], "strengths": [[1.0, 0.0], [0.0, 1.0]]}
+    chart, caption = related_columns(matrix)
+    assert caption == "The 2 most important columns. No two of these are related."
+    assert chart.words == "Strengths of 2 columns. No two of these are related."
+    matrix["strengths"] = [[1.0, -0.5], [-0.5, 1.0]]
+    assert "the closest are a and b (−0.50)." in related_columns(matrix)[1]

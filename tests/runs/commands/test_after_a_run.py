@@ -128,7 +128,7 @@ def test_methods_are_a_paragraph_with_the_numbers_of_the_run(folder):
         ) in text
     missing = table.iloc[split["train"]]["noise"].isna().mean()
     assert (
-        f"missing in 1 of 3 features of the training rows: noise ({100 * missing:.1f} %)"
+        f"missing in 1 of 3 columns of the training rows: noise ({100 * missing:.1f} %)"
         in text
     )
     assert "The model is LightGBM, trained with seed 0, with permgrad " in text

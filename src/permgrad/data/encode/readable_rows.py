@@ -72,8 +72,17 @@ def named_rows(X: Any, encoder: TableEncoder) -> Any:
     names = list(encoder.feature_names_in_)
     if isinstance(X, Mapping):
         X = [X]
-    if isinstance(X, list | tuple) and X and all(isinstance(row, Mapping) for row in X):
-        return _of_records(X, names)
+    if isinstance(X, list | tuple):
+        if not X:
+            problem = "There is no row to predict"
+            raise InputError(problem, hint="Pass at least one.", code="PG013")
+        is_record = [isinstance(row, Mapping) for row in X]
+        if all(is_record):
+            return _of_records(X, names)
+        if any(is_record):
+            position = is_record.index(False)
+            problem = f"Record {position} is a {type(X[position]).__name__}"
+            raise InputError(problem, hint="Pass a list of dicts.", code="PG014")
     if isinstance(X, pd.DataFrame) or hasattr(X, "to_pandas"):
         return align_columns(X, names).reset_index(drop=True)
     return X
@@ -85,14 +94,16 @@ def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> A
     Refuse one that lacks a column, as a missing value is written as None, and values
     that are no cells.
     """
-    known_columns = set(map(str, records[0]))
+    if not all(isinstance(name, str) for record in records for name in record):
+        records = [{str(name): record[name] for name in record} for record in records]
+    known_columns = set(records[0])
     for position, record in enumerate(records):
         for name, value in record.items():
             if isinstance(value, (Mapping, list, tuple, set)):
                 kind = type(value).__name__
-                problem = f"Record {position} has a {kind} as value of {str(name)!r}"
+                problem = f"Record {position} has a {kind} as value of {name!r}"
                 raise InputError(problem, hint="Pass one value.", code="PG014")
-        of_record = set(map(str, record))
+        of_record = set(record)
         lacking = sorted({*names} - of_record, key=list(names).index)
         if lacking and len(records) == 1:
             raise columns_missing(lacking, sorted(known_columns - {*names}))

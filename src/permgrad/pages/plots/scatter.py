@@ -22,7 +22,7 @@ from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.steps import ranks_of
+from permgrad.pages.steps import are_iso_dates, ranks_of
 from permgrad.pages.words import clean, labels_of, quantity_of, towards, value_text
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def scatter(
     """
     choices.check_one_unit(explanation, "scatter")
     choices.check_local(explanation, "scatter")
-    position = _position(explanation, feature)
+    position = _position(explanation, feature, "feature")
     column = choices.pick_output(explanation, target)
     values = np.asarray(explanation.values[:, position, column], dtype=np.float64)
     along = _along(explanation, position)
@@ -121,15 +121,16 @@ def scatter(
     return figure
 
 
-def _position(explanation: Explanation, feature: str | int) -> int:
-    """Return the position of a feature that has values."""
+def _position(explanation: Explanation, feature: str | int, argument: str) -> int:
+    """Return the position of a feature that has values, named by an argument."""
     names = explanation.names
-    if isinstance(feature, int) and 0 <= feature < len(names):
-        position = feature
+    is_position = isinstance(feature, int) and not isinstance(feature, bool)
+    if is_position and 0 <= int(feature) < len(names):
+        position = int(feature)
     elif feature in names:
         position = names.index(str(feature))
     else:
-        raise unknown("feature", feature, names)
+        raise unknown(argument, feature, names)
     frame = explanation.feature_values
     if frame is None or names[position] not in frame:
         problem = f"scatter needs the values of {names[position]!r}, which has none"
@@ -143,6 +144,11 @@ def _along(explanation: Explanation, position: int) -> _Along:
     assert explanation.feature_values is not None
     cells = explanation.feature_values[explanation.names[position]]
     kinds = pd.api.types
+    if cells.nunique() > _FEW_VALUES and are_iso_dates(cells):
+        texts = cells.astype(object).map(str.strip, na_action="ignore")
+        moments = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+        if moments.notna().equals(cells.notna()):
+            cells = moments
     if kinds.is_datetime64_any_dtype(cells.dtype):
         days = (cells - pd.Timestamp(0, tz=cells.dt.tz)) / pd.Timedelta(days=1)
         return _Along(np.asarray(days, dtype=np.float64), dates=True)
@@ -204,7 +210,7 @@ def _draw_points(
     if colour is None:
         axes.scatter(across, up, color=style.TABULAR, **look)
         return
-    position = _position(explanation, colour)
+    position = _position(explanation, colour, "colour")
     name = clean(explanation.names[position])
     ranks = ranks_of(explanation, position)[rows]
     if np.isfinite(ranks).any():

@@ -330,6 +330,8 @@ def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
         f"Of these, the closest are {shown[first_column]} and "
         f"{shown[second_column]} ({texts[first_column][second_column]})."
     )
+    if first_column == second_column:  # all strengths are 0, or not known
+        words = "No two of these are related."
     caption = f"The {len(shown)} most important columns. {words}"
     cell_data = {
         "rows": shown,

@@ -146,7 +146,10 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
         columns.append(names((line[position] for line in lines), head))
     caption = EFFECTS_WORDS
     if len(told) > len(lines):
-        caption += f" {len(told) - len(lines):,} further lines are in effects.csv."
+        where = "left out"
+        if not content.in_python:
+            where = "in effects.csv"
+        caption += f" {len(told) - len(lines):,} further lines are {where}."
     section.table(table_of(caption, columns, sortable=False))
 
 

@@ -412,15 +412,9 @@ def intervals(section: SectionView, content: Assessment) -> None:
         return
     below = int((frame["high"] < scored["coverage"]).sum())
     method_call = "predict_interval" if "width" in scored else "predict_set"
-    interval_words = counted(len(frame), "group")
-    share = "the 95\u00a0% interval of this share"
-    if below:
-        first = f"In {below:,} of the {interval_words}, {share} is below"
-    else:
-        first = f"In none of the {interval_words} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance alone, about "
-        f"{number(0.025 * len(frame), 2)} such groups are expected."
+        f"{_below_words(below, len(frame))} {percent(scored['coverage'])}. By chance "
+        f"alone, about {number(0.025 * len(frame), 2)} such groups are expected."
     )
     if not content.subject:  # models of other libraries have the same width for all
         column = clean(str(_lowest_group(frame)["feature"]))
@@ -432,6 +426,18 @@ def intervals(section: SectionView, content: Assessment) -> None:
     section.table(
         _lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups"
     )
+
+
+def _below_words(below: int, groups: int) -> str:
+    """Say in how many groups the truth is inside less often than it should be."""
+    share = "the 95\u00a0% interval of this share"
+    if groups == 1:
+        negation = " not" * (not below)
+        group = f"the one group of {FEWEST_ROWS} or more rows"
+        return f"In {group}, {share} is{negation} below"
+    if below:
+        return f"In {below:,} of the {groups:,} groups, {share} is below"
+    return f"In none of the {groups:,} groups is {share} below"
 
 
 def _lowest_group(frame: pd.DataFrame) -> Mapping[str, Any]:
