@@ -339,3 +339,21 @@ def test_page_and_command_take_it(registered, skewed, tmp_path):
     )
     assert "pseudo-Huber error" in (tmp_path / "report.html").read_text("utf-8")
     assert report is not None
+
+
+def test_a_loss_without_a_known_constant_is_told_of_from_a_file_too(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2))
+    y = 2 * X[:, 0] + rng.normal(0, 0.1, 80)
+
+    def steep(outputs, truth):
+        return np.abs(outputs[:, 0] - truth) ** 1.5
+
+    explanation = pg.explain(
+        lambda rows: 2 * rows[:, 0], X, y, loss=steep, progress=False, random_state=0
+    )
+    assert np.isnan(explanation.meta["loss_scale"])
+    explanation.save(tmp_path / "saved")
+    loaded = pg.Explanation.load(tmp_path / "saved")
+    assert loaded.summary() == explanation.summary()
+    assert loaded.ranking() == explanation.ranking() == ["x0", "x1"]

@@ -14,6 +14,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
 from permgrad.assess.sections.beside_data import CHANCE, explained_share
 from permgrad.base.dependence import Dependence
+from permgrad.evaluation.calibration import ClassCurve, reliability
 from permgrad.evaluation.levels import level_table, levels_of
 from permgrad.pages.charts.error_charts import calibration
 from permgrad.pages.tabs import decisions
@@ -55,12 +56,12 @@ def test_the_band_of_a_reliability_curve_is_wider():
     rng = np.random.default_rng(1)
     chance = rng.uniform(size=PATIENTS)
     truth = visits(np.where(rng.uniform(size=PATIENTS) < chance, "ill", "well"))
-    table = np.column_stack([visits(chance), 1 - visits(chance)])
+    is_ill = truth == "ill"
+    chances = visits(chance)
 
     def area(dependence: Dependence | None) -> float:
-        chart = calibration(
-            truth, table, ["ill", "well"], positive=0, dependence=dependence
-        )
+        curve = reliability(is_ill, chances, dependence=dependence)
+        chart = calibration([ClassCurve("ill", chances, curve)])
         (band,) = (
             mark for mark in chart.data["panels"][0]["marks"] if mark["as"] == "area"
         )

@@ -159,8 +159,7 @@ def test_an_explanation_is_that_of_the_table_in_memory(
         "explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7
     )
     assert printed_output.startswith(
-        "150 rows in 3 parts.\npermgrad measures the increase of the loss (nats of "
-        "cross-entropy).\n150 rows explained."
+        "150 rows in 3 parts.\npermgrad measures the increase of the log loss.\n150 rows explained."
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots", "times.json",
@@ -400,7 +399,7 @@ def test_a_model_without_a_run_is_told_where_targets_stand(
             "--out",
             tmp_path / name,
         )
-        assert "increase of the loss" in call(*words)
+        assert "increase of the log loss" in call(*words)
     streamed_explanation, expected = (
         pg.Explanation.load(tmp_path / name) for name in ("out", "memory")
     )

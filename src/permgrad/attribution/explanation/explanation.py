@@ -809,9 +809,11 @@ def clearly_matter(
         "loss" in str(explanation.meta.get("quantity"))
         or explanation.meta.get("unit") == "%"
     ):
-        learned = float(explanation.meta.get("loss_scale", np.nan)) - float(
-            explanation.meta.get("model_loss", np.nan)
-        )
+        # Neither is known of a loss whose best constant is not: None in files.
+        of_constant = explanation.meta.get("loss_scale")
+        of_model = explanation.meta.get("model_loss")
+        if of_constant is not None and of_model is not None:
+            learned = float(of_constant) - float(of_model)
     clear = clearly(
         sizes_of(explanation, column),
         p_adjusted[:, column],
