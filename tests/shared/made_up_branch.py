@@ -75,6 +75,7 @@ BRANCH = AddedBranch(
     make=Neighbours,
     has_slopes=False,
     sizes=("rows",),
+    holds_rows=True,
 )
 
 

@@ -145,6 +145,12 @@ def test_it_is_saved_and_loaded_where_it_is_registered(model, tmp_path, monkeypa
         pg.load(tmp_path / "model")
 
 
+def test_it_is_not_saved_without_rows_which_it_holds(model, tmp_path):
+    with pytest.raises(InputError, match="neighbour branch holds training rows"):
+        model.save(tmp_path / "lean", keep_rows=False)
+    assert not (tmp_path / "lean").exists()
+
+
 def test_the_command_takes_it_by_name(tmp_path):
     assert split_preset(f"fast:tabular+{NAME}") == ("fast", ("tabular", NAME))
     with pytest.raises(InputError, match=f"'{NAME}'"):

@@ -100,6 +100,8 @@ class AddedBranch(Branch):
         trial: ``trial(classes)`` says how its time is estimated. None: by a fit of some
             of the rows.
         most_classes: it is not tried for more, unless it is asked for by name.
+        holds_rows: whether the module holds training rows. Such a network is not saved
+            without rows.
     """
 
     fit: Callable[[Job, int], Fitted]
@@ -111,6 +113,7 @@ class AddedBranch(Branch):
     form: Callable[[Any, Store], dict[str, Any]] = _no_form
     trial: Callable[[int], Trial] | None = None
     most_classes: int | None = None
+    holds_rows: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,9 @@ def save(
     target = check_path("folder", folder)
     check_flag("overwrite", overwrite)
     check_flag("keep_rows", keep_rows)
-    model = model if keep_rows else without_rows(model)
+    if not keep_rows:
+        _refuse_rows_within(model)
+        model = without_rows(model)
     check_target(target, overwrite=overwrite)
     description: dict[str, Any] = {
         "seed": model.seed_,
@@ -72,6 +74,19 @@ def save(
         model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
     )
     write_model(model, target, FORMAT_VERSION, description, arrays, state, seconds)
+
+
+def _refuse_rows_within(model: Any) -> None:
+    """Refuse to save without rows what holds rows in a branch."""
+    for branch_name in getattr(model.module_, "additive", ()):
+        branch = added_branches()[branch_name]
+        if branch.holds_rows:
+            problem = (
+                f"The {branch.title} holds training rows, so the model cannot be saved "
+                "without rows"
+            )
+            hint = f"Fit a network without {branch_name!r} in branches."
+            raise InputError(problem, hint=hint, code="PG006")
 
 
 def _arrays_of(model: Any) -> dict[str, Any]:
