@@ -357,3 +357,62 @@ def test_a_loss_without_a_known_constant_is_told_of_from_a_file_too(tmp_path):
     loaded = pg.Explanation.load(tmp_path / "saved")
     assert loaded.summary() == explanation.summary()
     assert loaded.ranking() == explanation.ranking() == ["x0", "x1"]
+
+
+@pytest.mark.parametrize("tasks", [("classification", "regression"), ("regression",)])
+def test_a_loss_of_both_tasks_reads_numbers_as_they_are(tasks):
+    seen = []
+
+    def distance(outputs, y):
+        seen.append(outputs.shape[1])
+        return (outputs[:, 0].double() - y.double()).abs()
+
+    loss = Loss("distance", distance, tasks)
+    outputs, y = torch.tensor([[3.0], [5.0]]), torch.tensor([1.0, 1.0])
+    assert loss(outputs, y).tolist() == [2.0, 4.0]
+    loss(outputs, y.long())
+    assert seen == [1, len(tasks)], "of classes, the logit of the second one"
+
+
+@pytest.mark.parametrize(
+    ("task", "loss", "words"),
+    [
+        ("regression", "squared_error", "^loss='squared_error' cannot be chosen for r"),
+        ("regression", "quantile", "^loss='quantile' cannot be chosen for ridge regr"),
+        ("regression", "brier", "^loss='brier' cannot be used for regression. Leave"),
+        ("classification", "poisson", "^loss='poisson' cannot be used for classific"),
+        ("classification", "brier", "^loss='brier' cannot be chosen for logistic reg"),
+    ],
+)
+def test_other_libraries_say_which_losses_they_have(task, loss, words):
+    X = np.arange(20.0).reshape(10, 2)
+    with pytest.raises(InputError, match=words):
+        table_model(task, "linear", loss=loss).fit(X, np.arange(10) % 2)
+
+
+def test_a_stored_level_is_that_of_the_loss():
+    outputs, y = torch.tensor([[0.0]]), torch.tensor([1.0])
+    assert named_loss("quantile 0.9")(outputs, y).tolist() == [0.9]
+    several = named_loss("quantile 0.1, 0.9")
+    assert [loss.level for loss in several.by_output] == [0.1, 0.9]
+    assert [named_loss(f"quantile {level}") for level in ("x", 7)] == [None, None]
+
+
+def costly(outputs, y):
+    return (np.asarray(outputs)[:, 0] - np.asarray(y)) ** 4
+
+
+@pytest.mark.parametrize("loss", [("quantile", 0.9), costly])
+def test_what_was_explained_by_a_loss_is_evaluated_by_it(loss):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    y = X @ [2.0, 1.0]
+    model = LinearRegression().fit(X, y + X[:, 0])
+    explanation = pg.explain(model, X, y, scope="global", loss=loss, **QUIET)
+    if callable(loss):
+        with pytest.raises(InputError, match=r"^The explanation was made with loss='c"):
+            explanation.evaluate(model, X, y)
+        return
+    by_level = explanation.evaluate(model, X, y, n_repeats=2, metrics="deletion")
+    explanation.meta["loss"] = "quantile"
+    by_median = explanation.evaluate(model, X, y, n_repeats=2, metrics="deletion")
+    assert repr(by_level) != repr(by_median)

@@ -60,7 +60,7 @@ from permgrad.evaluation import measures
 from permgrad.evaluation.measures import RemovalCurves
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
-from permgrad.models.losses import DIVERGENCE
+from permgrad.models.losses import DIVERGENCE, named_loss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -661,6 +661,13 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
             "Pass its targets.",
             "PG005",
         )
+    by_loss = not explanation.scope.by_row and "scores" not in explanation_meta
+    if by_loss and named_loss(loss_name) is None:
+        problem = (
+            f"The explanation was made with loss={loss_name!r}, which is not "
+            "registered here"
+        )
+        yield problem, "Evaluate a local explanation.", "PG005"
     unit_source = explanation_meta.get("independent", {}).get("by")
     if unit_source is not None and unit_source not in explanation_meta:
         problem = (
@@ -681,6 +688,15 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
         )
 
 
+def _asked_loss(name: str) -> Any:
+    """Return what ``loss=`` takes for the name of a loss that was stored."""
+    loss = named_loss(name)
+    if loss is None or loss.level is None or loss.registered:
+        return name
+    levels = tuple(of_output.level for of_output in loss.by_output) or (loss.level,)
+    return name.partition(" ")[0], levels
+
+
 def _call(
     explanation: Explanation, model: Model, X: Any, y: Any, background: Any
 ) -> Arguments:
@@ -692,7 +708,9 @@ def _call(
     is_numeric = task is not None and task.numeric
     loss_name = explanation_meta.get("loss", "auto")
     if local or loss_name == DIVERGENCE.name:
-        loss_name = "auto"
+        loss: Any = "auto"
+    else:
+        loss = _asked_loss(loss_name)
     level = explanation.level
     by_row = explanation_meta.get("row_target")
     # Where none were found none are searched for: changed rows could have others.
@@ -720,7 +738,7 @@ def _call(
         if isinstance(explanation_meta.get("options", {}).get("blocks"), Mapping)
         else groups,
         background=background,
-        loss=loss_name,
+        loss=loss,
         scoring=list(explanation_meta["scores"])
         if "scores" in explanation_meta
         else None,

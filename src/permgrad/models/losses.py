@@ -16,7 +16,7 @@ from permgrad.base.checks import as_numbers, check_confidence
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
 from permgrad.base.late import is_pandas, torch
 from permgrad.base.registry import Registry
-from permgrad.data.tasks import CLASSIFICATION, OF_OUTPUTS
+from permgrad.data.tasks import CLASSIFICATION, OF_OUTPUTS, REGRESSION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,6 +136,8 @@ class Loss:
     def __call__(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the loss of each row ``(rows,)``."""
         is_one_logit = outputs.shape[1] == 1 and CLASSIFICATION in self.tasks
+        if REGRESSION in self.tasks and y.is_floating_point():
+            is_one_logit = False  # of a loss for both, y says which task it is
         if is_one_logit and not self.takes_one_logit:
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         row_losses = self.function(outputs, y)
@@ -663,17 +665,21 @@ def named_loss(name: Any) -> Loss | None:
     users know.
 
     Examples:
-        >>> named_loss("quantile 0.9").unit, named_loss("costly")
-        ('y', None)
+        >>> named_loss("quantile 0.9").level, named_loss("costly")
+        (0.9, None)
     """
     if name == DIVERGENCE.name:
         return DIVERGENCE
     if _is_name(name):
         return losses[name]
-    family = losses.get(str(name).partition(" ")[0], None)
+    family_name, _, level_text = str(name).partition(" ")
+    family = losses.get(family_name, None)
     if family is None or family.at_level is None:
         return None
-    return family.renamed(str(name))
+    try:
+        return family.of_levels(tuple(map(float, level_text.split(","))))
+    except (ValueError, InputError):  # a name of the user's, or of a damaged file
+        return None
 
 
 def _unregistered(name: str, _outputs: Tensor, _y: Tensor) -> Tensor:

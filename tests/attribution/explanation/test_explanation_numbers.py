@@ -5,6 +5,7 @@ modalities, other packages.
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -470,3 +471,13 @@ def test_an_interval_of_a_mean_of_absolute_values_does_not_pass_zero():
         values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local"
     ).to_global("mean")
     assert signed.ci()[0].min() < -0.5, "a signed mean may be below 0"
+
+
+def test_pickles_with_names_of_scopes_have_their_records():
+    explanation = Explanation(
+        np.ones((2, 1)), ("a", "b"), ("table",) * 2, ("y",), "lime", "global"
+    )
+    vars(explanation).update(scope="global", level="column")
+    read = pickle.loads(pickle.dumps(explanation))
+    assert (read.scope, read.level) == ("global", "column")
+    assert (read.scope.by_row, read.level.of_columns) == (False, True)

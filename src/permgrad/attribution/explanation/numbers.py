@@ -75,6 +75,12 @@ class Numbers:
     members: tuple[tuple[int, ...], ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Read a pickle, also one from when scopes and levels were names alone."""
+        vars(self).update(state)
+        object.__setattr__(self, "scope", scopes.get(self.scope))
+        object.__setattr__(self, "level", levels.get(self.level))
+
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not fit together."""
         object.__setattr__(self, "scope", scopes.get(self.scope))

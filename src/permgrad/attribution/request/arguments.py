@@ -160,7 +160,11 @@ class Arguments:
         loss = None
         if isinstance(self.loss, str):
             loss = losses.get(self.loss, None)
-        by_loss = loss is not None and CLASSIFICATION in loss.tasks
+        by_loss = (
+            loss is not None
+            and CLASSIFICATION in loss.tasks
+            and REGRESSION not in loss.tasks
+        )
         scale = SCALES.get(self.scale)
         by_scale = scale is not None and scale.of_classes
         return by_target or by_loss or by_scale

@@ -5,7 +5,7 @@ encoder and its errors.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.checks import check_confidence, check_flag
 from permgrad.base.dependence import Dependence
-from permgrad.base.errors import InputError
+from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.random import generator
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
@@ -225,10 +225,7 @@ class TableModel(_Learned):
         rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
-        if self.loss is not None and not self.counts:
-            problem = f"loss={self.loss!r} trains networks, and no {self.label}"
-            hint = "Leave loss out, or fit a HyNNRegressor."
-            raise InputError(problem, hint=hint, code="PG036")
+        self._check_loss()
         check_decision(self.cost, self.threshold)
         if (
             eval_set is None
@@ -256,6 +253,25 @@ class TableModel(_Learned):
             self._decide(y, stopping)
         self._learn_errors(stopping, dependence)
         return self
+
+    @refusing
+    def _check_loss(self) -> Iterator[Fault]:
+        """Refuse a loss that no library is asked to minimise."""
+        if self.loss is None:
+            return
+        loss = losses.get(self.loss)
+        hint = "Leave loss out."
+        if self.task not in loss.tasks:
+            problem = f"loss={self.loss!r} cannot be used for {self.task}"
+            yield problem, hint, "PG036"
+        if loss.counts:
+            return
+        if loss.trains and loss is not losses.usual(self.task):
+            problem = f"loss={self.loss!r} trains networks, and no {self.label}"
+            yield problem, "Leave loss out, or fit a HyNNRegressor.", "PG036"
+        if self.task.numeric:
+            hint = "Leave loss out, or pass loss='poisson' for counts."
+        yield f"loss={self.loss!r} cannot be chosen for {self.label}", hint, "PG036"
 
     def _fit_model(
         self, rows: EncodedRows, y: Any, weights: Any, stopping: Any

@@ -20,7 +20,7 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from permgrad.attribution.method.shapley import method, tree_values
+from permgrad.attribution.method.shapley import method, tree_models, tree_values
 from permgrad.attribution.method.shapley.sampled import ENUMERATION
 from permgrad.attribution.method.shapley.tree_models import LEAVES
 from permgrad.models.trees import Trees
@@ -203,3 +203,28 @@ def test_what_is_no_sum_of_trees_is_played(what):
     )
     assert explanation.meta["estimator"] == ENUMERATION
     assert explanation.meta["completeness_gap"] < 1e-6
+
+
+def test_equal_outputs_of_rows_do_not_make_probabilities_sums(monkeypatch):
+    X = pd.DataFrame({"a": [0, 0, 1, 1] * 20, "b": [0, 1, 0, 1] * 20}, dtype=float)
+    model = GradientBoostingClassifier(n_estimators=3, max_depth=2, random_state=0)
+    model.fit(X, X.a * X.b)
+    options = {"method": "shapley", "scope": "local", "background": X[2:3]}
+    explanation = explain_with(model, X[1:2], **options)
+    assert explanation.meta["estimator"] == ENUMERATION
+    assert np.abs(explanation.values).max() < 1
+    monkeypatch.setattr(tree_models, "_MIXTURES", 0)
+    logits = explain_with(model, X[1:2], **options)
+    assert logits.meta["estimator"] == LEAVES
+    assert np.abs(logits.values - explanation.values).max() > 0.1
+
+
+def test_forests_that_need_much_memory_are_asked_for_predictions(monkeypatch):
+    X, score = table()
+    model = RandomForestRegressor(2, max_depth=3, random_state=0).fit(X, score)
+    options = {"method": "shapley", "scope": "local", "background": X[50:80]}
+    assert explain_with(model, X[:2], **options).meta["estimator"] == LEAVES
+    nodes = sum(tree.tree_.node_count for tree in model.estimators_)
+    monkeypatch.setattr(tree_values, "_MOST_NUMBERS", 30 * nodes)
+    explanation = explain_with(model, X[:2], **options)
+    assert explanation.meta["estimator"] == ENUMERATION

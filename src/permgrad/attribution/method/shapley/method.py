@@ -111,6 +111,7 @@ class Shapley(Configured):
 
     Where local values are of sums of trees of numbers, all coalitions count, for any
     number of players: numbers and logits of boosted trees, probabilities of forests.
+    Trees that would take more than 1 GB of memory are asked for predictions instead.
 
     The local standard error is that of sampling orders or coalitions, and of drawing
     background rows where not all of them are used. A small p-value therefore shows that

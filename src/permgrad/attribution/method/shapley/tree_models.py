@@ -5,18 +5,22 @@ prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.method.shapley.tree_values import TreeValues
-from permgrad.base.arrays import Floats, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.random import generator
 
 LEAVES = "leaves of the trees, which stand for all coalitions"
 #: How far the sums of trees may be from what is explained, as a share of its range:
 #: some libraries round what they return to float32.
 _APART = 1e-5
+#: Mixtures of rows and background rows that show it, too.
+_MIXTURES = 64
 
 
 class LinearInTrees:
@@ -45,9 +49,10 @@ def find_trees(
     """Return the values of an output game by trees, or None where its outputs are no
     sums of trees.
 
-    That they are is shown by all rows and the background rows that replace players: the
-    sums of the trees that were read differ from what is explained by a constant alone.
-    Probabilities of boosted trees are no sums, their logits are.
+    That they are is shown by all rows, the background rows that replace players, and
+    mixtures of both, as rows alone could have equal outputs: the sums of the trees that
+    were read differ from what is explained by a constant alone. Probabilities of
+    boosted trees are no sums, their logits are.
 
     Args:
         game: of outputs.
@@ -67,15 +72,41 @@ def find_trees(
     owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
     try:
         tree_values = TreeValues(trees.trees, owner, game.players, rows, background)
+        tree_values.check_size(len(references))
     except NotImplementedError:
         return None
-    reference_sums = tree_values.sums(background[references])
-    sums = np.concatenate([tree_values.sums(rows), reference_sums])
+    mixed = _mixtures(game, references)
+    own_cells = rows[mixed.rows]
+    mixed_cells = np.where(mixed.keeps[:, owner], own_cells, background[mixed.donors])
+    sums = tree_values.sums(np.concatenate([rows, background[references], mixed_cells]))
     own_worths = game.full(np.arange(request.count, dtype=np.int64))
-    factors = _factors_of(sums, np.concatenate([own_worths, reference_worths]))
+    factors = _factors_of(
+        sums, np.concatenate([own_worths, reference_worths, mixed.worths])
+    )
     if factors is None:
         return None
     return LinearInTrees(tree_values, factors)
+
+
+class _Mixtures(NamedTuple):
+    """Rows of which players are replaced by those of donors ``(mixtures,)``: who is not
+    ``(mixtures, players)``, and what is explained of them ``(mixtures, V)``.
+    """
+
+    rows: Integers
+    donors: Integers
+    keeps: Booleans
+    worths: Floats
+
+
+def _mixtures(game: ShapleyGame, references: Integers) -> _Mixtures:
+    """Return mixtures of drawn rows and background rows, which the model predicts."""
+    draws = generator(game.request.seed, "mixtures")
+    rows = draws.integers(game.request.count, size=_MIXTURES)
+    donors = references[draws.integers(len(references), size=_MIXTURES)]
+    keeps = draws.random((_MIXTURES, game.players)) < 0.5
+    worths = game.values(rows, donors[:, None], keeps[:, None])
+    return _Mixtures(rows, donors, keeps, worths[:, 0])
 
 
 def _cells_of(tensors: Sequence[Tensor]) -> Floats:

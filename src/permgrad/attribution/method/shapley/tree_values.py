@@ -30,6 +30,8 @@ from permgrad.models.trees import Trees
 _LISTED = 8
 #: Numbers that are held at once.
 _NUMBERS = 2**24
+#: Numbers that may be held from row to row, 1 GB.
+_MOST_NUMBERS = 2**27
 #: Pairs of rows that walk down a tree together.
 _PAIRS = 2**13
 
@@ -99,6 +101,19 @@ class TreeValues:
             for walk in self._walks:
                 walk.add(values[row_slice], own_cells, other_cells)
         return values
+
+    def check_size(self, donors: int) -> None:
+        """Refuse trees that would take much memory beside so many donors.
+
+        Raises:
+            NotImplementedError: They would.
+        """
+        numbers = len(self.trees.left) * donors
+        for leaves in self._leaves:
+            if leaves.bits <= _LISTED:
+                numbers += leaves.players.size * 2**leaves.bits
+        if numbers > _MOST_NUMBERS:
+            raise NotImplementedError(f"they would take {numbers:,} numbers")
 
     def sums(self, rows: Floats) -> Floats:
         """Return what the trees add up to in rows ``(rows, outputs)``, but for what is
