@@ -379,7 +379,7 @@ def heavy(seed: int, count: int):
 
 
 @pytest.mark.slow
-def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
+def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_inexact():
     def model(rows):
         return np.asarray(rows, float) @ [1.0, 1.0]
 
@@ -389,7 +389,7 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
     truth = np.mean((rows[:, 0] - rows[permuted, 0]) ** 2)
     inside = 0
     usual = 0
-    rough = 0
+    inexact = 0
     for seed in range(90):
         explanation = pg.explain(
             pg.Model(model, task="regression"),
@@ -403,21 +403,21 @@ def test_ends_on_the_side_of_a_long_tail_are_wider_and_called_rough():
             abs(explanation.values[0, 0] - truth)
             <= stats.t(99).ppf(0.975) * explanation.std_error[0, 0]
         )
-        rough += "rough for" in explanation.summary()
+        inexact += "inexact for" in explanation.summary()
         assert explanation.low[0, 0] == pytest.approx(
             explanation.values[0, 0]
             - stats.t(99).ppf(0.975) * explanation.std_error[0, 0]
         )
     assert usual < 0.82 * 90, "the case is not trivial"
     assert inside > usual + 5
-    assert rough > 50
+    assert inexact > 50
     even = pg.explain(
         pg.Model(model, task="regression"),
         *shops(0, [1] * 400)[:2],
         random_state=0,
         progress=False,
     )
-    assert "rough" not in even.summary()
+    assert "inexact" not in even.summary()
 
 
 def test_unequal_groups_have_as_many_degrees_as_their_share_leaves():

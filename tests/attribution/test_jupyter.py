@@ -130,7 +130,8 @@ def test_a_cell_gives_what_a_script_gives(kernel: Kernel, model: Path) -> None:
 def test_progress_and_plots_are_shown_in_the_cell(kernel: Kernel, model: Path) -> None:
     kernel.run(READ.format(folder=model))
     messages = kernel.run(
-        "explained = pg.explain(model, X, y, n_repeats=2, random_state=0); explained"
+        "explained = pg.explain(model, X, y, n_repeats=2, random_state=0, "
+        "progress=True); explained"
     )
     assert "\r" in texts(messages, "stderr")  # a bar, which is rewritten
     shown = [
