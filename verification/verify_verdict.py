@@ -388,7 +388,7 @@ def _over_constant(one: Situation, words: str, faults: Faults) -> None:
     constant = constant_of(one)
     match = faults.match(
         "constant",
-        rf"clearly (?:worse|better than a constant): (log loss|\S+) {_NUMBER} against",
+        rf"clearly (?:worse|better than that): (log loss|\S+) {_NUMBER} against",
         words,
         re.search,
     )
@@ -509,8 +509,8 @@ def _features(one: Situation, words: str, faults: Faults) -> None:
         metric_of(name, one, guess) ** power for guess in (constant_of(one), one.guess)
     )
     told = re.match(
-        rf"(\w+): without it the {name} rises from ({_NUMBER}) to ({_NUMBER}) \(a "
-        rf"constant has ({_NUMBER})\)\."
+        rf"(\w+): without it the {name} rises from ({_NUMBER}) to ({_NUMBER}) "
+        rf"\(without any: ({_NUMBER})\)\."
         r"(?: Next, (.+))?",
         match[3],
     )

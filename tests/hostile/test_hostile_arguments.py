@@ -174,7 +174,7 @@ def test_explain_stream(case: Any, name: str) -> None:
 # ---- explanations --------------------------------------------------------------------
 def call(function: Any, usual: dict[str, Any], name: str, value: Any) -> None:
     """Call a function; a figure that it returns is closed."""
-    function(**usual, **{name: value})
+    function(**{**usual, name: value})
     plt.close("all")
 
 
@@ -209,14 +209,18 @@ def test_plots(case: Any, method: str) -> None:
         function = getattr(explanation.plot, name)
         if name.startswith("_") or not callable(function):
             continue
+        usual = {}
+        if "feature" in parameters(function):
+            usual = {"feature": explanation.names[0]}
         try:
-            function()
+            function(**usual)
         except pg.InputError:
             continue  # not of this explanation
         drawn += 1
         for parameter_name in parameters(function):
             check_argument(
-                partial(call, function, {}, parameter_name), takes=meant(parameter_name)
+                partial(call, function, usual, parameter_name),
+                takes=meant(parameter_name),
             )
     assert drawn >= 4
 

@@ -127,8 +127,8 @@ def _position(explanation: Explanation, feature: str | int, argument: str) -> in
     is_position = isinstance(feature, int) and not isinstance(feature, bool)
     if is_position and 0 <= int(feature) < len(names):
         position = int(feature)
-    elif feature in names:
-        position = names.index(str(feature))
+    elif isinstance(feature, str) and feature in names:
+        position = names.index(feature)
     else:
         raise unknown(argument, feature, names)
     frame = explanation.feature_values
