@@ -1040,6 +1040,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "0.001",
         "0.15",
     ),
+    DOCS + "serving.md": ("1 MB",),
     DOCS + "tuning.md": ("0.4",),
     DOCS + "tutorials/ten-minutes-with-a-table.md": ("95 %",),
     DOCS + "versions.md": ("0.1", "0.2", "1.0", "3.11", "3.12", "3.13", "3.14"),
