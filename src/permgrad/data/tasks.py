@@ -131,23 +131,14 @@ REGRESSION = register(
 )
 #: Of outputs alone: each label is reported as two classes.
 MULTILABEL = register(
-    Task(
-        "multilabel",
+    replace(
+        CLASSIFICATION,
+        name="multilabel",
         has_classes=False,
         labels_overlap=True,
-        numeric=False,
-        of_counts=False,
-        fitted_as="classification",
         stratified=False,
-        bounded_loss="brier",
         main_metric="roc_auc",
-        binary_metric="roc_auc",
-        proper_metric="log_loss",
-        skill="balanced_accuracy",
-        estimator="classifier",
-        constant="always the most frequent class",
         output="output",
-        scored="probabilities",
     )
 )
 #: Counts, and rates where rows have an offset. Models are fitted for a regression.
