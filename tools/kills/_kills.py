@@ -127,6 +127,10 @@ def _fault_of_database(path: Path) -> str:
     return "" if answer == "ok" else str(answer)
 
 
+def _fault_of_lines(content: bytes) -> str:
+    return "" if content.endswith(b"\n") else "its last line has no end"
+
+
 _LOOKS: dict[str, Callable[[bytes], str]] = {
     ".json": _reads(lambda content: [json.loads(content)]),
     ".npz": _reads(read_npz),
@@ -137,9 +141,8 @@ _LOOKS: dict[str, Callable[[bytes], str]] = {
     ".csv": _fault_of_csv,
     ".html": _ends_with("</html>"),
     ".svg": _ends_with("</svg>"),
-    ".md": lambda content: (
-        "" if content.endswith(b"\n") else "its last line has no end"
-    ),
+    ".md": _fault_of_lines,
+    ".txt": _fault_of_lines,
 }
 
 

@@ -77,6 +77,7 @@ def widgets(tmp_path, monkeypatch):
     cards.register("widgets")(card)
     with working_in(tmp_path):
         yield tmp_path
+    del cards["widgets"]
 
 
 def progress(*words):
