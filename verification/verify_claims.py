@@ -81,6 +81,8 @@ from permgrad.pages.facts import how_far_off
 
 Floats = npt.NDArray[np.float64]
 LEVEL, EACH, POWER = 0.05, 5, 0.8
+#: A share of 80 % has a standard error of 2.8 % in so many samples.
+POWER_SAMPLES = 200
 ROWS, SHARES, LAWS = (200, 1200), (0.5, 0.05, 0.01), ("normal", "t3", "lognormal")
 LEVELS, RELATED = (2, 10, 50), (False, True)
 #: Rows in few groups, and new samples of a cell that is above, as many times as before.
@@ -450,7 +452,7 @@ def main(words: list[str] | None = None) -> int:
         record.write(
             f"{above} of {len(both)} cells are above 5 % and two standard errors."
         )
-    for name, cell, rate, count in rates(found, max(20, samples // 2), asked.partial):
+    for name, cell, rate, count in rates(found, POWER_SAMPLES, asked.partial):
         record.floor(f"{name} ({cell}): found in {count} samples", rate, POWER)
     record.write(markdown_table(("claim", "cell", "made", "samples"), lines))
     if asked.partial is not None:
