@@ -11,7 +11,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.request import methods
-from permgrad.attribution.request.arguments import resolve_method
+from permgrad.attribution.request.method_call import resolve_method
 from permgrad.attribution.scopes import (
     AUTO,
     GLOBAL,

@@ -30,7 +30,8 @@ from permgrad.attribution.method.shapley.method import choose_references
 from permgrad.attribution.model import Model, as_model
 from permgrad.attribution.request import Request
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
-from permgrad.attribution.request.reading import build_request, predictor_key
+from permgrad.attribution.request.read_predictor import predictor_key
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.related_rows import read_units, with_columns
 from permgrad.attribution.request.takes import is_estimator
 from permgrad.attribution.scopes import FEATURE

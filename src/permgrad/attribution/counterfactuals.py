@@ -21,7 +21,7 @@ from permgrad.attribution.alternatives import (
     search,
 )
 from permgrad.attribution.model import as_model
-from permgrad.attribution.request.arguments import said_of_outputs
+from permgrad.attribution.request.asked_outputs import said_of_outputs
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.checks import check_whole

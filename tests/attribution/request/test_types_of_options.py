@@ -20,7 +20,7 @@ from permgrad.attribution.request import (
     setting,
     tuned,
 )
-from permgrad.attribution.request.arguments import resolve_method
+from permgrad.attribution.request.method_call import resolve_method
 from permgrad.attribution.request.result import build
 from permgrad.base.errors import InputError
 

@@ -11,7 +11,7 @@ import torch
 from explaining import explain_with
 
 import permgrad as pg
-from permgrad.attribution.request.arguments import resolve_loss
+from permgrad.attribution.request.asked_outputs import resolve_loss
 from permgrad.attribution.subject.heads import _flat, pick_head
 from permgrad.attribution.subject.outputs import (
     OutputForm,

@@ -12,7 +12,7 @@ import numpy as np
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
-from permgrad.attribution.request.arguments import fields_of, resolve_method
+from permgrad.attribution.request.method_call import fields_of, resolve_method
 from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.network import BatchError

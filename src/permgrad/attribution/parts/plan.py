@@ -24,13 +24,11 @@ from permgrad.attribution.model import Model, described
 from permgrad.attribution.replace.moments import FEWEST_REPEATS, first_repeats
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import Request, name_of
-from permgrad.attribution.request.arguments import (
-    Arguments,
-    EncodedBackground,
-    resolve_method,
-)
+from permgrad.attribution.request.arguments import Arguments, EncodedBackground
+from permgrad.attribution.request.method_call import resolve_method
 from permgrad.attribution.request.method_registry import changed_options
-from permgrad.attribution.request.reading import build_request, encode_background
+from permgrad.attribution.request.read_estimator import encode_background
+from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.takes import refuse_apart, said_of
 from permgrad.attribution.subject.calls import find_call

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.late import is_frame, pd
 from permgrad.base.random import seeded
+from permgrad.data.weights import check_weights
 
 #: Rows on which a model is tried without a column.
 _TRIED = 8
@@ -86,6 +87,37 @@ def with_columns(arguments: Arguments) -> Arguments:
         argument_values: dict[str, Any] = {argument: values}
         arguments = replace(arguments, **argument_values)
     return arguments
+
+
+class RowWeights(NamedTuple):
+    """How rows count, and which of them together.
+
+    Attributes:
+        sample_weight: The weight of each row, ``(rows,)``. None: all count the same.
+        units: Which rows depend on each other. None: none do.
+    """
+
+    sample_weight: Floats | None
+    units: Dependence | None
+
+
+def read_row_weights(arguments: Arguments, count: int) -> RowWeights:
+    """Return how the rows of a call count.
+
+    Args:
+        arguments: The user's, with values for the names of columns.
+        count: The number of rows explained.
+
+    Raises:
+        InputError: Weights, groups or times do not fit the rows.
+    """
+    weights = None
+    if arguments.sample_weight is not None:
+        weights = check_weights(arguments.sample_weight, count)
+    units = None
+    if arguments.relates_rows:
+        units = read_units(arguments, count)
+    return RowWeights(weights, units)
 
 
 def read_units(arguments: Arguments, count: int) -> Dependence:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,6 +24,7 @@ from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.remedies import BY_IDENTITY, of_unheard
 from permgrad.attribution.subject.soundness import check_order
 from permgrad.attribution.subject.subject import numbers_by_row
+from permgrad.attribution.subject.subject_rows import SubjectRows
 from permgrad.attribution.subject.traced_branches import placeholder_names
 from permgrad.attribution.subject.tracing import (
     OwnThreadTracer,
@@ -48,30 +49,25 @@ _VECTORS = (nn.Embedding, nn.Linear, nn.LayerNorm)
 CONSTANT = "constant"
 
 
-class InnerRows(NamedTuple):
-    """What is explained at the output of layers.
-
-    Attributes:
-        subject: The network from there on.
-        inputs: Outputs of the layers for the rows explained, ``(rows, *)`` for each.
-        donors: The same for the background rows.
-        space: The players.
-    """
-
-    subject: InnerSubject
-    inputs: tuple[Tensor, ...]
-    donors: tuple[Tensor, ...]
-    space: PlayerSpace
-
-
 def at_layer(
     subject: NetworkSubject,
     inputs: tuple[Tensor, ...],
     donors: tuple[Tensor, ...],
     layer: Any,
     segments: Any,
-) -> InnerRows:
-    """Return what is explained at the output of a layer, or of several."""
+) -> SubjectRows:
+    """Return what is explained at the output of a layer, or of several.
+
+    Args:
+        subject: The network from its inputs on.
+        inputs: The rows explained, ``(rows, *)`` for each input.
+        donors: The background rows, or ``inputs`` itself.
+        layer: The name of a layer, the layer, or several of either.
+        segments: How outputs are cut into players, as in ``pg.Model``.
+
+    Returns:
+        The network from the layers on, and their outputs as its inputs.
+    """
     inner = InnerSubject(subject, layer, inputs)
     lifted_rows = inner.lift(inputs)
     if donors is inputs:
@@ -93,7 +89,7 @@ def at_layer(
     everything = PlayerSpace(
         space.names, modality, inner.input_names, (*space.segments, *further)
     )
-    return InnerRows(inner, lifted_rows, background, everything)
+    return SubjectRows(inner, lifted_rows, background, everything)
 
 
 class InnerSubject(NetworkSubject):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.subject.outputs import as_target, label_place
 from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.attribution.subject.subject import Subject, mean_row
+from permgrad.attribution.subject.subject_rows import SubjectRows
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.checks import check_rows
 from permgrad.base.errors import InputError, did_you_mean, shown
@@ -59,11 +60,28 @@ def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     )
 
 
+class AskedOutputs(NamedTuple):
+    """The output asked for of each row, int64 ``(rows,)``, and the name of the one
+    output there is then.
+    """
+
+    numbers: Tensor
+    name: str
+
+
 def resolve_row_target(
     subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
-) -> tuple[Tensor, str]:
-    """Return the number of each row's output, int64 ``(rows,)``, and the name of the
-    one output there is then.
+) -> AskedOutputs:
+    """Return which output of each row is asked for.
+
+    Args:
+        subject: The model.
+        row_target: ``"predicted"``, ``"true"`` or an output for each row, ``(rows,)``.
+        y: The class of each row, ``(rows,)``, or None.
+        inputs: The rows, ``(rows, *)`` for each input.
+
+    Raises:
+        InputError: The model has no such output, or y is needed.
     """
     names = subject.outputs.output_names
     count = len(inputs[0])
@@ -89,11 +107,12 @@ def resolve_row_target(
                 code="PG006",
             )
         if row_target == "predicted":
-            return predicted(subject, inputs), "predicted"
+            return AskedOutputs(predicted(subject, inputs), "predicted")
         if y is None:
             problem = "target='true' explains each row's own class, and y is missing"
             raise InputError(problem, hint="Pass y", code="PG005")
-        return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
+        own_classes = np.array(y, dtype=np.int64)
+        return AskedOutputs(torch.from_numpy(own_classes), "true")
     labels = as_target(row_target)
     check_rows("target", labels, count, "Pass an array (rows,)")
     if subject.outputs.class_labels is None:
@@ -115,7 +134,7 @@ def resolve_row_target(
             hint=f"Pass names of classes, or numbers from 0 to {len(names) - 1}",
             code="PG035",
         )
-    return torch.tensor(numbers, dtype=torch.int64), "row target"
+    return AskedOutputs(torch.tensor(numbers, dtype=torch.int64), "row target")
 
 
 def _place(label: Any, class_positions: dict[str, int], count: int) -> int:
@@ -131,51 +150,71 @@ def _place(label: Any, class_positions: dict[str, int], count: int) -> int:
     return named
 
 
-def each_row_by_itself(
-    rows: dict[str, Any], row_target: Any, y: Array | None, scale: Scale
-) -> dict[str, Any]:
-    """Return the fields of a request that explains one output of each row, from those
-    that explain the same ones.
+class EachRowsOutput(NamedTuple):
+    """What is explained where each row has an output of its own.
+
+    Attributes:
+        rows: The model, its rows and features, so that one output is left, or as they
+            were where the model gives all of them together.
+        targets: The numbers of the outputs explained.
+        row_target: Which of them is each row's.
     """
-    subject, inputs, donors, space = (
-        rows[field_name] for field_name in ("subject", "inputs", "donors", "space")
-    )
+
+    rows: SubjectRows
+    targets: tuple[int, ...]
+    row_target: RowTarget
+
+
+def each_row_by_itself(
+    rows: SubjectRows, row_target: Any, y: Array | None, scale: Scale
+) -> EachRowsOutput:
+    """Return what is explained for one output of each row.
+
+    Args:
+        rows: The model with its rows, of all outputs.
+        row_target: ``"predicted"``, ``"true"`` or an output for each row, ``(rows,)``.
+        y: The class of each row, ``(rows,)``, or None.
+        scale: The scale of the outputs explained.
+
+    Raises:
+        InputError: No row has such an output, or the scale has one output alone.
+    """
+    subject = rows.subject
     if scale is RAW and subject.outputs.one_column:
         raise InputError(
             "scale='raw' has one output, and target names one of each row",
             hint="Leave scale out, or pass scale='logit'.",
             code="PG006",
         )
-    numbers, target_name = resolve_row_target(subject, row_target, y, inputs)
+    asked_outputs = resolve_row_target(subject, row_target, y, rows.inputs)
+    numbers = asked_outputs.numbers
+    output_names = subject.outputs.output_names
     target = RowTarget(
-        target_name,
-        tuple(subject.outputs.output_names[number] for number in numbers.tolist()),
+        asked_outputs.name, tuple(output_names[number] for number in numbers.tolist())
     )
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.
         targets, target_positions = np.unique(numbers.numpy(), return_inverse=True)
-        return {
-            "targets": tuple(targets.tolist()),
-            "row_target": replace(target, places=target_positions),
-        }
-    carried = (*inputs, numbers[:, None].to(inputs[0].device))
+        placed_target = replace(target, places=target_positions)
+        return EachRowsOutput(rows, tuple(targets.tolist()), placed_target)
+    carried = (*rows.inputs, numbers[:, None].to(rows.inputs[0].device))
     background = carried
-    if donors is not inputs:
+    if rows.donors is not rows.inputs:
         # A background row stands for itself where the outputs' range is looked at, and
         # nowhere else.
-        background = (*donors, predicted(subject, donors)[:, None].to(donors[0].device))
+        donor_outputs = predicted(subject, rows.donors)[:, None]
+        background = (*rows.donors, donor_outputs.to(rows.donors[0].device))
     nobody = torch.full((1,), NOBODY, dtype=torch.int64)
+    space = rows.space
     widened = replace(
         space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody)
     )
-    return {
-        "subject": _RowTargetSubject(subject, target_name, scale),
-        "inputs": carried,
-        "donors": background,
-        "space": widened,
-        "shapes": (*rows["shapes"], None) if rows.get("shapes") else (),
-        "row_target": target,
-    }
+    one_output: Any = _RowTargetSubject(subject, asked_outputs.name, scale)
+    shapes = rows.shapes
+    if shapes:
+        shapes = (*shapes, None)
+    carried_rows = SubjectRows(one_output, carried, background, widened, shapes)
+    return EachRowsOutput(carried_rows, (0,), target)
 
 
 class _RowTargetSubject:

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -212,20 +212,40 @@ def _split_pieces(
 
 
 # ---- texts among the inputs ----------------------------------------------------------
-def as_tokens(
-    inputs: Any, tokenizer: Any, module: nn.Module, pad: int
-) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
-    """Return inputs with texts as ids ``(rows, places)``, their tokens by name, and the
-    masks that were added to them.
+class TokenInputs(NamedTuple):
+    """A network's inputs with texts as ids.
+
+    Attributes:
+        inputs: As they were passed, but each text as ids ``(rows, places)``.
+        texts: The tokens of each row, by the name of the input.
+        masks: The names of masks that were added.
+    """
+
+    inputs: Any
+    texts: dict[str, list[Tokens]]
+    masks: list[str]
+
+
+def as_tokens(inputs: Any, tokenizer: Any, module: nn.Module, pad: int) -> TokenInputs:
+    """Return inputs with texts as ids.
 
     Texts go to the parameter of their name, else to ``input_ids`` or the forward's
     first one.
+
+    Args:
+        inputs: The inputs as a user passes them.
+        tokenizer: A tokenizer, or None.
+        module: The network, whose forward has parameters.
+        pad: The id that fills shorter rows.
+
+    Raises:
+        InputError: There are texts, and no tokenizer.
     """
     alone = is_text(inputs)
     if not alone and not (
         isinstance(inputs, Mapping) and any(map(is_text, inputs.values()))
     ):
-        return inputs, {}, []
+        return TokenInputs(inputs, {}, [])
     if tokenizer is None:
         if alone:
             text_inputs = []
@@ -266,7 +286,7 @@ def as_tokens(
         if "attention_mask" in parameters and "attention_mask" not in inputs:
             filled["attention_mask"] = there
             added.append("attention_mask")
-    return filled, texts, added
+    return TokenInputs(filled, texts, added)
 
 
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
@@ -371,9 +391,7 @@ class Words:
     most: int = NO_LIMIT  # places that the network takes
     pad: int = 0
     left: bool = False
-    as_tokens: Callable[[Any], tuple[Any, dict[str, list[Tokens]], list[str]]] = (
-        lambda inputs: (inputs, {}, [])
-    )
+    as_tokens: Callable[[Any], TokenInputs] = lambda inputs: (inputs, {}, [])
     split: Callable[[Sequence[Tensor]], list[Tokens]] = (
         lambda _: []
     )  # ids of further rows
@@ -433,9 +451,10 @@ class Words:
         self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
         """Read further rows as words."""
-        inputs, texts, _ = self.as_tokens(inputs)
-        read_rows = read(inputs)
-        return self.in_words(read_rows, texts.get(self.name) or self.split(read_rows))
+        tokens = self.as_tokens(inputs)
+        read_rows = read(tokens.inputs)
+        row_tokens = tokens.texts.get(self.name) or self.split(read_rows)
+        return self.in_words(read_rows, row_tokens)
 
     def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return rows as they are: what is no word never comes from another row."""
