@@ -31,7 +31,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -570,9 +570,21 @@ def explain_refit(request: Request, chosen_method: Any, rows: Integers) -> Expla
     )
 
 
-def _sums_of_parts(
-    fits: Sequence[Explanation], rows: int, output: int
-) -> tuple[Floats, Floats, Floats]:
+class _PartSums(NamedTuple):
+    """The parts of rows, summed.
+
+    Attributes:
+        seen: Which rows each fit has seen, ``(refits, rows)``.
+        over_fits: ``(features, rows)``.
+        over_rows: ``(refits, features)``.
+    """
+
+    seen: Floats
+    over_fits: Floats
+    over_rows: Floats
+
+
+def _sums_of_parts(fits: Sequence[Explanation], rows: int, output: int) -> _PartSums:
     """Return which rows each fit has seen, and the rows' parts summed over fits and
     over rows.
     """
@@ -588,12 +600,25 @@ def _sums_of_parts(
         seen_mask[number, row_indices] = 1.0
         sums[:, row_indices] += row_scores
         totals[number] = row_scores.sum(axis=1)
-    return seen_mask, sums, totals
+    return _PartSums(seen_mask, sums, totals)
 
 
-def _divided(
-    fits: Sequence[Explanation], design: RefitDesign, output: int
-) -> tuple[Floats, Floats, Floats]:
+class _Divided(NamedTuple):
+    """The importances of an output, divided into effects of rows and of fits.
+
+    Attributes:
+        of_rows: Effects of rows or groups of them, ``(features, rows)``, centred.
+        of_fits: Effects of fits, ``(refits, features)``.
+        shares: The means of effects over the rows that each fit is trained on,
+            ``(refits, features)``.
+    """
+
+    of_rows: Floats
+    of_fits: Floats
+    shares: Floats
+
+
+def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _Divided:
     """Divide the rows' parts in the importances of one output into effects of rows and
     of fits, by least squares.
 
@@ -621,7 +646,7 @@ def _divided(
         member = np.unique(design.groups[measured], return_inverse=True)[1]
         sums = np.stack([np.bincount(member, row_effects) for row_effects in of_rows])
         of_rows = sums * (sums.shape[1] / len(measured))
-    return of_rows, of_fits, shares
+    return _Divided(of_rows, of_fits, shares)
 
 
 def _estimate(

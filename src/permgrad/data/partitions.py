@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import numpy as np
@@ -616,9 +616,23 @@ def _footer_digest(path: Path) -> str:
         return hashlib.sha256(stream.read()).hexdigest()
 
 
-def _read_footer(
-    path: Path, root: Path
-) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
+class _Footer(NamedTuple):
+    """What a footer says.
+
+    Attributes:
+        file: The file.
+        schema: Its columns.
+        nulls: Missing cells by column. None: unknown.
+        large: Columns of large numbers.
+    """
+
+    file: _File
+    schema: pa.Schema
+    nulls: dict[str, int | None]
+    large: set[str]
+
+
+def _read_footer(path: Path, root: Path) -> _Footer:
     """Return what a footer says: the file, its schema, missing cells by column, and
     columns of large numbers.
     """
@@ -644,7 +658,7 @@ def _read_footer(
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         unpacked_bytes = sum(group.total_byte_size for group in groups)
         group_rows = tuple(group.num_rows for group in groups)
-        return (
+        return _Footer(
             _File(
                 file_name,
                 digest,

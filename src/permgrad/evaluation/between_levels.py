@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -529,6 +530,20 @@ class _Exchange:
         return source
 
 
+class LevelTests(NamedTuple):
+    """How much levels differ, against draws in which they do not.
+
+    Attributes:
+        p_values: ``(levels, measures)``.
+        scale: The scale of each difference, ``(levels, measures)``.
+        limit: Of the largest difference, in scales.
+    """
+
+    p_values: Floats
+    scale: Floats
+    limit: float
+
+
 class _Drawn:
     """Differences of all draws in standard errors, and what they say of those
     observed.
@@ -547,10 +562,10 @@ class _Drawn:
         """Whether more draws would hardly change what is clear."""
         if sum(drawn_block.shape[1] for drawn_block in self.draws) < _ROUND:
             return False
-        p_values = self.results()[0]
+        p_values = self.results().p_values
         return not bool(((p_values > _NEAR[0]) & (p_values < _NEAR[1])).any())
 
-    def results(self) -> tuple[Floats, Floats, float]:
+    def results(self) -> LevelTests:
         """Return the p-value and the scale of each difference ``(levels, measures)``,
         and the limit of the largest.
         """
@@ -568,7 +583,7 @@ class _Drawn:
         above = len(drawn_largest) - np.searchsorted(drawn_largest, first * (1 - 1e-9))
         p_values = (1 + above) / (1 + len(drawn_largest))
         p_values = np.where(np.isfinite(first), p_values, np.nan)
-        return p_values, scale, float(np.quantile(largest_sizes, 1 - LEVEL))
+        return LevelTests(p_values, scale, float(np.quantile(largest_sizes, 1 - LEVEL)))
 
 
 # ---- measures that ask about the model -----------------------------------------------

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +170,14 @@ class Evaluation:
         for metric, estimate in self.estimates.items():
             values.append(f"{metric} {estimate.value:.3g}")
         return f"<Evaluation: {', '.join(values)}>"
+
+
+class _Spread(NamedTuple):
+    """The mean of random draws, and an interval for a further one."""
+
+    mean: float
+    low: float
+    high: float
 
 
 # ---- measures ------------------------------------------------------------------------
@@ -356,7 +364,7 @@ class Tested:
         )
         return float(mean_value), float(std_error)
 
-    def spread(self, draws: Floats) -> tuple[float, float, float]:
+    def spread(self, draws: Floats) -> _Spread:
         """Return the mean of random draws and Student's t interval for a further
         one.
         """
@@ -366,7 +374,7 @@ class Tested:
             quantile = t_quantile(0.5 + _CONFIDENCE / 2, count - 1)
             width = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
         mean_draw = float(draws.mean())
-        return mean_draw, mean_draw - width, mean_draw + width
+        return _Spread(mean_draw, mean_draw - width, mean_draw + width)
 
 
 @dataclass(frozen=True)

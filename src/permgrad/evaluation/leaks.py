@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -211,15 +211,27 @@ def _formula_of(
     return formula
 
 
-def _truths(
-    targets: Sequence[Array], task: str, classes: Sequence[Any]
-) -> tuple[Array, Array, dict[str, Array]]:
+class _Truths(NamedTuple):
+    """A target, as metrics compare it.
+
+    Attributes:
+        y: Of all rows, ``(rows,)``.
+        class_names: Empty: numbers.
+        measures: The truth of each metric, ``(rows,)``.
+    """
+
+    y: Array
+    class_names: Array
+    measures: dict[str, Array]
+
+
+def _truths(targets: Sequence[Array], task: str, classes: Sequence[Any]) -> _Truths:
     """Return the target of all rows, the names of its classes (none: numbers), and the
     truth that a metric compares.
     """
     if tasks.get(task).numeric:
         y: Array = np.concatenate(targets).astype(np.float64)
-        return (
+        return _Truths(
             y,
             np.array([], dtype=object),
             {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()},
@@ -232,7 +244,7 @@ def _truths(
         if len(classes)
         else names
     )
-    return y, np.asarray(known_classes, dtype=object), {"balanced_accuracy": y}
+    return _Truths(y, np.asarray(known_classes, dtype=object), {"balanced_accuracy": y})
 
 
 def _alone(

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -276,9 +277,21 @@ def _half_width(tables: Floats, splits: int, overlap: float) -> float:
     return float(t_quantile(0.975, splits - 1)) * math.sqrt(variance)
 
 
-def _summary(
-    tables: Floats, splits: npt.NDArray[np.intp]
-) -> tuple[float, tuple[float, float], float]:
+class _Agreement(NamedTuple):
+    """How far two rankings agree.
+
+    Attributes:
+        agreement: Between both.
+        within: Of each with itself over splits.
+        ceiling: What can be reached.
+    """
+
+    agreement: float
+    within: tuple[float, float]
+    ceiling: float
+
+
+def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> _Agreement:
     """Return agreement, both within-agreements and the ceiling over some of the
     splits.
     """
@@ -293,7 +306,7 @@ def _summary(
         ceiling = math.sqrt(within_first * within_second)
     else:
         ceiling = math.nan
-    return value, (within_first, within_second), ceiling
+    return _Agreement(value, (within_first, within_second), ceiling)
 
 
 def agreement_table(

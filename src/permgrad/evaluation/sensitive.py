@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -284,9 +284,21 @@ def _against_others(
     return facts
 
 
-def levels_by(
-    columns: pd.DataFrame, name: str, na: Sequence[Any]
-) -> tuple[Integers, list[str], list[str]]:
+class ColumnLevels(NamedTuple):
+    """The levels of a column.
+
+    Attributes:
+        codes: Each row's level, ``(rows,)``.
+        names: The levels' names.
+        merged: Levels with few rows, which are the last level.
+    """
+
+    codes: Integers
+    names: list[str]
+    merged: list[str]
+
+
+def levels_by(columns: pd.DataFrame, name: str, na: Sequence[Any]) -> ColumnLevels:
     """Return each row's level of a column, the levels' names, and those with few rows,
     which are the last level.
     """
@@ -300,7 +312,7 @@ def levels_by(
     new_codes = np.full(len(names), len(large))
     new_codes[large] = np.arange(len(large))
     other_level = ["all other" if "other" in names else "other"] * bool(len(small))
-    return (
+    return ColumnLevels(
         new_codes[codes],
         [*(names[level_index] for level_index in large), *other_level],
         [names[level_index] for level_index in small],
@@ -530,16 +542,30 @@ def largest(
     }
 
 
+class _LevelPairs(NamedTuple):
+    """All pairs of levels, ``(pairs,)`` each.
+
+    Attributes:
+        differences: In size.
+        std_errors: Of the differences.
+        drawn: Drawn differences, in errors, ``(draws, pairs)``.
+    """
+
+    differences: Floats
+    std_errors: Floats
+    drawn: Floats
+
+
 def _pairs(
     size: Floats, spread: Floats, order: Integers, stream: np.random.Generator
-) -> tuple[Floats, Floats, Floats]:
+) -> _LevelPairs:
     """Return the differences of all pairs of levels, with errors and drawn ones."""
     first, second = (
         order[level_indices] for level_indices in np.triu_indices(len(order), 1)
     )
     pair_errors = np.maximum(np.hypot(spread[first], spread[second]), 1e-300)
     drawn = stream.normal(size=(_DRAWS, len(spread))) * spread
-    return (
+    return _LevelPairs(
         np.abs(size[first] - size[second]),
         pair_errors,
         np.abs(drawn[:, first] - drawn[:, second]) / pair_errors,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -317,9 +317,21 @@ def _measures(
     )
 
 
-def _checked(
-    y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any
-) -> tuple[Booleans, Floats, Any]:
+class _CheckedScores(NamedTuple):
+    """Scores of two classes.
+
+    Attributes:
+        truth: Which rows are positive, ``(rows,)``.
+        scores: ``(rows,)``.
+        positive: The label of the positive class.
+    """
+
+    truth: Booleans
+    scores: Floats
+    positive: Any
+
+
+def _checked(y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any) -> _CheckedScores:
     """Return which rows are positive, their scores, and the label of the positive
     class.
     """
@@ -345,7 +357,7 @@ def _checked(
         is_label = False
     if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
-    return np.asarray(values == positive, dtype=bool), numbers, positive
+    return _CheckedScores(np.asarray(values == positive, dtype=bool), numbers, positive)
 
 
 @refusing

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -236,9 +236,21 @@ def least_cost(
     return float(np.clip(values[best_index], 0.0, 1.0))
 
 
-def every_cut(
-    truth: Booleans, scores: Floats, counted: Array | None = None
-) -> tuple[Floats, Floats, Floats]:
+class Cuts(NamedTuple):
+    """Thresholds that divide the rows differently, falling.
+
+    Attributes:
+        values: ``(cuts,)``.
+        true_positives: ``(cuts,)``.
+        false_positives: ``(cuts,)``.
+    """
+
+    values: Floats
+    true_positives: Floats
+    false_positives: Floats
+
+
+def every_cut(truth: Booleans, scores: Floats, counted: Array | None = None) -> Cuts:
     """Return every threshold that divides the rows differently, falling, with its true
     and false positives.
 
@@ -266,7 +278,7 @@ def every_cut(
     )
     called = np.concatenate([[0], np.cumsum(row_weights[order])[last_rows]])
     values = np.concatenate([[math.inf], middle, [-math.inf]])
-    return values, true_positives, called - true_positives
+    return Cuts(values, true_positives, called - true_positives)
 
 
 # ---- arguments -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -172,12 +172,26 @@ def on_segments(values: Floats, owners: Array) -> Floats:
     return np.asarray(np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan))
 
 
+class DrawnInput(NamedTuple):
+    """What a plot of an input draws.
+
+    Attributes:
+        shown: The values of its places.
+        title:
+        unit: Of the values.
+    """
+
+    shown: Shown
+    title: str
+    unit: str
+
+
 def drawn_input(
     explanation: Explanation,
     sides: int,
     selection: tuple[int, str | None, str | int | None],
     title: str | None,
-) -> tuple[Shown, str, str]:
+) -> DrawnInput:
     """Return what a plot draws for ``selection`` (a row, an input, None: the only one,
     and an output), its title and unit.
 
@@ -210,7 +224,7 @@ def drawn_input(
         title_text = f"{explanation.method}: {default}"
     else:
         title_text = title
-    return shown, title_text, unit_name if shown.signed else "activation"
+    return DrawnInput(shown, title_text, unit_name if shown.signed else "activation")
 
 
 def _chosen(explanation: Explanation, wanted_input: str | None, sides: int) -> str:
@@ -282,15 +296,31 @@ def strongest(values: Floats, most: int) -> Floats:
     )
 
 
-def outline(values: Floats, most: int) -> tuple[Floats, Floats, Floats]:
+class Outline(NamedTuple):
+    """A line, drawn between its extremes.
+
+    Attributes:
+        positions: ``(points,)``.
+        lowest: ``(points,)``, equal to the highest for a short series.
+        highest: ``(points,)``.
+    """
+
+    positions: Floats
+    lowest: Floats
+    highest: Floats
+
+
+def outline(values: Floats, most: int) -> Outline:
     """Return positions, the lowest and the highest line.
 
     They are equal for a short series.
     """
     count = len(values)
     if count <= 2 * most:
-        return np.arange(count, dtype=np.float64), values, values
-    return (np.arange(most) + 0.5) * count / most - 0.5, *extremes(values, most)
+        return Outline(np.arange(count, dtype=np.float64), values, values)
+    return Outline(
+        (np.arange(most) + 0.5) * count / most - 0.5, *extremes(values, most)
+    )
 
 
 # ---- pictures, volumes and texts -----------------------------------------------------

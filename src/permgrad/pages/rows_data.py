@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -398,16 +398,30 @@ def _texts(
     return texts
 
 
+class _RowUnit(NamedTuple):
+    """What words and patches of a row speak of.
+
+    Attributes:
+        output: The position of the output.
+        scale: What values are multiplied by.
+        about: The name of the output.
+    """
+
+    output: int
+    scale: float
+    about: str
+
+
 def _unit(
     outputs: Sequence[str], listed: ListedSection, content: PageContent, row_index: int
-) -> tuple[int, float, str]:
+) -> _RowUnit:
     """Return the output that words and patches of a row speak of, what they are
     multiplied by, and its name.
     """
     output = _outputs(outputs, listed, content, row_index)[0]
     if listed.classes is None:
-        return output, 1.0, clean(f"the prediction of {content.target}")
-    return (
+        return _RowUnit(output, 1.0, clean(f"the prediction of {content.target}"))
+    return _RowUnit(
         output,
         100.0,
         clean(f"the probability of {outputs[output]} (percentage points)"),

@@ -790,9 +790,21 @@ def counterfactuals_summary(result: Counterfactuals, row: str = "the row") -> st
     return "\n".join([*lines, *notes]).replace("\u00a0", " ")
 
 
-def counterfactuals_words(
-    result: Counterfactuals, row: str
-) -> tuple[str, list[tuple[list[str], list[str]]], list[str]]:
+class CounterfactualWords(NamedTuple):
+    """Counterfactuals in words.
+
+    Attributes:
+        goal: What is wanted.
+        results: The changes of each result, with sentences on it.
+        notes: Notes on all.
+    """
+
+    goal: str
+    results: list[tuple[list[str], list[str]]]
+    notes: list[str]
+
+
+def counterfactuals_words(result: Counterfactuals, row: str) -> CounterfactualWords:
     """Return what is wanted, the changes of each result with sentences on it, and notes
     on all.
     """
@@ -843,7 +855,7 @@ def counterfactuals_words(
             "Distances add up over columns: numbers in median absolute deviations, "
             "other cells as 1."
         )
-    return (
+    return CounterfactualWords(
         (
             f"The model predicts {value_text(call_facts['prediction'])} for {row}. To "
             f"{clean(call_facts['words'])}:"

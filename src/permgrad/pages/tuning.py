@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -434,10 +434,18 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
     )
 
 
-def _columns(table: pd.DataFrame) -> tuple[Integers, Floats, Array]:
+class _TrialColumns(NamedTuple):
+    """The trials of a study, ``(trials,)`` each."""
+
+    numbers: Integers
+    losses: Floats
+    states: Array
+
+
+def _columns(table: pd.DataFrame) -> _TrialColumns:
     """Return the trials' numbers, losses and states."""
     losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
-    return (
+    return _TrialColumns(
         table["trial"].to_numpy(dtype=np.int64),
         losses,
         table["state"].to_numpy(dtype=object),
@@ -526,10 +534,10 @@ def tuning_slices(
     """
     ended = table[table["state"] != "failed"]
     names = list(names)[:_MOST_SLICES]
-    lower_limit, upper_limit = loss_limits(_columns(ended)[1])
+    lower_limit, upper_limit = loss_limits(_columns(ended).losses)
     drawn = ended.assign(
         validation_loss=np.clip(
-            _columns(ended)[1],
+            _columns(ended).losses,
             lower_limit,
             upper_limit - 0.04 * (upper_limit - lower_limit),
         )

@@ -36,6 +36,20 @@ class RunRows(NamedTuple):
     y: Array
 
 
+class _TestRows(NamedTuple):
+    """The test rows of a run.
+
+    Attributes:
+        read_rows: As read.
+        targets: Of all, ``(rows,)``.
+        measurable: Those that have one.
+    """
+
+    read_rows: ReadRows
+    targets: Array
+    measurable: Integers
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run. What it holds is read when it is first asked for.
@@ -99,12 +113,12 @@ class Run:
         return located(ExplainRequest(model_folder=self.folder))
 
     @cached_property
-    def _read(self) -> tuple[ReadRows, Array, Integers]:
+    def _read(self) -> _TestRows:
         """The test rows as read, the targets of all, and those that have one."""
         read_rows = read_rows_of(self._request)
         targets, measurable = truth_of(read_rows, self._request)
         assert targets is not None, "test rows have targets"
-        return read_rows, targets, measurable
+        return _TestRows(read_rows, targets, measurable)
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,21 @@ def cards(work: Work) -> None:
     )
 
 
-def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
+class CardSample(NamedTuple):
+    """What the effects of a table's columns are measured on.
+
+    Attributes:
+        sample: Drawn rows.
+        predict: Predicts them.
+        classes: The classes whose probabilities are shown. None: a number.
+    """
+
+    sample: Sample
+    predict: Predict
+    classes: list[str] | None
+
+
+def card_sample(work: Work) -> CardSample:
     """Return drawn rows, how they are predicted, and the classes whose probabilities
     are shown (None: a number).
     """
@@ -124,7 +138,7 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         members=members,
     )
     predict = partial(work.model.predict_changed, sample_rows)
-    return (
+    return CardSample(
         sample,
         predict,
         [predictions.classes[class_index] for class_index in outputs]

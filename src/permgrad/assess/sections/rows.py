@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -420,10 +420,22 @@ def notable_rows(
     )
 
 
+class StrongestParts(NamedTuple):
+    """The largest attributions of each row, the largest first.
+
+    Attributes:
+        features: Their positions, ``(rows, parts)``.
+        values: Their values, ``(rows, parts)``.
+        remaining_sum: The sum of all others, ``(rows,)``.
+    """
+
+    features: Integers
+    values: Floats
+    remaining_sum: Floats
+
+
 # ---- parts of a prediction -----------------------------------------------------------
-def strongest_parts(
-    values: Floats, most: int = MOST_PARTS
-) -> tuple[Integers, Floats, Floats]:
+def strongest_parts(values: Floats, most: int = MOST_PARTS) -> StrongestParts:
     """Return the largest attributions of each row ``(rows, features)``, the largest
     first.
 
@@ -433,7 +445,7 @@ def strongest_parts(
     count = min(most, values.shape[1])
     order = np.argsort(-np.abs(np.nan_to_num(values)), axis=1, kind="stable")[:, :count]
     taken_values = np.take_along_axis(values, order, axis=1)
-    return (
+    return StrongestParts(
         order.astype(np.int64),
         taken_values,
         values.sum(axis=1) - taken_values.sum(axis=1),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -396,10 +396,22 @@ def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
     )
 
 
+class PageBackground(NamedTuple):
+    """The rows that a model compares single rows with on a page.
+
+    Attributes:
+        rows: ``(rows, encoded)``.
+        spread: How far each output ranges.
+        remains: What remains of their error.
+    """
+
+    rows: npt.NDArray[np.float32]
+    spread: list[float]
+    remains: float
+
+
 # ---- the rows that parts are compared with -------------------------------------------
-def background_of(
-    model: Any, encoded_rows: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], list[float], float]:
+def background_of(model: Any, encoded_rows: npt.NDArray[np.float32]) -> PageBackground:
     """Return the rows that a model compares single rows with, how far outputs range,
     and what remains of their error.
 
@@ -410,12 +422,12 @@ def background_of(
     try:
         model_form(model, [])
     except NotImplementedError:
-        return encoded_rows[:0], [], 0.0
+        return PageBackground(encoded_rows[:0], [], 0.0)
     compared: ComparedRows | None = getattr(model, "compared_", None)
     if compared is not None and not len(encoded_rows):
         encoded_rows = compared.encoded
     if not len(encoded_rows):
-        return encoded_rows, [], 0.0
+        return PageBackground(encoded_rows, [], 0.0)
     if compared is not None:
         rows = compared.encoded
         count = compared.drawn_from
@@ -432,7 +444,9 @@ def background_of(
     )
     rows = rows[np.arange(len(rows)) * step % len(rows)]
     remains = max(0.0, 1 - len(np.unique(rows, axis=0)) / count) ** 0.5
-    return rows, np.ptp(_explained(model, encoded_rows), axis=0).tolist(), remains
+    return PageBackground(
+        rows, np.ptp(_explained(model, encoded_rows), axis=0).tolist(), remains
+    )
 
 
 def _explained(model: Any, rows: npt.NDArray[np.float32]) -> Floats:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,20 @@ _ROUNDS = 10
 _ROUNDED = 1e-6
 
 
+class _WordPairs(NamedTuple):
+    """Each word in each row, once, sorted by words.
+
+    Attributes:
+        codes: Its word, ``(pairs,)``.
+        rows: Its row, ``(pairs,)``.
+        pair_of: Which of them each occurrence is, ``(occurrences,)``.
+    """
+
+    codes: Integers
+    rows: Integers
+    pair_of: Integers
+
+
 @dataclass(frozen=True)
 class _Occurrences:
     """Where words stand: for each occurrence its row, player and number of its word."""
@@ -42,7 +56,7 @@ class _Occurrences:
     words: list[str]
 
     @cached_property
-    def pairs(self) -> tuple[Integers, Integers, Integers]:
+    def pairs(self) -> _WordPairs:
         """The word and the row of each word in each row, by words, and which of them
         each occurrence is.
         """
@@ -50,7 +64,7 @@ class _Occurrences:
         keys = self.codes * count + self.rows
         distinct, pair_of = np.unique(keys, return_inverse=True)
         pair_codes, pair_rows = np.divmod(distinct, count)
-        return pair_codes, pair_rows, pair_of
+        return _WordPairs(pair_codes, pair_rows, pair_of)
 
 
 def token_players(explanation: Numbers) -> dict[str, list[int]]:

@@ -174,6 +174,20 @@ def cam_layer(
     return CamLayer(name, tuple(chain[:chain_end]), tuple(chain[chain_end:]))
 
 
+class ClassMaps(NamedTuple):
+    """Activation maps of outputs, with what they are maps of.
+
+    Attributes:
+        maps: ``(rows, targets, height, width)``.
+        outputs: All outputs, ``(rows, K)``.
+        images: ``(rows, channels, height, width)``.
+    """
+
+    maps: Tensor
+    outputs: Tensor
+    images: Tensor
+
+
 def class_maps(
     subject: Subject,
     encoded: Tensor,
@@ -183,7 +197,7 @@ def class_maps(
     variant: str,
     *,
     relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> ClassMaps:
     """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows,
     channels, height, width)``.
     """
@@ -212,7 +226,7 @@ def class_maps(
                 outputs, targets, [activation], constant_sum=constant_sum
             )
         with torch.no_grad():
-            return (
+            return ClassMaps(
                 weighted_maps(activation.detach(), gradients, variant, relu=relu),
                 outputs.detach(),
                 images,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -193,9 +193,21 @@ def _pairs(request: Request, requested_pairs: Any) -> list[Pair]:
     return pairs
 
 
-def _moved(
-    game: Blend, players: Pair, axes: Sequence[Axis]
-) -> tuple[Integers, list[Integers], Floats]:
+class _Moves(NamedTuple):
+    """Moves of rows over steps of axes.
+
+    Attributes:
+        rows: The row of each, ``(moves,)``.
+        steps: For each axis the step, ``(moves,)``.
+        effects: The difference of the outputs over it, ``(moves, outputs)``.
+    """
+
+    rows: Integers
+    steps: list[Integers]
+    effects: Floats
+
+
+def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> _Moves:
     """Return moves: the row, the step of each axis, and the difference of the outputs
     over it ``(moves, outputs)``.
 
@@ -229,7 +241,7 @@ def _moved(
         np.tile(moved_rows, len(points)) * count + sizes, return_inverse=True
     )
     if not len(moved_rows):
-        return moved_rows, steps, np.zeros((0, len(request.targets)))
+        return _Moves(moved_rows, steps, np.zeros((0, len(request.targets))))
     mask = np.isin(np.arange(len(request.space)), players)
     predictions = game.predict_one(
         unique_codes // count, unique_codes % count, mask, _lent(request, players, axes)
@@ -263,7 +275,7 @@ def _moved(
         torch.equal(settle(lower_outputs, upper_outputs, game.noise), upper_outputs)
         for lower_outputs, upper_outputs in output_pairs
     )
-    return moved_rows, steps, np.where(quiet, 0.0, effects[0])
+    return _Moves(moved_rows, steps, np.where(quiet, 0.0, effects[0]))
 
 
 def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:

@@ -143,6 +143,20 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     return edit
 
 
+class Solved(NamedTuple):
+    """Weighted least squares of several outputs.
+
+    Attributes:
+        coefficients: ``(players, n)``.
+        std_errors: HC3 errors, ``(players, n)``.
+        explained: R² of each, ``(n,)``.
+    """
+
+    coefficients: Floats
+    std_errors: Floats
+    explained: Floats
+
+
 class Surrogate:
     """Weighted ridge regression with one design ``(neighbours, players)`` for all rows
     and a free intercept.
@@ -160,7 +174,7 @@ class Surrogate:
         self.leverage = np.einsum("mp,pm->m", self.centred, self.solver) + self.weights
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
-    def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
+    def solve(self, outputs: Floats) -> Solved:
         """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and
         R² for outputs.
         """
@@ -176,7 +190,7 @@ class Surrogate:
         explained = 1.0 - np.divide(
             unexplained, spread, out=np.zeros_like(spread), where=spread > 0
         )
-        return coefficients, std_errors, explained
+        return Solved(coefficients, std_errors, explained)
 
 
 @methods.register("lime")

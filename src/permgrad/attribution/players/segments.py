@@ -383,16 +383,30 @@ def _with_series(
     return replace(shape, series=series - 1)
 
 
-def _read_cut(cut: Any) -> tuple[str, tuple[Any, ...], bool]:
+class _ReadCut(NamedTuple):
+    """How an input is cut.
+
+    Attributes:
+        kind: The name of a way to cut. ``"mask"``: an array.
+        counts: Its counts.
+        by_channel: Whether it also tells channels apart.
+    """
+
+    kind: str
+    counts: tuple[Any, ...]
+    by_channel: bool
+
+
+def _read_cut(cut: Any) -> _ReadCut:
     """Return the name of a way to cut (``"mask"``: an array), its counts, and whether
     it also tells channels apart.
     """
     if cut is None or isinstance(cut, str):
-        return cut or "", (), False
+        return _ReadCut(cut or "", (), False)
     if not isinstance(cut, (tuple, list)) or not cut or not isinstance(cut[0], str):
-        return "mask", (), False
+        return _ReadCut("mask", (), False)
     by_channel = len(cut) > 1 and isinstance(cut[-1], str) and cut[-1] == _CHANNELS
-    return cut[0], tuple(cut[1:-1] if by_channel else cut[1:]), by_channel
+    return _ReadCut(cut[0], tuple(cut[1:-1] if by_channel else cut[1:]), by_channel)
 
 
 def build_space(
@@ -513,10 +527,9 @@ def _cut_input(
     if image is None or cut_kind in (_CHANNELS, _TOKENS):
         by_channel = cut_kind == _CHANNELS
         return _along_dimension(name, shape, image, titles, channels=by_channel)
-    in_time = image.series is not None and _read_cut(input_cut)[::2] == (
-        "windows",
-        True,
-    )
+    cut = _read_cut(input_cut)
+    is_by_window = cut.kind == "windows" and cut.by_channel
+    in_time = image.series is not None and is_by_window
     if in_time:
         cut_function = _cut_series
     else:

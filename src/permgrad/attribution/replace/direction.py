@@ -9,7 +9,7 @@ any other, through all paths of the network.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -229,9 +229,22 @@ def _points_of_levels(
     }
 
 
-def numbers_and_missing(
-    request: Request, name: str
-) -> tuple[Floats | None, Booleans, bool]:
+class ColumnNumbers(NamedTuple):
+    """A raw column as numbers.
+
+    Attributes:
+        numbers: ``(rows,)``: dates as seconds since 1970, what dates say as the places
+            of its words. None: levels.
+        missing: Which cells are missing, ``(rows,)``.
+        dates: Whether they are dates, or parts of dates.
+    """
+
+    numbers: Floats | None
+    missing: Booleans
+    dates: bool
+
+
+def numbers_and_missing(request: Request, name: str) -> ColumnNumbers:
     """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are
     missing, and if they are dates.
 
@@ -243,7 +256,7 @@ def numbers_and_missing(
     date_part = getattr(encoder, "date_parts_", {}).get(name)
     if date_part is not None and date_part.part != "trend":
         codes = np.asarray(column.cat.codes, dtype=np.float64)
-        return np.where(codes < 0, np.nan, codes), codes < 0, True
+        return ColumnNumbers(np.where(codes < 0, np.nan, codes), codes < 0, True)
     if date_part is not None:
         name = date_part.column
     missing = column.isna().to_numpy()
@@ -258,13 +271,17 @@ def numbers_and_missing(
             column_schema.name: column_schema for column_schema in encoder.schema_
         }.get(name)
         if column_type is not None and column_type.of.is_moment:
-            return read_numbers(column, column_type, encoder.codes_)[0], missing, True
+            return ColumnNumbers(
+                read_numbers(column, column_type, encoder.codes_)[0], missing, True
+            )
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         seconds = (column - pd.Timestamp(0, tz=column.dt.tz)) / pd.Timedelta(seconds=1)
-        return np.asarray(seconds, dtype=np.float64), missing, True
+        return ColumnNumbers(np.asarray(seconds, dtype=np.float64), missing, True)
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan), missing, False
-    return None, missing, False
+        return ColumnNumbers(
+            column.to_numpy(dtype=np.float64, na_value=np.nan), missing, False
+        )
+    return ColumnNumbers(None, missing, False)
 
 
 def circle_of(encoder: Any, name: str) -> int | None:
@@ -275,9 +292,21 @@ def circle_of(encoder: Any, name: str) -> int | None:
     return CIRCLES.get(date_part.part)
 
 
-def around(
-    values: Floats, missing: Booleans, points: int, period: int
-) -> tuple[Indexes, list[float], bool]:
+class RowsAround(NamedTuple):
+    """Rows at values that are spread evenly over a circle.
+
+    Attributes:
+        rows: Their positions, ``(points,)``.
+        values: Their values, all of a circle with few.
+        closed: Whether they go all the way round.
+    """
+
+    rows: Indexes
+    values: list[float]
+    closed: bool
+
+
+def around(values: Floats, missing: Booleans, points: int, period: int) -> RowsAround:
     """Return rows at values that are spread evenly over a circle, these values, and
     whether they go all the way round.
 
@@ -286,7 +315,7 @@ def around(
     usable = np.flatnonzero(~missing & np.isfinite(values))
     distinct_values, first = np.unique(values[usable], return_index=True)
     if not len(distinct_values):
-        return usable, [], False
+        return RowsAround(usable, [], False)
     value_gaps = np.diff(np.append(distinct_values, distinct_values[0] + period))
     # All the way round if the gap behind the last value is like the others: no closed
     # hours, no season left out.
@@ -302,7 +331,7 @@ def around(
         )
         distinct_values = distinct_values[nearest_indices]
         first = first[nearest_indices]
-    return usable[first], distinct_values.tolist(), bool(closed)
+    return RowsAround(usable[first], distinct_values.tolist(), bool(closed))
 
 
 def _spread(

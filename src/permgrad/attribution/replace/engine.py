@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -301,9 +301,22 @@ class Replacement:
             pairs_done = pair_slice.stop
 
 
-def distinct_pairs(
-    current: Encoded, drawn: Sequence[Encoded]
-) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
+class DistinctPairs(NamedTuple):
+    """The distinct replacements among several draws.
+
+    Attributes:
+        rows: The row of each, rising, ``(pairs,)``.
+        values: Its new values, ``(pairs, columns)``.
+        pair_indices: For each draw the pair of each row, ``(rows,)``. −1: nothing
+            changes.
+    """
+
+    rows: Integers
+    values: Encoded
+    pair_indices: tuple[Integers, ...]
+
+
+def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     """Find the distinct replacements among draws ``(rows, columns)`` for the same rows,
     whose values are ``current``.
 
@@ -336,7 +349,7 @@ def distinct_pairs(
     ).any(axis=1)
     pair_indices = np.full(count * repeats, -1, dtype=np.int64)
     pair_indices[changed_indices[order]] = np.cumsum(first) - 1
-    return (
+    return DistinctPairs(
         sorted_rows[first],
         sorted_values[first],
         tuple(pair_indices.reshape(count, repeats).T),

@@ -131,13 +131,12 @@ class SecantIntegral(Lines):
         called has a rule.
         """
         slopes = self.slopes
-        _, after, attributions, matched = slopes.step(start, stop)
+        step = slopes.step(start, stop)
         # To the network's own outputs, not to those computed on the walk.
         change = slopes.outputs(stop) - slopes.outputs(start)
-        completeness_gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
-        return matched and bool(
-            completeness_gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps)
-        )
+        gaps = (step.attributions.sum(dim=(1, 2)) - change).abs() / scale
+        rounding = 64 * torch.finfo(step.after.dtype).eps
+        return step.matched and bool(gaps.max() <= max(_COMPLETE, rounding))
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, parts, players, targets)``."""

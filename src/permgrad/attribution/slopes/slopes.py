@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,22 @@ _RANGE_ROWS = 1000
 #: Rows that go through a network together where no gradient is followed, if memory
 #: allows.
 _FORWARD_ROWS = 128
+
+
+class SlopeStep(NamedTuple):
+    """A single step from one end of a line to the other.
+
+    Attributes:
+        before: All outputs at its start, ``(rows, K)``.
+        after: All outputs at its end, ``(rows, K)``.
+        attributions: Those of the step.
+        matched: Whether all calls had partners.
+    """
+
+    before: Tensor
+    after: Tensor
+    attributions: Tensor
+    matched: bool
 
 
 class Slopes:
@@ -180,9 +196,7 @@ class Slopes:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
         return SecantWalk(partial(self.explained, fixed))
 
-    def step(
-        self, start: Tensors, stop: Tensors
-    ) -> tuple[Tensor, Tensor, Tensor, bool]:
+    def step(self, start: Tensors, stop: Tensors) -> SlopeStep:
         """Return all outputs at both ends, the attributions of a single step, and
         whether all calls had partners.
         """
@@ -191,7 +205,9 @@ class Slopes:
         after, means = secant_walk.step(
             self.leaves(stop), self.targets, constant_sum=self.constant_sum, last=True
         )
-        return before, after, self.attributions(means, start, stop), secant_walk.matched
+        return SlopeStep(
+            before, after, self.attributions(means, start, stop), secant_walk.matched
+        )
 
     def outputs(self, points: Tensors) -> Tensor:
         """Return the outputs asked for, float64 ``(b, targets)``."""

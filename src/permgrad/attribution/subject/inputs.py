@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -630,9 +630,21 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_pandas(value)
 
 
-def _flatten(
-    inputs: Any, hint: Sequence[str], dtype: torch.dtype
-) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
+class _Flattened(NamedTuple):
+    """A nested structure of inputs, in order.
+
+    Attributes:
+        leaves: What each tensor was.
+        tensors: ``(rows, *)`` each.
+        structure: The structure, with a mark for each tensor.
+    """
+
+    leaves: tuple[Leaf, ...]
+    tensors: tuple[Tensor, ...]
+    structure: Any
+
+
+def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> _Flattened:
     leaves: list[Leaf] = []
     tensors: list[Tensor] = []
 
@@ -689,7 +701,7 @@ def _flatten(
             for index, (input_name, value) in enumerate(zip(names, inputs, strict=True))
         ]
         structure = _like(inputs, walked)
-    return tuple(leaves), tuple(tensors), structure
+    return _Flattened(tuple(leaves), tuple(tensors), structure)
 
 
 def _fill(structure: Any, tensors: Any) -> Any:
@@ -711,15 +723,27 @@ def _like(value: Any, items: list[Any]) -> Any:
     return items
 
 
-def _tensor(
-    value: Any, name: str, dtype: torch.dtype, key: str
-) -> tuple[Tensor, tuple[str, ...] | None, np.dtype[Any] | None]:
+class _ReadTensor(NamedTuple):
+    """An input as a tensor.
+
+    Attributes:
+        tensor: ``(rows, *)``.
+        columns: Those of a frame.
+        array_dtype: The type of an array. None: a tensor.
+    """
+
+    tensor: Tensor
+    columns: tuple[str, ...] | None
+    array_dtype: np.dtype[Any] | None
+
+
+def _tensor(value: Any, name: str, dtype: torch.dtype, key: str) -> _ReadTensor:
     """Return the tensor, a frame's columns, and an array's type (None: a tensor).
 
     ``key``: what is left out of X where it is no input.
     """
     if isinstance(value, Tensor):
-        return _dense(value, name), None, None
+        return _ReadTensor(_dense(value, name), None, None)
     columns = None
     if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
@@ -756,7 +780,7 @@ def _tensor(
     ):  # NumPy's long numbers, which torch does not know
         array = array.astype(np.float64)
     tensor = torch.from_numpy(array)
-    return (
+    return _ReadTensor(
         (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor),
         columns,
         array_dtype,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -156,13 +156,29 @@ def find_centred(
     }
 
 
-def _by_level(cells: Any, weights: Floats) -> tuple[Any, Any, Any, Floats]:
+class _ByLevel(NamedTuple):
+    """Cells of numbers with the levels that they have.
+
+    Attributes:
+        cells: In float64.
+        has_level: Which rows have a level, ``(rows,)``.
+        by_level: The rows' weights, ``(levels, rows)``.
+        counts: The sum of the weights of each level, ``(levels,)``.
+    """
+
+    cells: Any
+    has_level: Any
+    by_level: Any
+    counts: Floats
+
+
+def _by_level(cells: Any, weights: Floats) -> _ByLevel:
     """Return cells in float64, which rows have one, their weights by level, and the
     sums of these.
     """
     cells = cells.astype(np.float64)
     by_level = cells.T.multiply(weights).tocsr()
-    return (
+    return _ByLevel(
         cells,
         np.diff(cells.indptr) > 0,
         by_level,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,13 +31,27 @@ def _missing_slots(
         yield Slot(column, slot, "missing", BLANK + kind)
 
 
+class SlotPlan(NamedTuple):
+    """How a table is encoded.
+
+    Attributes:
+        schema: The columns as all training rows have them.
+        slots: The encoded columns in order.
+        years: The years of each date, first and last.
+    """
+
+    schema: Schema
+    slots: list[Slot]
+    years: dict[str, tuple[int, int]]
+
+
 def plan_slots(
     statistics: TableStatistics,
     scaling: Scaling,
     max_levels: int,
     *,
     returning: Collection[str],
-) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
+) -> SlotPlan:
     """Return the schema as all training rows have it, the encoded columns in order, and
     the years of each date.
 
@@ -81,7 +96,7 @@ def plan_slots(
             if cells.lowest < cells.highest:
                 slots += column.of.slots(cells)
         slots += _missing_slots(i, column_name, missing, statistics.codes.labels)
-    return Schema(tuple(columns)), slots, years
+    return SlotPlan(Schema(tuple(columns)), slots, years)
 
 
 def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, starmap
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import sparse
@@ -575,6 +575,20 @@ def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
             yield Block(name, design_kind, design, design.matrix(cells), index)
 
 
+class _SlopedModel(NamedTuple):
+    """A model with the slopes of levels that help.
+
+    Attributes:
+        model: The model.
+        strengths: How strongly each block is shrunk.
+        helping: The blocks that help.
+    """
+
+    model: _Model
+    strengths: list[float]
+    helping: list[Block]
+
+
 class _Model:
     """A linear model of blocks of columns, each multiplied by a strength before one
     penalty for all.
@@ -679,7 +693,7 @@ class _Model:
         blocks: Sequence[Block],
         other_columns: Array,
         numbers: Mapping[str, Any],
-    ) -> tuple[_Model, list[float], list[Block]]:
+    ) -> _SlopedModel:
         """Return this model, its strengths and what helps in it, with the slopes of
         levels that help beside these.
         """
@@ -725,7 +739,7 @@ class _Model:
                 [*settled, *[0.0] * len(sloped)], scales, folds, _CLEAR_SLOPES
             )
             if any(tried[len(settled) :]):
-                return (
+                return _SlopedModel(
                     model,
                     tried,
                     [
@@ -734,7 +748,7 @@ class _Model:
                         if strength > 0
                     ],
                 )
-        return self, strengths, helping
+        return _SlopedModel(self, strengths, helping)
 
     def _drawn(self, rows: Array, most: int) -> Integers:
         """Return which of these rows a model is fitted on: those with a weight, and of

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -87,9 +87,21 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     return metadata, schema
 
 
-def footer_facts(
-    footer: pq.FileMetaData, schema: pa.Schema
-) -> tuple[dict[str, int | None], set[str], int]:
+class FooterFacts(NamedTuple):
+    """What a footer says about a file's cells.
+
+    Attributes:
+        nulls: Missing cells by column. None: unknown.
+        large: Columns of large numbers.
+        packed_bytes: The bytes of the largest row group.
+    """
+
+    nulls: dict[str, int | None]
+    large: set[str]
+    packed_bytes: int
+
+
+def footer_facts(footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
     """Return missing cells by column (None: unknown), columns of large numbers, bytes
     of the largest row group.
 
@@ -129,7 +141,7 @@ def footer_facts(
                 large.add(column_name)
     # A column without any value has no type and no statistics.
     nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
-    return nulls, large, packed_bytes
+    return FooterFacts(nulls, large, packed_bytes)
 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -184,10 +184,9 @@ def _counted_in(
 ) -> ColumnType:
     """Return the type of a column with the counts of some rows."""
     if not column.is_stored:
-        texts, _, n_missing = _without_codes(
-            Distinct.of(series, column.name), column.name, codes
-        )
-        n_levels = len(texts)
+        cells = _without_codes(Distinct.of(series, column.name), column.name, codes)
+        n_levels = len(cells.texts)
+        n_missing = cells.n_missing
     else:
         values, _ = read_numbers(series, column, codes)
         is_present = ~np.isnan(values)
@@ -746,9 +745,21 @@ def _number_ways(texts: Sequence[str]) -> list[list[str]]:
     return ways_of_texts
 
 
-def _without_codes(
-    distinct: Distinct, name: str, codes: MissingCodes
-) -> tuple[list[str], Integers, int]:
+class _TextCells(NamedTuple):
+    """The distinct texts of a column, but for codes of missing values.
+
+    Attributes:
+        texts: Each once.
+        counts: How often each stands there, ``(texts,)``.
+        n_missing: The number of missing cells.
+    """
+
+    texts: list[str]
+    counts: Integers
+    n_missing: int
+
+
+def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> _TextCells:
     counts = distinct.counts()
     keep_mask = np.array(
         [codes.kind_of(cell_text, name) == PRESENT for cell_text in distinct.texts],
@@ -758,7 +769,9 @@ def _without_codes(
     for kept_text, is_kept in zip(distinct.texts, keep_mask, strict=True):
         if is_kept:
             texts.append(kept_text)
-    return texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
+    return _TextCells(
+        texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
+    )
 
 
 # ---- declared kinds ------------------------------------------------------------------
@@ -783,7 +796,7 @@ def _declared_type(
     fused = "fused" in guess.flags
 
     def texts() -> list[str]:
-        return _without_codes(Distinct.of(series, name), name, codes)[0]
+        return _without_codes(Distinct.of(series, name), name, codes).texts
 
     # The texts 007 and 7 are two categories, though one number.
     spelled = (

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -379,9 +379,23 @@ class FitSettings:
         )
 
 
+class BranchChoice(NamedTuple):
+    """The branches of a network, by what computes them.
+
+    Attributes:
+        paths: Those within the network, in order.
+        beside: Those beside it, in order.
+        left_out: The columns left out, by what reads them.
+    """
+
+    paths: tuple[str, ...]
+    beside: tuple[str, ...]
+    left_out: frozenset[str]
+
+
 def check_branches(
     named: Any,
-) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
+) -> BranchChoice:
     """Return the network's paths and the branches beside it in their order, and the
     columns left out, by what reads them.
 
@@ -429,9 +443,9 @@ def check_branches(
         network_path for network_path in joined_branches() if network_path in names
     )
     if len(paths) + len(additive_branches) == len(names):
-        return paths, additive_branches, frozenset()
+        return BranchChoice(paths, additive_branches, frozenset())
     left_out = set(column_branches()).difference(names)
-    return (
+    return BranchChoice(
         paths or (TABLE.name,),
         additive_branches,
         frozenset(left_out if paths else {*left_out, "table"}),

@@ -5,7 +5,7 @@ out choose.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,13 +75,27 @@ def linear(job: Job) -> Any:
     return make_pipeline(scaler, model)
 
 
-def _some(job: Job, scaled: Floats) -> tuple[Floats, Any, Any]:
+class _PenaltyRows(NamedTuple):
+    """Rows that the penalty is chosen by.
+
+    Attributes:
+        scaled: ``(rows, columns)``.
+        y: ``(rows,)``.
+        weights: ``(rows,)``. None: all count the same.
+    """
+
+    scaled: Floats
+    y: Any
+    weights: Any
+
+
+def _some(job: Job, scaled: Floats) -> _PenaltyRows:
     """Return rows that the penalty is chosen by, with their targets and weights."""
     sampled_rows = np.sort(
         np.random.default_rng(job.seed).permutation(len(scaled))[:_CHOOSING_ROWS]
     )
     weights = job.train.weights
-    return (
+    return _PenaltyRows(
         scaled[sampled_rows],
         np.asarray(job.train.y)[sampled_rows],
         None if weights is None else np.asarray(weights)[sampled_rows],

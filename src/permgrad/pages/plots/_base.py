@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import lru_cache, wraps
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -475,6 +475,20 @@ class Shades:
         axes.imshow(colours, extent=extent)
 
 
+class InputFigure(NamedTuple):
+    """A figure for values over an input.
+
+    Attributes:
+        figure:
+        panels: An array of its axes.
+        shades: The colours of values.
+    """
+
+    figure: PlotFigure
+    panels: npt.NDArray[Any]
+    shades: Shades
+
+
 def over_input(
     values: npt.ArrayLike,
     size: tuple[float, float],
@@ -486,7 +500,7 @@ def over_input(
     colours: str = "",
     vertical_bar: bool = False,
     **shared: Any,
-) -> tuple[PlotFigure, npt.NDArray[Any], Shades]:
+) -> InputFigure:
     """Return a figure of a size in inches for values over an input, its panels
     ``grid``, and the colours of the values.
 
@@ -511,7 +525,7 @@ def over_input(
             fraction=0.045,
             pad=0.03,
         )
-        return figure, panels, shades
+        return InputFigure(figure, panels, shades)
     bar_look: dict[str, Any] = {
         "orientation": "horizontal",
         "fraction": 0.05,
@@ -526,7 +540,7 @@ def over_input(
     scale_bar.ax.yaxis.set_ticks([])
     scale_bar.ax.set_xlim(shades.low, shades.top)
     plain_axis(scale_bar.ax)
-    return figure, panels, shades
+    return InputFigure(figure, panels, shades)
 
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:

@@ -5,7 +5,7 @@ predicts of changed ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -174,9 +174,21 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     )
 
 
-def _shown(
-    content: Assessment, explanation: Explanation, output: Any
-) -> tuple[int, str, str]:
+class _ShownOutput(NamedTuple):
+    """The output whose attributions are shown.
+
+    Attributes:
+        output: Its position.
+        label: Its name.
+        words: On the baseline and the unit of its attributions.
+    """
+
+    output: int
+    label: str
+    words: str
+
+
+def _shown(content: Assessment, explanation: Explanation, output: Any) -> _ShownOutput:
     """Return the output shown, its name, and words on the baseline and the unit of its
     attributions.
 
@@ -192,7 +204,9 @@ def _shown(
     else:
         words = ""
     words += words_of_unit(explanation.meta)
-    return output_index, output_words(explanation, content.target, output_index), words
+    return _ShownOutput(
+        output_index, output_words(explanation, content.target, output_index), words
+    )
 
 
 def what_if(

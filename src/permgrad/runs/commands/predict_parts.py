@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -64,9 +64,23 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
     }
 
 
+class StreamedTable(NamedTuple):
+    """A table in parts, with the model that reads it.
+
+    Attributes:
+        model:
+        data_facts: The facts of the model's run on its data.
+        table:
+    """
+
+    model: Any
+    data_facts: dict[str, Any]
+    table: PartitionedTable
+
+
 def open_streamed(
     request: PredictRequest | ExplainRequest, table: Path, y: str | None = None
-) -> tuple[Any, dict[str, Any], PartitionedTable]:
+) -> StreamedTable:
     """Return the model, its run's facts on the data (``y``: another target column), and
     the table.
     """
@@ -93,7 +107,7 @@ def open_streamed(
         if column_name in features or column_name not in silent:
             shown.append(column_name)
     align_columns(pd.DataFrame(columns=shown), features)
-    return model, data_facts, opened
+    return StreamedTable(model, data_facts, opened)
 
 
 def _refuse_pairs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -162,8 +162,22 @@ def _column(column_type: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
     }
 
 
+class NamedRow(NamedTuple):
+    """The row that a request names.
+
+    Attributes:
+        read_rows: The rows of the request with its model.
+        frame: The row, as a table of one.
+        number: Its number in the table.
+    """
+
+    read_rows: ReadRows
+    frame: pd.DataFrame
+    number: int
+
+
 # ---- a row ---------------------------------------------------------------------------
-def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
+def read_row(request: ExplainRequest) -> NamedRow:
     """Return the rows of a request with its model, the row that it names, and the row's
     number in the table.
     """
@@ -177,7 +191,7 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
     read_rows = read_rows_of(request)
     use_threads(request.threads)
     assert read_rows.places is not None, "a row is named"
-    return (
+    return NamedRow(
         read_rows,
         read_rows.rows.take(read_rows.places).reset_index(drop=True),
         int(read_rows.numbers[read_rows.places[0]]),

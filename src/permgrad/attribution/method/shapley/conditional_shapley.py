@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,6 +109,20 @@ class _Columns:
         if self.design is None:
             return table
         return np.asarray(self.design.expand(table))
+
+
+class _Movement(NamedTuple):
+    """By how much columns move as others moved.
+
+    Attributes:
+        movement: ``(rows, columns)``.
+        given_columns: The columns of the regression.
+        matrix: Its coefficients.
+    """
+
+    movement: Floats
+    given_columns: Integers
+    matrix: Floats
 
 
 class ConditionalGame(ShapleyGame):
@@ -228,7 +242,7 @@ class ConditionalGame(ShapleyGame):
         known_players: Sequence[int],
         values: Floats,
         donors: Integers,
-    ) -> tuple[Floats, Integers, Floats]:
+    ) -> _Movement:
         """Move columns as others moved.
 
         Return by how much, and the regression: its columns and coefficients.
@@ -244,7 +258,7 @@ class ConditionalGame(ShapleyGame):
             values[..., given_columns] - lent_values[..., given_columns]
         ) @ matrix
         values[..., own_columns] = lent_values[..., own_columns] + movement
-        return movement, given_columns, matrix
+        return _Movement(movement, given_columns, matrix)
 
     def _draw(
         self,

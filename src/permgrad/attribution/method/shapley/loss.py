@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,9 +58,23 @@ class LossPlan:
     interactions: InteractionIndex | None = None
 
 
+class PlayedLoss(NamedTuple):
+    """The Shapley values of a loss. Output 0 is all rows.
+
+    Attributes:
+        fields: Fields of the explanation, each ``(players, shown)``.
+        walks: Walks per row.
+        gap: By how much the values do not add up.
+    """
+
+    fields: dict[str, Any]
+    walks: int
+    gap: float
+
+
 def play_loss(
     game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]
-) -> tuple[dict[str, Any], int, float]:
+) -> PlayedLoss:
     """Return fields of the explanation ``(players, shown)``, walks per row, and the
     gap. Output 0 is all rows.
     """
@@ -79,7 +93,7 @@ def play_loss(
         shown,
         lambda group: row_scores(walks.moments, group, by_unit=True)[: tree.players],
     )
-    return fields, count, walks.gap()
+    return PlayedLoss(fields, count, walks.gap())
 
 
 class _Walks:

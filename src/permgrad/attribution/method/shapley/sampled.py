@@ -261,6 +261,20 @@ class StoppingRule:
         )
 
 
+class SampledValues(NamedTuple):
+    """Means over walks.
+
+    Attributes:
+        means: ``(rows, players, V)``.
+        std_errors: ``(rows, players, V)``, too large after a single round.
+        freedom: Degrees of freedom of the errors.
+    """
+
+    means: Floats
+    std_errors: Floats
+    freedom: int
+
+
 class Strata:
     """Running means and spreads of walks, ``(rows, strata, players, V)``, merged as in
     Chan et al. 1983.
@@ -283,20 +297,22 @@ class Strata:
         self.count += walks
         self.mean += change * (walks / self.count)
 
-    def estimate(self) -> tuple[Floats, Floats, int]:
+    def estimate(self) -> SampledValues:
         """Return means and errors ``(rows, players, V)``, too large after a single
         round, and degrees of freedom.
         """
         strata = self.mean.shape[1]
         count = self.count
         if count == 1 and strata > 1:
-            return (
+            return SampledValues(
                 self.mean.mean(axis=1),
                 self.mean.std(axis=1, ddof=1) / np.sqrt(strata),
                 strata - 1,
             )
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
-        return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
+        return SampledValues(
+            self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
+        )
 
     def with_rows(self, std: Floats, share: float) -> Floats:
         """Return errors ``(rows, players, V)`` with that of drawing the background
@@ -323,6 +339,20 @@ def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
     total = freedom + _SHARED_FREEDOM
     variance = (freedom * std**2 + _SHARED_FREEDOM * shared) / total
     return np.where(moves[..., None], np.sqrt(variance), std), total
+
+
+class _DrawnSamples(NamedTuple):
+    """The samples of a round.
+
+    Attributes:
+        rows: The row of each, ``(samples,)``.
+        references: Its background row, ``(samples, 1)``.
+        counters: The counter of its draws, ``(samples,)``.
+    """
+
+    rows: Integers
+    references: Integers
+    counters: Counters
 
 
 class RowValues:
@@ -584,7 +614,7 @@ class RowValues:
 
     def _drawn(
         self, rows: Integers, keys: Counters, number: int, size: int
-    ) -> tuple[Integers, Integers, Counters]:
+    ) -> _DrawnSamples:
         """Return the row, the background row and the counter of each sample of a
         round.
         """
@@ -599,7 +629,7 @@ class RowValues:
             reference_positions = in_turn
         else:
             reference_positions = _spread_donors(seed, keys, number * size, size, count)
-        return (
+        return _DrawnSamples(
             np.repeat(rows, size),
             self.references[reference_positions].reshape(-1, 1),
             counters.reshape(-1),

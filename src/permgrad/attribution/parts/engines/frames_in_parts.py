@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,20 @@ def explain_on(engine: Engine, request: Request, method: Configured) -> Explanat
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
 
 
+class ExplainedPart(NamedTuple):
+    """What is found out about some rows.
+
+    Attributes:
+        rows: Which ones.
+        result: Their explanation, or the sums of a loss game.
+        notes: Warnings to be passed on.
+    """
+
+    rows: slice
+    result: Any
+    notes: list[str]
+
+
 class OnRows:
     """The work of each worker: the model, all rows, and how a part of them is
     explained. ``opened`` is not sent.
@@ -129,13 +143,13 @@ class OnRows:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "opened": None}
 
-    def __call__(self, rows: slice) -> tuple[slice, Any, list[str]]:
+    def __call__(self, rows: slice) -> ExplainedPart:
         """Return a part, its explanation (or the sums of a loss game), and the warnings
         to be passed on.
         """
         with full_float32(), keeping_warnings() as notes:
             request, loss_game = self.opened = self.opened or self._open()
-            return (
+            return ExplainedPart(
                 rows,
                 self._explained(request, rows)
                 if loss_game is None
