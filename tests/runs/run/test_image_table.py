@@ -5,8 +5,8 @@ explain, report.
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import shutil
 from pathlib import Path
 
