@@ -119,7 +119,8 @@ def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_meth
         str(tmp_path / "found.csv"),
     ]
     assert run_command(
-        words, ("torch._dynamo", "sympy", "matplotlib", "permgrad.attribution")
+        words,
+        ("torch._dynamo", "sympy", "scipy.stats", "matplotlib", "permgrad.attribution"),
     ) == [[], 0]
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
 
@@ -154,7 +155,8 @@ def test_predicting_by_a_model_of_another_library_loads_no_torch(boosted):
         "--out",
         str(boosted / "found.csv"),
     ]
-    assert run_command(words, ("torch", "permgrad.attribution", "matplotlib")) == [
+    watched = ("torch", "permgrad.attribution", "matplotlib", "scipy.stats")
+    assert run_command(words, watched) == [
         [],
         0,
     ]

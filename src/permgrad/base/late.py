@@ -8,7 +8,10 @@ not take NumPy either.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from permgrad.base.errors import EnvironmentProblem
@@ -23,8 +26,53 @@ __all__ = [
     "pc",
     "pd",
     "pq",
+    "standing_in",
     "torch",
 ]
+
+
+class _Late(ModuleType):
+    def __getattr__(self, name: str) -> object:
+        value = getattr(import_module(self.__name__), name)
+        setattr(self, name, value)  # not asked for again
+        return value
+
+
+class _StandIn(_Late):
+    """A module among the loaded ones that makes room for the real one when it is first
+    used.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        # Libraries look through all loaded modules for names such as __file__. The path
+        # is asked for where a module inside it is imported.
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(name)
+        _take_away(self)
+        return super().__getattr__(name)
+
+
+def _take_away(stand_in: _StandIn) -> None:
+    if sys.modules.get(stand_in.__name__) is stand_in:
+        del sys.modules[stand_in.__name__]
+
+
+@contextmanager
+def standing_in(name: str) -> Iterator[None]:
+    """Let others import a module that they may not use: it is loaded when it is used.
+
+    It is for a process of our own: the modules of others are theirs.
+    """
+    if name in sys.modules:
+        yield
+        return
+    stand_in = _StandIn(name)
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        _take_away(stand_in)
+
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,14 +83,6 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import TypeIs
 else:
-    from types import ModuleType
-
-    class _Late(ModuleType):
-        def __getattr__(self, name: str) -> object:
-            value = getattr(import_module(self.__name__), name)
-            setattr(self, name, value)  # not asked for again
-            return value
-
     np = _Late("numpy")
     pd = _Late("pandas")
     pa = _Late("pyarrow")

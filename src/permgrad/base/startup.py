@@ -8,6 +8,8 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from permgrad.base.late import standing_in
+
 #: How many commands run in this process, one inside the other. 0 where permgrad is used
 #: as a library.
 _depth = 0
@@ -15,14 +17,16 @@ _depth = 0
 silent = False
 #: Where work says what it does: to the user of a command, not of the library.
 announce: Callable[[str], object] = str
+#: scikit-learn imports it, half of the time that it takes to load, and rarely uses it.
+_RARELY_USED = "scipy.stats"
 
 
 @contextmanager
 def own_process(
     *, quiet: bool = False, tell: Callable[[str], object] = str
 ) -> Iterator[None]:
-    """Run a command whose process does nothing else, so that its garbage collector and
-    its progress are ours.
+    """Run a command whose process does nothing else, so that its garbage collector, its
+    progress and what it loads are ours.
     """
     global _depth, announce, silent
     before, silent, announce, _depth = (
@@ -32,7 +36,8 @@ def own_process(
         _depth + 1,
     )
     try:
-        yield
+        with standing_in(_RARELY_USED):
+            yield
     finally:
         (silent, announce), _depth = before, _depth - 1
         if not _depth:
