@@ -242,17 +242,37 @@ class Trees:
         """Return the trees of the first rounds, a tree of each output if trees are of
         one only.
         """
+        return self.between(0, rounds)
+
+    def between(self, start: int, end: int) -> Self:
+        """Return the trees of some rounds in a row, as ``first`` counts them.
+
+        Only those of the first round have the base, so that the sums of all rounds are
+        those of consecutive parts.
+        """
+        trees_a_round = 1
         if self.values.shape[1] == 1:
-            kept_trees = rounds * len(self.base)
-        else:
-            kept_trees = rounds
-        if kept_trees >= len(self.roots):
+            trees_a_round = len(self.base)
+        first_tree = start * trees_a_round
+        end_tree = end * trees_a_round
+        if first_tree == 0 and end_tree >= len(self.roots):
             return self
-        node_end = int(self.roots[kept_trees])
-        nodes = {}
-        for array_name in ("feature", "threshold", "left", "values"):
-            nodes[array_name] = getattr(self, array_name)[:node_end]
-        return replace(self, **nodes, roots=self.roots[:kept_trees])
+        limits = np.append(self.roots, len(self.left))
+        node_slice = slice(
+            int(limits[first_tree]), int(limits[min(end_tree, len(self.roots))])
+        )
+        base = self.base
+        if start:
+            base = np.zeros_like(base)
+        return replace(
+            self,
+            feature=self.feature[node_slice],
+            threshold=self.threshold[node_slice],
+            left=self.left[node_slice] - np.int32(node_slice.start),
+            values=self.values[node_slice],
+            roots=self.roots[first_tree:end_tree] - np.int32(node_slice.start),
+            base=base,
+        )
 
     def scaled(self, factor: float) -> Self:
         """Return trees whose sums are a multiple of these, the base included."""

@@ -20,6 +20,7 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
+import permgrad as pg
 from permgrad.attribution.method.shapley import method, tree_models, tree_values
 from permgrad.attribution.method.shapley.sampled import ENUMERATION
 from permgrad.attribution.method.shapley.tree_models import LEAVES
@@ -181,15 +182,15 @@ def test_the_values_of_shap(name):
     np.testing.assert_allclose(explanation.values, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("what", ["probabilities", "missing cells", "a function"])
+@pytest.mark.parametrize("what", ["probabilities", "missing background", "a function"])
 def test_what_is_no_sum_of_trees_is_played(what):
     X, score = table()
     model = HistGradientBoostingClassifier(max_iter=5)
     model.fit(X, np.where(score > 0, "yes", "no"))
     options = {"scale": "probability" if what == "probabilities" else "logit"}
     predictor = model
-    if what == "missing cells":
-        X.loc[1, "x5"] = np.nan
+    if what == "missing background":
+        X.loc[51, "x5"] = np.nan
     elif what == "a function":
         predictor = model.predict_proba
         options["class_names"] = ["no", "yes"]
@@ -205,26 +206,131 @@ def test_what_is_no_sum_of_trees_is_played(what):
     assert explanation.meta["completeness_gap"] < 1e-6
 
 
-def test_equal_outputs_of_rows_do_not_make_probabilities_sums(monkeypatch):
+def test_a_single_background_row_does_not_show_what_outputs_are_made_of():
     X = pd.DataFrame({"a": [0, 0, 1, 1] * 20, "b": [0, 1, 0, 1] * 20}, dtype=float)
     model = GradientBoostingClassifier(n_estimators=3, max_depth=2, random_state=0)
     model.fit(X, X.a * X.b)
-    options = {"method": "shapley", "scope": "local", "background": X[2:3]}
-    explanation = explain_with(model, X[1:2], **options)
-    assert explanation.meta["estimator"] == ENUMERATION
-    assert np.abs(explanation.values).max() < 1
-    monkeypatch.setattr(tree_models, "_MIXTURES", 0)
-    logits = explain_with(model, X[1:2], **options)
-    assert logits.meta["estimator"] == LEAVES
-    assert np.abs(logits.values - explanation.values).max() > 0.1
+    options = {"method": "shapley", "scope": "local", "scale": "logit"}
+    by_trees = explain_with(model, X[3:4], **options, background=X[:4])
+    assert by_trees.meta["estimator"] == LEAVES
+    alone = []
+    for row in range(4):
+        one_row = X[row : row + 1]
+        alone.append(explain_with(model, X[3:4], **options, background=one_row))
+    assert alone[0].meta["estimator"] == ENUMERATION
+    assert np.abs(by_trees.values).max() > 0.1
+    mean_values = np.mean([explained.values for explained in alone], axis=0)
+    np.testing.assert_allclose(by_trees.values, mean_values, atol=1e-9)
 
 
-def test_forests_that_need_much_memory_are_asked_for_predictions(monkeypatch):
+@pytest.fixture(name="steep", scope="module")
+def _steep():
+    """Boosted trees, their rows and their background: in the last two rows a cell is
+    missing, or the logit is cut off.
+    """
     X, score = table()
-    model = RandomForestRegressor(2, max_depth=3, random_state=0).fit(X, score)
+    model = HistGradientBoostingClassifier(max_iter=9).fit(X, score > 0)
+    stump = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=2)
+    nodes = stump.fit(X, score > 0)._predictors[0][0].nodes
+    nodes["num_threshold"] = 50
+    nodes["value"][nodes["value"] < 0] = 0.0
+    nodes["value"][nodes["value"] > 0] = 60.0
+    model._predictors.append(stump._predictors[0])
+    rows = X[:11].copy()
+    rows.iloc[10, nodes["feature_idx"][0]] = 99.0
+    assert (model.decision_function(rows) > 50).tolist() == [False] * 10 + [True]
+    rows.loc[9, "x5"] = np.nan
+    return model, rows, X[50:80]
+
+
+ORDERS_OF_ROWS = {
+    "alone": [[row] for row in range(11)],
+    "backwards": [list(range(10, -1, -1))],
+    "a missing cell first": [[9, 0, 1, 2], [3, 9, 4], [10, 5, 6, 7, 8]],
+    "without the others": [[0, 1, 2, 3, 4, 5, 6, 7, 8], [9, 10]],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS_OF_ROWS)
+def test_a_row_has_its_values_whatever_is_beside_it(steep, order):
+    model, rows, background = steep
+    options = {"method": "shapley", "scope": "local", "scale": "logit"}
+    options["background"] = background
+    together = explain_with(model, rows, **options)
+    assert together.meta["estimator"] == f"{ENUMERATION} or {LEAVES}"
+    usual = explain_with(model, rows[:9], **options)
+    assert usual.meta["estimator"] == LEAVES
+    for part in ORDERS_OF_ROWS[order]:
+        explained = explain_with(model, rows.iloc[part], **options)
+        of_trees = np.array(part) < 9
+        np.testing.assert_array_equal(
+            explained.values[of_trees], together.values[part][of_trees]
+        )
+        np.testing.assert_allclose(
+            explained.values, together.values[part], rtol=0, atol=1e-9
+        )
+
+
+def test_parts_of_a_stream_have_the_values_of_all_rows(steep, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    model, rows, background = steep
+    options = {"method": "shapley", "scale": "logit", "background": background}
+    together = explain_with(model, rows, scope="local", **options)
+    (tmp_path / "rows").mkdir()
+    for number in range(3):
+        part = rows[4 * number : 4 * number + 4]
+        part.to_parquet(tmp_path / "rows" / f"{number}.parquet")
+    pg.explain_stream(
+        model,
+        tmp_path / "rows",
+        scope="local",
+        out=tmp_path / "out",
+        progress=False,
+        **options,
+    )
+    parts = pd.read_parquet(tmp_path / "out" / "local")
+    assert len(list((tmp_path / "out" / "local").iterdir())) == 3
+    values = parts["importance"].to_numpy().reshape(11, 9)
+    np.testing.assert_array_equal(values[:9], together.values[:9, :, 0])
+    np.testing.assert_allclose(values, together.values[:, :, 0], rtol=0, atol=1e-9)
+
+
+def test_a_row_that_is_not_what_its_trees_say_is_played(steep):
+    model, rows, background = steep
+    options = {"method": "shapley", "scope": "local", "scale": "logit"}
+    last = explain_with(model, rows[9:], background=background, **options)
+    assert last.meta["estimator"] == ENUMERATION
+    assert last.meta["completeness_gap"] < 1e-9
+
+
+def test_large_forests_are_cut_into_parts(monkeypatch):
+    X, score = table()
+    model = RandomForestRegressor(6, max_depth=4, random_state=0).fit(X, score)
     options = {"method": "shapley", "scope": "local", "background": X[50:80]}
-    assert explain_with(model, X[:2], **options).meta["estimator"] == LEAVES
-    nodes = sum(tree.tree_.node_count for tree in model.estimators_)
-    monkeypatch.setattr(tree_values, "_MOST_NUMBERS", 30 * nodes)
-    explanation = explain_with(model, X[:2], **options)
-    assert explanation.meta["estimator"] == ENUMERATION
+    whole = explain_with(model, X[:3], **options)
+    nodes = [tree.tree_.node_count for tree in model.estimators_]
+    limit = (tree_models._TABLE_NUMBERS + 30) * max(nodes)
+    assert sum(nodes) > 4 * max(nodes)
+    monkeypatch.setattr(tree_models, "_MOST_NUMBERS", limit)
+    in_parts = explain_with(model, X[:3], **options)
+    assert in_parts.meta["estimator"] == whole.meta["estimator"] == LEAVES
+    np.testing.assert_allclose(in_parts.values, whole.values, rtol=0, atol=1e-12)
+    monkeypatch.setattr(tree_models, "_MOST_NUMBERS", limit - 1)
+    played = explain_with(model, X[:3], **options)
+    assert played.meta["estimator"] == ENUMERATION
+    np.testing.assert_allclose(played.values, whole.values, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("shared", [True, False])
+def test_rounds_of_trees_add_up(outputs, shared):
+    rng = np.random.default_rng(5)
+    width = outputs if shared else 1
+    grown_trees = [grown(rng, depth, width) for depth in (3, 1, 2, 0, 2, 3)]
+    trees = Trees.of(grown_trees, np.arange(1.0, outputs + 1))
+    rounds = 6 if shared else 6 // outputs
+    rows = rng.normal(size=(20, COLUMNS)).astype(np.float32)
+    parts = [trees.between(0, 1), trees.between(1, rounds - 1)]
+    parts.append(trees.between(rounds - 1, rounds))
+    np.testing.assert_allclose(sum(part(rows) for part in parts), trees(rows))
+    assert np.ptp(trees(rows)) > 1

@@ -31,7 +31,7 @@ from permgrad.attribution.method.shapley.sampled import (
     prefers_designs,
 )
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
-from permgrad.attribution.method.shapley.tree_models import LEAVES, find_trees
+from permgrad.attribution.method.shapley.tree_models import find_trees
 from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
@@ -111,7 +111,7 @@ class Shapley(Configured):
 
     Where local values are of sums of trees of numbers, all coalitions count, for any
     number of players: numbers and logits of boosted trees, probabilities of forests.
-    Trees that would take more than 1 GB of memory are asked for predictions instead.
+    Rows with missing cells are asked for predictions instead.
 
     The local standard error is that of sampling orders or coalitions, and of drawing
     background rows where not all of them are used. A small p-value therefore shows that
@@ -282,7 +282,6 @@ def _estimated(
     method: Shapley,
     enumeration: Enumeration,
     references: Integers,
-    background_worths: Floats,
     scale: Floats,
     nobody: Floats,
 ) -> RowValues:
@@ -295,7 +294,6 @@ def _estimated(
         method: its options.
         enumeration: up to how many players coalitions are enumerated.
         references: the background rows that replace players.
-        background_worths: what is explained of each background row ``(rows, V)``.
         scale: the range of each output over the background ``(V,)``.
         nobody: the worth of the empty coalition ``(rows, V)``.
     """
@@ -318,9 +316,7 @@ def _estimated(
     )
     estimates.of_rows = error_of_rows(game.request, references)
     if _is_plain(method):
-        estimates.by_trees = find_trees(game, references, background_worths[references])
-    if estimates.by_trees is not None:
-        estimates.ways |= {LEAVES}
+        estimates.by_trees = find_trees(game, references)
     estimates.fill()
     return estimates
 
@@ -363,7 +359,6 @@ def _explain_rows(
         method,
         enumeration,
         references,
-        background_worths,
         scale,
         np.broadcast_to(nobody, (request.count, shapley_game.width)),
     )

@@ -25,6 +25,7 @@ from permgrad.attribution.method.shapley.shapley_game import (
     ShapleyGame,
     slices,
 )
+from permgrad.attribution.method.shapley.tree_models import LEAVES, LinearInTrees
 from permgrad.attribution.players.tree import Counters, Tree
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.progress import Progress
@@ -399,7 +400,7 @@ class RowValues:
         self.of_rows = 0.0
         #: Exact values of rows beside the same background rows, where they need no
         #: prediction, and how they are found.
-        self.by_trees: Callable[[Integers, Integers], Floats] | None = None
+        self.by_trees: LinearInTrees | None = None
         self.freedom = np.full(count, np.inf)
         self.orders = np.zeros(count, dtype=np.int64)
         self.used = np.zeros(tree.players, dtype=bool)
@@ -408,12 +409,17 @@ class RowValues:
             2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
         )
 
-    def _keys(self, row_slice: slice) -> Counters:
+    def _keys(self, rows: Integers) -> Counters:
         """Return what the draws of rows are counted from."""
         # Keyed by the row's contents, so that its position and the other rows make no
         # difference.
-        inputs = self.game.request.inputs
-        keys = content_keys([row_bytes(tensor[row_slice]) for tensor in inputs])
+        numbers = torch.from_numpy(rows)
+        keys = content_keys(
+            [
+                row_bytes(tensor[numbers.to(tensor.device)])
+                for tensor in self.game.request.inputs
+            ]
+        )
         if self.same_orders:
             return np.zeros_like(keys)
         return keys
@@ -433,11 +439,10 @@ class RowValues:
         shapley_game = self.game
         player_tree = self.tree
         references = self.references
-        count = shapley_game.request.count
-        background = len(shapley_game.request.donors[0])
-        if self.by_trees is not None:
-            self._enumerate_block(self.by_trees, np.arange(count, dtype=np.int64))
+        rows = self._rows_to_play()
+        if not len(rows):
             return
+        background = len(shapley_game.request.donors[0])
         everyone = player_tree.freedom() <= self.exact
         all_by_designs = None
         if self.same_orders or self.wide:
@@ -447,8 +452,8 @@ class RowValues:
         walks = max(len(references), self.rounds.size)
         numbers = max(1, 3 * walks * shapley_game.players * shapley_game.width)
         size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
-        for row_slice in slices(count, size):
-            block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
+        for row_slice in slices(len(rows), size):
+            block_rows = rows[row_slice]
             active = np.ones((len(block_rows), player_tree.players), dtype=bool)
             if not everyone:
                 # Players that are the same in the row and in all background rows
@@ -464,7 +469,7 @@ class RowValues:
             active = active[~is_enumerated]
             if not len(block_rows):
                 continue
-            keys = self._keys(row_slice)[~is_enumerated]
+            keys = self._keys(block_rows)
             designs = np.full(len(block_rows), bool(all_by_designs))
             if all_by_designs is None:
                 designs = rows_that_prefer_designs(
@@ -482,6 +487,19 @@ class RowValues:
                     by_designs,
                     progress,
                 )
+
+    def _rows_to_play(self) -> Integers:
+        """Compute the values of rows by trees, and return the rows whose values they do
+        not tell.
+        """
+        rows = np.arange(self.game.request.count, dtype=np.int64)
+        if self.by_trees is None:
+            return rows
+        agrees = self.by_trees.agrees
+        if agrees.any():
+            self.ways.add(LEAVES)
+            self._enumerate_block(self.by_trees, rows[agrees])
+        return rows[~agrees]
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values.

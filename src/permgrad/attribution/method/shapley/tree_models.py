@@ -5,117 +5,193 @@ prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.method.shapley.tree_values import TreeValues
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import generator
+from permgrad.models.reading_trees import ReadTrees
+from permgrad.models.trees import Trees
 
 LEAVES = "leaves of the trees, which stand for all coalitions"
 #: How far the sums of trees may be from what is explained, as a share of its range:
 #: some libraries round what they return to float32.
 _APART = 1e-5
-#: Mixtures of rows and background rows that show it, too.
+#: Mixtures of background rows that show it, too.
 _MIXTURES = 64
+#: Numbers that may be held for each row explained, 1 GB, and about how many of them the
+#: tables of a node take.
+_MOST_NUMBERS = 2**27
+_TABLE_NUMBERS = 2**10
 
 
 class LinearInTrees:
     """Values of outputs that are linear in the sums of trees, called as ``Enumeration``
     is.
+
+    Attributes:
+        agrees: of which rows the output is what the sums say ``(rows,)``. They have
+            no missing cell, and no logit that is cut off.
     """
 
-    def __init__(self, tree_values: TreeValues, factors: Floats) -> None:
-        """Take ``factors (sums, outputs)``, of which the outputs are made but for a
-        constant.
+    def __init__(
+        self, parts: Sequence[TreeValues], factors: Floats, agrees: Booleans
+    ) -> None:
+        """Take what values are made of.
+
+        Args:
+            parts: of the trees, whose sums add up.
+            factors: ``(sums, outputs)``, of which outputs are made but for a constant.
+            agrees: of which rows they are ``(rows,)``.
         """
-        self._tree_values = tree_values
+        self._parts = parts
         self._factors = factors
+        self.agrees = agrees
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
         """Return exact values ``(n, players, outputs)`` of rows, all of which have the
         donors of the first.
         """
-        values: Floats = self._tree_values(rows, donors) @ self._factors
+        sums: Floats = sum(part(rows, donors) for part in self._parts)
+        values: Floats = sums @ self._factors
         return values
 
 
-def find_trees(
-    game: ShapleyGame, references: Integers, reference_worths: Floats
-) -> LinearInTrees | None:
+def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     """Return the values of an output game by trees, or None where its outputs are no
     sums of trees.
 
-    That they are is shown by all rows, the background rows that replace players, and
-    mixtures of both, as rows alone could have equal outputs: the sums of the trees that
-    were read differ from what is explained by a constant alone. Probabilities of
-    boosted trees are no sums, their logits are.
+    That they are is shown by the background rows that replace players and by mixtures
+    of them: the sums of the trees that were read differ from what is explained by a
+    constant alone. Probabilities of boosted trees are no sums, their logits are. Rows
+    explained have no part in it, so that a row's values do not depend on the others.
 
     Args:
         game: of outputs.
         references: the background rows that replace players.
-        reference_worths: what is explained of each of them ``(references, V)``.
     """
     request = game.request
     if len(request.inputs) != 1 or not game.covered:
         return None
     trees = request.subject.trees()
-    if trees is None:
+    if trees is None or not len(trees.trees.roots):
         return None
-    cells = [_cells_of(request.inputs), _cells_of(request.donors)]
-    if not all(np.isfinite(rows).all() for rows in cells):
+    background = _cells_of(request.donors, trees)
+    if not np.isfinite(background[references]).all():
         return None
-    rows, background = map(trees.as_library_reads, cells)
+    rows = _cells_of(request.inputs, trees)
     owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
     try:
-        tree_values = TreeValues(trees.trees, owner, game.players, rows, background)
-        tree_values.check_size(len(references))
+        parts = [
+            TreeValues(part, owner, game.players, rows, background)
+            for part in _in_parts(trees.trees, len(references))
+        ]
     except NotImplementedError:
         return None
-    mixed = _mixtures(game, references)
-    own_cells = rows[mixed.rows]
-    mixed_cells = np.where(mixed.keeps[:, owner], own_cells, background[mixed.donors])
-    sums = tree_values.sums(np.concatenate([rows, background[references], mixed_cells]))
-    own_worths = game.full(np.arange(request.count, dtype=np.int64))
-    factors = _factors_of(
-        sums, np.concatenate([own_worths, reference_worths, mixed.worths])
-    )
-    if factors is None:
+    played = _played(game, background, owner, references)
+    link = _link_of(_sums(parts, played.cells), played.worths)
+    if link is None:
         return None
-    return LinearInTrees(tree_values, factors)
+    own_worths = game.full(np.arange(request.count, dtype=np.int64))
+    agrees = np.isfinite(rows).all(axis=1)
+    agrees[agrees] = link.holds(_sums(parts, rows[agrees]), own_worths[agrees])
+    return LinearInTrees(parts, link.factors, agrees)
 
 
-class _Mixtures(NamedTuple):
-    """Rows of which players are replaced by those of donors ``(mixtures,)``: who is not
-    ``(mixtures, players)``, and what is explained of them ``(mixtures, V)``.
+def _cells_of(tensors: Sequence[Tensor], trees: ReadTrees) -> Floats:
+    """Return the cells of a table as the library of trees reads them."""
+    return trees.as_library_reads(tensors[0].detach().cpu().double().numpy())
+
+
+def _in_parts(trees: Trees, donors: int) -> list[Trees]:
+    """Return the trees in parts that take at most 1 GB of memory beside so many donors.
+
+    Raises:
+        NotImplementedError: A single round of trees takes more.
+    """
+    outputs = trees.values.shape[1]
+    trees_a_round = len(trees.base) // outputs
+    nodes = np.diff(np.append(trees.roots[::trees_a_round], len(trees.left)))
+    numbers = nodes * (donors + _TABLE_NUMBERS)
+    if numbers.max(initial=0) > _MOST_NUMBERS:
+        raise NotImplementedError("a tree would take more memory")
+    parts = []
+    start = 0
+    while start < len(nodes):
+        fits = np.cumsum(numbers[start:]) <= _MOST_NUMBERS
+        end = start + int(fits.sum())
+        parts.append(trees.between(start, end))
+        start = end
+    return parts
+
+
+def _sums(parts: Sequence[TreeValues], cells: Floats) -> Floats:
+    """Return what the trees add up to in rows ``(rows, sums)``, but for a constant."""
+    sums: Floats = sum(part.sums(cells) for part in parts)
+    return sums
+
+
+class _Played(NamedTuple):
+    """Background rows and mixtures of them: their cells ``(rows, columns)``, and what
+    is explained of them ``(rows, V)``.
     """
 
-    rows: Integers
-    donors: Integers
-    keeps: Booleans
+    cells: Floats
     worths: Floats
 
 
-def _mixtures(game: ShapleyGame, references: Integers) -> _Mixtures:
-    """Return mixtures of drawn rows and background rows, which the model predicts."""
-    draws = generator(game.request.seed, "mixtures")
-    rows = draws.integers(game.request.count, size=_MIXTURES)
-    donors = references[draws.integers(len(references), size=_MIXTURES)]
+def _played(
+    game: ShapleyGame, background: Floats, owner: Integers, references: Integers
+) -> _Played:
+    """Return the background rows that replace players, and mixtures of pairs of them,
+    which the model predicts.
+    """
+    request = game.request
+    numbers = torch.from_numpy(references)
+    tensors = tuple(tensor[numbers.to(tensor.device)] for tensor in request.donors)
+    among = game.same(replace(request, inputs=tensors, donors=tensors), "output")
+    draws = generator(request.seed, "mixtures")
+    rows, donors = draws.integers(len(references), size=(2, _MIXTURES))
     keeps = draws.random((_MIXTURES, game.players)) < 0.5
-    worths = game.values(rows, donors[:, None], keeps[:, None])
-    return _Mixtures(rows, donors, keeps, worths[:, 0])
+    mixed_worths = among.values(rows, donors[:, None], keeps[:, None])[:, 0]
+    game.evaluations += among.evaluations
+    cells = background[references]
+    mixed_cells = np.where(keeps[:, owner], cells[rows], cells[donors])
+    own_worths = among.full(np.arange(len(references), dtype=np.int64))
+    return _Played(
+        np.concatenate([cells, mixed_cells]),
+        np.concatenate([own_worths, mixed_worths]),
+    )
 
 
-def _cells_of(tensors: Sequence[Tensor]) -> Floats:
-    cells: Floats = tensors[0].detach().cpu().double().numpy()
-    return cells
+class _Link(NamedTuple):
+    """How outputs follow from sums of trees: by factors ``(sums, V)``, but for
+    constants ``(V,)``; with the middle of each output over the background, and its
+    range ``(V,)``.
+    """
+
+    factors: Floats
+    constants: Floats
+    middles: Floats
+    ranges: Floats
+
+    def holds(self, sums: Floats, worths: Floats) -> Booleans:
+        """Return in which rows all outputs are what the sums say ``(rows,)``."""
+        apart = np.abs(worths - sums @ self.factors - self.constants)
+        sizes = np.maximum(self.ranges, np.abs(worths - self.middles))
+        held: Booleans = (apart <= _APART * sizes).all(axis=1)
+        return held
 
 
-def _factors_of(sums: Floats, worths: Floats) -> Floats | None:
-    """Return the factors ``(sums, V)`` by which outputs are made of sums, or None.
+def _link_of(sums: Floats, worths: Floats) -> _Link | None:
+    """Return how outputs ``(rows, V)`` follow from sums of trees, or None where they do
+    not, or where an output is the same in all rows, which shows nothing.
 
     An output is a sum, its opposite (the other one of two classes), or a sum less the
     mean of all of them (the logit of one of several classes).
@@ -129,7 +205,19 @@ def _factors_of(sums: Floats, worths: Floats) -> Floats | None:
         size = np.ptp(output_worths)
         apart = np.ptp(candidate_worths - output_worths[:, None], axis=0)
         nearest = int(np.argmin(apart))
-        if not apart[nearest] <= _APART * size:
+        if size == 0 or not apart[nearest] <= _APART * size:
             return None
         factors.append(candidates[nearest])
-    return np.stack(factors, axis=1)
+    chosen_factors = np.stack(factors, axis=1)
+    return _Link(
+        chosen_factors,
+        _middles(worths - sums @ chosen_factors),
+        _middles(worths),
+        np.ptp(worths, axis=0),
+    )
+
+
+def _middles(numbers: Floats) -> Floats:
+    """Return the middle between the smallest and the largest number of each column."""
+    middles: Floats = (numbers.min(axis=0) + numbers.max(axis=0)) / 2
+    return middles

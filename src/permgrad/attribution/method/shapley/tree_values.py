@@ -30,10 +30,13 @@ from permgrad.models.trees import Trees
 _LISTED = 8
 #: Numbers that are held at once.
 _NUMBERS = 2**24
-#: Numbers that may be held from row to row, 1 GB.
-_MOST_NUMBERS = 2**27
 #: Pairs of rows that walk down a tree together.
 _PAIRS = 2**13
+#: Pairs of a leaf and one of its players whose gains are summed together.
+_TOGETHER = 2**8
+#: Fewest rows that are summed together. A single one is summed twice, as NumPy would
+#: add its numbers in another order.
+_FEWEST_ROWS = 2
 
 
 class TreeValues:
@@ -93,27 +96,18 @@ class TreeValues:
         tables = [_table_of(leaves, compared) for leaves in self._leaves]
         nodes = max(len(self.trees.left), 1)
         for row_slice in slices(len(rows), max(1, _NUMBERS // nodes)):
-            patterns = self._questions.patterns(self.rows[rows[row_slice]])
+            count = len(rows[row_slice])
+            several_rows = np.resize(rows[row_slice], max(count, _FEWEST_ROWS))
+            patterns = self._questions.patterns(self.rows[several_rows])
+            sums = np.zeros((len(several_rows), *values.shape[1:]))
             for leaves, table in zip(self._leaves, tables, strict=True):
-                _add(values[row_slice], leaves, table, patterns, compared)
+                _add(sums, leaves, table, patterns, compared)
+            values[row_slice] = sums[:count]
         for row_slice in slices(len(rows), max(1, _PAIRS // len(other_cells))):
             own_cells = self.rows[rows[row_slice]]
             for walk in self._walks:
                 walk.add(values[row_slice], own_cells, other_cells)
         return values
-
-    def check_size(self, donors: int) -> None:
-        """Refuse trees that would take much memory beside so many donors.
-
-        Raises:
-            NotImplementedError: They would.
-        """
-        numbers = len(self.trees.left) * donors
-        for leaves in self._leaves:
-            if leaves.bits <= _LISTED:
-                numbers += leaves.players.size * 2**leaves.bits
-        if numbers > _MOST_NUMBERS:
-            raise NotImplementedError(f"they would take {numbers:,} numbers")
 
     def sums(self, rows: Floats) -> Floats:
         """Return what the trees add up to in rows ``(rows, outputs)``, but for what is
@@ -209,12 +203,17 @@ def _add(
     order = np.argsort(leaves.players.ravel(), kind="stable")
     owners, starts = np.unique(leaves.players.ravel()[order], return_index=True)
     for player, pair_numbers in zip(owners, np.split(order, starts[1:]), strict=True):
-        for pair_slice in slices(
-            len(pair_numbers), max(1, _NUMBERS // own_patterns.shape[1])
-        ):
+        for pair_slice in slices(len(pair_numbers), _TOGETHER):
             pairs = pair_numbers[pair_slice]
-            gains = flat[first_cells[leaf_numbers[pairs]] + bit_numbers[pairs, None]]
-            values[:, player] += gains.T @ leaves.values[leaf_numbers[pairs]]
+            pair_leaves = leaf_numbers[pairs]
+            gains = flat[first_cells[pair_leaves] + bit_numbers[pairs, None]]
+            for output, leaf_values in enumerate(leaves.values[pair_leaves].T):
+                # Trees of one class add nothing to the others.
+                adds = np.flatnonzero(leaf_values)
+                amounts = gains.take(adds, axis=0)
+                amounts *= leaf_values[adds, None]
+                # One pair after the other, which rounds alike for any number of rows.
+                values[:, player, output] += amounts.sum(axis=0)
 
 
 def _add_in_turn(
@@ -243,11 +242,20 @@ def _add_in_turn(
         gives, takes = pair_weights(
             row_patterns[:, None], other_patterns[None, :], bits
         )
-        shares = times / count
-        lacking = shares[:, None] * ~_passes(other_patterns, bits)
-        gains = np.where(
-            _passes(row_patterns, bits), gives @ lacking, -(takes @ shares)[:, None]
+        # One pair after the other: matrix products round by how many rows there are.
+        of_row, of_other = np.nonzero(gives + takes)
+        shares = times[of_other] / count
+        given = gives[of_row, of_other] * shares
+        taken = takes[of_row, of_other] * shares
+        amounts = np.where(
+            _passes(row_patterns[of_row], bits),
+            given[:, None] * ~_passes(other_patterns[of_other], bits),
+            -taken[:, None],
         )
+        cells = of_row[:, None] * bits + np.arange(bits)
+        gains = np.bincount(
+            cells.ravel(), amounts.ravel(), len(row_patterns) * bits
+        ).reshape(-1, bits)
         players: Array = leaves.players[leaf]
         values[row_indices[:, None], players[None, :]] += (
             gains[which][:, :, None] * leaves.values[leaf]
