@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ CASES: dict[str, tuple[dict[int, float], bool]] = {
     "both": ({0: 0.6, 2: -0.5}, True),
 }
 TASKS = ("regression", "classification")
-ONLY: dict[str, dict[str, Any]] = {
+#: What each model says of itself.
+FACTS: dict[str, dict[str, Any]] = {
     "regression": {"task": "regression"},
     "classification": {
         "task": "classification",
@@ -58,7 +60,7 @@ ONLY: dict[str, dict[str, Any]] = {
 }
 
 
-def model_of(task: str) -> Any:
+def function_of(task: str) -> Callable[[Floats], Floats]:
     """Return a model, which does not know that effects bend and act together."""
 
     def numbers(x: Floats) -> Floats:
@@ -69,6 +71,11 @@ def model_of(task: str) -> Any:
         return np.column_stack([1 - positive, positive])
 
     return numbers if task == "regression" else chances
+
+
+def model_of(task: str) -> pg.Model:
+    """Return the model with what it says of itself."""
+    return pg.Model(function_of(task), **FACTS[task])
 
 
 def draw_y(task: str, x: Floats, changed: bool, rng: np.random.Generator) -> Floats:
@@ -100,7 +107,7 @@ def draw(
 
 def loss_of(task: str, x: Floats, y: Floats) -> Floats:
     """Return the loss of each row."""
-    guess = model_of(task)(x)
+    guess = function_of(task)(x)
     return (
         (guess - y) ** 2
         if task == "regression"
@@ -127,7 +134,7 @@ def truth(
     old, new_rows = (
         draw(task, *case, EXPLAINED, rng) for case in (({}, False), (shifts, changed))
     )
-    options = {"random_state": 0, "progress": False, "n_repeats": 5, **ONLY[task]}
+    options = {"random_state": 0, "progress": False, "n_repeats": 5}
     values = [
         explain_with(model_of(task), *rows, **options).values[:, 0]
         for rows in (old, new_rows)
@@ -144,7 +151,7 @@ def compared(
     """Return the changes between two samples."""
     rng = np.random.default_rng([seed, 5])
     old, new = draw(task, {}, False, ROWS, rng), draw(task, shifts, changed, ROWS, rng)
-    options = {"n_repeats": 3, "progress": False, **ONLY[task]}
+    options = {"n_repeats": 3, "progress": False}
     return pg.changes(
         model_of(task), *old, *new, random_state=seed, **options
     ).to_frame()

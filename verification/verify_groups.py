@@ -44,7 +44,9 @@ from scipy.stats import norm
 from tests.shared.explaining import explain_with
 
 import permgrad as pg
+from permgrad.attribution.request.arguments import Arguments
 from permgrad.base.dependence import Dependence
+from permgrad.evaluation.changes import changes_between
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
 
@@ -122,20 +124,22 @@ def shapley(way: str, seed: int) -> dict[str, bool]:
 def changes(way: str, seed: int) -> dict[str, bool]:
     """Case 3."""
     rng = np.random.default_rng([seed, 3])
-    samples, sides = [], []
+    model = pg.Model(lambda rows: rows[:, 0], task="regression")
+    sides = []
     for _ in range(2):
         x = draw(way, rng, 4)
-        samples += [x[:, :3], x[:, 0] + 0.5 * x[:, 1] + x[:, 3]]
-        sides.append(related(way, rng))
-    both = {name: (sides[0][name], sides[1][name]) for name in sides[0]}
-    found = pg.changes(
-        lambda rows: rows[:, 0],
-        *samples,
-        n_repeats=2,
-        random_state=seed,
-        **both,
-        **OPTIONS,
-    )
+        side = Arguments(
+            model,
+            X=x[:, :3],
+            y=x[:, 0] + 0.5 * x[:, 1] + x[:, 3],
+            scope="global",
+            n_repeats=2,
+            random_state=seed,
+            progress=False,
+            **related(way, rng),
+        )
+        sides.append(side)
+    found = changes_between(*sides)
     least = found.to_frame().groupby("kind")["p_holm"].min()
     return {f"changes, {kind}": bool(p < LEVEL) for kind, p in least.items()}
 

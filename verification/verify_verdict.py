@@ -286,7 +286,8 @@ def _silence(one: Situation, spoken: dict[str, str], faults: Faults) -> None:
 # ---- one check for each kind of sentence ---------------------------------------------
 def _skill(one: Situation, words: str, faults: Faults) -> None:
     if match := re.fullmatch(
-        rf"The network predicts y with (.+) ({_NUMBER})( %)? on ([\d,]+) test rows\.",
+        rf"The network predicts y with (.+) ({_NUMBER})( %)? on ([\d,]+) test rows"
+        r"(?: \(([\d,]+) groups by patient\))?\.",
         words,
     ):
         value = metric_of(match[1], one, one.guess)
@@ -303,6 +304,9 @@ def _skill(one: Situation, words: str, faults: Faults) -> None:
             or one.task != "classification",
         )
         faults.claim("skill: number of rows", _value(match[4]) == len(one.truth))
+        if match[5]:
+            count = len(set(one.groups.tolist()))
+            faults.claim("skill: number of groups", _value(match[5]) == count)
         return
     if re.fullmatch(r".* predicts y\.", words):
         faults.claim("skill: no metric is defined", len(set(one.truth.tolist())) < 2)
@@ -634,6 +638,12 @@ def _moves_words(one: Situation, body: str, faults: Faults) -> None:
                 f"related: {part}", match[4].replace("−", ""), float(largest), 0.06
             )
             continue
+        if match := re.fullmatch(
+            r"(.+) lack values in the same rows|(\w+) lacks values where (\w+) does",
+            part,
+        ):
+            _lacking_words(one, match, faults)
+            continue
         name, _, others = part.partition(" moves with ")
         pairs = re.findall(r"(\w+) \(correlation (\S+)\)", others)
         faults.claim(
@@ -646,6 +656,17 @@ def _moves_words(one: Situation, body: str, faults: Faults) -> None:
                 float(truth.loc[name, other]),
                 0.06,
             )
+
+
+def _lacking_words(one: Situation, match: re.Match[str], faults: Faults) -> None:
+    """Check that as many columns as are told lack values in the same rows."""
+    names = re.findall(r"\bx\d+\b", match[0])
+    counted = re.search(r"and (\d+) more", match[0])
+    lacking = one.train.isna().astype(float).corr()[names[0]]
+    together = lacking.index[lacking >= 0.6]
+    faults.claim(f"related: {match[0]}", set(names) <= set(together))
+    told = len(names) + (int(counted[1]) if counted else 0)
+    faults.claim(f"related: {match[0]}", 2 <= told <= len(together))
 
 
 def _leak_words(one: Situation, words: str, faults: Faults) -> None:

@@ -75,8 +75,8 @@ if who == "permgrad":
     import permgrad as pg
     pg.explain
     def call():
-        pg.explain(net, images, y, method=method, segments=("grid", cells, cells), task="classification",
-                   returns="logits", random_state=0, progress=False, **options)
+        model = pg.Model(net, segments=("grid", cells, cells), task="classification", returns="logits")
+        pg.explain(model, images, y, method=method, random_state=0, progress=False, **options)
 else:
     from captum import attr
     from captum.attr import *

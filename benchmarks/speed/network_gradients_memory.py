@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.shared.explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -133,13 +132,11 @@ def ours(
         for name, own in zip(("first", "second"), rows, strict=False)
         if own.ndim == 4
     }
-    return explain_with(
-        net,
+    return pg.explain(
+        pg.Model(net, task="regression", segments=pixels or None),
         inputs,
         method="integrated_gradients",
         progress=False,
-        task="regression",
-        segments=pixels or None,
         baseline="zeros",
         **options,
     )

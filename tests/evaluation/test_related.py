@@ -227,8 +227,8 @@ def test_columns_that_lack_values_in_the_same_rows_are_said_as_that():
     assert all(facts["strength"] == pytest.approx(1.0) for facts in found.values())
     pairs = list(found.values())
     assert say("related", {"pairs": pairs}) == (
-        "sex lacks values where note and 1 more do, and note lacks values where dose "
-        "does, so importance may be shared between them."
+        "sex, note and dose lack values in the same rows, so importance may be shared "
+        "between them."
     )
     others = frame.assign(note=np.where(lacking, "no blood", "some"))
     assert found_for(others, ["sex"]) == {("sex", "dose"): found["sex", "dose"]}, (

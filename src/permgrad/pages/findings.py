@@ -536,19 +536,34 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
                 f"{show(first)} moves with "
                 f"{listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
             )
-    lacking = dict[str, list[str]]()
-    for lacking_pair in every:
-        # Of two such features one is named first.
-        is_told = lacking_pair["feature"] in lacking.get(lacking_pair["other"], ())
-        if lacking_pair["kind"] == MISSING and not is_told:
-            lacking.setdefault(lacking_pair["feature"], []).append(
-                lacking_pair["other"]
+    for names in _lacking_together(every):
+        if len(names) == 2:
+            first, second = map(show, names)
+            sentences.append(f"{first} lacks values where {second} does")
+        else:
+            sentences.append(
+                f"{listed(map(show, names), NAMED)} lack values in the same rows"
             )
-    for first, other_names in lacking.items():
-        named = listed(map(show, other_names), _OTHERS if len(lacking) == 1 else 1)
-        verb = by_count(len(other_names), "does", "do")
-        sentences.append(f"{show(first)} lacks values where {named} {verb}")
     return ", and ".join(sentences)
+
+
+def _lacking_together(pairs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the groups of features that lack values in the same rows, as pairs join
+    them.
+    """
+    groups = list[list[str]]()
+    for pair in pairs:
+        if pair["kind"] != MISSING:
+            continue
+        members = [pair["feature"], pair["other"]]
+        apart = list[list[str]]()
+        for group in groups:
+            if set(group).isdisjoint(members):
+                apart.append(group)
+            else:
+                members = [*group, *(name for name in members if name not in group)]
+        groups = [*apart, members]
+    return groups
 
 
 def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
