@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import chain
@@ -91,12 +91,7 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
     columns = (
         safe_frame.iloc[:, column_index] for column_index in range(safe_frame.shape[1])
     )
-    texts = (
-        cell_text
-        for column in columns
-        if column.dtype.kind not in "biufcmM"
-        for cell_text in column.array
-    )
+    texts = chain.from_iterable(_texts_in(column) for column in columns)
     is_torn = any(
         isinstance(written_text, str) and "\r" in written_text
         for written_text in chain(safe_frame.columns, texts)
@@ -148,6 +143,17 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
     return _changed(pd.read_csv(path, **exact, **options), unquoted)[0]
 
 
+def _texts_in(column: pd.Series) -> set[str]:
+    """Return the different texts of a column."""
+    if column.dtype.kind in "biufcmM":
+        return set()
+    if column.dtype == object:  # its cells may be of any type, also without a hash
+        cells: Iterable[Any] = column.array
+    else:
+        cells = column.unique()
+    return {cell_text for cell_text in cells if isinstance(cell_text, str)}
+
+
 def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     """Return a copy of a frame with changed texts and names, and how many changed."""
     import pandas as pd
@@ -156,24 +162,21 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     columns = []
     for column_index in range(frame.shape[1]):
         column = frame.iloc[:, column_index]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            column = column.astype(object)
-        if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(
-            column.dtype
-        ):
+        changes = {}
+        for text in _texts_in(column):
+            changes[text] = change(text)
+        if any(text != changed_text for text, changed_text in changes.items()):
             before = column.to_numpy(dtype=object)
             after = [
-                change(value) if isinstance(value, str) else value for value in before
+                changes[value] if isinstance(value, str) else value for value in before
             ]
-            differing = sum(
+            count += sum(
                 isinstance(value_before, str) and value_before != value_after
                 for value_before, value_after in zip(before, after, strict=True)
             )
-            if differing:
-                count += differing
-                column = pd.Series(
-                    after, index=column.index, name=column.name, dtype=object
-                )
+            column = pd.Series(
+                after, index=column.index, name=column.name, dtype=object
+            )
         columns.append(column)
     names = [
         change(column_name) if isinstance(column_name, str) else column_name

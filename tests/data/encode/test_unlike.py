@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad.data.encode import unlike
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scaling import ScalingMode
 from permgrad.data.encode.scores import Target
@@ -115,3 +116,40 @@ def test_a_column_a_hundred_times_smaller_than_in_training_is_told():
     assert "have rate about a hundred times smaller than in training" in counts.lines[0]
     assert unlike_training(encoder, new[:9]) == [], "nine small rows may be chance"
     assert unlike_training(encoder, new.assign(rate=rates[:30])) == []
+
+
+@pytest.mark.parametrize("na", [(), (-9, "?"), ({"calls": -9},)])
+def test_numbers_and_dates_are_told_as_their_texts_are(table, monkeypatch, na):
+    """Columns that hold numbers are compared without reading texts, with the result of
+    reading them.
+    """
+    training = table.assign(
+        flag=table["calls"] > 0,
+        whole=pd.array(np.arange(500) * 7 % 113, dtype="Int64"),
+        part=np.float32(table["dose"]),
+    )
+    encoder = TableEncoder(na=list(na)).fit(training)
+    rows = training[:6].copy()
+    rows["dose"] = [np.nan, -9.0, 1e6, 15.0, 15.5, -3.25]
+    rows["calls"] = [-9, 0, 7, 8, 0, 7]
+    rows["whole"] = pd.array([None, -9, 3, 10**6, 4, 5], dtype="Int64")
+    rows["part"] = np.array([15.0, np.nan, -9.0, 1e9, 12.5, 11.0], dtype=np.float32)
+    rows["town"] = ["Ulm", "Kiel", "?", None, "Bonn", "Kiel"]
+    rows.loc[rows.index[2], "sold"] = pd.NaT
+    rows.loc[rows.index[3], "sold"] = pd.Timestamp("1990-05-05 10:30")
+    by_numbers = told(encoder, rows)
+    assert len(by_numbers) > 6, "many kinds of cells are unlike training"
+
+    read = []
+    with monkeypatch.context() as patched:
+        original = unlike.Distinct.of
+        patched.setattr(
+            unlike.Distinct,
+            "of",
+            lambda cells, name: (read.append(name), original(cells, name))[1],
+        )
+        unlike_training(encoder, rows)
+    assert not {"dose", "whole", "part"} & {*read}
+    with monkeypatch.context() as patched:
+        patched.setattr(unlike, "_held_as_numbers", lambda *_: set())
+        assert told(encoder, rows) == by_numbers

@@ -12,11 +12,13 @@ import numpy as np
 
 from permgrad.base.arrays import Booleans, Floats
 from permgrad.base.errors import by_count, counted, printable
+from permgrad.base.late import pd
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.slots import OTHER
 from permgrad.data.encode.table_statistics import numeric_cells
-from permgrad.data.kinds.column import ColumnKind
-from permgrad.data.read.cells import PRESENT, Distinct, as_frame
+from permgrad.data.kinds.column import ColumnKind, ColumnType
+from permgrad.data.read.cells import PRESENT, Distinct, as_frame, native_names
+from permgrad.data.read.dates import is_moment
 from permgrad.data.read.header import some_names
 
 #: Shares of its range, and of its size, by which the end of a column is not known: it
@@ -82,45 +84,28 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
     encoder.check_cells(X)
     frame = as_frame(X, allow_empty=True)
     unlike_cells = list[Unlike]()
-    values, _ = numeric_cells(frame, encoder.schema_.stored, encoder.codes_)
+    values, kinds_of_cells = numeric_cells(
+        frame, encoder.schema_.stored, encoder.codes_
+    )
+    as_numbers = _held_as_numbers(frame, encoder)
     numbers = {}
+    are_present = {}
     for stored_index, stored_column in enumerate(encoder.schema_.stored):
         numbers[stored_column.name] = values[:, stored_index]
+        if stored_column.name in as_numbers:
+            is_present = kinds_of_cells[:, stored_index] == PRESENT
+            are_present[stored_column.name] = is_present
     for column_type in encoder.schema_:
+        name = column_type.name
         if not column_type.of.varies:
             continue
-        distinct = Distinct.of(frame[column_type.name], column_type.name)
-        # Codes for missing are no levels.
-        kinds = []
-        for cell_text in distinct.texts:
-            kinds.append(encoder.codes_.kind_of(cell_text, column_type.name))
-        there = np.array(
-            [missing_kind == PRESENT for missing_kind in kinds], dtype=bool
-        )
-        present = distinct.spread(there, False)
-        if column_type.of.is_levels:
-            level_kind, is_new_level = _new_levels(
-                encoder, column_type.name, distinct.texts
+        if name not in are_present:
+            unlike_texts, are_present[name] = _unlike_texts(
+                encoder, column_type, frame[name], numbers.get(name)
             )
-            unlike_cells.append(
-                Unlike.of_texts(
-                    column_type.name,
-                    level_kind,
-                    distinct.spread(is_new_level & there, False),
-                    distinct,
-                )
-            )
-        if not column_type.reader.refuses_odd:
-            unlike_cells.append(
-                Unlike.of_texts(
-                    column_type.name,
-                    "word",
-                    present & np.isnan(numbers[column_type.name]),
-                    distinct,
-                )
-            )
+            unlike_cells += unlike_texts
         if column_type.n_missing == 0:
-            unlike_cells.append(Unlike(column_type.name, "missing", ~present))
+            unlike_cells.append(Unlike(name, "missing", ~are_present[name]))
     column_order = {}
     for position, column_name in enumerate(encoder.feature_names_in_):
         column_order[column_name] = position
@@ -129,6 +114,52 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         (unlike_column for unlike_column in unlike_cells if unlike_column.rows.any()),
         key=lambda unlike_entry: column_order[unlike_entry.column],
     )
+
+
+def _unlike_texts(
+    encoder: TableEncoder,
+    column_type: ColumnType,
+    cells: pd.Series[Any],
+    numbers: Floats | None,
+) -> tuple[list[Unlike], Booleans]:
+    """Return what cells of a column ``(rows,)``, read as texts, have that training did
+    not have, and which are not missing.
+
+    ``numbers``: what they are as numbers, if the column has some.
+    """
+    name = column_type.name
+    unlike_texts = []
+    distinct = Distinct.of(cells, name)
+    # Codes for missing are no levels.
+    kinds = []
+    for cell_text in distinct.texts:
+        kinds.append(encoder.codes_.kind_of(cell_text, name))
+    there = np.array([missing_kind == PRESENT for missing_kind in kinds], dtype=bool)
+    present = distinct.spread(there, False)
+    if column_type.of.is_levels:
+        level_kind, is_new_level = _new_levels(encoder, name, distinct.texts)
+        is_new = distinct.spread(is_new_level & there, False)
+        unlike_texts.append(Unlike.of_texts(name, level_kind, is_new, distinct))
+    if not column_type.reader.refuses_odd and numbers is not None:
+        is_word = present & np.isnan(numbers)
+        unlike_texts.append(Unlike.of_texts(name, "word", is_word, distinct))
+    return unlike_texts, present
+
+
+def _held_as_numbers(frame: pd.DataFrame, encoder: TableEncoder) -> set[str]:
+    """Return the columns of numbers, dates and times that hold no texts, so that no
+    cell is to be read.
+    """
+    numeric_dtypes = set(native_names(frame))
+    columns = set[str]()
+    for column_type in encoder.schema_.stored:
+        name = column_type.name
+        is_number = column_type.reader.is_amount and name in numeric_dtypes
+        # Codes for missing are read in texts of dates alone.
+        is_date = is_moment(frame[name]) and not encoder.codes_.holds_for(name)
+        if not column_type.of.is_levels and (is_number or is_date):
+            columns.add(name)
+    return columns
 
 
 def _new_levels(

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.arrays import Array
 from permgrad.base.errors import by_count, counted
 from permgrad.base.numerals import number
-from permgrad.data.read.cells import canonical
+from permgrad.data.read.cells import Distinct, canonical
 from permgrad.data.read.table import blank_codes
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.evaluation.class_order import metrics_in
@@ -36,14 +37,11 @@ def scores_of_rows(
     values = blank_codes(table[[target]], list(about.get("na", ())))[target]
     options: dict[str, Any] = {}
     if hasattr(model, "classes_"):
-        y: Any = np.array([canonical(value) for value in values], dtype=object)
-        there = values.notna().to_numpy(dtype=bool)
+        y: Any = _texts_of(values, target)
+        there = pd.notna(y)
         guess = predicted["probabilities"]
         options["classes"] = [canonical(label) for label in model.classes_.tolist()]
-        called = np.array(
-            [canonical(label) for label in predicted["prediction"].tolist()],
-            dtype=object,
-        )
+        called = _texts_of(pd.Series(predicted["prediction"]), "prediction")
         if about.get("positive") is not None:
             options["positive"] = canonical(about["positive"])
     else:
@@ -75,6 +73,12 @@ def scores_of_rows(
         "target": str(target),
         **scores_of(task, y[there], guess[there], **options),
     }
+
+
+def _texts_of(cells: pd.Series[Any], name: str) -> Array:
+    """Return the text form of each cell ``(rows,)``, None where it is missing."""
+    distinct = Distinct.of(cells, name)
+    return distinct.spread(np.array(distinct.texts, dtype=object), None)
 
 
 def scores_said(scores: Mapping[str, Any]) -> str:
