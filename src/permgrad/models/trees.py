@@ -274,6 +274,25 @@ class Trees:
             base=base,
         )
 
+    def in_order(self) -> Self:
+        """Return the same trees, whose nodes stand in the order of the trees."""
+        if (np.diff(self.roots) > 0).all():
+            return self
+        limits = np.append(np.sort(self.roots), len(self.left))
+        ends = limits[np.searchsorted(limits, self.roots, "right")]
+        counts = ends - self.roots
+        roots = np.cumsum(counts) - counts
+        moves = np.repeat(roots - self.roots, counts)
+        nodes = np.arange(len(moves)) - moves
+        return replace(
+            self,
+            feature=self.feature[nodes],
+            threshold=self.threshold[nodes],
+            left=(self.left[nodes] + moves).astype(np.int32),
+            values=self.values[nodes],
+            roots=roots.astype(np.int32),
+        )
+
     def scaled(self, factor: float) -> Self:
         """Return trees whose sums are a multiple of these, the base included."""
         return replace(self, values=self.values * factor, base=self.base * factor)

@@ -16,17 +16,20 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.predictor import PredictorSubject
-from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.subject import Subject, WithoutTrees
 from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.late import is_frame, pd
 from permgrad.data.encode.slots import where
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.imaging.path import is_ordered
+from permgrad.models.branches.tree_branch import TREES
 from permgrad.models.decision import decided
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.losses import losses, trained_loss
 from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.trees import TreeBranch
+from permgrad.models.reading_trees import ReadTrees
 from permgrad.models.undisturbed import undisturbed
 
 
@@ -254,6 +257,18 @@ class HybridSubject(EncodedSubject):
         network_part.paths = network_part.module.paths
         vars(network_part)["_folded"] = None
         return network_part
+
+    def added_trees(self) -> WithoutTrees | None:
+        """Return the tree branch, and the network without it, where outputs are a
+        sum of both.
+        """
+        if TREES.name not in self.module.additive or self.module.rates:
+            return None
+        branch = self.module.additive[TREES.name]
+        if not isinstance(branch, TreeBranch):
+            return None
+        trees = ReadTrees(branch.trees().in_order(), np.float32)
+        return WithoutTrees(self.without(TREES.name), trees)
 
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 #: Rows of a network whose activations are small.
 ANY_ROWS = 2**20
+
+
+class WithoutTrees(NamedTuple):
+    """A model without the trees whose sums it adds to its outputs, and these trees."""
+
+    rest: Subject
+    trees: ReadTrees
 
 
 class Subject:
@@ -150,6 +157,12 @@ class Subject:
     def trees(self) -> ReadTrees | None:
         """Return the trees whose sums the model says, but for a link, or None if it is
         not made of trees of numbers.
+        """
+        return None
+
+    def added_trees(self) -> WithoutTrees | None:
+        """Return the trees whose sums the model adds to its outputs, and the subject
+        without them, or None where it adds none.
         """
         return None
 

@@ -14,6 +14,7 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
+from permgrad.attribution.method.shapley.added_trees import split_trees
 from permgrad.attribution.method.shapley.conditional_shapley import ConditionalGame
 from permgrad.attribution.method.shapley.from_shapiq import RowInteractions
 from permgrad.attribution.method.shapley.indices import (
@@ -111,7 +112,8 @@ class Shapley(Configured):
 
     Where local values are of sums of trees of numbers, all coalitions count, for any
     number of players: numbers and logits of boosted trees, probabilities of forests.
-    Rows with missing cells are asked for predictions instead.
+    Rows with missing cells are asked for predictions instead. The values of the trees
+    inside a hybrid network are exact where numbers or logits are explained.
 
     The local standard error is that of sampling orders or coalitions, and of drawing
     background rows where not all of them are used. A small p-value therefore shows that
@@ -298,13 +300,23 @@ def _estimated(
         nobody: the worth of the empty coalition ``(rows, V)``.
     """
     stopping_rule = _stopping_rule(method)
+    of_rows = error_of_rows(game.request, references)
+    added = None
+    if _is_plain(method):
+        added = split_trees(game, references, of_rows)
+    played = game
+    if added is not None:
+        played = added.game
+        all_references = np.broadcast_to(references, (1, len(references)))
+        nobody = played.empty(np.zeros(1, dtype=np.int64), all_references)
+        nobody = np.broadcast_to(nobody, (game.request.count, game.width))
     interactions = enumeration.interactions
     if interactions is None:
         estimator_class = RowValues
     else:
         estimator_class = RowInteractions
     estimates = estimator_class(
-        game,
+        played,
         tree,
         references,
         enumeration.most,
@@ -314,10 +326,13 @@ def _estimated(
         same_orders=method.same_orders,
         interactions=interactions,
     )
-    estimates.of_rows = error_of_rows(game.request, references)
-    if _is_plain(method):
+    estimates.of_rows = of_rows
+    if _is_plain(method) and added is None:
         estimates.by_trees = find_trees(game, references)
     estimates.fill()
+    if added is not None:
+        estimates.add(added.values, added.std)
+        game.evaluations += played.evaluations
     return estimates
 
 

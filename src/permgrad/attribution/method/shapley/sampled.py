@@ -25,7 +25,11 @@ from permgrad.attribution.method.shapley.shapley_game import (
     ShapleyGame,
     slices,
 )
-from permgrad.attribution.method.shapley.tree_models import LEAVES, LinearInTrees
+from permgrad.attribution.method.shapley.tree_models import (
+    LEAVES,
+    LinearInTrees,
+    mean_over,
+)
 from permgrad.attribution.players.tree import Counters, Tree
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.progress import Progress
@@ -68,8 +72,6 @@ _PILOT_NUMBERS = 2**40
 #: Degrees of freedom that a row's mean variance adds to each player's. With 2,
 #: networks' intervals are too wide.
 _SHARED_FREEDOM = 1
-#: Parts of a drawn background between which exact values are compared.
-_PARTS = 10
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN = 0.6180339887498949
 SILVER = 0.41421356237309503
@@ -488,6 +490,15 @@ class RowValues:
                     progress,
                 )
 
+    def add(self, values: Floats, std: Floats) -> None:
+        """Add exact values of what was left out of the game, and at most their errors
+        ``(rows, players, V)``.
+        """
+        self.values += values
+        # Both errors are of the same background rows.
+        self.std += std
+        self.ways = {f"{way}, and {LEAVES}" for way in self.ways}
+
     def _rows_to_play(self) -> Integers:
         """Compute the values of rows by trees, and return the rows whose values they do
         not tell.
@@ -528,33 +539,13 @@ class RowValues:
     ) -> None:
         """Compute the exact values of some rows, and their error where background rows
         were drawn.
-
-        It follows from how the values differ between parts of the background, each of
-        rows from all over it.
         """
-        if self.of_rows:
-            count = min(_PARTS, len(self.references))
-        else:
-            count = 1
-        background_parts = [self.references[first::count] for first in range(count)]
-        sizes = np.array(
-            [len(background_part) for background_part in background_parts],
-            dtype=np.float64,
-        )
-        part_values = np.stack(
-            [
-                exact(
-                    rows,
-                    np.broadcast_to(part_references, (len(rows), len(part_references))),
-                )
-                for part_references in background_parts
-            ]
-        )
-        self.values[rows] = np.average(part_values, axis=0, weights=sizes)
-        if count > 1:
-            spread = part_values.std(axis=0, ddof=1) / np.sqrt(count)
-            self.std[rows] = self.of_rows * spread
-            self.freedom[rows] = count - 1
+        drawn = self.of_rows > 0
+        averaged = mean_over(exact, rows, self.references, drawn=drawn)
+        self.values[rows] = averaged.values
+        if averaged.parts > 1:
+            self.std[rows] = self.of_rows * averaged.std
+            self.freedom[rows] = averaged.parts - 1
 
     def _sample_wide(
         self, rows: Integers, keys: Counters, active: Booleans, progress: Progress

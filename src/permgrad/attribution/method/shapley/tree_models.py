@@ -4,7 +4,7 @@ prediction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,6 +29,8 @@ _MIXTURES = 64
 #: tables of a node take.
 _MOST_NUMBERS = 2**27
 _TABLE_NUMBERS = 2**10
+#: Parts of a drawn background between which exact values are compared.
+_PARTS = 10
 
 
 class LinearInTrees:
@@ -58,8 +60,7 @@ class LinearInTrees:
         """Return exact values ``(n, players, outputs)`` of rows, all of which have the
         donors of the first.
         """
-        sums: Floats = sum(part(rows, donors) for part in self._parts)
-        values: Floats = sums @ self._factors
+        values: Floats = values_by(self._parts, rows, donors) @ self._factors
         return values
 
 
@@ -82,15 +83,15 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     trees = request.subject.trees()
     if trees is None or not len(trees.trees.roots):
         return None
-    background = _cells_of(request.donors, trees)
+    background = cells_of(request.donors, trees)
     if not np.isfinite(background[references]).all():
         return None
-    rows = _cells_of(request.inputs, trees)
+    rows = cells_of(request.inputs, trees)
     owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
     try:
         parts = [
             TreeValues(part, owner, game.players, rows, background)
-            for part in _in_parts(trees.trees, len(references))
+            for part in in_parts(trees.trees, len(references))
         ]
     except NotImplementedError:
         return None
@@ -104,12 +105,57 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     return LinearInTrees(parts, link.factors, agrees)
 
 
-def _cells_of(tensors: Sequence[Tensor], trees: ReadTrees) -> Floats:
+def values_by(parts: Sequence[TreeValues], rows: Integers, donors: Integers) -> Floats:
+    """Return exact values ``(n, players, sums)`` of the sums of trees in parts."""
+    values: Floats = sum(part(rows, donors) for part in parts)
+    return values
+
+
+class Averaged(NamedTuple):
+    """Exact values of rows ``(n, players, V)``, and their error if the background rows
+    are drawn from very many; in how many parts they were looked at.
+    """
+
+    values: Floats
+    std: Floats
+    parts: int
+
+
+def mean_over(
+    exact: Callable[[Integers, Integers], Floats],
+    rows: Integers,
+    references: Integers,
+    *,
+    drawn: bool,
+) -> Averaged:
+    """Return exact values of some rows, and their error where background rows were
+    drawn: it follows from how the values differ between parts of the background, each
+    of rows from all over it.
+    """
+    count = 1
+    if drawn:
+        count = min(_PARTS, len(references))
+    background_parts = [references[first::count] for first in range(count)]
+    sizes = np.array([len(part) for part in background_parts], dtype=np.float64)
+    part_values = np.stack(
+        [
+            exact(rows, np.broadcast_to(part, (len(rows), len(part))))
+            for part in background_parts
+        ]
+    )
+    values: Floats = np.average(part_values, axis=0, weights=sizes)
+    std = np.zeros_like(values)
+    if count > 1:
+        std = part_values.std(axis=0, ddof=1) / np.sqrt(count)
+    return Averaged(values, std, count)
+
+
+def cells_of(tensors: Sequence[Tensor], trees: ReadTrees) -> Floats:
     """Return the cells of a table as the library of trees reads them."""
     return trees.as_library_reads(tensors[0].detach().cpu().double().numpy())
 
 
-def _in_parts(trees: Trees, donors: int) -> list[Trees]:
+def in_parts(trees: Trees, donors: int) -> list[Trees]:
     """Return the trees in parts that take at most 1 GB of memory beside so many donors.
 
     Raises:
