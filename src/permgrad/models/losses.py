@@ -382,7 +382,6 @@ _LOG_LOSS: dict[str, Any] = {
     metric="log_loss",
     of_shares=_entropy,
     standardised=_smoothed,
-    training_words="cross-entropy, nats",
     by_temperature=True,
     takes_one_logit=True,
 )

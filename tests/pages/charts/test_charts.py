@@ -141,6 +141,51 @@ def test_every_chart_is_drawn_with_its_words_and_numbers(names, classes, tmp_pat
     assert not broken, "no place is undefined"
 
 
+LONG = [
+    "a name of a class that no small chart has room for at all",
+    "mid-sized name of a class",
+    "x",
+    "yes",
+]
+#: Texts of figures that leave their drawing, and pairs that cover each other.
+UNREADABLE = """
+    const found = [];
+    for (const svg of document.querySelectorAll("figure svg")) {
+      const box = svg.getBoundingClientRect();
+      const texts = [...svg.querySelectorAll("text")].filter((one) => one.textContent.trim());
+      const all = texts.map((one) => [one.textContent, one.getBoundingClientRect(), /rotate/.test(one.getAttribute("transform") ?? "")]);
+      for (const [words, at] of all) {
+        if (at.left < box.left - 1.5 || at.right > box.right + 1.5 || at.top < box.top - 2 || at.bottom > box.bottom + 2) found.push(["cut", words]);
+      }
+      all.forEach(([words, a, turned], k) => all.slice(k + 1).forEach(([others, b, alsoTurned]) => {
+        const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left), tall = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+        if (!turned && !alsoTurned && wide > 2 && tall > 4) found.push(["covered", words, others]);
+      }));
+    }
+    return [found, document.querySelectorAll("figure svg text").length];
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [([f"{LONG[0]} {k}" for k in range(8)], LONG), (HOSTILE, HOSTILE[:5])],
+    ids=["long names", "hostile names"],
+)
+def test_no_text_of_a_chart_is_cut_or_covers_another(names, classes, width, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        charts = everything(names, classes)
+    section = SectionView("a", "A")
+    for chart in charts.values():
+        section.figure(chart, "A caption.")
+    page = render_page(title="t", kind="test", headline="h", sections=[section])
+    unreadable, texts = visit(page, tmp_path, UNREADABLE, width=width).answer
+    assert texts > 300
+    assert unreadable == []
+
+
 def test_a_chart_that_fails_leaves_its_words_and_all_others(tmp_path):
     section = SectionView("a", "A")
     section.figure(Chart("bars", "What it would show.", {}), "A caption.")

@@ -4,13 +4,13 @@ columns that depend on others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from permgrad.base.errors import by_count, counted
-from permgrad.base.numerals import number
+from permgrad.base.numerals import distinct, number
 from permgrad.data.kinds.column import reader_of
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.related import MISSING
@@ -27,7 +27,7 @@ from permgrad.pages.views import (
     names,
     table_of,
 )
-from permgrad.pages.words import clean, names_apart, shorten, value_text
+from permgrad.pages.words import clean, names_apart, shorten
 
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
@@ -197,15 +197,27 @@ def columns(section: SectionView, content: PageContent, stored: DataSection) -> 
     section.live("columns")
 
 
-def _typical(value: str | float | None, *, is_moment: bool) -> str | None:
-    """Write the level or the number that is typical of rows."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return shorten(value, 30)
+def _typical(
+    values: Sequence[str | float | None], *, is_moment: bool
+) -> list[str | None]:
+    """Write the levels or the numbers that are typical of training and test rows.
+
+    Numbers are written alike, so that 1573 does not stand beside 1,503.
+    """
+    amounts = [value for value in values if isinstance(value, int | float)]
     if is_moment:
-        return date_text(value)[:10]
-    return value_text(float(value))
+        texts = iter([date_text(amount)[:10] for amount in amounts])
+    else:
+        texts = iter(distinct(amounts))
+    written: list[str | None] = []
+    for value in values:
+        if isinstance(value, str):
+            written.append(shorten(value, 30))
+        elif value is None:
+            written.append(None)
+        else:
+            written.append(next(texts))
+    return written
 
 
 def described_columns(
@@ -242,9 +254,9 @@ def described_columns(
         is_moment = False
         if "edges" in described_column:
             is_moment = reader_of(described_column["kind"]).is_moment
-        typical = []
-        for value in described_column.get("typical") or (None, None):
-            typical.append(_typical(value, is_moment=is_moment))
+        typical = _typical(
+            described_column.get("typical") or (None, None), is_moment=is_moment
+        )
         described.append({**described_column, "typical": typical, "moment": is_moment})
     return described
 

@@ -126,6 +126,23 @@ const Figures = (() => {
     return node("g", { fill: "none", "stroke-linecap": "round", ...look }, ...paths.filter(Boolean).map((d) => node("path", { d })));
   };
 
+  /**
+   * A name beside its point, where it hides no other. Without room it is shown under the pointer, and in the CSV file.
+   * @param {string} words @param {number} x @param {number} y @param {any} frame
+   */
+  const nameOf = (words, x, y, frame) => {
+    const short = labels([words], 40, frame.width - frame.left - frame.right)[0], wide = widthOf(short);
+    for (const [right, down] of [[8, 16], [-8 - wide, 16], [8, -8], [-8 - wide, -8]]) {
+      const left = x + right, foot = y + down;
+      const hides = frame.taken.some((/** @type {number[]} */ [otherLeft, otherFoot, otherWide]) =>
+        left < otherLeft + otherWide && otherLeft < left + wide && Math.abs(foot - otherFoot) < 14);
+      if (hides || left < frame.left - 4 || left + wide > frame.width || foot < 10 || foot > frame.height - 14) continue;
+      frame.taken.push([left, foot, wide]);
+      return text(left, foot, short, { fill: colour("ink"), "font-size": 11, "paint-order": "stroke", stroke: colour("paper"), "stroke-width": 3 });
+    }
+    return node("circle", { cx: x, cy: y, r: 8, fill: "transparent" }, node("title", {}, words));
+  };
+
   /** @param {any} mark @param {(value: number|null) => number} x @param {(value: number|null) => number} y @param {any} frame */
   const drawn = (mark, x, y, frame) => {
     const hue = mark.colour ?? "tabular", stroke = colour(hue);
@@ -148,10 +165,7 @@ const Figures = (() => {
     if (mark.low) mark.low.forEach((/** @type {number} */ low, /** @type {number} */ k) => made.push(node("line", { x1: at[k], x2: at[k], y1: y(low), y2: y(mark.high[k]), stroke, "stroke-width": 1.4 })));
     if (mark.shape || at.length < 60) at.forEach((/** @type {number} */ one, /** @type {number} */ k) => { if (Number.isFinite(one + up[k])) made.push(shape(mark.shape ?? "dot", one, up[k], size, hue)); });
     else made.push(cloud(at, up, { stroke, "stroke-width": 2 * size, "stroke-opacity": mark.opacity ?? 0.6 }));
-    (mark.texts ?? []).forEach((/** @type {string} */ words, /** @type {number} */ k) => {
-      const end = at[k] + widthOf(words) + 10 > frame.width - frame.right;
-      made.push(text(at[k] + (end ? -8 : 8), up[k] + 16, words, { "text-anchor": end ? "end" : "start", fill: colour("ink"), "font-size": 11, "paint-order": "stroke", stroke: colour("paper"), "stroke-width": 3 }));
-    });
+    (mark.texts ?? []).forEach((/** @type {string} */ words, /** @type {number} */ k) => made.push(nameOf(words, at[k], up[k], frame)));
     return made;
   };
 
@@ -168,17 +182,21 @@ const Figures = (() => {
     }
     const key = legend([...named.values()], width, 4);
     const slanted = data.panels.some((/** @type {any} */ panel) => panel.x.names?.length && Math.max(...labels(panel.x.names, 14).map(widthOf)) > (each - 70) / (panel.x.some ? 14 : panel.x.names.length));
-    const height = data.height + (slanted ? 40 : 0), tall = data.height < 220 ? 3 : 5;
+    // A note stands beside its title where both have room, else below it.
+    const below = data.panels.some((/** @type {any} */ panel) => panel.title && panel.note && 1.1 * widthOf(titled(panel, each)) + widthOf(panel.note) > each - 82);
+    const notes = data.panels.map((/** @type {any} */ panel) => (below ? inLines(panel.note ?? "", each - 70) : [panel.note ?? ""]));
+    const noted = below ? 15 * Math.max(...notes.map((/** @type {string[]} */ note) => note.length)) : 0;
+    const height = data.height + (slanted ? 40 : 0) + noted, tall = data.height < 220 ? 3 : 5;
     const { svg } = chart({ width, height: key.height + lines * height }, data.words);
     svg.append(key.group);
     data.panels.forEach((/** @type {any} */ panel, /** @type {number} */ at) => {
-      const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0) };
+      const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 + noted : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0), taken: [] };
       const up = scaled(panel.y, values(panel, Y), [frame.height - frame.bottom, frame.top]);
       const upright = panel.y.log || panel.y.names ? [] : ticks(up.scale.domain, tall);
       frame.left = Math.max(frame.left, 30 + Math.max(0, ...upright.map((mark) => widthOf(up.say(mark)))));
       const across = scaled(panel.x, values(panel, X), [frame.left, frame.width - frame.right]);
       const box = node("g", { transform: `translate(${(at % columns) * each} ${key.height + Math.floor(at / columns) * height})` });
-      if (panel.title) box.append(text(frame.left, 14, labels([panel.title], 60, each - frame.left - 6)[0], { fill: colour("ink"), "font-weight": 600 }));
+      if (panel.title) box.append(text(frame.left, 14, titled(panel, each), { fill: colour("ink"), "font-weight": 600 }));
       for (const [side, about, own] of /** @type {["x"|"y", any, any][]} */ ([["x", panel.x, across], ["y", panel.y, up]])) {
         const room = side === "x" ? each - frame.left : frame.height - frame.bottom - frame.top;
         const options = { side, label: labels([about.label ?? ""], 80, room)[0], write: own.say, count: side === "x" ? Math.max(3, Math.min(6, Math.floor(each / 60))) : tall };
@@ -188,11 +206,18 @@ const Figures = (() => {
         box.append(axis(frame, own.scale, options));
       }
       for (const mark of panel.marks) box.append(...drawn(mark, across.place, up.place, frame));
-      if (panel.note) box.append(text(frame.width - frame.right, 14, panel.note, { "text-anchor": "end", "font-size": 11 }));
+      const look = { "text-anchor": below ? "start" : "end", "font-size": 11 };
+      notes[at].forEach((/** @type {string} */ note, /** @type {number} */ k) => box.append(text(below ? frame.left : frame.width - frame.right, below ? 29 + 15 * k : 14, note, look)));
       svg.append(box);
     });
     return svg;
   };
+
+  /** The parts of a note, each on its own line where it is too wide for one. @param {string} note @param {number} width */
+  const inLines = (note, width) => (0.92 * widthOf(note) > width ? note.split("; ") : [note]);
+
+  /** A panel's title as its width has room for. @param {any} panel @param {number} width */
+  const titled = (panel, width) => labels([panel.title], 60, width - 70)[0];
 
   /** The named places of an axis: all, or some that are evenly spread. @param {any} about @param {number} room */
   const places = (about, room) => {
@@ -219,12 +244,13 @@ const Figures = (() => {
     const { rows, columns, texts } = data;
     const named = Math.max(...rows.map(widthOf));
     const left = Math.min(named + 14, Math.max(84, width * 0.34)) + (data.y ? 18 : 0);
-    const size = Math.max(9, Math.min(86, (width - left - 40) / columns.length));
-    const tall = Math.max(9, Math.min(size, rows.length > 4 ? 34 : 60));
     const heads = labels(columns, 40, 96);
+    const reach = Math.max(40, 0.77 * Math.max(...heads.map(widthOf)) + 4); // of a slanted name
+    const size = Math.max(9, Math.min(86, (width - left - reach) / columns.length));
+    const tall = Math.max(9, Math.min(size, rows.length > 4 ? 34 : 60));
     const flat = Math.max(...heads.map(widthOf)) < size - 4;
     const top = (flat ? 26 : Math.min(92, 20 + 0.7 * Math.max(...heads.map(widthOf)))) + (data.x ? 16 : 0);
-    const whole = Math.max(width, left + size * columns.length + (flat ? 4 : 40));
+    const whole = Math.max(width, left + size * columns.length + (flat ? 4 : reach));
     const { svg } = chart({ width: whole, height: top + tall * rows.length + 6 }, data.words);
     const framed = new Set((data.framed ?? []).map(String));
     if (data.x) svg.append(text(left + (size * columns.length) / 2, 12, data.x, { "text-anchor": "middle" }));
