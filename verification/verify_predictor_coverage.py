@@ -241,7 +241,7 @@ def cover_few(name: str, case: Few, count: int, samples: int) -> list[dict[str, 
             **case.options,
         )
         inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
-        rough += "rough" in found.summary()
+        rough += "inexact" in found.summary()
     covered = np.mean(inside, axis=0)
     facts = {"model": name, "rows": count, "called rough": rough / len(inside)}
     return [

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: ``options`` what the command that is advised adds to that of the run.
 Facts = dict[str, Any]
 
-#: With fewer test rows all scores are rough. With fewer rows of a class, those of the
+#: With fewer test rows all scores are uncertain. With fewer rows of a class, those of the
 #: class.
 FEW_ROWS = 100
 FEW_OF_A_CLASS = 20

@@ -208,14 +208,14 @@ WORDS: dict[str, Template] = {
         "the model is not told.",
     },
     "cut": "{cut:cuts}",
-    "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are rough.",
+    "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are uncertain.",
     "unseen": (
         "{count:test row} {count:has|have} a class of {target} that no training row "
         "has ({rows:classes}): {count:it counts|they count} as wrong, and the log loss "
         "leaves {count:it|them} out."
     ),
     "rare": "Few test rows have the {classes:class|classes} {rows:classes}, so "
-    "{classes:its|their} scores are rough.",
+    "{classes:its|their} scores are uncertain.",
     "skewed": {
         "high": _SKEWED.replace("ROWS", "with {target} of {end:value} and more"),
         "low": _SKEWED.replace("ROWS", "with {target} of {end:value} and less"),
