@@ -812,7 +812,8 @@ def _one_class_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _few_words(one: Situation, words: str, faults: Faults) -> None:
     match = re.match(
-        r"There (?:are|is) only (\d+) test rows?, so all scores are uncertain", words
+        r"There (?:are|is) only (\d+) test rows?, so all scores are uncertain",
+        words,
     )
     faults.claim("few rows", match is not None and int(match[1]) == len(one.test) < 100)
 

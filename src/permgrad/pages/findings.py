@@ -208,7 +208,8 @@ WORDS: dict[str, Template] = {
         "the model is not told.",
     },
     "cut": "{cut:cuts}",
-    "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are uncertain.",
+    "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are "
+    "uncertain.",
     "unseen": (
         "{count:test row} {count:has|have} a class of {target} that no training row "
         "has ({rows:classes}): {count:it counts|they count} as wrong, and the log loss "

@@ -134,8 +134,8 @@ const Figures = (() => {
     const short = labels([words], 40, frame.width - frame.left - frame.right)[0], wide = widthOf(short);
     for (const [right, down] of [[8, 16], [-8 - wide, 16], [8, -8], [-8 - wide, -8]]) {
       const left = x + right, foot = y + down;
-      const hides = frame.taken.some((/** @type {number[]} */ [otherLeft, otherFoot, otherWide]) =>
-        left < otherLeft + otherWide && otherLeft < left + wide && Math.abs(foot - otherFoot) < 14);
+      const hides = frame.taken.some((/** @type {number[]} */ [otherLeft, otherFoot, otherLength]) =>
+        left < otherLeft + otherLength && otherLeft < left + wide && Math.abs(foot - otherFoot) < 14);
       if (hides || left < frame.left - 4 || left + wide > frame.width || foot < 10 || foot > frame.height - 14) continue;
       frame.taken.push([left, foot, wide]);
       return text(left, foot, short, { fill: colour("ink"), "font-size": 11, "paint-order": "stroke", stroke: colour("paper"), "stroke-width": 3 });
