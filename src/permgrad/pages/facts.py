@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 #: ``options`` what the command that is advised adds to that of the run.
 Facts = dict[str, Any]
 
-#: With fewer test rows all scores are uncertain. With fewer rows of a class, those of the
-#: class.
+#: With fewer test rows all scores are uncertain. With fewer rows of a class, those of
+#: the class.
 FEW_ROWS = 100
 FEW_OF_A_CLASS = 20
 #: A calibration error deserves a warning if it is this many times that of chance, and
