@@ -291,11 +291,10 @@ class EvaluatedModel:
     def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an explanation of some rows."""
         dropped = _GLOBAL_ONLY if is_by_row(options.get("scope", AUTO)) else ()
-        always = {
-            option_name: value
-            for option_name, value in self.options.items()
-            if option_name not in dropped
-        }
+        always = {}
+        for option_name, value in self.options.items():
+            if option_name not in dropped:
+                always[option_name] = value
         chosen_options = {**always, "random_state": self.seed, **options}
         scope = stated_scope(chosen_options.get("scope", AUTO))
         if rows.dependence is not None and not (scope is not None and scope.by_row):

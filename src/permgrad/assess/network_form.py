@@ -148,10 +148,8 @@ def _form_of_network(
         if embedding is not None:
             weight_names = ("frequency", "phase", "weight", "bias")
             described = {"columns": branch.numeric.tolist(), "size": embedding.size}
-            described |= {
-                weight_name: add(weights, getattr(embedding, weight_name))
-                for weight_name in weight_names
-            }
+            for weight_name in weight_names:
+                described[weight_name] = add(weights, getattr(embedding, weight_name))
             other_columns = branch.other.tolist()
         network_form["table"] = {
             "embedding": described,

@@ -519,10 +519,13 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
     if not isinstance(index, pd.Index) or index.equals(pd.RangeIndex(len(index))):
         return None
     labels = index.to_frame(index=False).astype(str)
-    labels.columns = [
-        f"index {level_name}" if isinstance(level_name, int) else str(level_name)
-        for level_name in labels.columns
-    ]
+    columns = []
+    for level_name in labels.columns:
+        if isinstance(level_name, int):
+            columns.append(f"index {level_name}")
+        else:
+            columns.append(str(level_name))
+    labels.columns = columns
     labels = labels.rename(columns={"index 0": "index"} if labels.shape[1] == 1 else {})
     return labels[
         [

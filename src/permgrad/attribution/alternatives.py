@@ -68,14 +68,15 @@ class RowCells:
         wordings: Iterable[str] = (),
     ) -> None:
         self.names = form.names
-        self._pools = {
-            k: form.library.series(frame_column.cells)
-            for k, frame_column in enumerate(form.columns)
-            if not frame_column.numeric
-        }
-        self._scales = {
-            column_index: _scale(cells) for column_index, cells in self._pools.items()
-        }
+        pools = {}
+        for k, frame_column in enumerate(form.columns):
+            if not frame_column.numeric:
+                pools[k] = form.library.series(frame_column.cells)
+        self._pools = pools
+        scales = {}
+        for column_index, cells in self._pools.items():
+            scales[column_index] = _scale(cells)
+        self._scales = scales
         self.ordered = np.array(
             [
                 k not in self._pools or _are_dates(self._pools[k])
@@ -101,14 +102,14 @@ class RowCells:
         ]
         _check_mapping("ranges", ranges)
         _check_mapping("direction", direction)
-        self._limits = {
-            self._place(column_name, "ranges"): limit
-            for column_name, limit in ranges.items()
-        }
-        self._ways = {
-            self._place(column_name, "direction"): allowed_direction
-            for column_name, allowed_direction in direction.items()
-        }
+        limits = {}
+        for column_name, limit in ranges.items():
+            limits[self._place(column_name, "ranges")] = limit
+        self._limits = limits
+        ways = {}
+        for column_name, allowed_direction in direction.items():
+            ways[self._place(column_name, "direction")] = allowed_direction
+        self._ways = ways
         fixed_places = []
         for column_name in check_names("fixed", fixed, "Pass a list of columns."):
             fixed_places.append(self._place(column_name, "fixed"))

@@ -335,11 +335,11 @@ def _wordings(frame: pd.DataFrame) -> list[str]:
     other_columns = frame.select_dtypes(exclude=["number", "bool"])
     if not len(other_columns.columns):
         return []
-    return [
-        column_schema.name
-        for column_schema in infer_schema(other_columns)
-        if column_schema.of.is_own
-    ]
+    wordings: list[str] = []
+    for column_schema in infer_schema(other_columns):
+        if column_schema.of.is_own:
+            wordings.append(column_schema.name)
+    return wordings
 
 
 def _is_of_numbers(want: Any) -> bool:

@@ -308,12 +308,12 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     with request.bar(
         count * request.n_repeats * step_count, "missing modalities"
     ) as progress:
-        subset_estimates += [
-            _some_subsets(
-                subset_game, judge, absent[start : start + subset_chunk], progress
+        for start in range(1, len(absent), subset_chunk):
+            subset_estimates.append(
+                _some_subsets(
+                    subset_game, judge, absent[start : start + subset_chunk], progress
+                )
             )
-            for start in range(1, len(absent), subset_chunk)
-        ]
     if judge is not None:
         judge.tell_of_undefined()
     estimates = np.concatenate(

@@ -61,11 +61,11 @@ def units_of(
         own_cells: the row's cells ``(columns,)``.
     """
     # A row that combines what no row of the table does shows that they need not agree.
-    blocks = [
-        block
-        for block in blocks
-        if (rows[:, block] == own_cells[block]).all(axis=1).any()
-    ]
+    remaining_blocks = []
+    for block in blocks:
+        if (rows[:, block] == own_cells[block]).all(axis=1).any():
+            remaining_blocks.append(block)
+    blocks = remaining_blocks
     inside = {column_index for block in blocks for column_index in block}
     units = []
     for column_index, allowed in enumerate(values):

@@ -476,10 +476,8 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     donors = np.repeat(
         np.arange(float(len(row_parts.donors)))[:, None], len(row_parts.names), axis=1
     )
-    own_frame, lenders = (
-        pd.DataFrame(numbers, columns=row_parts.names)
-        for numbers in (kept_numbers, donors)
-    )
+    own_frame = pd.DataFrame(kept_numbers, columns=row_parts.names)
+    lenders = pd.DataFrame(donors, columns=row_parts.names)
     output_facts: dict[str, Any] = {"task": REGRESSION}
     positive = model_reading.positive
     if hasattr(model_reading.model, "classes_"):
@@ -608,10 +606,10 @@ class _Words(_Cell):
         super().__init__(encoder, name, len(stretches))
         self.text = text
         self.spans = [stretch_spans.tolist() for stretch_spans in stretches]
-        self.shown = [
-            text[stretch_spans[0][0] : stretch_spans[-1][1]]
-            for stretch_spans in self.spans
-        ]
+        shown = []
+        for stretch_spans in self.spans:
+            shown.append(text[stretch_spans[0][0] : stretch_spans[-1][1]])
+        self.shown = shown
 
     def left(self, kept_mask: Booleans) -> Cells:
         removed_spans = []

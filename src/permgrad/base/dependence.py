@@ -350,10 +350,8 @@ def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
         or np.sum(~is_same_level) + 1 < _FEWEST_LEVELS
     ):
         return None
-    within, between = (
-        float(products[pair_mask].mean()) * len(column) / total_squares
-        for pair_mask in (is_same_level, ~is_same_level)
-    )
+    within = float(products[is_same_level].mean()) * len(column) / total_squares
+    between = float(products[~is_same_level].mean()) * len(column) / total_squares
     if within >= max(
         _WITHIN + max(between, 0.0), _by_chance(int(is_same_level.sum()), tests)
     ):
@@ -412,10 +410,8 @@ def repeated_rows(columns: Array) -> int:
     key_columns, other_columns = np.split(order, [2 if len(order) > 3 else 1])
     if counts[key_columns[0]] < _FEWEST_VALUES or not (counts[other_columns] > 2).any():
         return 0
-    repeated, by_key = (
-        len(codes) - len(np.unique(codes[:, column_indices], axis=0))
-        for column_indices in (order, key_columns)
-    )
+    repeated = len(codes) - len(np.unique(codes[:, order], axis=0))
+    by_key = len(codes) - len(np.unique(codes[:, key_columns], axis=0))
     if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key):
         return repeated
     return 0

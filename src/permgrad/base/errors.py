@@ -533,9 +533,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         return str(value)
 
     def words(name: str) -> str:
-        before, current = (
-            setting(settings_side.get(name)) for settings_side in (old, new)
-        )
+        before = setting(old.get(name))
+        current = setting(new.get(name))
         if max(len(before), len(current)) > _LONGEST_SETTING:
             return name
         return f"{name} ({before} there, {current} now)"

@@ -362,11 +362,9 @@ def files_of(folder: Path, names: Iterable[str]) -> list[str]:
             for directory, _, file_names in os.walk(search_path)
             for file_name in file_names
         ) or [search_path]
-        found_files += [
-            found_file.relative_to(folder).as_posix()
-            for found_file in inside
-            if found_file.is_file()
-        ]
+        for found_file in inside:
+            if found_file.is_file():
+                found_files.append(found_file.relative_to(folder).as_posix())
     return [
         relative_name
         for relative_name in found_files

@@ -86,11 +86,9 @@ def _others_running() -> int:
             time.sleep(_BETWEEN)
         try:
             lines = _STATISTICS.read_text(encoding="ascii").splitlines()
-            counts += [
-                int(status_line.split()[1])
-                for status_line in lines
-                if status_line.startswith("procs_running")
-            ]
+            for status_line in lines:
+                if status_line.startswith("procs_running"):
+                    counts.append(int(status_line.split()[1]))
         except (OSError, ValueError, IndexError):
             return 0
     if counts:

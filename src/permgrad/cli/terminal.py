@@ -299,8 +299,8 @@ def _continued(names: Sequence[str], incomplete: str, *, commas: bool) -> list[s
     before, comma, last_name = (
         incomplete.rpartition(",") if commas else ("", "", incomplete)
     )
-    return [
-        f"{before}{comma}{candidate_name}"
-        for candidate_name in names
-        if candidate_name.startswith(last_name)
-    ]
+    continued: list[str] = []
+    for candidate_name in names:
+        if candidate_name.startswith(last_name):
+            continued.append(f"{before}{comma}{candidate_name}")
+    return continued

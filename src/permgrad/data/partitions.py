@@ -163,10 +163,10 @@ class PartitionedTable:
         starts = np.cumsum(
             [0, *(sum(table_file.row_groups) for table_file in self.files)]
         ).tolist()
-        return {
-            table_file.name: (table_file, start)
-            for table_file, start in zip(self.files, starts, strict=False)
-        }
+        by_name: dict[str, tuple[_File, int]] = {}
+        for table_file, start in zip(self.files, starts, strict=False):
+            by_name[table_file.name] = (table_file, start)
+        return by_name
 
     @cached_property
     def _layout(self) -> ColumnLayout:
@@ -692,15 +692,15 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
             raise InputError(problem, hint="Move the files that differ.", code="PG011")
         for file_key, value in file_keys.items():
             values[file_key].append(value)
-    return {
-        key_column: all(
+    keys: dict[str, bool] = {}
+    for key_column, column in values.items():
+        keys[key_column] = all(
             value is not None
             and value.lstrip("-").isdecimal()
             and str(int(value)) == value
             for value in column
         )
-        for key_column, column in values.items()
-    }
+    return keys
 
 
 def _common_schema(

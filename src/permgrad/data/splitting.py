@@ -189,9 +189,9 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
             split_part[members[sizes[order][members].argmin()]] = part_index
     part_of_group = np.empty(len(sizes), dtype=np.int64)
     part_of_group[order] = split_part
-    train, validation, test_rows = (
-        np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3)
-    )
+    train = np.flatnonzero(part_of_group[codes] == 0).astype(np.int64)
+    validation = np.flatnonzero(part_of_group[codes] == 1).astype(np.int64)
+    test_rows = np.flatnonzero(part_of_group[codes] == 2).astype(np.int64)
     return Split(train, validation, test_rows, "grouped")
 
 

@@ -351,10 +351,8 @@ class _Groups:
         quantiles of Student's t, and of the biases of errors, of the side with the
         fewest groups.
         """
-        sizes, totals = (
-            np.asarray(count_matrix.sum(axis=1)).ravel()
-            for count_matrix in (self.member, self.whole)
-        )
+        sizes = np.asarray(self.member.sum(axis=1)).ravel()
+        totals = np.asarray(self.whole.sum(axis=1)).ravel()
         outside = totals[self.group] - sizes
         of_group = totals[self.group]
         of_level = self.of_level
@@ -401,7 +399,8 @@ class _Groups:
         A difference is a sum over groups. Each adds what its rows in the level and its
         other rows are away from the mean of their side.
         """
-        counts, values = (np.ascontiguousarray(table[:, :, begin + k]) for k in (0, 1))
+        counts = np.ascontiguousarray(table[:, :, begin])
+        values = np.ascontiguousarray(table[:, :, begin + 1])
         all_counts = self.whole @ counts
         all_values = self.whole @ values
         pair_counts = self.member @ counts

@@ -320,9 +320,8 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
         >>> result["sizes"].tolist(), rows, result["exact"]
         ([0.0, 0.5, 1.0], [3], True)
     """
-    actual, guess = (
-        np.asarray(values, dtype=np.float64).ravel() for values in (truth, predicted)
-    )
+    actual = np.asarray(truth, dtype=np.float64).ravel()
+    guess = np.asarray(predicted, dtype=np.float64).ravel()
     defined = np.isfinite(actual) & np.isfinite(guess)
     actual = actual[defined]
     guess = guess[defined]

@@ -163,11 +163,10 @@ def changes(
 
 def changes_between(old: Arguments, new: Arguments) -> Changes:
     """Compare two samples of rows, which may have times, for one model."""
-    missing = [
-        name
-        for name, sample_arguments in (("old", old), ("new", new))
-        if sample_arguments.y is None
-    ]
+    missing = []
+    for name, sample_arguments in (("old", old), ("new", new)):
+        if sample_arguments.y is None:
+            missing.append(name)
     if len(missing) == 2:
         return _without_targets(old, new)
     if missing:
@@ -527,14 +526,16 @@ def _lines(
         np.broadcast_to(p_values, lower_ends.shape),
     )
     number_names = ("old", "new", "change", "std_error", "ci_low", "ci_high", "p_value")
-    return [
-        {
-            "kind": kind,
-            "name": line_name,
-            **dict(zip(number_names, map(float, line_numbers), strict=True)),
-        }
-        for line_name, *line_numbers in zip(names, *numbers, strict=True)
-    ]
+    lines: list[dict[str, Any]] = []
+    for line_name, *line_numbers in zip(names, *numbers, strict=True):
+        lines.append(
+            {
+                "kind": kind,
+                "name": line_name,
+                **dict(zip(number_names, map(float, line_numbers), strict=True)),
+            }
+        )
+    return lines
 
 
 def _kind(explanation: Explanation) -> tuple[Any, ...]:

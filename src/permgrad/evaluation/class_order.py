@@ -306,8 +306,8 @@ def _numbers(table: pd.DataFrame) -> list[Array]:
                 frequent = np.argsort(-np.bincount(cells.codes[cells.codes >= 0]))[
                     :_MOST_LEVELS
                 ]
-                column_values += [
-                    np.where(cells.codes >= 0, cells.codes == level, np.nan)
-                    for level in frequent
-                ]
+                for level in frequent:
+                    column_values.append(
+                        np.where(cells.codes >= 0, cells.codes == level, np.nan)
+                    )
     return column_values

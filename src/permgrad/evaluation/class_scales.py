@@ -110,16 +110,14 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
     texts = [str(label).strip() for label in labels]
     number_matches = [_NUMBERED.fullmatch(text) for text in texts]
     if all(number_match is not None for number_match in number_matches):
-        numbers = [
-            int(number_match["number"])
-            for number_match in number_matches
-            if number_match is not None
-        ]
-        words = [
-            number_match["words"]
-            for number_match in number_matches
-            if number_match is not None
-        ]
+        numbers = []
+        for number_match in number_matches:
+            if number_match is not None:
+                numbers.append(int(number_match["number"]))
+        words = []
+        for number_match in number_matches:
+            if number_match is not None:
+                words.append(number_match["words"])
         by_words = _on_words(words)
         by_numbers = _ranked(numbers)
         if by_numbers is None:

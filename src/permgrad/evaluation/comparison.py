@@ -345,12 +345,12 @@ class Comparison:
                 common.append(fold_label)
         if not common:
             return {}
-        return {
-            model_name: fold_values.loc[
+        on_common_folds: dict[str, Floats] = {}
+        for model_name in model_folds:
+            on_common_folds[model_name] = fold_values.loc[
                 [(model_name, fold_label) for fold_label in common]
             ].to_numpy(dtype=np.float64)
-            for model_name in model_folds
-        }
+        return on_common_folds
 
     @cached_property
     def clear(self) -> dict[str, Booleans]:

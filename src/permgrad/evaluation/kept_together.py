@@ -472,10 +472,8 @@ class _Trial:
         error = float(np.sqrt((spread**2).sum())) / len(row_indices)
         clear = bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill)
         whole_loss = 1 if self.classes else usual
-        first, second = (
-            1 - float(fold_losses.mean()) / whole_loss
-            for fold_losses in (apart, together)
-        )
+        first = 1 - float(apart.mean()) / whole_loss
+        second = 1 - float(together.mean()) / whole_loss
         return Together(
             columns, column_scores.each, column_scores.metric, first, second, clear
         )

@@ -893,9 +893,9 @@ def _compared(
     # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often
     # rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
-    scales += [
-        1 / time_size for time_size in _TIMES if abs(scale * time_size - 1) < 0.2
-    ]
+    for time_size in _TIMES:
+        if abs(scale * time_size - 1) < 0.2:
+            scales.append(1 / time_size)
     allowed = min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y)
     fitted_values = [formula_scale * values for formula_scale in scales]
     holds = _holds(y, fitted_values, allowed, unit)
@@ -935,10 +935,10 @@ def _holds(
 ) -> list[Booleans]:
     """Return for each fit in which rows it is the target, perhaps rounded down."""
     down = [np.floor(fit / (unit or np.nan) + 1e-6) * unit for fit in fits]
-    return [
-        (np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9)
-        for fit, low in zip(fits, down, strict=True)
-    ]
+    holds: list[Booleans] = []
+    for fit, low in zip(fits, down, strict=True):
+        holds.append((np.abs(y - fit) <= allowed) | (np.abs(y - low) < 1e-9))
+    return holds
 
 
 def _nearly(

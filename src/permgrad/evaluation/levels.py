@@ -116,10 +116,11 @@ def _ranges(
         names = [f"up to {written[0]}"]
     else:
         names = ["all"]
-    names += [
-        f"from {low} to {high}" if low != high else high
-        for low, high in zip(begun, written[1:], strict=True)
-    ]
+    for low, high in zip(begun, written[1:], strict=True):
+        if low != high:
+            names.append(f"from {low} to {high}")
+        else:
+            names.append(high)
     if written:
         names += [f"above {written[-1]}"]
     return codes, names
@@ -139,10 +140,8 @@ def level_table(
     """
     codes, names = levels
     explained = codes[explained_rows]
-    counts, explained_counts = (
-        np.bincount(level_codes, minlength=len(names))
-        for level_codes in (codes, explained)
-    )
+    counts = np.bincount(codes, minlength=len(names))
+    explained_counts = np.bincount(explained, minlength=len(names))
     pairs: list[list[tuple[float | None, float | None]]] = []
     if dependence is None:
         of_places = None

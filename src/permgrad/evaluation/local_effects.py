@@ -146,10 +146,9 @@ def add_local_effects(
         left_facts = _left(name, other_columns, point_positions)
         if left_facts is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
-            local = [
-                _along(axis, effect_curve, point_positions)
-                for effect_curve in (mean, error)
-            ]
+            local = []
+            for effect_curve in (mean, error):
+                local.append(_along(axis, effect_curve, point_positions))
             shown_card["leaves"] = _leaving(shown_card, left_facts, centred, local)
 
 
@@ -219,11 +218,11 @@ def _without_same_date(
 ) -> dict[str, Column]:
     """Return the columns without others of the same date, which belong together."""
     date = sample.parts.get(name, (name,))[0]
-    return {
-        other_name: column
-        for other_name, column in columns.items()
-        if other_name == name or date != sample.parts.get(other_name, (other_name,))[0]
-    }
+    without_same_date: dict[str, Column] = {}
+    for other_name, column in columns.items():
+        if other_name == name or date != sample.parts.get(other_name, (other_name,))[0]:
+            without_same_date[other_name] = column
+    return without_same_date
 
 
 def _leaving(
@@ -307,10 +306,8 @@ def _left(
             other_columns[other_name] = column
     if len(order) < 4 * nearest_count or not other_columns:
         return None
-    first, last_ranks = (
-        np.searchsorted(own_values[order], positions, search_side)
-        for search_side in ("left", "right")
-    )
+    first = np.searchsorted(own_values[order], positions, "left")
+    last_ranks = np.searchsorted(own_values[order], positions, "right")
     start = np.clip(
         (first + last_ranks - nearest_count) // 2, 0, len(order) - nearest_count
     )
@@ -354,11 +351,11 @@ def _last_points(
         "to": np.flatnonzero(lower)[-1:],
         "from": np.flatnonzero(upper)[:1],
     }
-    return {
-        side: int(spots[0])
-        for side, spots in sides.items()
-        if len(spots) and point_count < count
-    }
+    last_points: dict[str, int] = {}
+    for side, spots in sides.items():
+        if len(spots) and point_count < count:
+            last_points[side] = int(spots[0])
+    return last_points
 
 
 def _outside(

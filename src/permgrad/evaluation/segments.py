@@ -182,10 +182,10 @@ def _judged(predicted: Predicted, *, labels_only: bool) -> dict[str, _Judged]:
         return {"accuracy": (right, None, Measure(right))}
     beyond = beyond_expected(predicted.guess, predicted.truth, predicted.decided)
     values = {"accuracy": right, "log_loss": predicted.losses[0]}
-    return {
-        measure_name: (values[measure_name], expected, measure)
-        for measure_name, (expected, measure) in beyond.items()
-    }
+    judged: dict[str, _Judged] = {}
+    for measure_name, (expected, measure) in beyond.items():
+        judged[measure_name] = (values[measure_name], expected, measure)
+    return judged
 
 
 def _judge(
@@ -356,10 +356,8 @@ def _counted(predicted: Predicted, positive: int) -> dict[str, Floats]:
     decided_codes = predicted.decided
     columns = {"score": (decided_codes == predicted.truth).astype(np.float64)}
     if predicted.classes == 2:
-        observed, called = (
-            (codes == positive).astype(np.float64)
-            for codes in (predicted.truth, decided_codes)
-        )
+        observed = (predicted.truth == positive).astype(np.float64)
+        called = (decided_codes == positive).astype(np.float64)
         columns |= {
             "observed": observed,
             "predicted": predicted.guess[:, positive],

@@ -648,11 +648,11 @@ def _carrying(
 ) -> dict[str, float]:
     """Return the columns that carry at least a tenth of it, the most first."""
     enough = lost >= max(_LEAST_CARRIED * total_share, 1e-9)
-    return {
-        str(table.columns[position]): float(lost[position])
-        for position in np.argsort(-lost)
-        if enough[position]
-    }
+    carrying: dict[str, float] = {}
+    for position in np.argsort(-lost):
+        if enough[position]:
+            carrying[str(table.columns[position])] = float(lost[position])
+    return carrying
 
 
 def _as_numbers(table: pd.DataFrame) -> Floats:

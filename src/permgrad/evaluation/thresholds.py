@@ -131,9 +131,8 @@ def metrics_at(
         prices = {}
     else:
         prices = _checked_cost(cost)
-    hit_counts, alarms = (
-        np.array([int((class_rows & called).sum())]) for class_rows in (truth, ~truth)
-    )
+    hit_counts = np.array([int((truth & called).sum())])
+    alarms = np.array([int((~truth & called).sum())])
     return {
         metric_name: plain(of_cut[0])
         for metric_name, of_cut in _measures(truth, hit_counts, alarms, prices).items()

@@ -166,9 +166,9 @@ def _name_channels(axes: Axes, shape: Sequence[int]) -> None:
     rows, wide, channels = shape
     if rows == 1:  # rows of curves are numbered already
         return
-    tick_positions = [
-        number * (wide + 1) + (wide - 1) / 2 for number in range(channels)
-    ]
+    tick_positions = []
+    for number in range(channels):
+        tick_positions.append(number * (wide + 1) + (wide - 1) / 2)
     axes.set_xticks(tick_positions, [f"channel {number}" for number in range(channels)])
 
 
@@ -254,10 +254,10 @@ def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
     if len(lines) > _LEGEND_ENTRIES:
         left_out = len(lines) - _LEGEND_ENTRIES + 1
         lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-    return [
-        (line_mark, short_label(line_name, _LEGEND_CHARACTERS))
-        for line_mark, line_name in lines
-    ]
+    legend_lines: list[tuple[str, str]] = []
+    for line_mark, line_name in lines:
+        legend_lines.append((line_mark, short_label(line_name, _LEGEND_CHARACTERS)))
+    return legend_lines
 
 
 def short_label(name: str, width: int) -> str:
@@ -404,9 +404,8 @@ def _draw_legend(
     for index, (entry_mark, entry_name) in enumerate(lines):
         column, line_index = divmod(index, per_column)
         height = 1 - (line_index + 0.5) / per_column
-        mark_position, start = (
-            column / columns + offset for offset in (mark_end, name_start)
-        )
+        mark_position = column / columns + mark_end
+        start = column / columns + name_start
         axes.text(
             mark_position,
             height,

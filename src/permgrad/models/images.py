@@ -450,10 +450,8 @@ class ImageFeatures:
 
 def patch_grid(height: int, width: int) -> Integers:
     """Return the patch of each pixel, row by row, ``(height, width)``."""
-    vertical_patches, across = (
-        np.arange(side_length) * PATCHES // side_length
-        for side_length in (height, width)
-    )
+    vertical_patches = np.arange(height) * PATCHES // height
+    across = np.arange(width) * PATCHES // width
     return np.add.outer(vertical_patches * PATCHES, across)
 
 

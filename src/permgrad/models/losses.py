@@ -474,10 +474,8 @@ def weighted_median(values: Floats, weights: Floats | None) -> float:
     """
     if weights is None:
         return float(np.median(values))
-    lower_median, upper_median = (
-        sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf")
-        for sign in (1, -1)
-    )
+    lower_median = np.quantile(values, 0.5, weights=weights, method="inverted_cdf")
+    upper_median = -np.quantile(-values, 0.5, weights=weights, method="inverted_cdf")
     return float((lower_median + upper_median) / 2)
 
 
@@ -486,10 +484,12 @@ def _medians(columns: Floats, weights: Floats | None) -> list[float]:
 
 
 def _quantiles(columns: Floats, weights: Floats | None, level: float) -> list[float]:
-    return [
-        np.quantile(column, level, weights=weights, method="inverted_cdf")
-        for column in columns.T
-    ]
+    quantiles: list[float] = []
+    for column in columns.T:
+        quantiles.append(
+            np.quantile(column, level, weights=weights, method="inverted_cdf")
+        )
+    return quantiles
 
 
 def _squares(outputs: Tensor, y: Tensor, _smoothing: float) -> Tensor:

@@ -196,10 +196,10 @@ class OnnxPredictor:
         types = {}
         for model_input in self.inputs:
             types[model_input.name] = self._TYPES.get(model_input.type, object)
-        return {
-            input_name: columns[input_name].to_numpy(input_type).reshape(-1, 1)
-            for input_name, input_type in types.items()
-        }
+        feed: dict[str, Array] = {}
+        for input_name, input_type in types.items():
+            feed[input_name] = columns[input_name].to_numpy(input_type).reshape(-1, 1)
+        return feed
 
     def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
         """Return the classes of a row's probabilities, or None if the file has none."""

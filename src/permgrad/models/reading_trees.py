@@ -216,13 +216,13 @@ def _lightgbm(model: Any) -> _Sum:
 
 def _fields(text: str) -> dict[str, str]:
     """Return the ``name=value`` lines of a part of LightGBM's text."""
-    return {
-        field_name: value
-        for field_name, separator, value in (
-            text_line.partition("=") for text_line in text.splitlines()
-        )
-        if separator
-    }
+    fields: dict[str, str] = {}
+    for field_name, separator, value in (
+        text_line.partition("=") for text_line in text.splitlines()
+    ):
+        if separator:
+            fields[field_name] = value
+    return fields
 
 
 def _of_text(tree: Mapping[str, str]) -> _Tree:
@@ -234,13 +234,10 @@ def _of_text(tree: Mapping[str, str]) -> _Tree:
     _refuse_if((kinds & _CATEGORIES).any(), "its trees split categories")
     _refuse_if(((kinds & _MISSING) == _ZERO_IS_MISSING).any(), "zeros count as missing")
     inner = len(kinds)
-    left_children, right = (
-        np.array(tree[f"{child_side}_child"].split(), dtype=np.int64)
-        for child_side in ("left", "right")
-    )
-    left_children, right = (
-        np.where(child >= 0, child, inner + ~child) for child in (left_children, right)
-    )  # leaf k is written as ~k
+    left_children = np.array(tree["left_child"].split(), dtype=np.int64)
+    right = np.array(tree["right_child"].split(), dtype=np.int64)
+    left_children = np.where(left_children >= 0, left_children, inner + ~left_children)
+    right = np.where(right >= 0, right, inner + ~right)  # leaf k is written as ~k
     feature = np.array(tree["split_feature"].split(), dtype=np.int32)
     threshold = np.array(tree["threshold"].split(), dtype=np.float64)
     around = np.where(threshold < 0, np.nextafter(-_ZERO, np.float32(-1)), _ZERO)
@@ -298,10 +295,8 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
     _refuse_if(
         int(tree["tree_param"]["size_leaf_vector"]) > 1, "it has several targets"
     )
-    left_children, right = (
-        np.array(tree[f"{child_side}_children"], dtype=np.int64)
-        for child_side in ("left", "right")
-    )
+    left_children = np.array(tree["left_children"], dtype=np.int64)
+    right = np.array(tree["right_children"], dtype=np.int64)
     numbers = np.array(
         tree["split_conditions"], dtype=np.float32
     )  # of a leaf its value
@@ -416,11 +411,9 @@ def _of_branches(
         values.append(
             np.multiply(np.ravel(tree_node.get("value", np.zeros(outputs))), factor)
         )
-        nodes += [
-            tree_node[child_side]
-            for child_side in ("left", "right")
-            if child_side in tree_node
-        ]
+        for child_side in ("left", "right"):
+            if child_side in tree_node:
+                nodes.append(tree_node[child_side])
     is_leaf, feature, border, left_children, right = map(
         np.array, zip(*facts, strict=True)
     )

@@ -123,9 +123,8 @@ class SentenceEncoder:
 
     def _means(self, windows: Sequence[Sequence[int]], width: int) -> Floats32:
         device = next(self.model.parameters()).device
-        token_ids, mask = (
-            torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2)
-        )
+        token_ids = torch.zeros(_BATCH, width, dtype=torch.long)
+        mask = torch.zeros(_BATCH, width, dtype=torch.long)
         for window_index, window in enumerate(windows):
             token_ids[window_index, : len(window)] = torch.tensor(
                 window, dtype=torch.long

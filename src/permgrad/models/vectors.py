@@ -96,11 +96,11 @@ class VectorCache:
                 for position, content_hash in names.items()
                 if content_hash in stored
             }
-            new_positions = [
-                position
-                for position in new_positions
-                if keys[position] not in known_vectors
-            ]
+            remaining_new_positions = []
+            for position in new_positions:
+                if keys[position] not in known_vectors:
+                    remaining_new_positions.append(position)
+            new_positions = remaining_new_positions
         for start in range(0, len(new_positions), AT_ONCE):
             batch_positions = new_positions[start : start + AT_ONCE]
             vectors = encode(np.array(batch_positions))

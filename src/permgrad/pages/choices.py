@@ -119,10 +119,8 @@ def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
         if path_name != "interaction":
             path_parts[path_name] = np.asarray(path_values[:, column])
     values = explanation.values[:, column]
-    largest_gap, scale = (
-        np.nanmax(np.abs(numbers), initial=1e-300)
-        for numbers in (sum(path_parts.values()) - values, values)
-    )
+    largest_gap = np.nanmax(np.abs(sum(path_parts.values()) - values), initial=1e-300)
+    scale = np.nanmax(np.abs(values), initial=1e-300)
     if len(path_parts) < 2 or largest_gap > 1e-6 * scale:
         return {}
     return path_parts

@@ -608,10 +608,9 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     ):
         shown = []
         for _, model_line in compared_lines.iterrows():
-            gap_text, low_text, high_text = (
-                score(comparison, model_line[column_name])
-                for column_name in ("difference", "ci_low", "ci_high")
-            )
+            gap_text = score(comparison, model_line["difference"])
+            low_text = score(comparison, model_line["ci_low"])
+            high_text = score(comparison, model_line["ci_high"])
             shown.append(
                 f"{clean(model_line['label'])} (by {gap_text}, 95\u00a0% interval "
                 f"{low_text} to {high_text})"
@@ -697,9 +696,8 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
     importance their strongest ones share.
     """
     shared, counts = shared_features(comparison, first, second)
-    left_label, right = (
-        clean(comparison.label(model_name)) for model_name in (first, second)
-    )
+    left_label = clean(comparison.label(first))
+    right = clean(comparison.label(second))
     if not max(counts):
         return f"No feature clearly matters to {left_label} or to {right}."
     shared_names, *names_of_one = _named(comparison, first, second)
@@ -731,9 +729,8 @@ def _named(comparison: Comparison, first: str, second: str) -> list[str]:
     those of only one.
     """
     shares = comparison.shares()
-    left_mask, right = (
-        comparison.strongest[model_name] > 0 for model_name in (first, second)
-    )
+    left_mask = comparison.strongest[first] > 0
+    right = comparison.strongest[second] > 0
     lists = list[str]()
     short_name = names_apart(comparison.features)
     for member in (left_mask & right, left_mask & ~right, right & ~left_mask):

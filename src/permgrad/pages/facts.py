@@ -210,11 +210,17 @@ def _pairs(content: PageContent, *names: str) -> list[list[Any]]:
     """Return metrics with the values of the model and the constant, where they are
     known.
     """
-    return [
-        [metric_name, content.test[metric_name], content.constant.get(metric_name)]
-        for metric_name in names
-        if content.test.get(metric_name) is not None
-    ]
+    pairs: list[list[Any]] = []
+    for metric_name in names:
+        if content.test.get(metric_name) is not None:
+            pairs.append(
+                [
+                    metric_name,
+                    content.test[metric_name],
+                    content.constant.get(metric_name),
+                ]
+            )
+    return pairs
 
 
 def over_constant(content: PageContent) -> Facts | None:
@@ -559,11 +565,10 @@ def dated(content: PageContent) -> Facts | None:
     alone = (content.reading or {}).get("alone")
     if alone is None or not alone["date"] or not content.learnt:
         return None
-    moved = [
-        column_drift
-        for column_drift in content.table.drift
-        if column_drift["column"] == alone["column"]
-    ]
+    moved = []
+    for column_drift in content.table.drift:
+        if column_drift["column"] == alone["column"]:
+            moved.append(column_drift)
     if not moved or any(moved_column["clear"] for moved_column in moved):
         return None
     options = ["--time", alone["column"]]
@@ -1014,9 +1019,8 @@ def times_too_many(curve: Reliability) -> float | None:
     None: about as many, or chance.
     """
     row_count = int(curve.rows.sum())
-    there, expected = (
-        float(values @ curve.rows) for values in (curve.observed, curve.predicted)
-    )
+    there = float(curve.observed @ curve.rows)
+    expected = float(curve.predicted @ curve.rows)
     if not 0 < there <= UNEVEN * row_count or expected <= 0:
         return None
     doubt = float(curve.rows @ (curve.predicted * (1 - curve.predicted)))
@@ -1117,13 +1121,14 @@ def impossible(content: PageContent) -> Facts | None:
             strict=True,
         )
     )
-    pairs = [
-        related_pair
-        for related_pair in content.moving
-        if related_pair["kind"] != MISSING
-        and without[related_pair["feature"]] > known_loss.constant
-        and abs(related_pair["strength"]) >= CLOSE
-    ]
+    pairs = []
+    for related_pair in content.moving:
+        if (
+            related_pair["kind"] != MISSING
+            and without[related_pair["feature"]] > known_loss.constant
+            and abs(related_pair["strength"]) >= CLOSE
+        ):
+            pairs.append(related_pair)
     if not pairs:
         return None
     provenance = content.provenance

@@ -68,10 +68,11 @@ def moved_words(
     if not clear:
         return f"No column differs clearly {between}."
     show = names_apart(clear_column["column"] for clear_column in clear)
-    column_sentences = [
-        f"{show(shown_column['column'])}: {_moved(shown_column, sides)}"
-        for shown_column in clear[:_MOVED]
-    ]
+    column_sentences = []
+    for shown_column in clear[:_MOVED]:
+        column_sentences.append(
+            f"{show(shown_column['column'])}: {_moved(shown_column, sides)}"
+        )
     names = listed(
         map(show, [further_column["column"] for further_column in clear[_MOVED:]]),
         _MOVED,

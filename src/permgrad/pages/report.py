@@ -256,11 +256,9 @@ def report(
         for option_name, value in model_options.items()
         if value is not None
     }
-    model_options |= {
-        option_name: value
-        for option_name, value in (("loss", loss), ("progress", progress))
-        if not _is_auto(value)
-    }
+    for option_name, value in (("loss", loss), ("progress", progress)):
+        if not _is_auto(value):
+            model_options[option_name] = value
     with sparing(), full_float32():
         read_model = ReadModel(model, X, y, seed=random_seed, **model_options)
         read_model.rows = replace(

@@ -349,9 +349,9 @@ def _level_sentence(
     scale, digits, unit_words = (100, 2, " points") if share else (1, 3, "")
     if line["measure"] in ("mean_error", "rmse"):
         unit_words = " times what is usual"
-    size_text, lower_text, upper_text = (
-        number(scale * line[end_name], digits) for end_name in ("value", "low", "high")
-    )
+    size_text = number(scale * line["value"], digits)
+    lower_text = number(scale * line["low"], digits)
+    upper_text = number(scale * line["high"], digits)
     beyond = " beyond what is expected" * bool(expected[0])
     return (
         f"{sentence} (difference{beyond} {size_text}{unit_words}, 95\u00a0% "
@@ -377,9 +377,9 @@ def told_words(facts: Mapping[str, Any]) -> str:
         carriers = listed(map(names_apart(first), first))
     else:
         carriers = "Many features together"
-    share, lower, upper = (
-        number(told_facts[end_name], 2) for end_name in ("told", "low", "high")
-    )
+    share = number(told_facts["told"], 2)
+    lower = number(told_facts["low"], 2)
+    upper = number(told_facts["high"], 2)
     words = (
         f"The {whose}features tell {share} of what {column} would say (95\u00a0% "
         f"interval {lower} to {upper}; {score}). "

@@ -99,11 +99,9 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     """
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
-        pairs = [
-            pair_line
-            for order in orders[1:]
-            for pair_line in told(of_order(explanation, int(order)), target, top_n)
-        ]
+        pairs = []
+        for order in orders[1:]:
+            pairs.extend(told(of_order(explanation, int(order)), target, top_n))
         of_pairs = [
             pair_line
             for pair_line in pairs
@@ -830,10 +828,8 @@ def counterfactuals_words(result: Counterfactuals, row: str) -> CounterfactualWo
                 f"{value_text(measures['prediction'][result_index])}{share}."
             )
         ]
-        distance, to_data = (
-            number(measures[measure_name][result_index])
-            for measure_name in ("distance", "to_data")
-        )
+        distance = number(measures["distance"][result_index])
+        to_data = number(measures["to_data"][result_index])
         if np.isfinite(measures["to_data"][result_index]):
             usual = percent(measures["plausibility"][result_index])
             about.append(

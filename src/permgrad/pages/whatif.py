@@ -210,11 +210,9 @@ def _pieces_left(split_text: list[Any]) -> list[str]:
             word_end,
             *(cut_start for cut_start, _ in cut_spans if begin < cut_start < word_end),
         ]
-        pieces |= {
-            joined_text[position : position + piece_size]: None
-            for piece_size in range(2, 6)
-            for position in range(begin, word_end - piece_size + 1)
-        }
+        for piece_size in range(2, 6):
+            for position in range(begin, word_end - piece_size + 1):
+                pieces[joined_text[position : position + piece_size]] = None
         pieces |= {
             " " + joined_text[piece_start : piece_start + piece_size]: None
             for piece_size in range(1, 5)
@@ -355,9 +353,9 @@ def what_if(
             f"{weight_bytes / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder = model.preprocessor_
-    ranks = {
-        feature_name: feature_rank for feature_rank, feature_name in enumerate(ranking)
-    }
+    ranks = {}
+    for feature_rank, feature_name in enumerate(ranking):
+        ranks[feature_name] = feature_rank
     # The features that share a prediction, with their encoded columns: the first ones,
     # and all others as one. ``pg.explain`` takes the same as ``groups=``.
     groups = {}

@@ -143,11 +143,11 @@ class RunFolder:
         None: nothing is marked, and an interrupted training keeps its checkpoint.
         """
         kept_stages = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
-        kept_stages = [
-            stage_name
-            for stage_name in self.record["finished_stages"]
-            if stage_name in kept_stages
-        ]
+        remaining_kept_stages = []
+        for stage_name in self.record["finished_stages"]:
+            if stage_name in kept_stages:
+                remaining_kept_stages.append(stage_name)
+        kept_stages = remaining_kept_stages
         self.record["stages"] = {
             stage_name: facts
             for stage_name, facts in self.record["stages"].items()
@@ -157,12 +157,10 @@ class RunFolder:
         # The record is written first: after an interruption here, the folder holds an
         # unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
-        names = [
-            file_name
-            for later_stage in _ORDER
-            if later_stage not in kept_stages
-            for file_name in STAGES[later_stage]
-        ]
+        names = []
+        for later_stage in _ORDER:
+            if later_stage not in kept_stages:
+                names.extend(STAGES[later_stage])
         remove(
             self.path / file_name
             for file_name in names
@@ -370,11 +368,9 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
     for stage in _ORDER[_ORDER.index(first) :]:
         facts = record["stages"].get(stage, {})
         if stage in record["finished_stages"] and "sums" in facts:
-            added += [
-                file_name
-                for file_name in files_of(folder, STAGES[stage])
-                if file_name not in facts["sums"]
-            ]
+            for file_name in files_of(folder, STAGES[stage]):
+                if file_name not in facts["sums"]:
+                    added.append(file_name)
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
         problem_hint = (

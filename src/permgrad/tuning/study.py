@@ -308,11 +308,10 @@ def best_of(trials: Mapping[int, Any]) -> int | None:
     """Return the place of the complete trial with the smallest loss, the first of equal
     ones, or None.
     """
-    losses = {
-        trial_place: trial.value
-        for trial_place, trial in trials.items()
-        if trial.state.name == "COMPLETE"
-    }
+    losses = {}
+    for trial_place, trial in trials.items():
+        if trial.state.name == "COMPLETE":
+            losses[trial_place] = trial.value
     return min(
         losses, key=lambda best_place: (losses[best_place], best_place), default=None
     )

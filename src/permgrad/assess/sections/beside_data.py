@@ -152,11 +152,11 @@ def _associations(
     count = None
     if dependence is not None:
         count = dependence.rows(every, dependence.correlation(outcome))
-    return {
-        name: explained_share(levels[0], outcome, count)
-        for name, levels in cut.items()
-        if levels is not None
-    }
+    associations: dict[str, tuple[float, float]] = {}
+    for name, levels in cut.items():
+        if levels is not None:
+            associations[name] = explained_share(levels[0], outcome, count)
+    return associations
 
 
 def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:

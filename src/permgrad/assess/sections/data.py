@@ -218,10 +218,8 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
             "dependence": both_dependence,
         }
         described = compare_parts(learned, table, **options)
-    first, second = (
-        part_table.assign(**{"\0target": y})
-        for part_table, y in ((learned, before), (table, test_targets))
-    )
+    first = learned.assign(**{"\0target": before})
+    second = table.assign(**{"\0target": test_targets})
     shared = count_shared_rows(first, second)
     empty = blank_codes(table, model.na).isna().all(axis=1).to_numpy()
     return {

@@ -125,9 +125,13 @@ def _cells(work: Work, rows: Rows, name: str) -> list[str]:
     """Return the image of each row, or an empty text."""
     encoder: Any = work.model.encoder
     texts, index = encoder.texts_of(rows.inputs.table, name)
-    return [
-        texts[text_index] if text_index >= 0 else "" for text_index in index.tolist()
-    ]
+    cells: list[str] = []
+    for text_index in index.tolist():
+        if text_index >= 0:
+            cells.append(texts[text_index])
+        else:
+            cells.append("")
+    return cells
 
 
 def _add_parts(
@@ -163,10 +167,8 @@ def _small(encoder: Any, name: str, cell: str) -> Array:
     """
     column = encoder.images_.columns[name]
     factor = min(1.0, _PIXELS / max(column.height, column.width))
-    height, width = (
-        max(1, round(side_length * factor))
-        for side_length in (column.height, column.width)
-    )
+    height = max(1, round(column.height * factor))
+    width = max(1, round(column.width * factor))
     return np.moveaxis(
         read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1
     )

@@ -70,9 +70,8 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
         "values": explanation.values,
         **arrays_like_values(explanation),
     }
-    arrays |= {
-        f"maps/{map_name}": array for map_name, array in explanation.maps.items()
-    }
+    for map_name, array in explanation.maps.items():
+        arrays[f"maps/{map_name}"] = array
     for field_name in ("base_values", "predictions", "correlation"):
         if getattr(explanation, field_name) is not None:
             arrays[field_name] = getattr(explanation, field_name)

@@ -188,11 +188,9 @@ def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
         numbers |= dict.fromkeys(("p_value", "p_adjusted"))
     numbers |= explanation.parts
     # Of refits: both parts of the standard error.
-    numbers |= {
-        part_name: part_errors
-        for part_name, part_errors in explanation.part_std.items()
-        if part_name not in explanation.parts
-    }
+    for part_name, part_errors in explanation.part_std.items():
+        if part_name not in explanation.parts:
+            numbers[part_name] = part_errors
     missing = np.full(explanation.values.shape, np.nan)
     return {
         title: (missing if array is None else array).ravel()

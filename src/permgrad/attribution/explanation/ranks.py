@@ -79,10 +79,8 @@ def certain_ranks(
         and explanation.high is not None
         and explanation.low is not None
     ):
-        lower_ends, upper_ends = (
-            interval_end[name_order, output]
-            for interval_end in (explanation.low, explanation.high)
-        )
+        lower_ends = explanation.low[name_order, output]
+        upper_ends = explanation.high[name_order, output]
         # Behind the narrower ends of intervals, the smallest of all names. A low end
         # cut off at 0 says nothing.
         raw_values = explanation.values[name_order, output]

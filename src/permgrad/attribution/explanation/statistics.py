@@ -255,10 +255,8 @@ def interval(
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
     first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
-    lower_width, upper_width = (
-        t_quantile(0.5 + confidence / 2, end_freedom) * std
-        for end_freedom in (first, last)
-    )
+    lower_width = t_quantile(0.5 + confidence / 2, first) * std
+    upper_width = t_quantile(0.5 + confidence / 2, last) * std
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = t_two_sided(mean / std, np.where(mean < 0, last, first))
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
@@ -275,10 +273,8 @@ def two_parts(
     share = np.divide(
         of_donors, variance, out=np.zeros_like(variance), where=variance > 0
     )
-    first, donor_freedom = (
-        np.maximum(np.asarray(sample_size, dtype=np.float64) - 1, 1.0)
-        for sample_size in (size, donors)
-    )
+    first = np.maximum(np.asarray(size, dtype=np.float64) - 1, 1.0)
+    donor_freedom = np.maximum(np.asarray(donors, dtype=np.float64) - 1, 1.0)
     freedom = 1 / ((1 - share) ** 2 / first + share**2 / donor_freedom)
     return variance, freedom + 1
 

@@ -464,10 +464,15 @@ def _sums(change: Tensor) -> list[Floats]:
     them.
     """
     change_values = change.double().cpu()
-    return [
-        change_values.movedim(dimension, 0).reshape(cell_count, -1).sum(dim=1).numpy()
-        for dimension, cell_count in enumerate(change_values.shape)
-    ]
+    sums: list[Floats] = []
+    for dimension, cell_count in enumerate(change_values.shape):
+        sums.append(
+            change_values.movedim(dimension, 0)
+            .reshape(cell_count, -1)
+            .sum(dim=1)
+            .numpy()
+        )
+    return sums
 
 
 def _few_rows(request: Request) -> Tensors:
@@ -564,9 +569,10 @@ def _named_values(
     named = _returned(listener, {layer} if layer else convolutions)
     if before_activation or layer not in convolutions:
         return named
-    return [
-        _rectified(layer_call, value, listener.heard) for layer_call, value in named
-    ]
+    named_values: list[tuple[Call, Tensor]] = []
+    for layer_call, value in named:
+        named_values.append(_rectified(layer_call, value, listener.heard))
+    return named_values
 
 
 def _last_named(
@@ -842,11 +848,11 @@ def _candidates(
 
 def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]:
     """Return the calls of some layers, with their values."""
-    return [
-        (layer_call, value)
-        for layer_call, value in listener.returned
-        if layer_call.layer in layers and value.is_floating_point() and value.ndim > 1
-    ]
+    returned: list[tuple[Call, Tensor]] = []
+    for layer_call, value in listener.returned:
+        if layer_call.layer in layers and value.is_floating_point() and value.ndim > 1:
+            returned.append((layer_call, value))
+    return returned
 
 
 def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Tensor]:

@@ -470,11 +470,10 @@ class _Cells:
 
     def ask(self, strips: Sequence[Strip]) -> None:
         """Disturb several strips of the image at once."""
-        new = [
-            candidate_strip
-            for candidate_strip in strips
-            if candidate_strip not in self._found
-        ]
+        new = []
+        for candidate_strip in strips:
+            if candidate_strip not in self._found:
+                new.append(candidate_strip)
         blocks = [strip(self._shape, *new_strip) for new_strip in new]
         for measured_strip, change in zip(
             new, self._changes(blocks) if new else (), strict=True

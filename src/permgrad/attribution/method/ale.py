@@ -425,8 +425,8 @@ def _curves_to_measure(
 
 def _left_out(singles: Mapping[int, Axis]) -> dict[str, Any]:
     """Return how many rows each curve leaves out, if any."""
-    return {
-        axis.column.name: axis.left_out
-        for axis in singles.values()
-        if any(axis.left_out.values())
-    }
+    left_out: dict[str, Any] = {}
+    for axis in singles.values():
+        if any(axis.left_out.values()):
+            left_out[axis.column.name] = axis.left_out
+    return left_out

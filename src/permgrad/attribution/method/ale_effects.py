@@ -164,9 +164,8 @@ def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Flo
         np.stack([which, codes]), axis=1, return_inverse=True
     )
     weights = np.bincount(pair_indices.ravel(), sampled.weights[rows])
-    weight_sums, squares = (
-        np.bincount(pairs[0], weights**power, count) for power in (1, 2)
-    )
+    weight_sums = np.bincount(pairs[0], weights, count)
+    squares = np.bincount(pairs[0], weights**2, count)
     return np.divide(weight_sums**2, squares, out=np.zeros(count), where=squares > 0)
 
 
@@ -269,10 +268,8 @@ def _measured(
         weight_tensor = torch.from_numpy(weights)
         centred_effects = centred(weight_tensor).numpy()
         squared = squares(weight_tensor).numpy()
-        influences, by_row = (
-            (jacobian(statistic, weight_tensor) * weight_tensor).numpy()
-            for statistic in (centred, squares)
-        )
+        influences = (jacobian(centred, weight_tensor) * weight_tensor).numpy()
+        by_row = (jacobian(squares, weight_tensor) * weight_tensor).numpy()
     curve_weights = np.zeros_like(weights)
     curve_weights[rows] = weights[rows]
     quiet = ~np.asarray(centred_effects.any(axis=0))  # in no row anything changes

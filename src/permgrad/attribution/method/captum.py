@@ -308,10 +308,10 @@ class CaptumMethod(Method):
             attribution.shape[: input_rows.ndim] == input_rows.shape
             for attribution, input_rows in pairs
         ):
-            return [
-                attribution.reshape(*input_rows.shape, -1).sum(dim=-1)
-                for attribution, input_rows in pairs
-            ]
+            on_inputs: list[Tensor] = []
+            for attribution, input_rows in pairs:
+                on_inputs.append(attribution.reshape(*input_rows.shape, -1).sum(dim=-1))
+            return on_inputs
         layouts = []
         for input_index, tensor in enumerate(rows):
             layouts.append((input_index, image_shape(tuple(tensor.shape[1:]))))
@@ -394,9 +394,9 @@ def _call_order(subject: NetworkSubject) -> list[int]:
     if input_form.whole:
         parameter_positions = []
     else:
-        parameter_positions = [
-            named.index(input_leaf.place[0]) for input_leaf in input_form.leaves
-        ]
+        parameter_positions = []
+        for input_leaf in input_form.leaves:
+            parameter_positions.append(named.index(input_leaf.place[0]))
     order = sorted(range(len(parameter_positions)), key=parameter_positions.__getitem__)
     if not parameter_positions or [
         parameter_positions[position] for position in order

@@ -118,10 +118,10 @@ def _with_nothing(
 ) -> dict[str, Floats]:
     """Return parts of players with NaN for the interactions, which have none."""
     nothing = np.full(shape, np.nan)
-    return {
-        name: np.concatenate([part_values, nothing])
-        for name, part_values in loss_parts.items()
-    }
+    with_nothing: dict[str, Floats] = {}
+    for name, part_values in loss_parts.items():
+        with_nothing[name] = np.concatenate([part_values, nothing])
+    return with_nothing
 
 
 def _sets_to_measure(request: Request, method: PairedMethod, candidates: int) -> int:

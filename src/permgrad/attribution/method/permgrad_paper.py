@@ -374,10 +374,10 @@ def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | Non
     classes = request.subject.outputs.class_names or ("all",)
     absent = np.isnan(values)
     columns = np.where(absent, np.array(None), values).T.tolist()
-    return {
-        name: dict(zip(request.space.names, column, strict=True))
-        for name, column in zip(classes, columns, strict=True)
-    }
+    listed: dict[str, dict[str, float | None]] = {}
+    for name, column in zip(classes, columns, strict=True):
+        listed[name] = dict(zip(request.space.names, column, strict=True))
+    return listed
 
 
 def _of_most_probable(maps: Tensor, outputs: Tensor) -> Tensor:

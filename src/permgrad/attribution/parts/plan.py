@@ -633,10 +633,8 @@ def model_digest(model: Any) -> str:
             for component in (renderer, calibration)
         ),
     ]
-    facts += [
-        float(getattr(model, attribute_name, 0.0))
-        for attribute_name in ("target_mean_", "target_scale_")
-    ]
+    for attribute_name in ("target_mean_", "target_scale_"):
+        facts.append(float(getattr(model, attribute_name, 0.0)))
     total.update(
         json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode(
             "utf-8", "surrogatepass"

@@ -154,10 +154,9 @@ class SummedMoments:
             std_error = np.where(is_zero, 0.0, np.nan)
             return Estimate(mean_effect, std_error, np.ones((2, quantities)))
         about = self.about(np.broadcast_to(mean_effect, self.total.shape))
-        spread, cubes, fourths = (
-            values[group_slice].sum(axis=0)
-            for values in (about.spread, about.cubes[..., 0], about.powers[..., 0])
-        )
+        spread = about.spread[group_slice].sum(axis=0)
+        cubes = about.cubes[..., 0][group_slice].sum(axis=0)
+        fourths = about.powers[..., 0][group_slice].sum(axis=0)
         by_donor = (
             group_sums["donor_sum"] - mean_effect[:, None] * group_sums["donor_weight"]
         )

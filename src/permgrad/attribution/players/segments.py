@@ -217,10 +217,10 @@ def _places(size: Sequence[int]) -> list[str]:
     """Return the names of places: ``[row,column]``, of a volume with the depth
     before.
     """
-    return [
-        "[" + ",".join(map(str, cell_position)) + "]"
-        for cell_position in np.ndindex(*size)
-    ]
+    places: list[str] = []
+    for cell_position in np.ndindex(*size):
+        places.append("[" + ",".join(map(str, cell_position)) + "]")
+    return places
 
 
 def _nearest_centres(points: Floats, labels: Integers) -> Integers:
@@ -451,9 +451,10 @@ def build_space(
         players += listed
         modality += [input_name] * len(listed)
     if len(set(players)) < len(players):
-        doubled = {
-            player_name for player_name in players if players.count(player_name) > 1
-        }
+        doubled = set()
+        for player_name in players:
+            if players.count(player_name) > 1:
+                doubled.add(player_name)
     else:
         doubled = set()
     if doubled:

@@ -261,10 +261,8 @@ def branch_moments(game: Game) -> PairMoments:
             effects = np.empty((row_count, branch_play.quantities))
             for start in range(0, row_count, _PAIRS):
                 pair_slice = slice(start, min(start + _PAIRS, row_count))
-                index, donor = (
-                    torch.as_tensor(pair_numbers[pair_slice], device=device)
-                    for pair_numbers in (numbers, drawn)
-                )
+                index = torch.as_tensor(numbers[pair_slice], device=device)
+                donor = torch.as_tensor(drawn[pair_slice], device=device)
                 outputs = engine.engine.exchange(
                     cache, index, donor, donor_cache, coalitions
                 )

@@ -139,10 +139,10 @@ class Blend:
         self._straight = [torch.equal(owners, players) for owners in self._owners]
         #: whether one player owns a whole input: no mask of the input's size is needed
         #: then
-        self._whole = [
-            len(owners) > 0 and bool((owners == owners[0]).all())
-            for owners in self._owners
-        ]
+        whole = []
+        for owners in self._owners:
+            whole.append(len(owners) > 0 and bool((owners == owners[0]).all()))
+        self._whole = whole
         self._base: Tensor | None = None
         self._chunk = _CHUNK  # pairs that are held at once, fewer of many outputs
         self._donor_outputs: Tensor | None = None
@@ -690,10 +690,12 @@ class Blend:
         """
         count = len(receivers)
         if self.sampler is not None:
-            return [
-                self._with_drawn(self.sampler, play.key, receivers, repeats)
-                for play in plays
-            ]
+            answer: list[tuple[Integers, Tensor]] = []
+            for play in plays:
+                answer.append(
+                    self._with_drawn(self.sampler, play.key, receivers, repeats)
+                )
+            return answer
         coalitions = [self._replaced(play) for play in plays]
         if self.fixed is not None:
             donors = [np.full(count, NO_DONOR, dtype=np.int64)] * len(plays)

@@ -70,10 +70,8 @@ class _Conditional:
         models have seen.
         """
         columns = encoded[:, self.predictors].astype(np.float64)
-        level, numeric = (
-            fitted_part and fitted_part.for_others(columns)
-            for fitted_part in (self.level, self.numeric)
-        )
+        level = self.level and self.level.for_others(columns)
+        numeric = self.numeric and self.numeric.for_others(columns)
         return replace(self, level=level, numeric=numeric)
 
 
@@ -128,9 +126,10 @@ class ConditionalSampler:
         self._features = {
             date_name: preprocessor.columns_of(date_name) for date_name in dates
         } | preprocessor.features("feature")
-        self._numeric = {
-            int(column) for column in np.asarray(preprocessor.numeric_columns_)
-        }
+        numeric = set()
+        for column in np.asarray(preprocessor.numeric_columns_):
+            numeric.add(int(column))
+        self._numeric = numeric
         self._models: dict[str, list[_Conditional]] = {}
         self._fitting = Fitting(background, encoded, seed, shared)
 

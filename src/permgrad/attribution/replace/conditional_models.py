@@ -266,11 +266,11 @@ def _clearest(
     of each, at most a few.
     """
     least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
-    return [
-        products[product_index]
-        for product_index in np.argsort(-clear, kind="stable")[:_PRODUCTS]
-        if clear[product_index] > least
-    ]
+    clearest: list[tuple[int, ...]] = []
+    for product_index in np.argsort(-clear, kind="stable")[:_PRODUCTS]:
+        if clear[product_index] > least:
+            clearest.append(products[product_index])
+    return clearest
 
 
 # ---- cross-fitted models -------------------------------------------------------------

@@ -121,10 +121,12 @@ class Replacement:
         )
         rows_per_block = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
         starts = range(first - first % rows_per_block, last_row, rows_per_block)
-        return [
-            slice(max(first, start), min(start + rows_per_block, last_row))
-            for start in starts
-        ]
+        spans: list[slice] = []
+        for start in starts:
+            spans.append(
+                slice(max(first, start), min(start + rows_per_block, last_row))
+            )
+        return spans
 
     def explained(self, span: slice | None = None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``.

@@ -460,15 +460,17 @@ class Judge:
         """Return the answers for the rows of each coalition."""
         receivers, donors, predictions = pairs
         edited = getattr(self.game.back_end, "edited", lambda *_: self.request.inputs)
-        return [
-            Answers(
-                self.request,
-                predictions[:, coalition_index],
-                receivers,
-                partial(edited, play, coalition_index, receivers, donors),
+        answers: list[Answers] = []
+        for coalition_index in range(predictions.shape[1]):
+            answers.append(
+                Answers(
+                    self.request,
+                    predictions[:, coalition_index],
+                    receivers,
+                    partial(edited, play, coalition_index, receivers, donors),
+                )
             )
-            for coalition_index in range(predictions.shape[1])
-        ]
+        return answers
 
     def _are_edited(self, answered: list[Answers], pairs: Pairs) -> bool:
         """Return whether scorers see rows that a coalition changes."""

@@ -123,8 +123,6 @@ def _told(score: Floats, own_class_mask: np.ndarray) -> float:
     counts half).
     """
     other_scores = np.sort(score[~own_class_mask])
-    below, up_to = (
-        np.searchsorted(other_scores, score[own_class_mask], search_side)
-        for search_side in ("left", "right")
-    )
+    below = np.searchsorted(other_scores, score[own_class_mask], "left")
+    up_to = np.searchsorted(other_scores, score[own_class_mask], "right")
     return float((below + up_to).mean() / 2 / len(other_scores))

@@ -122,10 +122,8 @@ def encode_background(model: Any, background: Any) -> Floats32:
         encoded: Floats32 = model.encode_rows(background).encoded
     except InputError as error:
         # The estimator calls these rows X.
-        problem, hint = (
-            re.sub(r"(?<!['\w])X(?!['\w])", "background", message_text)
-            for message_text in (error.problem, error.hint)
-        )
+        problem = re.sub(r"(?<!['\w])X(?!['\w])", "background", error.problem)
+        hint = re.sub(r"(?<!['\w])X(?!['\w])", "background", error.hint)
         problem = " ".join(problem.splitlines())
         if "background" not in problem:
             problem = f"background: {problem}"

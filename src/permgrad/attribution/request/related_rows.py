@@ -66,11 +66,9 @@ def with_columns(arguments: Arguments) -> Arguments:
             None,
         )
         if table is None:
-            columns = [
-                listed_column
-                for input_table in tables
-                for listed_column in _names(input_table)
-            ]
+            columns = []
+            for input_table in tables:
+                columns.extend(_names(input_table))
             if columns:
                 raise unknown(argument, column_name, columns)
             fault_words = (
@@ -79,10 +77,8 @@ def with_columns(arguments: Arguments) -> Arguments:
             raise InputError(fault_words, hint="Pass its values.", code="PG001")
         values = np.asarray(table[column_name])
         if not _is_needed(arguments.model.model, table, column_name):
-            X, background = (
-                _left_out(table_rows, column_name)
-                for table_rows in (arguments.X, arguments.background)
-            )
+            X = _left_out(arguments.X, column_name)
+            background = _left_out(arguments.background, column_name)
             arguments = replace(arguments, X=X, background=background)
         argument_values: dict[str, Any] = {argument: values}
         arguments = replace(arguments, **argument_values)

@@ -296,10 +296,8 @@ def _general_lines(
             return secants.complete(start, probe_rows, scale)
         # There and back: a network that sorts its rows takes the slopes of some for
         # those of others.
-        there, return_points = (
-            tuple(map(torch.cat, zip(*end_pair, strict=True)))
-            for end_pair in ((start, probe_rows), (probe_rows, start))
-        )
+        there = tuple(map(torch.cat, zip(start, probe_rows, strict=True)))
+        return_points = tuple(map(torch.cat, zip(probe_rows, start, strict=True)))
         return secants.complete(there, return_points, scale)
 
     if with_fewer(_PROBE_ROWS, suits):

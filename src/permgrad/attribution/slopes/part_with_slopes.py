@@ -39,10 +39,8 @@ def of_slopes(request: Request) -> Request:
     whole_subject: Any = request.subject
     subject = whole_subject.without(*flat)
     row_step = max(1, -(-request.count // _MOST))
-    whole_outputs, part_outputs = (
-        _outputs(compared_subject, request.inputs[0][::row_step])
-        for compared_subject in (whole_subject, subject)
-    )
+    whole_outputs = _outputs(whole_subject, request.inputs[0][::row_step])
+    part_outputs = _outputs(subject, request.inputs[0][::row_step])
     whole_outputs = whole_outputs - whole_outputs.mean(dim=0)
     part_outputs = part_outputs - part_outputs.mean(dim=0)
     share = float((part_outputs * whole_outputs).sum() / whole_outputs.square().sum())

@@ -237,9 +237,9 @@ def _maximum_pooling(
         length // window * window
         for length, window in zip(start.shape[2:], windows, strict=True)
     ]
-    best_values = [
-        values[:, :, : seen_size[0], : seen_size[1]] for values in (start, stop)
-    ]
+    best_values = []
+    for values in (start, stop):
+        best_values.append(values[:, :, : seen_size[0], : seen_size[1]])
     shares = []
     for dimension, window in zip((2, 3), windows, strict=True):
         # The best at both ends, and for each place of the window the share of the
@@ -706,11 +706,11 @@ class SecantLines(Lines):
 
     def _of_head(self, path_values: list[list[Tensor]]) -> list[list[Tensor]]:
         """Return the values of the paths that the head joins."""
-        return [
-            layers
-            for chain, layers in zip(self._chains.values(), path_values, strict=False)
-            if not chain.is_added
-        ]
+        of_head: list[list[Tensor]] = []
+        for chain, layers in zip(self._chains.values(), path_values, strict=False):
+            if not chain.is_added:
+                of_head.append(layers)
+        return of_head
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:

@@ -81,11 +81,9 @@ def _exchanged(ids: Tensor, owners: Tensor, pads: set[int | None]) -> Iterator[T
     columns = [flat[:, position] for position in torch.nonzero(free).flatten().tolist()]
     fixed = {padding_id for padding_id in pads if padding_id is not None}
     if len(flat) > 1:
-        fixed |= {
-            int(id_column[0])
-            for id_column in columns
-            if bool((id_column == id_column[0]).all())
-        }
+        for id_column in columns:
+            if bool((id_column == id_column[0]).all()):
+                fixed.add(int(id_column[0]))
     by_column = flat.clone()
     for column_index in torch.nonzero(free).flatten().tolist():
         by_column[:, column_index] = _turned(fixed, flat[:, column_index])(

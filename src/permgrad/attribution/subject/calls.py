@@ -197,10 +197,8 @@ def _estimator(model: Any) -> PredictCall:
             one_of=one_of,
         )
     if labels and _returns_scores(model):
-        function, decides = (
-            partial(model.predict, prediction_type=output_kind)
-            for output_kind in ("Probability", "Class")
-        )
+        function = partial(model.predict, prediction_type="Probability")
+        decides = partial(model.predict, prediction_type="Class")
         one_of = objective_of(model)[0] in _ONE_OF
         return PredictCall(
             function,
@@ -400,10 +398,8 @@ def _pytorch_tabular(model: Any) -> PredictCall:
         return PredictCall(partial(_columns, model, "_prediction"), REGRESSION)
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
-    probabilities, labels = (
-        partial(_columns, model, column_suffix)
-        for column_suffix in ("_probability", "_prediction")
-    )
+    probabilities = partial(_columns, model, "_probability")
+    labels = partial(_columns, model, "_prediction")
     return PredictCall(
         probabilities, CLASSIFICATION, "probabilities", classes, labels=labels
     )

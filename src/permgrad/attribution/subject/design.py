@@ -101,18 +101,19 @@ class CellDesign:
 
     def __init__(self, form: FrameForm, background: Floats) -> None:
         self.form = form
-        self._columns = [
-            self._column(column_index, cells)
-            for column_index, cells in enumerate(background.T)
-        ]
+        columns = []
+        for column_index, cells in enumerate(background.T):
+            columns.append(self._column(column_index, cells))
+        self._columns = columns
         block_ends = np.cumsum([0, *(len(column.kinds) for column in self._columns)])
-        self._blocks = [
-            np.arange(*block_ends[column_index : column_index + 2])
-            for column_index in range(len(self._columns))
-        ]
-        self.kinds_ = [
-            column_kind for column in self._columns for column_kind in column.kinds
-        ]
+        blocks = []
+        for column_index in range(len(self._columns)):
+            blocks.append(np.arange(*block_ends[column_index : column_index + 2]))
+        self._blocks = blocks
+        kinds_ = []
+        for column in self._columns:
+            kinds_.extend(column.kinds)
+        self.kinds_ = kinds_
 
     def _column(self, column_index: int, cells: Floats) -> _Scale | _Levels:
         column_name = self.form.names[column_index]

@@ -313,9 +313,10 @@ def _form(value: Any) -> Any:
 def _lengths(value: Any) -> list[int | None]:
     """Return the first sizes of the arrays in an entry, None for a single number."""
     if isinstance(value, Mapping):
-        return [
-            length for entry_value in value.values() for length in _lengths(entry_value)
-        ]
+        lengths: list[int | None] = []
+        for entry_value in value.values():
+            lengths.extend(_lengths(entry_value))
+        return lengths
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
         return [length for entry_value in value for length in _lengths(entry_value)]
     array = _array(value)

@@ -481,16 +481,15 @@ class FrameForm:
             )
         if not self._frame and typed_parts:
             return self.library.table(typed_parts[0], self.like)
-        order = [
-            column_index
-            for typed_columns in self._together.values()
-            for column_index in typed_columns
-        ]
+        order = []
+        for typed_columns in self._together.values():
+            order.extend(typed_columns)
         alone = sorted(set(range(len(self.columns))) - set(order))
-        cells = [
-            self.columns[column_index].write(self.library, numbers[:, column_index])
-            for column_index in alone
-        ]
+        cells = []
+        for column_index in alone:
+            cells.append(
+                self.columns[column_index].write(self.library, numbers[:, column_index])
+            )
         if not typed_parts:
             return self.library.build(cells, self.like)
         joined_frame = pd.DataFrame(typed_parts[0], copy=False)

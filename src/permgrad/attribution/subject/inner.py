@@ -179,11 +179,11 @@ class InnerSubject(NetworkSubject):
                     problem, hint = of_unheard(self.module, layer)
                     raise InputError(problem, hint=hint, code="PG037")
             if self._sites is None:
-                self._sites = {
-                    (layer, call_number): None
-                    for layer in self.layers
-                    for call_number in range(calls[layer])
-                }
+                sites = {}
+                for layer in self.layers:
+                    for call_number in range(calls[layer]):
+                        sites[(layer, call_number)] = None
+                self._sites = sites
             captured = self._of_rows(layer_outputs, sample_rows)
             self.calls = len(captured)
             self.names = tuple(

@@ -71,10 +71,12 @@ def _lazy_buffers(module: nn.Module) -> dict[int, Any]:
     """
     lazy = [buffer for buffer in module.buffers() if is_lazy(buffer)]
     create: Any = UninitializedBuffer
-    return {
-        id(lazy_buffer): create(device=lazy_buffer.device, dtype=lazy_buffer.dtype)
-        for lazy_buffer in lazy
-    }
+    lazy_buffers: dict[int, Any] = {}
+    for lazy_buffer in lazy:
+        lazy_buffers[id(lazy_buffer)] = create(
+            device=lazy_buffer.device, dtype=lazy_buffer.dtype
+        )
+    return lazy_buffers
 
 
 def _call(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> None:

@@ -236,13 +236,13 @@ class Copying(TorchFunctionMode):
         if id(value) in self._inputs:
             return self._inputs[id(value)][1]
         _, positions_by_input = self._followed.get(_memory_of(value), (None, {}))
-        return {
-            input_index: numbers.as_strided(
-                value.size(), value.stride(), value.storage_offset()
-            )
-            for input_index, numbers in positions_by_input.items()
-            if _reach(value) <= len(numbers)
-        }
+        of: dict[int, Tensor] = {}
+        for input_index, numbers in positions_by_input.items():
+            if _reach(value) <= len(numbers):
+                of[input_index] = numbers.as_strided(
+                    value.size(), value.stride(), value.storage_offset()
+                )
+        return of
 
     def _follow(self, tensor: Tensor, input_index: int, numbers: Tensor) -> None:
         """Note the places of a tensor's numbers beside its memory."""
@@ -326,18 +326,18 @@ def _values(name: str, args: Sequence[Any]) -> list[int]:
     indexes.
     """
     if name == "where":
-        return [
-            argument_index
-            for argument_index, argument in enumerate(args)
-            if not _is_switch(argument)
-        ]
+        values: list[int] = []
+        for argument_index, argument in enumerate(args):
+            if not _is_switch(argument):
+                values.append(argument_index)
+        return values
     if name not in _WRITING:
         return []
-    return [
-        argument_index
-        for argument_index in (0, *_WRITING[name])
-        if argument_index < len(args)
-    ]
+    values: list[int] = []
+    for argument_index in (0, *_WRITING[name]):
+        if argument_index < len(args):
+            values.append(argument_index)
+    return values
 
 
 def _is_switch(value: Any) -> bool:

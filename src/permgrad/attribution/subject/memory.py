@@ -256,10 +256,8 @@ def state_of(module: nn.Module) -> dict[str, Any]:
                     state[name_prefix + attribute_name] = value
             elif isinstance(value, (list, dict)) and not attribute_name.startswith("_"):
                 state[name_prefix + attribute_name] = len(value)
-    state |= {
-        buffer_name: buffer.detach().clone()
-        for buffer_name, buffer in module.named_buffers()
-    }
+    for buffer_name, buffer in module.named_buffers():
+        state[buffer_name] = buffer.detach().clone()
     weights = (
         (weight_name, weight)
         for weight_name, weight in module.named_parameters()

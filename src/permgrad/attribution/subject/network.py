@@ -318,11 +318,10 @@ class NetworkSubject(Subject):
         some row.
         """
         row = list(row_tensors)
-        codes = [
-            leaf_index
-            for leaf_index, tensor in enumerate(row[: len(self.form.leaves)])
-            if tensor.ndim == 3 and not tensor.is_floating_point()
-        ]
+        codes = []
+        for leaf_index, tensor in enumerate(row[: len(self.form.leaves)]):
+            if tensor.ndim == 3 and not tensor.is_floating_point():
+                codes.append(leaf_index)
         if codes:
             readings = self.readings()
         else:
@@ -739,10 +738,10 @@ class NetworkSubject(Subject):
             zip(loose, floats, strict=True)
         ):
             if may_cast and cast_type is None and len(tensors) > 1:
-                cast_ways += [
-                    (*casts[:input_index], self.dtype, *casts[input_index + 1 :])
-                    for casts in (floats, wide_casts)
-                ]
+                for casts in (floats, wide_casts):
+                    cast_ways.append(
+                        (*casts[:input_index], self.dtype, *casts[input_index + 1 :])
+                    )
         return list(dict.fromkeys(cast_ways))
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:

@@ -274,10 +274,8 @@ class OutputForm:
                 change = change / torch.from_numpy(spread).to(change.device)
             return change[:, self.measured].square().mean(dim=1).cpu().numpy()
         if self.task.labels_overlap:
-            reference_logits, output_logits = (
-                self.logits(raw_outputs.double())[:, self.measured]
-                for raw_outputs in (reference, outputs)
-            )
+            reference_logits = self.logits(reference.double())[:, self.measured]
+            output_logits = self.logits(outputs.double())[:, self.measured]
             log_sigmoid = torch.nn.functional.logsigmoid
             apart = reference_logits.sigmoid() * (
                 log_sigmoid(reference_logits) - log_sigmoid(output_logits)
@@ -285,10 +283,8 @@ class OutputForm:
                 log_sigmoid(-reference_logits) - log_sigmoid(-output_logits)
             )
             return apart.mean(dim=1).clamp_min(0).cpu().numpy()
-        first, output_logs = (
-            self._log_probabilities(raw_outputs.double())
-            for raw_outputs in (reference, outputs)
-        )
+        first = self._log_probabilities(reference.double())
+        output_logs = self._log_probabilities(outputs.double())
         return (
             (first.exp() * (first - output_logs)).sum(dim=1).clamp_min(0).cpu().numpy()
         )

@@ -241,10 +241,8 @@ def out_of_order() -> InputError:
 def _alike(values: Sequence[Tensor], other_values: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
     for value_tensor, other_tensor in zip(values, other_values, strict=True):
-        flat_values, flat_others = (
-            paired_tensor.reshape(len(paired_tensor), -1).float()
-            for paired_tensor in (value_tensor, other_tensor)
-        )
+        flat_values = value_tensor.reshape(len(value_tensor), -1).float()
+        flat_others = other_tensor.reshape(len(other_tensor), -1).float()
         if flat_values.shape != flat_others.shape or _moved(
             flat_values, flat_others
         ) > max(_rounding(flat_values), _SHARE * _spread(flat_values)):
@@ -267,9 +265,8 @@ def _mixed(tensor: Tensor, position: int) -> Tensor:
     """
     row_numbers = torch.arange(_FEW_MIXED, device=tensor.device)
     flat_rows = tensor.reshape(len(tensor), -1)
-    first, next_rows = (
-        flat_rows[(row_numbers + shift) % len(flat_rows)] for shift in (0, 1)
-    )
+    first = flat_rows[row_numbers % len(flat_rows)]
+    next_rows = flat_rows[(row_numbers + 1) % len(flat_rows)]
     swap_mask = (
         torch.arange(flat_rows.shape[1], device=flat_rows.device) + position
     ) % (row_numbers[:, None] + 2) == 1

@@ -44,11 +44,9 @@ def named_ids(
     ids = set[int]()
     for submodule in module.modules():
         settings = vars(getattr(submodule, "config", submodule))
-        ids |= {
-            value
-            for name, value in settings.items()
-            if name.endswith(endings) and is_whole(value)
-        }
+        for name, value in settings.items():
+            if name.endswith(endings) and is_whole(value):
+                ids.add(value)
     return frozenset(ids)
 
 

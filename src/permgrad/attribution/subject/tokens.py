@@ -418,9 +418,9 @@ def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> 
     """
     rows, token_count = stay.shape
     numbers = [stay, *(inputs[input_index] for input_index in follow)]
-    by_place = [
-        input_numbers.long().reshape(rows, token_count, -1) for input_numbers in numbers
-    ]
+    by_place = []
+    for input_numbers in numbers:
+        by_place.append(input_numbers.long().reshape(rows, token_count, -1))
     return torch.cat(by_place, dim=2).movedim(2, 1).contiguous()
 
 
@@ -658,10 +658,12 @@ def _make_words(
         replace(subject.form, tokens=word_rows),
         word_rows.in_words(subject.inputs, texts),
     )
-    return [
-        [*row_tokens.words, *[None] * (words - len(row_tokens.words))]
-        for row_tokens in texts
-    ]
+    make_words: list[list[str | None]] = []
+    for row_tokens in texts:
+        make_words.append(
+            [*row_tokens.words, *[None] * (words - len(row_tokens.words))]
+        )
+    return make_words
 
 
 def follow_tokens(

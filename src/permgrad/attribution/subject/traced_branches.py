@@ -202,15 +202,17 @@ class BranchCut:
         every = range(len(self.groups))
         # Rows of a table of numbers are soon run.
         branch_inputs = [self.of_inputs(branch, inputs) for branch in every]
-        self.stores = [
-            Store(
-                cheap=all(
-                    branch_tensor.ndim == 2 and branch_tensor.is_floating_point()
-                    for branch_tensor in branch_tensors
+        stores = []
+        for branch_tensors in branch_inputs:
+            stores.append(
+                Store(
+                    cheap=all(
+                        branch_tensor.ndim == 2 and branch_tensor.is_floating_point()
+                        for branch_tensor in branch_tensors
+                    )
                 )
             )
-            for branch_tensors in branch_inputs
-        ]
+        self.stores = stores
         with self.subject.theirs(inputs), torch.no_grad():
             self.rows = [embedded(inputs, branch) for branch in every]
             if donors is inputs:
@@ -331,13 +333,11 @@ def cut_into_branches(
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
     sample_rows = [tensor[:2] for tensor in inputs]
-    embedded = [
-        branch_embedding
-        for branch in range(len(branch_cut.groups))
-        for branch_embedding in branch_cut.embed(
-            branch, branch_cut.of_inputs(branch, sample_rows)
+    embedded = []
+    for branch in range(len(branch_cut.groups)):
+        embedded.extend(
+            branch_cut.embed(branch, branch_cut.of_inputs(branch, sample_rows))
         )
-    ]
     branch_cut.row_bytes = sum(
         embedding_part.element_size() * embedding_part[0].numel()
         for embedding_part in embedded
@@ -454,16 +454,18 @@ def _frontier(depends: dict[fx.Node, frozenset[int]], group: int) -> list[fx.Nod
     on others too.
     """
     alone = frozenset({group})
-    return [
-        graph_node
-        for graph_node, groups in depends.items()
-        if groups == alone
-        and graph_node.op != "output"
-        and any(
-            depends[user_node] != alone or user_node.op == "output"
-            for user_node in graph_node.users
-        )
-    ]
+    frontier: list[fx.Node] = []
+    for graph_node, groups in depends.items():
+        if (
+            groups == alone
+            and graph_node.op != "output"
+            and any(
+                depends[user_node] != alone or user_node.op == "output"
+                for user_node in graph_node.users
+            )
+        ):
+            frontier.append(graph_node)
+    return frontier
 
 
 def placeholder_names(subject: Any, parameters: list[str]) -> list[str]:

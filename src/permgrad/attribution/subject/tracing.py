@@ -176,11 +176,11 @@ class OwnThreadTracer(fx.Tracer):
                 return super().trace(root, concrete_args)
             finally:
                 names = getattr(self, "tensor_attrs", {}).values()
-                self._constants = {
-                    constant_name: vars(root)[constant_name]
-                    for constant_name in names
-                    if constant_name in vars(root)
-                }
+                constants = {}
+                for constant_name in names:
+                    if constant_name in vars(root):
+                        constants[constant_name] = vars(root)[constant_name]
+                self._constants = constants
                 put_back(before)
 
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:

@@ -344,10 +344,10 @@ class Lexicon:
                     slot_index = behind
                 if slot_index < len(slots):
                     slots[slot_index].append(token_id)
-            self.longest = [
-                max(previous_longest, len(word_slot))
-                for previous_longest, word_slot in zip(self.longest, slots, strict=True)
-            ]
+            longest = []
+            for previous_longest, word_slot in zip(self.longest, slots, strict=True):
+                longest.append(max(previous_longest, len(word_slot)))
+            self.longest = longest
             codes[row_index] = torch.tensor(
                 [self.code(word_slot) for word_slot in slots]
             )
@@ -427,9 +427,11 @@ class Words:
             torch.arange(code_ids.shape[1], device=codes.device)
             < lengths[codes][..., None]
         )
-        tokens, present = (tensor.flatten(1) for tensor in (code_ids[codes], present))
+        tokens = code_ids[codes].flatten(1)
+        present = present.flatten(1)
         order = torch.argsort(present if self.left else ~present, dim=1, stable=True)
-        tokens, present = (tensor.gather(1, order) for tensor in (tokens, present))
+        tokens = tokens.gather(1, order)
+        present = present.gather(1, order)
         width = max(self.width, min(self.most, sum(self.lexicon.longest)))
         lacking = max(0, width - tokens.shape[1])
         if self.left:

@@ -125,9 +125,10 @@ class Levels:
         self.entries = list(entries)
         self.counts = list(counts)
         self.pooled = pooled
-        self._place = {
-            entry_text: position for position, entry_text in enumerate(self.entries)
-        }
+        place = {}
+        for position, entry_text in enumerate(self.entries):
+            place[entry_text] = position
+        self._place = place
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
@@ -190,10 +191,10 @@ class Words:
         self.entries = [
             entry for entries, _ in self.parts.values() for entry in entries
         ]
-        self._counters = {
-            vocabulary: _counter(vocabulary, entries)
-            for vocabulary, (entries, _) in self.parts.items()
-        }
+        counters = {}
+        for vocabulary, (entries, _) in self.parts.items():
+            counters[vocabulary] = _counter(vocabulary, entries)
+        self._counters = counters
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
@@ -351,9 +352,9 @@ class Vectors:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back means and components."""
-        mean_vector, component_matrix = (
-            np.frombuffer(base64.b64decode(content[array_name]), dtype=np.float32)
-            for array_name in ("mean", "turn")
+        mean_vector = np.frombuffer(base64.b64decode(content["mean"]), dtype=np.float32)
+        component_matrix = np.frombuffer(
+            base64.b64decode(content["turn"]), dtype=np.float32
         )
         return cls(mean_vector, component_matrix.reshape(len(mean_vector), -1))
 

@@ -338,17 +338,19 @@ class TableEncoder:
             strict=True,
         )
         column = self.feature_names_in_.index(name)
-        return [
-            Slot(
-                column,
-                f"{name}=<{label}>",
-                "score",
-                detail,
-                min(lower_bound, 0.0),
-                max(upper_bound, 0.0),
+        score_slots: list[Slot] = []
+        for (label, detail), lower_bound, upper_bound in slot_ranges:
+            score_slots.append(
+                Slot(
+                    column,
+                    f"{name}=<{label}>",
+                    "score",
+                    detail,
+                    min(lower_bound, 0.0),
+                    max(upper_bound, 0.0),
+                )
             )
-            for (label, detail), lower_bound, upper_bound in slot_ranges
-        ]
+        return score_slots
 
     def read_texts_with(self, texts: TextVectors | None) -> None:
         """Set what turns texts into vectors."""
@@ -426,11 +428,11 @@ class TableEncoder:
         )
         self._stored = self.schema_.stored
         # Their cells may hold a third word.
-        self._pairs_of_words = {
-            j: stored_column.name
-            for j, stored_column in enumerate(self._stored)
-            if not stored_column.reader.refuses_odd
-        }
+        pairs_of_words = {}
+        for j, stored_column in enumerate(self._stored):
+            if not stored_column.reader.refuses_odd:
+                pairs_of_words[j] = stored_column.name
+        self._pairs_of_words = pairs_of_words
         pairs = self._sort_slots()
         # Places of times that later rows keep at their end.
         self._held = np.flatnonzero([slot.is_held for slot in slots])
@@ -850,14 +852,14 @@ class TableEncoder:
             restored_encoder.named_ = content["named"]
             restored_encoder.schema_ = Schema.from_dict(content["schema"])
             restored_encoder.scaling_ = Scaling.from_dict(content["scaling"])
-            restored_encoder.groups_ = {
-                group_name: list(columns)
-                for group_name, columns in content["groups"].items()
-            }
-            restored_encoder.years_ = {
-                date_name: (int(year_range[0]), int(year_range[1]))
-                for date_name, year_range in content["years"].items()
-            }
+            groups_ = {}
+            for group_name, columns in content["groups"].items():
+                groups_[group_name] = list(columns)
+            restored_encoder.groups_ = groups_
+            years_ = {}
+            for date_name, year_range in content["years"].items():
+                years_[date_name] = (int(year_range[0]), int(year_range[1]))
+            restored_encoder.years_ = years_
             restored_encoder.scores_ = Scores.from_dict(
                 content.get("scores", {"outputs": 0, "columns": {}})
             )

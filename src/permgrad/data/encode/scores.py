@@ -1008,10 +1008,8 @@ def _solved(
     gradients.
     """
     shape = (len(spread), len(spread))
-    system, nearly = (
-        LinearOperator(shape, operator)
-        for operator in (times, lambda vector: spread * vector.ravel())
-    )
+    system = LinearOperator(shape, times)
+    nearly = LinearOperator(shape, lambda vector: spread * vector.ravel())
     return np.column_stack(
         [cg(system, side, rtol=exact, M=nearly)[0] for side in sides]
     )

@@ -191,9 +191,10 @@ class LevelCounts:
                 self.levels,
                 key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest(),
             )
-            self.levels = {
-                kept_text: self.levels[kept_text] for kept_text in hashed[: self.most]
-            }
+            levels = {}
+            for kept_text in hashed[: self.most]:
+                levels[kept_text] = self.levels[kept_text]
+            self.levels = levels
             self.complete = False
 
     def by_frequency(self) -> list[tuple[str, int]]:
@@ -223,13 +224,13 @@ class TableStatistics:
                 texts.append(column.name)
         self.text = {text_name: LevelCounts(n_kinds) for text_name in texts}
         dates = [column.name for column in self.stored if column.reader.is_moment]
-        self.calendar = {
-            date_name: {
+        calendar = {}
+        for date_name in dates:
+            calendar[date_name] = {
                 period_name: np.zeros(n, dtype=np.int64)
                 for period_name, n in PERIODS.items()
             }
-            for date_name in dates
-        }
+        self.calendar = calendar
         self.days = {date_name: np.zeros(0, dtype=np.int64) for date_name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:

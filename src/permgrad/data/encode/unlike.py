@@ -234,7 +234,8 @@ def _written_ends(
     if not column_kind.is_amount:
         return column_kind.write(first), column_kind.write(last_value)
     unit = 10.0 ** np.floor(np.log10(last_value - first) - 4)
-    low, high = (f"{round(end / unit) * unit:.6g}" for end in (first, last_value))
+    low = f"{round(first / unit) * unit:.6g}"
+    high = f"{round(last_value / unit) * unit:.6g}"
     return low, high
 
 

@@ -201,10 +201,13 @@ def _minutes_or_months(pieces: Sequence[_Piece], sizes: list[float]) -> list[flo
     """Return the sizes of units of time: in ``1y 3m``, m are months."""
     months = _SIZES["time"]["months"][1]
     are_long = max(sizes) > months
-    return [
-        months if are_long and piece.unit == "m" else unit_size
-        for piece, unit_size in zip(pieces, sizes, strict=True)
-    ]
+    minutes_or_months: list[float] = []
+    for piece, unit_size in zip(pieces, sizes, strict=True):
+        if are_long and piece.unit == "m":
+            minutes_or_months.append(months)
+        else:
+            minutes_or_months.append(unit_size)
+    return minutes_or_months
 
 
 def _number(text: str, decimal: str) -> float:

@@ -612,9 +612,9 @@ def refuse_infinite(
     infinite = np.isinf(matrix)
     if infinite.any():
         count = int(infinite.sum())
-        infinite_columns = [
-            names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()
-        ]
+        infinite_columns = []
+        for j in np.flatnonzero(infinite.any(axis=0)).tolist():
+            infinite_columns.append(names[j])
         infinite_row = int(np.argmax(infinite.any(axis=1)))
         column = int(np.argmax(infinite[infinite_row]))
         first = names[column]

@@ -595,11 +595,9 @@ def _take_out_missing(
         not is_filled or column.name in reading.text
     ):
         different = column.cells.unique().drop_null().to_pylist()
-        texts += [
-            different_text
-            for different_text in different
-            if reading.na.kind_of(different_text, column.name) != PRESENT
-        ]
+        for different_text in different:
+            if reading.na.kind_of(different_text, column.name) != PRESENT:
+                texts.append(different_text)
     elif is_filled:
         return numbers
     is_missing = pc.is_in(
@@ -615,9 +613,10 @@ def _take_out_missing(
     column.cells = pc.if_else(is_missing, pa.scalar(None, pa.string()), column.cells)
     words = usual.difference(reading.na.labels, reading.codes.labels)
     written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
-    column.missing = {
-        missing_word: counts[missing_word] / len(is_missing) for missing_word in written
-    }
+    missing = {}
+    for missing_word in written:
+        missing[missing_word] = counts[missing_word] / len(is_missing)
+    column.missing = missing
     return _cast(column.cells, has_hexadecimal)
 
 

@@ -361,10 +361,10 @@ def _months_of_machine() -> dict[str, int]:
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
     if len(names) == 24:
-        return {
-            month_name.strip("."): name_index % 12 + 1
-            for name_index, month_name in enumerate(names)
-        }
+        months_of_machine: dict[str, int] = {}
+        for name_index, month_name in enumerate(names):
+            months_of_machine[month_name.strip(".")] = name_index % 12 + 1
+        return months_of_machine
     return {}
 
 

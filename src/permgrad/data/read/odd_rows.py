@@ -221,12 +221,13 @@ class TotalRows:
 
 def _number_columns(frame: pd.DataFrame) -> list[Any]:
     """Return the columns that are stored as numbers, but for flags."""
-    return [
-        name
-        for name in frame
-        if is_native_number(frame[name].dtype)
-        and not pd.api.types.is_bool_dtype(frame[name].dtype)
-    ]
+    number_columns: list[Any] = []
+    for name in frame:
+        if is_native_number(frame[name].dtype) and not pd.api.types.is_bool_dtype(
+            frame[name].dtype
+        ):
+            number_columns.append(name)
+    return number_columns
 
 
 def _numbers_of(frame: pd.DataFrame, names: Sequence[Any]) -> Floats:

@@ -69,10 +69,9 @@ def read_ods(content: bytes, file: Path, reading: Reading) -> Sheet:
         *damage,
     ):
         book = opendocument.load(io.BytesIO(content))
-        sheets = [
-            _OdsSheet(table_element)
-            for table_element in book.getElementsByType(table.Table)
-        ]
+        sheets = []
+        for table_element in book.getElementsByType(table.Table):
+            sheets.append(_OdsSheet(table_element))
         selected_sheet = choose_sheet(sheets, file, reading.sheet)
         rows, merged, shares = _cells_of(selected_sheet.table)
     return sheet_of_cells(
@@ -99,10 +98,10 @@ def _cells_of(
             row_number += 1
             rows[row_number] = list(row)
             shares.update(percents)
-            merged += [
-                (left, row_number, left + wide - 1, row_number + high - 1)
-                for left, wide, high in spans
-            ]
+            for left, wide, high in spans:
+                merged.append(
+                    (left, row_number, left + wide - 1, row_number + high - 1)
+                )
         if row:
             row_number += 0
         else:

@@ -210,11 +210,11 @@ def _sqlite(_content: bytes, file: Path, sheet: str | None) -> OtherTable:
     try:
         query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
         names = [stored_name for (stored_name,) in connection.execute(query)]
-        names = [
-            listed_name
-            for listed_name in names
-            if not listed_name.startswith("sqlite_")
-        ]
+        remaining_names = []
+        for listed_name in names:
+            if not listed_name.startswith("sqlite_"):
+                remaining_names.append(listed_name)
+        names = remaining_names
         table_name = _chosen_table(names, file, sheet)
         frame = pd.read_sql_query(_select(table_name), connection)
     finally:

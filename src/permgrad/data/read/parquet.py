@@ -300,9 +300,9 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
         if index_name is None:
             continue
         # Whole numbers that stay within 64 bits, however many rows there are.
-        range_fields = [
-            index_entry.get(field_key) for field_key in ("start", "stop", "step")
-        ]
+        range_fields = []
+        for field_key in ("start", "stop", "step"):
+            range_fields.append(index_entry.get(field_key))
         bounds = (2**62, 2**62, 2**31)
         must(
             range_fields[2]

@@ -377,14 +377,11 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
             values = column[
                 column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)
             ].unique()
-            used_kinds |= {
-                codes.kind_of(cells.canonical(value), column_name) for value in values
-            }
+            for value in values:
+                used_kinds.add(codes.kind_of(cells.canonical(value), column_name))
         else:
-            used_kinds |= {
-                codes.kind_of(cell_text, column_name)
-                for cell_text in Distinct.of(column, column_name).texts
-            }
+            for cell_text in Distinct.of(column, column_name).texts:
+                used_kinds.add(codes.kind_of(cell_text, column_name))
     labels = []
     for label_index, label in enumerate(codes.labels):
         if label_index + 2 not in used_kinds:

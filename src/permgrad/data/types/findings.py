@@ -384,9 +384,10 @@ def all_findings(
     ``codes``: those that mean missing.
     """
     yield from findings_of(schema)
-    amounts = [
-        column_type for column_type in schema if "declared" not in column_type.flags
-    ]
+    amounts = []
+    for column_type in schema:
+        if "declared" not in column_type.flags:
+            amounts.append(column_type)
     yield from roles_found(frame, amounts, codes)
     yield from as_one_found(found_groups or {})
     yield from duplicates_found(frame, schema, together, rows)

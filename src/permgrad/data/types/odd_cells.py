@@ -70,9 +70,8 @@ def _readable(
             alike_rows = np.flatnonzero(alike)
             if len(errors) + len(alike_rows) > max(1, _MOST_SHARE * len(series)):
                 raise
-            errors += [
-                _moved(error, int(alike_row), series.index) for alike_row in alike_rows
-            ]
+            for alike_row in alike_rows:
+                errors.append(_moved(error, int(alike_row), series.index))
             series = series.mask(alike)
         else:
             return series, errors

@@ -61,11 +61,9 @@ class PlainMLP:
         inputs = self._inputs(X)
         targets = self._targets(y)
         units = (feature_rows.shape[1], *self.options.units)
-        layers = [
-            layer
-            for sizes in pairwise(units)
-            for layer in (nn.Linear(*sizes), nn.ReLU())
-        ]
+        layers = []
+        for sizes in pairwise(units):
+            layers.extend((nn.Linear(*sizes), nn.ReLU()))
         self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
         optimizer = torch.optim.Adam(
             self.module.parameters(), lr=self.options.learning_rate

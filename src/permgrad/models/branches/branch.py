@@ -135,9 +135,11 @@ def register(branch: AnyBranch) -> AnyBranch:
 
 
 def _of(kind: type[AnyBranch]) -> dict[str, AnyBranch]:
-    return {
-        name: branch for name, branch in branches.items() if isinstance(branch, kind)
-    }
+    of: dict[str, AnyBranch] = {}
+    for name, branch in branches.items():
+        if isinstance(branch, kind):
+            of[name] = branch
+    return of
 
 
 def joined_branches() -> dict[str, JoinedBranch]:

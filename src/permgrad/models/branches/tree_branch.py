@@ -39,9 +39,8 @@ def _fit(work: Job, outputs: int) -> Fitted:
         iterations = _rounds(library.name, work.n_classes)
         work = replace(work, options={"iterations": iterations, "border_count": 64})
     trees = library.train(work).trees
-    base_outputs, values = (
-        as_outputs(tree_part, outputs) for tree_part in (trees.base[None], trees.values)
-    )
+    base_outputs = as_outputs(trees.base[None], outputs)
+    values = as_outputs(trees.values, outputs)
     trees = replace(trees, base=base_outputs[0], values=values)
     return Fitted(library.label, TreeBranch.of(trees, work.train.encoded.shape[1]))
 

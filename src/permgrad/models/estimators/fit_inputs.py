@@ -535,14 +535,13 @@ def dependence_between(
     """Return which training rows depend on each other, or None where nothing is
     passed.
     """
-    given_arguments = {
-        argument_name: argument_value
-        for argument_name, argument_value in (
-            ("row_groups", row_groups),
-            ("row_time", row_time),
-        )
-        if argument_value is not None
-    }
+    given_arguments = {}
+    for argument_name, argument_value in (
+        ("row_groups", row_groups),
+        ("row_time", row_time),
+    ):
+        if argument_value is not None:
+            given_arguments[argument_name] = argument_value
     if not given_arguments:
         return None
     dependence_name, values = next(iter(given_arguments.items()))

@@ -114,10 +114,10 @@ class HeldOut:
 
         ValueError: the parts do not fit together.
         """
-        x, scores, edges, steps = (
-            arrays.get(f"held_out.{array_name}")
-            for array_name in ("x", "scores", "edges", "steps")
-        )
+        x = arrays.get("held_out.x")
+        scores = arrays.get("held_out.scores")
+        edges = arrays.get("held_out.edges")
+        steps = arrays.get("held_out.steps")
         if x is None or scores is None:
             return None
         scale = None
@@ -385,9 +385,8 @@ def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
 
     ValueError: they are no such numbers.
     """
-    groups, times = (
-        _codes(arrays, array_name, rows) for array_name in ("row_groups", "row_time")
-    )
+    groups = _codes(arrays, "row_groups", rows)
+    times = _codes(arrays, "row_time", rows)
     if groups is None:
         units = times
     else:

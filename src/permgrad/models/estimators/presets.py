@@ -193,9 +193,11 @@ presets.register("ig_example_published")(
 
 def _own_settings() -> list[str]:
     """Return the names of a preset's settings that are no options of training."""
-    return [
-        field.name for field in dataclasses.fields(Preset) if field.name != "training"
-    ]
+    own_settings: list[str] = []
+    for field in dataclasses.fields(Preset):
+        if field.name != "training":
+            own_settings.append(field.name)
+    return own_settings
 
 
 def _is_file(name: Any) -> bool:

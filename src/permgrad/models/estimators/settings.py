@@ -592,10 +592,14 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
         preset_source = "mapping"
     else:
         preset_source = os.fspath(preset)
-    return [
-        InputError(f"Preset {preset_source}: {fault.problem}", fault.hint, fault.code)
-        for fault in faults
-    ]
+    of_preset: list[InputError] = []
+    for fault in faults:
+        of_preset.append(
+            InputError(
+                f"Preset {preset_source}: {fault.problem}", fault.hint, fault.code
+            )
+        )
+    return of_preset
 
 
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:

@@ -194,10 +194,8 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         change = "smaller"
     else:
         change = "larger"
-    change_size, error = (
-        f"{fixed(100 * abs(loss_change) / base_loss, 1)} %"
-        for loss_change in (facts["gain"], facts["std_error"])
-    )
+    change_size = f"{fixed(100 * abs(facts['gain']) / base_loss, 1)} %"
+    error = f"{fixed(100 * abs(facts['std_error']) / base_loss, 1)} %"
     held_out_sentence = (
         f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} "
         f"(standard error {error})"

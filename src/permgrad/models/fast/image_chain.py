@@ -71,14 +71,15 @@ class Sliding:
         )
         #: how far behind its first input an output reads
         self.reach = dilation[0] * (window[0] - 1), dilation[1] * (window[1] - 1)
-        output_height, output_width = (
-            max(
-                0,
-                (in_size[axis] + 2 * self.padding[axis] - self.reach[axis] - 1)
-                // self.stride[axis]
-                + 1,
-            )
-            for axis in (0, 1)
+        output_height = max(
+            0,
+            (in_size[0] + 2 * self.padding[0] - self.reach[0] - 1) // self.stride[0]
+            + 1,
+        )
+        output_width = max(
+            0,
+            (in_size[1] + 2 * self.padding[1] - self.reach[1] - 1) // self.stride[1]
+            + 1,
         )
         self.size = output_height, output_width
 

@@ -97,9 +97,9 @@ class TableEntry:
             )
         }
         remaining_layers = DenseStack(layers[1:])
-        at_place = {
-            column: numeric_index for numeric_index, column in enumerate(numeric)
-        }
+        at_place = {}
+        for numeric_index, column in enumerate(numeric):
+            at_place[column] = numeric_index
         return cls(
             branch,
             scale,
@@ -152,10 +152,8 @@ class TableEntry:
             index = torch.tensor(
                 [self.numeric[columns[k]] for k in numeric], device=new.device
             )
-            after, before = (
-                self.branch.embedding.embed_some(values[:, numeric], index)
-                for values in (new, old)
-            )
+            after = self.branch.embedding.embed_some(new[:, numeric], index)
+            before = self.branch.embedding.embed_some(old[:, numeric], index)
             change = torch.cat([after - before, change], dim=1)
         return torch.addmm(entered.flatten(1), change, read_weights.T).view(
             entered.shape
@@ -186,9 +184,9 @@ class HeadEntry:
         embeddings.
         """
         head_layers = module.head
-        widths = {
-            head_path: module.widths[head_path] for head_path in module.head_paths
-        }
+        widths = {}
+        for head_path in module.head_paths:
+            widths[head_path] = module.widths[head_path]
         if not isinstance(head_layers, nn.Sequential) or not len(head_layers):
             return None
         first: Any = head_layers[0]

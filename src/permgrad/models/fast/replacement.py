@@ -417,11 +417,11 @@ class ReplacementEngine:
 
     def _added(self, path_shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the paths beside the head add to the outputs."""
-        return {
-            beside_path: branch.said(path_shares[beside_path])
-            for beside_path, branch in self._beside.items()
-            if beside_path in path_shares
-        }
+        added: dict[str, Tensor] = {}
+        for beside_path, branch in self._beside.items():
+            if beside_path in path_shares:
+                added[beside_path] = branch.said(path_shares[beside_path])
+        return added
 
     def _replaced_share(
         self, path: str, block_part: _Part, columns: list[int], values: Tensor

@@ -372,10 +372,10 @@ class HybridNetwork(nn.Module):
             name: branch.to(self._last_layer.weight.device).train(self.training),
         }
         self.additive = _in_order(branches)
-        self.shares = {
-            branch_name: self.shares.get(branch_name, share)
-            for branch_name in self.additive
-        }
+        shares = {}
+        for branch_name in self.additive:
+            shares[branch_name] = self.shares.get(branch_name, share)
+        self.shares = shares
 
     def without(self, *paths: str) -> HybridNetwork:
         """Return a network of the same weights that lacks paths beside the head."""
@@ -388,20 +388,20 @@ class HybridNetwork(nn.Module):
                 if branch_name not in paths
             }
         )
-        reduced_network.shares = {
-            share_name: share
-            for share_name, share in self.shares.items()
-            if share_name not in paths
-        }
+        shares = {}
+        for share_name, share in self.shares.items():
+            if share_name not in paths:
+                shares[share_name] = share
+        reduced_network.shares = shares
         return reduced_network
 
     def _give_up(self, share: float) -> None:
         """Leave a share of the outputs to somebody else."""
         self.divide_outputs(1 / (1 - share))
-        self.shares = {
-            branch_name: branch_share * (1 - share)
-            for branch_name, branch_share in self.shares.items()
-        }
+        shares = {}
+        for branch_name, branch_share in self.shares.items():
+            shares[branch_name] = branch_share * (1 - share)
+        self.shares = shares
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:

@@ -177,9 +177,9 @@ def _behind_embedding(
 ) -> list[list[int]]:
     """Return blocks of columns by where these stand behind embedded numbers."""
     first = width - len(plain_columns)
-    position_of = {
-        column: first + position for position, column in enumerate(plain_columns)
-    }
+    position_of = {}
+    for position, column in enumerate(plain_columns):
+        position_of[column] = first + position
     return [[position_of[column] for column in block] for block in blocks]
 
 

@@ -174,10 +174,10 @@ def _rebuild(
     model.held_out_ = HeldOut.from_arrays(
         arrays, len(model.preprocessor_.encoded_names_)
     )
-    model.branches_ = {
-        branch_name: dict(facts)
-        for branch_name, facts in description.get("branches", {}).items()
-    }
+    branches_ = {}
+    for branch_name, facts in description.get("branches", {}).items():
+        branches_[branch_name] = dict(facts)
+    model.branches_ = branches_
     model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])

@@ -114,11 +114,11 @@ def _checked_encoders(encoders: Any) -> dict[str, Any]:
     check_kind("encoders", encoders, (Mapping, NoneType), "None or a mapping", example)
     for encoder_name in encoders or {}:
         check_choice("encoder in encoders", encoder_name, _ENCODERS)
-    return {
-        given_name: value
-        for given_name, value in (encoders or {}).items()
-        if value is not None
-    }
+    checked_encoders: dict[str, Any] = {}
+    for given_name, value in (encoders or {}).items():
+        if value is not None:
+            checked_encoders[given_name] = value
+    return checked_encoders
 
 
 def _check_used(user_code: Mapping[str, Any], description: Mapping[str, Any]) -> None:

@@ -68,9 +68,10 @@ class Adam:
         decoupled: bool,
     ) -> None:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
-        self.param_groups = [
-            {**common, **group, "params": list(group["params"])} for group in groups
-        ]
+        param_groups = []
+        for group in groups:
+            param_groups.append({**common, **group, "params": list(group["params"])})
+        self.param_groups = param_groups
         self._weights = [
             weight for group in self.param_groups for weight in group["params"]
         ]
@@ -280,9 +281,11 @@ class Learner:
         )
         self.epochs = self.options.max_epochs
         self.optimizer = build_optimizer(self.network, self.options)
-        self._trained = [
-            weight for weight in self.network.parameters() if weight.requires_grad
-        ]
+        trained = []
+        for weight in self.network.parameters():
+            if weight.requires_grad:
+                trained.append(weight)
+        self._trained = trained
         precision = self.options.precision
         check_choice("precision", precision, PRECISIONS)
         self._products: contextlib.AbstractContextManager[Any] = (
@@ -307,10 +310,10 @@ class Learner:
         self.diverged = ""
         self.average: dict[str, Tensor] = {}
         if self.options.averaging:
-            self.average = {
-                weight_name: value.detach().clone()
-                for weight_name, value in self.network.state_dict().items()
-            }
+            average = {}
+            for weight_name, value in self.network.state_dict().items():
+                average[weight_name] = value.detach().clone()
+            self.average = average
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
@@ -402,11 +405,11 @@ class Learner:
                 [average for average, _ in floats],
                 [value for _, value in floats],
             )
-            self._counted = [
-                counted_pair
-                for counted_pair in pairs
-                if not counted_pair[1].is_floating_point()
-            ]
+            counted = []
+            for counted_pair in pairs:
+                if not counted_pair[1].is_floating_point():
+                    counted.append(counted_pair)
+            self._counted = counted
         return self.train_rows.batches(self.options.batch_size, self.seed, epoch)
 
     def step(self, rows: Rows, number: int) -> None:

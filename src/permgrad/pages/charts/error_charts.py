@@ -170,10 +170,8 @@ def roc_curves(
     by_class = valued(
         [classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format
     )
-    x_axis, y_axis = (
-        {"label": f"{rate_kind} positives, share", **_UNIT}
-        for rate_kind in ("false", "true")
-    )
+    x_axis = {"label": "false positives, share", **_UNIT}
+    y_axis = {"label": "true positives, share", **_UNIT}
     return plot(
         f"ROC curves, area by class: {by_class}",
         [panel(x_axis, y_axis, marks)],
@@ -218,10 +216,11 @@ def calibration(curves: Sequence[ClassCurve]) -> Chart:
             class_words = f" of {class_label}"
         else:
             class_words = ""
-        across, vertical = (
-            {"label": f"{words}{class_words}", "domain": (0, end)}
-            for words in ("predicted probability", "observed share")
-        )
+        across = {
+            "label": f"predicted probability{class_words}",
+            "domain": (0, end),
+        }
+        vertical = {"label": f"observed share{class_words}", "domain": (0, end)}
         panels.append(
             panel(
                 across, vertical, marks, title="" if single else class_label, note=error
@@ -334,9 +333,8 @@ def residuals(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
 
 def _known(truth: npt.ArrayLike, guess: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return true values and predictions where both are defined."""
-    y, predicted = (
-        np.asarray(values, dtype=np.float64).ravel() for values in (truth, guess)
-    )
+    y = np.asarray(truth, dtype=np.float64).ravel()
+    predicted = np.asarray(guess, dtype=np.float64).ravel()
     defined = np.isfinite(y) & np.isfinite(predicted)
     return y[defined], predicted[defined]
 
@@ -499,9 +497,9 @@ def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
     if filled.sum() < 2:
         return marks
     centre = by_bin["x"].median()[filled]
-    lower_quarter, middle, upper_quarter = (
-        by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75)
-    )
+    lower_quarter = by_bin["error"].quantile(0.25)[filled]
+    middle = by_bin["error"].quantile(0.5)[filled]
+    upper_quarter = by_bin["error"].quantile(0.75)[filled]
     about: dict[str, Any] = {"x": centre, "colour": "ink"}
     return [
         *marks,
@@ -535,9 +533,9 @@ def learning_curves(
     for curve_name, *_ in present:
         curves.append(history[curve_name].to_numpy(dtype=np.float64))
     finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
-    smallest, typical, largest = (
-        float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0)
-    )
+    smallest = float(np.quantile(finite, 0.0))
+    typical = float(np.quantile(finite, 0.9))
+    largest = float(np.quantile(finite, 1.0))
     if len(finite) > 8 and largest - smallest > 4 * (typical - smallest) > 0:
         largest = smallest + 2.0 * (
             typical - smallest

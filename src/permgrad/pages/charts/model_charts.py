@@ -164,10 +164,9 @@ def tradeoff(
 
     ``quiet`` methods are grey, for comparison, with names only if ``name_quiet``.
     """
-    pairs = {
-        method_name: np.asarray(method_points, dtype=np.float64)
-        for method_name, method_points in points.items()
-    }
+    pairs = {}
+    for method_name, method_points in points.items():
+        pairs[method_name] = np.asarray(method_points, dtype=np.float64)
     method_runs = {
         method_name: method_points[
             :, np.isfinite(method_points).all(axis=0) & (method_points[0] > 0)

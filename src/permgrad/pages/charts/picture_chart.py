@@ -31,10 +31,9 @@ def bars_svg(chart: Chart) -> str:
     """
     chart_data = chart.data
     names = [shorten(bar_name, _LETTERS) for bar_name in chart.data["names"]]
-    values, lower_ends, upper_ends = (
-        np.asarray(chart_data[end_name], dtype=np.float64)
-        for end_name in ("values", "low", "high")
-    )
+    values = np.asarray(chart_data["values"], dtype=np.float64)
+    lower_ends = np.asarray(chart_data["low"], dtype=np.float64)
+    upper_ends = np.asarray(chart_data["high"], dtype=np.float64)
     start = float(chart_data.get("start", 0.0))
     every = np.concatenate([[start], values, lower_ends, upper_ends])
     least = float(np.nanmin(every))
@@ -45,9 +44,9 @@ def bars_svg(chart: Chart) -> str:
     def across(value: float) -> float:
         return round(left_margin + (value - least) * scale, 1)
 
-    ink_colour, bar_colour, pale_colour = (
-        TOKENS[colour_name][0] for colour_name in ("ink", "tabular", "series-7")
-    )
+    ink_colour = TOKENS["ink"][0]
+    bar_colour = TOKENS["tabular"][0]
+    pale_colour = TOKENS["series-7"][0]
     height = _ROW * len(names) + 30
     if "start" in chart_data:
         base_words = f" (with all: {number(start)})"

@@ -217,9 +217,9 @@ def classes(
     """
     choices.check_one_unit(explanation, "classes")
     chart = charts.classes(choices.as_global(explanation), top_n=top_n)
-    table, bound, row_names = (
-        chart.data[data_key] for data_key in ("values", "most", "rows")
-    )
+    table = chart.data["values"]
+    bound = chart.data["most"]
+    row_names = chart.data["rows"]
     names = labels_of(chart.data["columns"], 14)
     cell_width = float(np.clip(4.8 / len(names), 0.2, 0.95))
     figure_size = (
@@ -262,9 +262,10 @@ def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     """Draw the bars of ``charts.ranked``, in parts by path if there are any, with
     intervals, values and ranks.
     """
-    values, lower_ends, upper_ends, path_bars = (
-        data[data_key] for data_key in ("values", "low", "high", "parts")
-    )
+    values = data["values"]
+    lower_ends = data["low"]
+    upper_ends = data["high"]
+    path_bars = data["parts"]
     row_positions = np.arange(len(values))
     _stack_parts(axes, path_bars, data["quiet"])
     if not path_bars:

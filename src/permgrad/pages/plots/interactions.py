@@ -94,9 +94,9 @@ def interactions(
         return _effect_of(explanation, pair, model, X, target, title)
     choices.check_one_unit(explanation, "interactions")
     chart = charts.interactions(explanation, top_n=top_n, target=target)
-    table, largest_value, frames = (
-        chart.data[data_key] for data_key in ("values", "most", "framed")
-    )
+    table = chart.data["values"]
+    largest_value = chart.data["most"]
+    frames = chart.data["framed"]
     count = len(table) + 1
     matrix_size = float(np.clip(0.55 * count, 2.0, 6.2))
     default = "Pairs that work together"

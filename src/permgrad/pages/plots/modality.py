@@ -118,9 +118,10 @@ def branches(
             code="PG055",
         )
     chart = charts.branches(content, label=label)
-    names, value, lower_ends, upper_ends = (
-        chart.data[data_key] for data_key in ("names", "values", "low", "high")
-    )
+    names = chart.data["names"]
+    value = chart.data["values"]
+    lower_ends = chart.data["low"]
+    upper_ends = chart.data["high"]
     figure, panel_axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
     bar_positions = np.arange(len(names))
     base.intervals(panel_axes, lower_ends, upper_ends, linewidth=1.2)

@@ -118,10 +118,9 @@ def _limits(
     output_indices: list[int],
 ) -> tuple[float, float]:
     """Return the ends of the vertical axis that all panels share."""
-    ends = [
-        curve_values[:, output_indices].ravel()
-        for curve_values in (*means, *_ends(entries))
-    ]
+    ends = []
+    for curve_values in (*means, *_ends(entries)):
+        ends.append(curve_values[:, output_indices].ravel())
     return padded(np.concatenate(ends), 0.08)
 
 
@@ -166,12 +165,12 @@ def _changes_in_words(names: Sequence[str], changes: Sequence[float]) -> str:
 
 def _ends(entries: Sequence[dict[str, Any]]) -> list[Floats]:
     """Return the ends of the intervals of all curves that have some."""
-    return [
-        np.asarray(entry[key], dtype=np.float64)
-        for entry in entries
-        for key in ("low", "high")
-        if key in entry
-    ]
+    ends: list[Floats] = []
+    for entry in entries:
+        for key in ("low", "high"):
+            if key in entry:
+                ends.append(np.asarray(entry[key], dtype=np.float64))
+    return ends
 
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
@@ -319,10 +318,8 @@ def _numeric_panel(
     for line, k in enumerate(output_indices):
         axes.plot(numbers, mean[:, k], marker="o", markersize=2.6, **style.LINES[line])
         if "low" in entry:
-            low, high = (
-                np.asarray(entry[end], dtype=np.float64)[:, k]
-                for end in ("low", "high")
-            )
+            low = np.asarray(entry["low"], dtype=np.float64)[:, k]
+            high = np.asarray(entry["high"], dtype=np.float64)[:, k]
             axes.fill_between(
                 numbers,
                 low,

@@ -68,14 +68,14 @@ def what_changed(section: SectionView, content: PageContent, changes: Changes) -
             if lines[column_name].notna().any():
                 known_columns.append(column_name)
         columns = [names(map(_called, lines["name"]), "what", marks)]
-        columns += [
-            figures_of(
-                column_name,
-                lines[column_name],
-                numbers(lines[column_name].to_numpy(dtype=np.float64)),
+        for column_name in known_columns:
+            columns.append(
+                figures_of(
+                    column_name,
+                    lines[column_name],
+                    numbers(lines[column_name].to_numpy(dtype=np.float64)),
+                )
             )
-            for column_name in known_columns
-        ]
         columns += [
             intervals_of(lines["ci_low"], lines["ci_high"]),
             figures_of("p, adjusted", lines["p_holm"], p_text),

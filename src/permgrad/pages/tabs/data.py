@@ -376,9 +376,8 @@ def live_data(content: PageContent) -> Mapping[str, Any] | None:
             "typical": column_facts["typical"],
         }
         if moved is not None:
-            entry |= {
-                drift_key: moved[drift_key] for drift_key in ("size", "p_holm", "clear")
-            }
+            for drift_key in ("size", "p_holm", "clear"):
+                entry[drift_key] = moved[drift_key]
             entry["words"] = f"{clean(column_facts['column'])}: {drifted_words(moved)}."
         described.append(entry)
     if not described:

@@ -164,7 +164,8 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
     bands = _bands(content)
     if bands is None:
         return
-    typical, nine_tenths = (covering(bands["sizes"], share) for share in (0.5, 0.9))
+    typical = covering(bands["sizes"], 0.5)
+    nine_tenths = covering(bands["sizes"], 0.9)
     section.text(
         f"Half of the test rows are predicted to within {number(typical)}, nine in ten "
         f"to within {number(nine_tenths)} (in units of {shorten(content.target, 40)}). "
@@ -341,10 +342,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     scored = content.predictions
     if scored is None or scored.predictions is None:
         return
-    truth, guess = (
-        np.asarray(values, dtype=np.float64)
-        for values in (scored.truth, scored.predictions)
-    )
+    truth = np.asarray(scored.truth, dtype=np.float64)
+    guess = np.asarray(scored.predictions, dtype=np.float64)
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1 and not content.weights:

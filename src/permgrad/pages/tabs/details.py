@@ -340,10 +340,8 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
                 "published": "published form",
             }
             columns = [names(lines["name"], "name")]
-            columns += [
-                figures_of(heading, lines[column_name])
-                for column_name, heading in headings.items()
-            ]
+            for column_name, heading in headings.items():
+                columns.append(figures_of(heading, lines[column_name]))
             caption = (
                 f"Integrated gradients of the {named}, by falling mean absolute "
                 "attribution."

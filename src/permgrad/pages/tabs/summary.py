@@ -231,10 +231,14 @@ def _metrics_table(content: Assessment) -> TableView | None:
     models: list[Measured] = [(own_label, test_scores, "own")]
     if stored.get("validation"):
         models.append((f"{own_label}, validation rows", stored["validation"], "quiet"))
-    models += [
-        (baseline_label(baseline_name, content.task, counts=content.counts), entry, "")
-        for baseline_name, entry in (stored.get("baselines") or {}).items()
-    ]
+    for baseline_name, entry in (stored.get("baselines") or {}).items():
+        models.append(
+            (
+                baseline_label(baseline_name, content.task, counts=content.counts),
+                entry,
+                "",
+            )
+        )
     if content.constant:
         models += [(content.task.constant, content.constant, "")]
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]

@@ -733,10 +733,10 @@ def methods(section: SectionView, content: PageContent, standing: Standing) -> N
     section.items(lines)
     ranking = standing.names
     columns = [names(ranking, explanation.level)]
-    columns += [
-        figures_of(titles[series_method], series.reindex(ranking), as_count)
-        for series_method, series in ranks.items()
-    ]
+    for series_method, series in ranks.items():
+        columns.append(
+            figures_of(titles[series_method], series.reindex(ranking), as_count)
+        )
     section.table(
         table_of("Rank of each feature by method (1 is the most important).", columns),
         "Ranks",

@@ -546,9 +546,9 @@ def truth_of(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Int
     if one_spelling(dict.fromkeys(labels, 1)):
         labels_by_spelling = {}
     else:
-        labels_by_spelling = {
-            spelling(label_text): label for label_text, label in labels.items()
-        }
+        labels_by_spelling = {}
+        for label_text, label in labels.items():
+            labels_by_spelling[spelling(label_text)] = label
     names = map(canonical, values.tolist())
     y = np.array(
         [

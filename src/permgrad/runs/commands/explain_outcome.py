@@ -144,11 +144,9 @@ def outcome_of(
         )
         lines.append(f"Rows are counted from 0.{line_words}")
     outputs = _shown_outputs(explanation, is_chosen=bool(request.target))
-    spoken = [
-        told_line
-        for output in outputs
-        for told_line in told(explanation, output, _MOST_FEATURES)
-    ]
+    spoken = []
+    for output in outputs:
+        spoken.extend(told(explanation, output, _MOST_FEATURES))
     lines += [line_text for line_text, _ in spoken]
     words = _UNITS.get(str(explanation_meta.get("unit")), "") or words_of_unit(
         explanation_meta

@@ -323,10 +323,8 @@ def _common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataF
     """Return the numbers of the test rows that both runs have, and the predictions of
     each run for them.
     """
-    first, second = (
-        finished_run.predictions["row"].to_numpy(dtype=np.int64)
-        for finished_run in (old, new)
-    )
+    first = old.predictions["row"].to_numpy(dtype=np.int64)
+    second = new.predictions["row"].to_numpy(dtype=np.int64)
     common_rows = np.intersect1d(first, second)
     if len(common_rows) < _LEAST_ROWS:
         problem = (

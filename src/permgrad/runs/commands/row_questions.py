@@ -113,10 +113,8 @@ def describe_table(request: RunRequest) -> Outcome:
                 {"missing": missing_counts},
             )
         ]
-    spoken += [
-        (table_note, "note", {})
-        for table_note in (*written.notes, *missing_said(written.missing))
-    ]
+    for table_note in (*written.notes, *missing_said(written.missing)):
+        spoken.append((table_note, "note", {}))
     columns = []
     for column_type in schema:
         columns.append(_column(column_type, present[column_type.name]))

@@ -173,10 +173,9 @@ def _called(
         return None
     decision: Decision | None = getattr(fitted.model, "decision_", None)
     if decision is None:
-        counts = [
-            int(np.sum(table.y[fold.train] == class_label))
-            for class_label in table.classes
-        ]
+        counts = []
+        for class_label in table.classes:
+            counts.append(int(np.sum(table.y[fold.train] == class_label)))
         decision = choose_decision(table.classes, np.array(counts), **table.decides)
         if decision is None:
             return None

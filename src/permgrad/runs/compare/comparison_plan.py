@@ -401,10 +401,10 @@ def _cross(
         # If a class is in fewer groups than folds, some folds lack it. That is what
         # groups mean.
         warnings.filterwarnings("ignore", category=UserWarning)
-        return [
-            (training, test_rows)
-            for training, test_rows in maker.split(np.zeros(len(y)), y, groups)
-        ]
+        cross: list[tuple[Integers, Integers]] = []
+        for training, test_rows in maker.split(np.zeros(len(y)), y, groups):
+            cross.append((training, test_rows))
+        return cross
 
 
 def _hold_out(

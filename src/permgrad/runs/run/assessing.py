@@ -36,10 +36,8 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files ---------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data_facts, metrics = (
-        read_json(folder / file_name)
-        for file_name in (documents.DATA, documents.METRICS)
-    )
+    data_facts = read_json(folder / documents.DATA)
+    metrics = read_json(folder / documents.METRICS)
     content = Assessment(
         title=data_facts["table"],
         target=data_facts["target"],
@@ -88,11 +86,11 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     content.predictions = replace(content.predictions, weights=weights)
     if (folder / BASELINE_PREDICTIONS).exists():
         arrays = read_npz(folder / BASELINE_PREDICTIONS)
-        content.guesses = {
-            array_name: array
-            for array_name, array in arrays.items()
-            if array_name not in ("row", "classes")
-        }
+        guesses = {}
+        for array_name, array in arrays.items():
+            if array_name not in ("row", "classes"):
+                guesses[array_name] = array
+        content.guesses = guesses
     return content
 
 

@@ -74,11 +74,10 @@ def branches_in_time(
         branch_names.append(name)
         total += seconds
     # In the order of the settings, and those that are never tried as they are.
-    left = [
-        branch_name
-        for branch_name in ready.beside
-        if branch_name in branch_names or branch_name not in waiting
-    ]
+    left = []
+    for branch_name in ready.beside:
+        if branch_name in branch_names or branch_name not in waiting:
+            left.append(branch_name)
     return tuple(left), total
 
 

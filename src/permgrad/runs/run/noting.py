@@ -260,9 +260,10 @@ def notes_on_roles(
         noted_columns = {*request.kinds}
     else:
         noted_columns = {*request.kinds, *together["columns"]}
-    untold = [
-        column_type for column_type in types if column_type.name not in noted_columns
-    ]
+    untold = []
+    for column_type in types:
+        if column_type.name not in noted_columns:
+            untold.append(column_type)
     role_findings = roles_found(features, untold, MissingCodes.of(codes))
     is_weighted = request.weight is not None
     return _texts(

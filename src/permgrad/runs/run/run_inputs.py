@@ -170,9 +170,8 @@ class Inputs:
         for group_name, members in self.groups.items():
             for column in members:
                 roles[column] = f"part of {group_name}"
-        roles |= {
-            column_name: str(reason) for column_name, reason in self.left_out.items()
-        }
+        for column_name, reason in self.left_out.items():
+            roles[column_name] = str(reason)
         reasons = dict[str, str]()
         lines = []
         for column_type in self.schema:
@@ -201,11 +200,9 @@ class Inputs:
             }
             lines.append({**facts, **role_facts, "reason": reasons[column_type.name]})
         default_reason = LeftOut.LIKE_AN_IDENTIFIER
-        reasons |= {
-            column_name: str(reason)
-            for column_name, reason in self.left_out.items()
-            if reason is not default_reason
-        }
+        for column_name, reason in self.left_out.items():
+            if reason is not default_reason:
+                reasons[column_name] = str(reason)
         return self.schema.to_text(40, reasons), lines
 
 
@@ -698,11 +695,10 @@ def _match(
             ]
         )
         wanted_columns = list(dict.fromkeys([*wanted_columns, *judged]))
-        silent = [
-            column_name
-            for column_name in table.columns
-            if column_name in trained and column_name not in wanted_columns
-        ]
+        silent = []
+        for column_name in table.columns:
+            if column_name in trained and column_name not in wanted_columns:
+                silent.append(column_name)
         files[part_name] = align_columns(table.drop(columns=silent), wanted_columns)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
     tables = dict(rows.tables)

@@ -234,10 +234,9 @@ def _check_truths(
         else:
             kinds[part_name] = "numbers"
     if task.has_classes and len(set(kinds.values())) > 1:
-        kinds_of_parts = [
-            f"{label_kind} in the {part_name} file"
-            for part_name, label_kind in kinds.items()
-        ]
+        kinds_of_parts = []
+        for part_name, label_kind in kinds.items():
+            kinds_of_parts.append(f"{label_kind} in the {part_name} file")
         problem = (
             f"The classes in column {target!r} are of different types: "
             f"{', '.join(kinds_of_parts)}"
@@ -407,10 +406,8 @@ def shared_rows(
     for part_name, table in rows.files.items():
         if request.row_group is None or request.row_group not in table.columns:
             continue
-        there, learned = (
-            set(map(canonical, side_table[request.row_group].dropna().unique()))
-            for side_table in (table, train)
-        )
+        there = set(map(canonical, table[request.row_group].dropna().unique()))
+        learned = set(map(canonical, train[request.row_group].dropna().unique()))
         if shared := len(there & learned):
             notes.append(
                 f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the "

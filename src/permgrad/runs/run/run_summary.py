@@ -103,9 +103,9 @@ def summarise(
     )
     report = folder / "report.html"
     baselines = stored["baselines"]
-    kinds = {
-        sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
-    }
+    kinds = {}
+    for sentence_entry in verdict:
+        kinds[sentence_entry["facts"]["kind"]] = sentence_entry
     loss = usual_loss(stored["task"])
     if content.explanation is not None:
         loss = named_loss(content.explanation.meta.get("loss")) or loss

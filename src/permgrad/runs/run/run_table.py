@@ -333,11 +333,10 @@ def _roles(
                 hint="--kind is for features. Leave one of the two out.",
                 code="PG006",
             )
-    named = [
-        column_name
-        for column_name, named_kind in request.kinds.items()
-        if not kinds.get(named_kind).is_read and column_name != target
-    ]
+    named = []
+    for column_name, named_kind in request.kinds.items():
+        if not kinds.get(named_kind).is_read and column_name != target:
+            named.append(column_name)
     return target, roles | dict.fromkeys(named, LeftOut.KIND)
 
 

@@ -209,11 +209,10 @@ def expect_baselines(work: RunWork) -> float:
         if absent_reason:
             work.say(f"note: {absent_name} is left out, because {absent_reason}")
     names = [baseline_name for baseline_name, reason in reasons.items() if not reason]
-    quick = [
-        baseline_name
-        for baseline_name in names
-        if not baselines.get(baseline_name).costly
-    ]
+    quick = []
+    for baseline_name in names:
+        if not baselines.get(baseline_name).costly:
+            quick.append(baseline_name)
     seconds = 0.0
     if quick:
         training_rows = BaselineRows(

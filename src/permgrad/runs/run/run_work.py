@@ -261,11 +261,10 @@ class RunWork:
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network."""
         inputs = self.inputs
-        names = [
-            baseline_name
-            for baseline_name in self.request.wanted_baselines
-            if why_absent(baseline_name) is None
-        ]
+        names = []
+        for baseline_name in self.request.wanted_baselines:
+            if why_absent(baseline_name) is None:
+                names.append(baseline_name)
         rows_by_part = {}
         for part_name, part_rows in inputs.parts.items():
             rows_by_part[part_name] = BaselineRows(

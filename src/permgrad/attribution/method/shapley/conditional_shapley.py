@@ -318,10 +318,8 @@ class ConditionalGame(ShapleyGame):
                 )
                 for player_group in (players, known_players)
             )
-            inner, outer = (
-                self.columns.correlation[np.ix_(given_columns, column_set)]
-                for column_set in (given_columns, own_columns)
-            )
+            inner = self.columns.correlation[np.ix_(given_columns, given_columns)]
+            outer = self.columns.correlation[np.ix_(given_columns, own_columns)]
             if self.columns.flat:
                 solved = np.linalg.pinv(inner, rcond=_FLAT, hermitian=True) @ outer
             else:

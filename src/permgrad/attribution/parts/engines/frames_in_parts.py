@@ -221,10 +221,10 @@ class OnRows:
         with Progress(0, "part", mode=False) as progress:
             for numbers, step_plays in self.steps.items():
                 game.play(step_plays, numbers, game.add, progress, rows)
-        return {
-            player_name: packed(moments)
-            for player_name, moments in game.moments.items()
-        }
+        played: dict[str, dict[str, Any]] = {}
+        for player_name, moments in game.moments.items():
+            played[player_name] = packed(moments)
+        return played
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
@@ -303,30 +303,27 @@ _BY_ROW = ("values", "std_error", "low", "high", "p_values", "predictions")
 def join_rows(part_explanations: Sequence[Explanation]) -> Explanation:
     """Join local explanations of neighbouring rows."""
     first = part_explanations[0]
-    weights = [
-        float(len(part_explanation.values)) for part_explanation in part_explanations
-    ]
+    weights = []
+    for part_explanation in part_explanations:
+        weights.append(float(len(part_explanation.values)))
     fields: dict[str, Any] = {}
     for field_name in _BY_ROW:
-        arrays = [
-            getattr(part_explanation, field_name)
-            for part_explanation in part_explanations
-        ]
+        arrays = []
+        for part_explanation in part_explanations:
+            arrays.append(getattr(part_explanation, field_name))
         fields[field_name] = None if arrays[0] is None else np.concatenate(arrays)
     for field_name in ("parts", "part_std", "maps"):
-        mappings = [
-            getattr(part_explanation, field_name)
-            for part_explanation in part_explanations
-        ]
+        mappings = []
+        for part_explanation in part_explanations:
+            mappings.append(getattr(part_explanation, field_name))
         fields[field_name] = {
             array_key: np.concatenate([mapping[array_key] for mapping in mappings])
             for array_key in mappings[0]
         }
     if first.base_values is not None:
-        bases = [
-            np.asarray(part_explanation.base_values)
-            for part_explanation in part_explanations
-        ]
+        bases = []
+        for part_explanation in part_explanations:
+            bases.append(np.asarray(part_explanation.base_values))
         by_row = bases[0].ndim == 2
         fields["base_values"] = (
             np.concatenate(bases)
@@ -338,8 +335,9 @@ def join_rows(part_explanations: Sequence[Explanation]) -> Explanation:
             [part_explanation.feature_values for part_explanation in part_explanations],
             ignore_index=True,
         )
-    joined_meta = {
-        fact_name: join_fact(
+    joined_meta = {}
+    for fact_name in first.meta:
+        joined_meta[fact_name] = join_fact(
             fact_name,
             [
                 part_explanation.meta.get(fact_name)
@@ -347,8 +345,6 @@ def join_rows(part_explanations: Sequence[Explanation]) -> Explanation:
             ],
             weights,
         )
-        for fact_name in first.meta
-    }
     return replace(first, **fields, meta=joined_meta)
 
 
@@ -379,11 +375,10 @@ def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any
             fact_key: join_fact(name, [value[fact_key] for value in values], weights)
             for fact_key in first
         }
-    numbers = {
-        part_index: value
-        for part_index, value in enumerate(values)
-        if value is not None
-    }
+    numbers = {}
+    for part_index, value in enumerate(values):
+        if value is not None:
+            numbers[part_index] = value
     if not numbers:
         return None
     if name in _AVERAGED:
