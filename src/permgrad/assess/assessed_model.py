@@ -210,9 +210,7 @@ class EvaluatedModel:
         """Return the targets as names of classes, or numbers ``(rows,)``."""
         if not self.classes:
             return np.asarray(self.targets(rows), dtype=np.float64)
-        return np.array(
-            [str(label) for label in self.targets(rows).tolist()], dtype=object
-        )
+        return np.array(list(map(str, self.targets(rows).tolist())), dtype=object)
 
     def codes(self, rows: Rows) -> Array:
         """Return the targets as positions of classes (-1: none of them), or numbers

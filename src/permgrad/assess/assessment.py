@@ -286,7 +286,7 @@ class Assessment:
         """Return the position of the positive one of two classes: by default the
         second.
         """
-        labels = [str(label) for label in classes]
+        labels = list(map(str, classes))
         if str(self.positive) in labels:
             return labels.index(str(self.positive))
         return 1

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.designs import Levels
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scaling import Scaling
@@ -99,7 +100,7 @@ def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
             other_slot = levels.pop(None, None)
             column_form |= {
                 "kind": form.name,
-                "levels": [list(level) for level in levels.items()],
+                "levels": list(map(list, levels.items())),
                 "other": other_slot,
             }
         if is_scored:
@@ -245,9 +246,9 @@ def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]
             [max(cell_kind, BLANK)] if value != value else value  # noqa: PLR0124
             for value, cell_kind in pairs
         ]
-    seen_columns = {
-        encoder.feature_names_in_[number] for number in encoder.feature_of_.tolist()
-    }
+    seen_columns = set(
+        values_at(encoder.feature_names_in_, encoder.feature_of_.tolist())
+    )
     for column in encoder.schema_:
         if column.name in seen_columns and column.name not in cells:
             distinct = Distinct.of(frame[column.name], column.name)

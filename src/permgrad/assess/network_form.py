@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from permgrad.assess.encoder_form import formless
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.tasks import CLASSIFICATION, REGRESSION
 from permgrad.imaging.render import Renderer
@@ -192,7 +193,7 @@ def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
         return {"task": REGRESSION, **units}
     return {
         "task": CLASSIFICATION,
-        "classes": [str(label) for label in classes.tolist()],
+        "classes": list(map(str, classes.tolist())),
         "decision": None
         if model.decision_ is None
         else {
@@ -291,7 +292,7 @@ def _head(
 
 def _place(layer: MemberLinear, path: str) -> slice:
     names = list(layer.widths)
-    start = sum(layer.widths[path_name] for path_name in names[: names.index(path)])
+    start = sum(values_at(layer.widths, names[: names.index(path)]))
     return slice(start, start + layer.widths[path])
 
 

@@ -112,7 +112,7 @@ def _table_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> dict[str, Any
         levels = None
         if cells is None:
             codes, distinct = pd.factorize(
-                np.array([str(cell) for cell in column.astype(object)], dtype=object)
+                np.array(list(map(str, column.astype(object))), dtype=object)
             )
             cells = np.where(column.isna(), -1, codes).astype(np.int64)
             levels = distinct.tolist()

@@ -20,6 +20,7 @@ from permgrad.base.checks import check_choice, check_kind, check_names, is_numbe
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import pd
 from permgrad.base.numerals import number
+from permgrad.base.sequences import values_at
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 from permgrad.data.tasks import Task
 
@@ -113,12 +114,10 @@ class RowCells:
         fixed_places = []
         for column_name in check_names("fixed", fixed, "Pass a list of columns."):
             fixed_places.append(self._place(column_name, "fixed"))
-        self.values = [self._values_of(k) for k in range(len(self.names))]
+        self.values = list(map(self._values_of, range(len(self.names))))
         for fixed_index in fixed_places:
             self.values[fixed_index] = self.values[fixed_index][:0]
-        together = [
-            [self.names.index(column_name) for column_name in block] for block in blocks
-        ]
+        together = [list(map(self.names.index, block)) for block in blocks]
         for block in together:  # a feature counts once, however many columns it has
             for block_column in block:
                 self._spreads[block_column] *= len(block)
@@ -127,7 +126,7 @@ class RowCells:
         self.units = units_of(
             self.values, self.ordered, together, known_rows, own_cells
         )
-        wording_columns = {self.names.index(column_name) for column_name in wordings}
+        wording_columns = set(map(self.names.index, wordings))
         self._combinations = Combinations(
             self.units, known_rows, own_cells, wording_columns
         )
@@ -601,7 +600,7 @@ class Goal:
         labels = decided.argmax(axis=1)
         class_labels = self.subject.call.classes or self.names
         prediction_facts: dict[str, Any] = {
-            "prediction": [class_labels[label] for label in labels]
+            "prediction": values_at(class_labels, labels)
         }
         if not self.subject.call.one_hot:
             prediction_facts["probability"] = outputs[

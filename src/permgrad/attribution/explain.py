@@ -409,7 +409,7 @@ def _combine(explanations: dict[str, Explanation], scope: Scope) -> Explanation:
             if array is not None:
                 widened_arrays[-1][
                     ...,
-                    [outputs.index(output) for output in modality_explanation.outputs],
+                    list(map(outputs.index, modality_explanation.outputs)),
                 ] = array
         return np.concatenate(widened_arrays, axis=-2)
 

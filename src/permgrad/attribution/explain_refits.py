@@ -481,14 +481,13 @@ class RefitDesign:
         """
         trained_parts = self.trained[: self.folds], self.trained[self.folds :]
         fold_ratio, half_ratio = (
-            self.rows
-            / float(np.mean([len(trained_rows) for trained_rows in trained_part]))
+            self.rows / float(np.mean(list(map(len, trained_part))))
             for trained_part in trained_parts
         )
         slope = (fold_ratio - 1) / (half_ratio - fold_ratio)
         return np.repeat(
             [(1 + slope) / len(trained_parts[0]), -slope / len(trained_parts[1])],
-            [len(trained_part) for trained_part in trained_parts],
+            list(map(len, trained_parts)),
         )
 
 
@@ -762,7 +761,7 @@ def _facts_of_fits(
     if design.groups is not None:
         counted = len(np.unique(design.groups[rows]))
         meta["independent"] = {"by": "row_groups", "count": counted}
-    sizes = [len(trained) for trained in design.trained]
+    sizes = list(map(len, design.trained))
     return meta | {
         "seed": seed,
         "rows_explained": len(rows),

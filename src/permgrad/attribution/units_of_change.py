@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
@@ -66,7 +67,7 @@ def units_of(
         if (rows[:, block] == own_cells[block]).all(axis=1).any():
             remaining_blocks.append(block)
     blocks = remaining_blocks
-    inside = {column_index for block in blocks for column_index in block}
+    inside = set(chain.from_iterable(blocks))
     units = []
     for column_index, allowed in enumerate(values):
         if column_index not in inside:

@@ -34,6 +34,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.near_names import with_near_names
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import generator, resolve_seed
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.base.significance import NORMAL_95, adjusted
 from permgrad.data.encode.designs import MOST_PARTS, Cells, spans_of, without, words_in
 from permgrad.data.tasks import REGRESSION
@@ -88,7 +89,7 @@ def word_effects(
         )
         cells, cell_index = np.unique(scored.index[row_positions], return_inverse=True)
         shorter_texts = []
-        for cell_text in (scored.texts[text_index] for text_index in cells.tolist()):
+        for cell_text in values_at(scored.texts, cells.tolist()):
             shorter_texts.append(without(cell_text, spans_of(cell_text, chosen_word)))
         changed.append(
             (
@@ -179,7 +180,7 @@ def level_effects(
                 [order[:side_count].ravel(), order[-side_count:].ravel(), along]
             )
         )
-    levels = [design.entries[level_index] for level_index in shown.tolist()]
+    levels = values_at(design.entries, shown.tolist())
     drawn_rows = generator(scored.seed, "rows of levels").permutation(
         len(scored.encoded)
     )[:_LEVEL_ROWS]
@@ -249,7 +250,7 @@ class _Scored:
         )
         self.places = score_places(self.encoder, column)
         self.outputs = (
-            [str(label) for label in model.classes_]
+            list(map(str, model.classes_))
             if hasattr(model, "classes_")
             else ["prediction"]
         )
@@ -321,7 +322,7 @@ class _Scored:
         ).astype(np.float64)
         strength = np.abs(weights[: len(entries)]) * (word_matrix.T @ counts)[:, None]
         strength[(word_matrix > 0).T @ counts < FEWEST_ROWS] = 0
-        entry_index = {entry: j for j, entry in enumerate(entries)}
+        entry_index = positions_of(entries)
         for word_pair in (entry for entry in entries if " " in entry):
             words = []
             for pair_word in word_pair.split(" "):
@@ -481,7 +482,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     output_facts: dict[str, Any] = {"task": REGRESSION}
     positive = model_reading.positive
     if hasattr(model_reading.model, "classes_"):
-        names = [str(label) for label in model_reading.model.classes_.tolist()]
+        names = list(map(str, model_reading.model.classes_.tolist()))
         output_facts = {"returns": "logits", "class_names": names}
         decision = model_reading.model.decision_
         if positive is None and decision is not None:
@@ -591,9 +592,7 @@ class _Cell:
                 mask_keys[key_index]: cell_scores
                 for key_index, cell_scores in zip(new_indices, scores, strict=True)
             }
-        return np.stack([self._known[mask_key] for mask_key in mask_keys])[
-            mask_index.ravel()
-        ]
+        return np.stack(values_at(self._known, mask_keys))[mask_index.ravel()]
 
 
 class _Words(_Cell):

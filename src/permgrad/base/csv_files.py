@@ -132,9 +132,7 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
 
     # Before version 3.1 pandas is off by the last digit in places unless it is asked.
     # Later it never is, and warns.
-    major, minor = (
-        int(version_number) for version_number in pd.__version__.split(".")[:2]
-    )
+    major, minor = map(int, pd.__version__.split(".")[:2])
     exact: dict[str, Any]
     if (major, minor) < (3, 1):
         exact = {"float_precision": "round_trip"}

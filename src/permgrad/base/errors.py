@@ -504,7 +504,7 @@ def listed(
     names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
 ) -> str:
     """Return up to ``most`` names, and how many more there are."""
-    shown = ", ".join(show(listed_name) for listed_name in names[:most])
+    shown = ", ".join(map(show, names[:most]))
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

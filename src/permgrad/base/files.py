@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,7 @@ def sweep(folder: Path, *names: str) -> None:
     else:
         leftovers = [folder.rglob(f".*{leftover_pattern}")]
     remove(
-        [leftover_path for paths in leftovers for leftover_path in paths],
+        list(chain.from_iterable(leftovers)),
         ignore_errors=True,
     )
 
@@ -311,7 +311,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(list_item) for list_item in value]
+        return list(map(plain, value))
     if isinstance(value, Mapping):
         return {
             str(entry_name): plain(entry_value)

@@ -11,6 +11,7 @@ import numpy as np
 from permgrad.base.arrays import Integers
 from permgrad.base.checks import check_choice
 from permgrad.base.late import optional, pd
+from permgrad.base.sequences import values_at
 
 Library = Literal["pandas", "polars", "pyarrow"]
 
@@ -74,7 +75,7 @@ def taken(inputs: Any, row_indices: Integers, rows: int) -> Any:  # noqa: PLR091
         if len(inputs) == rows and not any(
             np.ndim(list_entry) and len(list_entry) == rows for list_entry in inputs
         ):
-            return [inputs[row_index] for row_index in row_indices]
+            return values_at(inputs, row_indices)
         taken_inputs = [
             taken(sequence_entry, row_indices, rows) for sequence_entry in inputs
         ]

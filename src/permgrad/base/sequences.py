@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Protocol, TypeVar
 
-_Key = TypeVar("_Key", contravariant=True)
-_Value = TypeVar("_Value", covariant=True)
+_Key_contra = TypeVar("_Key_contra", contravariant=True)
+_Value_co = TypeVar("_Value_co", covariant=True)
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 _Name = TypeVar("_Name", bound=Hashable)
 
 
-class _Lookup(Protocol[_Key, _Value]):
+class _Lookup(Protocol[_Key_contra, _Value_co]):
     """A sequence or a mapping."""
 
-    def __getitem__(self, key: _Key, /) -> _Value: ...
+    def __getitem__(self, key: _Key_contra, /) -> _Value_co: ...
 
 
 def values_at(values: _Lookup[_Key, _Value], keys: Iterable[_Key]) -> list[_Value]:

@@ -73,8 +73,7 @@ def open_page(page: str | os.PathLike[str]) -> None:
     """
     page_path = Path(page).absolute()
     is_local = sys.platform in ("win32", "darwin") or any(
-        os.environ.get(variable_name)
-        for variable_name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
     )
     if is_local:
         import webbrowser

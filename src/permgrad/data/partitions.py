@@ -42,6 +42,7 @@ from permgrad.base.errors import (
 from permgrad.base.files import file_hash, why_missing
 from permgrad.base.frames import stacked
 from permgrad.base.late import pq
+from permgrad.base.sequences import values_at
 from permgrad.data.read import parquet
 from permgrad.data.read.cells import CellError
 from permgrad.data.read.image_cells import with_image_cells
@@ -391,14 +392,12 @@ class PartitionedTable:
         names = table.column_names
         with _readable(Path(self.root, table_part.file)):
             parquet.check_texts(table)
-            stored = pa.schema(
-                [fields[stored_name] for stored_name in names], metadata=layout.metadata
-            )
+            stored = pa.schema(values_at(fields, names), metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(names, dtype=object)
         replaced_columns: dict[str, Any] = {}
         if large := [exact_name for exact_name in names if exact_name in exact]:
-            schema = pa.schema([self.schema.field(large_name) for large_name in large])
+            schema = pa.schema(list(map(self.schema.field, large)))
             replaced_columns |= parquet.exact_columns(table.select(large).cast(schema))
         booleans = []
         for boolean_name in names:
@@ -655,7 +654,7 @@ def _read_footer(path: Path, root: Path) -> _Footer:
             )
             for key_name, _, value in pairs
         )
-        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        groups = list(map(metadata.row_group, range(metadata.num_row_groups)))
         unpacked_bytes = sum(group.total_byte_size for group in groups)
         group_rows = tuple(group.num_rows for group in groups)
         return _Footer(

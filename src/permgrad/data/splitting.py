@@ -214,7 +214,7 @@ def dependence_of(
     if not columns:
         return {}
     column = pd.concat(columns.values())
-    table_ends = np.cumsum([len(part_column) for part_column in columns.values()])[:-1]
+    table_ends = np.cumsum(list(map(len, columns.values())))[:-1]
     if group is not None:
         codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(
             np.int64

@@ -194,9 +194,7 @@ def points_of(
         dates is not None or len(np.unique(numbers[present])) > count
     ):
         return _quantiles(column, numbers, present, count, dates=dates is not None)
-    texts = np.array(
-        [written(value) for value in column.iloc[present].tolist()], dtype=object
-    )
+    texts = np.array(list(map(written, column.iloc[present].tolist())), dtype=object)
     levels, first, counts = np.unique(texts, return_index=True, return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:count]
     if numbers is not None:
@@ -227,7 +225,7 @@ def _quantiles(
         quantile_ranks = np.linspace(0.01, 0.99, count) * (len(order) - 1)
     picked = order[quantile_ranks.round().astype(np.intp)]
     picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-    labels = [written(value) for value in column.iloc[picked].tolist()]
+    labels = list(map(written, column.iloc[picked].tolist()))
     return picked, {
         "numeric": True,
         "at": numbers[picked].tolist(),
@@ -247,7 +245,7 @@ def _round_points(
     picked, axis_positions, closed = around(
         numbers, ~np.isfinite(numbers), count, period
     )
-    labels = [written(value) for value in column.iloc[picked].tolist()]
+    labels = list(map(written, column.iloc[picked].tolist()))
     levels = len(picked) <= _FEW
     if levels or not closed:
         if levels:
@@ -300,7 +298,7 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
         edges = bar_edges(present)
         counts = np.histogram(np.clip(present, edges[0], edges[-1]), edges)[0]
         return {"edges": edges.tolist(), "counts": counts.tolist(), "missing": missing}
-    texts = [written(value) for value in column[column.notna()].tolist()]
+    texts = list(map(written, column[column.notna()].tolist()))
     levels, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
     shown = np.argsort(-counts, kind="stable")[:LEVELS]
     return {

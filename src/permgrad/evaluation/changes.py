@@ -181,7 +181,7 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
         for sample, sample_name in ((old, "old"), (new, "new")):
             requests.append(_request(sample, sample_name))
         losses, guesses = zip(*map(_predicted, requests), strict=True)
-    explained = [answer(sample) for sample in (old, new)]
+    explained = list(map(answer, (old, new)))
     confidence = old.confidence
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_drift(requests, losses, guesses)
@@ -203,7 +203,7 @@ def _without_targets(old: Arguments, new: Arguments) -> Changes:
         requests = []
         for sample, name in ((old, "old"), (new, "new")):
             requests.append(_request(replace(sample, scope="local"), name))
-        outputs = [_outputs_by_name(request) for request in requests]
+        outputs = list(map(_outputs_by_name, requests))
     units = requests[0].units, requests[1].units
     lines = lines_of_outputs(outputs[0], outputs[1], units, old.confidence)
     about = {

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from permgrad.base.sequences import positions_of, values_at
+
 #: Words from one end to the other. Those of one place mean the same.
 SCALES: tuple[tuple[str, ...], ...] = (
     (
@@ -108,7 +110,7 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
         >>> places_on_scale(["red", "green", "blue"])
     """
     texts = [str(label).strip() for label in labels]
-    number_matches = [_NUMBERED.fullmatch(text) for text in texts]
+    number_matches = list(map(_NUMBERED.fullmatch, texts))
     if all(number_match is not None for number_match in number_matches):
         numbers = []
         for number_match in number_matches:
@@ -125,8 +127,8 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
         # Words that run against the numbers are no reason to trust either.
         agree = by_words in (by_numbers, _reversed(by_numbers))
         return by_numbers, by_words is not None and agree
-    if all(_WHOLE.fullmatch(text) for text in texts):
-        by_numbers = _ranked([float(text) for text in texts])
+    if all(map(_WHOLE.fullmatch, texts)):
+        by_numbers = _ranked(list(map(float, texts)))
         if by_numbers is None:
             return None
         return (by_numbers, False)
@@ -140,14 +142,14 @@ def _on_words(words: Sequence[str]) -> list[int] | None:
     """Return the places of words on the first scale that has all of them, each at a
     place of its own.
     """
-    plain = [_plain(word) for word in words]
+    plain = list(map(_plain, words))
     for scale in SCALES:
         rank_of_word = {}
         for word_rank, same in enumerate(scale):
             for word in same.split("|"):
                 rank_of_word[word] = word_rank
         if all(word in rank_of_word for word in plain):
-            ranks = _ranked([rank_of_word[word] for word in plain])
+            ranks = _ranked(values_at(rank_of_word, plain))
             if ranks is not None:
                 return ranks
     return None
@@ -161,9 +163,9 @@ def _plain(word: str) -> str:
 
 def _ranked(values: Sequence[float]) -> list[int] | None:
     """Return the rank of each value. None: two are equal."""
-    order = {value: value_rank for value_rank, value in enumerate(sorted(set(values)))}
+    order = positions_of(sorted(set(values)))
     if len(order) == len(values):
-        return [order[value] for value in values]
+        return values_at(order, values)
     return None
 
 

@@ -402,9 +402,7 @@ class Comparison:
         """
         columns = {}
         for model_name, values in self.reliance.items():
-            columns[model_name] = np.mean(
-                [importance_shares(fold_values) for fold_values in values], axis=0
-            )
+            columns[model_name] = np.mean(list(map(importance_shares, values)), axis=0)
         return pd.DataFrame(columns, index=self.features)
 
     @cached_property

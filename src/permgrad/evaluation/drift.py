@@ -23,6 +23,7 @@ from scipy import special
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import FEWEST_GROUPS, Dependence
 from permgrad.base.frames import stacked
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL, holm
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.leaks import looked_at
@@ -108,7 +109,7 @@ def compare_parts(
         both_tables = pd.concat(
             [both_tables, pd.Series(chosen_values, name=target_name)], axis="columns"
         )
-    row_counts = [len(row_indices) for row_indices in row_samples]
+    row_counts = list(map(len, row_samples))
     cells = []
     for column_index, column_name in enumerate(both_tables.columns):
         cells.append(
@@ -346,7 +347,7 @@ def _new_levels(
         "train": 0.0,
         "test": float(alone[new].sum() / total[1]),
         "size": float(alone[new].sum() / total[1]),
-        "levels": tuple(names[level_index] for level_index in new.tolist()),
+        "levels": tuple(values_at(names, new.tolist())),
     }
 
 
@@ -436,7 +437,7 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
     sizes = np.array([max(len(side_codes), 1) for side_codes in sides])[:, None]
     of_levels = level_counts[:, shown] / sizes
-    names = [cells.names[level_index] for level_index in shown.tolist()]
+    names = values_at(cells.names, shown.tolist())
     if len(rare_levels):
         of_levels = np.column_stack(
             [of_levels, level_counts[:, rare_levels].sum(axis=1) / sizes[:, 0]]

@@ -407,7 +407,7 @@ def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     shares, of_rows, at_random = case.curves[kind]
     value, std_error = case.mean(measures.area(shares, of_rows))
     ranked = [case.mean(point)[0] for point in of_rows.T]
-    bands = [case.spread(point) for point in at_random.T]
+    bands = list(map(case.spread, at_random.T))
     better: Better = (
         "lower" if (kind == "deletion") is case.local else "higher"
     )  # a loss rises when an output falls

@@ -31,6 +31,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.files import plain
 from permgrad.base.frames import stacked
 from permgrad.base.numerals import compact
+from permgrad.base.sequences import values_at
 from permgrad.data.read.table import blank_codes
 from permgrad.data.tasks import tasks
 from permgrad.evaluation.levels import ColumnCells, cells_of
@@ -546,7 +547,7 @@ def _telling_words(
     word_index = {}
     for position, known_word in enumerate(sorted(frozenset().union(*words))):
         word_index[known_word] = position
-    sizes = np.array([len(text_words) for text_words in words])
+    sizes = np.array(list(map(len, words)))
     word_indices = np.array(
         [word_index[text_word] for text_words in words for text_word in text_words],
         dtype=np.int64,
@@ -987,7 +988,7 @@ def _written(
     if (
         times
         and not isinstance(formula, int)
-        and all(dates[column_index] for column_index in _columns(formula))
+        and all(values_at(dates, _columns(formula)))
     ):
         return f"{words} in {times[0]}"
     if not (factor == "1" or isinstance(formula, int)):

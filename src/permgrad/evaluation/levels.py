@@ -248,9 +248,7 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         numbers = levels
         is_date = dates.is_moment(series)
         if dates.are_whole_dates(levels):
-            numbers = dates.date_seconds(
-                [canonical(level) for level in levels], dates.WHOLE
-            )
+            numbers = dates.date_seconds(list(map(canonical, levels)), dates.WHOLE)
             is_date = True
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
             return ColumnCells(

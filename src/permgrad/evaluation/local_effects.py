@@ -28,6 +28,7 @@ from permgrad.attribution.method.ale_effects import (
     make_axes,
 )
 from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.sequences import values_at
 from permgrad.evaluation.cards import LEVELS, Predict, Sample, as_numbers, written
 
 #: Columns whose effects are computed, and predictions for all of them together: a row
@@ -189,7 +190,7 @@ def _places_of(card: Mapping[str, Any], sample: Sample, values: Floats) -> Float
     for label, number in zip(labels, values.tolist(), strict=True):
         if np.isfinite(number):
             of_label[label] = number
-    return np.array([of_label[label] for label in card["label"]])
+    return np.array(values_at(of_label, card["label"]))
 
 
 def _drawn_effects(

@@ -40,6 +40,7 @@ from permgrad.base.checks import as_numbers, check_choice, check_kind, check_row
 from permgrad.base.errors import Fault, InputError, refusing, shown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
+from permgrad.base.sequences import values_at
 from permgrad.data.tasks import (
     CLASSIFICATION,
     COUNTS,
@@ -453,7 +454,7 @@ def evaluate(
                 result[metric.name] = None
     if has_classes:
         result["confusion_matrix"] = plain(metric_case.confusion)
-        result["labels"] = [plain(label) for label in metric_case.labels]
+        result["labels"] = list(map(plain, metric_case.labels))
         unknown = np.bincount(metric_case.truth, minlength=len(metric_case.labels))[
             metric_case.n_classes :
         ]
@@ -578,5 +579,5 @@ def _codes_with_strangers(
     strangers = sorted({*unseen[0], *unseen[1]}, key=str)
     behind = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for side, names_there in zip(codes, unseen, strict=True):
-        side[side < 0] = [behind[label] for label in names_there]
+        side[side < 0] = values_at(behind, names_there)
     return codes, strangers

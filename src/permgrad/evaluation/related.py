@@ -16,6 +16,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_number
 from permgrad.base.errors import InputError, shown
 from permgrad.base.near_names import with_near_names
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.dates import is_moment, series_seconds
@@ -160,8 +161,7 @@ def related(
     return pairs, {
         "names": list(among),
         "strengths": [
-            [strength_line[column_name] for column_name in among]
-            for strength_line in among.values()
+            values_at(strength_line, among) for strength_line in among.values()
         ],
     }
 
@@ -213,9 +213,7 @@ def _strengths(
     bases = _bases(frame, names)
     counts = {column_name: basis.shape[1] for column_name, basis in bases.items()}
     numbers = [column_name for column_name, count in counts.items() if count == 1]
-    stacked = np.column_stack(
-        [np.zeros((row_count, 0)), *(bases[column_name] for column_name in numbers)]
-    )
+    stacked = np.column_stack([np.zeros((row_count, 0)), *values_at(bases, numbers)])
     strengths: dict[str, dict[str, float]] = {}
     for base_name in [
         compared_name for compared_name in names if compared_name in bases

@@ -22,6 +22,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL, NORMAL_95, t_quantile
 from permgrad.evaluation.between_levels import (
     FEWEST_ROWS,
@@ -203,7 +204,7 @@ def audit(
                 facts[part_kind].append(measure_line)
         facts["fairness"] = {
             f"{notion}_{measured_kind}": largest(
-                [means[fairness_name] for fairness_name in measure_names],
+                values_at(means, measure_names),
                 levels,
                 seed,
                 ratio=measured_kind == "ratio",
@@ -234,7 +235,7 @@ def _judged(compared: Mapping[str, Compared], levels: Sequence[str]) -> list[str
     if not sizes:
         return []
     defined = np.isfinite(np.stack(sizes)).any(axis=0)
-    return [levels[level_index] for level_index in np.flatnonzero(defined).tolist()]
+    return values_at(levels, np.flatnonzero(defined).tolist())
 
 
 def _against_others(
@@ -259,7 +260,7 @@ def _against_others(
     if shown.share:
         lower_end = max(lower_end, -1.0)
         upper_end = min(upper_end, 1.0)
-    estimates = [shown.mean(side_mask) for side_mask in sides]
+    estimates = list(map(shown.mean, sides))
     facts: dict[str, Any] = {
         "level": levels[level_index],
         "estimates": estimates,
@@ -314,8 +315,8 @@ def levels_by(columns: pd.DataFrame, name: str, na: Sequence[Any]) -> ColumnLeve
     other_level = ["all other" if "other" in names else "other"] * bool(len(small))
     return ColumnLevels(
         new_codes[codes],
-        [*(names[level_index] for level_index in large), *other_level],
-        [names[level_index] for level_index in small],
+        [*values_at(names, large), *other_level],
+        values_at(names, small),
     )
 
 
@@ -560,9 +561,7 @@ def _pairs(
     size: Floats, spread: Floats, order: Integers, stream: np.random.Generator
 ) -> _LevelPairs:
     """Return the differences of all pairs of levels, with errors and drawn ones."""
-    first, second = (
-        order[level_indices] for level_indices in np.triu_indices(len(order), 1)
-    )
+    first, second = values_at(order, np.triu_indices(len(order), 1))
     pair_errors = np.maximum(np.hypot(spread[first], spread[second]), 1e-300)
     drawn = stream.normal(size=(_DRAWS, len(spread))) * spread
     return _LevelPairs(

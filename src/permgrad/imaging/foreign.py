@@ -77,7 +77,7 @@ class ForeignRenderer(nn.Module):
         if names is None:
             self.names = None
         else:
-            self.names = [str(column_name) for column_name in names]
+            self.names = list(map(str, names))
         self.channels_last = channels_last
         self._shape: tuple[int, int, int] | None = None
 

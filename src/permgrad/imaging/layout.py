@@ -31,6 +31,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.random import resolve_seed
 from permgrad.base.registry import Registry
+from permgrad.base.sequences import values_at
 
 Overlap = Literal["last", "mean", "maximum"]
 """What a pixel shows where several columns meet: the last column, their mean, or their
@@ -642,7 +643,7 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
         ((1, 2, 3), [0, 0, 2])
     """
     numbers = [tuple(map(float, _NUMBER.findall(column_name))) for column_name in names]
-    sides = {len(name_numbers) for name_numbers in numbers}
+    sides = set(map(len, numbers))
     different = len(set(numbers))
     if sides not in ({1}, {2}):
         return None
@@ -660,7 +661,7 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
     for channel, name_stem in enumerate(dict.fromkeys(rests)):
         channels[name_stem] = channel
     column_positions = np.stack(
-        [grid_rows, grid_columns, [channels[name_stem] for name_stem in rests]], axis=1
+        [grid_rows, grid_columns, values_at(channels, rests)], axis=1
     )
     complete = different > 1 and different * len(channels) == len(names) == len(
         set(map(tuple, column_positions.tolist()))

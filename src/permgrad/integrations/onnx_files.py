@@ -133,7 +133,7 @@ def _properties(model: Any) -> dict[str, str]:
     """Return what the file says of the model: its columns, classes and task."""
     classes: dict[str, str] = {}
     if hasattr(model, "classes_"):
-        classes = {"classes": json.dumps([str(label) for label in model.classes_])}
+        classes = {"classes": json.dumps(list(map(str, model.classes_)))}
     return {
         "permgrad": __version__,
         "task": "classification" if classes else "regression",

@@ -25,6 +25,7 @@ from torch.nn import functional
 from permgrad.base.arrays import Booleans, Floats32, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError, must, warn_user
 from permgrad.base.random import derive_seed, generator
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.data.encode.scores import Target
 from permgrad.data.image_table import (
     GREY_MODES,
@@ -172,7 +173,7 @@ class ImageFeatures:
             return self._run(
                 self.pixels(
                     name,
-                    [cells[cell_index] for cell_index in cell_indices.tolist()],
+                    values_at(cells, cell_indices.tolist()),
                     cells,
                 ),
                 encoder,
@@ -281,7 +282,7 @@ class ImageFeatures:
         column = self.columns[name]
         image_size = column.channels, column.height, column.width
         pixels = np.zeros((len(cells), *image_size), dtype=np.uint8)
-        cell_positions = {indexed_cell: k for k, indexed_cell in enumerate(cells)}
+        cell_positions = positions_of(cells)
 
         def read(cell: str) -> None:
             pixels[cell_positions[cell]] = read_image(

@@ -173,7 +173,7 @@ class Loss:
             raise InputError(problem, hint=f"Pass loss={self.name!r}.", code="PG001")
         for level in levels or (None,):
             check_confidence(level, f"The level of a {self.name}")
-        by_output = tuple(self.at_level(level) for level in levels)
+        by_output = tuple(map(self.at_level, levels))
         if len(by_output) == 1:
             return by_output[0]
         level_text = ", ".join(f"{level:g}" for level in levels)

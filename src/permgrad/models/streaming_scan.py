@@ -20,6 +20,7 @@ import pyarrow as pa
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.table_statistics import (
     NumericStatistics,
@@ -190,7 +191,7 @@ def type_rows(source: StreamSource) -> pd.DataFrame:
             .round()
             .astype(np.intp)
         )
-        table_parts = [table_parts[part_index] for part_index in part_indices]
+        table_parts = values_at(table_parts, part_indices)
     rows_per_part = -(-sample_rows // len(table_parts))
     pieces: list[RowBatch] = []
     for table_part in table_parts:
@@ -205,7 +206,7 @@ def type_rows(source: StreamSource) -> pd.DataFrame:
             if sum(map(len, part_batches)) >= rows_per_part and not has_few_rows:
                 break
         pieces.append(RowBatch.joined(part_batches))
-    frames = [source.features_of(piece) for piece in pieces]
+    frames = list(map(source.features_of, pieces))
     numbers = np.concatenate([piece.numbers for piece in pieces])
     frame = pd.concat(frames, ignore_index=True)
     frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))

@@ -22,6 +22,7 @@ from permgrad.base.errors import (
     must,
     turned,
 )
+from permgrad.base.sequences import values_at
 from permgrad.base.stored import parse_json
 from permgrad.data.types.identifiers import LONGEST_READ
 from permgrad.models.encoders import CONFIG, text_encoders
@@ -114,9 +115,7 @@ class SentenceEncoder:
                     strict=True,
                 )
         owner = np.array([owner_index for owner_index, _ in windows])
-        window_means = np.stack(
-            [means[window_number] for window_number in range(len(windows))]
-        )
+        window_means = np.stack(values_at(means, range(len(windows))))
         text_sums = np.zeros((len(texts), window_means.shape[1]))
         np.add.at(text_sums, owner, window_means)
         return (text_sums / np.bincount(owner)[:, None]).astype(np.float32)
@@ -231,7 +230,7 @@ class TextFeatures:
         if isinstance(self.encoder, str) and self._loaded is None:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)
-        batch_texts = [texts[text_index] for text_index in text_indices.tolist()]
+        batch_texts = values_at(texts, text_indices.tolist())
         encode_texts: Any
         if self._loaded is None:
             encode_texts = self.encoder

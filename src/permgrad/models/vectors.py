@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from permgrad.base.arrays import Floats32, Integers
+from permgrad.base.sequences import values_at
 from permgrad.base.stored import read_npz, write_npz
 
 #: Cells encoded between two files, and numbers that are remembered, of which each takes
@@ -106,7 +107,7 @@ class VectorCache:
             vectors = encode(np.array(batch_positions))
             known_vectors.update(
                 zip(
-                    [keys[position] for position in batch_positions],
+                    values_at(keys, batch_positions),
                     vectors,
                     strict=True,
                 )
@@ -115,11 +116,11 @@ class VectorCache:
                 _write(
                     folder,
                     str(encoder),
-                    [names[position] for position in batch_positions],
+                    values_at(names, batch_positions),
                     vectors,
                 )
         self._known = known_vectors
-        return np.stack([known_vectors[cache_key] for cache_key in keys])
+        return np.stack(values_at(known_vectors, keys))
 
     def _read(self, folder: Path, encoder: str) -> dict[str, Floats32]:
         if (folder, encoder) not in self._stored:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.base.numerals import fixed, number, numbers, percent
+from permgrad.base.sequences import values_at
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.branches import path_names, title_of
 from permgrad.pages.charts import model_charts as charts
@@ -133,7 +134,7 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         if model_name in fold_scores:
             folds[comparison.label(model_name)] = fold_scores[model_name].to_numpy()
     if folds:
-        level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
+        level = tuple(map(str, frame.loc[frame["level"], "label"]))
         drawn = charts.scores(
             folds,
             label=f"{comparison.measure.label} ({comparison.measure.direction} is "
@@ -249,7 +250,7 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     feature_order = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
     columns = [
         names(
-            (comparison.features[feature_index] for feature_index in feature_order),
+            values_at(comparison.features, feature_order),
             "feature",
         )
     ]
@@ -272,7 +273,7 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
     section.add("heading", "Agreement, and its ceiling")
-    labels = [comparison.label(model_name) for model_name in order]
+    labels = list(map(comparison.label, order))
     for measure, words in (
         (
             "weighted_overlap",
@@ -498,7 +499,7 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
             if value is not None and value != ""
         }
     )
-    section.items([str(fact_note) for fact_note in facts.get("notes", ())])
+    section.items(list(map(str, facts.get("notes", ()))))
 
 
 # ---- in plain sentences --------------------------------------------------------------
@@ -522,7 +523,7 @@ def headline(comparison: Comparison) -> str:
         )
     best_line = comparison.standing.iloc[0]
     frame = comparison.standing
-    level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
+    level = list(map(clean, frame.loc[frame["level"], "label"]))[1:]
     label = comparison.measure.label
     vowel = label[0].lower() in "aeio" or label.split()[0] in (
         "RMSE",
@@ -670,9 +671,7 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
         _all_pairs_sentence(comparison, pairs),
     ]
     shares = comparison.shares()
-    member = (
-        np.min([comparison.strongest[model_name] for model_name in names], axis=0) > 0
-    )
+    member = np.min(values_at(comparison.strongest, names), axis=0) > 0
     order = []
     for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable"):
         if member[i]:
@@ -681,7 +680,7 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
         words = listed(
             map(
                 names_apart(comparison.features),
-                [comparison.features[i] for i in order],
+                values_at(comparison.features, order),
             ),
             _MOST_NAMED,
         )

@@ -385,7 +385,7 @@ def features(content: PageContent) -> Facts | None:
         for numbers in (explanation.values[:, 0], lower_ends, upper_ends):
             estimates.append(float(numbers[feature_index]))
         if known_loss is not None:
-            estimates = [known_loss.without(estimate) for estimate in estimates]
+            estimates = list(map(known_loss.without, estimates))
         return {
             "name": name,
             "place": ranking.index(name) + 1,
@@ -406,7 +406,7 @@ def features(content: PageContent) -> Facts | None:
         "relies": "clearly relies" if ranking[0] not in leading else "relies most"
     }
     facts |= {
-        "leading": [fact(leading_name) for leading_name in leading],
+        "leading": list(map(fact, leading)),
         "uncertain": [
             fact(earlier_name) for earlier_name in before if earlier_name not in clear
         ],
@@ -706,7 +706,7 @@ def few_rows_decide(content: PageContent) -> Facts | None:
         return None
     named = stored["numbers"][:NAMED]
     predicted = stored["predicted"]
-    texts = [str(row_number) for row_number in named]
+    texts = list(map(str, named))
     if predicted is not None:
         pairs = zip(named, predicted, strict=False)
         texts = []
@@ -756,7 +756,7 @@ def few_rows_matter(content: PageContent) -> Facts | None:
     if name is None:
         return None
     stored = facts_by_feature[name]
-    named = [str(row) for row in stored["numbers"][:NAMED]]
+    named = list(map(str, stored["numbers"][:NAMED]))
     keys = ("rows", "of", "value", "without")
     facts: Facts = {key: stored[key] for key in keys}
     facts |= {"feature": shorten(str(name), 40), "_loss": loss.label}
@@ -923,7 +923,7 @@ def _threshold_of(content: PageContent, missed: Mapping[str, Any]) -> list[str]:
         decision = predictions.decision
     if predictions is None or decision is None or decision.cost is not None:
         return []
-    classes = [str(class_name) for class_name in predictions.classes]
+    classes = list(map(str, predictions.classes))
     value = missed["threshold"]
     if classes.index(str(missed["class"])) != decision.positive:
         value = 1 - value

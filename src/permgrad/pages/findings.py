@@ -734,9 +734,7 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
             (feature_facts["name"] for feature_facts in leading),
         )
     ),
-    "quoted": lambda names, _: listed(
-        [repr(quoted_name) for quoted_name in names], NAMED
-    ),
+    "quoted": lambda names, _: listed(list(map(repr, names)), NAMED),
     "losses": _losses,
     "sharing": _sharing,
     "times": _times,

@@ -243,7 +243,7 @@ def render_page(
         verdict=verdict,
         links=links or {},
         facts=facts,
-        warnings=[clean(warning) for warning in warnings],
+        warnings=list(map(clean, warnings)),
         sections=sections,
         tabs=tabs,
         beside=beside_figures,

@@ -151,7 +151,7 @@ def shades(name: str, shares: Floats) -> Floats:
     """Return the colours ``(..., 3)`` of one of ``style.MAPS`` at shares from 0
     to 1.
     """
-    end_colours = np.array([style.rgb(colour) for colour in style.MAPS[name]]).T
+    end_colours = np.array(list(map(style.rgb, style.MAPS[name]))).T
     colour_positions = np.linspace(0, 1, end_colours.shape[1])
     return np.stack(
         [np.interp(shares, colour_positions, channel) for channel in end_colours],

@@ -21,6 +21,7 @@ from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
 from permgrad.base.numerals import percent
+from permgrad.base.sequences import positions_of
 from permgrad.evaluation.cards import written
 from permgrad.pages.content import PageContent
 from permgrad.pages.drawn_inputs import displayable, shown_input, texts_of, words_of
@@ -121,7 +122,7 @@ def _predictions(
     positive = None
     predicted = packed(listed.predicted)
     if listed.classes is not None:
-        classes = [clean(name) for name in listed.classes]
+        classes = list(map(clean, listed.classes))
         predicted = packed(np.asarray(listed.predicted) * 65535 + 0.5, "u2")
         if len(listed.classes) == 2:
             positive = content.positive_place(listed.classes)
@@ -197,7 +198,7 @@ def columns_data(
         if groups and str(column_name) in groups:
             codes, names = groups[str(column_name)]
             entry["groups"] = {
-                "names": [clean(group_name) for group_name in names],
+                "names": list(map(clean, names)),
                 "codes": packed(codes, "u2"),
             }
         columns.append(entry)
@@ -220,7 +221,7 @@ def numbers_data(numbers: Floats) -> Any:
     ):
         if least <= smallest and largest < upper_bound:
             return packed(numbers, number_code)
-    return [int(number) for number in numbers.tolist()]
+    return list(map(int, numbers.tolist()))
 
 
 # ---- parts of predictions ------------------------------------------------------------
@@ -260,8 +261,8 @@ def _parts(
             for meta_key in ("baseline", "unit")
         },
         "scale": words_of_unit(explanation.meta),
-        "features": [clean(feature_name) for feature_name in explanation.names],
-        "outputs": [clean(output_name) for output_name in explanation.outputs],
+        "features": list(map(clean, explanation.names)),
+        "outputs": list(map(clean, explanation.outputs)),
         "row": packed(listed_rows, "u2"),
         "output": packed(outputs, "u2"),
         "feature": packed(features, "u2"),
@@ -382,7 +383,7 @@ def _texts(
         for column_name, (players, words) in texts_of(explanation, text_index).items():
             values = scale * explanation.values[text_index, players, output]
             shown = {
-                "words": [clean(text_word) for text_word in words],
+                "words": list(map(clean, words)),
                 "values": values,
                 "more": 0,
             }
@@ -548,16 +549,11 @@ def features_data(content: PageContent) -> dict[str, Any] | None:
         page_facts["cards"] = _cards(
             stored,
             content,
-            {
-                feature_name: feature_rank
-                for feature_rank, feature_name in enumerate(names)
-            },
+            positions_of(names),
             max_curves,
         )
         page_facts["classes"] = (
-            None
-            if stored.classes is None
-            else [clean(class_name) for class_name in stored.classes]
+            None if stored.classes is None else list(map(clean, stored.classes))
         )
         page_facts["rows"] = stored.rows
         page_facts["curveRows"] = [
@@ -573,7 +569,7 @@ def _list(standing: Standing) -> dict[str, Any]:
     """
     explanation = standing.explanation
     listed_names = standing.names[:_LISTED]
-    order = [explanation.names.index(feature_name) for feature_name in listed_names]
+    order = list(map(explanation.names.index, listed_names))
     lower_ends, upper_ends = (
         interval_ends[order, 0] for interval_ends in explanation.ci()
     )
@@ -587,9 +583,7 @@ def _list(standing: Standing) -> dict[str, Any]:
         "low": lower_ends,
         "high": upper_ends,
         "clear": [feature_name in clear for feature_name in listed_names],
-        "outputs": [clean(output_name) for output_name in explanation.outputs[1:]]
-        if by_class
-        else [],
+        "outputs": list(map(clean, explanation.outputs[1:])) if by_class else [],
         "byClass": explanation.values[order, 1:] if by_class else [],
     }
     for column_name, p_values in (
@@ -632,9 +626,7 @@ def _cards(
         }
         of_groups += feature not in feature_ranks
         if "label" in card_facts:
-            card_facts["label"] = [
-                clean(label_text) for label_text in card_facts["label"]
-            ]
+            card_facts["label"] = list(map(clean, card_facts["label"]))
         if "effects" in card_facts:
             card_facts["effects"] = [
                 entry | {"level": clean(entry["level"])}
@@ -653,7 +645,7 @@ def _cards(
             card_facts["leaves"] = left_texts(
                 stored_card, shares=section.classes is not None
             )
-        card_facts["notes"] = [clean(card_note) for card_note in notes.get(feature, ())]
+        card_facts["notes"] = list(map(clean, notes.get(feature, ())))
         card_facts["related"] = [
             clean(related_pair["other"])
             for related_pair in content.related

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.arrays import Floats
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.words import labels_of, value_text
 
@@ -124,7 +125,7 @@ def names_with_values(
     explanation: Explanation, row_index: int, order: npt.NDArray[np.intp], width: int
 ) -> list[str]:
     """Return short names of features with the row's values, if there are any."""
-    player_names = [explanation.names[player] for player in order]
+    player_names = values_at(explanation.names, order)
     frame = explanation.feature_values
     return [
         words

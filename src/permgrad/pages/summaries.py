@@ -25,6 +25,7 @@ from permgrad.attribution.subject.scales import (
 )
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL
 from permgrad.data.tasks import REGRESSION, task_of
 from permgrad.models.branches import title_of
@@ -471,7 +472,7 @@ def ranked_lines(
     lower_ends, upper_ends = (
         interval_ends[:, column] for interval_ends in explanation.ci()
     )
-    names = labels_of([explanation.names[player_index] for player_index in order], 40)
+    names = labels_of(values_at(explanation.names, order), 40)
     has_few_rows = _too_few(explanation)
     for player_name, alike, ranked_player in zip(
         names, numbers(explanation.values[order, column]), order, strict=True
@@ -755,7 +756,7 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
             f"{confidence_words(result)}."
         )
     order = largest(values if measure != "loss" else -values, top_n)
-    names = labels_of([result.names[subset_index] for subset_index in order], 40)
+    names = labels_of(values_at(result.names, order), 40)
     for subset_name, value_words, ordered_index in zip(
         names, numbers(values[order]), order, strict=True
     ):

@@ -611,7 +611,7 @@ def _axis_of(
             and not axis["log"]
         }
     else:
-        levels = sorted({str(value) for value in values}, key=_order)
+        levels = sorted(set(map(str, values)), key=_order)
         # Equal choices are moved apart a little, by trial, so that each can be seen.
         x = (
             np.array([levels.index(str(value)) for value in values])

@@ -116,9 +116,9 @@ class Loss(NamedTuple):
         """
         values = np.asarray(importances, dtype=np.float64)
         return (
-            np.array(
-                [self.without(importance) for importance in values.ravel().tolist()]
-            ).reshape(values.shape)
+            np.array(list(map(self.without, values.ravel().tolist()))).reshape(
+                values.shape
+            )
             - self.model
         )
 

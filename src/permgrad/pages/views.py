@@ -216,7 +216,7 @@ class SectionView:
     def items(self, lines: Sequence[str]) -> None:
         """Add a list."""
         if lines:
-            self.blocks.append(("items", [clean(item_line) for item_line in lines]))
+            self.blocks.append(("items", list(map(clean, lines))))
 
     def pairs(self, content: Mapping[str, Any], fold: str = "") -> None:
         """Add a list of names and values."""

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -42,6 +43,7 @@ from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.attribution.subject.scales import is_probability
 from permgrad.base.arrays import Floats
+from permgrad.base.sequences import positions_of
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.kinds.column import kinds
@@ -183,7 +185,7 @@ def _words_left(split_text: list[Any]) -> list[str]:
     return list(
         dict.fromkeys(
             [
-                *(word_text for word_run in word_runs for word_text in word_run),
+                *chain.from_iterable(word_runs),
                 *(f"{first_word} {second_word}" for first_word, second_word in pairs),
             ]
         )
@@ -196,7 +198,7 @@ def _pieces_left(split_text: list[Any]) -> list[str]:
     """
     segments = ["".join(segment_parts).lower() for segment_parts in split_text]
     joined_text = "".join(segments)
-    segment_ends = np.cumsum([len(text_segment) for text_segment in segments]).tolist()
+    segment_ends = np.cumsum(list(map(len, segments))).tolist()
     cut_spans = list(zip(segment_ends[:-1:2], segment_ends[1::2], strict=True))
     pieces: dict[str, None] = {}
     for begin, word_end in (
@@ -403,7 +405,7 @@ def what_if(
         "weights": packed(np.concatenate(weights)),
         "background": packed(background),
         "orders": packed(shared_orders(SEED, len(groups), walks[-1]), "u2"),
-        "together": [list(block) for block in rows.together],
+        "together": list(map(list, rows.together)),
         **_listed(rows, encoder),
         **({} if rows.texts is None else {"texts": text_forms(encoder, rows.texts)}),
         **({"photos": _covered(rows, photos)} if photos else {}),
@@ -417,10 +419,7 @@ def _computed(
     a row is changed.
     """
     players = json.loads(page_data["form"])["players"]
-    encoder_places = {
-        number: row_position
-        for row_position, number in enumerate(rows.numbers.tolist())
-    }
+    encoder_places = positions_of(rows.numbers.tolist())
     row_positions: list[int] = []
     values: list[Floats] = []
     errors: list[Floats] = []

@@ -15,6 +15,7 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import in_reading_order, text_of
 from permgrad.base.late import pd
 from permgrad.base.numerals import fixed, number
+from permgrad.base.sequences import values_at
 from permgrad.data.tasks import task_of
 from permgrad.models.losses import named_loss
 
@@ -67,7 +68,7 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
 
     Where two would look the same, they show where they differ, or get a number.
     """
-    labels = [clean(full_name) for full_name in names]
+    labels = list(map(clean, names))
     short = [shorten(shown_name, width) for shown_name in names]
     for label in {label for label in short if short.count(label) > 1}:
         label_indices = []
@@ -75,9 +76,7 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
             if other_label == label:
                 label_indices.append(label_index)
         differ = []
-        for letters in zip(
-            *(labels[label_index] for label_index in label_indices), strict=False
-        ):
+        for letters in zip(*values_at(labels, label_indices), strict=False):
             differ.append(len(set(letters)) > 1)
         if True in differ:
             start = differ.index(True)
@@ -194,11 +193,7 @@ def plain_text(value: Any) -> str:
             for item_name, item_value in value.items()
         ]
     if isinstance(value, (list, tuple, set, frozenset)):
-        return (
-            clean(", ".join(plain_text(item_value) for item_value in value))
-            if value
-            else "–"
-        )
+        return clean(", ".join(map(plain_text, value))) if value else "–"
     if isinstance(value, (float, np.floating)):
         return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
     return "–" if value is None else clean(value)
@@ -206,7 +201,7 @@ def plain_text(value: Any) -> str:
 
 def texts_of(labels: Iterable[object]) -> Array:
     """Return labels as text, so that those of a file and of a model can be compared."""
-    return np.array([str(label) for label in labels], dtype=object)
+    return np.array(list(map(str, labels)), dtype=object)
 
 
 def confidence_words(explanation: Explanation | Missing | Changes) -> str:

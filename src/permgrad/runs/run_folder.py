@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 _ORDER = list(STAGES)
 
 #: What a run writes. The record comes first.
-NAMES = (RECORD, *(file_name for names in STAGES.values() for file_name in names))
+NAMES = (RECORD, *chain.from_iterable(STAGES.values()))
 
 
 # ---- the folder of a run -------------------------------------------------------------

@@ -117,7 +117,7 @@ class Parameter:
     def suggest(self, trial: Any) -> Any:
         """Let an Optuna trial choose the value."""
         if self.choices:
-            labels = [choice_label(choice) for choice in self.choices]
+            labels = list(map(choice_label, self.choices))
             return self.choices[
                 labels.index(trial.suggest_categorical(self.name, labels))
             ]
@@ -152,7 +152,7 @@ class Parameter:
             if self.derived == DEPTH:
                 value = len(sizes)
         if self.choices:
-            labels = [choice_label(choice) for choice in self.choices]
+            labels = list(map(choice_label, self.choices))
             return choice_label(value) in labels, choice_label(value)
         if not is_number(value):
             return False, value

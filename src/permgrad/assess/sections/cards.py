@@ -18,6 +18,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.subject.scales import PROBABILITY
 from permgrad.attribution.wide import level_effects, word_effects
 from permgrad.base.errors import InputError
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL
 from permgrad.data.read.table import blank_codes
 from permgrad.data.types.as_one import as_features
@@ -67,7 +68,7 @@ def cards(work: Work) -> None:
     unit = "y"
     if classes:
         unit = PROBABILITY.name
-    count = max((len(feature_curves) for feature_curves in curves.values()), default=0)
+    count = max(map(len, curves.values()), default=0)
     work.put(
         cards=CardsSection(
             cards=features,
@@ -141,9 +142,7 @@ def card_sample(work: Work) -> CardSample:
     return CardSample(
         sample,
         predict,
-        [predictions.classes[class_index] for class_index in outputs]
-        if predictions.classes
-        else None,
+        values_at(predictions.classes, outputs) if predictions.classes else None,
     )
 
 

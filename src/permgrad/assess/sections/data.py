@@ -203,7 +203,7 @@ def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[st
     model = work.model
     target = work.content.target
     assert work.train is not None
-    codes = [model.codes(part_rows) for part_rows in (work.train, work.test)]
+    codes = list(map(model.codes, (work.train, work.test)))
     before, test_targets = (
         np.asarray(model.classes)[y] if model.classes else y for y in codes
     )

@@ -16,6 +16,7 @@ from permgrad.assess.work import Work
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.base.arrays import Floats
+from permgrad.base.sequences import values_at
 
 #: A row that could occur in the table, and the published choice, where no category has
 #: any level.
@@ -88,7 +89,7 @@ def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for
     the first output.
     """
-    names = [str(feature_name) for feature_name in encoder.features()]
+    names = list(map(str, encoder.features()))
     columns = []
     for encoded_columns in encoder.features().values():
         columns.append(np.asarray(encoded_columns, dtype=np.intp))
@@ -108,7 +109,7 @@ def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     for feature_name, encoded_columns in encoder.features().items():
         for column in encoded_columns:
             owner[int(column)] = feature_name
-    owners = [owner[column] for column in range(encoded.values.shape[1])]
+    owners = values_at(owner, range(encoded.values.shape[1]))
     sides = (
         ("input", owners, encoded.names, encoded.values[:, :, 0]),
         ("feature", names, names, feature_sums),

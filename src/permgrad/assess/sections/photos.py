@@ -23,6 +23,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide, place_effects
 from permgrad.base.arrays import Array, Floats32
 from permgrad.base.errors import keeping_warnings
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.data.image_table import opened_image, read_image
 from permgrad.data.read.image_cells import source_of
 from permgrad.models.images import PATCHES
@@ -75,11 +76,8 @@ def photos(work: Work) -> None:
     listed = work.content.listed
     if not columns or listed is None:
         return
-    position_of_row = {
-        number: position
-        for position, number in enumerate(work.explained.numbers.tolist())
-    }
-    shown = [position_of_row[number] for number in listed.numbers.tolist()]
+    position_of_row = positions_of(work.explained.numbers.tolist())
+    shown = values_at(position_of_row, listed.numbers.tolist())
     row_positions = np.array(
         list(
             dict.fromkeys(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.wide import divide
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import keeping_warnings
+from permgrad.base.sequences import positions_of
 from permgrad.data.types.as_one import adjacent_dummies, columns_as_one
 from permgrad.models.branches import joined_branches
 from permgrad.models.estimators.calibration import class_logits
@@ -196,7 +198,7 @@ def _together(rows: EncodedRows) -> list[list[str]]:
         frame.drop(columns=list(used_names & {*frame.columns}))
     )
     blocks += [list(map(str, block)) for block in joined_columns.values()]
-    used_names |= {name for block in blocks for name in block}
+    used_names |= set(chain.from_iterable(blocks))
     blocks += adjacent_dummies(frame, used_names)
     return [block for block in blocks if len(block) > 1]
 
@@ -263,10 +265,7 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     ]
     if changeable_rows is None or listed is None or not texts:
         return None
-    row_position = {
-        number: row_index
-        for row_index, number in enumerate(changeable_rows.numbers.tolist())
-    }
+    row_position = positions_of(changeable_rows.numbers.tolist())
     table = listed.table.set_axis(np.asarray(listed.numbers).tolist())
     table = table.assign(
         **dict.fromkeys(encoder.schema_.of_modality("photo"))

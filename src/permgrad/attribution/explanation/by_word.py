@@ -22,6 +22,7 @@ from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.base.significance import LEVEL, holm
 
 #: Rows that a word stands in at least.
@@ -105,7 +106,7 @@ def words_frame(explanation: Numbers) -> pd.DataFrame:
         output_values = np.asarray(explanation.values[..., output_index], np.float64)
         values = output_values[occurrences.rows, occurrences.players]
         numbers = _against_ordinary(occurrences, values, looked_at, explanation.meta)
-        words = [occurrences.words[code] for code in looked_at]
+        words = values_at(occurrences.words, looked_at)
         facts: dict[str, Any] = {"word": words, "output": output_name, **numbers}
         frame = pd.DataFrame({**facts, "rows": counts[looked_at]})
         frames.append(frame.iloc[np.argsort(-frame["effect"].abs(), kind="stable")])
@@ -138,8 +139,8 @@ def _occurrences(explanation: Numbers) -> _Occurrences:
                 players.append(player)
                 texts.append(cell)
     words = list(dict.fromkeys(texts))
-    code_of = {word: code for code, word in enumerate(words)}
-    codes = np.array([code_of[text] for text in texts], dtype=np.int64)
+    code_of = positions_of(words)
+    codes = np.array(values_at(code_of, texts), dtype=np.int64)
     token_positions = np.array(players, dtype=np.int64)
     return _Occurrences(np.array(rows, dtype=np.int64), token_positions, codes, words)
 

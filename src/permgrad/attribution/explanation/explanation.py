@@ -41,6 +41,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.errors import Fault, InputError, counted, refusing
 from permgrad.base.frames import Library, as_library
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.base.shown import show
 from permgrad.base.significance import clearly
 
@@ -474,9 +475,7 @@ class Explanation(Numbers):
             -np.nan_to_num(scores, nan=-np.inf), kind="stable"
         ).tolist()
         if certain is None:
-            return [
-                order_explanation.names[player_index] for player_index in player_order
-            ]
+            return values_at(order_explanation.names, player_order)
         certain = check_confidence(certain, "certain")
         if self.scope.by_row:
             summary = order_explanation.to_global()

@@ -82,7 +82,7 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
     if (frame := explanation.feature_values) is not None:
         cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
         header["feature_values"] = {
-            "columns": [str(column_name) for column_name in frame.columns],
+            "columns": list(map(str, frame.columns)),
             "data": cells,
         }
     header["meta"] = without_times(explanation.meta)
@@ -256,9 +256,7 @@ def _fields_from_file(
             stored_name.removeprefix(group): array
             for stored_name, array in stored.items()
         }
-    members = tuple(
-        tuple(player_positions) for player_positions in header.get("members", ())
-    )
+    members = tuple(map(tuple, header.get("members", ())))
     return fields | {
         "values": arrays["values"],
         "feature_values": frame,

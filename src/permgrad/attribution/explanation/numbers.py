@@ -12,6 +12,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import InputError, shown, text_of, unknown
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import adjusted, adjusted_within
 
 
@@ -137,8 +138,7 @@ class Numbers:
             [1, 1]
         """
         return np.array(
-            [len(member_players) for member_players in self.members]
-            or [1] * len(self.names),
+            list(map(len, self.members)) or [1] * len(self.names),
             dtype=np.int64,
         )
 
@@ -253,13 +253,11 @@ def of_order(explanation: N, order: int) -> N:
         }
     return replace(
         explanation,
-        names=tuple(explanation.names[name_index] for name_index in name_positions),
-        modality=tuple(
-            explanation.modality[name_index] for name_index in name_positions
-        ),
+        names=tuple(values_at(explanation.names, name_positions)),
+        modality=tuple(values_at(explanation.modality, name_positions)),
         members=()
         if players
-        else tuple(explanation.members[name_index] for name_index in name_positions),
+        else tuple(values_at(explanation.members, name_positions)),
         correlation=explanation.correlation if players else None,
         meta=explanation.meta
         if players

@@ -11,6 +11,7 @@ from permgrad.attribution.explanation.numbers import Numbers, no_order
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
+from permgrad.base.sequences import positions_of
 
 #: What the features beyond the most important ones are called, where they are one
 #: player.
@@ -81,10 +82,7 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         max_order=order,
         min_order=0 if single else int(explanation.order.min()),
         n_players=_count_players(explanation, names),
-        interaction_lookup={
-            members: lookup_index
-            for lookup_index, members in enumerate([()] * len(first) + list(lookup))
-        },
+        interaction_lookup=positions_of([()] * len(first) + list(lookup)),
         estimated=explanation.std_error is not None,
         baseline_value=baseline,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from permgrad.attribution.explanation.explanation import Explanation
 from permgrad.attribution.explanation.numbers import of_order
 from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL
 
 
@@ -51,7 +52,7 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
         pair_numbers[order, column]
         for pair_numbers in (pairs.values, *pairs.ci(), adjusted)
     )
-    members = (pairs.members[pair_index] for pair_index in order)
+    members = values_at(pairs.members, order)
     names = tuple(
         (explanation.names[first], explanation.names[second])
         for first, second in members

@@ -19,6 +19,7 @@ from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
 #: Draws of the largest error, those of them beyond the quantile at least, and how many
@@ -101,7 +102,7 @@ def certain_ranks(
     first[nothing] = 1
     last_ranks[nothing] = len(values)
     return Ranks(
-        [explanation.names[name_index] for name_index in name_order],
+        values_at(explanation.names, name_order),
         first,
         last_ranks,
         rank_sets,

@@ -56,6 +56,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
 from permgrad.base.random import seeded
+from permgrad.base.sequences import values_at
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: What helps where a network makes an image inside, such as a spectrogram.
@@ -289,7 +290,7 @@ class _Probe:
         image_changes = list[dict[Call, Tensor]]()
         size = max(1, self._most // count - 1)
         for start in range(0, len(blocks), size):
-            few = [self._disturbed(block) for block in blocks[start : start + size]]
+            few = list(map(self._disturbed, blocks[start : start + size]))
             if len(few) > 1:
                 pairs = self._together(few, before, call_places)
             else:
@@ -453,7 +454,9 @@ def _stacked(
     stacked = {}
     for call, sums in always.items():
         if len(sums) == len(ends):
-            stacked[call] = [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
+            stacked[call] = [
+                np.stack(sum_parts) for sum_parts in zip(*sums, strict=True)
+            ]
         else:
             stacked[call] = []
     return [(start + end - 1) / 2 for start, end in ends], stacked
@@ -1048,10 +1051,10 @@ class CalledMaps:
                 )
             )
         space = request.space
-        segments = tuple(space.segments[image_index] for image_index in self._places)
+        segments = tuple(values_at(space.segments, self._places))
         self._space = replace(
             space,
-            inputs=tuple(space.inputs[image_index] for image_index in self._places),
+            inputs=tuple(values_at(space.inputs, self._places)),
             segments=segments,
         )
         # The players that own positions of inputs with maps.
@@ -1059,8 +1062,8 @@ class CalledMaps:
         self._sizes = torch.as_tensor(
             self._space.sizes()[self._owners], device=subject.device
         )
-        self.names = tuple(space.names[owner] for owner in self._owners)
-        self.modality = tuple(space.modality[owner] for owner in self._owners)
+        self.names = tuple(values_at(space.names, self._owners))
+        self.modality = tuple(values_at(space.modality, self._owners))
         weights = sum(parameter.numel() for parameter in subject.module.parameters())
         self.batch = batch_size(request, numbers, weights=weights)
 
@@ -1140,7 +1143,7 @@ class CalledMaps:
             spread.append(enlarged_map.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
         values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
-        images = [batch_rows[number] for number in self._places]
+        images = values_at(batch_rows, self._places)
         image_maps, large, images = (
             [tensor[:row_count] for tensor in tensor_list]
             for tensor_list in (image_maps, large, images)
@@ -1169,7 +1172,7 @@ class CalledMaps:
                 inputs[input_index]: list(map_place.shape)
                 for input_index, map_place in self._places.items()
             },
-            "without_map": [inputs[input_index] for input_index in without],
+            "without_map": values_at(inputs, without),
             "empty_maps": dict(
                 zip(map(inputs.__getitem__, self._places), empty, strict=True)
             ),

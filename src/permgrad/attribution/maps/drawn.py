@@ -20,6 +20,7 @@ from permgrad.attribution.subject.subject import Subject
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
+from permgrad.base.sequences import values_at
 from permgrad.models.branches.head_branches import IMAGE
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import ACTIVATIONS
@@ -342,7 +343,7 @@ class DrawnMaps:
         how many maps are all zero.
         """
         names = self.request.scale.names(self.request.subject.outputs)
-        outputs = [names[target] for target in self.request.targets]
+        outputs = values_at(names, self.request.targets)
         background = None
         if self._shares is not None:
             output_masses = zip(

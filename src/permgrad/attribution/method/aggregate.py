@@ -18,6 +18,7 @@ from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, warn_user
+from permgrad.base.sequences import values_at
 
 #: AGG of the published work.
 MEMBERS = ("gradient", "permutation", "lime", "shapley")
@@ -55,7 +56,7 @@ class Aggregate(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         every = ("all", *request.subject.outputs.class_names)
-        outputs = tuple(every[output_index] for output_index in shown_outputs(request))
+        outputs = tuple(values_at(every, shown_outputs(request)))
         shares: dict[str, Floats] = {}
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}

@@ -5,7 +5,7 @@ that have such values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
+from permgrad.base.sequences import values_at
 
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS = 10
@@ -108,7 +109,7 @@ class Ale(Configured):
             1, min(bin_count, _BINS_OF_PAIRS, int((request.count / least) ** 0.5))
         )
         coarse = make_axes(
-            {player for player_pair in pairs for player in player_pair} & set(singles),
+            set(chain.from_iterable(pairs)) & set(singles),
             columns,
             sampled,
             fewer,
@@ -173,15 +174,11 @@ def _pairs(request: Request, requested_pairs: Any) -> list[Pair]:
                 hint=hint,
                 code="PG001",
             )
-        for feature_name in (
-            member_name for player_pair in pair_list for member_name in player_pair
-        ):
+        for feature_name in chain.from_iterable(pair_list):
             check_choice("feature", feature_name, names)
         selected_pairs = set()
         for player_pair in pair_list:
-            selected_pairs.add(
-                tuple(sorted({names.index(member_name) for member_name in player_pair}))
-            )
+            selected_pairs.add(tuple(sorted(set(map(names.index, player_pair)))))
         pairs = [player_pair for player_pair in pairs if player_pair in selected_pairs]
     if len(pairs) > _MOST_PAIRS:
         raise InputError(
@@ -358,7 +355,7 @@ def _effects_of(
     """
     names = ("mean", "std_error", "low", "high")
     effects = dict(zip(names, curve.effects.tolist(), strict=True))
-    points = [_points(axis) for axis in axes]
+    points = list(map(_points, axes))
     if len(points) == 1:
         compared = axes[0].compared(sampled)
         changes = compared.entry(curve.changes, unit, sampled.units)
@@ -404,7 +401,7 @@ def _points(axis: Axis) -> dict[str, Any]:
     return {
         "kind": "numeric" if numeric else "levels",
         "at": axis.at.tolist() if numeric else list(range(len(axis.at))),
-        "label": [axis.column.written(value) for value in axis.at],
+        "label": list(map(axis.column.written, axis.at)),
         "levels": len(axis.at),
         "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
     }
@@ -419,7 +416,7 @@ def _curves_to_measure(
         work[(player,)] = [axis]
     for pair in pairs:
         if set(pair) <= set(coarse):
-            work[pair] = [coarse[player] for player in pair]
+            work[pair] = values_at(coarse, pair)
     return work
 
 

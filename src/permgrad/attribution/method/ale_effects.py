@@ -460,9 +460,7 @@ def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:
             name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels
         )
     # One by one, because pandas' text type cannot hold half a character.
-    texts = np.array(
-        [str(cell_value) for cell_value in cells.astype(object)], dtype=object
-    )
+    texts = np.array(list(map(str, cells.astype(object))), dtype=object)
     values = np.full(len(texts), np.nan)
     level_labels, values[~missing] = np.unique(texts[~missing], return_inverse=True)
     return Column(name, values, tuple(level_labels), nominal=True)
@@ -511,7 +509,7 @@ class Axis:
         if plain_numbers and not self.column.words:
             points: list[Any] = self.at.tolist()
         else:
-            points = [self.column.written(value) for value in self.at]
+            points = list(map(self.column.written, self.at))
         return comparisons(self.places, points, sampled.weights, levels=self.levels)
 
     def located(self, rows: Integers) -> Floats:

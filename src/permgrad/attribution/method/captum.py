@@ -25,6 +25,7 @@ from permgrad.attribution.subject.network import NetworkSubject, unwrap
 from permgrad.attribution.subject.scales import RAW, Scale
 from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import Fault, InputError, error_in_words, refusing, turned
+from permgrad.base.sequences import values_at
 from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
 
@@ -197,9 +198,7 @@ class CaptumMethod(Method):
             options,
         )
         if inner is None:
-            attributions = self._on_inputs(
-                returned, [rows[input_index] for input_index in order]
-            )
+            attributions = self._on_inputs(returned, values_at(rows, order))
             if self._given.get("feature_mask") is not None:
                 attributions = _shared(attributions, options["feature_mask"])
             attributions = [
@@ -370,7 +369,7 @@ def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
     for mask, attribution in zip(masks, values, strict=True):
         expanded_masks.append(mask.to(attribution.device).expand(attribution.shape))
     counts = []
-    for row in torch.cat([numbers_by_row(mask) for mask in expanded_masks], dim=1):
+    for row in torch.cat(list(map(numbers_by_row, expanded_masks)), dim=1):
         _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
         counts.append(sizes[groups])
     group_sizes = torch.stack(counts).split(
@@ -398,9 +397,9 @@ def _call_order(subject: NetworkSubject) -> list[int]:
         for input_leaf in input_form.leaves:
             parameter_positions.append(named.index(input_leaf.place[0]))
     order = sorted(range(len(parameter_positions)), key=parameter_positions.__getitem__)
-    if not parameter_positions or [
-        parameter_positions[position] for position in order
-    ] != list(range(len(order))):
+    if not parameter_positions or values_at(parameter_positions, order) != list(
+        range(len(order))
+    ):
         raise InputError(
             "Captum passes every input by position, but this network takes a list or "
             "dict, or None before an input",

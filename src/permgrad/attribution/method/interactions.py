@@ -35,6 +35,7 @@ from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import Fault, refusing
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
 
@@ -242,7 +243,7 @@ def _measured(
                     request, loss_game.moments.pop(set_name)
                 )
     return np.stack(
-        [numbers[member_set] for member_set in selected_sets], axis=1
+        values_at(numbers, selected_sets), axis=1
     ), loss_game.back_end.evaluations
 
 
@@ -288,4 +289,4 @@ def _screened(
         "pilot_rows": count,
         "model_rows": evaluations,
     }
-    return [candidates[pair_index] for pair_index in selected_indices], about
+    return values_at(candidates, selected_indices), about

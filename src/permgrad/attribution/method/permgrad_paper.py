@@ -29,6 +29,7 @@ from permgrad.base.checks import check_whole
 from permgrad.base.errors import Fault, InputError, refusing
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import in_batches
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 
@@ -288,7 +289,7 @@ class PermGradPaper(Configured):
             "permgrad_paper",
             (branch_terms[TABLE.name] + branch_terms[IMAGE.name])[:, shown],
             facts,
-            outputs=tuple(every[output_index] for output_index in shown),
+            outputs=tuple(values_at(every, shown)),
             parts={
                 path_name: part_values[:, shown]
                 for path_name, part_values in branch_terms.items()

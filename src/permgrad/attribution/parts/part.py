@@ -38,6 +38,7 @@ from permgrad.attribution.scopes import GLOBAL, levels
 from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.files import plain
+from permgrad.base.sequences import values_at
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.models.batches import sparing, with_fewer
 from permgrad.models.devices import full_float32
@@ -172,11 +173,7 @@ def _play(
             names.append(player_name)
     part_sums: Sums
     if names:
-        part_sums = {
-            EFFECTS: SummedMoments.of(
-                played.moments[player_name] for player_name in names
-            )
-        }
+        part_sums = {EFFECTS: SummedMoments.of(values_at(played.moments, names))}
     else:
         part_sums = {}
     engine = played.engine
@@ -226,7 +223,7 @@ def _repeated(
     ``times`` times.
     """
     distinct = list(dict.fromkeys(names))
-    codes = np.array([distinct.index(label) for label in names], dtype=np.int32)
+    codes = np.array(list(map(distinct.index, names)), dtype=np.int32)
     return pa.DictionaryArray.from_arrays(
         np.tile(np.repeat(codes, repeats_each), times), pa.array(distinct, pa.string())
     )
@@ -299,9 +296,7 @@ class Merged:
         players = self.players() | further.players()
         refined_sums = {
             **self.total.sums,
-            EFFECTS: SummedMoments.stacked(
-                [players[player_name] for player_name in header["played"]]
-            ),
+            EFFECTS: SummedMoments.stacked(values_at(players, header["played"])),
         }
         repeats = header["repeats"] | {
             player_name: further_header["repeats"][player_name]

@@ -598,7 +598,7 @@ def _identified(value: Any) -> Any:
             for option_name, option_value in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [_identified(option_value) for option_value in value]
+        return list(map(_identified, value))
     if isinstance(value, pd.Series):
         cells: Any = [value.index.tolist(), value.tolist()]
     elif isinstance(value, pd.DataFrame):

@@ -213,7 +213,7 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
             )
         return np.stack(class_sums, axis=1).astype(np.float64)
 
-    lent_sums = [moments.of_donors(group) for group in range(moments.classes)]
+    lent_sums = list(map(moments.of_donors, range(moments.classes)))
     total = by_class(received)
     by_weight = by_class(weight)[:, 0]
     counts = by_class(np.ones(len(group)))[:, 0]

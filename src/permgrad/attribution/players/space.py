@@ -17,6 +17,7 @@ from torch import Tensor
 
 from permgrad.base.arrays import Indexes, Integers
 from permgrad.base.errors import InputError, did_you_mean, listed, shown
+from permgrad.base.sequences import positions_of, values_at
 
 NOBODY = -1
 
@@ -124,10 +125,8 @@ class PlayerSpace:
         """
         joined = [owners.get(player_name, player_name) for player_name in self.names]
         names = tuple(dict.fromkeys([*first, *joined]))
-        index_by_name = {joined_name: index for index, joined_name in enumerate(names)}
-        table = torch.tensor(
-            [*(index_by_name[joined_name] for joined_name in joined), NOBODY]
-        )
+        index_by_name = positions_of(names)
+        table = torch.tensor([*values_at(index_by_name, joined), NOBODY])
         modality: dict[str, dict[str, None]] = {}
         for joined_name in names:
             modality[joined_name] = {}
@@ -173,14 +172,14 @@ class PlayerSpace:
         segments = tuple(
             target[input_segments.cpu()] for input_segments in self.segments
         )
-        names = tuple(self.names[index] for index in remaining_players)
+        names = tuple(values_at(self.names, remaining_players))
         groups = {}
         for group_name, members in self.groups.items():
             if group_name in names:
                 groups[group_name] = members
         return PlayerSpace(
             names,
-            tuple(self.modality[index] for index in remaining_players),
+            tuple(values_at(self.modality, remaining_players)),
             self.inputs,
             segments,
             groups,
@@ -224,9 +223,7 @@ class PlayerSpace:
                 )
                 raise InputError(problem, hint="Pass a list of names", code="PG001")
             members[group] = (
-                [features]
-                if isinstance(features, str)
-                else [str(feature) for feature in features]
+                [features] if isinstance(features, str) else list(map(str, features))
             )
             if not members[group]:
                 raise InputError(
@@ -288,7 +285,7 @@ class PlayerSpace:
         Refuses what ``grouped`` refuses.
         """
         upper = self.grouped(groups)
-        names = [upper.names[owner_index] for owner_index in self.member(upper)]
+        names = values_at(upper.names, self.member(upper))
         blocks = {}
         for group in upper.groups:
             blocks[group] = [

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import factorial
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.random import uniform
+from permgrad.base.sequences import values_at
 
 Counters = npt.NDArray[np.uint64]
 
@@ -61,9 +63,7 @@ class Tree:
             numbers = {}
             for index, block_path in enumerate(dict.fromkeys(paths)):
                 numbers[block_path] = index
-            labels.append(
-                np.array([numbers[block_path] for block_path in paths], dtype=np.int64)
-            )
+            labels.append(np.array(values_at(numbers, paths), dtype=np.int64))
         labels.append(np.arange(len(paths), dtype=np.int64))
         return cls(np.stack(labels))
 
@@ -126,11 +126,11 @@ class Tree:
             # Every coalition that the player can join, and the weight of its
             # contribution there.
             subsets = _subsets(sum(map(len, siblings)))
-            blocks = np.array(
-                [block for level in siblings for block in level], dtype=bool
-            ).reshape(-1, self.players)
+            blocks = np.array(list(chain.from_iterable(siblings)), dtype=bool).reshape(
+                -1, self.players
+            )
             masks.append(subsets @ blocks)
-            edges = np.cumsum([len(level) for level in siblings])[:-1]
+            edges = np.cumsum(list(map(len, siblings)))[:-1]
             level_subsets = np.split(subsets, edges, axis=1)
             weights.append(
                 np.prod(
@@ -143,7 +143,7 @@ class Tree:
             )
         weight = np.concatenate(weights)
         coalition_masks = np.concatenate([*masks, *masks])
-        owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
+        owner = np.repeat(np.arange(self.players), list(map(len, masks)))
         coalition_masks[len(owner) + np.arange(len(owner)), owner] = (
             True  # the second half: with the player
         )

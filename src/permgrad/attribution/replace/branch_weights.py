@@ -30,6 +30,7 @@ from permgrad.attribution.replace.plays import (
 )
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats
+from permgrad.base.sequences import values_at
 
 _PAIRS = 4096
 #: Keys of an entry.
@@ -266,7 +267,7 @@ def branch_moments(game: Game) -> PairMoments:
                 outputs = engine.engine.exchange(
                     cache, index, donor, donor_cache, coalitions
                 )
-                together = torch.stack([outputs[coalition] for coalition in coalitions])
+                together = torch.stack(values_at(outputs, coalitions))
                 pair_effects = game.effects(
                     base_values,
                     0,

@@ -325,7 +325,7 @@ class Blend:
         for coalition in padded_coalitions:
             spots.append([coalition[owners].nonzero().flatten() for owners in owned])
         receiver_rows = torch.as_tensor(receivers)
-        lenders = [torch.as_tensor(donor_rows) for donor_rows in donors]
+        lenders = list(map(torch.as_tensor, donors))
         count = len(receiver_rows)
         lending_tensors = source or self.request.donors
 
@@ -696,7 +696,7 @@ class Blend:
                     self._with_drawn(self.sampler, play.key, receivers, repeats)
                 )
             return answer
-        coalitions = [self._replaced(play) for play in plays]
+        coalitions = list(map(self._replaced, plays))
         if self.fixed is not None:
             donors = [np.full(count, NO_DONOR, dtype=np.int64)] * len(plays)
             lenders = [np.zeros(count, dtype=np.int64)] * len(plays)

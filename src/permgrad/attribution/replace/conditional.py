@@ -31,6 +31,7 @@ from permgrad.attribution.subject.design import CellDesign
 from permgrad.base.arrays import Array, Booleans, Floats, Indexes, Integers
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.slots import where
 
 Encoded = Array  # float32, or float64 where the model takes that
@@ -284,7 +285,7 @@ class ConditionalSampler:
 
     # ---- fitting ---------------------------------------------------------------------
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
-        owned = {int(column) for column in columns}
+        owned = set(map(int, columns))
         feature_blocks = list[Indexes]()
         covered = set[int]()
         for block in self._features.values():
@@ -321,7 +322,7 @@ class ConditionalSampler:
             if len(block)
             else np.zeros(0, dtype=bool)
         )
-        kinds = [self.preprocessor.kinds_[column] for column in block]
+        kinds = values_at(self.preprocessor.kinds_, block)
         on_a_scale = where(kinds, lambda part_kind: part_kind.is_number)
         if where(kinds, lambda part_kind: part_kind.is_part).any():
             # The weekday of a date comes with its other parts.

@@ -18,6 +18,7 @@ import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Indexes, Integers
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 
 Encoded = Array  # float32, or float64 where the model takes that
 #: Takes predicting columns ``(rows, columns)`` and the fold of each row (−1: outside
@@ -217,7 +218,7 @@ class Terms:
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
         product_terms = _clearest(
-            pairs, np.array([together[column_pair] for column_pair in pairs]), _WAVES**2
+            pairs, np.array(values_at(together, pairs)), _WAVES**2
         )
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
@@ -340,7 +341,7 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
         # A level that the fitted rows lack is not infinitely wrong.
         return float(-np.log(np.maximum(chance, 1e-3)).mean()), predict
 
-    tried_models = [tried(strength) for strength in _STRENGTHS]
+    tried_models = list(map(tried, _STRENGTHS))
     least = min(error for error, _ in tried_models)
     # What is held back is missed, so that the strongest of those that are as good is
     # taken.

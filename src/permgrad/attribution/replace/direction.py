@@ -190,7 +190,7 @@ def _points_of_levels(
     # One by one, because pandas' text type cannot hold half a character.
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
-    text = np.array([str(cell) for cell in cells], dtype=object)
+    text = np.array(list(map(str, cells)), dtype=object)
     levels, first, level_indices = np.unique(
         text, return_index=True, return_inverse=True
     )
@@ -203,7 +203,7 @@ def _points_of_levels(
     if numbers is not None:
         # All of them, from the lowest to the highest.
         shown = np.argsort(numbers[first], kind="stable")
-    labels = [str(level) for level in levels[shown]]
+    labels = list(map(str, levels[shown]))
     positions = np.full(len(weights), np.nan)
     for position, level in enumerate(shown):
         positions[usable[level_indices == level]] = position

@@ -24,6 +24,7 @@ from permgrad.attribution.subject.soundness import finite
 from permgrad.base.arrays import Booleans, Floats, Floats32, Indexes, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import halved
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
@@ -223,7 +224,7 @@ class Replacement:
         )
         block = self._ready[1]
         numbers = np.arange(rows.start, rows.stop, dtype=np.int64)
-        columns = np.concatenate([self.columns[player] for player in play.players])
+        columns = np.concatenate(values_at(self.columns, play.players))
         channels: Booleans = np.asarray(play.mask.any(axis=1))
         self.evaluations += len(repeats) * len(numbers) * len(play.mask)
         together = max(
@@ -291,7 +292,7 @@ class Replacement:
                     coalitions,
                     row_positions,
                 )
-                together = torch.stack([outputs[coalition] for coalition in coalitions])
+                together = torch.stack(values_at(outputs, coalitions))
                 if row_positions is None:
                     unchanged = block.outputs[start:stop]
                 else:

@@ -48,6 +48,7 @@ from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.soundness import settle
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
+from permgrad.base.sequences import positions_of
 from permgrad.models.losses import read_loss
 
 #: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects
@@ -321,7 +322,7 @@ def play_losses(
     if np.isfinite(loss_game.loss_scale):
         losses = loss_game.value(outputs, slice(0, request.count), outputs)[:, 0]
         loss_game.model_loss = float(np.average(losses, weights=request.sample_weight))
-    effects = [_effects_of_rows(moments) for moments in loss_game.moments.values()]
+    effects = list(map(_effects_of_rows, loss_game.moments.values()))
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
     return loss_game
 
@@ -461,7 +462,7 @@ def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
     shape = (request.count, len(names), len(request.targets), len(plays.names))
     effect_sums = np.zeros(shape)
     squares = np.zeros(shape)
-    player_indices = {player_name: index for index, player_name in enumerate(names)}
+    player_indices = positions_of(names)
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
         turned = effects.swapaxes(1, 2)

@@ -201,8 +201,8 @@ class PairMoments:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> PairMoments:
         """Build from what ``to_arrays`` gave."""
-        receivers, donors, shared, classes, quantities, pairs = (
-            int(stored_size) for stored_size in arrays["sizes"]
+        receivers, donors, shared, classes, quantities, pairs = map(
+            int, arrays["sizes"]
         )
         moments = cls(receivers, donors, bool(shared), classes, quantities)
         moments.pairs = pairs

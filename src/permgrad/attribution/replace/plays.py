@@ -22,6 +22,7 @@ from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.sequences import positions_of
 
 #: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b,
 #: V)``.
@@ -145,7 +146,7 @@ class PathGame:
             for subset_size in range(1, count + 1)
             for subset in combinations(range(count), subset_size)
         ]
-        subset_indices = {subset: index for index, subset in enumerate(subsets)}
+        subset_indices = positions_of(subsets)
         channels = np.array(
             [
                 [path_index in subset for path_index in range(count)]

@@ -13,6 +13,7 @@ import torch
 from permgrad.attribution.players.space import NOBODY, PlayerSpace
 from permgrad.attribution.request.method_call import MethodCall
 from permgrad.attribution.scopes import Level
+from permgrad.base.sequences import values_at
 from permgrad.data.kinds.column import modalities
 
 
@@ -118,5 +119,5 @@ def _table_players(encoder: Any, level: Level) -> _Players:
     player_kinds = []
     for player_name in players:
         columns = encoder.raw_columns_of(player_name)
-        player_kinds.append("+".join(dict.fromkeys(kind_of[name] for name in columns)))
+        player_kinds.append("+".join(dict.fromkeys(values_at(kind_of, columns))))
     return _Players(players, tuple(player_kinds))

@@ -92,7 +92,7 @@ def encode_background(model: Any, background: Any) -> Floats32:
     for column_name in getattr(model, "feature_names_in_", ()):
         trained.append(str(column_name))
     if is_frame(background):
-        names = [str(column_name) for column_name in background.columns]
+        names = list(map(str, background.columns))
     else:
         names = trained
     if trained and names != trained and len(set(names)) == len(names):

@@ -279,7 +279,7 @@ def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
                 f"{shown(named)}"
             )
             raise InputError(problem, hint=remedy_words, code="PG001")
-        titles[input_name] = tuple(str(channel_name) for channel_name in named)
+        titles[input_name] = tuple(map(str, named))
         if not titles[input_name] or len(set(titles[input_name])) < len(
             titles[input_name]
         ):

@@ -164,7 +164,7 @@ def _names(table: Any) -> list[str]:
     """
     names = getattr(table, "column_names", getattr(table, "columns", ()))
     if is_frame(table) or hasattr(table, "to_pandas"):
-        return [str(column_name) for column_name in names]
+        return list(map(str, names))
     return []
 
 

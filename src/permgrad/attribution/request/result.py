@@ -23,6 +23,7 @@ from permgrad.base.arrays import Array, Booleans, Floats, Indexes
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed, warn_user
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 
 
 def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
@@ -204,15 +205,11 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
     return {
         "members": tuple(members),
         "names": tuple(
-            " × ".join(space.names[player_index] for player_index in member_players)
+            " × ".join(values_at(space.names, member_players))
             for member_players in members
         ),
         "modality": tuple(
-            "+".join(
-                dict.fromkeys(
-                    space.modality[player_index] for player_index in member_players
-                )
-            )
+            "+".join(dict.fromkeys(values_at(space.modality, member_players)))
             for member_players in members
         ),
     }
@@ -230,7 +227,7 @@ def shown_outputs(request: Request) -> list[int]:
 def explained_names(request: Request) -> tuple[str, ...]:
     """Return the names of the outputs that are explained."""
     names = request.scale.names(request.subject.outputs)
-    return tuple(names[target] for target in request.targets)
+    return tuple(values_at(names, request.targets))
 
 
 def output_unit(request: Request) -> str:

@@ -24,6 +24,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
 from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 
 REFERENCES = ("zeros", "mean", "median", "background")
 _CLASS = "class:"
@@ -309,9 +310,7 @@ def with_slopes(request: Request, method: str) -> Places:
         if not bool(torch.isin(segments[input_index].cpu(), remaining_players).all())
     ]
     if lost_inputs:
-        names = listed(
-            [request.space.inputs[input_index] for input_index in lost_inputs]
-        )
+        names = listed(values_at(request.space.inputs, lost_inputs))
         is_single = len(lost_inputs) == 1
         stays = (
             "it: it stays with its row"
@@ -365,11 +364,7 @@ def _elsewhere(
     read_layers = dict[str, list[str]]()
     if held_inputs:
         before = subject.facts.get("held", [])
-        facts["held"] = list(
-            dict.fromkeys(
-                [*before, *(names[input_index] for input_index in held_inputs)]
-            )
-        )
+        facts["held"] = list(dict.fromkeys([*before, *values_at(names, held_inputs)]))
     for layer_site, lookup in owned.items():
         read_layers.setdefault(names[lookup.place], []).append(layer_site[0])
     if read_layers:
@@ -398,7 +393,7 @@ def _elsewhere(
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
         slope_subject = inner
-        segments = [*vectors, *(as_is[input_index] for input_index in inner.needed)]
+        segments = [*vectors, *values_at(as_is, inner.needed)]
         warn_of_unseen(method, inner, request.inputs, space.segments, lookups)
     # Players of an input that the network leaves out stay, with slopes of 0.
     remaining_players = sorted(
@@ -414,7 +409,7 @@ def _elsewhere(
     request = replace(
         request,
         space=space.without(
-            set(space.names) - {space.names[owner] for owner in remaining_players}
+            set(space.names) - set(values_at(space.names, remaining_players))
         ),
     )
     return Places(

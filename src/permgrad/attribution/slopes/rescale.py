@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from permgrad.attribution.slopes.gradients import Tensors, output_gradients
+from permgrad.base.sequences import values_at
 
 Calls = list[Tensors]
 
@@ -801,7 +802,7 @@ def _variance(root: bool, call: dict[str, Any]) -> Any:
     correction = call.get("correction")
     if correction is None:
         correction = int(call.get("unbiased", True))
-    count = math.prod(values.shape[dimension] for dimension in dimensions)
+    count = math.prod(values_at(values.shape, dimensions))
     centred = values - values.mean(dim=dimensions, keepdim=True)
     variance = torch.square(centred).sum(
         dim=dimensions, keepdim=call.get("keepdim", False)

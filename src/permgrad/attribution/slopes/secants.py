@@ -615,7 +615,7 @@ class SecantLines(Lines):
             and len(every) == len(self.subject.outputs.output_names) > 1
         )
         self._targets = every[:-1] if self._complement else every
-        self._places = [every.index(target) for target in slopes.targets]
+        self._places = list(map(every.index, slopes.targets))
 
     @classmethod
     def fitting(
@@ -876,11 +876,11 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
         return None
     if module.members > 1 and module.options.normalization == "layer":
         return None  # the rule for it sees one vector per row
-    head_rules: list[Any] = [rule_of(layer) for layer in module.head]
+    head_rules: list[Any] = list(map(rule_of, module.head))
     chains: dict[str, Chain] = {}
     for path_name in module.paths:
         layers = _layers_of(module, path_name)
-        rules: list[Any] = [rule_of(layer) for layer in layers]
+        rules: list[Any] = list(map(rule_of, layers))
         if None in rules:
             return None
         if path_name == IMAGE.name:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.outputs import output_range
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import in_batches
 
 #: Background rows over which the range of the outputs is taken, at most.
@@ -93,13 +95,11 @@ class Slopes:
         self.whole = len(self.free) == len(segments) and all(
             mask is None for mask in self._masks
         )
-        inputs = tuple(
-            self.subject.input_names[input_index] for input_index in self.free
-        )
+        inputs = tuple(values_at(self.subject.input_names, self.free))
         self.space = replace(
             self.request.space,
             inputs=inputs,
-            segments=tuple(segments[input_index] for input_index in self.free),
+            segments=tuple(values_at(segments, self.free)),
         )
         self.constant_sum = request.scale.sum_is_constant(self.subject.outputs)
         self.evaluations = 0
@@ -117,7 +117,7 @@ class Slopes:
         secant_walk.stand(self.leaves(first_row))
         held_tensors = [
             *first_row,
-            *(value for call_values in secant_walk.calls for value in call_values),
+            *chain.from_iterable(secant_walk.calls),
         ]
         return batch_size(self.request, sum(tensor.numel() for tensor in held_tensors))
 
@@ -168,7 +168,7 @@ class Slopes:
         """
         if self._by_path:
             return [points[0] for _ in self.parts]
-        return [points[input_index] for input_index in self.free]
+        return values_at(points, self.free)
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``.

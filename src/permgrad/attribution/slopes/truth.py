@@ -160,7 +160,7 @@ def _both(slopes: Slopes, count: int) -> _SlopesOnWays:
         ]
 
     shares = (-step_share, 0.0, step_share, -_FAR, _FAR)
-    around = [moved(share) for share in shares]
+    around = list(map(moved, shares))
     size = max(1, slopes.subject.most_rows() // count)
     try:
         outputs = _outputs_at(slopes, probe_rows, around, size)
@@ -199,7 +199,7 @@ def _outputs_at(
     with torch.inference_mode(mode=False), torch.no_grad():
         for start in range(0, len(points), size):
             point_group = points[start : start + size]
-            leaves = [torch.cat(leaf) for leaf in zip(*point_group, strict=True)]
+            leaves = list(map(torch.cat, zip(*point_group, strict=True)))
             same = tuple(torch.cat([tensor] * len(point_group)) for tensor in rows)
             explained = slopes.explained(same, leaves).double()
             outputs += explained.chunk(len(point_group))
@@ -217,7 +217,7 @@ def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
         None,
     ):
         start = (
-            [torch.zeros_like(tensor) for tensor in rows]
+            list(map(torch.zeros_like, rows))
             if donor_rows is None
             else slopes.rows(slice(None), donor_rows)
         )

@@ -14,6 +14,7 @@ from permgrad.attribution.subject.soundness import changed
 from permgrad.attribution.subject.special import named_ids, needed_ids
 from permgrad.attribution.subject.subject import numbers_by_row
 from permgrad.base.errors import InputError, listed, warn_user
+from permgrad.base.sequences import values_at
 
 #: Rows that are asked.
 _FEW = 8
@@ -54,7 +55,7 @@ def warn_of_unseen(
                 ]
                 # A network may refuse such numbers.
                 with suppress(InputError, RuntimeError):
-                    needed = [tensors[position] for position in inner.needed]
+                    needed = values_at(tensors, inner.needed)
                     if changed(output, inner.forward([*vectors, *needed])):
                         _warn(method, inner, input_index)
                     break

@@ -20,6 +20,7 @@ from permgrad.base.errors import InputError, error_in_words, warn_user
 from permgrad.base.late import pd
 from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress
+from permgrad.base.sequences import values_at
 
 #: Rows after which it is known whether rows repeat, and the least share that must.
 _SEEN = 2**16
@@ -121,7 +122,7 @@ class Answers:
         if self.kept is None:
             return self._asked(new, ask)
         digests = digests_of(cells(new))
-        row_answers = [self.kept.numbers.get(digest) for digest in digests]
+        row_answers = list(map(self.kept.numbers.get, digests))
         unanswered = [
             missing_index
             for missing_index, answer in enumerate(row_answers)
@@ -129,9 +130,7 @@ class Answers:
         ]
         if unanswered:
             new_answers = self._asked(new[unanswered], ask)
-            self.kept.add(
-                [digests[missing_index] for missing_index in unanswered], new_answers
-            )
+            self.kept.add(values_at(digests, unanswered), new_answers)
             for row_index, answer in zip(unanswered, new_answers, strict=True):
                 row_answers[row_index] = answer
         return np.array(row_answers, dtype=np.float64).reshape(len(new), -1)
@@ -180,7 +179,7 @@ def different_rows(rows: Floats) -> int:
 # ---- a folder ------------------------------------------------------------------------
 def digests_of(cells: pd.DataFrame) -> list[str]:
     """Return a digest of each row: of the names of its columns and of its cells."""
-    names = [str(column_name) for column_name in cells.columns]
+    names = list(map(str, cells.columns))
     texts = zip(
         *(map(_text, cells[column_name].tolist()) for column_name in cells), strict=True
     )

@@ -458,10 +458,7 @@ def objective_of(model: Any) -> Objective:
         parameters = model.get_params()
     else:
         parameters = {}
-    named = (
-        parameters.get(parameter_name)
-        for parameter_name in ("objective", "loss", "loss_function", "criterion")
-    )
+    named = map(parameters.get, ("objective", "loss", "loss_function", "criterion"))
     objective_name = next(
         (named_value for named_value in named if isinstance(named_value, str)), ""
     )
@@ -470,10 +467,7 @@ def objective_of(model: Any) -> Objective:
             objective_name = "poisson"
         else:
             objective_name = "quantile" * ("quantile" in parameters)
-    levels = (
-        parameters.get(parameter_name)
-        for parameter_name in ("quantile", "quantile_alpha", "alpha")
-    )
+    levels = map(parameters.get, ("quantile", "quantile_alpha", "alpha"))
     level = next((level for level in levels if level is not None), None)
     return objective_name, (0.9,) if level is None else _levels(level)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from permgrad.attribution.subject.network import ForwardError, NetworkSubject
 from permgrad.attribution.subject.remedies import remedy
 from permgrad.base.errors import InputError, PermgradError, counted
+from permgrad.base.sequences import values_at
 
 #: Rows with which remedies are tried, and inputs that are named.
 _TRIED = 16
@@ -212,7 +213,7 @@ def _remedy(
         )
     if len(inputs) > 1 and _all_taken(subject, _by_input(inputs, donors)):
         return 'Pass groups="modality", so that an input changes as one'
-    held_names = [names[input_index] for input_index in mixed]
+    held_names = values_at(names, mixed)
     if len(held_names) < len(inputs) and _all_taken(
         subject, _but(inputs, donors, mixed)
     ):

@@ -15,6 +15,7 @@ from permgrad.attribution.subject.frame_tensors import FrameForm
 from permgrad.base.arrays import Floats, Indexes
 from permgrad.base.errors import InputError
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.slots import where
 
 #: Levels of a column up to which their chances are modelled.
@@ -177,9 +178,7 @@ class CellDesign:
 
     def columns_of(self, column_indices: Indexes) -> Indexes:
         """Return the columns of the table's columns at ``column_indices``."""
-        return np.concatenate(
-            [self._blocks[column_index] for column_index in column_indices]
-        )
+        return np.concatenate(values_at(self._blocks, column_indices))
 
     def expand(self, rows: Floats) -> Floats:
         """Return rows ``(rows, columns)`` of the table as ``(rows, design

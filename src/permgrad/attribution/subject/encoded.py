@@ -177,9 +177,7 @@ class HybridSubject(EncodedSubject):
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
         self.background_classes = model.background_target_
         labels = np.asarray(model.classes_) if is_classifier(model) else None
-        classes = (
-            () if labels is None else tuple(str(class_name) for class_name in labels)
-        )
+        classes = () if labels is None else tuple(map(str, labels))
         self.outputs = OutputForm(
             task=CLASSIFICATION if classes else REGRESSION,
             kind="logits" if classes else "values",

@@ -32,6 +32,7 @@ from permgrad.base.arrays import Integers
 from permgrad.base.errors import InputError, counted, listed, warn_user
 from permgrad.base.late import is_pandas, pd
 from permgrad.base.random import seeded, uniform
+from permgrad.base.sequences import values_at
 from permgrad.models.undisturbed import undisturbed
 
 #: Examples that are gathered where ``max_rows`` says nothing.
@@ -186,7 +187,7 @@ def _of_loader(loader: DataLoader[Any]) -> _Source:
         numbers = order[row_positions].tolist()
         for start in range(0, len(numbers), batch_rows):
             batch_numbers = numbers[start : start + batch_rows]
-            yield loader.collate_fn([examples[number] for number in batch_numbers])
+            yield loader.collate_fn(values_at(examples, batch_numbers))
 
     return _Source(len(order), pieces, batches=True)
 
@@ -263,7 +264,7 @@ def are_examples(X: list[Any], y: Any, module: nn.Module | None) -> bool:
 
 def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
     """Return whether entries are rows, where a network could also take them all."""
-    forms = [_form(entry) for entry in X]
+    forms = list(map(_form, X))
     if any(entry_form != forms[0] for entry_form in forms):
         return False
     parameters = parameters_of(module)
@@ -303,7 +304,7 @@ def _form(value: Any) -> Any:
             entry_key: _form(entry_value) for entry_key, entry_value in value.items()
         }
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
-        return [_form(entry_value) for entry_value in value]
+        return list(map(_form, value))
     array = _array(value)
     if array is None:
         return type(value)
@@ -326,7 +327,7 @@ def _lengths(value: Any) -> list[int | None]:
 def _is_numbers(value: Any) -> bool:
     """Return whether a list holds numbers only, at any depth."""
     if isinstance(value, (tuple, list)):
-        return all(_is_numbers(list_entry) for list_entry in value[:_LOOKED_AT])
+        return all(map(_is_numbers, value[:_LOOKED_AT]))
     return isinstance(value, (Number, np.number))
 
 
@@ -512,7 +513,7 @@ class _Joined:
             return list(pieces)
         if isinstance(first, (tuple, list)) and not _is_numbers(first):
             if self.batches and isinstance(first[0], str):
-                return [piece_text for piece in pieces for piece_text in piece]
+                return list(chain.from_iterable(pieces))
             joined_parts = []
             for k in range(len(first)):
                 joined_parts.append(self.of(_each(pieces, k), f"{name}[{k}]"))
@@ -520,7 +521,7 @@ class _Joined:
         return self._stacked(pieces, name)
 
     def _stacked(self, pieces: Sequence[Any], name: str) -> Any:
-        arrays = [_array(piece) for piece in pieces]
+        arrays = list(map(_array, pieces))
         strange = next(
             (k for k, piece_array in enumerate(arrays) if piece_array is None), None
         )
@@ -547,10 +548,8 @@ class _Joined:
         if len(shapes) == 1:
             return tensors
         sizes: list[set[int]] = []
-        if len({len(shape) for shape in shapes}) == 1:
-            sizes = [
-                set(dimension_sizes) for dimension_sizes in zip(*shapes, strict=True)
-            ]
+        if len(set(map(len, shapes))) == 1:
+            sizes = list(map(set, zip(*shapes, strict=True)))
         several = [
             dimension
             for dimension, dimension_sizes in enumerate(sizes)
@@ -628,7 +627,7 @@ def _some(y: Any, row_positions: Integers) -> Any:
         return y.iloc[row_positions]
     if hasattr(y, "shape"):
         return y[row_positions]
-    return [y[row_position] for row_position in row_positions]
+    return values_at(y, row_positions)
 
 
 def warn_of_rest(gathered_rows: Gathered, most: int) -> None:

@@ -85,7 +85,7 @@ class _Pandas(Library):
         ]
 
     def names(self, table: pd.DataFrame) -> list[str]:
-        return [str(column_name) for column_name in table.columns]
+        return list(map(str, table.columns))
 
     def join(self, first: Any, second_column: Any) -> Any:
         column_type = first.dtype

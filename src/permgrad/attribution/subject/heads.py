@@ -55,7 +55,7 @@ def pick_head(
     tensors = heads(returned)
     if head is not None:
         if head not in tensors:
-            raise unknown("head", head, [str(head_name) for head_name in tensors])
+            raise unknown("head", head, list(map(str, tensors)))
         return _taken(tensors[head], rows, f"Output {head!r}", fits_by_place), head
     usual = [
         name

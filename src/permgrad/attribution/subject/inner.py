@@ -34,6 +34,7 @@ from permgrad.attribution.subject.tracing import (
     name_of,
 )
 from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import gathered, in_batches, with_fewer
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced
@@ -161,7 +162,7 @@ class InnerSubject(NetworkSubject):
         # need.
         self.input_names = (
             *self.names,
-            *(outer.input_names[position] for position in self.needed),
+            *values_at(outer.input_names, self.needed),
         )
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
@@ -218,7 +219,7 @@ class InnerSubject(NetworkSubject):
                     "place"
                 )
                 raise InputError(problem, hint=hint, code="PG037")
-        return (*captured, *(sample_rows[position] for position in self.needed))
+        return (*captured, *values_at(sample_rows, self.needed))
 
     def readings(self) -> dict[int, str]:
         """Return how the next layers read the activations.
@@ -281,7 +282,7 @@ class InnerSubject(NetworkSubject):
                         ]
                     ),
                 )
-        return (*activations, *(inputs[position] for position in self.needed))
+        return (*activations, *values_at(inputs, self.needed))
 
     def lift_references(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return what ``lift`` does for rows of which only vectors are read.
@@ -314,7 +315,7 @@ class InnerSubject(NetworkSubject):
                     raise InputError(problem, hint=hint, code=error.code) from error
                 return (
                     *self._by_layers(inputs),
-                    *(inputs[position] for position in self.needed),
+                    *values_at(inputs, self.needed),
                 )
 
     def _by_layers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -374,7 +375,7 @@ class InnerSubject(NetworkSubject):
                 return self._in_place(site, output, numbers, replaced_outputs[site])
             return None
 
-        network_inputs = [inputs[position] for position in range(len(names))]
+        network_inputs = values_at(inputs, range(len(names)))
         with self._listening(network_inputs, hear):
             return self.outer.forward(network_inputs)[:count]
 
@@ -509,9 +510,7 @@ class InnerSubject(NetworkSubject):
         self, captured: Sequence[Tensor], few: Sequence[Tensor], expected_output: Tensor
     ) -> bool:
         try:
-            again = self.forward(
-                (*captured, *(few[position] for position in self.needed))
-            )
+            again = self.forward((*captured, *values_at(few, self.needed)))
         except Exception:
             if self._suffix is not None:
                 return False
@@ -615,9 +614,7 @@ def _cut(
             for placeholder in graph.nodes
             if placeholder.op == "placeholder"
         ][-1]
-        for call_number, call_node in enumerate(
-            nodes[layer_site] for layer_site in sites
-        ):
+        for call_number, call_node in enumerate(values_at(nodes, sites)):
             with graph.inserting_after(last_placeholder):
                 last_placeholder = graph.placeholder(
                     f"{_PLACE}{call_number}", default_value=None

@@ -25,6 +25,7 @@ from permgrad.attribution.subject.remedies import SETTING, of_lengths
 from permgrad.base.arrays import Array
 from permgrad.base.errors import Fault, InputError, listed, refusing, shown
 from permgrad.base.late import is_frame, is_pandas, is_series, pd
+from permgrad.base.sequences import values_at
 
 #: Inputs that a message lists.
 _LISTED = 5
@@ -167,7 +168,7 @@ class InputForm:
                 problem, hint="Pass the same dict, tuple or table", code="PG038"
             )
         # A dict may name its parts in any order.
-        ordered = [pairs[key_path] for key_path in expected_paths]
+        ordered = values_at(pairs, expected_paths)
         for own_leaf, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if (
                 own_leaf.columns is not None
@@ -418,7 +419,7 @@ def _ways(
         for parameter in parameters
     )
     if isinstance(inputs, Mapping):
-        input_keys = [str(input_key) for input_key in inputs]
+        input_keys = list(map(str, inputs))
         named = (
             by_place
             and input_keys
@@ -520,7 +521,7 @@ def _in_order_of(
         if parameter_index is not None:
             placed.append((parameter_index, *input_item))
     if len(names) < len(parameter_indices) or (
-        not named and {str(input_key) for input_key in inputs} & set(names)
+        not named and set(map(str, inputs)) & set(names)
     ):
         return inputs
     if sorted(parameter_index for parameter_index, *_ in placed) == list(
@@ -603,7 +604,7 @@ def _is_leaf(value: Any) -> bool:
     A list is, if it holds only numbers at any depth.
     """
     if isinstance(value, (tuple, list)):
-        return not any(_holds_tensors(inner_item) for inner_item in value)
+        return not any(map(_holds_tensors, value))
     return not isinstance(value, Mapping)
 
 
@@ -612,8 +613,7 @@ def _has_values(value: Any) -> bool:
     if isinstance(value, (Mapping, tuple, list)):
         # Of a table of a million lists the first number says so.
         return any(
-            _has_values(inner_item)
-            for inner_item in (value.values() if isinstance(value, Mapping) else value)
+            map(_has_values, value.values() if isinstance(value, Mapping) else value)
         )
     return value is not None
 
@@ -746,7 +746,7 @@ def _tensor(value: Any, name: str, dtype: torch.dtype, key: str) -> _ReadTensor:
         return _ReadTensor(_dense(value, name), None, None)
     columns = None
     if is_frame(value):
-        columns = tuple(str(column) for column in value.columns)
+        columns = tuple(map(str, value.columns))
         value = _numbers_of_frame(value, columns, name)
     array = np.zeros(0, dtype=object)
     entry_words = "entries that differ in shape"
@@ -807,7 +807,7 @@ def _numbers_of_frame(
                 problem, hint="Encode it as the network expects it", code="PG001"
             )
     integers = all(
-        pd.api.types.is_integer_dtype(column_dtype) for column_dtype in frame.dtypes
+        pd.api.types.is_integer_dtype(column_type) for column_type in frame.dtypes
     ) and not frame.isna().any(axis=None)
     if integers:
         return frame.to_numpy(np.int64, na_value=0)

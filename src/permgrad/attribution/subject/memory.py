@@ -191,7 +191,7 @@ def _refuse_what_is_kept(
     def last_of(*calls: Sequence[Tensor]) -> Tensor:
         put_back(attributes)
         with torch.no_grad(), subject.open():  # which puts back weights and buffers
-            return [subject.forward(call_rows) for call_rows in calls][-1].cpu()
+            return list(map(subject.forward, calls))[-1].cpu()
 
     first = last_of(first_rows)
     difference = changed(first, last_of(last_rows, first_rows))
@@ -230,7 +230,7 @@ def written(module: nn.Module, before: Mapping[str, Any]) -> list[str]:
 
 def _shown(names: Sequence[str]) -> str:
     return listed(
-        [repr(state_name) for state_name in names[:_SHOWN]]
+        list(map(repr, names[:_SHOWN]))
         + [f"{len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
     )
 

@@ -17,6 +17,7 @@ from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, warn_user
 from permgrad.base.late import is_frame
+from permgrad.base.sequences import positions_of
 from permgrad.data.tasks import (
     CLASSIFICATION,
     MULTILABEL,
@@ -410,12 +411,9 @@ class OutputForm:
                 code="PG007",
             )
         count = len(self.class_names)
-        positions = {
-            class_name: index
-            for index, class_name in enumerate(
-                self.class_names if labels is None else labels.tolist()
-            )
-        }
+        positions = positions_of(
+            self.class_names if labels is None else labels.tolist()
+        )
         class_positions = [
             positions.get(value, -1)
             if labels is not None
@@ -613,7 +611,7 @@ def resolve_outputs(
                 f"returns={kind!r} does not suit a regression, whose outputs are values"
             )
             raise InputError(problem, hint="Leave returns out", code="PG006")
-        columns = tuple(str(column_name) for column_name in getattr(y, "columns", ()))
+        columns = tuple(map(str, getattr(y, "columns", ())))
         chosen_names = (
             columns if len(columns) == count and class_names is None else class_names
         )
@@ -695,7 +693,7 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
         problem = f"class_names must be a list of names, got {shown(class_names)}"
         raise InputError(problem, hint="Pass one name for each class", code="PG001")
     if class_names is not None:
-        names = tuple(str(class_name) for class_name in class_names)
+        names = tuple(map(str, class_names))
     else:
         names = tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:

@@ -194,7 +194,7 @@ def form_of_places(
     """
     masks = as_target(y)
     names = described.get("class_names") or ()
-    names = [str(class_name) for class_name in names]
+    names = list(map(str, names))
     void_mask = void_places(masks, layout, names)
     empty = int(void_mask.all(axis=1).sum())
     if empty:

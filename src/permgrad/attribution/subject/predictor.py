@@ -303,7 +303,7 @@ class PredictorSubject(Subject):
         columns = self.columns
         if len(set(columns)) < len(columns):
             return names
-        targets = [str(target_name) for target_name in getattr(y, "columns", ())]
+        targets = list(map(str, getattr(y, "columns", ())))
         if targets != list(columns) and set(targets) == set(columns):
             problem = (
                 f"The columns of y ({listed(targets, show=repr)}) are in another order "
@@ -542,7 +542,7 @@ class PredictorSubject(Subject):
         before.
         """
         row_blocks = tensors[0].split(self.most_rows())
-        answers = [self._ask(row_block) for row_block in row_blocks]
+        answers = list(map(self._ask, row_blocks))
         if self.answers.bar is not None:
             self.answers.bar.advance(len(tensors[0]))
         return self._read_out(np.concatenate(answers))

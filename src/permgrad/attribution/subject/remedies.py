@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.base.errors import error_in_words, listed
+from permgrad.base.sequences import values_at
 
 #: How a setting of a forward, such as a flag, is passed. It is no input, of which each
 #: row has its own.
@@ -157,7 +158,7 @@ def _rows_second(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
             and tensors[input_index].shape[1] == row_count
             for input_index in other_inputs
         ):
-            return [names[input_index] for input_index in other_inputs]
+            return values_at(names, other_inputs)
     return []
 
 

@@ -26,6 +26,7 @@ from permgrad.attribution.subject.subject_rows import SubjectRows
 from permgrad.base.arrays import Array, Indexes
 from permgrad.base.checks import check_rows
 from permgrad.base.errors import InputError, did_you_mean, shown
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import gathered, in_batches
 
 #: The name of the input that carries the number of each row's output.
@@ -190,7 +191,7 @@ def each_row_by_itself(
     numbers = asked_outputs.numbers
     output_names = subject.outputs.output_names
     target = RowTarget(
-        asked_outputs.name, tuple(output_names[number] for number in numbers.tolist())
+        asked_outputs.name, tuple(values_at(output_names, numbers.tolist()))
     )
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.

@@ -153,12 +153,7 @@ def _check_thoroughly(
     with suppress(
         InputError
     ):  # a network that does not take such rows has its say later
-        together = predict(
-            [
-                torch.cat(tensor_pair)
-                for tensor_pair in zip(few, mixed_rows, strict=True)
-            ]
-        )
+        together = predict(list(map(torch.cat, zip(few, mixed_rows, strict=True))))
         observed_moves.append(_moved(together[: len(alone)], alone))
         rounding = max(rounding, _rounding(alone))
         if count > 1:

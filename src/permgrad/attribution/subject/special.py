@@ -120,7 +120,7 @@ class _Row:
             sides = []
             for row_versions in zip(*pairs, strict=True):
                 sides.append(torch.stack(row_versions))
-            if not all(self.takes(changed_rows) for changed_rows in sides):
+            if not all(map(self.takes, sides)):
                 remaining_ids += id_block
         return remaining_ids
 

@@ -134,13 +134,13 @@ class Subject:
         """Return the typical row of a background: medians of numbers, most frequent
         levels, ``(1, *)`` each.
         """
-        return tuple(typical_row(tensor) for tensor in rows)
+        return tuple(map(typical_row, rows))
 
     def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the mean row of a background, with the most frequent whole numbers,
         ``(1, *)`` each.
         """
-        return tuple(mean_row(tensor) for tensor in rows)
+        return tuple(map(mean_row, rows))
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return background rows without what a row may lack: nothing, but for an

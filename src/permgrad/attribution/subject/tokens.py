@@ -37,6 +37,7 @@ from permgrad.attribution.subject.word_tokens import (
 from permgrad.base.checks import check_choice, check_kind, is_whole
 from permgrad.base.errors import InputError, by_count, warn_user
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 
 if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject
@@ -101,7 +102,7 @@ class Roles:
 
     def names_of_places(self, count: int) -> list[str]:
         """Return the names of places of tokens, each with the boxes that go with it."""
-        joined = [self.names[box] for box in self.boxes]
+        joined = values_at(self.names, self.boxes)
         if self.tokens is not None:
             joined.append(self.names[self.tokens])
         return [
@@ -112,7 +113,7 @@ class Roles:
     @property
     def held(self) -> list[str]:
         """Names of the inputs that make no player."""
-        return [self.names[input_index] for input_index in sorted(self.hold)]
+        return values_at(self.names, sorted(self.hold))
 
 
 def find_roles(
@@ -127,7 +128,7 @@ def find_roles(
     """
     names = subject.input_names
     held_names = _wanted(names, hold)
-    explicit = frozenset(names.index(held_name) for held_name in held_names)
+    explicit = frozenset(map(names.index, held_names))
     tokens_input = _find_tokens(subject, explicit)
     automatic: set[int] = set()
     if hold is not None or added:
@@ -417,7 +418,7 @@ def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> 
     A place has one number of an input of tokens, and several of boxes.
     """
     rows, token_count = stay.shape
-    numbers = [stay, *(inputs[input_index] for input_index in follow)]
+    numbers = [stay, *values_at(inputs, follow)]
     by_place = []
     for input_numbers in numbers:
         by_place.append(input_numbers.long().reshape(rows, token_count, -1))
@@ -497,7 +498,7 @@ def with_tokens(
         "players": "words" if words else "tokens",
     }
     if roles.boxes:
-        subject.noted["tokens"]["boxes"] = [roles.names[box] for box in roles.boxes]
+        subject.noted["tokens"]["boxes"] = values_at(roles.names, roles.boxes)
     special = frozenset[int]()
     if by_word:  # else vectors change, and no id
         special = _special(subject, roles, padding_id, speller, asks=not words)
@@ -709,7 +710,7 @@ def without_starts(
             continue
         if rows.is_floating_point() or int(owners[0]) == NOBODY:
             continue
-        first = {int(token_id) for token_id in rows[:, 0].unique()}
+        first = set(map(int, rows[:, 0].unique()))
         if input_index == roles.tokens:
             start_ids = of_decoder
         else:
@@ -725,7 +726,7 @@ def without_starts(
 def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace:
     """Return players of tokens by the names of all that they replace."""
     of_both = (*roles.boxes, *(() if roles.tokens is None else (roles.tokens,)))
-    modality_of_both = "+".join(roles.names[input_index] for input_index in of_both)
+    modality_of_both = "+".join(values_at(roles.names, of_both))
     names = list(space.names)
     modality = list(space.modality)
     listed = roles.names_of_places(len(owners))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, fx
 
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.models.batches import gathered, with_fewer
 
 Embedding = tuple[Tensor, ...]
@@ -86,7 +88,7 @@ class Store:
                 unmet = list(range(len(unique)))
                 new_embedding = embed(torch.from_numpy(first))
             self._add(unique[unmet].tolist(), new_embedding, row_bytes)
-        index = torch.tensor([self._places[number] for number in unique.tolist()])[
+        index = torch.tensor(values_at(self._places, unique.tolist()))[
             torch.from_numpy(which.reshape(-1))
         ]
         return tuple(table[index.to(table.device)] for table in self._tables)
@@ -157,13 +159,11 @@ class BranchCut:
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return those of the network's inputs that a branch takes."""
-        return [inputs[position] for position in self.groups[branch]]
+        return values_at(inputs, self.groups[branch])
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
-        joined_tensors = self.subject.in_company(
-            [tensor for embedding in embeddings for tensor in embedding]
-        )
+        joined_tensors = self.subject.in_company(list(chain.from_iterable(embeddings)))
         returned = self.trunk.forward(*joined_tensors)
         # What was traced returns the same for every batch.
         plain = (
@@ -374,12 +374,12 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     names = placeholder_names(
         subject, [str(graph_node.target) for graph_node in placeholders]
     )
-    position = {input_name: index for index, input_name in enumerate(names)}
+    position = positions_of(names)
     depends = _dependences(graph, position)
     group_of = _groups(depends.values(), count, followers)
     groups = sorted(set(group_of))
     depends = {
-        graph_node: frozenset(group_of[input_] for input_ in inputs)
+        graph_node: frozenset(values_at(group_of, inputs))
         for graph_node, inputs in depends.items()
     }
     frontier = [_frontier(depends, group) for group in groups]
@@ -402,14 +402,12 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     )
     branch_names = []
     for input_indices in members:
-        branch_names.append([names[input_index] for input_index in input_indices])
+        branch_names.append(values_at(names, input_indices))
     branches = tuple(
         _part(tracer, graph, nodes, part_names)
         for nodes, part_names in zip(frontier, branch_names, strict=True)
     )
-    trunk = _part(
-        tracer, graph, [graph_node for nodes in frontier for graph_node in nodes]
-    )
+    trunk = _part(tracer, graph, list(chain.from_iterable(frontier)))
     return BranchCut(subject, members, branches, trunk)
 
 
@@ -426,7 +424,7 @@ def _dependences(
                 depends[graph_node] = frozenset()
         else:
             depends[graph_node] = frozenset().union(
-                *(depends[source] for source in graph_node.all_input_nodes)
+                *values_at(depends, graph_node.all_input_nodes)
             )
     return depends
 
@@ -493,7 +491,7 @@ def _part(
     result = part_graph.graph_copy(graph, mapped)
     output = part_graph.output(result)
     if names:
-        output.args = (tuple(mapped[graph_node] for graph_node in frontier),)
+        output.args = (tuple(values_at(mapped, frontier)),)
     else:
         first = next(iter(part_graph.nodes))
         for index, frontier_node in enumerate(frontier):

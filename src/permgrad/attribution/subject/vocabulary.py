@@ -60,7 +60,7 @@ def _called(vocabulary: Callable[[Any], Any], ids: Integers) -> list[str]:
         returned = vocabulary(ids)
     except Exception as error:  # noqa: BLE001 — a function of the user's, of one id
         try:
-            returned = [vocabulary(token_id) for token_id in ids]
+            returned = list(map(vocabulary, ids))
         except Exception:  # noqa: BLE001 — the first error says what is wrong
             problem = f"vocabulary= failed: {type(error).__name__}: {error}"
             hint = "Pass a function from a list of ids to their words"

@@ -107,7 +107,7 @@ def _by_words(
         dict.fromkeys(word_number for word_number in numbers if word_number is not None)
     ):
         order[number] = word_index
-    spans = [span(number) for number in order]
+    spans = list(map(span, order))
     words = [text[begin:word_end].strip() for begin, word_end in spans]
     return Tokens(
         list(ids),
@@ -126,7 +126,7 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
     token_ids = tokens_of(text)
     around = tokens_of("")
     words = text.split()
-    word_tokens = [tokens_of(text_word) for text_word in words]
+    word_tokens = list(map(tokens_of, words))
     for before in range(len(around) + 1):
         behind = len(around) - before
         inner = [part_ids[before : len(part_ids) - behind] for part_ids in word_tokens]
@@ -145,7 +145,7 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
     return Tokens(
         token_ids,
         list(range(len(token_ids))),
-        [str(token_id) for token_id in token_ids],
+        list(map(str, token_ids)),
     )
 
 
@@ -169,7 +169,7 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     assert write is not None
     pieces = []
     for row_ids in rows:
-        pieces.append([str(piece) for piece in write(row_ids)])
+        pieces.append(list(map(str, write(row_ids))))
     apart = any(
         piece.startswith(("▁", "Ġ")) for row_pieces in pieces for piece in row_pieces
     )
@@ -348,9 +348,7 @@ class Lexicon:
             for previous_longest, word_slot in zip(self.longest, slots, strict=True):
                 longest.append(max(previous_longest, len(word_slot)))
             self.longest = longest
-            codes[row_index] = torch.tensor(
-                [self.code(word_slot) for word_slot in slots]
-            )
+            codes[row_index] = torch.tensor(list(map(self.code, slots)))
         return codes
 
     def contents(self) -> tuple[Tensor, Tensor]:
@@ -369,7 +367,7 @@ class Lexicon:
             token_ids[code_index, : len(row_ids)] = torch.tensor(
                 row_ids, dtype=torch.int64
             )
-        return token_ids, torch.tensor([len(code_row) for code_row in code_rows])
+        return token_ids, torch.tensor(list(map(len, code_rows)))
 
 
 @dataclass(frozen=True)

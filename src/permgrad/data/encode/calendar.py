@@ -84,7 +84,7 @@ _WORDS = {
         )
         for day_index in range(month_days)
     ],
-    "day of the month": [str(number) for number in range(1, 32)],
+    "day of the month": list(map(str, range(1, 32))),
     "weekday": _VALUES["weekday"],
     "time of day": [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1440)],
 }

@@ -19,6 +19,7 @@ from scipy import sparse
 from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import must
 from permgrad.base.registry import Registry
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.data.types.identifiers import MARKS, PICTURES, UNSPACED, has_words
 
 Matrix = Any
@@ -143,7 +144,7 @@ class Levels:
         ]
         if order:
             return cls(
-                [texts[i] for i in order],
+                values_at(texts, order),
                 counts[order].tolist(),
                 len(texts) - len(order),
             )
@@ -199,17 +200,16 @@ class Words:
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Learn the vocabularies. None where few cells have several words."""
-        lengths = np.array([len(cell_text) for cell_text in texts])
+        lengths = np.array(list(map(len, texts)))
         sampled_positions = np.arange(
             0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED
         )
-        texts = [texts[text_index] for text_index in sampled_positions.tolist()]
+        texts = values_at(texts, sampled_positions.tolist())
         counts = counts[sampled_positions]
         lengths = lengths[sampled_positions]
         row_count = max(int(counts.sum()), 1)
         if (
-            counts
-            @ np.array([has_words(sampled_text) for sampled_text in texts], dtype=bool)
+            counts @ np.array(list(map(has_words, texts)), dtype=bool)
             < _SHARE_OF_WORDS * row_count
         ):
             return None
@@ -312,7 +312,7 @@ class Vectors:
     def __init__(self, mean: Floats32, turn: Floats32) -> None:
         self.mean = mean
         self.turn = turn
-        self.entries = [str(component) for component in range(turn.shape[1])]
+        self.entries = list(map(str, range(turn.shape[1])))
 
     @classmethod
     def fit(cls, texts: Floats32, counts: Integers) -> Self | None:
@@ -367,9 +367,7 @@ def _counter(vocabulary_kind: str, entries: list[str] | None) -> Any:
         count_options = {"ngram_range": (2, 5), "analyzer": "char_wb"}
     return CountVectorizer(
         **count_options,
-        vocabulary=None
-        if entries is None
-        else {entry_text: i for i, entry_text in enumerate(entries)},
+        vocabulary=None if entries is None else positions_of(entries),
     )
 
 

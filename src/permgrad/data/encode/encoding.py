@@ -18,6 +18,7 @@ from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.designs import Cells, ImageVectors, TextVectors
 from permgrad.data.encode.groups import check_groups
 from permgrad.data.encode.planning import plan_slots
@@ -229,9 +230,7 @@ class TableEncoder:
         wide_columns, also_levels = self._scored_columns(levels=levels)
         if not wide_columns and not also_levels:
             return self._encode(frame)
-        narrow = ~np.isin(
-            [self._name(slot_entry) for slot_entry in self.slots_], list(wide_columns)
-        )
+        narrow = ~np.isin(list(map(self._name, self.slots_)), list(wide_columns))
         wide_columns |= also_levels
         with surprises_told_once():
             other_columns = self._encode(frame)[:, narrow]
@@ -315,7 +314,7 @@ class TableEncoder:
         outputs = self.scores_.outputs
         number_lists = self.scores_.slopes, self.scores_.centred
         numbers, centred = (
-            [names[number_index] for number_index in numbers_by_name.get(name, ())]
+            values_at(names, numbers_by_name.get(name, ()))
             for numbers_by_name in number_lists
         )
         slot_details: list[tuple[str, str | int]] = []
@@ -663,7 +662,7 @@ class TableEncoder:
         return (
             f"{n_odd} of {int(counts.sum())} values of {name!r} "
             f"{by_count(n_odd, words.singular, words.several)}"
-            f" ({some_names([distinct.texts[i] for i in odd_indices], 3)}), treated as "
+            f" ({some_names(values_at(distinct.texts, odd_indices), 3)}), treated as "
             f"{words.treatment}"
         )
 

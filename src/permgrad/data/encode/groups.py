@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from permgrad.base.errors import InputError, did_you_mean, shown
+from permgrad.base.sequences import positions_of
 from permgrad.base.stored import read_user_json
 
 #: Where a run proposes groups, in its folder.
@@ -30,7 +31,7 @@ def check_groups(
             hint="Pass for example groups={'size': ['width', 'height']}.",
             code="PG001",
         )
-    column_positions = {column_name: i for i, column_name in enumerate(names)}
+    column_positions = positions_of(names)
     spelled: dict[str, list[str]] = {}
     for group, members in (
         (str(group_name), members) for group_name, members in (groups or {}).items()

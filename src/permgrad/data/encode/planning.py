@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from permgrad.base.arrays import Integers
+from permgrad.base.sequences import positions_of
 from permgrad.data.encode.scaling import Scaling
 from permgrad.data.encode.slots import Slot
 from permgrad.data.encode.table_statistics import TableStatistics
@@ -58,9 +59,7 @@ def plan_slots(
     ``returning``: columns of dates without time and year.
     """
     numeric = statistics.numeric
-    numeric_index = {
-        numeric_name: j for j, numeric_name in enumerate(statistics.numeric_names)
-    }
+    numeric_index = positions_of(statistics.numeric_names)
     # What the smallest training value becomes, and the largest.
     lowest, highest = scaling.apply(np.stack([numeric.minimum, numeric.maximum]))
     columns: list[ColumnType] = []

@@ -10,6 +10,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.slots import Slot
 from permgrad.data.kinds.column import ColumnKind, ColumnType, PageForm, kinds
 from permgrad.data.kinds.numeric import TRUTH
@@ -77,7 +78,7 @@ class Boolean(ColumnKind):
             low_text, high_text = sorted(values)
         else:
             order = np.lexsort((np.array(values), numbers))
-            low_text, high_text = (values[index] for index in order)
+            low_text, high_text = values_at(values, order)
         return replace(
             column,
             storage=cls.storage,

@@ -8,11 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from permgrad.base.arrays import Floats
+from permgrad.base.sequences import values_at
 from permgrad.data.read.written_numbers import (
     NUMBERS,
     bare_text,
@@ -162,9 +164,7 @@ class Notation:
 
         Bare numbers have the unit.
         """
-        return np.array(
-            [self._value(cell_text) for cell_text in texts], dtype=np.float64
-        )
+        return np.array(list(map(self._value, texts)), dtype=np.float64)
 
     def _value(self, text: str) -> float:
         if self.unit is None or is_sign(self.unit):
@@ -260,13 +260,13 @@ def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notat
     begin = [text for text in texts if may_be_number(text)]
     if 2 * len(begin) < len(texts):
         return []
-    signs = Counter(unit_of(text) for text in begin)
+    signs = Counter(map(unit_of, begin))
     usual = signs.most_common(1)[0][0]
     notations = [Notation(usual, sign) for sign in NUMBERS]
     if usual is not None:
         return notations
     alike = _of_one_family(begin)
-    amounts = find_amounts(alike, [by_text[text] for text in alike])
+    amounts = find_amounts(alike, values_at(by_text, alike))
     if amounts is None:
         return notations
     return [*notations, amounts]
@@ -277,7 +277,7 @@ def _of_one_family(texts: Sequence[str]) -> list[str]:
     zeros.
     """
     units = {text: {piece.unit for piece in _pieces(text)} for text in texts}
-    counts = Counter(unit for used in units.values() for unit in used)
+    counts = Counter(chain.from_iterable(units.values()))
     if not counts:
         return []
     usual = counts.most_common(1)[0][0]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,9 +61,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
         frame = X.copy(deep=False)
     else:
         frame = _bare_frame(X)
-    frame.columns = pd.Index(
-        [str(column_name) for column_name in frame.columns], dtype=object
-    )
+    frame.columns = pd.Index(list(map(str, frame.columns)), dtype=object)
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
@@ -152,14 +151,14 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         and X
         and all(isinstance(first_row, (list, tuple)) for first_row in X)
     ):
-        widths = {len(row_cells) for row_cells in X}
+        widths = set(map(len, X))
         if len(widths) > 1:
             problem = (
                 f"All rows must have the same number of cells, got {sorted(widths)}"
             )
             raise InputError(problem, hint="Fill the gaps with None.", code="PG007")
         # Not through an array: that would turn a mixed row into text.
-        frame = pd.DataFrame([list(row_cells) for row_cells in X])
+        frame = pd.DataFrame(list(map(list, X)))
     else:
         array = np.asarray(X)
         _check_array(array)
@@ -235,11 +234,7 @@ class MissingCodes:
             for column_name, entry in codes.items():
                 by_column[str(column_name)] = _labels(entry)
             return cls(
-                tuple(
-                    dict.fromkeys(
-                        label for labels in by_column.values() for label in labels
-                    )
-                ),
+                tuple(dict.fromkeys(chain.from_iterable(by_column.values()))),
                 by_column,
             )
         if isinstance(codes, (list, tuple)):
@@ -269,15 +264,13 @@ class MissingCodes:
                 columns[str(column_name)] = tuple(
                     dict.fromkeys((*known_codes, *_labels(entry)))
                 )
-        every = [label for labels in columns.values() for label in labels]
+        every = list(chain.from_iterable(columns.values()))
         return cls(tuple(dict.fromkeys((*everywhere, *every))), columns, everywhere)
 
     @cached_property
     def numbers(self) -> Floats:
         """Each code as a number, NaN where it is text."""
-        return np.array(
-            [_number_or_nan(label) for label in self.labels], dtype=np.float64
-        )
+        return np.array(list(map(_number_or_nan, self.labels)), dtype=np.float64)
 
     def holds_for(self, name: str) -> tuple[str, ...]:
         """Return the codes of one column."""

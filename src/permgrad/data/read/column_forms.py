@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from permgrad.base.errors import listed, option_of
+from permgrad.base.sequences import values_at
 from permgrad.data.read import written_numbers
 from permgrad.data.read.amounts import Notation, find_amounts
 from permgrad.data.read.cells import PRESENT, MissingCodes, RowLines, are_mistakes
@@ -459,7 +460,7 @@ def _split_pairs(
         if 2 * sum(map(is_pair, first)) <= len(first):
             continue
         texts = [text for text in different if is_pair(text)]
-        odd = different.total() - sum(different[text] for text in texts)
+        odd = different.total() - sum(values_at(different, texts))
         odd_count = len(different) - len(texts)
         if odd and not are_mistakes(odd, odd_count, different.total()):
             continue

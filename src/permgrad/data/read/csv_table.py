@@ -393,7 +393,7 @@ def _read(
     """Return the rows of a text, from its header on, the places of all others, and the
     first that is not blank.
     """
-    names = [str(column_index) for column_index in range(width)]
+    names = list(map(str, range(width)))
     for block_size in _BLOCK_BYTES:
         skipped = list[int]()
         odd_rows = list[pa.csv.InvalidRow]()
@@ -728,7 +728,7 @@ def _parted(head: str) -> tuple[str, int]:
     """
     agreements = []
     for delimiter in DELIMITERS:
-        widths = [len(record) for record in first_records(head, delimiter)]
+        widths = list(map(len, first_records(head, delimiter)))
         width = max(set(widths), key=widths.count, default=0)
         agreements.append((widths.count(width) if width > 1 else 0, width, delimiter))
     agree, width, delimiter = max(agreements)
@@ -737,5 +737,5 @@ def _parted(head: str) -> tuple[str, int]:
 
 def _are_names(filled: Sequence[str], width: int) -> bool:
     return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(
-        _NUMBER.fullmatch(column_name) for column_name in filled
+        map(_NUMBER.fullmatch, filled)
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from permgrad.base.arrays import Floats
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 
 ISO = "ISO8601"
 WHOLE = "%Y%m%d"
@@ -245,9 +246,7 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     """
     seconds = date_seconds(texts, form)
     unread_rows = np.flatnonzero(np.isnan(seconds))
-    seconds[unread_rows] = date_seconds(
-        [texts[text_index] for text_index in unread_rows.tolist()], ISO
-    )
+    seconds[unread_rows] = date_seconds(values_at(texts, unread_rows.tolist()), ISO)
     return seconds
 
 

@@ -122,7 +122,7 @@ def sheet_of_cells(
         raise InputError(
             f"Sheet {name} is empty", "Choose another with --sheet.", "PG011"
         )
-    width = max(len(row) for row in rows.values())
+    width = max(map(len, rows.values()))
     for row in rows.values():
         row.extend([None] * (width - len(row)))
     notes = _fill_merged(rows, merged)
@@ -251,7 +251,7 @@ def _header_row(rows: Mapping[int, list[Any]]) -> int:
 def _next_row(rows: Mapping[int, list[Any]], header: int) -> int | None:
     """Return the row below the header if it goes on with names."""
     below = next((row_number for row_number in rows if row_number > header), None)
-    if below is None or any(_is_number(row_cell) for row_cell in rows[below]):
+    if below is None or any(map(_is_number, rows[below])):
         return None
     return below
 

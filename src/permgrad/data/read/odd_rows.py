@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import by_count, counted, listed
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.data.read import written_numbers
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import MISSING_ANYWAY
@@ -136,7 +137,7 @@ def _lines_below(
         column_texts = [
             cell_text.strip() for cell_text in column.slice(0, _LOOKED_AT).to_pylist()
         ]
-        first_texts = [column_texts[row_index] for row_index in first.tolist()]
+        first_texts = values_at(column_texts, first.tolist())
         other_texts = [
             column_text
             for text_position, column_text in enumerate(column_texts)
@@ -157,7 +158,7 @@ def _lines_below(
                     for first_text in first_texts
                 ]
             )
-            filled_in.append([bool(filled_text) for filled_text in first_texts])
+            filled_in.append(list(map(bool, first_texts)))
     if len(odd_texts) < _FEWEST_COLUMNS:
         return is_below, [], ""
     examples = list[str]()

@@ -29,6 +29,7 @@ from permgrad.base.errors import (
     listed,
     option_of,
 )
+from permgrad.base.sequences import values_at
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _labelled(
     for name, by_value in labels.items():
         cells = frame[name]
         if not by_value or cells.dropna().isin(list(by_value)).all():
-            order = list(dict.fromkeys(by_value[value] for value in sorted(by_value)))
+            order = list(dict.fromkeys(values_at(by_value, sorted(by_value))))
             if order:
                 frame[name] = pd.Categorical(cells.map(by_value), order, ordered=True)
             continue

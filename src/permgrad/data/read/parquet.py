@@ -154,7 +154,7 @@ def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
         types.append(footer.schema.column(index).physical_type)
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
-        columns = [group.column(index) for index in range(group.num_columns)]
+        columns = list(map(group.column, range(group.num_columns)))
         must(
             [column.physical_type for column in columns] == types,
             f"other types in row group {number}",

@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.late import pd
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import Distinct, as_frame, is_native_number, text_numbers
 from permgrad.data.read.dates import is_moment, series_seconds
@@ -75,7 +77,7 @@ def columns_as_one(
         members = {
             columns[0]: (block_stem, columns) for block_stem, columns in blocks.items()
         }
-        inside = {column for columns in blocks.values() for column in columns}
+        inside = set(chain.from_iterable(blocks.values()))
         # A block takes part in the search for copies as the category that it encodes.
         searched = frame[
             [
@@ -90,10 +92,7 @@ def columns_as_one(
     return _named(
         groups,
         members,
-        {
-            column_label: column_position
-            for column_position, column_label in enumerate(frame.columns)
-        },
+        positions_of(frame.columns),
     )
 
 
@@ -216,7 +215,7 @@ def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
             or block_stem in found_blocks
         ):
             continue
-        member_flags = [flags[member_name] for member_name in members]
+        member_flags = values_at(flags, members)
         if _are_exclusive(member_flags) or _are_levels_of(member_flags, levels):
             taken_columns.update(members)
             found_blocks[block_stem] = members
@@ -455,7 +454,7 @@ def same_columns(
     for column in schema:
         if column.of.is_encoded:
             names.append(column.name)
-    blocks = [set(block) for block in together]
+    blocks = list(map(set, together))
     order = {}
     for schema_index, schema_name in enumerate(schema.names):
         order[schema_name] = schema_index
@@ -477,11 +476,7 @@ def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]
         sampled_rows = frame.iloc[
             np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)
         ]
-        names = [
-            alike_name
-            for group in _alike(sampled_rows, names, _ALL_DIFFERENT)
-            for alike_name in group
-        ]
+        names = list(chain.from_iterable(_alike(sampled_rows, names, _ALL_DIFFERENT)))
     return _alike(frame, names, _OFTEN_ALIKE)
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind
 from permgrad.base.late import pd
+from permgrad.base.sequences import values_at
 from permgrad.data.kinds.column import ColumnKind, ColumnType, Kind, Schema
 from permgrad.data.kinds.column import kinds as column_kinds
 from permgrad.data.read import cells, dates
@@ -115,7 +117,7 @@ def infer_schema(
             types[frame_name] = _other_type(frame[frame_name], frame_name, codes)
         if target is not None and frame_name not in declared:
             types[frame_name] = _asked(types[frame_name], frame, codes, *target)
-    return Schema(tuple(types[schema_name] for schema_name in frame.columns))
+    return Schema(tuple(values_at(types, frame.columns)))
 
 
 def _types_of_numbers(
@@ -456,7 +458,7 @@ def _readings(
             yield what, ~np.isnan(read(starts))
     for notation in notations_of_most(starts, counts.tolist()):
         # 0.05 beside 5 % may be the same share.
-        has_unit = np.array([notation.has_unit(text) for text in starts], dtype=bool)
+        has_unit = np.array(list(map(notation.has_unit, starts)), dtype=bool)
         yield "numbers", has_unit & ~np.isnan(notation.read(starts))
 
 
@@ -555,9 +557,7 @@ def _decided_by_type(
         return found_type
     if not is_amount or found_type.n_levels <= 1:
         return found_type
-    levels = cells.text_numbers(
-        [cells.canonical(level) for level in series.cat.categories]
-    )
+    levels = cells.text_numbers(list(map(cells.canonical, series.cat.categories)))
     if dtype.ordered and found_type.date_format is None and (np.diff(levels) > 0).all():
         return found_type.flagged("ordered_type")
     return found_type.flagged(
@@ -671,9 +671,7 @@ def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
         ("dates", dates.date_ways),
     ):
         ways_of_texts = ways_of(looked_at)
-        every = [
-            written_way for text_forms in ways_of_texts for written_way in text_forms
-        ]
+        every = list(chain.from_iterable(ways_of_texts))
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(
             ways_of_texts
         ):
@@ -892,9 +890,7 @@ def read_numbers(
     if unread:
         kinds[np.isin(distinct.texts, unread) & (kinds == PRESENT)] = BLANK
     if reader.is_amount:
-        is_dot_text = np.array(
-            [is_dot(distinct_text) for distinct_text in distinct.texts], dtype=bool
-        )
+        is_dot_text = np.array(list(map(is_dot, distinct.texts)), dtype=bool)
         kinds[is_dot_text & (kinds == PRESENT)] = BLANK
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)

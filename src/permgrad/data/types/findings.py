@@ -231,7 +231,7 @@ def column_codes(name: str, codes: Sequence[Any]) -> list[str]:
         >>> column_codes("age", ["Refused", "No, never", -9])
         ['age=Refused,-9', 'age=No, never']
     """
-    texts = [str(code_value) for code_value in codes]
+    texts = list(map(str, codes))
     short = [plain_text for plain_text in texts if "," not in plain_text]
     if short:
         joined = [f"{name}={','.join(short)}"]

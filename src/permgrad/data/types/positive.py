@@ -61,7 +61,7 @@ def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
 
     Of equally frequent ones 1, yes or true, or the second.
     """
-    first, second = (int(count) for count in counts)
+    first, second = map(int, counts)
     if first != second:
         return int(second < first)
     named = []
@@ -78,7 +78,7 @@ def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
 
     1, 1.0 and "1" are one level.
     """
-    names = [canonical(label) for label in classes]
+    names = list(map(canonical, classes))
     if len(names) != 2:
         if names:
             prediction = f"{len(names)} classes are predicted"

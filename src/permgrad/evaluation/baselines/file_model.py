@@ -75,7 +75,7 @@ class FileModel(_Read):
         self.take(predictor)
         if tasks.get(model.task).has_classes:
             label_by_name = {canonical(label): label for label in np.unique(y).tolist()}
-            self._names = [canonical(label) for label in model.classes_.tolist()]
+            self._names = list(map(canonical, model.classes_.tolist()))
             if strange := [
                 label_by_name[class_name]
                 for class_name in label_by_name
@@ -223,7 +223,7 @@ def make_file_model(
     if target is None:
         strange = set()
     else:
-        strange = {canonical(v) for v in target.unique()} - set(map(str, range(count)))
+        strange = set(map(canonical, target.unique())) - set(map(str, range(count)))
     if strange:
         raise InputError(
             f"The file does not name the model's {count} classes, and column "

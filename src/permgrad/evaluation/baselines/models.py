@@ -101,10 +101,7 @@ for _baseline in (
         "sklearn.ensemble:Bagging",
         file="skops",
     ),
-    *(
-        _boosted(baseline_name)
-        for baseline_name in ("lightgbm", "xgboost", "catboost", "histogram_boosting")
-    ),
+    *map(_boosted, ("lightgbm", "xgboost", "catboost", "histogram_boosting")),
     Baseline(
         "linear",
         "linear model",

@@ -831,9 +831,7 @@ class HyNNBase(BaseEstimator):
             if group_names is None
             else check_names("by", group_names, "Pass for example by='sex'.")
         )
-        group_columns = [
-            self.preprocessor_.columns_of(group_name) for group_name in names
-        ]
+        group_columns = list(map(self.preprocessor_.columns_of, names))
         if self.held_out_ is None:
             problem = (
                 "Intervals and sets need rows held out of training, but this "

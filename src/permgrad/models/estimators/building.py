@@ -16,6 +16,7 @@ import torch
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, listed
 from permgrad.base.random import derive_seed
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
@@ -192,7 +193,7 @@ def place_columns(
         placed = ~encoder.where(lambda part_kind: part_kind.is_score)
     names = list(encoder.encoded_names_)
     numbers = places_of(encoder)
-    number_names = [names[number] for number in numbers]
+    number_names = values_at(names, numbers)
     if settings.seeks_order:
         model.order_ = find_order(
             np.asarray(encoded)[:, numbers], y, model.task, model.seed_, number_names

@@ -57,7 +57,7 @@ class Calibration:
             columns = log_odds
         curves = []
         for curve in self.curves:
-            curves.append([np.array(numbers) for numbers in curve])
+            curves.append([np.array(ends) for ends in curve])
         raw_probabilities = np.column_stack(
             [
                 np.interp(columns[:, k], knots, shares)

@@ -29,6 +29,7 @@ from permgrad.base.errors import (
     warn_user,
 )
 from permgrad.base.random import generator
+from permgrad.base.sequences import positions_of
 from permgrad.data.read.cells import check_characters, first_no_number
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.splitting import dependence_of
@@ -158,7 +159,7 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
             "Add rows.",
             "PG013",
         )
-    names = [str(column_name) for column_name in frame.columns]
+    names = list(map(str, frame.columns))
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
     twice = []
@@ -485,7 +486,7 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
         if class_weight == "pos_weight":
             return np.asarray(counts[0] / counts)
         return np.asarray(rows.sum() / (len(classes) * counts))
-    class_indices = {label: position for position, label in enumerate(classes.tolist())}
+    class_indices = positions_of(classes.tolist())
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
     _check_weights(

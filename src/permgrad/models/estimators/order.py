@@ -23,6 +23,7 @@ import torch
 
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.data.tasks import tasks
 from permgrad.imaging.assignment import standardised_sample
 from permgrad.imaging.layout import Positions, named_places
@@ -270,10 +271,7 @@ def _predictions(
                         _seen(table, placed_positions, picture_shape, kernels)
                         for placed_positions in (
                             positions,
-                            *(
-                                positions[shuffled_columns]
-                                for shuffled_columns in shuffles
-                            ),
+                            *values_at(positions, shuffles),
                         )
                     ]
                 )

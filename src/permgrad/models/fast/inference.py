@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.sequences import values_at
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.fast.folded_branches import read_beside, summed
 from permgrad.models.fast.folding import POINTWISE, DenseStack, is_plain, watched
@@ -134,9 +136,7 @@ class TableEntry:
             for k in (*numeric, *other_indices)
             for input_position in self.places[columns[k]]
         ]
-        multiplied = {
-            column for product_pair in self.branch.products for column in product_pair
-        }
+        multiplied = set(chain.from_iterable(self.branch.products))
         if len(
             input_positions
         ) > _MOST * self.first.in_features or not multiplied.isdisjoint(columns):
@@ -352,7 +352,7 @@ class FoldedNetwork:
                 shares.append(self.head.share(head_path, embeddings[head_path]))
             return summed(
                 self.head.finish(shares),
-                [embeddings[beside_path] for beside_path in self.beside],
+                values_at(embeddings, self.beside),
             )
         flat_embeddings = {}
         for branch_path, path_embedding in embeddings.items():

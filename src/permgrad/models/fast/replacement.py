@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from permgrad.base.arrays import Indexes
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.fast.folded_branches import Beside, Edit, summed
 from permgrad.models.fast.image_chain import (
@@ -116,7 +117,7 @@ class _WholeHead:
         return embedding
 
     def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
-        joined = (torch.cat(shares) for shares in zip(*coalitions, strict=True))
+        joined = map(torch.cat, zip(*coalitions, strict=True))
         return self.network.fuse(dict(zip(self.network.paths, joined, strict=True)))
 
 
@@ -296,9 +297,7 @@ class ReplacementEngine:
                 else:
                     embedding = self._whole.embed(joined_path, row_batch)
                 block.shares[joined_path] = self._head.share(joined_path, embedding)
-            block.outputs = self._head.finish(
-                [block.shares[head_path] for head_path in self._joined]
-            )
+            block.outputs = self._head.finish(values_at(block.shares, self._joined))
             if self._beside:
                 block.head = block.outputs
                 block.shares |= {
@@ -340,7 +339,7 @@ class ReplacementEngine:
         ``start``. None: each row has one.
         """
         block_part = _Part(block, slice(start, stop), rows)
-        index = [int(column) for column in columns]
+        index = list(map(int, columns))
         if not index:
             return dict.fromkeys(coalitions, block_part.of(block.outputs))
         touched = frozenset().union(*coalitions)
@@ -689,7 +688,7 @@ def _seen(
     replaced.
     """
     seen_values = block_part.of(block_part.block.encoded[:, near])
-    column_positions = {column: position for position, column in enumerate(near)}
+    column_positions = positions_of(near)
     for k, column in enumerate(columns):
         if (
             column in column_positions

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.sequences import values_at
 from permgrad.models.network.blocks import drawn, initialize_
 from permgrad.models.network.products import linear
 
@@ -72,7 +73,7 @@ class PooledScale(MemberScale):
         self.own = own_scales
         self.register_buffer(
             "place",
-            torch.tensor([own_positions[column] for column in shown]),
+            torch.tensor(values_at(own_positions, shown)),
             persistent=False,
         )
 
@@ -233,9 +234,7 @@ class MemberLinear(nn.Module):
         for path_name in self.widths:
             if not common or path_name not in self.per_member or path_name == path:
                 names.append(path_name)
-        start = sum(
-            self.widths[earlier_path] for earlier_path in names[: names.index(path)]
-        )
+        start = sum(values_at(self.widths, names[: names.index(path)]))
         return slice(start, start + self.widths[path])
 
 

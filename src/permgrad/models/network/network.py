@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
+from permgrad.base.sequences import values_at
 from permgrad.models.branches import added_branches, joined_branches
 from permgrad.models.branches.head_branches import IMAGE, TABLE
 from permgrad.models.network.additive import Additive
@@ -245,13 +246,13 @@ class HybridNetwork(nn.Module):
 
         A path alone is not copied.
         """
-        path_embeddings = [embeddings[head_path] for head_path in self.head_paths]
+        path_embeddings = values_at(embeddings, self.head_paths)
         if len(path_embeddings) == 1:
             joined = path_embeddings[0]
         else:
             joined = torch.cat(path_embeddings, dim=1)
         width = sum(self.widths.values())
-        added = [embeddings[added_path] for added_path in self.additive]
+        added = values_at(embeddings, self.additive)
         if self.kernels is not None:
             joined, kernels = joined[:, :width], joined[:, width:]
             added.insert(0, kernels)

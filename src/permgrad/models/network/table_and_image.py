@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from permgrad.base.sequences import values_at
 from permgrad.models.network.blocks import Dropout, dense_stack, drawn, initialize_
 from permgrad.models.network.members import MemberScale, PooledScale
 from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
@@ -180,7 +181,7 @@ def _behind_embedding(
     position_of = {}
     for position, column in enumerate(plain_columns):
         position_of[column] = first + position
-    return [[position_of[column] for column in block] for block in blocks]
+    return [values_at(position_of, block) for block in blocks]
 
 
 class TableBranch(nn.Module):
@@ -230,7 +231,7 @@ class TableBranch(nn.Module):
         )
         layers, self.out_features = dense_stack(width, options.dense_units, options)
         blocks = [list(block) for block in level_blocks if options.level_embedding_size]
-        pooled = [[list(block) for block in group] for group in score_blocks]
+        pooled = [list(map(list, group)) for group in score_blocks]
         if blocks or pooled:
             if self.embedding is not None:
                 blocks = _behind_embedding(blocks, other_columns, width)

@@ -91,14 +91,14 @@ def tensors(content: bytes) -> dict[str, Tensor]:
 
 def _unpack(value: Any) -> Any:
     if isinstance(value, list):
-        return [_unpack(packed_item) for packed_item in value]
+        return list(map(_unpack, value))
     if isinstance(value, dict):
         if "number" in value:
             return float(value["number"])
         if "preset" in value:
             return preset_from_dict(value["preset"])
         if "tuple" in value:
-            return tuple(_unpack(packed_item) for packed_item in value["tuple"])
+            return tuple(map(_unpack, value["tuple"]))
         return {
             _unpack(packed_key): _unpack(packed_item)
             for packed_key, packed_item in value["mapping"]
@@ -398,10 +398,9 @@ def _try_out(model: Any) -> None:
             predicted.shape == (1, outputs),
             f"outputs of shape {predicted.shape} in the place of {(1, outputs)}",
         )
-        is_known = [
-            str(feature_name)
-            for feature_name in getattr(model, "feature_names_in_", names)
-        ] == list(names)
+        is_known = list(map(str, getattr(model, "feature_names_in_", names))) == list(
+            names
+        )
         must(
             is_known and model.n_features_in_ == len(names),
             "features that are not those that its encoder knows",
@@ -439,9 +438,7 @@ def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
         and all(isinstance(feature_name, str) for feature_name in names),
         "the names of features",
     )
-    strange = {
-        group_column for columns in encoder.groups_.values() for group_column in columns
-    } - set(names)
+    strange = set(chain.from_iterable(encoder.groups_.values())) - set(names)
     must(
         not strange,
         f"groups of columns that are not there ({sorted(map(str, strange))[:3]})",

@@ -136,9 +136,7 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     content: dict[str, Any] = {
         "parameters": _parameters(model),
         "n_features_in": int(model.n_features_in_),
-        "feature_names_in": None
-        if names is None
-        else [str(feature_name) for feature_name in names],
+        "feature_names_in": None if names is None else list(map(str, names)),
         "training_options": _pack(model.training_options_),
         "network": {
             **{

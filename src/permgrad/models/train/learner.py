@@ -31,6 +31,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed
+from permgrad.base.sequences import positions_of, values_at
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import PRECISIONS, full_float32
 from permgrad.models.estimators.calibration import best_temperature, class_logits
@@ -123,13 +124,13 @@ class Adam:
 
         Weights that never moved have none.
         """
-        weight_numbers = {weight: number for number, weight in enumerate(self._weights)}
+        weight_numbers = positions_of(self._weights)
         groups = []
         for group in self.param_groups:
             groups.append(
                 {
                     **group,
-                    "params": [weight_numbers[weight] for weight in group["params"]],
+                    "params": values_at(weight_numbers, group["params"]),
                 }
             )
         return {
@@ -576,9 +577,7 @@ class Learner:
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise checkpoint.damaged(source, "holds no options")
-        if [state.get(state_key) for state_key in names] != [
-            self.state()[own_key] for own_key in names
-        ]:
+        if list(map(state.get, names)) != [self.state()[own_key] for own_key in names]:
             problem = (
                 "Training can be resumed only with the same options, seed and rows, "
                 f"but {source} was written with others"

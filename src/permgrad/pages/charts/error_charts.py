@@ -15,6 +15,7 @@ import pandas as pd
 from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import counted
 from permgrad.base.numerals import fixed, number, percent
+from permgrad.base.sequences import values_at
 from permgrad.evaluation.calibration import ClassCurve, Reliability
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import (
@@ -57,7 +58,7 @@ def confusion_matrix(
     (colour). Rows are true.
     """
     counts, shares = _of_classes(matrix)
-    names = [clean(label) for label in labels]
+    names = list(map(clean, labels))
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
     chart_data = {
         "rows": names,
@@ -168,7 +169,7 @@ def roc_curves(
         for k in absent
     ]
     by_class = valued(
-        [classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format
+        values_at(classes, shown), values_at(areas, shown), "{:.3f}".format
     )
     x_axis = {"label": "false positives, share", **_UNIT}
     y_axis = {"label": "true positives, share", **_UNIT}
@@ -241,7 +242,7 @@ def _most_frequent(curves: Sequence[ClassCurve]) -> list[ClassCurve]:
     """Return the curves that have a panel, in their order."""
     sizes = [-class_curve.size for class_curve in curves]
     most = np.argsort(sizes, kind="stable")[:MOST_CALIBRATION_PANELS]
-    return [curves[position] for position in sorted(most.tolist())]
+    return values_at(curves, sorted(most.tolist()))
 
 
 def _before(older: Reliability, *, with_error: bool) -> Any:
@@ -388,9 +389,7 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart
                 *_one_feature(shown[column_name], error[defined], {"label": label}, y)
             )
         )
-    words = "Errors by " + ", ".join(
-        clean(column_name) for column_name in shown.columns
-    )
+    words = "Errors by " + ", ".join(map(clean, shown.columns))
     return plot(
         words,
         panels,

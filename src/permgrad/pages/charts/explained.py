@@ -16,6 +16,7 @@ from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.attribution.explanation.pairs import pairs_of
 from permgrad.base.arrays import Floats
 from permgrad.base.numerals import number, numbers
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import ASIDE, WIDTH, Chart, mark, panel, plot, thinned
 from permgrad.pages.drawn_inputs import in_order
@@ -78,7 +79,7 @@ def ranking(
         "rest": _rest(values, order, loss),
     }
     bar_data |= _as_losses(bar_data, loss)
-    leading = valued([explanation.names[i] for i in order[:5]], bar_data["values"][:5])
+    leading = valued(values_at(explanation.names, order[:5]), bar_data["values"][:5])
     words = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance "
         f"with confidence intervals, {bar_data['label']}. Largest: {leading}."
@@ -241,7 +242,7 @@ def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -
     table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
     value, lower_ends, upper_ends = table.T
     bar_data = {
-        "names": [clean(compared_name) for compared_name in names],
+        "names": list(map(clean, names)),
         "values": value,
         "low": lower_ends,
         "high": upper_ends,
@@ -278,10 +279,10 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
             for branch_name in names
         ]
     ).T
-    words = [number(importance) for importance in value]
+    words = list(map(number, value))
     if not path_words(content):
         shares = [value_of(content[branch_name], "share") for branch_name in names]
-        entries = [content[branch_name] for branch_name in names]
+        entries = values_at(content, names)
         words = [
             _share_and_number(share, importance_text, entry)
             for share, importance_text, entry in zip(
@@ -289,7 +290,7 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
             )
         ]
     bar_data = {
-        "names": [clean(title) for title in titles_of(names).values()],
+        "names": list(map(clean, titles_of(names).values())),
         "values": value,
         "low": lower_ends,
         "high": upper_ends,
@@ -324,7 +325,7 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
     order = choices.largest(
         values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n
     )
-    names = [clean(output_name) for output_name in explanation.outputs]
+    names = list(map(clean, explanation.outputs))
     if has_all:
         names[0] = "all rows"
     else:
@@ -408,7 +409,7 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
             ),
         ]
         marks.append(mark("steps", x=x, y=values[own_owners], colour="tabular"))
-        names = [clean(column_name) for column_name in lines[curve]]
+        names = list(map(clean, lines[curve]))
         if len(lines) > 1:
             title = f"{names[0]} … {names[-1]}"
         else:
@@ -421,9 +422,7 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
         panels.append(
             panel({"names": names, "some": True}, {"label": label}, marks, title=title)
         )
-    strongest = valued(
-        [explanation.names[feature_index] for feature_index in largest], values[largest]
-    )
+    strongest = valued(values_at(explanation.names, largest), values[largest])
     words = f"Importance along {lines.size} columns. Largest: {strongest}."
     return plot(words, panels, height=300 if len(panels) == 1 else 170)
 
@@ -436,9 +435,7 @@ def interactions(
     pair, clear ones framed.
     """
     pairs = pairs_of(explanation, target)
-    leading = list(
-        dict.fromkeys(feature_name for names in pairs.names for feature_name in names)
-    )
+    leading = list(dict.fromkeys(chain.from_iterable(pairs.names)))
     leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
     players = []
     for player_name in choices.as_global(explanation).ranking(target):
@@ -451,9 +448,7 @@ def interactions(
     frames = []
     for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
         if all(feature_name in player_position for feature_name in names):
-            row_index, column = sorted(
-                (player_position[feature_name] for feature_name in names), reverse=True
-            )
+            row_index, column = sorted(values_at(player_position, names), reverse=True)
             table[row_index, column] = value
             if clear:
                 frames += [[row_index - 1, column]]
@@ -463,17 +458,15 @@ def interactions(
     finite = np.isfinite(table)
     texts[finite] = numbers(table[finite], 2)
     cell_data = {
-        "rows": [clean(player_name) for player_name in players[1:]],
-        "columns": [clean(player_name) for player_name in players[:-1]],
+        "rows": list(map(clean, players[1:])),
+        "columns": list(map(clean, players[:-1])),
         "values": table,
         "texts": texts,
         "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
         "framed": frames,
         "hidden": len({*chain.from_iterable(pairs.names)} - {*players}),
     }
-    strongest = valued(
-        [" × ".join(names) for names in pairs.names[:5]], pairs.values[:5]
-    )
+    strongest = valued(list(map(" × ".join, pairs.names[:5])), pairs.values[:5])
     words = (
         f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. "
         f"Strongest: {strongest}"
@@ -501,7 +494,7 @@ def steps(
     players = np.arange(len(values))
     names, sizes = steps_of(explanation, (row, output), players, top_n, width)
     order = choices.largest(np.abs(values), top_n)[:5]
-    leading = valued([explanation.names[i] for i in order], values[order])
+    leading = valued(values_at(explanation.names, order), values[order])
     step_data = {
         "start": start,
         "end": end_value,

@@ -49,7 +49,7 @@ def scores(
     is_near[order[far_positions[0] + 3 :] if len(far_positions) else order[:0]] = False
     texts = numbers(means, 4)
     chart_data = {
-        "names": [clean(model_name) for model_name in values],
+        "names": list(map(clean, values)),
         "values": np.where(is_near, means, np.nan),
         "spread": np.where(is_near[:, None], table, np.nan),
         "quiet": [bool(level) and model_name not in level for model_name in values],
@@ -90,7 +90,7 @@ def reliance(
     table = means.T[order]
     cell_data = {
         "rows": [clean(names[feature_index]) for feature_index in order],
-        "columns": [clean(model_name) for model_name in importances],
+        "columns": list(map(clean, importances)),
         "values": table,
         "texts": [
             [
@@ -133,7 +133,7 @@ def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
     Framed: each with itself on other rows, the ceiling.
     """
     table = np.asarray(matrix, dtype=np.float64)
-    names = [clean(label) for label in labels]
+    names = list(map(clean, labels))
     cell_data = {"rows": names, "columns": names, "values": table, "most": 1}
     cell_data |= {
         "texts": [numbers(agreements, 2) for agreements in table],

@@ -15,6 +15,7 @@ from permgrad.base import style
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import thinned
 from permgrad.pages.drawn_inputs import in_order
@@ -135,7 +136,7 @@ def _importance_along(
     drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(explanation.values[drawn, column], 3)]
     strongest = valued(
-        [explanation.names[feature_index] for feature_index in largest],
+        values_at(explanation.names, largest),
         explanation.values[largest, column],
     )
     figure.description = f"Importance along {names.size} columns. Largest: {strongest}."
@@ -173,7 +174,7 @@ def _name_places(axes: Any, names: Sequence[str]) -> None:
     name_indices = thinned(len(names), _NAMES)
     axes.set_xticks(
         name_indices,
-        labels_of([names[name_index] for name_index in name_indices], 12),
+        labels_of(values_at(names, name_indices), 12),
         rotation=40,
         ha="right",
         rotation_mode="anchor",

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.figures import PlotFigure
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
@@ -168,7 +169,7 @@ def features(
         panel_axes.set_xlabel(size_words + _unit(explanation, shown_modality))
     leading = "; ".join(
         f"{clean(modality_name)}: "
-        f"{valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
+        f"{valued(values_at(explanation.names, order[:3]), values[order[:3]])}"
         for modality_name, order in shown_indices.items()
     )
     figure.description = (

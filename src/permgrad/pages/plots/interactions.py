@@ -215,7 +215,7 @@ def _effect_of(
         problem = f"pair must be two different features, got {shown(pair)}"
         raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
     for feature_name in names:
-        check_choice("pair", feature_name, [str(column) for column in table.columns])
+        check_choice("pair", feature_name, list(map(str, table.columns)))
     model_call = find_call(as_model(model).model)
 
     predict = _prediction_by(model_call, X)
@@ -312,7 +312,7 @@ def pair_effect(
     """
     mean_effects = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean_effects, float(effect.get("rounding", 0.0)))[:, :, output]
-    first, second = (clean(feature_name) for feature_name in effect["pair"])
+    first, second = map(clean, effect["pair"])
     default = " and ".join(labels_of((first, second), 30))
     labels = labels_of((first, second), 40)
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
@@ -334,7 +334,7 @@ def pair_effect(
     )
     _draw_dots(panels[0], effect["dots"])
     for panel_axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
-        edges = [_edges(axis) for axis in effect["axes"]]
+        edges = list(map(_edges, effect["axes"]))
         shades = style.colour_map(colours)
         # As one image: cells of their own would have gaps in a browser, and make a page
         # heavy.
@@ -445,7 +445,7 @@ def effect_words(
     row_ends, columns = max(product(*sides), key=apart)
     (first, second), (first_name, second_name) = (
         effect["axes"],
-        (clean(feature_name) for feature_name in effect["pair"]),
+        map(clean, effect["pair"]),
     )
 
     def value(axis: Mapping[str, Any], position: int) -> str:

@@ -16,6 +16,7 @@ from permgrad.base import style
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
+from permgrad.base.sequences import values_at
 from permgrad.models.branches import path_names
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
@@ -207,7 +208,7 @@ def missing(
     panel_axes.plot(
         values[order], np.arange(len(order)), "o", markersize=5, color=style.SERIES[0]
     )
-    names = [result.names[ordered_index] for ordered_index in order]
+    names = values_at(result.names, order)
     base.name_rows(panel_axes, labels_of(names))
     base.note_hidden(panel_axes, len(values) - len(order))
     panel_axes.set_xlim(

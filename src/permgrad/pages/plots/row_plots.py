@@ -17,6 +17,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
@@ -77,7 +78,7 @@ def beeswarm(
     _scatter(panel_axes, x, y, ranks)
     panel_axes.set_xlim(*limits)
     panel_axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    base.name_rows(panel_axes, labels_of([explanation.names[i] for i in swarm.order]))
+    base.name_rows(panel_axes, labels_of(values_at(explanation.names, swarm.order)))
     base.note_hidden(panel_axes, len(explanation.names) - len(swarm.order))
     panel_axes.grid(visible=False, axis="x")
     panel_axes.grid(axis="y", linewidth=0.5)
@@ -229,7 +230,7 @@ def _add_probabilities(axes: Axes) -> None:
     locator = axes.xaxis.get_major_locator()
     every_tick = np.asarray(locator.tick_values(low, high), dtype=np.float64)
     ticks = every_tick[(every_tick >= low) & (every_tick <= high)]
-    labels = [percent(share) for share in 1 / (1 + np.exp(-ticks))]
+    labels = list(map(percent, 1 / (1 + np.exp(-ticks))))
     above = axes.secondary_xaxis("top")
     above.set_xticks(ticks, labels)
     above.tick_params(labelcolor=style.MUTED, labelsize=style.SIZE_SMALL, length=2)

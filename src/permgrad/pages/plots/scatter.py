@@ -18,6 +18,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, counted, unknown
 from permgrad.base.figures import PlotFigure
+from permgrad.base.sequences import positions_of
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
@@ -173,7 +174,7 @@ def _in_strips(cells: pd.Series[Any], ranks: Floats) -> _Along:
     else:
         levels = counts.index[:_MOST_STRIPS].tolist()
         hidden = len(counts) - len(levels)
-    placed = texts.map({level: i for i, level in enumerate(levels)})
+    placed = texts.map(positions_of(levels))
     positions = placed.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     if not present.all():
         positions[~present] = len(levels)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from permgrad.base import style
 from permgrad.base.figures import PlotFigure
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.drawn_inputs import (
@@ -153,7 +154,7 @@ def _strongest(
         values[:, choices.pick_output(explanation, target)], dtype=np.float64
     )
     order = choices.largest(np.abs(values), 3)
-    names = [explanation.names[player] for player in players[order]]
+    names = values_at(explanation.names, players[order])
     return valued(names, values[order])
 
 

@@ -17,6 +17,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.errors import in_reading_order
 from permgrad.base.figures import PlotFigure
 from permgrad.base.numerals import number
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.drawn_inputs import words_of
 from permgrad.pages.plots import _base as base
@@ -118,7 +119,7 @@ def text(
     order = choices.largest(np.abs(values), 5)
     figure.description = (
         f"{len(words)} words. Strongest: "
-        f"{valued([words[i] for i in order], values[order])}."
+        f"{valued(values_at(words, order), values[order])}."
     )
     figure.html = _html(
         words, values, colours, default if title is None else title, unit_text

@@ -14,6 +14,7 @@ from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
+from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import padded, thinned
 from permgrad.pages.plots import _base as base
@@ -86,7 +87,7 @@ def direction(
         if panel_index % 3 == 0:
             panel_axes.set_ylabel(label)
     if len(shown_outputs) > 1:
-        words = labels_of([labels[k] for k in shown_outputs], 18)
+        words = labels_of(values_at(labels, shown_outputs), 18)
         _add_legend(figure, panels[0], words)
     changes = []
     for shown_curves in means:
@@ -197,7 +198,7 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return levels that are numbers as they are drawn: the full range, rare values
     together with a neighbour.
     """
-    labels = [str(label) for label in entry.get("label", ())]
+    labels = list(map(str, entry.get("label", ())))
     missing_levels = []
     if labels and labels[-1] == "missing":
         labels, missing_levels = labels[:-1], [len(labels) - 1]
@@ -283,7 +284,7 @@ def _panel(
         words = [*words, words[0]]
     slanted = len(words) > 4 or sum(map(len, words)) > 16
     named = thinned(len(words), _MOST_NAMED)
-    shown_words = [words[i] for i in named]
+    shown_words = values_at(words, named)
     base.name_columns(axes, shown_words, slanted=slanted, positions=named.tolist())
     axes.set_xlim(-0.6, len(words) - 0.4)
     hidden_levels = int(entry.get("levels", len(entry["at"]))) - len(words)

@@ -156,9 +156,7 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         )
     )
     columns = [
-        names(
-            [_written(leak_facts) for leak_facts in stored.leaks], "column or formula"
-        ),
+        names(list(map(_written, stored.leaks)), "column or formula"),
         names(
             [MEASURES_OF_LEAKS[leak_facts["metric"]] for leak_facts in stored.leaks],
             "measure",
@@ -327,7 +325,7 @@ def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     """Return the strengths of the most important columns as a chart, with its
     caption.
     """
-    shown = [clean(column_name) for column_name in matrix["names"]]
+    shown = list(map(clean, matrix["names"]))
     table = np.asarray(matrix["strengths"], dtype=np.float64)
     texts = []
     for strength_row in table:

@@ -13,6 +13,7 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
+from permgrad.base.sequences import values_at
 from permgrad.base.significance import NORMAL_95
 from permgrad.evaluation.calibration import covering, error_bands, per_class
 from permgrad.evaluation.thresholds import (
@@ -278,9 +279,9 @@ def confusion(content: Assessment) -> tuple[Array, list[Any]]:
     else:
         order = list(range(len(labels)))
     stored = content.test.get("confusion_matrix")
-    return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [
-        labels[label_index] for label_index in order
-    ]
+    return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros(
+        (0, 0)
+    ), values_at(labels, order)
 
 
 def _over_time(

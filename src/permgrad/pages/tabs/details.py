@@ -322,7 +322,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
             baseline_rows = of_baseline[of_baseline["level"] == level]
             section.figure(
                 signed_bars(
-                    [str(input_name) for input_name in baseline_rows["name"]],
+                    list(map(str, baseline_rows["name"])),
                     baseline_rows["published"].to_numpy(dtype=np.float64),
                     label="sum over rows, divided by the L1 norm of all sums",
                 ),

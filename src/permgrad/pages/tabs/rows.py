@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from permgrad.attribution.subject.scales import words_of_unit
+from permgrad.base.sequences import values_at
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
 from permgrad.pages.content import PageContent
@@ -269,10 +270,9 @@ def live_data(content: PageContent) -> Mapping[str, Any] | None:
         "positive": content.positive_place(classes) if len(classes) == 2 else None,
     }
     if (columns := shown.get("columns")) is not None:
-        shown["columns"] = [
-            columns[column_index]
-            for column_index in content.by_rank(column["name"] for column in columns)
-        ]
+        shown["columns"] = values_at(
+            columns, content.by_rank(column["name"] for column in columns)
+        )
     return {**(listed_data or {}), "whatIf": shown}
 
 

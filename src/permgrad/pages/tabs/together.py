@@ -246,15 +246,14 @@ def live_data(content: PageContent) -> dict[str, Any] | None:
     shown_slice = slice(0, _MOST)
     return {
         "pairs": [
-            [clean(feature_name) for feature_name in name_pair]
-            for name_pair in ranked.names[shown_slice]
+            list(map(clean, name_pair)) for name_pair in ranked.names[shown_slice]
         ],
         "value": ranked.values[shown_slice],
         "low": ranked.low[shown_slice],
         "high": ranked.high[shown_slice],
         "p": ranked.p_adjusted[shown_slice],
         "clear": ranked.clear[shown_slice].tolist(),
-        "order": [clean(feature_name) for feature_name in explanation.ranking()],
+        "order": list(map(clean, explanation.ranking())),
         "quantity": quantity_of(explanation),
         "confidence": confidence_words(explanation),
         "kind": _kind(explanation),
@@ -262,12 +261,12 @@ def live_data(content: PageContent) -> dict[str, Any] | None:
         "target": clean(content.target),
         "classes": None
         if together.classes is None
-        else [clean(class_name) for class_name in together.classes],
+        else list(map(clean, together.classes)),
         "effects": [
             {
-                "pair": [clean(feature_name) for feature_name in effect["pair"]],
+                "pair": list(map(clean, effect["pair"])),
                 "axes": [
-                    {**axis, "label": [clean(label) for label in axis["label"]]}
+                    {**axis, "label": list(map(clean, axis["label"]))}
                     for axis in effect["axes"]
                 ],
                 "shape": np.shape(effect["mean"]),

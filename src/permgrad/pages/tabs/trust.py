@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad.assess.assessment import NOT_BRANCHES, titles_of
 from permgrad.base.errors import counted
 from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.sequences import values_at
 from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.pages.charts import error_charts as charts
@@ -119,8 +120,7 @@ def _levels(
         )
         section.items(
             [
-                f"{fairness_words}: "
-                f"{_text([difference[end_name] for end_name in _ENDS], number)}"
+                f"{fairness_words}: {_text(values_at(difference, _ENDS), number)}"
                 for fairness_words, difference in named
             ]
         )
@@ -207,10 +207,7 @@ def _table(
     triples.append(
         (
             "difference",
-            [
-                [measure_line.get(end_name) for end_name in _ENDS]
-                for measure_line in lines
-            ],
+            [list(map(measure_line.get, _ENDS)) for measure_line in lines],
         )
     )
     for heading, cells in triples:
@@ -648,7 +645,7 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         "the chance of training, rows and replacements.",
     )
     standing = Standing(refits)
-    order = [refits.names.index(feature_name) for feature_name in standing.names]
+    order = list(map(refits.names.index, standing.names))
     mean_values, (lower_ends, upper_ends) = (
         refits.values[order, 0],
         (interval_ends[order, 0] for interval_ends in refits.ci()),
@@ -664,7 +661,7 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
             known_loss.growth, (mean_values, lower_ends, upper_ends)
         )
         quantity = known_loss.grown
-    ranked = [refits.names[feature_index] for feature_index in order]
+    ranked = values_at(refits.names, order)
     first = refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
@@ -686,7 +683,7 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         figures_of("between trainings", spread, number),
         figures_of(
             f"among the first {first}",
-            [shares[feature_name] for feature_name in ranked],
+            values_at(shares, ranked),
             in_trainings,
         ),
     ]
@@ -782,10 +779,9 @@ def _orders(
             orders[name] = compared_explanation.ranking(first)
         else:
             sizes = np.abs(np.nan_to_num(compared_explanation.values)).mean(axis=1)
-            orders[name] = [
-                compared_explanation.names[feature_index]
-                for feature_index in np.argsort(-sizes, kind="stable")
-            ]
+            orders[name] = values_at(
+                compared_explanation.names, np.argsort(-sizes, kind="stable")
+            )
     return orders
 
 

@@ -139,7 +139,7 @@ def _tested(folder: Path, data: Mapping[str, Any]) -> dict[str, Floats] | None:
     if not tasks.get(data["task"]).has_classes:
         return {"prediction": table["prediction"].to_numpy(dtype=np.float64)}
     mark = "probability_"
-    columns = [str(name) for name in table]
+    columns = list(map(str, table))
     names = [name.removeprefix(mark) for name in columns if name.startswith(mark)]
     chances = table[[f"{mark}{name}" for name in names]].to_numpy(dtype=np.float64)
     return _of_classes(names, chances, data)

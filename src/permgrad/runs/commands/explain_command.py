@@ -205,7 +205,7 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
             "replacements from"
         )
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
-    columns = [str(column) for column in table.columns]
+    columns = list(map(str, table.columns))
     if request.y is not None:
         find_column(request.y, columns, "--option y=")
     numbers = request.test_rows
@@ -247,7 +247,7 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
         request.source, {"texts": predictor.texts, "sheet": request.sheet}, names
     )
     table = written.frame
-    table.columns = pd.Index([str(column_name) for column_name in table.columns])
+    table.columns = pd.Index(list(map(str, table.columns)))
     if y is not None:
         find_column(y, list(table.columns), "--option y=")
         if y in names:

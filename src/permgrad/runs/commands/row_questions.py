@@ -204,9 +204,7 @@ def what_if(request: WhatIfRequest) -> Outcome:
     read_rows, row_frame, number = read_row(request)
     changes: dict[str, dict[str, Any]] = {}
     for column_name, new_cell in request.changes.items():
-        find_column(
-            column_name, [str(column) for column in row_frame.columns], "changes"
-        )
+        find_column(column_name, list(map(str, row_frame.columns)), "changes")
         changes[column_name] = {"from": row_frame[column_name].iloc[0], "to": new_cell}
     changed_cells = {}
     for changed_column, changed_cell in request.changes.items():
@@ -327,9 +325,7 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
         ("--direction", direction),
     ):
         for column_name in names:
-            find_column(
-                column_name, [str(column) for column in row_frame.columns], option
-            )
+            find_column(column_name, list(map(str, row_frame.columns)), option)
     options: dict[str, Any] = {
         "ranges": {
             limited_column: _cells(
@@ -390,7 +386,7 @@ def _wanted(text: str | None, read: ReadRows) -> Any:
 
     Names of classes may look like the others.
     """
-    classes = [str(label) for label in getattr(read.model, "classes_", ())]
+    classes = list(map(str, getattr(read.model, "classes_", ())))
     class_name, _, share = (text or "").rpartition("=")
     if text is None or text in classes or (classes and class_name not in classes):
         return text

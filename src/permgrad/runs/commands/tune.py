@@ -499,12 +499,9 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
             [
                 trial_number,
                 STATES[trial.state.name],
-                *(
-                    trial.user_attrs.get(attribute)
-                    for attribute in (LOSS, EPOCHS, BEST_EPOCH)
-                ),
+                *map(trial.user_attrs.get, (LOSS, EPOCHS, BEST_EPOCH)),
                 seed_of(session.request.seed, trial_number),
-                *(trial.params.get(parameter_name) for parameter_name in names),
+                *map(trial.params.get, names),
                 trial.user_attrs.get(REASON),
             ]
         )

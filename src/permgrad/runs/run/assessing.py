@@ -49,9 +49,7 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     for field_name, store_place in PLACES.items():
         if (value := Store(folder).get(*store_place)) is not None:
             setattr(content, field_name, value)
-    classes = tuple(
-        str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()
-    )
+    classes = tuple(map(str, getattr(model, "classes_", np.zeros(0)).tolist()))
     table = documents.read_predictions(folder, data_facts)
     if content.weights is None:
         weights = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -539,9 +540,7 @@ def notes_on_codes(
     }
     proposed: dict[str, list[Any]] = {}
     is_of_all = True
-    for missing_code in sorted(
-        {candidate_code for codes in candidates.values() for candidate_code in codes}
-    ):
+    for missing_code in sorted(set(chain.from_iterable(candidates.values()))):
         holders = [
             holder_name
             for holder_name in names
@@ -563,11 +562,7 @@ def notes_on_codes(
             is_of_all = False
     if not proposed:
         return []
-    codes = list(
-        dict.fromkeys(
-            proposed_code for codes in proposed.values() for proposed_code in codes
-        )
-    )
+    codes = list(dict.fromkeys(chain.from_iterable(proposed.values())))
     shown = [
         f"{column_name} ({', '.join(map(str, codes))})"
         for column_name, codes in proposed.items()

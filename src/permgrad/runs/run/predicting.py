@@ -170,12 +170,12 @@ def decide_at(model: Any, threshold: float | None) -> None:
 # ---- models that commands open -------------------------------------------------------
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
-    return [
-        str(column_name)
-        for column_name in getattr(
-            model, "feature_names_in_", model.preprocessor_.feature_names_in_
+    return list(
+        map(
+            str,
+            getattr(model, "feature_names_in_", model.preprocessor_.feature_names_in_),
         )
-    ]
+    )
 
 
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:

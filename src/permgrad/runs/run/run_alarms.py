@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from permgrad.base.frames import stacked
+from permgrad.base.sequences import values_at
 from permgrad.data.types.column_types import with_categories
 from permgrad.evaluation.table_alarms import TableAlarms, table_alarms
 from permgrad.runs.run.run_inputs import Inputs
@@ -13,7 +14,7 @@ from permgrad.runs.run.run_splitting import PARTS
 
 def alarms_of(inputs: Inputs) -> TableAlarms:
     """Look at the divided table of a run."""
-    train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
+    train, validation, test_part = values_at(inputs.parts, PARTS)
     tables = []
     for table_part in (train, validation, test_part):
         tables.append(with_categories(table_part.frame, inputs.feature_types))

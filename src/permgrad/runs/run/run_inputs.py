@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from permgrad.base.errors import (
     refusing,
     two_sentences,
 )
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.encode.groups import check_groups, read_groups
 from permgrad.data.encode.scores import Target
@@ -490,7 +492,7 @@ def decide_columns(
         if column_name not in left_out:
             features.append(column_name)
     _check_features(schema, features, left_out, target)
-    types = Schema(tuple(schema[feature_name] for feature_name in features))
+    types = Schema(tuple(values_at(schema, features)))
     rows, odd_cells = _match(request, rows, types, target, read.reading.codes)
     notes += odd_cells
     groups, found_groups = _groups(request, data_card, features, train)
@@ -709,7 +711,7 @@ def _match(
             tables[split_part], odd_cells = without_odd_cells(
                 rows.tables[split_part], columns, codes
             )
-        placed_errors += [lines.placed(error) for error in odd_cells]
+        placed_errors += list(map(lines.placed, odd_cells))
     notes = [odd_cells_words(placed_errors)] if placed_errors else []
     return replace(rows, tables=tables), notes
 
@@ -734,7 +736,7 @@ def _groups(
         declared = {group_name: names for group_name, names in present.items() if names}
         found_groups = columns_as_one(
             train[list(features)],
-            {column for names in declared.values() for column in names},
+            set(chain.from_iterable(declared.values())),
         )
         return declared | found_groups, found_groups
     groups = read_groups(request.groups)
@@ -805,9 +807,7 @@ def check_images(
                 image_places[placed_text] = placed_text
         shown = {}
         for part_name, part_cells in cells.items():
-            shown[part_name] = [
-                image_places[cell_text] for cell_text in part_cells.texts
-            ]
+            shown[part_name] = values_at(image_places, part_cells.texts)
         index = cells["test"].index
         is_shared = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(

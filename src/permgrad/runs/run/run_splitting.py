@@ -284,7 +284,7 @@ def _other_spelling(
     all others.
     """
     letters_by_class = {canonical(label): _letters(label) for label in classes}
-    tested_classes = [canonical(label) for label in np.unique(tested)]
+    tested_classes = list(map(canonical, np.unique(tested)))
     new_classes = []
     for class_text in tested_classes:
         if class_text not in letters_by_class:
@@ -632,7 +632,7 @@ def target_values(
     ):
         classes = values.to_numpy(dtype=np.int64)
     else:
-        classes = np.array([str(value) for value in values], dtype=object).astype(str)
+        classes = np.array(list(map(str, values)), dtype=object).astype(str)
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:

@@ -219,9 +219,7 @@ def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
         line_labels = list(labels.values())
         columns = []
         for model, scores in models.items():
-            columns.append(
-                (model, 15, [scores.get(metric_name) for metric_name in labels])
-            )
+            columns.append((model, 15, list(map(scores.get, labels))))
     width = max(map(len, line_labels))
     lines = [f"Test rows ({measured['rows']['test']:,}):"]
     lines.append(

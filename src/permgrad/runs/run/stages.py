@@ -23,6 +23,7 @@ from permgrad.base.errors import by_count, counted, listed
 from permgrad.base.files import plain, write_text_atomic
 from permgrad.base.folders import believed
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.base.stored import write_npz
 from permgrad.base.versions import versions
 from permgrad.data.encode.groups import PROPOSED
@@ -89,7 +90,7 @@ def data_stage(work: RunWork) -> None:
     notes = work.notes
     for work_note in notes:
         work.say(f"note: {work_note}")
-    train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
+    train, validation, test_part = values_at(inputs.parts, PARTS)
     tables = []
     for table_part in (train, validation, test_part):
         tables.append(with_categories(table_part.frame, inputs.feature_types))

@@ -21,6 +21,7 @@ from permgrad.attribution.request import Request
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
+from permgrad.base.sequences import values_at
 from permgrad.data.encode.slots import where
 
 #: Relative size below which a direction of the columns' covariance counts as none: the
@@ -250,9 +251,7 @@ class ConditionalGame(ShapleyGame):
         given_columns, matrix = self._regression(
             tuple(players), tuple(sorted(known_players))
         )
-        own_columns = np.concatenate(
-            [self.columns.of_player[player] for player in players]
-        )
+        own_columns = np.concatenate(values_at(self.columns.of_player, players))
         lent_values = self._lent[donors]
         movement = (
             values[..., given_columns] - lent_values[..., given_columns]
@@ -313,9 +312,7 @@ class ConditionalGame(ShapleyGame):
         """
         if (players, known_players) not in self._solved:
             own_columns, given_columns = (
-                np.concatenate(
-                    [self.columns.of_player[player] for player in player_group]
-                )
+                np.concatenate(values_at(self.columns.of_player, player_group))
                 for player_group in (players, known_players)
             )
             inner = self.columns.correlation[np.ix_(given_columns, given_columns)]

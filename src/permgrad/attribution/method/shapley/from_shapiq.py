@@ -19,6 +19,7 @@ from permgrad.attribution.method.shapley.shapley_game import ShapleyGame, slices
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import content_keys, uniform_integers
+from permgrad.base.sequences import values_at
 
 #: Most names that are estimated: a regression of shapiq holds twice as many coalitions
 #: as names, squared.
@@ -117,9 +118,7 @@ class RowInteractions(RowValues):
             approximated = estimator.approximate(
                 budget, lambda sets, output=output: played(sets)[:, output]
             )
-            of_index = np.array(
-                [approximated[member_set] for member_set in active_index.members]
-            )
+            of_index = np.array(values_at(approximated, active_index.members))
             # What an index gives to a set, divided among its players, makes their
             # Shapley values, where all values add up to the worth of everybody. Those
             # of SII do not, and its values of single players are Shapley's.
@@ -176,7 +175,7 @@ class _Played:
                     strict=True,
                 )
             )
-        return np.stack([self._known[coalition_code] for coalition_code in codes])
+        return np.stack(values_at(self._known, codes))
 
     def _play(self, sets: Booleans) -> Floats:
         keeps = np.ones((1, len(sets), len(self.active)), dtype=bool)

@@ -46,6 +46,7 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import Fault, InputError, refusing, warn_user
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.models.row_background import MOST_ROWS, rows_to_compare
 
 #: Largest number of players for which all coalitions are enumerated. Over many rows,
@@ -494,7 +495,7 @@ def _explain_loss(
         "classes_by": "y" if request.y is not None else "predicted class",
         "model_rows": shapley_game.evaluations,
     }
-    outputs = tuple(every[output_index] for output_index in shown)
+    outputs = tuple(values_at(every, shown))
     if loss_plan.interactions is not None:
         facts, fields = _with_interactions(
             request, loss_plan.interactions, "loss", facts, fields

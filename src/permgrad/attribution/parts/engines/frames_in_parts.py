@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from permgrad.attribution.subject.encoded import HybridSubject
 from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, keeping_warnings, warn_first
 from permgrad.base.progress import Progress
+from permgrad.base.sequences import values_at
 from permgrad.models.devices import full_float32
 
 #: Parts that the rows are cut into, and the fewest and most rows of a part.
@@ -367,7 +369,7 @@ def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any
     """Return one entry of ``meta``, merged from several parts."""
     first = values[0]
     if name in _LISTED:
-        return [number for numbers in values for number in numbers]
+        return list(chain.from_iterable(values))
     if name not in _SUMMED | _AVERAGED | _LARGEST:
         return first
     if isinstance(first, dict):
@@ -382,7 +384,7 @@ def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any
     if not numbers:
         return None
     if name in _AVERAGED:
-        total = sum(weights[part_index] for part_index in numbers)
+        total = sum(values_at(weights, numbers))
         return (
             sum(value * weights[part_index] for part_index, value in numbers.items())
             / total
