@@ -35,7 +35,9 @@ class Cut(NamedTuple):
     names: list[str]
 
 
-#: ``(rows (n, *shape), (height, width), *counts)`` to a cut: see ``cutters``.
+#: A way to cut an input. It is called with rows ``(n, *shape)``, the size that is cut
+#: (``(length,)``, ``(height, width)`` or ``(depth, height, width)``) and the counts
+#: that ``segments=`` names behind it, and returns a ``Cut`` of that size.
 Cutter = Callable[..., Cut]
 #: For an input the names of its channels.
 Titles = Mapping[str, Sequence[str]]

@@ -347,14 +347,20 @@ class Estimable(Protocol):
     """
 
     def estimate(self, group: int | None = None) -> Estimate:
-        """Return mean, standard error and effective number of rows, of all receivers or
-        of one class.
+        """Return mean, standard error and effective number of rows, each
+        ``(quantities,)``.
+
+        Args:
+            group: The class of the receivers. None: all.
         """
         ...
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller,
         ``(quantities,)``.
+
+        Args:
+            repeats: The donors that each row and feature have had.
         """
         ...
 

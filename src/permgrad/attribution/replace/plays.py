@@ -297,7 +297,11 @@ class LossGame(Protocol):
     """
 
     def game(self, request: Request) -> tuple[Request, Plays]:
-        """Return the request to play and its plays."""
+        """Return the request to play, and its plays.
+
+        Args:
+            request: The call, which may get other rows or options for the game.
+        """
         ...
 
 

@@ -53,8 +53,14 @@ GAME = USUAL | {"global parts", "refits", "scoring"}
 
 
 class Method(Protocol):
-    """A method of attribution: its scopes, the default first, what else of a call it
-    takes, and its settings.
+    """A method of attribution.
+
+    Attributes:
+        scopes: Its scopes, the default first.
+        takes: What else of a call it takes, some of ``OF_METHODS``.
+        scales: The scale on which outputs are explained, by scope. In other scopes a
+            loss is measured.
+        scale_reason: Why that scale is no probability, in a sentence.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
@@ -67,7 +73,12 @@ class Method(Protocol):
         ...
 
     def __call__(self, request: Request) -> Explanation:
-        """Compute the explanation."""
+        """Return the explanation of a call.
+
+        Args:
+            request: The call, with the model, ``(rows, *)`` of each input and the
+                background read. It must not be changed.
+        """
         ...
 
 

@@ -55,7 +55,10 @@ class Lines:
     ) -> Tensor:
         """Return means over each row's lines, ``(rows, *shape)``.
 
-        ``coarser`` has ``factor`` times fewer intervals.
+        Args:
+            rows: The rows explained, ``(rows, *)`` for each input.
+            intervals: Into how many each line is divided.
+            coarser: The estimate by ``factor`` times fewer intervals.
         """
         total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
         lines = len(total) * self.count
@@ -79,19 +82,35 @@ class Lines:
         return total / self.count
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
-        """Return the values of some lines, of which ``estimate`` takes the mean."""
+        """Return the values of some lines, of which ``estimate`` takes the mean:
+        ``(lines, *shape)``.
+
+        Args:
+            rows: The rows explained, ``(rows, *)`` for each input.
+            line: The numbers of lines, ``(lines,)``, counted row by row.
+            intervals: Into how many each is divided.
+        """
         raise NotImplementedError
 
     def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
-        """Return reference and row of each line. Lines are numbered row by row."""
+        """Return reference and row of each line, ``(lines, *)`` for each input.
+
+        Args:
+            rows: The rows explained, ``(rows, *)`` for each input.
+            line: The numbers of lines, ``(lines,)``, counted row by row.
+        """
         stop = tuple(tensor[line // self.count] for tensor in rows)
         return self.slopes.at_reference(
             stop, [tensor[line % self.count] for tensor in self.references]
         ), stop
 
     def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
-        """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time
-        first: ``(k · lines, *)``.
+        """Return points on lines, all lines' first time first: ``(k · lines, *)``.
+
+        Args:
+            start: The references, ``(lines, *)`` for each input.
+            stop: The rows, ``(lines, *)`` for each input.
+            times: From 0 to 1, ``(k, lines or 1)``.
         """
         points = []
         for input_index, (begin, end) in enumerate(zip(start, stop, strict=True)):
@@ -106,8 +125,11 @@ class Lines:
         return tuple(points)
 
     def together(self, intervals: int) -> tuple[int, int]:
-        """Return how many lines go in together, and their points: fewer lines would
-        only take more intervals.
+        """Return how many lines go in together, and the points of each: fewer lines
+        would only take more intervals.
+
+        Args:
+            intervals: Into how many each line is divided.
         """
         return self.slopes.batch, intervals
 

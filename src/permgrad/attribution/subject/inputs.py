@@ -66,20 +66,30 @@ class TokenRows(Protocol):
     """
 
     def tensors(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the network's tensors, of rows as they are held."""
+        """Return the network's tensors, ``(rows, *)`` each.
+
+        Args:
+            rows: Rows as they are held, ``(rows, *)`` for each input.
+        """
         ...
 
     def read(
         self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """Return further rows as they are held.
+        """Return further rows as they are held, ``(rows, *)`` for each input.
 
-        ``read``: what reads the network's tensors.
+        Args:
+            inputs: Rows in the user's form.
+            read: Reads the network's tensors, ``(rows, *)`` each.
         """
         ...
 
     def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return rows as they are held, without what never comes from another row."""
+        """Return rows as they are held, without what never comes from another row.
+
+        Args:
+            rows: Rows as they are held, ``(rows, *)`` for each input.
+        """
         ...
 
 

@@ -117,11 +117,21 @@ class Subject:
     # ---- inputs ----------------------------------------------------------------------
     @abstractmethod
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Return further rows in the user's form as the network takes them."""
+        """Return further rows as the network takes them, ``(rows, *)`` for each input.
+
+        Args:
+            inputs: Rows in the user's form.
+
+        Raises:
+            InputError: They are not rows like those explained.
+        """
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — an encoder tells columns apart
-        """Return which positions of an input, bool ``shape``, hold numbers that may be
-        moved a little.
+        """Return which numbers of an input may be moved a little, bool ``shape``.
+
+        Args:
+            position: Which input.
+            shape: The shape of one row of it.
         """
         return torch.ones(shape, dtype=torch.bool)
 
@@ -133,24 +143,36 @@ class Subject:
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the typical row of a background: medians of numbers, most frequent
         levels, ``(1, *)`` each.
+
+        Args:
+            rows: The background, ``(rows, *)`` for each input.
         """
         return tuple(map(typical_row, rows))
 
     def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the mean row of a background, with the most frequent whole numbers,
         ``(1, *)`` each.
+
+        Args:
+            rows: The background, ``(rows, *)`` for each input.
         """
         return tuple(map(mean_row, rows))
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return background rows without what a row may lack: nothing, but for an
         estimator's texts and images.
+
+        Args:
+            rows: The background, ``(rows, *)`` for each input.
         """
         return tuple(rows)
 
     def design(self, background: Array) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
         """Return how cells are encoded for conditional draws, or None if inputs are
         numbers already.
+
+        Args:
+            background: The background, ``(rows, columns)``.
         """
         return None
 
@@ -177,8 +199,11 @@ class Subject:
         return deciding
 
     def decided(self, outputs: Tensor) -> Integers:
-        """Return the position of the class that the model decides for in each row
-        ``(rows,)``, by its raw outputs.
+        """Return the position of the class that the model decides for in each row,
+        ``(rows,)``.
+
+        Args:
+            outputs: Raw outputs, ``(rows, K)``.
         """
         return decided(self.outputs.predicted(outputs), self.decision)
 
@@ -187,14 +212,29 @@ class Subject:
         return self
 
     def check_network(self, method: str) -> None:
-        """Refuse a model that is not a torch network, whose layers accept hooks."""
+        """Refuse a model that is not a torch network, whose layers accept hooks.
+
+        Args:
+            method: The name of the method that needs one.
+
+        Raises:
+            InputError: It is another model.
+        """
 
     def lookups(self) -> Sequence[Lookup]:
         """Return the calls of embeddings that read an input."""
         return ()
 
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:
-        """Refuse a model without a gradient towards the inputs at ``input_indices``."""
+        """Refuse a model without a gradient towards some inputs.
+
+        Args:
+            method: The name of the method that needs gradients.
+            input_indices: The positions of these inputs.
+
+        Raises:
+            InputError: There is no such gradient.
+        """
 
     # ---- predicting ------------------------------------------------------------------
     @abstractmethod
@@ -206,6 +246,9 @@ class Subject:
     def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
         """Return a context manager that refuses a model if calls in its body change
         what later calls return.
+
+        Args:
+            inputs: The rows explained, ``(rows, *)`` for each input.
         """
         return nullcontext()
 
@@ -213,12 +256,16 @@ class Subject:
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs, ``(b, K)``, differentiable.
 
-        The tensors are never changed.
+        Args:
+            tensors: Rows, ``(b, *)`` for each input. They are never changed.
         """
 
     def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return rows as the network takes them: a single one twice where it does not
         take it alone.
+
+        Args:
+            tensors: Rows, ``(b, *)`` for each input.
         """
         if self.in_pairs and len(tensors[0]) == 1:
             return twice(tensors)
@@ -226,7 +273,10 @@ class Subject:
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, without gradients and in the
-        fastest way.
+        fastest way: ``(b, K)``.
+
+        Args:
+            tensors: Rows, ``(b, *)`` for each input.
         """
         return self.forward(tensors)
 
@@ -241,8 +291,11 @@ class Subject:
         inputs: Sequence[Tensor],  # noqa: ARG002
         followers: frozenset[int],  # noqa: ARG002
     ) -> BranchCut | None:
-        """Return the network cut into branches, ``followers`` with the input they join,
-        or None if it does not help.
+        """Return the network cut into branches, or None if that does not help.
+
+        Args:
+            inputs: Rows to trace it with, ``(rows, *)`` for each input.
+            followers: The positions of inputs that go with another one.
         """
         return None
 

@@ -55,8 +55,10 @@ Cells = Any
 class Design(Protocol):
     """Cells as sparse rows.
 
-    ``entries``: what the columns stand for. ``scale``: the strength that is tried
-    first. ``reads``: which cells.
+    Attributes:
+        entries: What the columns stand for.
+        scale: The strength that is tried first.
+        reads: Which cells.
     """
 
     entries: list[str]
@@ -65,29 +67,47 @@ class Design(Protocol):
 
     @classmethod
     def fit(cls, texts: Cells, counts: Integers) -> Self | None:
-        """Return the design, or None where it says nothing about such cells."""
+        """Return the design, or None where it says nothing about such cells.
+
+        Args:
+            texts: The different cells of training rows.
+            counts: How many rows have each, ``(texts,)``.
+        """
 
     def matrix(self, texts: Cells) -> Matrix:
-        """Return rows ``(texts, entries)``."""
+        """Return sparse rows, ``(texts, entries)``.
+
+        Args:
+            texts: Different cells of the column.
+        """
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form."""
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote.
+        """Return the design that ``to_dict`` wrote.
 
-        ``KeyError``, ``TypeError`` or ``ValueError``: something else.
+        Raises:
+            KeyError, TypeError, ValueError: ``content`` is something else.
         """
 
 
 class TextVectors(Protocol):
-    """What turns texts into vectors that are read beside their words."""
+    """What turns texts into vectors that are read beside their words.
+
+    Attributes:
+        encoder: What it is made with.
+    """
 
     encoder: Any
 
     def vectors(self, texts: Sequence[str]) -> Floats32:
-        """Return the vectors of texts ``(texts, width)``."""
+        """Return the vectors of texts, ``(texts, width)``.
+
+        Args:
+            texts: The different texts of a column.
+        """
 
 
 class ImageVectors(Protocol):
@@ -96,12 +116,23 @@ class ImageVectors(Protocol):
     def learn(
         self, name: str, cells: Sequence[str], index: Integers, target: Any
     ) -> Floats32:
-        """Learn how a column is read, and return vectors ``(cells, width)`` for
-        training rows, which ``index`` has.
+        """Learn how a column is read, and return vectors of its cells, ``(cells,
+        width)``.
+
+        Args:
+            name: The column.
+            cells: Its different cells: paths of images.
+            index: The position of each training row's cell, ``(rows,)``.
+            target: The target of the training rows, ``(rows,)``.
         """
 
     def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
-        """Return the vectors of cells ``(cells, width)``."""
+        """Return the vectors of cells, ``(cells, width)``.
+
+        Args:
+            name: The column.
+            cells: Its different cells: paths of images.
+        """
 
 
 designs: Registry[type[Design]] = Registry("design")

@@ -10,7 +10,11 @@ from permgrad.base.arrays import Integers
 
 
 class CountedLevels(Protocol):
-    """The levels of a column of texts. ``complete``: none was left out."""
+    """The levels of a column of texts.
+
+    Attributes:
+        complete: Whether none was left out.
+    """
 
     complete: bool
 

@@ -63,21 +63,31 @@ class Beside:
         self.rate = rate
 
     def enter(self, encoded: Tensor) -> Tensor:
-        """Return what is kept of rows ``(rows, encoded)``: ``(rows, outputs)``."""
+        """Return what is kept of rows, ``(rows, outputs)``.
+
+        Args:
+            encoded: Rows, ``(rows, encoded)``.
+        """
         branch_outputs: Tensor = self.branch(encoded)
         return branch_outputs
 
     def said(self, branch_outputs: Tensor) -> Tensor:
-        """Return what the branch adds to the outputs, of what is kept: both ``(rows,
-        outputs)``.
+        """Return what the branch adds to the outputs, ``(rows, outputs)``.
+
+        Args:
+            branch_outputs: What is kept of the rows, ``(rows, outputs)``.
         """
         if self.rate is None:
             return branch_outputs
         return self.rate(branch_outputs)
 
     def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
-        """Return what would be kept of rows with replaced columns ``(pairs,
+        """Return what would be kept of rows with replaced columns, ``(pairs,
         outputs)``.
+
+        Args:
+            branch_outputs: What is kept of the rows as they are, ``(rows, outputs)``.
+            edit: The columns, their values, and the row of each pair.
         """
         return self.enter(edit.edited())
 

@@ -15,11 +15,11 @@ class Additive(Protocol):
     """
 
     def scale_(self, factor: float) -> None:
-        """Multiply what it says."""
+        """Multiply all its outputs by ``factor``, in place."""
         ...
 
     def raise_(self, shift: float) -> None:
-        """Add a number to all that it says."""
+        """Add ``shift`` to all its outputs, in place."""
         ...
 
 

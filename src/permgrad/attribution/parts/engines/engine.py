@@ -35,8 +35,10 @@ class Engine(Protocol):
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
         """Yield each task's result once, in any order. Errors of ``work`` are raised.
 
-        Tasks are small descriptions. They can be pickled, as can ``work``, which is the
-        same for all of them and holds or loads a model once.
+        Args:
+            tasks: Small descriptions, which can be pickled.
+            work: The same for all of them. It can be pickled, and holds or loads a
+                model once.
         """
         ...
 
