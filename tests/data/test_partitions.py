@@ -19,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
+from permgrad.base.errors import InputError, PermgradWarning
+from permgrad.data.known_rows import find_known
 from permgrad.data.partitions import (
     PartitionedTable,
     is_partitioned,
@@ -531,3 +533,15 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(
     frame_with_index.to_parquet(tmp_path / "both.parquet")
     with pytest.raises(pg.InputError, match="is cut off, damaged or no Parquet file"):
         open_partitioned(tmp_path / "both.parquet")
+
+
+def test_rows_with_a_blank_target_are_left_out(tmp_path):
+    frame = pd.DataFrame({"x": np.arange(40.0), "y": ["a", "b", "", " "] * 10})
+    frame.to_parquet(tmp_path / "table.parquet")
+    table = open_partitioned(tmp_path / "table.parquet")
+    assert table.null_counts["y"] == 0, "the footer counts texts as values"
+    none = InputError("no target", code="PG015")
+    with pytest.warns(PermgradWarning, match=r"^20 of 40 rows of .* have no 'y'"):
+        known = find_known(table, "y", none=none)
+    assert known.rows == 20
+    assert table.read_all(["y"])["y"].dropna().unique().tolist() == ["a", "b"]

@@ -21,7 +21,7 @@ from permgrad.attribution.subject.calls import find_call
 from permgrad.base.errors import InputError
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.losses import Loss, losses, named_loss, read_loss
-from permgrad.pages.units import loss_without
+from permgrad.pages.units import loss_without, plain_units
 from permgrad.pages.words import unit_words
 
 QUIET = {"progress": False, "random_state": 0}
@@ -149,6 +149,12 @@ def test_a_classifier_is_trained_with_it(registered, skewed):
     assert model.training_options_["loss"] == "focal"
     explanation = pg.explain(model, X, labels, n_repeats=1, **QUIET)
     assert explanation.meta["loss"] == "focal"
+    # It is in nats, and no log loss.
+    assert "the increase of the loss (nats)" in explanation.summary()
+    assert plain_units(explanation).meta["unit"] == "focal"
+    usual = pg.explain(model, X, labels, loss="cross_entropy", **QUIET)
+    assert "the increase of the log loss" in usual.summary()
+    assert plain_units(usual).meta["unit"] == "log loss"
     assert explanation.meta["unit"] == "nats"
     assert np.isnan(explanation.meta["loss_scale"]), "its constant was not told"
 

@@ -113,16 +113,16 @@ def find_known(
     """Count the rows of each part that have a value in a column, and warn of the
     others. Return None if all have one.
 
-    Footers do not count NaN and codes, so a column that may hold them is read. ``none``
-    is the error if no row has one.
+    Footers do not count NaN, blank texts and codes, so a column that may hold them is
+    read. ``none`` is the error if no row has one.
     """
     if column in table.schema.names:
         stored = table.schema.field(column).type
     else:
         stored = None
-    may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
+    may_hold_more = stored is None or column in table.keys or _may_be_empty(stored)
     if (
-        not may_be_nan
+        not may_hold_more
         and table.null_counts.get(column, 0) == 0
         and not MissingCodes.of(codes).labels
     ):
@@ -145,6 +145,16 @@ def find_known(
         f"{missing} {possession_verb} no {column!r} and {verb_form} left out{note}"
     )
     return KnownRows(column, codes, tuple(before), known_count)
+
+
+def _may_be_empty(stored: pa.DataType) -> bool:
+    """Return whether cells of a type may be missing that a footer counts as values: NaN
+    and blank texts.
+    """
+    if pa.types.is_dictionary(stored):
+        stored = stored.value_type
+    text_types = (pa.string(), pa.large_string(), pa.string_view())
+    return pa.types.is_floating(stored) or stored in text_types
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:

@@ -44,7 +44,7 @@ from permgrad.base.frames import stacked
 from permgrad.base.late import pq
 from permgrad.base.sequences import values_at
 from permgrad.data.read import parquet
-from permgrad.data.read.cells import CellError
+from permgrad.data.read.cells import CellError, without_blank_texts
 from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.parquet import DAMAGE, ColumnLayout
 from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
@@ -427,10 +427,9 @@ class PartitionedTable:
                 replaced_columns[formula_name] = range(
                     start, start + table.num_rows * index_step, index_step
                 )
-        return with_image_cells(
-            frame.assign(**replaced_columns)[requested_columns].reset_index(drop=True),
-            Path(self.path).parent,
-        )
+        frame = frame.assign(**replaced_columns)[requested_columns]
+        frame = without_blank_texts(frame.reset_index(drop=True))
+        return with_image_cells(frame, Path(self.path).parent)
 
 
 # ---- opening -------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from permgrad.base.sequences import values_at
 from permgrad.base.significance import LEVEL
 from permgrad.data.tasks import REGRESSION, task_of
 from permgrad.models.branches import title_of
+from permgrad.models.losses import named_loss
 from permgrad.pages.choices import as_global, largest, pick_output
 from permgrad.pages.claims import claim_of
 from permgrad.pages.moved import moved_words
@@ -734,7 +735,10 @@ def _measured(explanation: Explanation, column: int) -> str:
         output = ""
     else:
         output = f" for {output_kind}{clean(output_name)}"
-    measured = quantity_of(explanation, column).replace("loss (nats)", "log loss")
+    measured = quantity_of(explanation, column)
+    loss = named_loss(explanation.meta.get("loss"))
+    if loss is not None and loss.label.endswith("loss"):
+        measured = measured.replace(f"loss ({loss.unit})", loss.label)
     return f"{clean(explanation.method)} measures the {measured}{output}."
 
 

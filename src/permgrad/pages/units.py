@@ -48,6 +48,9 @@ def plain_units(explanation: Any) -> Any:
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
     if plain is None:
         return explanation
+    loss = named_loss(explanation.meta.get("loss"))
+    if loss is not None and loss.by_y:
+        plain = loss.label
     return replace(explanation, meta={**explanation.meta, "unit": plain})
 
 

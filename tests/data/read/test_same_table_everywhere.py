@@ -144,3 +144,21 @@ def test_a_file_teaches_what_the_csv_teaches(tmp_path, name):
         expected = same.fit_encoder(frame.drop(columns="ill"), y=frame["ill"]).encoder
     kinds = {column.name: column.kind for column in types}
     assert kinds == {column.name: column.kind for column in expected.schema_}
+
+
+@pytest.mark.parametrize("categories", [False, True])
+@pytest.mark.parametrize("ending", ["parquet", "feather"])
+def test_a_text_of_blanks_is_missing_in_every_file(tmp_path, ending, categories):
+    words = ["cat", "", "dog", "  ", None, "cat"]
+    frame = pd.DataFrame({"pet": words, "age": np.arange(6.0)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    if categories:
+        frame["pet"] = frame["pet"].astype("category")
+    getattr(frame, f"to_{ending}")(tmp_path / f"table.{ending}")
+    expected = pg.read_table(tmp_path / "table.csv")
+    assert expected["pet"].isna().tolist() == [False, True, False, True, True, False]
+    read = pg.read_table(tmp_path / f"table.{ending}")
+    assert read["pet"].isna().tolist() == expected["pet"].isna().tolist()
+    assert set(read["pet"].dropna()) == {"cat", "dog"}
+    if categories:
+        assert read["pet"].cat.categories.tolist() == ["cat", "dog"]

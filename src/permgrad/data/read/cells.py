@@ -85,6 +85,27 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     return with_image_cells(frame)
 
 
+def without_blank_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose texts of nothing but blanks are missing, as those of a CSV
+    file are.
+    """
+    changed: dict[str, pd.Series[Any]] = {}
+    for column_name, column in frame.items():
+        levels = column
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            levels = column.cat.categories.to_series()
+        if not isinstance(levels.dtype, pd.StringDtype):
+            continue
+        blanks = levels[levels.str.strip().eq("").fillna(value=False).astype(bool)]
+        if blanks.empty:
+            continue
+        if levels is column:
+            changed[str(column_name)] = column.mask(column.isin(blanks))
+        else:
+            changed[str(column_name)] = column.cat.remove_categories(blanks.tolist())
+    return frame.assign(**changed)
+
+
 def check_characters(texts: Iterable[object], what: str) -> None:
     """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas
     since its version 3.

@@ -241,43 +241,46 @@ def _is_count(value: Any) -> bool:
     return is_whole(value) and 1 <= value <= MOST
 
 
-#: What the entries of a preset must be that are neither network nor training options.
-_ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "branches": (
-        lambda value: (
-            not value
-            or (
+def _entries() -> dict[str, tuple[Callable[[Any], bool], str]]:
+    """Return what the entries of a preset must be that are neither network nor training
+    options: tests, and words behind "must ". Branches may be registered at any time.
+    """
+    return {
+        "branches": (
+            lambda value: (
+                not value
+                or (
+                    isinstance(value, (list, tuple))
+                    and set(map(str, value)) <= {*joined_branches()}
+                )
+            ),
+            f"list some of {', '.join(map(repr, joined_branches()))}",
+        ),
+        "beside": (
+            lambda value: (
                 isinstance(value, (list, tuple))
-                and set(map(str, value)) <= {*joined_branches()}
-            )
+                and set(map(str, value)) <= {*added_branches()}
+            ),
+            f"list some of {', '.join(map(repr, added_branches()))}, or none",
         ),
-        f"list some of {', '.join(map(repr, joined_branches()))}",
-    ),
-    "beside": (
-        lambda value: (
-            isinstance(value, (list, tuple))
-            and set(map(str, value)) <= {*added_branches()}
+        "class_weight": (
+            lambda value: (
+                value is None or (isinstance(value, str) and value in CLASS_WEIGHTS)
+            ),
+            f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
         ),
-        f"list some of {', '.join(map(repr, added_branches()))}, or none",
-    ),
-    "class_weight": (
-        lambda value: (
-            value is None or (isinstance(value, str) and value in CLASS_WEIGHTS)
+        "validation_fraction": (
+            lambda value: is_number(value) and 0 <= value < 1,
+            "be a number from 0 to below 1",
         ),
-        f"be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}",
-    ),
-    "validation_fraction": (
-        lambda value: is_number(value) and 0 <= value < 1,
-        "be a number from 0 to below 1",
-    ),
-    "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
-    "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
-    "max_levels": (
-        lambda value: value is None or _is_count(value),
-        "be null or a whole number of at least 1",
-    ),
-    "background_size": (_is_count, "be a whole number of at least 1"),
-}
+        "pairs_as_levels": (lambda value: isinstance(value, bool), "be true or false"),
+        "seeks_order": (lambda value: isinstance(value, bool), "be true or false"),
+        "max_levels": (
+            lambda value: value is None or _is_count(value),
+            "be null or a whole number of at least 1",
+        ),
+        "background_size": (_is_count, "be a whole number of at least 1"),
+    }
 
 
 def preset_from_dict(
@@ -305,7 +308,7 @@ def preset_from_dict(
         base = presets.get(content.get("base", "default"))
     network, network_faults = check_network(content.get("network"))
     faults += [fault.message for fault in network_faults]
-    for entry_name, (holds, words) in _ENTRIES.items():
+    for entry_name, (holds, words) in _entries().items():
         if entry_name in content and not holds(content[entry_name]):
             faults.append(
                 f"{entry_name!r} must {words}, got {shown(content[entry_name])}"
