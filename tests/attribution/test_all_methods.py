@@ -16,29 +16,12 @@ import pytest
 import torch
 from explaining import explain_with
 from torch import nn
-from usual_methods import USUAL
+from usual_methods import CASES, USUAL, few_draws
 
 import permgrad as pg
 from permgrad.attribution import methods
 
-CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 ROWS = 16
-
-
-#: What is asked here does not depend on precision.
-FAST = {
-    "shapley": {"references": 10},
-    "lime": {"samples": 60},
-    "smoothgrad": {"samples": 5},
-    "integrated_gradients": {"max_steps": 16},
-    "aggregate": {
-        "members": (
-            "permutation",
-            pg.methods.Lime(samples=30),
-            pg.methods.Shapley(references=4),
-        )
-    },
-}
 
 
 class BlownUpError(Exception):
@@ -90,7 +73,7 @@ def explain(
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        **FAST.get(name, {}),
+        **few_draws(name),
         **options,
     }
     with warnings.catch_warnings():
@@ -197,7 +180,7 @@ def test_nothing_is_left_behind(unusual, name, scope):
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        **FAST.get(name, {}),
+        **few_draws(name),
     }
     explanation = explain_with(
         model, inputs, target, background=background, **call_options

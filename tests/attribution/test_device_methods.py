@@ -21,7 +21,7 @@ import pytest
 import torch
 from explaining import explain_with
 from strangers import STRANGERS
-from usual_methods import USUAL
+from usual_methods import CASES, USUAL, few_draws
 
 import permgrad as pg
 from permgrad.attribution import methods
@@ -85,14 +85,6 @@ def test_as_on_the_processor(differences, work):
 
 # ---- on a GPU ------------------------------------------------------------------------
 
-FEW = {
-    "shapley": {"min_permutations": 20, "max_permutations": 20, "references": 8},
-    "lime": {"samples": 120},
-    "smoothgrad": {"samples": 4},
-    "aggregate": {"members": ("gradient", "permutation")},
-}
-CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
-
 
 @pytest.fixture(scope="module")
 def fitted():
@@ -111,7 +103,7 @@ def explained(model, inputs, y, name, scope):
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        **FEW.get(name, {}),
+        **few_draws(name, min_permutations=20, max_permutations=20),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)

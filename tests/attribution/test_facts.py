@@ -7,6 +7,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,24 +17,16 @@ import pytest
 import torch
 from explaining import explain_with
 from torch import Tensor, nn
-from usual_methods import USUAL
+from usual_methods import CASES, few_draws
 
 import permgrad as pg
+from permgrad.attribution import methods
 from permgrad.attribution.explain import _combine, _common_scope
-from permgrad.attribution.request import LOCAL, methods
+from permgrad.attribution.request import LOCAL
 
 ROWS = 12
 REPEATS = 2
 BACKGROUND = 40
-#: One value replaces in ablation; the published method counts its shuffles.
-TIMES = {"ablation": 1, "permgrad_paper": 5}
-CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
-FAST: dict[str, dict[str, Any]] = {
-    "shapley": {"references": 9, "max_permutations": 16},
-    "lime": {"samples": 40},
-    "smoothgrad": {"samples": 5},
-    "aggregate": {"members": ("permutation", "gradient")},
-}
 
 
 class Pair(nn.Module):
@@ -91,7 +84,7 @@ def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
         "background": background,
         "scale": "auto",
     }
-    call_options |= FAST.get(name, {}) | options
+    call_options |= few_draws(name) | options
     if case[0] == "network":
         call_options.setdefault("returns", "logits")
     if scope == "global":
@@ -125,62 +118,154 @@ SHAPLEY = {
     "completeness_gap",
     "model_rows",
 }
-OWN: dict[tuple[str, str], set[str]] = {
-    **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
-    **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation", "ablation")},
-    ("ale", "global"): {"model_rows", "left_out", "direction_label"},
-    ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
-    ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
-    ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
-    ("gradient", "local"): {"signed", "model_rows", "gradient_evaluations"},
-    ("smoothgrad", "local"): {"signed", "model_rows", "gradient_evaluations", "samples", "noise", "variant"},
-    ("integrated_gradients", "local"): INTEGRAL
-    | {"quadrature_error", "steps", "mean_steps", "model_rows", "tolerance"},
-    ("lime", "local"): {
-        "baseline", "neighbourhood", "samples", "kernel_width", "ridge", "local_r2", "local_r2_mean", "model_rows",
-    },
-    ("permgrad_paper", "global"): {
-        "loss", "argmax_class", "transposed", "layer", "base_loss", "branch_weights", "permutation", "gradcam",
-        "empty_maps",
-    },
-    ("shapley", "local"): SHAPLEY | {"baseline_rows", "mean_permutations", "output_range"},
-    ("shapley", "global"): SHAPLEY | {"loss", "loss_scale", "model_loss", "game", "classes_by"},
-}  # fmt: skip
-HYBRID = {
-    **{
-        (name, "global"): {"not_identifiable"}
-        for name in ("permgrad", "permutation", "ablation")
-    },
-    ("gradcam", "local"): {"background_share"},
-    ("integrated_gradients", "local"): {"players"},
-}
-ON_NETWORKS = {
-    ("ablation", "local"): {"baseline"},
-    ("ablation", "global"): {"baseline"},
-    ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
-}
 REPLACED = "output minus the mean output with the feature replaced"
 BASELINE = "output minus the output at the baseline"
-#: What the numbers are, and in which unit: y where that is predicted, and of two
-#: classes the log-odds.
-QUANTITIES = {
-    **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
-    **{(name, "local"): (REPLACED, "probability") for name in ("permgrad", "permutation", "ablation")},
-    ("ale", "global"): ("standard deviation of the accumulated local effect", "logit"),
-    ("aggregate", "global"): ("mean share of the importance over methods", "share"),
-    ("deeplift", "local"): (BASELINE, "logit"),
-    ("integrated_gradients", "local"): (BASELINE, "probability"),
-    ("smoothgrad", "local"): ("absolute mean slope of the output near the row", "probability per unit of the input"),
-    ("gradient", "local"): ("absolute slope of the output", ("probability per unit of "
-                                                            "the input")),
-    ("lime", "local"): ("effect of keeping the feature in a linear model around the row", "probability"),
-    ("shapley", "local"): ("output minus the mean output over the background", "probability"),
-    ("shapley", "global"): ("part of the decrease of the loss", "loss"),
-    ("permgrad_paper", "global"): (
-        ("weighted sum of min–max scaled permutation importance and Grad-CAM, as "
-        "published"), "none"
-    ),
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a method says of its call on one scope.
+
+    ``keys`` are facts of every model, ``of_hybrid`` and ``of_network`` further ones.
+    ``quantity`` and ``unit``: what the numbers are, where a unit "loss" is that of the
+    loss, and "probability" and "logit" are y of a regression. ``repeats``: how many are
+    counted where others count two.
+    """
+
+    keys: set[str]
+    quantity: str
+    unit: str
+    of_hybrid: set[str] = field(default_factory=set)
+    of_network: set[str] = field(default_factory=set)
+    on_a_scale: str = ""  # the quantity where inputs are numbers on a scale
+    repeats: int = REPEATS
+
+
+def game(**further: Any) -> dict[str, Told]:
+    """Return what methods say that replace a player and look at the loss."""
+    return {
+        "global": Told(
+            LOSSES,
+            "increase of the loss",
+            "loss",
+            of_hybrid={"not_identifiable"},
+            **further,
+        ),
+        "local": Told({"model_rows"}, REPLACED, "probability", **further),
+    }
+
+
+#: One record for each method and scope. A new method may have none.
+TOLD: dict[str, dict[str, Told]] = {
+    "permgrad": game(),
+    "permutation": game(),
+    # One value replaces.
+    "ablation": game(repeats=1, of_network={"baseline"}),
+    "ale": {
+        "global": Told(
+            {"model_rows", "left_out", "direction_label"},
+            "standard deviation of the accumulated local effect",
+            "logit",
+        )
+    },
+    "aggregate": {
+        "global": Told(
+            {"members", "member_quantities", "left_out", "model_rows"},
+            "mean share of the importance over methods",
+            "share",
+        )
+    },
+    "deeplift": {
+        "local": Told(INTEGRAL | {"model_rows", "references"}, BASELINE, "logit")
+    },
+    "gradcam": {
+        "local": Told(
+            {"variant", "layer", "upsample", "rectified", "empty_maps"},
+            "",
+            "",
+            of_hybrid={"background_share"},
+            of_network={"without_map", "model_rows", "layer_shape"},
+        )
+    },
+    "gradient": {
+        "local": Told(
+            {"signed", "model_rows", "gradient_evaluations"},
+            "absolute slope of the output",
+            "probability per unit of the input",
+        )
+    },
+    "smoothgrad": {
+        "local": Told(
+            {
+                "signed",
+                "model_rows",
+                "gradient_evaluations",
+                "samples",
+                "noise",
+                "variant",
+            },
+            "absolute mean slope of the output near the row",
+            "probability per unit of the input",
+        )
+    },
+    "integrated_gradients": {
+        "local": Told(
+            INTEGRAL
+            | {"quadrature_error", "steps", "mean_steps", "model_rows", "tolerance"},
+            BASELINE,
+            "probability",
+            of_hybrid={"players"},
+        )
+    },
+    "lime": {
+        "local": Told(
+            {
+                "baseline",
+                "neighbourhood",
+                "samples",
+                "kernel_width",
+                "ridge",
+                "local_r2",
+                "local_r2_mean",
+                "model_rows",
+            },
+            "effect of keeping the feature in a linear model around the row",
+            "probability",
+            on_a_scale="change per standard deviation in a linear model around the row",
+        )
+    },
+    "permgrad_paper": {
+        "global": Told(
+            {
+                "loss",
+                "argmax_class",
+                "transposed",
+                "layer",
+                "base_loss",
+                "branch_weights",
+                "permutation",
+                "gradcam",
+                "empty_maps",
+            },
+            "weighted sum of min–max scaled permutation importance and Grad-CAM, as "
+            "published",
+            "none",
+            repeats=5,  # its shuffles
+        )
+    },
+    "shapley": {
+        "local": Told(
+            SHAPLEY | {"baseline_rows", "mean_permutations", "output_range"},
+            "output minus the mean output over the background",
+            "probability",
+        ),
+        "global": Told(
+            SHAPLEY | {"loss", "loss_scale", "model_loss", "game", "classes_by"},
+            "part of the decrease of the loss",
+            "loss",
+        ),
+    },
+}
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
@@ -191,18 +276,20 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     begun = time.perf_counter()
     meta = explain(case, name, scope).meta
     elapsed = time.perf_counter() - begun
-    extra = ON_NETWORKS | {None: NETWORK} if kind == "network" else HYBRID
-    expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
+    told = TOLD.get(name, {}).get(scope)
+    if told is None:
+        assert set(meta) >= COMMON
+        return
+    expected = COMMON | told.keys
+    expected |= told.of_network | NETWORK if kind == "network" else told.of_hybrid
     expected |= {"scale"} if scope == "local" else set()
-    if name in ("deeplift", "gradcam") and kind != "regression":
-        expected |= {"scale_reason"}
-    expected |= {"positive"} if kind != "regression" else set()
-    assert set(meta) - {"options", "options_not_kept"} == expected | (
-        NETWORK if kind == "network" else set()
-    )
+    if kind != "regression":
+        expected |= {"positive"}
+        expected |= {"scale_reason"} if methods.get(name).scale_reason else set()
+    assert set(meta) - {"options", "options_not_kept"} == expected
     assert 0 < meta["seconds"] < elapsed
     assert {key: meta[key] for key in ("seed", "n_repeats", "rows_explained", "sampling", "confidence")} == {
-        "seed": 5, "n_repeats": TIMES.get(name, REPEATS), "rows_explained": ROWS, "sampling": "marginal",
+        "seed": 5, "n_repeats": told.repeats, "rows_explained": ROWS, "sampling": "marginal",
         "confidence": 0.9,
     }  # fmt: skip
     assert meta["background"] == {"kind": "given", "rows": BACKGROUND}
@@ -212,10 +299,10 @@ def test_every_method_tells_the_same_facts(case, name, scope):
         "permgrad": pg.__version__, "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(),
     }  # fmt: skip
-    if (name, scope) in QUANTITIES:
-        quantity, unit = QUANTITIES[name, scope]
-        if (kind, name) == ("network", "lime"):  # whose inputs are numbers on a scale
-            quantity = "change per standard deviation in a linear model around the row"
+    if told.quantity:
+        quantity, unit = told.quantity, told.unit
+        if kind == "network" and told.on_a_scale:
+            quantity = told.on_a_scale
         unit = {"loss": "y²" if kind == "regression" else "nats"}.get(unit, unit)
         for scale in ("logit", "probability"):
             unit = unit.replace(scale, "y") if kind == "regression" else unit

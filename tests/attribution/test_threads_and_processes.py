@@ -24,27 +24,12 @@ import torch
 from explaining import explain_with
 from strangers import STRANGERS
 from torch import fx, nn
-from usual_methods import USUAL
+from usual_methods import CASES, USUAL, few_draws
 
 import permgrad as pg
-from permgrad.attribution import methods
 from permgrad.base.threads import together
 
-CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 ROWS = 12
-#: Fewer draws than usual: here only the way through matters.
-FAST: dict[str, dict[str, Any]] = {
-    "shapley": {
-        "min_permutations": 4,
-        "max_permutations": 8,
-        "tolerance": 0.5,
-        "references": 4,
-    },
-    "lime": {"samples": 150},
-    "smoothgrad": {"samples": 4},
-    "integrated_gradients": {"max_steps": 8},
-    "aggregate": {"members": ("permutation", "gradient")},
-}
 Work = Callable[[], np.ndarray]
 
 
@@ -191,7 +176,7 @@ def test_every_method_at_once_on_one_hybrid_network(model: Any) -> None:
             "random_state": 0,
             "n_repeats": 2,
             "progress": False,
-            **FAST.get(name, {}),
+            **few_draws(name),
         }
         return lambda: (
             explain_with(
@@ -228,7 +213,7 @@ def test_every_method_at_once_on_any_network(name: str) -> None:
                 y,
                 method=method,
                 **call_options,
-                **FAST.get(method, {}),
+                **few_draws(method),
                 **options,
             ).values
         )

@@ -27,7 +27,7 @@ import permgrad as pg
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "shared")]
 from explaining import explain_with  # noqa: E402 — beside this script
 from networks import declare_operators  # noqa: E402 — as above
-from table import METHODS, RESULTS, SHORT, numbered  # noqa: E402 — as above
+from table import METHODS, RESULTS, numbered, short  # noqa: E402 — as above
 from untouched import assert_untouched, state_of  # noqa: E402 — as above
 
 ROWS = 6
@@ -446,7 +446,7 @@ def outcome(name: str, method: str) -> str:
                 method=method,
                 random_state=0,
                 progress=False,
-                **{**SHORT.get(method, {}), **options},
+                **{**short(method), **options},
             )
         except pg.PermgradError as error:
             reason = str(error)

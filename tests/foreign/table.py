@@ -24,18 +24,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "sha
 from explaining import explain_with  # noqa: E402 — beside this script
 from networks import NETWORKS, ROWS, build  # noqa: E402 — beside this script
 from untouched import assert_untouched, state_of  # noqa: E402 — as above
+from usual_methods import few_draws  # noqa: E402 — as above
 
 #: Methods of a fitted estimator of permgrad, or of several explanations.
 METHODS = tuple(name for name in methods if name not in ("permgrad_paper", "aggregate"))
-SHORT: dict[str, dict[str, Any]] = {
-    "permgrad": {"n_repeats": 1},
-    "permutation": {"n_repeats": 1},
-    "shapley": {"max_permutations": 20, "scope": "local"},
-    "lime": {"samples": 120},
-    "integrated_gradients": {"baseline": "zeros"},
-    "deeplift": {"baseline": "zeros"},
-    "smoothgrad": {"samples": 3},
-}
 #: A refusal names what to do instead.
 REMEDY = re.compile(
     r"\b(choose|pass|wrap|mend|name|use|leave|give|explain)\b", re.IGNORECASE
@@ -43,12 +35,21 @@ REMEDY = re.compile(
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
+def short(name: str) -> dict[str, Any]:
+    """Return options of a method with which it takes little time, and no background."""
+    method = methods.get(name)
+    options: dict[str, Any] = {"n_repeats": 1, **few_draws(name, max_permutations=20)}
+    if method.by_output and "baseline" in method.options:
+        options["baseline"] = "zeros"
+    return options
+
+
 def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
     """Return the explanation, or None and why it was refused."""
     net, inputs = build(name)
     y = np.arange(ROWS) % 2
     before = state_of(net, inputs)
-    options = {"background": inputs, **SHORT.get(method, {})}
+    options = {"background": inputs, **short(method)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -175,7 +175,16 @@ def explain_refits(
 
 
 def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explanation:
-    """Explain a training procedure, as ``explain_refits``, a report and a run do."""
+    """Explain a training procedure, as ``explain_refits``, a report and a run do.
+
+    Args:
+        arguments: The user's. The model is what is trained.
+        refits: How often it is trained.
+        max_rows: How many rows are explained by each fit, at most.
+
+    Raises:
+        InputError: The rows are too few, or arguments do not go together.
+    """
     count = check_whole("refits", refits, "pass for example 10", least=LEAST)
     check_whole("max_rows", max_rows, "pass for example 2000", least=100)
     seed = resolve_seed(arguments.random_state)

@@ -15,29 +15,13 @@ from explaining import explain_with
 from strangers import ROWS, STRANGERS
 from torch import Tensor, nn
 from untouched import assert_untouched, state_of
-from usual_methods import USUAL
+from usual_methods import USUAL, few_draws
 
 import permgrad as pg
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.subject.traced_branches import BranchCut
 
 METHODS = [name for name in USUAL if name != "permgrad_paper"]
-#: Fewer draws than usual: here only the way through matters.
-FEW = {
-    "shapley": {
-        "min_permutations": 4,
-        "max_permutations": 8,
-        "tolerance": 0.5,
-        "references": 8,
-    },
-    "lime": {"samples": 120},
-    "smoothgrad": {"samples": 3},
-}
-FAST: dict[str, dict[str, Any]] = {
-    **FEW,
-    "aggregate": {"members": ("gradient", "permutation")},
-}
-
 WITHOUT_CONVOLUTION = {
     "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
     "brain_float", "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
@@ -58,7 +42,7 @@ def explain(
         "n_repeats": 2,
         "progress": False,
         "segments": None,
-        **FAST.get(method, {}),
+        **few_draws(method),
         **options,
     }
     with warnings.catch_warnings():

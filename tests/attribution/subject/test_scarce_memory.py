@@ -21,28 +21,13 @@ from invoking import call, train_run
 from scarce import ERRORS, ScarceMemory
 from strangers import STRANGERS
 from torch import nn
-from usual_methods import USUAL
+from usual_methods import CASES, USUAL, few_draws
 
 import permgrad as pg
-from permgrad.attribution import methods
 from permgrad.base.errors import is_out_of_memory
 from permgrad.models.batches import halved, in_batches, sparing
 
-CASES = [(name, scope) for name in USUAL for scope in methods.get(name).scopes]
 ROWS = 40
-#: Fewer draws than usual: here only the way through matters.
-FAST: dict[str, dict[str, Any]] = {
-    "shapley": {
-        "min_permutations": 4,
-        "max_permutations": 8,
-        "tolerance": 0.5,
-        "references": 10,
-    },
-    "lime": {"samples": 60},
-    "smoothgrad": {"samples": 4},
-    "integrated_gradients": {"steps": 8},
-    "aggregate": {"members": ("permutation", "gradient")},
-}
 
 
 def table(rows: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
@@ -99,7 +84,7 @@ def test_every_method_on_a_hybrid_network(model: Any, name: str, scope: Any) -> 
         "random_state": 0,
         "n_repeats": 2,
         "progress": False,
-        **FAST.get(name, {}),
+        **few_draws(name),
     }
     compare(
         lambda: (
@@ -122,7 +107,7 @@ def test_every_method_on_any_network(method: str) -> None:
         "n_repeats": 2,
         "progress": False,
         "segments": ("grid", 3),
-        **FAST.get(method, {}),
+        **few_draws(method),
     }
     compare_networks(
         lambda net, inputs, y: (

@@ -215,6 +215,10 @@ def of_order(explanation: N, order: int) -> N:
     Without players, order 1 is the lowest there is, so that pairs alone can be shown
     like players.
 
+    Args:
+        explanation: Of players, pairs or larger sets.
+        order: How many players each name that stays stands for.
+
     Examples:
         >>> from permgrad import Explanation
         >>> values = np.array([[2.0], [1.0], [-0.5]])

@@ -21,6 +21,13 @@ OTHERS = "all other features"
 def sizes_of(explanation: Numbers, output: int) -> Floats:
     """Return what names of a global explanation are ranked by: importances, and
     absolute values of interactions.
+
+    Args:
+        explanation: Of all rows.
+        output: The position of the output.
+
+    Returns:
+        Of each name, ``(names,)``.
     """
     values = explanation.values[:, output]
     return np.where(explanation.order > 1, np.abs(values), values)

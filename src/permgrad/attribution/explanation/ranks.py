@@ -243,8 +243,13 @@ def _chances(
 
 
 def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
-    """Return the degrees of freedom behind ends of intervals at some widths from their
-    values, infinite without any.
+    """Return the degrees of freedom behind ends of intervals, ``(*)``: infinite without
+    any.
+
+    Args:
+        widths: From a value to an end of its interval, ``(*)``.
+        std: Standard errors, ``(*)``.
+        confidence: The level of the intervals.
     """
     from scipy import special
 

@@ -73,8 +73,12 @@ class Spread(NamedTuple):
 
 
 def independent(scores: Floats, units: Dependence) -> Floats:
-    """Return parts of scores ``(players, rows or more)`` that are independent: sums of
-    groups, or waves.
+    """Return parts of scores that are independent, ``(players, parts)``: sums of
+    groups, or waves along time.
+
+    Args:
+        scores: ``(players, rows or more)``.
+        units: Which rows depend on each other.
     """
     row_count = len(units.codes)
     independent_parts = units.sums(scores[:, :row_count])
@@ -141,14 +145,19 @@ def spread(
     *,
     lends: bool = False,
 ) -> Spread:
-    """Return how the sums of scores ``(quantities, rows)`` of mean 0 vary.
+    """Return how the sums of scores vary.
 
-    ``weight`` is that of the rows. Degrees of freedom: see ``freedom_of_ends``. Squares
-    are summed over rows, or over groups, each by its share of the weight (Bell &
-    McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron &
-    Stein 1981): its share then counts three times. Along time, they are those of a few
-    slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores are
-    related to themselves.
+    Squares are summed over rows, or over groups, each by its share of the weight (Bell
+    & McCaffrey 2002). Along time, they are those of a few slow waves (Lazarus, Lewis,
+    Stock & Watson 2018), the fewer the longer scores are related to themselves. Degrees
+    of freedom: see ``freedom_of_ends``.
+
+    Args:
+        scores: ``(quantities, rows)``, of mean 0.
+        weight: Of the rows, ``(rows,)``.
+        units: Which rows depend on each other. None: none do.
+        lends: Whether rows also lend their values: leaving a group out then changes
+            both roles (Efron & Stein 1981), so that its share counts three times.
     """
     if units is not None and units.timed:
         series = units.sums(scores)
@@ -199,11 +208,18 @@ def mean_over_rows(
     weights: npt.ArrayLike | None = None,
     units: Dependence | None = None,
 ) -> Estimate:
-    """Return the mean over rows ``(rows, *)``, its standard error and the effective
-    number of rows ``(2, *)``.
+    """Return the mean over rows with its error.
 
-    That is 1 more than the degrees of freedom of both ends of intervals. With fewer
-    than four rows or ``units``, there is no error.
+    With fewer than four rows or ``units``, there is no error.
+
+    Args:
+        values: ``(rows, *)``.
+        weights: Of the rows, ``(rows,)``. None: all count the same.
+        units: Which rows depend on each other. None: none do.
+
+    Returns:
+        The mean, its standard error and the effective number of rows, ``(2, *)``: 1
+        more than the degrees of freedom of both ends of intervals.
     """
     if weights is None:
         weight = np.ones(len(values))
@@ -230,8 +246,11 @@ def mean_over_rows(
 
 
 def too_few(weight: Floats, units: Dependence | None = None) -> bool:
-    """Return whether rows of these weights are fewer than four, or belong to fewer than
-    four units.
+    """Return whether rows, or the units that they belong to, are fewer than four.
+
+    Args:
+        weight: Of the rows, ``(rows,)``. Rows of weight 0 do not count.
+        units: Which rows depend on each other. None: none do.
     """
     weighted_rows = np.flatnonzero(weight > 0)
     if units is None:
@@ -247,11 +266,17 @@ def interval(
     mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float
 ) -> Interval:
     """Return both ends of the confidence interval and the two-sided p-value that agrees
-    with it.
+    with it, each ``(*)``.
 
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective
-    number of rows, or that of the low and of the high end, ``(2, *)``. A mean of
-    exactly 0 with standard error 0 gets p = 1.
+    They are Student's with ``count − 1`` degrees of freedom. A mean of exactly 0 with
+    standard error 0 gets p = 1.
+
+    Args:
+        mean: ``(*)``.
+        std: Standard errors, ``(*)``.
+        count: The effective number of rows, ``(*)``, or that of the low and of the high
+            end, ``(2, *)``.
+        confidence: The level, such as .95.
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
     first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
@@ -266,8 +291,17 @@ def interval(
 def two_parts(
     of_receivers: Floats, size: npt.ArrayLike, of_donors: Floats, donors: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
-    """Add the variances of two independent samples, with Satterthwaite's (1946)
-    effective number of rows.
+    """Add the variances of two independent samples.
+
+    Args:
+        of_receivers: The variance of the receivers' sample, ``(*)``.
+        size: Its effective number of rows, ``(*)``.
+        of_donors: The variance of the donors' sample, ``(*)``.
+        donors: Its effective number of rows, ``(*)``.
+
+    Returns:
+        The sum of the variances, and its effective number of rows by Satterthwaite
+        (1946), each ``(*)``.
     """
     variance = of_receivers + of_donors
     share = np.divide(
@@ -285,8 +319,15 @@ def with_donors(
     """Add the variance of donors that are a separate sample to that of the receivers,
     as ``two_parts``.
 
-    ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold
-    the ``noise`` of single pairs.
+    Args:
+        of_receivers: The variance of the receivers' sample, ``(quantities,)``.
+        size: Its effective number of rows, ``(quantities,)``.
+        by_donor: The scores of donors, ``(quantities, donors)``.
+        noise: What single pairs add to the squares of these scores, ``(quantities,)``.
+
+    Returns:
+        The sum of the variances, and its effective number of rows, each
+        ``(quantities,)``.
     """
     donors = by_donor.shape[1]
     squares = (by_donor**2).sum(axis=1)
@@ -324,6 +365,12 @@ def shared_errors(
 
     ``scores`` returns ``row_scores`` of all players for all rows (None) or a class.
     None: they are not stored.
+
+    Args:
+        players: How many there are.
+        outputs: The positions of the outputs explained.
+        scores: Returns the row scores of all players, ``(players, rows)``, for all rows
+            (None) or those of a class. None: they are not stored.
     """
     if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
         return None

@@ -422,7 +422,17 @@ def build_space(
 ) -> PlayerSpace:
     """Return the players of a network's inputs at the level of features.
 
-    ``cuts``: inputs that are cut already. ``titles``: names of an input's channels.
+    Args:
+        names: Of the inputs.
+        tensors: The rows explained, ``(rows, *)`` for each input.
+        columns: The columns of each input that is a frame. None: of others.
+        segments: How inputs are cut, as in ``pg.Model``.
+        readings: How the network reads each input.
+        cuts: Inputs that are cut already, by their names.
+        titles: The names of each input's channels.
+
+    Raises:
+        InputError: An input cannot be cut as ``segments`` says.
     """
     shapes = shapes_of(names, tensors, segments, readings or {}, titles)
     _check_titles(names, tensors, shapes, titles)

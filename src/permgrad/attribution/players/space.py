@@ -24,7 +24,16 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class PlayerSpace:
-    """The players of one explanation."""
+    """The players of one explanation.
+
+    Attributes:
+        names: Of each player.
+        modality: Of each player the names of its inputs, joined by ``+``.
+        inputs: The names of the model's inputs.
+        segments: For each input the player of each position, −1 of nobody's, in the
+            shape of one row.
+        groups: The columns of each player that stands for several.
+    """
 
     names: tuple[str, ...]  # of the players
     modality: tuple[str, ...]  # of each player, the input that it belongs to

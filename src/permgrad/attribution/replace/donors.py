@@ -25,10 +25,15 @@ class Lenders:
     """The rows that lend to each row: all others, or those of other groups and times,
     in proportion to their weight.
 
-    ``order`` holds the donors such that those who do not lend to a row lie between its
-    ``ends`` ``(2, rows)``. ``summed`` are the weights along it, ``(donors + 1,)``. Both
-    are empty where all other rows lend alike. ``compared``: the donors that lend to
-    single rows, where a model keeps rows for that.
+    Attributes:
+        donors: The number of donors.
+        shared: Whether they are the rows explained.
+        order: The donors, such that those who do not lend to a row lie between its
+            ends. Empty: all other rows lend alike.
+        ends: ``(2, rows)``.
+        summed: The donors' weights along the order, ``(donors + 1,)``.
+        compared: The donors that lend to single rows, where a model keeps rows for
+            that.
     """
 
     donors: int
@@ -119,7 +124,15 @@ class Lenders:
 
 
 def need_background(rows: int, *, shared: bool) -> None:
-    """Refuse a background without rows, or that would replace a row by itself."""
+    """Refuse a background without rows, or one that would replace a row by itself.
+
+    Args:
+        rows: Of the background.
+        shared: Whether it is the rows explained.
+
+    Raises:
+        InputError: There are no rows, or a row would replace itself.
+    """
     if not rows:
         raise InputError(
             "The background has no rows",

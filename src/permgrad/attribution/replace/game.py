@@ -73,9 +73,15 @@ def loss_value(request: Request) -> Value:
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None, int]:
-    """Return each row's class: true if y is passed, else predicted from raw outputs.
+    """Return each row's class: the true one if y is passed, else the predicted one.
 
-    None for regression.
+    Args:
+        request: The call.
+        outputs: Raw outputs of the rows explained, ``(rows, K)``.
+
+    Returns:
+        The class of each row, ``(rows,)``, or None of numbers; and the number of
+        classes.
     """
     subject = request.subject
     if not subject.outputs.class_names:
@@ -288,11 +294,16 @@ def _with_most_asked(request: Request, plays: Plays, label: str) -> str:
 def play_losses(
     request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None
 ) -> Game:
-    """Play the loss game (without y: the divergence) for all players and keep the sums
-    over its pairs.
+    """Play the loss game for all players, and keep the sums over its pairs of rows and
+    donors.
 
-    ``goals``: donors a row of each player that is played, where they are decided
-    already.
+    Args:
+        request: The call. Without y, the divergence from the model's own outputs is
+            played.
+        plays: Which coalitions are played for which players.
+        label: What the progress bar says.
+        goals: For each player that is played, how many donors a row gets, where that is
+            decided already.
     """
     if request.engine is not None:
         elsewhere: Game = request.engine(request, plays, label)
@@ -501,6 +512,11 @@ def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
     """Play a method's plays and explain the loss over all rows (global) or each row's
     output (local).
+
+    Args:
+        method: The method's name.
+        request: The call.
+        plays: Which coalitions are played for which players.
     """
     if not request.scope.by_row:
         return global_explanation(

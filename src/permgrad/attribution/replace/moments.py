@@ -302,8 +302,11 @@ def row_scores(
 
     Separate donors follow the rows.
 
-    ``by_unit``: as parts that are independent of each other: of rows, groups or waves
-    along time.
+    Args:
+        moments: Sums over pairs.
+        group: The class of the receivers. None: all.
+        by_unit: Whether parts are returned that are independent of each other: of rows,
+            groups or waves along time.
     """
     member = (moments.receiver_weight > 0) & (
         True if group is None else moments.receiver_class == group
@@ -370,6 +373,11 @@ def estimated(
 ) -> Floats:
     """Return mean, standard error, both ends of the interval and p-value of each
     quantity, ``(5, quantities)``.
+
+    Args:
+        moments: Sums over pairs.
+        confidence: The level of the intervals.
+        group: The class of the receivers. None: all.
     """
     mean_effects, std_errors, count = moments.estimate(group)
     return np.stack(

@@ -93,8 +93,12 @@ class Plays:
 def single_plays(
     space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None
 ) -> Plays:
-    """Return the plays in which each player is replaced by itself, through some paths
-    (None: all): its total effect.
+    """Return the plays in which each player is replaced by itself: its total effect.
+
+    Args:
+        space: The players.
+        paths: The channels that a network shows a column in.
+        through: Those in which players are replaced. None: in all.
     """
     channels = np.array(
         [
@@ -111,6 +115,10 @@ def single_plays(
 def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
     """Return the path game of each player: its total effect, the Shapley shares of the
     paths, and their interaction.
+
+    Args:
+        space: The players.
+        paths: The channels that a network shows a column in.
     """
     if len(paths) == 1:
         return Plays(

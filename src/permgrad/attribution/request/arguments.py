@@ -176,6 +176,10 @@ class Arguments:
 class EncodedBackground:
     """Rows for ``background=`` as the network sees them, encoded once for many calls
     with parts of a longer table.
+
+    Attributes:
+        rows: ``(donors, encoded)``.
+        kind: The value of ``meta["background"]["kind"]``.
     """
 
     rows: Floats32  # ``(donors, encoded)``
@@ -187,7 +191,10 @@ class RowsToCompare:
     """Rows for ``background=`` that single rows are compared with, or from which such
     rows are chosen.
 
-    ``drawn_from``: how many rows they were chosen of. None: they are all rows.
+    Attributes:
+        rows: As a user passes them.
+        kind: The value of ``meta["background"]["kind"]``.
+        drawn_from: How many rows they were chosen of. None: they are all rows.
     """
 
     rows: Any

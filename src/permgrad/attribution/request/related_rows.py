@@ -117,7 +117,15 @@ def read_row_weights(arguments: Arguments, count: int) -> RowWeights:
 
 
 def read_units(arguments: Arguments, count: int) -> Dependence:
-    """Return which of the rows depend on each other, by one of both arguments."""
+    """Return which of the rows depend on each other, by one of both arguments.
+
+    Args:
+        arguments: The user's, with values for the names of columns.
+        count: The number of rows explained.
+
+    Raises:
+        InputError: Values are missing, or not as many as rows.
+    """
     if arguments.row_groups is None:
         argument_name = "row_time"
     else:
@@ -215,7 +223,10 @@ def tell_of_dependence(
 ) -> None:
     """Warn once where rows seem to depend on each other and nobody said so.
 
-    ``scores``: effects ``(players, rows)``.
+    Args:
+        request: The call.
+        outputs: Raw outputs of the rows explained, ``(rows, K)``.
+        scores: Effects of each row, ``(players, rows)``.
     """
     if request.units is not None or request.y is None or request.scope.by_row:
         return

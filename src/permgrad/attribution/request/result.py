@@ -200,6 +200,10 @@ def by_quantity(
 def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any]:
     """Return the fields of an explanation that name players and their interactions, "a
     × b".
+
+    Args:
+        request: The call.
+        members: The positions of the players of each name.
     """
     space = request.space
     return {

@@ -45,6 +45,10 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
 
     Points with an edge, at which the two sides differ, say nothing. Where most of the
     others differ it is the network.
+
+    Args:
+        slopes: Gradients of the network, with rows and references.
+        method: The name of the method that needs them.
     """
     halves = slopes.subject.coarse is not None  # which cannot tell small steps apart
     if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network

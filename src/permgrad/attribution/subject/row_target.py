@@ -40,7 +40,13 @@ _LIKE_VALUES = ("values", "std_error", "low", "high", "p_values")
 def outputs_of(
     subject: Subject, inputs: Sequence[Tensor], batch: int = _BATCH
 ) -> Tensor:
-    """Return the raw outputs of rows, ``(rows, K)``."""
+    """Return the raw outputs of rows, ``(rows, K)``.
+
+    Args:
+        subject: The model.
+        inputs: Rows, ``(rows, *)`` for each input.
+        batch: Rows that go through it together, at most.
+    """
     count = len(inputs[0])
     with torch.no_grad(), subject.open():
         run_batches = partial(in_batches, count, min(batch, subject.most_rows()))

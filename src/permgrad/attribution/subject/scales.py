@@ -31,9 +31,12 @@ ScaleName = Literal["auto", "probability", "logit", "raw"]
 class Scale:
     """What is explained of a classifier's outputs.
 
-    ``compute`` makes the explained numbers ``(b, outputs)`` of what the model returned
-    ``(b, K)``, differentiably. ``linear``: whether they are linear in the outputs of a
-    network that returns logits. ``of_classes``: whether it is one of classes alone.
+    Attributes:
+        name: What ``scale=`` takes.
+        compute: Makes the explained numbers ``(b, outputs)`` of what the model
+            returned, ``(b, K)``, differentiably.
+        linear: Whether they are linear in the outputs of a network that returns logits.
+        of_classes: Whether it is a scale of classes alone.
     """
 
     name: Literal["probability", "logit", "raw"]

@@ -331,9 +331,14 @@ _ROWS = {
 
 
 def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
-    """Return outputs ``(rows, K)``.
+    """Return outputs that are numbers, or refuse them.
 
-    Refuse NaN, infinity, and numbers whose square overflows. ``rows``: ``_ROWS``.
+    Args:
+        outputs: ``(rows, K)``.
+        rows: Which rows they are of, a key of ``_ROWS``.
+
+    Raises:
+        InputError: An output is NaN or infinite, or its square overflows.
     """
     # One pass where all is well: a sum is finite unless a number is not, or unless it
     # overflows.
