@@ -23,6 +23,7 @@ def test_summary_says_what_was_explained_with_intervals():
                 "rows_explained": 400,
                 "quantity": "increase of the loss",
                 "unit": "nats",
+                "loss": "cross_entropy",
             }
         )
         .summary()

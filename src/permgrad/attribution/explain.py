@@ -269,7 +269,12 @@ def find_method(method: Any) -> tuple[Any, str]:
 def explain_some(
     arguments: Arguments, explained: Callable[[Arguments], Explanation]
 ) -> Explanation:
-    """Explain at most ``max_rows`` of the rows."""
+    """Explain at most ``max_rows`` of the rows.
+
+    Args:
+        arguments: The user's, with ``max_rows``.
+        explained: Explains arguments with these rows alone.
+    """
     seed = resolve_seed(arguments.random_state)
     first = arguments.X
     while isinstance(first, (dict, tuple)):

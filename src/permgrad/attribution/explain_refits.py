@@ -427,8 +427,13 @@ def _params(estimator: Any) -> dict[str, Any]:
 def check_enough(
     refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows"
 ) -> Iterator[Fault]:
-    """Refuse too few rows (or groups of them) for so many refits, and classes
-    ``(rows,)`` with too few rows.
+    """Yield the faults of too few rows for so many refits, in all or of a class.
+
+    Args:
+        refits: How often the model is trained.
+        units: How many rows, or groups of them, there are.
+        classes: Of each row, ``(rows,)``. None: there are none.
+        what: What messages call the units.
     """
     if classes is not None:
         levels, counts = np.unique(classes, return_counts=True)

@@ -67,7 +67,12 @@ LOCAL = scopes.register("local")(
 
 
 def chosen_scope(name: str, usual: str) -> Scope:
-    """Return the scope of a name, and for ``"auto"`` the ``usual`` one."""
+    """Return the scope of a name.
+
+    Args:
+        name: ``scope=``.
+        usual: The scope that ``"auto"`` is.
+    """
     if name == AUTO:
         return scopes.get(usual)
     return scopes.get(name)

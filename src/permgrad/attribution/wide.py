@@ -468,6 +468,10 @@ def explain_parts(
 def divide(arguments: Arguments, method: Shapley) -> Explanation:
     """Return one row's parts and features by Shapley values with the options of
     ``method``.
+
+    Args:
+        arguments: Of a call for one row.
+        method: Whose options are taken.
     """
     # The predictor of the row takes a table of numbers: −1 keeps the row's own part or
     # cell, else it is the number of the background row in its place.

@@ -31,13 +31,17 @@ LEAST_DOUBT = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted probability and observed share of the positive class in each bin,
-    ``(bins,)``, rising.
+    """Predicted probability and observed share of the positive class in each bin.
 
-    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927). ``error``
-    is the expected calibration error, and ``chance`` its mean for a perfectly
-    calibrated model on the same number of rows. Rows that depend on each other widen
-    errors by ``widening``.
+    Attributes:
+        predicted: The mean probability of each bin, ``(bins,)``, rising.
+        observed: The share of the positive class, ``(bins,)``.
+        low: The low end of its 95 % interval (Wilson 1927), ``(bins,)``.
+        high: The high end, ``(bins,)``.
+        rows: The rows of each bin, ``(bins,)``.
+        error: The expected calibration error.
+        chance: Its mean for a perfectly calibrated model on as many rows.
+        widening: By how much rows that depend on each other widen errors.
     """
 
     predicted: Floats

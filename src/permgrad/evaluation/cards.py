@@ -44,15 +44,21 @@ _FEW = 7
 class Sample:
     """The rows of the cards: values, outcomes and predictions.
 
-    ``raw``: the rows as the model reads them. ``table``: the same, with declared codes
-    missing. ``outcome`` and ``predicted`` ``(rows, outputs)``: for each class whether a
-    row has it, and its probability, or the target. ``numbers``: columns of dates as
-    numbers. ``parts``: the columns of ``table`` that are what a date of ``raw`` says,
-    by name: this date, and after how many values they begin again (None: they do not).
-    ``outputs``: positions of the outputs in predictions (``...``: all). ``dependence``:
-    which rows depend on each other. ``texts``: columns of free text, whose cells are no
-    levels. ``members``: the columns of features that have several, which ``table``
-    shows as one.
+    Attributes:
+        raw: The rows as the model reads them.
+        table: The same, with declared codes missing.
+        outcome: ``(rows, outputs)``: for each class whether a row has it, or the
+            target.
+        predicted: ``(rows, outputs)``: the probability of each class, or the
+            prediction.
+        numbers: Columns of dates as numbers, ``(rows,)`` each.
+        outputs: The positions of the outputs in predictions. ``...``: all.
+        dependence: Which rows depend on each other. None: none do.
+        texts: Columns of free text, whose cells are no levels.
+        parts: Columns of ``table`` that are what a date of ``raw`` says: this date, and
+            after how many values they begin again (None: they do not).
+        members: The columns of features that have several, which ``table`` shows as
+            one.
     """
 
     raw: pd.DataFrame
@@ -424,6 +430,12 @@ def pair_effects(
     ``(first, second, outputs)``; ``dots``: both features' places ``(rows,)`` of some
     rows, NaN where missing or not on the axis; and ``rounding``: differences up to it
     are rounding of the predictions.
+
+    Args:
+        sample: The rows.
+        pairs: The columns of each pair.
+        rows: The positions of rows over which means are taken.
+        predict: Predicts rows in the form of ``raw``.
     """
     settable_columns = set(sample.table.columns) - set(sample.texts)
     usable = [

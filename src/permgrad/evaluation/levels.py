@@ -240,6 +240,10 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
     Dates are those of their own time zone.
 
     Numbers of a categorical type without an order are levels.
+
+    Args:
+        series: The column.
+        name: What messages call it.
     """
     if isinstance(series.dtype, pd.DatetimeTZDtype):
         series = series.dt.tz_localize(None)

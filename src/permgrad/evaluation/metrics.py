@@ -473,8 +473,15 @@ def evaluate(
 def scores_of(
     task: str, y: Any, guess: Any, *, called: Any = None, **options: Any
 ) -> dict[str, Any]:
-    """``evaluate`` numbers, or the probabilities of classes, by which the model decides
-    unless some are ``called``.
+    """Return every metric of numbers, or of the probabilities of classes.
+
+    Args:
+        task: What is predicted.
+        y: The truth, ``(rows,)``.
+        guess: Predictions ``(rows,)``, or probabilities ``(rows, classes)``.
+        called: The classes that the model decides for, ``(rows,)``. None: by the
+            probabilities.
+        **options: Of ``evaluate``.
     """
     if tasks.get(task).numeric:
         return evaluate(task, y, predictions=guess, **options)
@@ -484,6 +491,11 @@ def scores_of(
 def primary_metric(task: str, n_classes: int = 0, *, counts: bool = False) -> Metric:
     """Return the main metric of a task: ROC-AUC for two classes, accuracy for more,
     RMSE, for counts the deviance.
+
+    Args:
+        task: What is predicted.
+        n_classes: How many classes there are.
+        counts: Whether the target is counts or rates.
     """
     if counts:
         return metrics.get(COUNTS.metric(n_classes))

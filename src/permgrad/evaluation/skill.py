@@ -34,12 +34,14 @@ from permgrad.evaluation.metrics import deviances, metrics, primary_metric
 class Predicted:
     """Truth and predictions of the test rows.
 
-    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds
-    probabilities ``(rows, classes)``, and ``truth`` the column of each row's class.
-    Positions outside are classes that the model does not know. ``called`` are the
-    columns that the model decides for (None: the most probable ones). ``weights``: of
-    the rows (None: alike). ``counts``: the numbers are counts or rates, judged by their
-    deviance.
+    Attributes:
+        truth: Of numbers the target ``(rows,)``, of classes the column of each row's
+            class. Positions outside are classes that the model does not know.
+        guess: Predictions ``(rows,)``, or probabilities ``(rows, classes)``.
+        called: The columns that the model decides for, ``(rows,)``. None: the most
+            probable ones.
+        weights: Of the rows, ``(rows,)``. None: alike.
+        counts: Whether the numbers are counts or rates, judged by their deviance.
     """
 
     truth: Array

@@ -61,13 +61,19 @@ def choose_threshold(
     *,
     positive: Any = None,
 ) -> Threshold:
-    """Choose the best threshold of all for a criterion, the highest if several are
+    """Return the best threshold of all for a criterion, the highest if several are
     equally good.
 
-    ``y`` holds two labels ``(rows,)``. The second of the sorted labels is positive
-    unless ``positive`` names another, and scores ``(rows,)`` are larger for it.
-    ``by="cost"`` minimises the sum of costs over all rows, such as ``{"false_negative":
-    5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
+    Args:
+        y: Two labels, ``(rows,)``. The second of the sorted ones is positive.
+        scores: ``(rows,)``, larger for the positive class.
+        by: The criterion.
+        cost: For ``by="cost"``: of each outcome, such as ``{"false_negative": 5,
+            "false_positive": 1}``. Others cost nothing, and a gain is below 0.
+        positive: Another positive label.
+
+    Raises:
+        InputError: y does not hold two labels, or scores are not as many numbers.
 
     Examples:
         >>> chosen = choose_threshold(
@@ -112,12 +118,18 @@ def metrics_at(
     *,
     positive: Any = None,
 ) -> dict[str, Any]:
-    """Return the metrics of a threshold on some rows, with the arguments of
-    ``choose_threshold``.
+    """Return the metrics of a threshold on some rows.
 
     ``called`` is the share of rows that are predicted positive, and ``precision`` is
     None if there are none. Rows of the confusion matrix are the truth, the positive
     class last.
+
+    Args:
+        y: Two labels, ``(rows,)``.
+        scores: ``(rows,)``, larger for the positive class.
+        value: The threshold.
+        cost: Of each outcome, as in ``choose_threshold``.
+        positive: The positive label. None: the second of the sorted ones.
     """
     if not is_number(value):
         raise InputError(

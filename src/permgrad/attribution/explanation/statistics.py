@@ -117,12 +117,17 @@ def freedom_of_ends(
     """Return the degrees of freedom of the low and the high end of intervals, ``(2,
     quantities)``.
 
-    The arguments are sums of powers of ``size`` scores of mean 0. Where few scores
-    carry the sums, their spread and the estimate are small together, so that too many
-    intervals end before the truth on the side of the long tail. There the degrees fall
-    with the kurtosis: three times as fast as the variance of a variance says, because
-    few scores show too little of a tail. Ends on the other side, and p-values, are as
-    usual.
+    Where few scores carry the sums, their spread and the estimate are small together,
+    so that too many intervals end before the truth on the side of the long tail. There
+    the degrees fall with the kurtosis: three times as fast as the variance of a
+    variance says, because few scores show too little of a tail. Ends on the other side,
+    and p-values, are as usual.
+
+    Args:
+        squares: Sums of squares of scores of mean 0, ``(quantities,)``.
+        cubes: Of their cubes, ``(quantities,)``.
+        fourths: Of their fourth powers, ``(quantities,)``.
+        size: How many scores there are, ``(quantities,)`` or a number.
     """
     size = np.asarray(size, dtype=np.float64)
     usual = np.broadcast_to(np.maximum(size - 1, 1.0), squares.shape)
@@ -339,12 +344,15 @@ def with_donors(
 
 
 def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
-    """Return how errors correlate, ``(players, players)``, from ``row_scores``
-    ``(players, rows)``.
+    """Return how errors correlate, ``(players, players)``.
 
     Errors are related through the rows that players share. What a pair adds by itself
     is independent between players with separate donors, so their correlation is, if
     anything, too close to 0.
+
+    Args:
+        scores: Row scores, ``(players, rows)``.
+        units: Which rows depend on each other. None: none do.
     """
     if units is not None:
         scores = independent(scores, units)

@@ -128,8 +128,12 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True)
 class CamLayer:
-    """The image branch, cut in two behind the layer whose maps are read, with its name
-    in ``image_layers()``.
+    """The image branch, cut in two behind the layer whose maps are read.
+
+    Attributes:
+        name: Its name in ``image_layers()``.
+        before: The image branch up to the layer.
+        after: What follows it.
     """
 
     name: str
@@ -140,8 +144,12 @@ class CamLayer:
 def cam_layer(
     module: HybridNetwork, name: str | None = None, *, before_activation: bool = False
 ) -> CamLayer:
-    """Cut the image branch behind a convolution, the last if ``name`` is None, and the
-    activation that takes it up.
+    """Return the image branch, cut behind a convolution and its activation.
+
+    Args:
+        module: The network.
+        name: The convolution. None: the last.
+        before_activation: Whether the cut is before the activation that takes it up.
     """
     layers = module.image_layers()
     if module.image_branch is None or not layers:
@@ -199,8 +207,16 @@ def class_maps(
     *,
     relu: bool,
 ) -> ClassMaps:
-    """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows,
-    channels, height, width)``.
+    """Return the maps of some outputs.
+
+    Args:
+        subject: The network.
+        encoded: Rows, ``(rows, encoded)``.
+        layer: Whose maps are read.
+        scale: Of the outputs explained.
+        targets: The positions of these outputs.
+        variant: Of Grad-CAM.
+        relu: Whether only what raises an output counts.
     """
     module = subject.module
     with torch.inference_mode(mode=False):

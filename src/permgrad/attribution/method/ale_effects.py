@@ -70,12 +70,18 @@ def accumulated(
     effects: Floats,
     sampled: Sampled,
 ) -> Curve:
-    """Return the curve of one column, or what two do only together, from the effects of
-    moves ``(moves, outputs)``.
+    """Return the curve of one column, or what two do only together.
 
-    The ``rows`` move over ``steps`` of each axis. Second differences are added up along
-    both axes, and the first-order effects of this sum are taken off. A cell of fewer
-    than two independent rows has the effect of the nearest one.
+    Second differences are added up along both axes, and the first-order effects of this
+    sum are taken off. A cell of fewer than two independent rows has the effect of the
+    nearest one.
+
+    Args:
+        axes: Of the column, or of two.
+        rows: The row of each move, ``(moves,)``.
+        steps: For each axis the step of each move, ``(moves,)``.
+        effects: The difference over it, ``(moves, outputs)``.
+        sampled: The weights of the rows, and which depend on each other.
     """
     shape = [len(axis.at) - 1 for axis in axes]
     count = int(np.prod(shape))
@@ -364,8 +370,15 @@ class Sampled(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the rows explained: ``values`` ``(rows,)`` are numbers, seconds of
-    dates, or the codes of levels.
+    """A column of the rows explained.
+
+    Attributes:
+        name: Of the column.
+        values: Numbers, seconds of dates, or the codes of levels, ``(rows,)``.
+        labels: The names of levels.
+        nominal: Whether its levels have no order.
+        dates: Whether values are seconds.
+        words: Those that values count in their order, such as minutes of the day.
     """
 
     name: str
@@ -530,8 +543,12 @@ def make_axes(
 ) -> dict[int, Axis]:
     """Return the axes of columns, but for those without any value.
 
-    A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows,
-    or one row in eight where these are fewer.
+    Args:
+        players: The positions of the columns' players.
+        columns: The column of each player.
+        sampled: The weights of the rows, and which depend on each other.
+        bins: Of numbers, at most.
+        least: The rows of a bin or level, or one row in eight where these are fewer.
     """
     other_columns = {}
     for player in players:

@@ -114,10 +114,19 @@ def _of_networks(arguments: Arguments) -> Arguments:
 def resolve_method(
     chosen_method: Method | None, stated_scope: str
 ) -> tuple[Scope, dict[str, Any]]:
-    """Return the scope, and the options and settings of the method, of which those that
-    several share are checked here.
+    """Return the scope of a call and the options of its method, of which those that
+    several methods share are checked here.
 
-    ``"auto"`` is the method's first scope, and global without a method.
+    Args:
+        chosen_method: The method. None: what is asked needs none.
+        stated_scope: ``scope=``. ``"auto"`` is the method's first scope, and global
+            without a method.
+
+    Returns:
+        The scope, and the method's options and settings by name.
+
+    Raises:
+        InputError: The method has no such scope, or an option is not what it takes.
     """
     options = {} if chosen_method is None else chosen_method.settings()
     usual_scope = GLOBAL if chosen_method is None else chosen_method.scopes[0]

@@ -75,12 +75,20 @@ def output_gradients(
     constant_sum: bool = False,
     by_row: Callable[[Tensor, int], Tensor] | None = None,
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``.
+    """Return gradients of outputs.
 
-    One is free if their sum is constant.
+    Args:
+        outputs: ``(rows, outputs)``.
+        targets: The positions of the outputs whose gradients are asked for.
+        leaves: What they are gradients towards, rows first.
+        constant_sum: Whether the outputs of a row have a constant sum, so that one
+            gradient is free.
+        by_row: ``by_row(leaf, position)`` lays leaves out with rows first where they
+            are values inside the network. Those of other rows than their positions say
+            are refused.
 
-    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside
-    the network. Those of other rows than their places say are refused.
+    Returns:
+        For each leaf ``(targets, rows, *)``.
     """
     distinct_targets = list(dict.fromkeys(targets))
     weights = _weights(outputs)
@@ -171,8 +179,13 @@ def differentiating() -> AbstractContextManager[None]:
 def copied_rows(
     subject: Subject, source: Sequence[Tensor], row_slice: slice
 ) -> Tensors:
-    """Return copies of rows on a network's device, one tensor per input, ready for
-    gradients.
+    """Return copies of rows on the network's device, ``(rows, *)`` for each input,
+    ready for gradients.
+
+    Args:
+        subject: The network.
+        source: Rows, ``(rows, *)`` for each input.
+        row_slice: Which of them.
     """
     # An encoded table has the precision of the estimator's network. A user's inputs
     # stay as they were read.

@@ -51,7 +51,14 @@ _LOOKED_AT = 5
 
 @dataclass(frozen=True)
 class Gathered:
-    """Rows, and where in the whole set they come from (None: it has no length)."""
+    """Rows of a set of examples.
+
+    Attributes:
+        X: The rows drawn, as one batch.
+        y: Their targets, if the set holds them.
+        places: Their positions in the whole set. None: it has no length.
+        count: The number of examples in the set. None: it has no length.
+    """
 
     X: Any
     y: Any

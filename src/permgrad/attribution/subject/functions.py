@@ -142,6 +142,10 @@ def as_network(model: Model, X: Any) -> Model:
 
     Raises:
         InputError: the model predicts labels of images, and no numbers.
+
+    Args:
+        model: The user's.
+        X: The rows explained, in the user's form.
     """
     inside = model.model
     if isinstance(inside, nn.Module) or inside is None:

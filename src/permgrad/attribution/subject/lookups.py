@@ -87,10 +87,13 @@ _PROBE_ROWS = 64
 class Lookup:
     """One call of an embedding that reads an input.
 
-    ``site`` is None if it is not the complete output of a layer.
-
-    ``positions`` are those of the input's numbers that are read in some row, flat
-    within a row. ``pad`` is the id of padding, if there is one.
+    Attributes:
+        site: The layer and the number of its call. None: it is not the complete output
+            of a layer.
+        place: The position of the input.
+        positions: Those of the input's numbers that are read in some row, flat within a
+            row.
+        pad: The id of padding, if there is one.
     """
 
     site: Site | None

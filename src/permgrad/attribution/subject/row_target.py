@@ -341,7 +341,11 @@ class _Cut:
 class RowTarget:
     """The output explained for each row.
 
-    ``places``: its place among several outputs explained.
+    Attributes:
+        name: Of the only output that there is in the explanation.
+        outputs: The name of each row's output.
+        places: Its position among several outputs explained, ``(rows,)``. None: there
+            is one.
     """
 
     name: str  # of the only output there is in the explanation

@@ -199,6 +199,10 @@ def _check_thoroughly(
 def changed(before: Tensor, after: Tensor) -> float:
     """Return by how much outputs of the same rows differ, 0 if by no more than
     rounding.
+
+    Args:
+        before: ``(rows, K)``.
+        after: Outputs of the same rows, ``(rows, K)``.
     """
     moved = _moved(before, after)
     if moved > _rounding(before):
@@ -385,12 +389,16 @@ def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
 
 
 def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
-    """Return outputs ``(*, rows, K)``, with a row's ``base`` itself where the two
-    differ by rounding only.
+    """Return outputs, with a row's ``base`` itself where the two differ by rounding.
 
     Computing a part of a network anew, or in a batch of another size, changes last
     digits: without this an input that is not used would get an importance of 1e-9
     instead of exactly 0, with a p-value that means nothing.
+
+    Args:
+        outputs: ``(*, rows, K)``.
+        base: Of the same rows as they are, ``(rows, K)``.
+        noise: By how much rounding moves outputs. None: by the precision of their type.
     """
     unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(
         dim=-1, keepdim=True

@@ -477,6 +477,13 @@ def estimate_seconds(
     Part of the time does not grow with the rows, such as that of starting a tree. Trees
     of few rows are also smaller. The estimate is half way between the growth seen and
     growth in proportion to the rows.
+
+    Args:
+        task: What the baselines predict.
+        train: The training rows.
+        names: Of the baselines.
+        seed: Of the rows drawn and of the fits.
+        threads: How many each fit may use.
     """
     count = len(train.y)
     sample_size = min(
@@ -585,8 +592,13 @@ def settings_names(name: str, task: str = CLASSIFICATION) -> list[str]:
 def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     """Return the settings in what a file holds, for the model of this name.
 
+    Args:
+        content: What the file holds.
+        name: The model's name.
+        source: What messages call the file.
+
     Raises:
-        InputError: it is for another model, or names what is no setting of this one.
+        InputError: It is for another model, or names what is no setting of this one.
     """
     _check_form(content, name, source)
     settings = content["settings"]
@@ -622,7 +634,16 @@ def _check_form(content: Any, name: str, source: str) -> Iterator[Fault]:
 
 
 def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:
-    """Refuse settings with which the library cannot fit a few made rows."""
+    """Refuse settings with which the library cannot fit a few made rows.
+
+    Args:
+        settings: By their names.
+        name: The model's name.
+        source: What messages call the file.
+
+    Raises:
+        InputError: The library refuses them.
+    """
     random_features = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
     few_rows = BaselineRows(
         random_features, (random_features[:, 0] > 0).astype(np.int64)

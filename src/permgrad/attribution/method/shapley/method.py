@@ -229,11 +229,15 @@ def _game_of(request: Request, measured: str) -> ShapleyGame:
 
 
 def choose_references(request: Request, reference_count: int | None) -> Integers:
-    """Return the background rows that replace players, in rising order: all the user
-    passed, else up to 100.
+    """Return the positions of background rows that replace players, in rising order.
 
     Those that a model keeps to compare rows with are the same for page, command and
     Python.
+
+    Args:
+        request: The call.
+        reference_count: ``references=``. None: all that the user passed, else up to
+            100.
     """
     background = len(request.donors[0])
     usual = reference_count is None

@@ -221,6 +221,11 @@ def _path(
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
     """Return each player's place in the orders that all rows share, ``(walks,
     players)``, for ``same_orders``.
+
+    Args:
+        seed: Of the call.
+        players: How many there are.
+        walks: How many orders.
     """
     return Tree.flat(players).ranks(
         seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE

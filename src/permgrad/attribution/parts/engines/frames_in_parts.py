@@ -57,6 +57,11 @@ def explain_on(engine: Engine, request: Request, method: Configured) -> Explanat
     """Explain the rows of a request in parts, by a method with its options.
 
     ``InputError``: the model or the method does not work in parts.
+
+    Args:
+        engine: Runs the parts.
+        request: The call.
+        method: With its options.
     """
     if request.subject.model is None and not request.subject.travels:
         problem = (
