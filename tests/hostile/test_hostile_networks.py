@@ -17,13 +17,11 @@ from network_cases import kinds
 from network_kinds_code import TheirOwnError
 from network_twins import Twin
 from torch import nn
-from usual_methods import USUAL
 
 import permgrad as pg
 
 KINDS = sorted(kinds)
-#: ``ale`` is of single columns, and these networks read inputs of any shape.
-METHODS = [name for name in USUAL if name not in ("ale", "permgrad_paper")]
+METHODS = [name for name in hostile_networks.METHODS if name != "permgrad_paper"]
 #: So many methods meet each kind here, others at the next: all of them meet most.
 EACH = 3
 

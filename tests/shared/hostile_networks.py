@@ -22,6 +22,8 @@ from usual_methods import USUAL
 
 from permgrad.attribution import methods
 
+#: ``ale`` is of single columns, and these networks read inputs of any shape.
+METHODS = [name for name in USUAL if name != "ale"]
 #: Importing them enrols their kinds.
 MODULES = (
     network_kinds_code,
@@ -77,7 +79,7 @@ FAST: dict[str, dict[str, Any]] = {
 
 def ask(case: Case, rng: np.random.Generator, method: str | None) -> Case:
     """Choose method, scope, level and the rest."""
-    names = [name for name in USUAL if name != "permgrad_paper" or rng.random() < 0.1]
+    names = [name for name in METHODS if name != "permgrad_paper" or rng.random() < 0.1]
     method = method or str(rng.choice(names))
     options: dict[str, Any] = {
         "method": method,
