@@ -225,7 +225,7 @@ def test_what_is_held_stays_with_its_row():
     assert held_losses["image"] == pytest.approx(every["image + mask"], rel=1e-12)
     assert held_losses["nothing"] == pytest.approx(every["mask"], rel=1e-12)
     assert result.summary().splitlines()[:3] == [
-        "The loss (nats) with only some modalities present.",
+        "The log loss with only some modalities present.",
         "Always present: mask.",
         "80 rows. Intervals: 95 %.",
     ]

@@ -70,7 +70,7 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
     assert facts["same_rows"] is False
     assert facts["runs"] == ["old", "new"]
     same = "No column differs clearly between the old and the new rows. "
-    loss_first = f"{same}From old to new, the loss (nats) rose by "
+    loss_first = f"{same}From old to new, the log loss rose by "
     assert facts["sentence"].startswith(loss_first)
     assert facts["sentence"].endswith(" age clearly matters less.")
     loss = lines_of(facts, "score").loc["loss"]
@@ -90,7 +90,7 @@ def test_a_run_says_what_changed_since_an_earlier_one(place, later):
         (place / "new" / "report.md").read_text(),
         (place / "new" / "report.html").read_text(),
     ):
-        assert "the loss (nats) rose by " in text
+        assert "the log loss rose by " in text
 
 
 def test_the_finished_run_says_it_until_its_report_is_written_again(
@@ -148,7 +148,7 @@ def test_two_models_on_the_same_rows_are_paired(place):
     )
     call("run", place / "old.csv", *other_words)
     printed_output = call("report", place / "other", "--against", place / "old")
-    assert printed_output.startswith("From old to other, the loss (nats) ")
+    assert printed_output.startswith("From old to other, the log loss ")
     facts = json.loads(
         call("report", place / "other", "--against", place / "old", "--json")
     )["changes"]

@@ -38,6 +38,7 @@ from permgrad.pages.words import (
     clean,
     conditional_words,
     confidence_words,
+    in_unit,
     labels_of,
     listed,
     names_apart,
@@ -747,11 +748,10 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     first.
     """
     values, _, lower_ends, upper_ends = result.measures[measure]
-    if measure == "loss" and "unit" in result.meta:
-        unit_words = f" ({unit_name(result.meta)})"
-    else:
-        unit_words = ""
-    lines = [f"The {clean(measure)}{unit_words} with only some modalities present."]
+    measured = clean(measure)
+    if measure == "loss":
+        measured = in_unit(measured, unit_name(result.meta))
+    lines = [f"The {measured} with only some modalities present."]
     if held_modalities := result.meta.get("held"):
         lines.append(f"Always present: {', '.join(map(clean, held_modalities))}.")
     if isinstance(result.meta.get("rows"), int):
@@ -927,8 +927,9 @@ def changes_words(result: Changes) -> str:
         change_sign = -1.0
     else:
         change_sign = 1.0
+    measured = in_unit("loss", unit_name(result.meta))
     if loss["ci_low"] == loss["ci_high"] == 0:
-        return f"The loss ({unit_name(result.meta)}) is the same in every row."
+        return f"The {measured} is the same in every row."
     if moved:
         if change_sign < 0:
             verb = "fell"
@@ -937,14 +938,11 @@ def changes_words(result: Changes) -> str:
     else:
         verb = "changed"
     where = " on the same rows" * result.meta["same_rows"]
-    unit_text = unit_name(result.meta)
     if moved:
         doubt = ""
     else:
         doubt = ", which may be chance"
-    return (
-        f"The loss ({unit_text}) {verb} by {_change(loss, change_sign)}{where}{doubt}."
-    )
+    return f"The {measured} {verb} by {_change(loss, change_sign)}{where}{doubt}."
 
 
 def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:

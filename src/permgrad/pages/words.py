@@ -260,20 +260,40 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
         return score_words(explanation.outputs[column or 0])
     quantity = explanation.meta.get("quantity") or explanation.scope.quantity
     quantity = clean(quantity).replace("_", " ")
-    unit_text = unit_name(explanation.meta)
-    if unit_text and unit_text not in quantity:
-        return f"{quantity} ({unit_text})"
-    return quantity
+    return in_unit(quantity, unit_name(explanation.meta))
+
+
+def in_unit(quantity: str, unit: str) -> str:
+    """Return a quantity with its unit.
+
+    Examples:
+        >>> in_unit("increase of the loss", "log loss"), in_unit("loss", "y")
+        ('increase of the log loss', 'loss (y)')
+    """
+    if not unit or unit in quantity:
+        return quantity
+    if unit.endswith(" loss") and quantity.endswith("loss"):
+        return quantity.removesuffix("loss") + unit
+    return f"{quantity} ({unit})"
 
 
 def unit_name(about: Mapping[str, Any]) -> str:
-    """Return what the unit in ``meta`` is called. Empty if there is none."""
-    if about.get("unit"):
-        unit_text = clean(about["unit"])
-    else:
-        unit_text = ""
+    """Return what the unit in ``meta`` is called. Empty if there is none.
+
+    Few readers know nats: a log loss has its own name.
+    """
+    if not about.get("unit"):
+        return ""
+    unit_text = clean(about["unit"])
     if unit_text == "y²":
         return "squared error"
+    if unit_text != "nats":
+        return unit_text
+    loss = named_loss(about.get("loss"))
+    if loss is not None and loss.label.endswith(" loss"):
+        return loss.label
+    if loss is None and str(about.get("quantity", "loss")).endswith("loss"):
+        return "log loss"
     return unit_text
 
 

@@ -167,3 +167,20 @@ def test_dates_that_are_texts_stand_where_their_days_are(draw):
     no_days = local_of({"day": [*texts[:-1], "2024-99-99"]}, values[:, :1])
     axes = no_days.plot.scatter("day").axes[0]
     assert len(axes.get_xticklabels()) == len(days), "levels in their order"
+
+
+def test_a_long_label_stands_beside_the_plot_and_not_over_its_title():
+    dose = np.arange(20.0)
+    explanation = local_of(
+        {"dose": dose},
+        dose[:, None] / 7 - 1,
+        quantity="output minus the mean output over the background",
+        unit="probability of all classes",
+    )
+    figure = explanation.plot.scatter("dose")
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    label = axes.yaxis.label.get_window_extent()
+    assert "\n" in axes.get_ylabel()
+    assert label.y0 >= axes.bbox.y0 - 30
+    assert label.y1 <= axes.bbox.y1 + 10

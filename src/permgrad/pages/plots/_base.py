@@ -134,6 +134,8 @@ class _Place:
         self.ax.figure.align_ylabels(panels)
 
 
+#: Letters in a line of a label that stands upright.
+_UPRIGHT = 45
 #: Where the plot is drawn that this thread is drawing; None: into a figure of its own.
 _place: ContextVar[_Place | None] = ContextVar("place", default=None)
 
@@ -391,14 +393,22 @@ def heat_table(
     return image
 
 
+def upright(label: str) -> str:
+    """Return a label that stands beside a plot of usual height, in as many lines as it
+    needs.
+    """
+    return "\n".join(textwrap.fill(line, _UPRIGHT) for line in label.splitlines())
+
+
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
     """Draw a colour bar next to axes, or a list of them, and return it."""
     figure = (axes[0] if isinstance(axes, list) else axes).figure
     colour_scale = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
     colour_scale.outline.set_visible(False)
-    colour_scale.set_label(
-        textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45)
-    )
+    if size.get("orientation") == "horizontal":
+        colour_scale.set_label(textwrap.fill(label, 95))
+    else:
+        colour_scale.set_label(upright(label))
     plain_axis(colour_scale.ax, "y")
     return colour_scale
 

@@ -131,7 +131,7 @@ def _importance_along(
     unit = "\n".join(
         filter(None, [quantity_of(explanation), towards(explanation, column)])
     )
-    panels[len(shown) // 2].set_ylabel(unit, wrap=True)
+    panels[len(shown) // 2].set_ylabel(base.upright(unit))
     _name_places(panels[-1], names[shown[-1]].tolist())
     drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(explanation.values[drawn, column], 3)]

@@ -23,7 +23,7 @@ from permgrad.pages.charts import explained as charts
 from permgrad.pages.charts.chart import padded
 from permgrad.pages.plots import _base as base
 from permgrad.pages.plots._base import styled
-from permgrad.pages.words import labels_of, quantity_of, unit_name, valued
+from permgrad.pages.words import in_unit, labels_of, quantity_of, unit_name, valued
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -214,11 +214,10 @@ def missing(
     panel_axes.set_xlim(
         *padded(np.concatenate([values, lower_ends[order], upper_ends[order]]), 0.04)
     )
-    panel_axes.set_xlabel(
-        f"loss, in {unit_name(result.meta)}"
-        if measure == "loss" and "unit" in result.meta
-        else measure
-    )
+    label = measure
+    if measure == "loss":
+        label = in_unit(measure, unit_name(result.meta))
+    panel_axes.set_xlabel(label)
     panel_axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = (
         f"{measure} with these modalities present: {valued(names, values[order])}"

@@ -114,7 +114,7 @@ def scatter(
     base.plain_axis(axes, "y")
     _finish(axes, along, name)
     unit = [quantity_of(explanation), towards(explanation, column)]
-    axes.set_ylabel(", ".join(filter(None, unit)), wrap=True)
+    axes.set_ylabel(base.upright(", ".join(filter(None, unit))))
     _note_left_out(axes, along, len(values) - len(drawn))
     figure.description = (
         f"Attributions of {name} against its values, {counted(len(drawn), 'row')}."

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 #: What a unit means.
 _UNITS = {
     "y": "Values are in the unit of the target.",
-    "nats": "Nats are the unit of log loss: guessing one of two equal classes costs "
-    "0.69.",
+    "nats": "The log loss of guessing one of two equal classes is 0.69.",
 }
 #: Rows, and features of each, that are printed.
 _MOST_ROWS = 5
