@@ -84,6 +84,12 @@ def others_need(names: Iterable[Hashable]) -> bool:
         )
 
 
+def this_needs(name: Hashable) -> bool:
+    """Return whether this thread is in a body for which this was changed."""
+    with _asking:
+        return name in _states and threading.get_ident() in _states[name][1]
+
+
 #: Whether this process was forked from one that may have computed with several threads,
 #: for which OpenMP waits. A worker of ``multiprocessing`` may only now import permgrad:
 #: torch came along from its parent, or did not.

@@ -24,7 +24,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from permgrad.base.errors import InputError
 from permgrad.base.random import seeded
-from permgrad.base.threads import Change, Undo, others_need, turn
+from permgrad.base.threads import Change, Undo, others_need, this_needs, turn
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
 MOST_COPIED = 2**27
@@ -75,6 +75,13 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
     # A forward may switch gradients. This sets them to their present state, which is
     # restored at the end.
     followed = torch.set_grad_enabled(torch.is_grad_enabled())
+    # Whoever of this thread opened it before restores all of it.
+    if not first and this_needs(("all or none", id(module))):
+        with followed, seeded():
+            if any(submodule.training for submodule in module.modules()):
+                _evaluate(module)
+            yield
+        return
     weights = set(map(id, module.parameters()))
     steps = list[Any]()
     training = list[nn.Module]()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.maps.drawn import Drawing, Picture, Read, weighted_maps
+from permgrad.attribution.maps.fields import changed_cells
 from permgrad.attribution.maps.heard import (
     NORMALISING,
     RECTIFYING,
@@ -28,6 +30,7 @@ from permgrad.attribution.maps.placed import (
     Layout,
     Lie,
     even_lines,
+    in_order,
     layout_of,
     measured,
     seen_along,
@@ -146,6 +149,10 @@ class _Probe:
         self.shape = shape
         self.listener = listener
         self.rows = _few_rows(request)
+        #: rows of which parts are disturbed: one where the two are the same
+        self.disturbed_rows = self.rows
+        if len(request.inputs[0]) == 1 and not request.subject.in_pairs:
+            self.disturbed_rows = tuple(row_tensor[:1] for row_tensor in self.rows)
         self.modules = dict(request.subject.module.named_modules())
         numbers = self.rows[input_index].double()
         lowest_value = numbers.amin()
@@ -164,6 +171,8 @@ class _Probe:
         self.layouts: dict[Call, Place] = {}
         self.astray: set[Call] = set()
         self._asked: set[Call] = set()
+        #: those whose cells lie in the order of the image's pixels
+        self._heard: dict[Call, Heard | None] = {}
         #: the shapes of what values are made of
         self._made_of: dict[Call, set[tuple[int, ...]]] = {}
         #: rows that go through the network together
@@ -181,6 +190,11 @@ class _Probe:
         call_values = list(call_values)
         for call, value in call_values:
             self._made_of[call] = self.listener.made_of(value)
+            if call not in self._asked and self._lies_in_order(value):
+                self._asked.add(call)
+                self.layouts[call] = Place(call, in_order(len(self.shape.size)), ())
+                self._heard[call] = self.listener.maker(value)
+        call_values = [pair for pair in call_values if pair[0] not in self._asked]
         first = {
             layer_call: self.listener.first_map(value)
             for layer_call, value in call_values
@@ -206,6 +220,19 @@ class _Probe:
                     call_place, layout=source_place.layout
                 )
 
+    def _lies_in_order(self, value: Tensor) -> bool:
+        """Return whether convolutions and functions of each cell alone make a value of
+        the image, so that its cells lie as the image's pixels do.
+        """
+        cells = value.shape[2:]
+        return (
+            self.shape.channels == 0
+            and len(value) == len(self.rows[0])
+            and len(cells) == len(self.shape.size)
+            and cells.numel() > 1
+            and self.listener.image_of(value) == self.place
+        )
+
     def _look(self, new: Collection[Call]) -> None:
         """Find out which new calls see the image, and how they are laid out alone."""
         self._asked |= set(new)
@@ -222,6 +249,8 @@ class _Probe:
         for layer_call, call_place in call_places.items():
             if call_place.copies:
                 image_places[layer_call] = call_place
+        if self.disturbed_rows is not self.rows:
+            before = self._values(new, self.disturbed_rows[self.place])
         along = self._by_strips(image_places, before)
         middles = [middle for middle, _ in along]
         for image_call, image_place in image_places.items():
@@ -236,8 +265,17 @@ class _Probe:
 
     def lie(self, read: Place) -> Lie | None:
         """Return where the map of one call lies."""
-        count = len(self.rows[0])
-        before = self._values({read.call}, self.rows[self.place])
+        heard = self._heard.get(read.call)
+        if heard is not None and heard.fields is not None:
+            cells = heard.value.shape[2:]
+            size = self.shape.size
+            return measured(
+                self.shape,
+                read.layout,
+                partial(changed_cells, heard.fields, cells, size),
+            )
+        count = len(self.disturbed_rows[0])
+        before = self._values({read.call}, self.disturbed_rows[self.place])
 
         def changes(blocks: Sequence[Tensor]) -> list[Tensor | None]:
             cells = list[Tensor | None]()
@@ -257,12 +295,10 @@ class _Probe:
         times.
         """
         subject: Any = self.request.subject
-        times = len(image) // len(self.rows[0])
-        rows = (
-            [torch.cat([row_tensor] * times) for row_tensor in self.rows]
-            if times > 1
-            else self.rows
-        )
+        times = len(image) // len(self.disturbed_rows[0])
+        rows = self.disturbed_rows
+        if times > 1:
+            rows = tuple(torch.cat([row_tensor] * times) for row_tensor in rows)
         listener = Listener(calls)
         # What depends on chance is the same each time.
         with (
@@ -286,7 +322,7 @@ class _Probe:
         Several go through the network together, beside the image as it is. A network
         that computes otherwise for more rows is asked of each block by itself.
         """
-        count = len(self.rows[0])
+        count = len(self.disturbed_rows[0])
         image_changes = list[dict[Call, Tensor]]()
         size = max(1, self._most // count - 1)
         for start in range(0, len(blocks), size):
@@ -307,7 +343,8 @@ class _Probe:
         block = block.to(self.other.device)
         if block.ndim < self.other.ndim and self.shape.channels is not None:
             block = block.unsqueeze(self.shape.channels)
-        return torch.where(block, self.other, self.rows[self.place])
+        image = self.disturbed_rows[self.place]
+        return torch.where(block, self.other[: len(image)], image)
 
     def _together(
         self,
@@ -322,7 +359,8 @@ class _Probe:
         """
         times = 1 + len(images)
         try:
-            after = self._values(before, torch.cat([*images, self.rows[self.place]]))
+            image = self.disturbed_rows[self.place]
+            after = self._values(before, torch.cat([*images, image]))
         except (InputError, RuntimeError, MemoryError):  # of so many rows
             return None
         by_image: list[dict[Call, Tensor]] = [{} for _ in range(times)]
@@ -388,7 +426,7 @@ class _Probe:
                 {
                     layer_call: _sums(
                         call_places[layer_call]
-                        .by_row(value_change, len(self.rows[0]))
+                        .by_row(value_change, len(self.disturbed_rows[0]))
                         .sum(dim=0)
                     )
                     for layer_call, value_change in call_changes.items()
@@ -510,7 +548,7 @@ def image_calls(
     listener = Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for input_index in shapes:
-            listener.follow(probe_rows[input_index])
+            listener.follow(probe_rows[input_index], input_index)
             if probe_rows[input_index].is_floating_point():
                 probe_rows[input_index].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
@@ -844,6 +882,7 @@ def _candidates(
         heard
         for heard in listener.heard
         if heard.version == version(heard.value) and heard.value.requires_grad
+        and (heard.value.ndim > 2 or len(heard.value) > rows)
         and heard.value.ndim > 1 and len(heard.value) % rows == 0
         and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from permgrad.attribution.maps.fields import Field, Fields, joined, slid
 from permgrad.attribution.subject.tracing import MOVING, Site, name_of, tensors_in
 from permgrad.models.network.options import ACTIVATIONS
 
@@ -92,6 +93,8 @@ _CELL_BY_CELL = (
         *("contiguous", "to", "float", "double", "half", "type", "type_as"),
     }
 )
+#: What a network's input goes through on its way in.
+_COPYING = frozenset(("clone", "to"))
 _PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
 _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
 
@@ -150,6 +153,9 @@ class Heard:
     #: The first map whose cells lie in the order of this one's: of a stage, the image's
     #: own first map.
     first: Heard = field(init=False)
+    #: Which pixels its cells see along each dimension of an image in whose order they
+    #: lie, None if that is not known.
+    fields: Fields | None = None
 
     def __post_init__(self) -> None:
         self.first = self
@@ -171,15 +177,20 @@ class Listener(TorchFunctionMode):
         #: What is made of the inputs followed, by number. It is held, so that no other
         #: tensor takes over its number.
         self._followed: dict[int, Tensor] = {}
+        #: Which input a tensor is, by number, and of which one a first map is a copy.
+        self._inputs: dict[int, int] = {}
+        self._copies: dict[Call, int] = {}
         self.functions: set[str] = set()
         self._counts: Counter[Call] = Counter()
         self._last = Call("", 0)
         self._inside: list[tuple[str, int]] = []
         self._made: dict[tuple[int, int], Heard] = {}
 
-    def follow(self, value: Tensor) -> None:
-        """Record what is made of a tensor, such as an input."""
+    def follow(self, value: Tensor, input_index: int | None = None) -> None:
+        """Record what is made of a tensor, such as an input, and which it is."""
         self._followed[id(value)] = value
+        if input_index is not None:
+            self._inputs[id(value)] = input_index
 
     def follows(self, value: Tensor) -> bool:
         """Return whether a tensor is made of what is followed."""
@@ -252,6 +263,15 @@ class Listener(TorchFunctionMode):
             return None
         return first.call
 
+    def image_of(self, value: Tensor) -> int | None:
+        """Return the input in the order of whose pixels a value's cells lie, None if
+        that is not known.
+        """
+        heard = self.maker(value)
+        if heard is None:
+            return None
+        return self._copies.get(heard.first.call)
+
     def made_of(self, value: Tensor) -> set[tuple[int, ...]]:
         """Return the shapes of a row of all that a value is made of."""
         shapes = set[tuple[int, ...]]()
@@ -315,6 +335,7 @@ class Listener(TorchFunctionMode):
                 heard = Heard(call, function_name, sources, result, version(result))
                 if len(sources) == len(makers):
                     heard.first = _first_map(function_name, result, sources) or heard
+                self._note_fields(heard, followed[0], args, options)
                 self._made[id(result), heard.version] = heard
                 self.heard.append(heard)
                 if result is value and not hands_on(function_name):
@@ -324,6 +345,22 @@ class Listener(TorchFunctionMode):
                     self.follow(value)
                     self._made[id(value), version(value)] = heard
         return value
+
+    def _note_fields(
+        self,
+        heard: Heard,
+        source: Tensor,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+    ) -> None:
+        """Note which pixels the cells of a map see, where the functions that make it of
+        an image tell.
+        """
+        if heard.first is not heard:
+            heard.fields = _fields(heard, args, options)
+        elif heard.function in _COPYING and id(source) in self._inputs:
+            self._copies[heard.call] = self._inputs[id(source)]
+            heard.fields = (Field(),) * (heard.value.ndim - 2)
 
 
 def _first_map(name: str, value: Tensor, sources: Sequence[Heard]) -> Heard | None:
@@ -344,6 +381,21 @@ def _first_map(name: str, value: Tensor, sources: Sequence[Heard]) -> Heard | No
     if len(firsts) == 1:
         return next(iter(firsts.values()))
     return None
+
+
+def _fields(
+    heard: Heard, args: Sequence[Any], options: Mapping[str, Any]
+) -> Fields | None:
+    """Return which pixels the cells of a map see that is made of others in order."""
+    in_order = []
+    for source in heard.sources:
+        if source.first is heard.first:
+            in_order.append(source)
+    if heard.function in _CELL_BY_CELL:
+        return joined([source.fields for source in in_order])
+    if len(in_order) != 1 or in_order[0].fields is None:
+        return None
+    return slid(in_order[0].fields, heard.function, args, options)
 
 
 def version(value: Tensor) -> int:

@@ -60,8 +60,8 @@ class Layout:
 
     ``along`` names them (None: the value has no cells along it, or they are tokens),
     ``turned`` those that run backwards. ``steps`` are the pixels between the centres of
-    what cells see, 0 without cells. Tokens lie along the dimension ``token`` row by row
-    of a ``grid``, from ``first`` on.
+    what cells see, 0 without cells or where they were not looked at. Tokens lie along
+    the dimension ``token`` row by row of a ``grid``, from ``first`` on.
     """
 
     along: tuple[int | None, ...]
@@ -97,6 +97,11 @@ class Layout:
         return moved.flip(
             [before + 1 + axis for axis, turned in enumerate(self.turned) if turned]
         )
+
+
+def in_order(dims: int) -> Layout:
+    """Return the layout of channels, then cells in the order of an image's pixels."""
+    return Layout(tuple(range(1, dims + 1)), (False,) * dims, (0.0,) * dims)
 
 
 def strips(first: int, last: int) -> list[tuple[int, int]]:

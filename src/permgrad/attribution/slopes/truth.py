@@ -53,7 +53,9 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     halves = slopes.subject.coarse is not None  # which cannot tell small steps apart
     if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network
         return False
-    most_rows = min(_ROWS, slopes.request.count, slopes.batch)
+    most_rows = min(_ROWS, slopes.request.count)
+    if most_rows > 1:
+        most_rows = min(most_rows, slopes.batch)
     try:
         gradient_slopes, behind, ahead, far_slopes, rounding = with_fewer(
             most_rows, partial(_both, slopes)

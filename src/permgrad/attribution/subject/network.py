@@ -667,6 +667,9 @@ class NetworkSubject(Subject):
                             error.problem, hint=". ".join(hints), code=error.code
                         ) from None
                     moved = written(self.module, before)
+                    # What the network takes inputs for is asked while it is open.
+                    self.inputs = self._cast(tensors)
+                    self.readings()
                 if attributes is not None:
                     refuse_first_call(self, self._cast(first_rows), moved, attributes)
                 return outputs.cpu()

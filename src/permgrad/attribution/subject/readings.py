@@ -170,8 +170,12 @@ def find_readings(
         return recorder.reads
 
     before = reads(rows)
-    input_readings = dict[int, str]()
-    for input_index in input_indices:
+    input_readings = {
+        input_index: "image 0"
+        for input_index in input_indices
+        if _is_convolved_as_it_is(before, rows[input_index])
+    }
+    for input_index in set(input_indices).difference(input_readings):
         input_rows = rows[input_index]
         # For each function and what it is called with: by dimension of the input and
         # half of it, what changes.
@@ -220,6 +224,24 @@ def find_readings(
             ):
                 break
     return input_readings
+
+
+def _is_convolved_as_it_is(reads: Sequence[_Read], rows: Tensor) -> bool:
+    """Return whether the first convolution of a network reads images themselves.
+
+    They have channels first then, and need not be disturbed to see that.
+    """
+    convolutions = (
+        function_read for function_read in reads if function_read.name[:4] == "conv"
+    )
+    first = next(convolutions, None)
+    if first is None or min(rows.shape[2:], default=0) < 2:
+        return False
+    dims = {"conv2d": 4, "conv3d": 5}.get(first.name)
+    return rows.ndim == dims and any(
+        argument.shape == rows.shape and bool(torch.equal(argument, rows))
+        for argument in first.arguments
+    )
 
 
 def _moved(rows: Tensor, half: Tensor) -> Tensor:

@@ -141,15 +141,15 @@ def _check_thoroughly(
     count = len(few[0])
     first = predict(few)
     rounding = _rounding(outputs)
-    if _moved(first, predict(few)) > rounding:
+    # Of a single row the outputs were predicted alone, too: that is the second call.
+    if len(outputs) == 1:
+        second = outputs
+    else:
+        second = predict(few)
+    if _moved(first, second) > rounding:
         warn_user(advice.chance)
         return
-    alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
-    backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
-    halves = _in_batches_of(predict, few, -(-count // 2))
-    observed_moves = []
-    for other_outputs in (outputs[:count], backwards, halves, alone):
-        observed_moves.append(_moved(other_outputs, first[: len(other_outputs)]))
+    alone, observed_moves = _in_other_batches(predict, few, first, outputs, advice)
     with suppress(
         InputError
     ):  # a network that does not take such rows has its say later
@@ -194,6 +194,30 @@ def _check_thoroughly(
             "batch change it (by "
             f"{moved_by}), so values are no more exact than that. {advice.rounding}."
         )
+
+
+def _in_other_batches(
+    predict: Predict,
+    few: Sequence[Tensor],
+    first: Tensor,
+    outputs: Tensor,
+    advice: Advice,
+) -> tuple[Tensor, list[float]]:
+    """Return outputs of rows that are predicted one by one, and by how much those of
+    other batches differ from ``first``.
+
+    A single row has no other batch.
+    """
+    count = len(first)
+    if count == 1:
+        return first, [0.0]
+    alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
+    backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
+    halves = _in_batches_of(predict, few, -(-count // 2))
+    moves = []
+    for other_outputs in (outputs[:count], backwards, halves, alone):
+        moves.append(_moved(other_outputs, first[: len(other_outputs)]))
+    return alone, moves
 
 
 def changed(before: Tensor, after: Tensor) -> float:
