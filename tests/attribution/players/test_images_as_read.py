@@ -89,3 +89,68 @@ def test_chance_and_zeros_do_not_change_how_an_image_is_read() -> None:
         )
     segments = np.asarray(explanation.maps["segments:x"])
     assert (segments == segments[:, :1]).all()
+
+
+class _Flat(nn.Module):
+    """A layer of all numbers of a row: nothing says which are channels."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(int(np.prod(shape)), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1))
+
+
+def _in_a_row(net: Any, x: Tensor) -> Tensor:
+    """See frames of three channels that lie one behind the other."""
+    frames = x.unflatten(1, (-1, 3))
+    return net.maps(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).mean(dim=1)
+
+
+#: Networks, the shape of a row, and what is said of it.
+_VIDEOS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
+    "frame by frame": (
+        lambda: _Net(_FLAT(3, 4, 3), _one_by_one), (5, 3, 10, 12), "video of 5 frames, 10 × 12"
+    ),
+    "frames along depth": (
+        lambda: _Net(nn.Conv3d(3, 4, 3), lambda n, x: n.maps(x.transpose(1, 2))), (6, 3, 10, 12),
+        "video of 6 frames, 10 × 12",
+    ),
+    "a volume": (lambda: _Net(nn.Conv3d(3, 4, 3), lambda n, x: n.maps(x)), (3, 6, 10, 12), "volume 6 × 10 × 12"),
+    "frames in a row": (
+        lambda: _Net(_FLAT(3, 4, 3), _in_a_row), (15, 10, 12),
+        "video of 5 frames of 3 channels in a row, 10 × 12",
+    ),
+    "slices": (lambda: _Net(_FLAT(1, 4, 3), _slices), (15, 10, 12), "volume 15 × 10 × 12"),
+    "frames by sizes": (lambda: _Flat(5, 3, 6, 7), (5, 3, 6, 7), "video of 5 frames, 6 × 7"),
+    "a volume by sizes": (lambda: _Flat(3, 5, 6, 7), (3, 5, 6, 7), "volume 5 × 6 × 7"),
+    "either by sizes": (
+        lambda: _Flat(3, 3, 6, 7), (3, 3, 6, 7),
+        "volume 3 × 6 × 7, or a video, frames first: if so, pass segments= a mask (3, 3, 6, 7)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(_VIDEOS))
+def test_a_video_is_told_from_a_volume(name: str) -> None:
+    make, shape, words = _VIDEOS[name]
+    x = torch.rand(4, *shape, generator=torch.Generator().manual_seed(1))
+    described = pg.Model(make().eval(), returns="logits").describe({"x": x})
+    assert f"inputs: x (4 rows, {words})" in described.splitlines()
+
+
+def test_frames_in_a_row_are_cut_between_frames() -> None:
+    x = torch.rand(4, 15, 12, 12, generator=torch.Generator().manual_seed(1))
+    model = pg.Model(_Net(_FLAT(3, 4, 3), _in_a_row).eval(), returns="logits")
+    explanation = pg.explain(model, {"x": x}, method="gradient")
+    segments = np.asarray(explanation.maps["segments:x"]).reshape(5, 3, 12, 12)
+    assert (segments == segments[:, :1]).all()
+    assert len(np.unique(segments[:, 0, 0, 0])) == 5
+
+
+def test_the_mask_that_is_named_cuts_a_video() -> None:
+    x = torch.rand(4, 3, 3, 6, 7, generator=torch.Generator().manual_seed(1))
+    frames = np.broadcast_to(np.arange(3)[:, None, None, None], (3, 3, 6, 7))
+    model = pg.Model(_Flat(3, 3, 6, 7), returns="logits", segments={"x": frames})
+    assert len(pg.explain(model, {"x": x}, method="gradient").names) == 3

@@ -50,6 +50,10 @@ cutters: Registry[Cutter] = Registry("segments")
 #: windows, at most.
 _GRID = 7
 _GRID_VOLUME = 4
+#: Parts in which frames one behind the other are cut at most.
+_FRAMES = 8
+#: How a reading of such frames begins, before their number.
+VIDEO = "video "
 _SUPERPIXELS = 40
 _WINDOWS = 20
 #: Players of channels beside time that are aimed at, and the fewest windows of each.
@@ -69,7 +73,7 @@ _LINES = (_TOKENS, "series")
 class ImageShape:
     """Where height, width and channels are in an image without its row dimension.
 
-    In a volume, depth comes first.
+    In a volume, depth comes first, and in a video its frames.
 
     A series has only a length.
     """
@@ -81,6 +85,11 @@ class ImageShape:
     #: the dimension of a row whose entries are series of their own, such as electrodes
     #: beside time
     series: int | None = None
+    #: frames of several channels each that lie one behind the other along the first
+    #: side
+    frames: int | None = None
+    #: whether its sizes alone may also be those of a video, frames before channels
+    in_doubt: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -122,9 +131,9 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
     it is none of them.
     """
     if reading in _LINES and len(shape) in (1, 2):
-        if reading == _TOKENS:
-            return ImageShape(shape[:1], 1) if len(shape) == 2 else None
-        return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
+        return _shape_of_line(shape, reading)
+    if reading.startswith(VIDEO):
+        return ImageShape(shape, None, frames=int(reading.removeprefix(VIDEO)))
     if reading[-1:].isdigit():
         channels = int(reading[-1])
         return ImageShape(
@@ -142,19 +151,35 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
         return ImageShape(shape, None)
-    # Torch puts channels first. They are last where that alone leaves a square, or
-    # where there are 1, 3 or 4.
+    return _shape_by_sizes(shape)
+
+
+def _shape_of_line(shape: tuple[int, ...], reading: str) -> ImageShape | None:
+    """Return how a sequence of vectors or a series lies, None of single tokens."""
+    if reading == _TOKENS:
+        return ImageShape(shape[:1], 1) if len(shape) == 2 else None
+    return ImageShape(shape[-1:], 0 if len(shape) == 2 else None)
+
+
+def _shape_by_sizes(shape: tuple[int, ...]) -> ImageShape:
+    """Return where the channels of an image or a volume are as its sizes say.
+
+    Torch puts channels first. They are last where that alone leaves a square, or where
+    there are 1, 3 or 4.
+    """
     channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
     channels_last |= len(set(shape[:-1])) == 1 != len(set(shape)) and shape[0] not in (
         1,
         3,
         4,
     )
-    return (
-        ImageShape(shape[:-1], len(shape) - 1)
-        if channels_last
-        else ImageShape(shape[1:], 0)
-    )
+    if channels_last:
+        return ImageShape(shape[:-1], len(shape) - 1)
+    # Of 5-D rows that nothing convolves: frames of one or three colours, or a volume.
+    colours = [side_length in (1, 3) for side_length in shape[:2]]
+    if len(shape) == 4 and colours == [False, True]:
+        return ImageShape((shape[0], *shape[2:]), 1)
+    return ImageShape(shape[1:], 0, in_doubt=len(shape) == 4 and all(colours))
 
 
 @cutters.register("pixels")
@@ -558,6 +583,11 @@ def _usual_cut(image: ImageShape, shape: tuple[int, ...]) -> Any:
         return "windows", min(window_count, _WINDOWS), _CHANNELS
     if image.vectors and shape[1] > 1:
         return _TOKENS
+    if image.frames is not None:  # between frames, not through one
+        parts = max(
+            count for count in range(1, _FRAMES + 1) if image.frames % count == 0
+        )
+        return "grid", parts, _GRID_VOLUME, _GRID_VOLUME
     if len(image.size) > 1:
         return "grid"
     return "windows"

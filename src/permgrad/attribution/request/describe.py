@@ -180,15 +180,31 @@ def _places(place_form: OutputForm, layout: Layout, counts: Mapping[str, int]) -
 
 
 def _shape_in_words(shape: ImageShape, tensor: Tensor) -> str:
-    """Say what a series, an image, a volume or the places of a sequence are."""
+    """Say what a series, an image, a volume, a video or the places of a sequence
+    are.
+    """
     sides = tensor.shape[1:]
     if shape.series is not None:
         time_points = sides.numel() // sides[shape.series]
         return f"{sides[shape.series]} channels × {time_points} in time"
     if shape.vectors and sides[1] > 1:
         return f"{sides[0]} places of {counted(sides[1], 'number')}"
+    shape_words = " × ".join(map(str, shape.size))
+    if shape.frames is not None:
+        colours = counted(shape.size[0] // shape.frames, "channel")
+        picture = " × ".join(map(str, shape.size[1:]))
+        return f"video of {shape.frames} frames of {colours} in a row, {picture}"
+    if len(shape.size) == 3 and shape.channels == 1:
+        picture = " × ".join(map(str, shape.size[1:]))
+        return f"video of {counted(shape.size[0], 'frame')}, {picture}"
     shape_kind = ("", "series", "image", "volume")[len(shape.size)]
-    return f"{shape_kind} {' × '.join(map(str, shape.size))}"
+    if shape.in_doubt:
+        mask = ", ".join(map(str, sides))
+        return (
+            f"volume {shape_words}, or a video, frames first: if so, pass segments= a "
+            f"mask ({mask})"
+        )
+    return f"{shape_kind} {shape_words}"
 
 
 def _names(names: tuple[str, ...]) -> str:

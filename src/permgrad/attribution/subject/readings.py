@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from permgrad.attribution.players.segments import VIDEO
 from permgrad.attribution.subject.tracing import name_of, tensors_in
 from permgrad.base.random import seeded
 
@@ -156,8 +157,9 @@ def find_readings(
     """Return how a network reads some of its inputs, by the first function that mixes
     their numbers.
 
-    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in
-    the second dimension of a row, ``"image 1"``, a recurrent layer over single numbers
+    A convolution reads ``"series"``, ``"image"``, ``"volume"``, ``"video 4"`` (four
+    frames of several channels, one behind the other) or, with its channels in the
+    second dimension of a row, ``"image 1"``, a recurrent layer over single numbers
     ``"series"`` too. ``"tokens"`` have a vector for each place in a sequence, also
     where a layer or a look-up reads its numbers one by one. For ids, see
     ``subject.lookups``.
@@ -387,7 +389,20 @@ def _reading_of_images(
     single = [dimension for dimension in fixed if rows.shape[dimension + 1] == 1]
     if fixed:
         return f"image {(moving or single or fixed)[-1]}"
-    return "volume" if rows.ndim == 4 else usual
+    if rows.ndim == 4:
+        return _reading_of_slices(tensor, across, rows)
+    return usual
+
+
+def _reading_of_slices(tensor: Tensor, across: int, rows: Tensor) -> str:
+    """Return how pictures are read that a convolution sees one by one: frames of
+    several channels that lay one behind the other in a row, or slices of a volume.
+    """
+    pictures, rest = divmod(len(tensor), len(rows))
+    channels = tensor.shape[across]
+    if across and not rest and 1 < channels < pictures * channels == rows.shape[1]:
+        return f"{VIDEO}{pictures}"
+    return "volume"
 
 
 def _by_itself(read: _Read, seen_changes: _Seen, rows: Tensor) -> bool:
