@@ -713,20 +713,69 @@ class Blend:
         for lender_rows, width in zip(lenders, widths, strict=True):
             for _ in range(width):
                 lending.append(lender_rows)
+        coalitions_together = np.concatenate(coalitions)
+        asked, places = self._asked(coalitions_together, widths)
+        outputs = self._ask(
+            receivers, [lending[place] for place in asked], coalitions_together[asked]
+        )
+        if len(asked) < len(places):
+            unchanged = self.base()[torch.as_tensor(receivers)][None]
+            outputs = torch.cat([outputs, unchanged])[torch.as_tensor(places)]
+        return list(zip(donors, outputs.split(widths), strict=True))
+
+    @cached_property
+    def _live(self) -> Booleans:
+        """Which players own numbers that the network reads, ``(players,)``."""
+        live = np.zeros(len(self.space) + 1, dtype=bool)
+        unread = self.subject.unread(self.request.inputs)
+        for position, players in enumerate(self._players):
+            if position not in unread:
+                live[players.numpy()] = True
+        return live[:-1]
+
+    def _asked(
+        self, coalitions: Booleans, widths: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Return which of some coalitions ``(coalitions, players)`` the network is
+        asked for, and for each coalition which of these has its outputs.
+
+        Of a play, of which there are ``widths``, those that differ in what nobody reads
+        are one. Where nothing else is replaced, outputs are those of the rows as they
+        are, behind all others.
+        """
+        if self._live.all():
+            every = list(range(len(coalitions)))
+            return every, every
+        play_numbers = np.repeat(np.arange(len(widths)), widths).tolist()
+        asked = list[int]()
+        known: dict[tuple[int, bytes], int] = {}
+        places = list[int]()
+        for index, coalition in enumerate(coalitions & self._live):
+            key = play_numbers[index], coalition.tobytes()
+            if coalition.any() and key not in known:
+                known[key] = len(asked)
+                asked.append(index)
+            places.append(known.get(key, -1))
+        places_asked = np.array(places)
+        return asked, np.where(places_asked < 0, len(asked), places_asked).tolist()
+
+    def _ask(
+        self, receivers: Integers, lending: Sequence[Integers], coalitions: Booleans
+    ) -> Tensor:
+        """Return outputs ``(coalitions, b, K)`` of receivers, each coalition with
+        donors of its own, ``(b,)``.
+        """
+        count = len(receivers)
+        if not lending:
+            return self.base()[torch.as_tensor(receivers)][None][:0]
         is_separate = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
         if self.fixed is not None or (
             is_separate and self._branches(count * len(lending)) is None
         ):
-            outputs = self.predict_each(
-                receivers, lending, np.concatenate(coalitions), self.fixed
-            )
-        else:
-            replaced = torch.as_tensor(np.concatenate(coalitions)).repeat_interleave(
-                count, dim=0
-            )
-            pairs = np.tile(receivers, len(lending)), np.concatenate(lending)
-            outputs = self.predict(*pairs, replaced).unflatten(0, (len(lending), count))
-        return list(zip(donors, outputs.split(widths), strict=True))
+            return self.predict_each(receivers, lending, coalitions, self.fixed)
+        replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
+        pairs = np.tile(receivers, len(lending)), np.concatenate(lending)
+        return self.predict(*pairs, replaced).unflatten(0, (len(lending), count))
 
     def _with_drawn(
         self,

@@ -75,6 +75,7 @@ from permgrad.attribution.subject.subject import (
     twice,
 )
 from permgrad.attribution.subject.traced_branches import BranchCut, cut_into_branches
+from permgrad.attribution.subject.unread import unread_inputs
 from permgrad.base.errors import (
     Fault,
     InputError,
@@ -228,6 +229,7 @@ class NetworkSubject(Subject):
         self._uses: dict[Any, dict[int, str]] = {}
         self.makes_images = _convolves(self.module)
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
+        self._unread: frozenset[int] | None = None
         self.noted: dict[
             str, Any
         ] = {}  # what was found out about the inputs, for ``meta``
@@ -349,6 +351,7 @@ class NetworkSubject(Subject):
         except InputError:
             return None
         new_subject._cuts, new_subject.noted = {}, {}  # noqa: SLF001 — its own class
+        new_subject._unread = None  # noqa: SLF001 — its own class
         return new_subject
 
     def lookups(self) -> Sequence[Lookup]:
@@ -930,6 +933,14 @@ class NetworkSubject(Subject):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
+
+    def unread(self, rows: Sequence[Tensor]) -> frozenset[int]:
+        """Return the positions of inputs that change no output, asked once."""
+        if self._unread is None:
+            self._unread = frozenset()
+            if len(rows) > 1:
+                self._unread = unread_inputs(self, rows)
+        return self._unread
 
     def branches(
         self, inputs: Sequence[Tensor], followers: frozenset[int]

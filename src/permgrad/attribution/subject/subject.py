@@ -135,6 +135,10 @@ class Subject:
         """
         return torch.ones(shape, dtype=torch.bool)
 
+    def unread(self, rows: Sequence[Tensor]) -> frozenset[int]:  # noqa: ARG002 — a network is asked by them
+        """Return the positions of inputs that are known to change no output."""
+        return frozenset()
+
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the model, for an explanation's ``meta``."""

@@ -1,0 +1,168 @@
+"""Inputs that a network takes and does not read: found, and not asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.unread import unread_inputs
+
+ROWS = 40
+
+
+class Several(nn.Module):
+    """Reads ``dose`` and ``age``, and of three others what ``read`` says."""
+
+    def __init__(self, read: Callable[[Tensor, dict[str, Tensor]], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(2, 1)
+        self.read = read
+        self.rows = 0
+
+    def forward(
+        self, dose: Tensor, age: Tensor, site: Tensor, visit: Tensor, note: Tensor
+    ) -> Tensor:
+        self.rows += len(dose)
+        output = self.head(torch.stack([dose[:, 0] * age[:, 0], age[:, 0]], dim=1))
+        return self.read(output, {"site": site, "visit": visit, "note": note})
+
+
+def _inputs() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    inputs = {
+        name: torch.rand(ROWS, 1, generator=generator) for name in ("dose", "age")
+    }
+    inputs["site"] = torch.randint(0, 5, (ROWS, 1), generator=generator)
+    inputs["visit"] = torch.rand(ROWS, 6, generator=generator)
+    inputs["note"] = torch.rand(ROWS, 3, generator=generator)
+    return inputs
+
+
+def _unread(net: nn.Module) -> set[str]:
+    inputs = _inputs()
+    subject = NetworkSubject(net.eval(), inputs, returns="values")
+    with subject.open():
+        positions = unread_inputs(subject, subject.inputs)
+    return {list(inputs)[position] for position in positions}
+
+
+def _added(output: Tensor, value: Tensor) -> Tensor:
+    return output + value.float().reshape(len(output), -1).sum(dim=1, keepdim=True)
+
+
+def _through_numpy(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+    return output + torch.as_tensor(others["visit"].numpy().sum(axis=1, keepdims=True))
+
+
+def _through_a_view(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+    space = torch.zeros(len(output), 2)
+    space.select(1, 1).copy_(others["note"][:, 0])
+    return output + space.sum(dim=1, keepdim=True)
+
+
+def _through_python(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+    return torch.stack(
+        [
+            row + site
+            for row, site in zip(output, others["site"].flatten().tolist(), strict=True)
+        ]
+    )
+
+
+def _by_a_mask(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+    marked = output.clone()
+    marked[others["note"][:, 0] > 0.5] = 7.0
+    return marked
+
+
+@pytest.mark.parametrize(
+    ("read", "unread"),
+    [
+        (lambda output, _: output, {"site", "visit", "note"}),
+        (lambda output, others: _added(output, others["site"]), {"visit", "note"}),
+        (
+            lambda output, others: output * len(others["note"]) / len(output),
+            {"site", "visit", "note"},
+        ),
+        (_through_numpy, {"site", "note"}),
+        (_through_python, {"visit", "note"}),
+        (_by_a_mask, {"site", "visit"}),
+    ],
+)
+def test_what_no_output_is_made_of_is_unread(read, unread):
+    assert _unread(Several(read)) == unread
+
+
+def test_what_is_written_through_a_view_is_never_unread():
+    assert "note" not in _unread(Several(_through_a_view))
+
+
+def test_a_scripted_network_is_not_seen_into():
+    class Sum(nn.Module):
+        def forward(self, dose: Tensor, age: Tensor) -> Tensor:
+            return dose + 0.0 * age
+
+    inputs = {
+        name: value for name, value in _inputs().items() if name in ("dose", "age")
+    }
+    subject = NetworkSubject(torch.jit.script(Sum()).eval(), inputs, returns="values")
+    with subject.open():
+        assert not unread_inputs(subject, subject.inputs)
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation"])
+@pytest.mark.parametrize("level", ["features", "modality"])
+def test_unread_inputs_are_not_asked_for_and_values_are_the_same(
+    monkeypatch, method, level
+):
+    inputs = _inputs()
+    y = (inputs["dose"] * inputs["age"])[:, 0] + inputs["site"][:, 0]
+    options = {"groups": "modality"} if level == "modality" else {}
+
+    def explained() -> tuple[pg.Explanation, int]:
+        net = Several(lambda output, others: _added(output, others["site"])).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explanation = pg.explain(
+                pg.Model(net, task="regression"),
+                inputs,
+                y,
+                method=method,
+                n_repeats=3,
+                progress=False,
+                random_state=0,
+                **options,
+            )
+        return explanation, net.rows
+
+    quick, few = explained()
+    monkeypatch.setattr(NetworkSubject, "unread", lambda *_: frozenset())
+    full, many = explained()
+    assert many > few + 100
+    assert quick.names == full.names
+    np.testing.assert_array_equal(quick.values, full.values)
+    np.testing.assert_array_equal(quick.std_error, full.std_error)
+    modality = np.array(quick.modality)
+    assert np.abs(quick.values[modality == "site"]).max() > 0
+    assert np.abs(quick.values[np.isin(modality, ["visit", "note"])]).max() == 0
+
+
+def test_unread_inputs_are_named():
+    net = Several(lambda output, others: _added(output, others["site"])).eval()
+    inputs = _inputs()
+    with pytest.warns(pg.PermgradWarning, match=r"exactly 0: visit and note\."):
+        pg.explain(
+            pg.Model(net, task="regression"),
+            inputs,
+            inputs["dose"][:, 0],
+            n_repeats=2,
+            progress=False,
+        )
