@@ -158,7 +158,7 @@ def test_unread_inputs_are_not_asked_for_and_values_are_the_same(
 def test_unread_inputs_are_named():
     net = Several(lambda output, others: _added(output, others["site"])).eval()
     inputs = _inputs()
-    with pytest.warns(pg.PermgradWarning, match=r"exactly 0: visit and note\."):
+    with pytest.warns(pg.PermgradWarning, match=r"exactly 0: visit, note\."):
         pg.explain(
             pg.Model(net, task="regression"),
             inputs,
