@@ -587,12 +587,12 @@ class _PartSums(NamedTuple):
     """The parts of rows, summed.
 
     Attributes:
-        seen: Which rows each fit has seen, ``(refits, rows)``.
+        seen_mask: Which rows each fit has seen, ``(refits, rows)``.
         over_fits: ``(features, rows)``.
         over_rows: ``(refits, features)``.
     """
 
-    seen: Floats
+    seen_mask: Floats
     over_fits: Floats
     over_rows: Floats
 

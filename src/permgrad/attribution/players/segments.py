@@ -244,10 +244,10 @@ def _places(size: Sequence[int]) -> list[str]:
     """Return the names of places: ``[row,column]``, of a volume with the depth
     before.
     """
-    places: list[str] = []
+    names: list[str] = []
     for cell_position in np.ndindex(*size):
-        places.append("[" + ",".join(map(str, cell_position)) + "]")
-    return places
+        names.append("[" + ",".join(map(str, cell_position)) + "]")
+    return names
 
 
 def _nearest_centres(points: Floats, labels: Integers) -> Integers:

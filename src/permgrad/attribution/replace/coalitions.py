@@ -139,10 +139,7 @@ class Blend:
         self._straight = [torch.equal(owners, players) for owners in self._owners]
         #: whether one player owns a whole input: no mask of the input's size is needed
         #: then
-        whole = []
-        for owners in self._owners:
-            whole.append(len(owners) > 0 and bool((owners == owners[0]).all()))
-        self._whole = whole
+        self._whole = [len(owners.unique()) == 1 for owners in self._owners]
         self._base: Tensor | None = None
         self._chunk = _CHUNK  # pairs that are held at once, fewer of many outputs
         self._donor_outputs: Tensor | None = None

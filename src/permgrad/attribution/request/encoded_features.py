@@ -67,9 +67,9 @@ def _players_of_parts(encoder: Any, players: _Players) -> _Players:
     for (player_name, player_columns), player_modality in zip(
         players.columns.items(), players.modality, strict=True
     ):
-        parts = encoder.parts_by_name(player_name) or {player_name: player_columns}
-        columns |= parts
-        modality += [player_modality] * len(parts)
+        date_parts = encoder.parts_by_name(player_name) or {player_name: player_columns}
+        columns |= date_parts
+        modality += [player_modality] * len(date_parts)
     return _Players(columns, tuple(modality))
 
 
@@ -93,10 +93,10 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
 
 def _parts_of(encoder: Any, members: Iterable[Any]) -> list[Any]:
     """Return the members of a group, and for a date all that it says."""
-    parts = list[Any]()
+    group_members = list[Any]()
     for member in members:
-        parts.extend(encoder.parts_by_name(str(member)) or (member,))
-    return parts
+        group_members.extend(encoder.parts_by_name(str(member)) or (member,))
+    return group_members
 
 
 def _table_players(encoder: Any, level: Level) -> _Players:

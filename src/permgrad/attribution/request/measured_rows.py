@@ -72,46 +72,46 @@ class MeasuredRows:
 
 
 def read_measured(
-    call: MethodCall, rows: SubjectRows, asked: AskedOutputs
+    call: MethodCall, rows: SubjectRows, requested: AskedOutputs
 ) -> MeasuredRows:
     """Return what is measured of the rows.
 
     Args:
         call: The call.
         rows: Its model with the rows and features.
-        asked: What it asks of the outputs.
+        requested: What it asks of the outputs.
 
     Raises:
         InputError: y does not fit the rows, the outputs or the loss.
     """
-    subject = asked.subject
+    subject = requested.subject
     rows = replace(rows, subject=subject)
-    asked_target = asked.arguments.target
-    if asked.row_target is not None:
+    asked_target = requested.arguments.target
+    if requested.row_target is not None:
         asked_target = None
-    targets = resolve_targets(asked.names, asked_target)
-    read = read_y(subject, asked, rows.inputs, targets)
-    reads_by_loss = not (asked.loss.returned or asked.by_scorers)
+    targets = resolve_targets(requested.names, asked_target)
+    read = read_y(subject, requested, rows.inputs, targets)
+    reads_by_loss = not (requested.loss.returned or requested.by_scorers)
     if reads_by_loss and not call.scope.by_row:
         check_classes(subject, rows.inputs, read.classes)
-    loss = asked.loss
+    loss = requested.loss
     if subject.outputs.count > 1:
         loss = _loss_of(subject, loss, targets)
     declared = call.arguments.model.positive
     positive = resolve_positive(subject, declared, read.classes)
     by_rows_alone = declared is None and subject.background_classes is None
     positive_by_y = by_rows_alone and read.classes is not None
-    if asked.arguments.target is None and call.explains_outputs:
+    if requested.arguments.target is None and call.explains_outputs:
         usual_class = positive
         if positive_by_y:
             usual_class = None
-        targets = asked.scale.usual(subject.outputs, usual_class)
+        targets = requested.scale.usual(subject.outputs, usual_class)
         _refuse_many_outputs(call, subject, len(targets))
     row_target = None
-    if asked.row_target is not None:
+    if requested.row_target is not None:
         call.refuse("row target", "a target for each row")
         rows, targets, row_target = each_row_by_itself(
-            rows, asked.row_target, read.classes, asked.scale
+            rows, requested.row_target, read.classes, requested.scale
         )
     return MeasuredRows(
         rows,
@@ -120,7 +120,7 @@ def read_measured(
         loss,
         read.y,
         _other_classes(read),
-        _labels(call, asked, read.classes),
+        _labels(call, requested, read.classes),
         positive,
         positive_by_y,
     )
@@ -134,14 +134,14 @@ def _other_classes(read: ReadY) -> Integers | None:
 
 
 def _labels(
-    call: MethodCall, asked: AskedOutputs, classes: Integers | None
+    call: MethodCall, requested: AskedOutputs, classes: Integers | None
 ) -> Array | None:
     """Return the classes as the user's y holds them, for scorers."""
     # ``missing_modalities``, which has no method, has scorers besides.
-    read_by_scorers = asked.by_scorers or call.method is None
+    read_by_scorers = requested.by_scorers or call.method is None
     if classes is None or not read_by_scorers:
         return None
-    return asked.subject.outputs.labels_in(asked.arguments.y, classes)
+    return requested.subject.outputs.labels_in(requested.arguments.y, classes)
 
 
 def _refuse_many_outputs(call: MethodCall, subject: Subject, count: int) -> None:
@@ -193,7 +193,7 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
 
 def read_y(
     subject: Subject,
-    asked: AskedOutputs,
+    requested: AskedOutputs,
     inputs: tuple[Tensor, ...],
     picked: tuple[int, ...] = (),
 ) -> ReadY:
@@ -205,21 +205,23 @@ def read_y(
 
     Args:
         subject: The model, whose classes lose their names if only the loss knows them.
-        asked: What is asked of its outputs.
+        requested: What is asked of its outputs.
         inputs: The rows, ``(rows, *)`` for each input.
         picked: The positions of the outputs asked for.
 
     Raises:
         InputError: y does not fit the rows, the outputs or the loss.
     """
-    y = asked.arguments.y
-    loss = asked.loss
+    y = requested.arguments.y
+    loss = requested.loss
     if y is None:
         return ReadY(None, None)
     count = len(inputs[0])
     output_form = subject.outputs
     is_of_several = output_form.task.numeric and output_form.count > 1
-    read_by_scorers = asked.by_scorers and loss.registered and REGRESSION in loss.tasks
+    read_by_scorers = (
+        requested.by_scorers and loss.registered and REGRESSION in loss.tasks
+    )
     if is_of_several and _is_of_one(loss, picked) and as_target(y).ndim == 1:
         y = np.stack([as_target(y)] * output_form.count, axis=1)
     elif read_by_scorers:

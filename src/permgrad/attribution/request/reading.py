@@ -52,11 +52,11 @@ def build_request(
     call = read_call(arguments, chosen_method, name, caller_name)
     read = _READERS[kind_of_model(call.arguments.model.model)](call)
     count = len(read.explained.inputs[0])
-    asked = read_outputs(call, read.explained.subject, count, decided=decided)
-    if asked.row_target is not None and call.may_be_by_row:
-        by_row = replace(asked.arguments, scope=LOCAL)
+    requested = read_outputs(call, read.explained.subject, count, decided=decided)
+    if requested.row_target is not None and call.may_be_by_row:
+        by_row = replace(requested.arguments, scope=LOCAL)
         return build_request(by_row, chosen_method, name, decided=decided)
-    measured = read_measured(call, read.explained, asked)
+    measured = read_measured(call, read.explained, requested)
     draws = _draws(call.arguments)
     weights = read_row_weights(call.arguments, count)
     return Request(
@@ -71,8 +71,8 @@ def build_request(
         as_one=read.as_one,
         raw=read.raw,
         scope=call.scope,
-        scale=asked.scale,
-        scale_reason=_scale_reason(call, asked),
+        scale=requested.scale,
+        scale_reason=_scale_reason(call, requested),
         targets=measured.targets,
         row_target=measured.row_target,
         loss=measured.loss,
@@ -89,9 +89,9 @@ def build_request(
     )
 
 
-def _scale_reason(call: MethodCall, asked: AskedOutputs) -> str:
+def _scale_reason(call: MethodCall, requested: AskedOutputs) -> str:
     """Return why the method explains on the scale that it chose, if it did."""
-    if asked.arguments.scale != "auto" or call.method is None:
+    if requested.arguments.scale != "auto" or call.method is None:
         return ""
     return call.method.scale_reason
 

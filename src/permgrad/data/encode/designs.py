@@ -157,10 +157,7 @@ class Levels:
         self.entries = list(entries)
         self.counts = list(counts)
         self.pooled = pooled
-        place = {}
-        for position, entry_text in enumerate(self.entries):
-            place[entry_text] = position
-        self._place = place
+        self._place = positions_of(self.entries)
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:

@@ -384,12 +384,12 @@ class BranchChoice(NamedTuple):
 
     Attributes:
         paths: Those within the network, in order.
-        beside: Those beside it, in order.
+        additive: Those beside it, in order.
         left_out: The columns left out, by what reads them.
     """
 
     paths: tuple[str, ...]
-    beside: tuple[str, ...]
+    additive: tuple[str, ...]
     left_out: frozenset[str]
 
 
