@@ -48,10 +48,13 @@ def changes_frame(explanation: Numbers) -> pd.DataFrame:
 def frame_of_changes(
     feature: str, changes: Mapping[str, Any], outputs: Sequence[str]
 ) -> pd.DataFrame:
-    """Return one line for each output and pair of values of a feature, of ``changes``
-    as ``Comparisons.entry`` stores them.
+    """Return one line for each output and pair of values of a feature.
 
-    Of more names of ``outputs``, the last ones have the numbers.
+    Args:
+        feature: Its name.
+        changes: As ``Comparisons.entry`` stores them.
+        outputs: Their names. Of more names than there are numbers, the last ones have
+            them.
     """
     numbers = {}
     for title, key in zip(_CHANGES, NUMBERS, strict=True):

@@ -43,9 +43,12 @@ def part_name(number: int) -> str:
 def written_lines(
     path: Path | None, facts: Mapping[str, Any]
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Yield a function that adds lines to a Parquet file with the facts.
+    """Yield a function that adds lines to a Parquet file. Without lines there is no
+    file.
 
-    No lines, or no path, make no file.
+    Args:
+        path: Of the file. None: none is written.
+        facts: That the file has beside its lines.
     """
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []

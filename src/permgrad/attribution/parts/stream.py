@@ -187,7 +187,12 @@ def explain_stream(
 
 
 def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
-    """Explain rows in memory here, or in parts on an engine's workers."""
+    """Explain rows in memory here, or in parts on an engine's workers.
+
+    Args:
+        engine: Runs the parts. With a local one the rows are not cut.
+        arguments: The user's.
+    """
     if isinstance(engine, LocalEngine):
         return answer(arguments)
     selected_method, method_name = method_in_parts(arguments, "engine")
@@ -229,11 +234,20 @@ def stream(
 ) -> Explanation:
     """Explain a model on files, as ``explain_stream`` and the command do.
 
-    ``overwrite``: replace another explanation in ``out``. ``csv_formulas``: how
-    ``importance.csv`` writes names that a spreadsheet would read as formulas:
-    ``"quote"`` (the default) puts a single quote before them, ``"keep"`` leaves them
-    unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a
-    loaded model is saved, so that workers need not be sent it.
+    Args:
+        model: The user's.
+        table: The rows: a Parquet file or folder, or one that is open.
+        arguments: Of the call, with names of columns.
+        out: The folder to write. None: none.
+        engine: Runs the parts.
+        rows_per_part: None: by the memory that a part takes.
+        overwrite: Whether another explanation in ``out`` is replaced.
+        csv_formulas: How ``importance.csv`` writes names that a spreadsheet would read
+            as formulas: ``"quote"`` (the default) puts a single quote before them,
+            ``"keep"`` leaves them unchanged.
+        na: Values of ``y`` that mean missing.
+        model_folder: Where a loaded model is saved, so that workers need not be sent
+            it.
     """
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())

@@ -129,6 +129,10 @@ class ImageShape:
 def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
     """Return how an input's shape reads as a series, an image or a volume, None where
     it is none of them.
+
+    Args:
+        shape: Of one row of the input.
+        reading: How the network reads it, empty where that is not known.
     """
     if reading in _LINES and len(shape) in (1, 2):
         return _shape_of_line(shape, reading)
@@ -338,10 +342,16 @@ def shapes_of(
     """Return how each input is read: as a series, an image or a volume, or None for a
     table or anything else.
 
-    ``titles``: names of an input's channels. The user's argument comes first:
-    ``"tokens"``, ``"windows"``, any other way to cut ``(n, a, b)`` for an image, three
-    counts for a volume ``(n, a, b, c)``. The network's use of the input comes next,
-    then its shape.
+    The user's argument comes first: ``"tokens"``, ``"windows"``, any other way to cut
+    ``(n, a, b)`` for an image, three counts for a volume ``(n, a, b, c)``. The
+    network's use of the input comes next, then its shape.
+
+    Args:
+        names: Of the inputs.
+        tensors: The rows, ``(rows, *)`` for each input.
+        segments: How inputs are cut, as in ``pg.Model``.
+        readings: How the network reads each input.
+        titles: The names of each input's channels.
     """
     shapes = list[ImageShape | None]()
     for input_index, (input_name, tensor) in enumerate(

@@ -184,6 +184,10 @@ class Tree:
 def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
     """Return the tree of a player space: flat without blocks, else modality, group and
     player.
+
+    Args:
+        space: The players.
+        blocks: ``blocks=`` of the method, or None.
     """
     if blocks is None:
         return Tree.flat(len(space.names))

@@ -46,6 +46,10 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     ``share_high``, then ``total`` (for paths with the interval of the interaction) and
     ``interaction``. ``alone`` is the effect of replacing this branch only, ``last``
     that of replacing it after the others.
+
+    Args:
+        request: The call.
+        game: The sums over its pairs.
     """
     if game.engine is not None:
         if len(request.subject.paths) < 2:
@@ -92,6 +96,10 @@ def _weights(
 def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the game of all modalities and their
     total.
+
+    Args:
+        game: The sums over its pairs.
+        request: The call, of all modalities and their total.
     """
     names = (*request.space.names, TOTAL)
     numbers = {}
@@ -119,8 +127,13 @@ def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
 def weigh_branches(
     moments: Estimable, paths: Sequence[str], confidence: float, quantity: str
 ) -> dict[str, Any]:
-    """Return the result of ``branch_weights`` from the sums over pairs of rows with
-    replaced branches.
+    """Return the result of ``branch_weights`` from sums over pairs.
+
+    Args:
+        moments: The sums over pairs of rows with replaced branches.
+        paths: The names of the branches.
+        confidence: The level of the intervals.
+        quantity: What is measured.
     """
     numbers = estimated(moments, confidence)
     count = len(paths)

@@ -72,8 +72,13 @@ def forward_batch_size(request: Request) -> int:
 
 
 def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
-    """Return ``torch.where(mask, one, other)``, several times faster on a processor:
-    bits are combined as integers.
+    """Return ``torch.where(mask, true_values, false_values)``, several times faster on
+    a processor: bits are combined as integers.
+
+    Args:
+        mask: ``(*)``.
+        true_values: ``(*)``.
+        false_values: ``(*)``, of the same type.
     """
     width = _SAME_WIDTH.get(true_values.element_size())
     if (

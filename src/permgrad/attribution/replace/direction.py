@@ -34,6 +34,10 @@ _MOMENTS = 8
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
     """Return, for each player, the points where it was set (``at``, ``label``) and the
     mean predictions (``mean``).
+
+    Args:
+        request: The call.
+        engine: Replaces features, and predicts.
     """
     if request.raw is None:
         return {}
@@ -245,10 +249,11 @@ class ColumnNumbers(NamedTuple):
 
 
 def numbers_and_missing(request: Request, name: str) -> ColumnNumbers:
-    """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are
-    missing, and if they are dates.
+    """Return a raw column as numbers, and which of its cells are missing.
 
-    Dates are seconds since 1970, what dates say are the places of its words.
+    Args:
+        request: The call.
+        name: The column.
     """
     assert request.shown is not None
     column = request.shown[name]
@@ -307,10 +312,13 @@ class RowsAround(NamedTuple):
 
 
 def around(values: Floats, missing: Booleans, points: int, period: int) -> RowsAround:
-    """Return rows at values that are spread evenly over a circle, these values, and
-    whether they go all the way round.
+    """Return rows at values that are spread evenly over a circle.
 
-    Of a circle with few values these are all.
+    Args:
+        values: Of a circle, ``(rows,)``.
+        missing: Which are missing, ``(rows,)``.
+        points: How many rows, at most.
+        period: After how many values the circle begins again.
     """
     usable = np.flatnonzero(~missing & np.isfinite(values))
     distinct_values, first = np.unique(values[usable], return_index=True)

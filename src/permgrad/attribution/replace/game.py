@@ -351,7 +351,13 @@ def rounds(
     ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where
     ``further_repeats`` says that it pays. With a tolerance there are 2, 4, 8, … until
     the interval is narrow enough. Noise and widths decide, never a p-value, so that
-    intervals keep their coverage. With goals ``fixed_goals`` there is one round.
+    intervals keep their coverage.
+
+    Args:
+        request: The call.
+        plays: Which coalitions are played for which players.
+        game: Its sums over pairs, to which each round adds.
+        fixed_goals: For each player, how many donors a row gets: there is one round.
     """
     repeats = game.repeats
     most_repeats = request.n_repeats
@@ -422,7 +428,12 @@ def tabulate(
     """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs,
     quantities)``.
 
-    Players are those of ``repeats``. Outputs are all rows, then the rows of each class.
+    Args:
+        repeats: The donors of a row, by the players in their order.
+        moments: The sums over pairs of each player.
+        outputs: How many there are: all rows, then the rows of each class.
+        quantities: How many are measured.
+        confidence: The level of the intervals.
     """
     numbers = np.zeros((5, len(repeats), outputs, quantities))
     # A player without encoded columns (a constant column) cannot change anything:

@@ -283,11 +283,14 @@ class PairMoments:
 def within_rows(
     squares: Floats, received: Floats, total: float, repeats: int
 ) -> Floats:
-    """Return the variance of means over rows that the choice of ``repeats`` donors for
-    each row has.
+    """Return the variance of means over rows that the choice of donors for each row
+    has, ``(quantities,)``.
 
-    ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ
-    w h, and ``total`` Σ w.
+    Args:
+        squares: Σ (w h)² over pairs, ``(quantities,)``.
+        received: The sum of squares of each row's Σ w h, ``(quantities,)``.
+        total: Σ w.
+        repeats: The donors of a row.
     """
     within = np.maximum(squares - received / repeats, 0.0) / max(repeats - 1, 1)
     if total > 0:
@@ -421,9 +424,13 @@ def further_repeats(
     """Return to how many donors a row it pays to go on, by the players for which it
     pays.
 
-    ``played`` has the donors so far and the sums of each. Only noise and widths decide,
-    never a p-value, so that intervals keep their coverage. NaN as a width, of too few
-    rows, is wide.
+    Only noise and widths decide, never a p-value, so that intervals keep their
+    coverage. NaN as a width, of too few rows, is wide.
+
+    Args:
+        played: The donors so far and the sums of each player.
+        most: Donors of a row, at most.
+        confidence: The level of the intervals.
     """
     estimates = {
         feature_name: estimated(feature_sums, confidence)[:, 0]

@@ -239,8 +239,11 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each
     player's effect alone and last.
 
-    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), for up to ``EXACT_PLAYERS``
-    players.
+    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S)
+
+    Args:
+        space: The players, up to ``EXACT_PLAYERS``.
+        paths: The channels that a network shows a column in.
     """
     count = len(space)
     exact = Tree.flat(count).coalitions()

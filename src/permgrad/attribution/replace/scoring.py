@@ -197,11 +197,14 @@ def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> 
 
 
 def explain_scores(request: Request, method: str) -> Explanation:
-    """Return the fall of each score, for each player, split between paths if the method
-    does so.
+    """Return the fall of each score, for each player.
 
     ``outputs`` are the scorers' names. ``values`` are positive where the score falls,
     in the score's units.
+
+    Args:
+        request: The call, with scorers.
+        method: Its name. Some split the fall between paths.
     """
     _refuse_without_y(request)
     scorers = resolve_scorers(request.scoring)

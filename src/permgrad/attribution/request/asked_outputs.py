@@ -273,10 +273,12 @@ def _unknown_loss(name: str) -> InputError:
 def said_of_outputs(
     model: Model, loss: Any = "auto", *, classes: bool = False
 ) -> dict[str, Any]:
-    """Return what is said about the outputs, by the model or by the task that a loss
-    implies.
+    """Return what a call says about the outputs, as arguments of a subject.
 
-    ``classes``: whether the call speaks of classes.
+    Args:
+        model: The user's, with what it says.
+        loss: ``loss=``, which may imply a task.
+        classes: Whether the call speaks of classes.
     """
     task: str | None = model.task
     named = not isinstance(loss, str) or loss in losses

@@ -149,7 +149,12 @@ def resolve_method(
 
 
 def fields_of(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request that its method and resolved options decide."""
+    """Return the fields of a request that its method and resolved options decide.
+
+    Args:
+        method: The method, or None.
+        options: Its resolved options.
+    """
     return {
         "method": method,
         "sampling": options.get("sampling", "marginal"),

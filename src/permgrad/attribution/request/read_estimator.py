@@ -87,7 +87,19 @@ def _as_tensor(encoded: Floats32) -> Tensor:
 
 
 def encode_background(model: Any, background: Any) -> Floats32:
-    """Return rows for ``background=`` as a fitted estimator's network sees them."""
+    """Return rows for ``background=`` as a fitted estimator's network sees them.
+
+    Args:
+        model: The estimator.
+        background: Rows in the user's form.
+
+    Returns:
+        ``(donors, encoded)``.
+
+    Raises:
+        InputError: They are not rows like the training rows. It speaks of the
+            background.
+    """
     trained = []
     for column_name in getattr(model, "feature_names_in_", ()):
         trained.append(str(column_name))

@@ -31,9 +31,12 @@ from permgrad.models.estimators.kept_rows import TRAINING_ROWS
 def predictor_key(
     task: str | None, *, y: bool, classes: bool
 ) -> tuple[str, bool, str | None, bool]:
-    """Return under what a ``Model`` keeps how its predictor was read.
+    """Return under what a ``pg.Model`` keeps how its predictor was read.
 
-    ``y``: with targets. ``classes``: for a call that speaks of classes.
+    Args:
+        task: That the call says. None: it says none.
+        y: Whether there are targets.
+        classes: Whether the call speaks of classes.
     """
     return "predictor", y, task, classes
 

@@ -269,8 +269,14 @@ def signs_of_dependence(
 def tell_of_signs(
     columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None
 ) -> None:
-    """Warn of signs in the columns of numbers, targets, predictions and effects of rows
-    in the order of their table.
+    """Warn of signs that rows depend on each other. They are in the order of their
+    table.
+
+    Args:
+        columns: Of numbers, ``(rows, columns)``, or None.
+        truth: The targets, ``(rows,)``.
+        guess: Predictions, ``(rows,)`` or ``(rows, classes)``.
+        scores: Effects, ``(players, rows)``.
     """
     if words := signs(columns, truth, guess, scores):
         warn_user(f"{words}, so they may depend on each other. {_FIX}")

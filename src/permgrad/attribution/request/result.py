@@ -32,6 +32,10 @@ def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, A
 
     For times also the longest stretch over which some effect is related to itself, from
     the degrees of freedom.
+
+    Args:
+        units: Which rows depend on each other.
+        freedom: The degrees of freedom of the errors.
     """
     facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:

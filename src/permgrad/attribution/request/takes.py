@@ -108,7 +108,11 @@ def said_of(
 ) -> dict[str, str]:
     """Return what a call says, by its key, in words for messages.
 
-    ``caller_name`` is one of ``CALLERS``.
+    Args:
+        arguments: The user's.
+        scope: That of the call.
+        options: Options and settings of the method.
+        caller_name: Who asks, one of ``CALLERS``, or empty.
     """
     call_facts = {scope: f"scope={scope!r}"}
     if (model := arguments.model.model) is not None:
@@ -192,8 +196,13 @@ def refuse_apart(
 ) -> None:
     """Refuse what a method does not take, and two things said that do not go together.
 
-    ``chosen_method`` is the method and ``name`` its name. None: what is asked needs
-    none.
+    Args:
+        chosen_method: The method. None: what is asked needs none.
+        name: What messages call it.
+        call_facts: What the call says, as ``said_of`` returns it.
+
+    Raises:
+        InputError: The method does not take one of them, or two exclude each other.
     """
     if chosen_method is not None:
         for call_key, words in call_facts.items():

@@ -297,10 +297,17 @@ MOST_SAMPLES = 2**20
 def sampled_points(
     request: Request, first: int, samples: int, points: slice
 ) -> tuple[Tensor, Integers]:
-    """Return for points, numbered row by row from the row ``first`` on, the row less
-    ``first`` and the point's number.
+    """Return the rows and the numbers of points near rows.
 
-    No point of any row of the table has the same number.
+    Args:
+        request: The call.
+        first: The row whose points come first.
+        samples: Points of each row.
+        points: Which of them, numbered row by row from that row on.
+
+    Returns:
+        The row of each point, less ``first``, and its number, ``(points,)`` each. No
+        point of any row of the table has the same number.
     """
     row_offsets, sample = np.divmod(
         np.arange(points.start, points.stop, dtype=np.int64), samples
@@ -314,7 +321,13 @@ def normal(
     seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor
 ) -> Tensor:
     """Return standard normal numbers for points, float64 in the shape and on the device
-    of ``like`` ``(points, *)``.
+    of ``like``.
+
+    Args:
+        seed: Of the call.
+        purpose: What the numbers are for.
+        numbers: Of the points, ``(points,)``.
+        like: ``(points, *)``.
     """
     numbers_per_point = like[0].numel()
     counters = numbers[:, None].astype(np.uint64) * np.uint64(

@@ -49,7 +49,11 @@ def reference_rows(
 ) -> Reference:
     """Return the rows that the explained rows are compared with.
 
-    ``choice``: see ``IntegratedGradients``.
+    Args:
+        slope_places: Which numbers of the inputs have slopes.
+        choice: ``baseline=`` of ``IntegratedGradients``.
+        most: How many rows of the background, at most.
+        reference_class: Of which class they are. None: of any.
     """
     request = slope_places.request
     of_user = not isinstance(choice, str)

@@ -304,8 +304,12 @@ class Slopes:
 
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
-    """Return whether all outputs ``(b, K)`` of a walk of secants are the network's own
-    for rows.
+    """Return whether all outputs of a walk of secants are the network's own for rows.
+
+    Args:
+        slopes: The network's slopes.
+        rows: ``(b, *)`` for each input.
+        outputs: All outputs of a walk of secants, ``(b, K)``.
     """
     network_outputs = slopes.outputs(rows)
     walk_outputs = outputs[:, slopes.targets].double()

@@ -39,6 +39,12 @@ def of_composed(
 ) -> InputError:
     """Return what users are told of a batch that the network refused, the error itself
     if nothing more is known.
+
+    Args:
+        error: What the network raised.
+        subject: The network.
+        inputs: The rows explained, ``(rows, *)`` for each input.
+        donors: The background, ``(donors, *)`` for each input.
     """
     batch: Sequence[Tensor] = error.tensors
     if type(subject) is not NetworkSubject or len(error.tensors) != len(inputs):

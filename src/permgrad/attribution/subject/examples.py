@@ -87,9 +87,14 @@ class Gathered:
 
 
 def drawn_rows(rows: int, count: int, seed: int) -> Integers:
-    """Return which rows are explained, in rising order.
+    """Return which rows are explained, in rising order, ``(count,)``.
 
     They depend only on the seed and their numbers.
+
+    Args:
+        rows: How many there are.
+        count: How many are drawn.
+        seed: Of the draw.
     """
     order = np.argsort(uniform(seed, ("receivers",), np.arange(rows)), kind="stable")
     return np.sort(order[:count])
@@ -638,7 +643,12 @@ def _some(y: Any, row_positions: Integers) -> Any:
 
 
 def warn_of_rest(gathered_rows: Gathered, most: int) -> None:
-    """Say that a limit which nobody asked for leaves examples out."""
+    """Say that a limit which nobody asked for leaves examples out.
+
+    Args:
+        gathered_rows: Those that are explained.
+        most: The limit.
+    """
     row_count = _rows(gathered_rows.X)
     if row_count == gathered_rows.count or (
         gathered_rows.count is None and row_count < most

@@ -314,8 +314,11 @@ def first_names(names: Iterable[Any]) -> str:
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return names, shapes and types of inputs, for error messages, which never
-    fail.
+    """Return names, shapes and types of inputs, for error messages. It never fails.
+
+    Args:
+        names: Of the inputs.
+        tensors: Their rows.
     """
     words = []
     for input_index, tensor in enumerate(tensors):

@@ -479,9 +479,13 @@ def _is_survival(values: Array) -> bool:
 
 
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
-    """Return the place of the class with this name, or −1.
+    """Return the position of the class with this name, or −1.
 
     The values 2, 2.0 and True match the names of numbers.
+
+    Args:
+        label: A class as somebody wrote it.
+        positions: Of the classes, by their names.
     """
     class_position = positions.get(str(label), -1)
     if (
@@ -903,6 +907,10 @@ def output_range(
 def spread_of(outputs: Tensor, weights: Floats | None = None) -> Floats:
     """Return the standard deviation of each output over rows, ``(K,)``, or 1 if it
     varies only by rounding.
+
+    Args:
+        outputs: ``(rows, K)``.
+        weights: Of the rows, ``(rows,)``. None: all count the same.
     """
     wide_outputs: Floats = outputs.double().cpu().numpy()
     finite = np.isfinite(wide_outputs).all(axis=1)

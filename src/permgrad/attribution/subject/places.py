@@ -213,7 +213,11 @@ def loss_of_places(
 ) -> Loss:
     """Return the mean of a place's loss over a row's places that have a label.
 
-    ``label``: the loss of telling this one from the others.
+    Args:
+        form: The meaning of outputs at one place.
+        layout: How y lies on them.
+        loss: Of a place.
+        label: The label that is told from the others. None: all are.
     """
     words = f"{loss}, mean over places"
     if label is not None:
@@ -288,7 +292,12 @@ def taken_in_words(shape: Sequence[int]) -> str:
 
 
 def unfit(shape: Sequence[int], y: Any) -> InputError:
-    """Return the error of targets that do not lie on outputs by place."""
+    """Return the error of targets that do not lie on outputs by place.
+
+    Args:
+        shape: Of one row's outputs.
+        y: The targets.
+    """
     shape_words = in_words(np.shape(as_target(y))[1:])
     return InputError(
         f"y {shape_words} does not fit the network's output {in_words(shape)}",

@@ -69,6 +69,10 @@ _CELLS = (
 def remedy_of(error: BaseException, otherwise: str) -> str:
     """Return what helps against an error that a model of another library raises for its
     rows.
+
+    Args:
+        error: That the model raised.
+        otherwise: What is said where no more is known.
     """
     words = error_in_words(error)
     return next(
@@ -172,7 +176,12 @@ def is_scripted(module: nn.Module) -> bool:
 
 
 def of_unheard(module: nn.Module, layer: str) -> tuple[str, str]:
-    """Return why a layer is not heard, and what helps."""
+    """Return why a layer is not heard, and what helps.
+
+    Args:
+        module: The network.
+        layer: The layer's name.
+    """
     # A scripted module refuses get_submodule.
     if isinstance(dict(module.named_modules())[layer], torch.jit.ScriptModule):
         return (

@@ -392,11 +392,13 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
 
 
 def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
-    """Return the difference of an output ``(*, rows, K)`` below which it is the
-    network's rounding, ``(*, rows, 1)``.
+    """Return the difference of an output below which it is the network's rounding,
+    ``(*, rows, 1)``.
 
-    ``noise``: how far rounding moved outputs (None: as for outputs around 1, logits or
-    standardised).
+    Args:
+        outputs: ``(*, rows, K)``.
+        noise: How far rounding moved outputs. None: as outputs around 1, logits or
+            standardised.
     """
     precision = torch.finfo(outputs.dtype).eps
     if outputs.dtype in HALF:
@@ -422,7 +424,7 @@ def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
     Args:
         outputs: ``(*, rows, K)``.
         base: Of the same rows as they are, ``(rows, K)``.
-        noise: By how much rounding moves outputs. None: by the precision of their type.
+        noise: By how much rounding moves outputs. None: as outputs around 1.
     """
     unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(
         dim=-1, keepdim=True

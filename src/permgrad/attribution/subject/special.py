@@ -39,7 +39,9 @@ def named_ids(
 ) -> frozenset[int]:
     """Return the ids that settings of a network, or of a network in it, name.
 
-    ``endings``: of the names of these settings.
+    Args:
+        module: The network.
+        endings: Of the names of such settings.
     """
     ids = set[int]()
     for submodule in module.modules():
@@ -53,11 +55,15 @@ def named_ids(
 def needed_ids(subject: NetworkSubject, tokens: int, away: Tensor) -> frozenset[int]:
     """Return the ids that a network needs where they are, as many as they are.
 
-    Asked are ids that are in each row, for only these can be needed in each.
-    For each, a row with one less and a row with one more are passed beside the row
-    itself. An id is needed if the network refuses them whichever other id goes or comes
-    for it, though it takes a change among others. ``away``: places without a token,
-    bool ``(rows, places)``.
+    Those that are in each row are tried, for only these can be needed in each. For
+    each, a row with one less and a row with one more are passed beside the row itself.
+    An id is needed if the network refuses them whichever other id goes or comes for it,
+    though it takes a change among others.
+
+    Args:
+        subject: The network.
+        tokens: The position of the input of tokens.
+        away: Places without a token, bool ``(rows, places)``.
     """
     token_ids = subject.inputs[tokens]
     first_row = _Row(subject, tokens, token_ids[0], ~away[0])

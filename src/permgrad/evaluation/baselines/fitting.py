@@ -662,7 +662,11 @@ def read_settings(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """Return the settings in a file such as ``{"model": "lightgbm", "settings":
     {"num_leaves": 40}}``.
 
+    Args:
+        path: Of a JSON file.
+        name: The model's name.
+
     Raises:
-        InputError: it cannot be read, or holds something else.
+        InputError: The file cannot be read, or holds something else.
     """
     return check_settings(read_user_json(path, "the file of settings"), name, str(path))

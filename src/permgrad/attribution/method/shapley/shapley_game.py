@@ -239,7 +239,12 @@ class ShapleyGame(Blend):
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
-    """Yield consecutive slices of ``range(count)``."""
+    """Yield consecutive slices of ``range(count)``.
+
+    Args:
+        count: The length of the range.
+        size: Of each slice but the last.
+    """
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
