@@ -147,6 +147,22 @@ def test_ids_that_are_changed_before_they_are_looked_up_need_a_baseline():
     )
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
+def test_a_baseline_that_is_in_no_table_is_refused_in_words(method):
+    net = Counting("raises").double().eval()
+    with pytest.raises(
+        pg.InputError,
+        match=r"rows compared with: IndexError: index out of range.*Pass baseline=",
+    ):
+        pg.explain(
+            pg.Model(net, returns="logits"),
+            texts(),
+            method=method,
+            baseline=torch.full((1, 6), 40),
+            progress=False,
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
 @pytest.mark.parametrize("empty", ["raises", "returns"])

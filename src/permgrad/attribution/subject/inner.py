@@ -293,30 +293,35 @@ class InnerSubject(NetworkSubject):
         try:
             return self.lift(inputs)
         except InputError as error:
-            first_rows = self._first_rows
             with self.open(), torch.no_grad():
-                # Whether ids are looked up as they are is seen at the rows explained.
-                captured_values = self.captured(first_rows)[0]
-                alone = self._by_layers(first_rows)
-                if not all(
-                    torch.equal(captured_value, layer_value)
-                    for captured_value, layer_value in zip(
-                        captured_values, alone, strict=True
-                    )
-                ):
-                    problem = (
-                        "The network does not run on the rows compared with: "
-                        f"{getattr(error, 'words', error.problem)}"
-                    )
-                    hint = (
-                        "Pass baseline= with rows that it accepts, or "
-                        "baseline='background'"
-                    )
-                    raise InputError(problem, hint=hint, code=error.code) from error
-                return (
-                    *self._by_layers(inputs),
-                    *values_at(inputs, self.needed),
-                )
+                vectors = self._vectors_alone(inputs)
+                if vectors is not None:
+                    return (*vectors, *values_at(inputs, self.needed))
+            problem = (
+                "The network does not run on the rows compared with: "
+                f"{getattr(error, 'words', error.problem)}"
+            )
+            hint = "Pass baseline= with rows that it accepts, or baseline='background'"
+            raise InputError(problem, hint=hint, code=error.code) from error
+
+    def _vectors_alone(self, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+        """Return the vectors of rows that the network refuses, as its layers give them.
+
+        None where a layer refuses them, too, or where the network looks up other ids
+        than those it is given, as is seen at the rows explained.
+        """
+        captured_values = self.captured(self._first_rows)[0]
+        try:
+            known_vectors = self._by_layers(self._first_rows)
+            vectors = self._by_layers(inputs)
+        except IndexError:
+            return None
+        for captured_value, known_vector in zip(
+            captured_values, known_vectors, strict=True
+        ):
+            if not torch.equal(captured_value, known_vector):
+                return None
+        return vectors
 
     def _by_layers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the vectors of each number of an input as its layer gives them,
