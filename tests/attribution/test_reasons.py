@@ -27,13 +27,13 @@ def test_reasons_of_a_line_are_its_slopes_times_the_distance_to_the_mean(rows):
     by_name = {}
     for place in (1, 2, 3):
         for row, name in enumerate(told[f"reason_{place}"]):
-            by_name[row, name] = told[f"reason_{place}_points"][row]
+            by_name[row, name] = told[f"reason_{place}_change"][row]
             assert told[f"reason_{place}_value"][row] == rows[name][row]
     for row in range(20):
         for column, name in enumerate("abc"):
             away = rows[name][row] - rows[name].mean()
             assert by_name[row, name] == pytest.approx(slopes[column] * away, abs=0.15)
-    sizes = told[[f"reason_{place}_points" for place in (1, 2, 3)]].abs()
+    sizes = told[[f"reason_{place}_change" for place in (1, 2, 3)]].abs()
     assert (np.diff(sizes, axis=1) <= 0).all()
     assert "reason_4" not in told, "there are three features"
 

@@ -56,7 +56,8 @@ def reasons(model: Any, X: Any, n: int = 3) -> pd.DataFrame:
 
     Returns:
         Columns ``reason_1``, a feature, ``reason_1_value``, the row's value of it, and
-        ``reason_1_points``, how far it moves the prediction, and so on, largest first.
+        ``reason_1_points``, how far it moves the probability in percentage points, and
+        so on, largest first. Of numbers it is ``reason_1_change``, in their unit.
     """
     count = check_whole("n", n, "Pass for example 3.")
     _check_rows_of(model)
@@ -111,17 +112,19 @@ def _outputs(model: Any, explanation: Explanation) -> Integers:
 
 
 def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.DataFrame:
-    """Return the features in their ``order`` ``(rows, reasons)`` with cells and
-    points.
+    """Return the features in their ``order`` ``(rows, reasons)`` with cells, and points
+    of probabilities or changes of numbers.
     """
     names = np.array(explanation.names, dtype=object)
     cells: Array = np.full(values.shape, None, dtype=object)
     if explanation.feature_values is not None:
         table = explanation.feature_values.reindex(columns=list(explanation.names))
         cells = table.astype(object).to_numpy()
-    points = values
+    moved = "change"
+    moves = values
     if is_probability(explanation.meta):
-        points = 100 * values
+        moved = "points"
+        moves = 100 * values
     rows = np.arange(len(values))
     columns: dict[str, Any] = {}
     for reason_index, features in enumerate(order.T, start=1):
@@ -130,5 +133,5 @@ def _frame(explanation: Explanation, values: Floats, order: Integers) -> pd.Data
         columns[f"reason_{reason_index}_value"] = values_of_rows.where(
             values_of_rows.notna(), None
         )
-        columns[f"reason_{reason_index}_points"] = points[rows, features]
+        columns[f"reason_{reason_index}_{moved}"] = moves[rows, features]
     return pd.DataFrame(columns, index=rows)

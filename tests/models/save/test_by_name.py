@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad.evaluation.baselines.table_model import table_model
 
 
 @pytest.fixture(name="table", scope="module")
@@ -140,3 +141,36 @@ def test_a_model_of_columns_without_names_takes_them_by_their_place(tmp_path):
     np.testing.assert_array_equal(loaded.predict(frame), expected)
     records = [{"x1": row[1], "x0": row[0]} for row in X[:9].tolist()]
     np.testing.assert_array_equal(loaded.predict(records), expected)
+
+
+@pytest.mark.parametrize("name", ["network", "linear"])
+def test_a_model_that_was_just_fitted_reads_records_too(table, name):
+    y = np.where(table["height"] > 172, "tall", "short")
+    model = table_model("classification", "linear", random_state=0)
+    if name == "network":
+        model = pg.HyNNClassifier(
+            preset="fast", max_epochs=1, random_state=0, progress=False
+        )
+    model.fit(table, y)
+    records = table.head(4).to_dict("records")
+    other_order = [dict(reversed(record.items())) for record in records]
+    expected = model.predict_proba(table.head(4))
+    np.testing.assert_array_equal(model.predict_proba(records), expected)
+    np.testing.assert_array_equal(model.predict_proba(other_order), expected)
+    assert len(model.reasons(records, n=1)) == 4
+    record = {"height": 170.0, "town": SECRET}
+    with pytest.raises(pg.InputError, match="training is missing: 'smokes'") as raised:
+        model.predict([record])
+    assert SECRET not in str(raised.value)
+
+
+def test_no_error_of_a_shape_has_the_cells(table):
+    X = table[["height"]].to_numpy()
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, progress=False)
+    model.fit(X, X[:, 0])
+    for row in ([171.25, 163.5], 171.25, [SECRET]):
+        words = r"Expected 2D array, got (1D|scalar) array instead\. Reshape your data"
+        with pytest.raises(pg.InputError, match=words) as raised:
+            model.predict(row if isinstance(row, float) else np.array(row))
+        assert "171.25" not in str(raised.value)
+        assert SECRET not in str(raised.value)

@@ -62,6 +62,13 @@ class ReadableRows:
         return cls(rows, unlike, odd_cells)
 
 
+def are_records(X: Any) -> bool:
+    """Whether rows are a mapping from column to value, or a list of mappings."""
+    if isinstance(X, list | tuple):
+        return bool(X) and any(isinstance(row, Mapping) for row in X)
+    return isinstance(X, Mapping)
+
+
 def named_rows(X: Any, encoder: TableEncoder) -> Any:
     """Return rows with the columns of training, by name. Unknown ones are left out with
     a warning.

@@ -23,6 +23,7 @@ from permgrad.base.random import generator
 from permgrad.base.stored import read_npz
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.readable_rows import (
+    are_records,
     encoded_as_read,
     named_rows,
     with_readable_cells,
@@ -397,7 +398,9 @@ class TableModel(_Learned):
         """Return rows as a frame: those of a model that was loaded by the names of
         columns.
         """
-        if self.by_name_:
+        # A mapping alone has columns here, and of a loaded model one record.
+        is_list = not isinstance(X, Mapping) and are_records(X)
+        if self.by_name_ or is_list:
             X = named_rows(X, self.preprocessor_)
         return as_frame(X)
 

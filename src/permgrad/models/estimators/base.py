@@ -23,7 +23,11 @@ from permgrad.base.errors import InputError, PermgradError
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import resolve_seed
 from permgrad.base.shown import show
-from permgrad.data.encode.readable_rows import encoded_as_read, named_rows
+from permgrad.data.encode.readable_rows import (
+    are_records,
+    encoded_as_read,
+    named_rows,
+)
 from permgrad.data.encode.scores import Target
 from permgrad.data.kinds.column import Schema
 from permgrad.data.read.cells import as_frame
@@ -661,6 +665,8 @@ class HyNNBase(BaseEstimator):
             if X.encoder is encoder:
                 return X.table, X.encoded
             X = X.table
+        if are_records(X):
+            X = named_rows(X, encoder)
         # Columns without names are taken by their place, as scikit-learn does.
         has_names = hasattr(self, "feature_names_in_")
         if not self.by_name_ or (isinstance(X, pd.DataFrame) and not has_names):
@@ -802,7 +808,7 @@ class HyNNBase(BaseEstimator):
             ``reason_1_value``, the row's value of it, ``reason_1_points``, how far it
             moves the prediction, and so on. Points are percentage points of the
             probability of the positive class, of more than two classes of the predicted
-            one, and of a regression units of the target.
+            one. A regression has ``reason_1_change`` instead, in units of the target.
 
         Raises:
             InputError: the model keeps no training rows.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,10 @@ MOST_OF_CLASS = 1e6
 _SMALLEST_SPAN = 1e-150
 
 
+#: How scikit-learn prints an array of another shape.
+_PRINTED_ARRAY = re.compile(r":\narray=.*\.\n(?=Reshape)", re.DOTALL)
+
+
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     """Return the table as a data frame.
 
@@ -85,15 +90,17 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
             array = check_array(plain, estimator=estimator, **checks)
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except (ValueError, TypeError) as error:
-        # The sentence stands as it is, because users of scikit-learn look for it.
+        # The sentence stands as it is, because users of scikit-learn look for it. Its
+        # print of the array goes, as no error has cells of rows.
         expected_table = (
             "a table of rows and columns"
             if reset
             else "the columns that the model was trained on, in their order"
         )
+        problem = _PRINTED_ARRAY.sub(". ", str(error).strip())
         raise InputError(
-            str(error).strip(), hint=f"Pass {expected_table}.", code="PG017"
-        ) from error
+            problem, hint=f"Pass {expected_table}.", code="PG017"
+        ) from None
     if reset:
         estimator.target_name_ = None  # rows in memory come without their target
     if is_frame and (reset or hasattr(estimator, "feature_names_in_")):
@@ -116,8 +123,8 @@ def _plain_rows(X: Any) -> Any:
     """
     if not hasattr(X, "__array__") and not hasattr(X, "__len__"):
         problem = (
-            "X must be a table of numbers or text. Expected 2D array, got "
-            f"scalar array instead: {shown(X)}"
+            "X must be a table of numbers or text. Expected 2D array, got scalar array "
+            "instead"
         )
         raise InputError(
             problem,

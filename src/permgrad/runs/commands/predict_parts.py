@@ -312,7 +312,7 @@ def _with_reasons(
         return lines
     reasons = model.reasons(rows, request.reasons)
     for column_name in reasons:
-        if column_name.endswith("_points"):
+        if column_name.endswith(("_points", "_change")):
             cells = pa.array(reasons[column_name], type=pa.float64())
         else:
             texts = reasons[column_name].map(str, na_action="ignore")
