@@ -5,7 +5,7 @@
 ``model.reasons(X, n=3)`` of a made table of 30 columns, by a network with trees and a
 line beside it, and by the network alone, against the 100 rows that each keeps. Beside
 it stands the time of as many plain predictions of the same network. The first reasons
-of 20 rows are compared with the largest Shapley values of ``pg.explain``, of at most
+of 10 rows are compared with the largest Shapley values of ``pg.explain``, of at most
 2,000 orders. The floor is 20 ms a row.
 """
 
@@ -44,8 +44,8 @@ def table(rows: int, seed: int) -> tuple[pd.DataFrame, Any]:
 def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a line for each network."""
     train, y = table(500 if arguments.quick else 2400, 0)
-    rows = table(300, 1)[0][: 3 if arguments.quick else 300]
-    compared = rows[:2] if arguments.quick else rows[:20]
+    rows = table(100, 1)[0][: 3 if arguments.quick else 100]
+    compared = rows[:2] if arguments.quick else rows[:10]
     lines = []
     for name, branches in BRANCHES.items():
         options: dict[str, Any] = {"max_epochs": 1 if arguments.quick else 8}
