@@ -44,6 +44,32 @@ def test_the_near_name_is_named(call, wrong, near):
         call()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (
+            {"method": "deeplift", "baseline": "zeros"},
+            "It is an option of the method: method=pg.methods.DeepLift(baseline=...).",
+        ),
+        (
+            {"max_permutations": 40},
+            (
+                "It is an option of the method: "
+                "method=pg.methods.Shapley(max_permutations=...)."
+            ),
+        ),
+        (
+            {"task": "regression"},
+            "It is said of the model: pg.Model(model, task=...).",
+        ),
+    ],
+)
+def test_what_takes_an_argument_is_named(arguments, remedy):
+    with pytest.raises(TypeError) as refusal:
+        pg.explain(sum, X, **arguments)
+    assert str(refusal.value).endswith(f". {remedy}")
+
+
 def test_what_is_near_nothing_is_named_alone():
     with pytest.raises(
         TypeError, match=r"explain\(\) got an unexpected keyword argument 'zzz'$"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import NoneType
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.explanation_files import OF_ROWS
 from permgrad.attribution.method.captum import CaptumMethod
+from permgrad.attribution.model import Model
 from permgrad.attribution.request import Configured, Method, Request, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.method_registry import changed_options
@@ -41,7 +44,23 @@ from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 
-@with_near_names
+def _taken_by(name: str, keywords: Mapping[str, Any]) -> str:
+    """Say which object of a call takes an argument that ``explain`` does not."""
+    if name in inspect.signature(Model).parameters:
+        return f"It is said of the model: pg.Model(model, {name}=...)."
+    asked = keywords.get("method")
+    named = [asked] if isinstance(asked, str) else []
+    for method_name in [*named, *methods]:
+        method = methods.get(registered(method_name, methods))
+        if isinstance(method, type) and name in getattr(method, "options", ()):
+            return (
+                "It is an option of the method: "
+                f"method=pg.methods.{method.__name__}({name}=...)."
+            )
+    return ""
+
+
+@partial(with_near_names, taken_by=_taken_by)
 def explain(
     model: Any,
     X: Any,

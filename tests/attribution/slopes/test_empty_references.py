@@ -154,11 +154,12 @@ def test_a_baseline_that_is_in_no_table_is_refused_in_words(method):
         pg.InputError,
         match=r"rows compared with: IndexError: index out of range.*Pass baseline=",
     ):
-        pg.explain(
-            pg.Model(net, returns="logits"),
+        explain_with(
+            net,
             texts(),
             method=method,
             baseline=torch.full((1, 6), 40),
+            returns="logits",
             progress=False,
         )
 

@@ -124,6 +124,8 @@ class InnerSubject(NetworkSubject):
         # It is the same network.
         self.module = outer.module
         self.device = outer.device
+        # Which values of layers change nothing is not asked.
+        self._unread = frozenset()
         self.dtype = outer.dtype
         self.coarse = outer.coarse
         self.form = outer.form
