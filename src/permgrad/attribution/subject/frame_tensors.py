@@ -79,10 +79,7 @@ class Library:
 
 class _Pandas(Library):
     def columns(self, table: pd.DataFrame) -> list[Any]:
-        return [
-            table.iloc[:, column_index].reset_index(drop=True)
-            for column_index in range(table.shape[1])
-        ]
+        return [column for _, column in table.reset_index(drop=True).items()]
 
     def names(self, table: pd.DataFrame) -> list[str]:
         return list(map(str, table.columns))
@@ -467,18 +464,15 @@ class FrameForm:
         """Return rows as a table of the user's kind, as a copy."""
         numbers = rows.detach().cpu().numpy()
         typed_parts: list[Any] = []
-        layout: Any = "F" if self._frame else "C"
         for dtype, column_indices in self._together.items():
             typed_part = (
                 numbers
                 if len(column_indices) == numbers.shape[1]
                 else numbers[:, column_indices]
             )
-            typed_parts.append(
-                (np.rint(typed_part) if dtype.kind in "iu" else typed_part).astype(
-                    dtype, order=layout
-                )
-            )
+            if dtype.kind in "iu":
+                typed_part = np.rint(typed_part)
+            typed_parts.append(typed_part.astype(dtype))
         if not self._frame and typed_parts:
             return self.library.table(typed_parts[0], self.like)
         order = []
@@ -493,12 +487,13 @@ class FrameForm:
         if not typed_parts:
             return self.library.build(cells, self.like)
         joined_frame = pd.DataFrame(typed_parts[0], copy=False)
-        if len(typed_parts) + len(cells) > 1:
-            joined_frame = pd.concat(
-                [joined_frame, *map(pd.DataFrame, typed_parts[1:]), *cells],
-                axis=1,
-                ignore_index=True,
-            )
+        if len(typed_parts) + len(cells) == 1:
+            return joined_frame.set_axis(self.like.columns, axis=1)
+        joined_frame = pd.concat(
+            [joined_frame, *map(pd.DataFrame, typed_parts[1:]), *cells],
+            axis=1,
+            ignore_index=True,
+        )
         return joined_frame.iloc[:, np.argsort([*order, *alone])].set_axis(
             self.like.columns, axis=1
         )
@@ -513,6 +508,8 @@ class FrameForm:
         table = self.write(rows)
         if type(self.library) is Library and np.asarray(table).dtype.kind in "fiu":
             return pd.DataFrame(np.asarray(table), columns=list(self.names))
+        if type(self.library) is _Pandas:
+            return self.library.rename(table, self.names)
         columns = []
         for column in self.library.columns(table):
             columns.append(self.library.series(column))
