@@ -75,12 +75,15 @@ def reliability(
     probability: npt.ArrayLike,
     dependence: Dependence | None = None,
 ) -> Reliability:
-    """Compare probabilities ``(rows,)`` with whether each row is positive.
-
-    Undefined probabilities are left out.
+    """Compare probabilities with whether each row is positive.
 
     There are ten bins, or fewer if rows are few or nearly certain. Equal probabilities
     always share a bin.
+
+    Args:
+        positive: Whether each row is positive, ``(rows,)``.
+        probability: ``(rows,)``. Undefined ones are left out.
+        dependence: Which rows depend on each other. None: none do.
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
@@ -160,12 +163,17 @@ def per_class(
     classes: Sequence[Any] | Array,
     decided: Array | None = None,
 ) -> pd.DataFrame:
-    """Compute the metrics of each class from probabilities ``(rows, classes)``, one
-    line per class.
+    """Return the metrics of each class, one line per class.
 
-    ``decided``: positions of the predicted classes (None: the most probable ones).
     Undefined metrics are NaN. Rows of a class that the model does not know count as
     errors for every class.
+
+    Args:
+        y: The class of each row, ``(rows,)``.
+        probabilities: ``(rows, classes)``.
+        classes: In the order of the probabilities.
+        decided: The positions of the predicted classes, ``(rows,)``. None: the most
+            probable ones.
     """
     from sklearn.metrics import (
         average_precision_score,
@@ -367,5 +375,9 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
 def covering(sizes: Floats, share: float) -> float:
     """Return the smallest of some rising absolute errors that at least a share of them
     does not exceed.
+
+    Args:
+        sizes: Rising, ``(rows,)``.
+        share: Between 0 and 1.
     """
     return float(np.quantile(sizes, share, method="inverted_cdf"))

@@ -104,11 +104,19 @@ class Sample:
 def feature_cards(
     sample: Sample, names: Sequence[str], rows: Integers, predict: Predict
 ) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
-    """Return what is shown of each feature, and the curves of some ``rows`` by feature,
-    ``(rows, points, outputs)``.
+    """Return what is shown of each feature.
 
     Features that are not one column of the table have no values to show, and get only
     their name.
+
+    Args:
+        sample: The rows of the cards.
+        names: Of the features.
+        rows: The positions of the rows whose curves are returned.
+        predict: Predicts rows in the form of ``raw``.
+
+    Returns:
+        The cards, and the curves of these rows by feature, ``(rows, points, outputs)``.
     """
     named = []
     for feature_name in names[:MOST_CARDS]:
@@ -161,8 +169,12 @@ def feature_cards(
 
 # ---- curves --------------------------------------------------------------------------
 def as_numbers(column: pd.Series[Any], dates: Floats | None = None) -> Floats | None:
-    """Return a column ``(rows,)`` of numbers or ``dates``, NaN where missing, or None
-    if it has other values.
+    """Return a column of numbers or dates, NaN where missing, or None if it has other
+    values.
+
+    Args:
+        column: ``(rows,)``.
+        dates: Of a column of dates these as numbers, ``(rows,)``.
     """
     if dates is not None:
         return dates
@@ -373,8 +385,11 @@ def outcome_table(
 
 
 def dated_levels(column: pd.Series[Any], dates: Floats) -> Levels | None:
-    """Return the ranges of a column of ``dates``, with the first and last date of each
-    as its name.
+    """Return the ranges of dates, with the first and last date of each as its name.
+
+    Args:
+        column: ``(rows,)``.
+        dates: Its dates as numbers, ``(rows,)``.
     """
     levels = levels_of(pd.Series(dates))
     if levels is None:
@@ -507,10 +522,13 @@ def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
 
 
 def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
-    """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of
-    both single ones.
+    """Return what a joint effect has beyond the sum of both single ones.
 
     It is what the pair does only together: the numerator of Friedman & Popescu's H.
+
+    Args:
+        mean: The joint effect, ``(first, second, outputs)``.
+        rounding: Differences up to it are none.
     """
     alone = mean.mean(axis=1, keepdims=True) + mean.mean(axis=0, keepdims=True)
     beyond: Floats = mean - alone + mean.mean(axis=(0, 1), keepdims=True)

@@ -162,7 +162,12 @@ def changes(
 
 
 def changes_between(old: Arguments, new: Arguments) -> Changes:
-    """Compare two samples of rows, which may have times, for one model."""
+    """Compare two samples of rows, which may have times, for one model.
+
+    Args:
+        old: A call with the earlier rows.
+        new: The same with the later ones.
+    """
     missing = []
     for name, sample_arguments in (("old", old), ("new", new)):
         if sample_arguments.y is None:
@@ -236,8 +241,13 @@ def _outputs_by_name(request: Request) -> dict[str, Floats]:
 def of_classes(
     names: Sequence[str], probabilities: Floats, positive: int = 1
 ) -> dict[str, Floats]:
-    """Return the probabilities ``(rows, classes)`` by their names: of two classes that
-    of the positive one alone.
+    """Return probabilities ``(rows,)`` by their names: of two classes that of the
+    positive one alone.
+
+    Args:
+        names: Of the classes.
+        probabilities: ``(rows, classes)``.
+        positive: The position of the positive one of two.
     """
     class_indices = [positive] if len(names) == 2 else range(len(names))
     return {f"probability of {names[k]}": probabilities[:, k] for k in class_indices}
@@ -307,6 +317,11 @@ def changes_of_models(
 
     The two importances of a feature count as independent, though they are of the same
     rows.
+
+    Args:
+        guesses: The predictions of the old and of the new model, of the same rows.
+        explanations: Of both models, or None.
+        units: Which rows depend on each other. None: none do.
     """
     losses = guesses[0].losses[0], guesses[1].losses[0]
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)

@@ -37,8 +37,10 @@ def levels_of(
     """Return each row's level and the levels' names: quantile ranges of numbers,
     frequent values of all else.
 
-    Numbers with many values are cut into as many ``range_count``. ``write`` turns their
-    ends, and single numbers, into text.
+    Args:
+        values: The column, ``(rows,)``.
+        range_count: Into how many numbers with many values are cut.
+        write: Turns their ends, and single numbers, into text.
     """
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None

@@ -71,6 +71,11 @@ def local_effects(
 ) -> dict[str, LocalEffect]:
     """Return the accumulated local effects of the first of some columns, but for those
     without two points.
+
+    Args:
+        sample: The rows.
+        names: Of the columns.
+        predict: Predicts rows in the form of ``raw``.
     """
     columns = {}
     for name in names[:_MOST_COLUMNS]:
@@ -96,6 +101,11 @@ def table_of_changes(
 ) -> pd.DataFrame | None:
     """Return how far the prediction changes with each column, with intervals: the frame
     of ``Explanation.effects``. None: with no column.
+
+    Args:
+        effects: By column.
+        outputs: Their names.
+        unit: Of the outputs.
     """
     frames = []
     for name, effect in effects.items():

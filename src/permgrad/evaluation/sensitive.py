@@ -300,8 +300,12 @@ class ColumnLevels(NamedTuple):
 
 
 def levels_by(columns: pd.DataFrame, name: str, na: Sequence[Any]) -> ColumnLevels:
-    """Return each row's level of a column, the levels' names, and those with few rows,
-    which are the last level.
+    """Return the levels of a column. Those with few rows are the last level together.
+
+    Args:
+        columns: Their cells, ``(rows, columns)``.
+        name: The column.
+        na: Values that mean missing.
     """
     single_level = np.zeros(len(columns), dtype=np.int64), ["all"]
     codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(

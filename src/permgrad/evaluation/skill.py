@@ -504,6 +504,12 @@ def against_others(
 
     All numbers are NaN where the metric's error is undefined, such as with one row of a
     class.
+
+    Args:
+        ours: The model's predictions.
+        rivals: Those of others, by their names.
+        seed: Of the draws.
+        dependence: Which rows depend on each other. None: none do.
     """
     metric = ours.metric
     undefined = dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), math.nan)

@@ -161,12 +161,19 @@ def never_predicted(
     """Return facts about each class that occurs in the test rows but is never
     predicted, the largest first.
 
-    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is
-    the best of two classes for balanced accuracy on the validation rows, or None if
-    they cannot determine it. ``called`` counts the rows that it predicts as the class,
-    and ``found`` those of them that are right. The argument ``called`` has the
-    positions of the classes that the model decides for in the test rows (None: the most
-    probable ones).
+    Args:
+        classes: In the order of probabilities.
+        validation: Truth ``(rows,)`` and probabilities ``(rows, classes)`` of the
+            validation rows.
+        test: The same of the test rows.
+        called: The positions of the classes that the model decides for in the test
+            rows, ``(rows,)``. None: the most probable ones.
+
+    Returns:
+        For each such class: ``threshold``, the best of two classes for balanced
+        accuracy on the validation rows, or None if they cannot determine it;
+        ``called``, how many rows it predicts as the class; and ``found``, how many of
+        those are right.
     """
     missed: list[dict[str, Any]] = []
     predicted = (

@@ -187,6 +187,11 @@ def make_file_model(
 ) -> FileModel:
     """Return a predictor with its classes: those that the file names, or numbers, in
     the order of its outputs.
+
+    Args:
+        predictor: What the file holds.
+        rows: Some rows, as it reads them.
+        y: Their targets, or None.
     """
     from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
 

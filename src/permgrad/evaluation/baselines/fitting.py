@@ -250,11 +250,18 @@ def fit_baseline(
 ) -> FittedBaseline:
     """Fit one baseline and time it.
 
-    Boosting and networks stop early by the validation rows. Without them the number of
-    rounds is fixed, and TabM and RealMLP split off their own validation rows.
-    ``classes`` are all classes in the order of the metrics, by default those of the
-    training rows. ``options`` replace arguments of the library's model. ``counts``: y
-    is counts or rates.
+    Args:
+        name: Of the baseline.
+        task: What is predicted.
+        train: The training rows.
+        validation: By these boosting and networks stop early. Without them the number
+            of rounds is fixed, and TabM and RealMLP split off their own.
+        classes: All classes in the order of the metrics. Empty: those of the training
+            rows.
+        seed: Of the fit.
+        threads: How many it may use.
+        options: Replace arguments of the library's model.
+        counts: Whether y is counts or rates.
     """
     check_available([name])
     baseline = baselines.get(name)
