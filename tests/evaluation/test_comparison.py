@@ -169,6 +169,24 @@ def test_the_time_is_told_only_where_another_has_one_too():
     )
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (1.04, "about as long as B (1 s)"),
+        (1.36, "1.4 times as long as B (1 s)"),
+        (2.0, "2 times as long as B (1 s)"),
+        (31.7, "32 times as long as B (1 s)"),
+    ],
+)
+def test_the_time_of_the_best_is_said_against_the_fastest(seconds, words):
+    comparison = made({"a": [0.9, 0.91, 0.92], "b": [0.7, 0.71, 0.72]})
+    scores = comparison.scores.assign(
+        fit_seconds=np.where(comparison.scores["model"] == "a", seconds, 1.0)
+    )
+    sentence = sentences(replace(comparison, scores=scores))[-1]
+    assert sentence.endswith(f"by the clock, {words}.")
+
+
 def test_one_common_fold_is_not_tested():
     comparison = made({"a": [0.9, math.nan], "b": [0.7, 0.8]}, problems={("a", 1)})
     assert comparison.pairs.empty

@@ -73,8 +73,48 @@ def test_a_run_without_its_table_still_has_its_model(folder, tmp_path):
     run = pg.load_run(tmp_path / "run")
     assert run.model.classes_.tolist() == ["no", "yes"]
     assert "a" in run.explanation.names
-    with pytest.raises(pg.InputError, match="no longer exists"):
+    with pytest.raises(pg.InputError, match="no longer exists") as raised:
         _ = run.test
+    # What the command advises, to name a TABLE, is of no use here.
+    assert raised.value.hint == (
+        "Put the file back, or take rows of your own: pg.read_table(path)."
+    )
+
+
+def test_a_run_has_the_changes_of_its_page_also_of_columns_in_groups(folder, tmp_path):
+    run = pg.load_run(folder / "run")
+    effects = run.effects
+    assert {"a", "b", "c"} == {*effects["feature"]}
+    assert [*effects][:5] == ["feature", "class", "from", "to", "change"]
+    strong = effects[effects["feature"] == "a"]
+    assert (strong["ci_low"] * strong["ci_high"] > 0).all()
+    report = (folder / "run" / "report.md").read_text(encoding="utf-8")
+    assert "| a | " in report
+    shutil.copytree(folder / "run", tmp_path / "run")
+    without = pg.load_run(tmp_path / "run")
+    (tmp_path / "run" / "effects.csv").unlink()
+    with pytest.raises(pg.InputError, match=r"no effects\.csv\. Explain run\.model"):
+        _ = without.effects
+
+
+def test_a_run_of_trees_has_changes_which_its_importances_have_not(folder, tmp_path):
+    """The table of the report has columns of a group that clearly matters."""
+    pytest.importorskip("lightgbm")
+    table = pd.read_csv(folder / "table.csv")
+    table["sick"] = np.where(table["b"] + table["c"] > 0, "yes", "no")
+    table.to_csv(tmp_path / "table.csv", index=False)
+    options = ["--target", "sick", "--drop", "ward", "--model", "lightgbm"]
+    groups = ["--groups", folder / "groups.json", "--out", tmp_path / "run"]
+    call("run", tmp_path / "table.csv", *options, *groups)
+    run = pg.load_run(tmp_path / "run")
+    assert {"b", "c"} < {*run.effects["feature"]}
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "| b | " in report
+    assert "| c | " in report
+    with pytest.raises(
+        pg.InputError, match=r"A run has pg\.load_run\(folder\)\.effects"
+    ):
+        run.explanation.effects()
 
 
 def test_what_is_no_finished_run_is_refused(folder, tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.base.numerals import fixed, number, numbers, percent
+from permgrad.base.numerals import compact, fixed, number, numbers, percent
 from permgrad.base.sequences import values_at
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.branches import path_names, title_of
@@ -621,6 +621,10 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     return [*spoken, _time_sentence(comparison)]
 
 
+#: Times up to which a fit takes about as long as another.
+_AS_LONG = 1.1
+
+
 def _time_sentence(comparison: Comparison) -> str:
     frame = comparison.standing.dropna(subset="fit_seconds")
     best_lines = frame[frame["model"] == comparison.best]
@@ -632,13 +636,16 @@ def _time_sentence(comparison: Comparison) -> str:
         return (
             f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
         )
-    if fastest["fit_seconds"] > 0:
-        times = f"{seconds / fastest['fit_seconds']:.0f} times"
+    shortest = float(fastest["fit_seconds"])
+    if seconds < _AS_LONG * shortest:
+        times = "about"
+    elif shortest > 0:
+        times = f"{compact(seconds / shortest, 2)} times"
     else:
         times = "far"
     return (
         f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as "
-        f"{clean(fastest['label'])} ({duration(float(fastest['fit_seconds']))})."
+        f"{clean(fastest['label'])} ({duration(shortest)})."
     )
 
 

@@ -5,7 +5,7 @@ What several of them ask is answered here, once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import FrozenInstanceError, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -156,14 +156,30 @@ class PageContent(Assessment):
     @cached_property
     def _ranks_of_columns(self) -> dict[str, int]:
         """The place of each feature in the ranking, and of each column of one."""
-        groups: Mapping[str, list[str]] = {}
-        if self.explanation is not None:
-            groups = self.explanation.groups or {}
         ranks = {}
         for rank, feature_name in enumerate(self.ranking):
-            for column in (feature_name, *groups.get(feature_name, ())):
-                ranks[str(column)] = rank
+            for column in self._columns_of(feature_name):
+                ranks[column] = rank
         return ranks
+
+    @property
+    def columns_of_clear(self) -> set[str]:
+        """The features that clearly matter, and the columns of those that are groups of
+        them.
+        """
+        columns = set[str]()
+        for feature_name in self.clear_names:
+            columns.update(self._columns_of(feature_name))
+        return columns
+
+    def _columns_of(self, feature_name: str) -> list[str]:
+        """Return a feature, and its columns where it is a group of them."""
+        groups: dict[str, Sequence[str]] = {}
+        if self.explanation is not None:
+            groups |= self.explanation.groups or {}
+        if self.cards is not None:
+            groups |= self.cards.groups
+        return [str(name) for name in (feature_name, *groups.get(feature_name, ()))]
 
     def by_rank(self, names: Iterable[Any]) -> list[int]:
         """Return the positions of features or columns, the most important first, in the

@@ -50,7 +50,7 @@ def effect_lines(content: PageContent, most: int = _SHORT) -> list[list[str]]:
     changes = changes_of(content)
     if changes is None:
         return []
-    changes = changes[changes["feature"].isin(content.clear_names)]
+    changes = changes[changes["feature"].isin(content.columns_of_clear)]
     first_features = changes["feature"].unique()[:most]
     parts = []
     for feature in first_features:

@@ -16,6 +16,8 @@ import pandas as pd
 from permgrad.attribution.explanation import Explanation
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_path
+from permgrad.base.csv_files import read_csv
+from permgrad.base.errors import InputError
 from permgrad.models.save.saving import load
 from permgrad.runs.commands.explain_command import (
     ReadRows,
@@ -26,7 +28,7 @@ from permgrad.runs.commands.explain_command import (
 )
 from permgrad.runs.requests import ExplainRequest
 from permgrad.runs.run_documents import saved_explanation
-from permgrad.runs.run_folder import finished_record
+from permgrad.runs.run_folder import EFFECTS, finished_record
 
 
 class RunRows(NamedTuple):
@@ -100,6 +102,21 @@ class Run:
         assert explanation is not None, "a finished run has one"
         return explanation
 
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """How far predictions change with each feature, by local effects (ALE), as the
+        page and ``effects.csv`` have it, with the columns of ``Explanation.effects``.
+
+        Raises:
+            InputError: The run has none.
+        """
+        path = self.folder / EFFECTS
+        if not path.is_file():
+            problem = f"{self.folder} has no {EFFECTS}"
+            hint = "Explain run.model with method='ale'."
+            raise InputError(problem, hint=hint, code="PG005")
+        return read_csv(path)
+
     def _related(self, argument: str) -> Array | None:
         read_rows, _, rows = self._read
         column = dependence_columns(self._request, read_rows).get(argument)
@@ -115,7 +132,14 @@ class Run:
     @cached_property
     def _read(self) -> _TestRows:
         """The test rows as read, the targets of all, and those that have one."""
-        read_rows = read_rows_of(self._request)
+        try:
+            read_rows = read_rows_of(self._request)
+        except InputError as error:
+            if error.code != "PG010":
+                raise
+            # The command has another remedy: to name a table.
+            hint = "Put the file back, or take rows of your own: pg.read_table(path)."
+            raise InputError(error.problem, hint=hint, code=error.code) from None
         targets, measurable = truth_of(read_rows, self._request)
         assert targets is not None, "test rows have targets"
         return _TestRows(read_rows, targets, measurable)
@@ -125,8 +149,9 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     """Read a finished run of ``permgrad run``: its model, test rows and explanation.
 
     ``run.model`` is the model, ``run.test`` its test rows ``X, y``, ``run.groups`` the
-    columns that act as one, ``run.row_groups`` which rows belong together, and
-    ``run.explanation`` what the page shows.
+    columns that act as one, ``run.row_groups`` which rows belong together,
+    ``run.explanation`` the importances of the page, and ``run.effects`` how far
+    predictions change with each feature.
 
     Args:
         folder: the run's folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,7 +42,8 @@ class CardsSection:
     ``curves``: predictions ``(curve_rows, points, outputs)`` of some rows by feature,
     with these rows' numbers. The outputs are ``classes``, or None for regression.
     ``changes``: how far predictions change with each feature, also with those without a
-    card, as ``Explanation.effects`` says it.
+    card, as ``Explanation.effects`` says it. ``groups``: the columns of features that
+    are no column, whose changes are those of each column.
     """
 
     cards: Sequence[dict[str, Any]]
@@ -52,6 +53,7 @@ class CardsSection:
     features: int
     curve_rows: npt.NDArray[np.integer] | Sequence[int] = ()
     changes: pd.DataFrame | None = None
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def cards(work: Work) -> None:
@@ -61,7 +63,11 @@ def cards(work: Work) -> None:
     sample, predict, classes = card_sample(work)
     names = columns_by_rank(main_explanation, sample.table)
     features, curves = feature_cards(sample, names, np.arange(len(sample.raw)), predict)
-    effects = local_effects(sample, names, predict)
+    groups = _apart(names, sample)
+    columns = dict[str, None]()
+    for name in names:
+        columns.update(dict.fromkeys(groups.get(name, (name,))))
+    effects = local_effects(sample, list(columns), predict)
     add_local_effects(sample, features, curves, effects)
     for feature_card in features:
         feature_card.update(effects_of(work, feature_card["feature"], classes))
@@ -81,8 +87,19 @@ def cards(work: Work) -> None:
             features=len(main_explanation.names),
             curve_rows=work.explained.numbers[work.drawn[:count]],
             changes=table_of_changes(effects, classes or ("all",), unit),
+            groups=groups,
         )
     )
+
+
+def _apart(names: Sequence[str], sample: Sample) -> dict[str, list[str]]:
+    """Return the columns of features that are no column themselves: of groups."""
+    groups = {}
+    for name in names:
+        if name in sample.members and name not in sample.table:
+            members = sample.members[name]
+            groups[name] = [column for column in members if column in sample.table]
+    return groups
 
 
 class CardSample(NamedTuple):

@@ -89,7 +89,7 @@ def stacked_changes(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def directions_of(explanation: Numbers) -> Mapping[str, Mapping[str, Any]]:
     """Return the curves of an explanation. Refuse one without."""
     if not explanation.direction:
-        hint = "Explain with method='ale'."
+        hint = "Explain with method='ale'. A run has pg.load_run(folder).effects."
         raise InputError(
             f"method={explanation.method!r} has no curves of this model",
             hint=hint,
