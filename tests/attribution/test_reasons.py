@@ -70,6 +70,31 @@ def test_a_row_has_the_same_reasons_alone_and_among_others(rows):
         )
 
 
+# Four columns are enumerated, and of eight orders are drawn.
+@pytest.mark.parametrize(("columns", "apart"), [(4, 1e-7), (8, 1.0)])
+def test_reasons_are_the_shapley_values_of_explain(columns, apart):
+    rng = np.random.default_rng(3)
+    names = [f"x{column}" for column in range(columns)]
+    X = pd.DataFrame(rng.normal(size=(400, columns)), columns=names)
+    score = X["x0"] * X["x1"] + X["x2"] - 0.5 * X["x3"]
+    y = np.where(score + rng.normal(0, 0.5, 400) > 0, "yes", "no")
+    model = table_model("classification", "random_forest", random_state=0).fit(X, y)
+    told = model.reasons(X.head(12), n=columns)
+    explanation = pg.explain(
+        model, X.head(12), method="shapley", scope="local", progress=False
+    )
+    place = explanation.outputs.index(model.classes_[model.decision_.positive])
+    values = pd.DataFrame(explanation.values[:, :, place], columns=explanation.names)
+    assert values.abs().to_numpy().max() > 0.1, "the precondition"
+    for reason in range(1, columns + 1):
+        names_told = told[f"reason_{reason}"]
+        points = [values.loc[row, name] for row, name in enumerate(names_told)]
+        np.testing.assert_allclose(
+            told[f"reason_{reason}_points"], 100 * np.array(points), atol=apart
+        )
+    assert (told["reason_1"] == values.abs().idxmax(axis=1)).all()
+
+
 def test_a_missing_cell_is_none(rows):
     gaps = rows.assign(a=rows["a"].where(rows["a"] > -1))
     y = 3 * rows["a"].clip(-1)
