@@ -96,6 +96,26 @@ INTENDED = (
         r"meta\.streamed\.(table|key)",
         "folders of work trust files by other digests",
     ),
+    (
+        "*",
+        r"direction\.\w+\.(changes|ordered) is new",
+        "explanations keep the changes that effects() lists",
+    ),
+    (
+        "*",
+        r"p_values|p_value|p_adjusted",
+        "the error of sampling one row is an interval and has no p-value",
+    ),
+    (
+        "permgrad-local-groups",
+        " → ",
+        "models keep the rows that single rows are compared with",
+    ),
+    (
+        "command-*",
+        r"(training\.json|effects\.csv|requirements\.txt|drift[^ ]*) is new",
+        "folders of runs hold more",
+    ),
     # Looked at side by side: bars, marks and cells stand a pixel or two elsewhere, the
     # texts and numbers are the same.
     (

@@ -107,10 +107,11 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "together",
         "cells",
         "target_signs",
-        "row_groups",
     )
     return DataSection(
         **{field_name: data[field_name] for field_name in shared_names},
+        # Earlier runs do not have them.
+        row_groups=data.get("row_groups"),
         columns=pd.DataFrame(data["columns"]),
         class_counts=None
         if counts is None
