@@ -1273,6 +1273,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "skewed": _skewed_words,
     "worse": _worse_words,
     "finds": _finds_words,
+    "worse_log_loss": _unchecked_words,
     "calibration": _calibration_words,
     "drift": _drift_sentence,
     "cut": _cut_words,

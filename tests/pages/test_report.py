@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileR
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 import permgrad as pg
@@ -572,3 +573,21 @@ def test_test_rows_of_one_class_say_nothing_of_skill(level):
     assert "Test it on rows of every class." in text
     for word in ("accuracy", "nearly perfect", "know the outcome"):
         assert word not in text
+
+
+def test_a_better_accuracy_does_not_hide_probabilities_that_are_worse_than_none():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(800, 3)), columns=list("abc"))
+    y = np.digitize(X["a"] + rng.normal(size=800), [-0.6, 0.6]).astype(str)
+    train, test = slice(0, 400), slice(400, None)
+    pages = {}
+    for depth in (None, 2):
+        model = DecisionTreeClassifier(max_depth=depth, random_state=0)
+        model.fit(X[train], y[train])
+        page = pg.report(model, X[test], y[test], train=(X[train], y[train]))
+        pages[depth] = page.markdown
+        assert "It is clearly better than that: accuracy" in page.markdown
+    worse = "Its probabilities are clearly worse than the shares of the classes alone"
+    assert f"{worse}: log loss " in pages[None]
+    assert "Do not take its probabilities at their word." in pages[None]
+    assert worse not in pages[2], "a shallow tree has shares of its own"

@@ -253,6 +253,19 @@ def over_constant(content: PageContent) -> Facts | None:
     }
 
 
+def worse_log_loss(content: PageContent) -> Facts | None:
+    """By how much the log loss of a model that has learned something is clearly larger
+    than that of the shares of the classes.
+    """
+    paired = (content.constant.get("ahead") or {}).get("log_loss")
+    if not content.learnt or paired is None or not paired["ci_high"] < 0:
+        return None
+    value = content.test["log_loss"]
+    return {**paired, "metric": "log_loss", "value": value} | {
+        "other": content.constant["log_loss"]
+    }
+
+
 def finds(content: PageContent) -> Facts | None:
     """How many rows of a rare class it finds: accuracy hides them.
 

@@ -244,6 +244,8 @@ WORDS: dict[str, Template] = {
         "(the best for balanced accuracy on validation rows), it finds {found} of "
         "them. Of the rows predicted {class}, {precision:%} are then right.",
     },
+    "worse_log_loss": "Its probabilities are clearly worse than the shares of the "
+    f"classes alone: {_PAIRED}",
     "calibration": {
         calibration_form: f"Its probabilities are off. {words}"
         for calibration_form, words in CALIBRATION.items()
@@ -330,6 +332,7 @@ ADVICE: dict[str, Template] = {
         "two": "Decide what a missed class costs, and set the threshold",
         "threshold": "Decide what a missed class costs, and set the threshold",
     },
+    "worse_log_loss": "Do not take its probabilities at their word",
     "calibration": "Do not take its probabilities at their word",
     "drift": "Check how training and test rows were collected before you use the model",
 }

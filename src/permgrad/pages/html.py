@@ -192,6 +192,7 @@ _HELP = {
     "duplicates": ("table",),
     "drift": ("columns",),
     "never_predicted": ("threshold",),
+    "worse_log_loss": ("calibration",),
     "calibration": ("calibration",),
 }
 

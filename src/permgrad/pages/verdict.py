@@ -79,6 +79,7 @@ FINDINGS: tuple[Finding, ...] = (
     Finding("unseen", "caution", facts.unseen),
     Finding("rare", "caution", facts.rare),
     Finding("skewed", "caution", facts.skewed),
+    Finding("worse_log_loss", "caution", facts.worse_log_loss),
     Finding("worse", "groups", facts.worse),
     Finding("never_predicted", "caution", facts.never_predicted),
     Finding("calibration", "caution", facts.calibration),
