@@ -44,9 +44,9 @@ class GradCam(Configured):
     of image patches are arranged as a grid, without the class token. ``meta["layer"]``
     and ``meta["layer_shape"]`` name the layer, and so does ``summary()``. A map lies
     where the layer looks: on the crop of a network that crops, turned back where it
-    flips, and 0 elsewhere. This is measured on two rows, once for each ``pg.Model``.
-    Where the layer's cells are no grid over the input, as of a rotated one, the call is
-    refused.
+    flips, and 0 elsewhere. Convolutions and pools that read the image tell this. Else
+    it is measured on two rows, once for each ``pg.Model``. Where the layer's cells are
+    no grid over the input, as of a rotated one, the call is refused.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
