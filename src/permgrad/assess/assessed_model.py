@@ -122,11 +122,6 @@ class Cache:
         return explanation
 
 
-#: Tolerance of the attributions of single rows, as a share of the output's range. A
-#: page shows less detail than this. With the method's own default these rows would take
-#: half as long again.
-TOLERANCE = 0.005
-TOLERANCE_OF_NOTABLE = 0.02
 #: Training rows that stand for all others, and rows that are their own donors from this
 #: number on.
 _BACKGROUND = 1000
@@ -309,19 +304,16 @@ class EvaluatedModel:
         chosen_options = self._options(rows, {**options, "scope": "global"})
         return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
-    def attribute(
-        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
-    ) -> Explanation:
+    def attribute(self, rows: Rows, **options: Any) -> Explanation:
         """Return attributions of single rows: integrated gradients, or Shapley values
         where there is no gradient.
         """
         if self.has_slopes:
-            method = IntegratedGradients(
-                tolerance=None if self.encoder is None else tolerance
-            )
             with keeping_warnings():
                 try:
-                    return self.explain(rows, method=method, scope="local", **options)
+                    return self.explain(
+                        rows, method=IntegratedGradients(), scope="local", **options
+                    )
                 except (
                     InputError
                 ):  # images drawn by a function, tokens without embeddings
@@ -589,9 +581,7 @@ class TrainedOther(Trained):
             rows = replace(rows, inputs=rows.frame)
         return super().explain(rows, y, **options)
 
-    def attribute(
-        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
-    ) -> Explanation:
+    def attribute(self, rows: Rows, **options: Any) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the
         time that is left is too short.
         """
@@ -612,4 +602,4 @@ class TrainedOther(Trained):
             with keeping_warnings():  # of the errors that this leaves
                 fewer = changed(OF_ROWS, max_permutations=orders)
                 return self.explain(rows, method=fewer, scope="local", **options)
-        return super().attribute(rows, tolerance=tolerance, **options)
+        return super().attribute(rows, **options)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.assess.assessed_model import (
-    TOLERANCE,
     EvaluatedModel,
     Network,
     TrainedOther,
@@ -164,16 +163,14 @@ class Foreign(EvaluatedModel):
             return replace(explanation, level=FEATURE)
         return explanation
 
-    def attribute(
-        self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
-    ) -> Explanation:
+    def attribute(self, rows: Rows, **options: Any) -> Explanation:
         """Return attributions, with the output and the background that targets tell."""
         options |= (
             {} if self.output is None else {"target": self.output}
         )  # names come from y
         if self.options.get("background") is None:
             options["background"] = self.compared
-        return super().attribute(rows, tolerance=tolerance, model=self.told, **options)
+        return super().attribute(rows, model=self.told, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in

@@ -41,7 +41,7 @@ def midpoints(net: nn.Module, rows: Tensor, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("activation", "allowed"), [(nn.Tanh, 1e-4), (nn.GELU, 1e-4), (nn.ReLU, 3e-3)]
+    ("activation", "allowed"), [(nn.Tanh, 5e-4), (nn.GELU, 5e-4), (nn.ReLU, 3e-3)]
 )
 def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     """For smooth networks far nearer than the tolerance; rectifiers gain little, and
@@ -57,7 +57,7 @@ def test_two_estimates_lead_nearer_than_they_are(activation, allowed):
     )
     truth = midpoints(net, rows, 4000)
     assert explanation.meta["rule"] == "secants of each function"
-    assert explanation.meta["tolerance"] == 0.002
+    assert explanation.meta["tolerance"] == 0.01
     assert explanation.meta["quadrature_error"] > 2e-4
     assert explanation.meta["completeness_gap"] < 1e-12
     assert np.abs(explanation.values - truth).max() / np.abs(truth).max() < allowed
@@ -76,7 +76,7 @@ class Text(nn.Module):
         return self.head(torch.cat([torch.tanh(words).mean(dim=1), table], dim=1))
 
 
-def test_ids_settle_further_and_the_user_has_the_last_word():
+def test_ids_settle_as_others_do_and_the_user_has_the_last_word():
     source = torch.Generator().manual_seed(1)
     rows = {
         "ids": torch.randint(0, 20, (6, 5), generator=source),
@@ -88,12 +88,12 @@ def test_ids_settle_further_and_the_user_has_the_last_word():
         net = Text()
         recurrent = Text(recurrent=True)
     explanation = explain_with(net, rows, **options)
-    assert explanation.meta["tolerance"] == 1e-4
-    assert explanation.meta["quadrature_error"] <= 1e-4
-    rough = explain_with(net, rows, tolerance=0.01, **options)
-    assert rough.meta["tolerance"] == 0.01
-    assert rough.meta["mean_steps"] < explanation.meta["mean_steps"]
-    # Plain gradients would need many more steps for as much.
-    assert explain_with(recurrent, rows, **options).meta["tolerance"] == 0.002
+    assert explanation.meta["tolerance"] == 0.01
+    assert explanation.meta["quadrature_error"] <= 0.01
+    fine = explain_with(net, rows, tolerance=1e-4, **options)
+    assert fine.meta["tolerance"] == 1e-4
+    assert fine.meta["quadrature_error"] <= 1e-4
+    assert fine.meta["mean_steps"] > explanation.meta["mean_steps"]
+    assert explain_with(recurrent, rows, **options).meta["tolerance"] == 0.01
     with pytest.raises(pg.InputError, match="tolerance"):
         explain_with(net, rows, **{**options, "tolerance": -1})

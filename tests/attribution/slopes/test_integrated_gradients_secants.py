@@ -1,6 +1,4 @@
-"""The walk by secants: every rule against its definition, the network's own gradients,
-and the general way.
-"""
+"""Integrated gradients of hybrid networks by secants, against their plain gradients."""
 
 from __future__ import annotations
 
@@ -12,35 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from explaining import explain_with
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import permgrad as pg
 from permgrad.attribution.slopes.lines import SecantIntegral
-from permgrad.attribution.slopes.secants import SecantLines, rule_of, table_embedding
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.network.table_and_image import PeriodicDenseEmbedding
 
-ELEMENTWISE = [
-    nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.GELU(), nn.SiLU(),
-    nn.SiLU(inplace=True), nn.Mish(), nn.SELU(inplace=True), nn.ELU(), nn.CELU(), nn.Tanh(), nn.Sigmoid(),
-    nn.Softplus(),
-]  # fmt: skip
-AFFINE = [
-    (nn.Linear(6, 4), (6,)),
-    (nn.Conv2d(2, 3, 3, padding=1), (2, 5, 6)),
-    (nn.Conv2d(2, 4, 3, stride=2, groups=2), (2, 7, 6)),
-    (nn.Conv2d(2, 3, 3, padding=3), (2, 4, 4)),
-    (nn.Conv2d(2, 3, (3, 1), dilation=2), (2, 6, 5)),
-    (nn.Flatten(), (2, 3, 4)),
-    (nn.BatchNorm1d(6), (6,)),
-    (nn.BatchNorm2d(2), (2, 3, 4)),
-    (nn.BatchNorm2d(2, affine=False), (2, 3, 4)),
-    (nn.Dropout(0.5), (6,)),
-    (nn.Identity(), (3, 2)),
-]
 NETWORK = {"dense_units": [8, 6], "conv_filters": [3, 4], "fusion_units": [8]}
 SMALL = {
     "preset": "fast",
@@ -49,192 +25,6 @@ SMALL = {
     "random_state": 0,
     "progress": False,
 }
-
-
-# ---- one layer at a time -------------------------------------------------------------
-
-
-def stretch(rule, shape, points=3, lines=4, scale=2.0, seed=0):
-    """Values at neighbouring points, the ends of their stretches, and slopes towards
-    the output for two targets.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    values = scale * torch.randn(
-        points, lines, *shape, generator=generator, dtype=torch.float64
-    )
-    with torch.no_grad():
-        after = rule.forward(values.flatten(0, 1)).unflatten(0, (points, lines))
-    slopes = torch.randn(
-        (points - 1) * lines,
-        2,
-        *after.shape[2:],
-        generator=generator,
-        dtype=torch.float64,
-    )
-    return values, after, slopes
-
-
-def prepared(module: nn.Module) -> nn.Module:
-    module = copy.deepcopy(module).double().eval()
-    for name, buffer in module.named_buffers():
-        if name.startswith("running"):
-            buffer.copy_(torch.rand(buffer.shape) + 0.5)
-    return module
-
-
-def changes(values, after, slopes, back):
-    """Return slopes times changes at a layer's output and at its input: they must be
-    equal.
-    """
-    output = (
-        ((after[1:] - after[:-1]).flatten(0, 1)[:, None] * slopes).flatten(2).sum(2)
-    )
-    inputs = (
-        ((values[1:] - values[:-1]).flatten(0, 1)[:, None] * back).flatten(2).sum(2)
-    )
-    return output, inputs
-
-
-@pytest.mark.parametrize("module", ELEMENTWISE, ids=str)
-def test_elementwise_rules(module):
-    rule = rule_of(prepared(module))
-    values, after, slopes = stretch(rule, (5,))
-    assert rule.kind != "affine"
-    back = rule.back(slopes, values, after)
-    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-12)
-    # By definition the mean of the derivative over the stretch.
-    times = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
-    points = torch.lerp(values[0, 0], values[1, 0], times[:, None]).requires_grad_()
-    plain = copy.deepcopy(module)
-    if hasattr(plain, "inplace"):
-        plain.inplace = False
-    mean = torch.autograd.grad(plain(points).sum(), points)[0].mean(dim=0)
-    np.testing.assert_allclose(back[0, 0], slopes[0, 0] * mean, atol=3e-4)
-    # Ends that nearly or quite agree: the derivative.
-    for close in (0.0, 1e-9):
-        near = torch.stack([values[0], values[0] + close])
-        back = rule.back(slopes[:4], near, rule.forward(near))
-        leaf = values[0].clone().requires_grad_()
-        derivative = torch.autograd.grad(plain(leaf).sum(), leaf)[0]
-        np.testing.assert_allclose(back, slopes[:4] * derivative[:, None], atol=1e-6)
-
-
-@pytest.mark.parametrize(("module", "shape"), AFFINE, ids=str)
-def test_affine_rules(module, shape):
-    module = prepared(module)
-    rule = rule_of(module)
-    assert rule.kind == "affine"
-    values, after, slopes = stretch(rule, shape)
-    back = rule.back(slopes, values, after)
-    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
-    leaf = values[0].clone().requires_grad_()
-    for target in range(2):
-        want = torch.autograd.grad((module(leaf) * slopes[:4, target]).sum(), leaf)[0]
-        np.testing.assert_allclose(back[:4, target], want.detach(), atol=1e-12)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    window=st.integers(2, 4),
-    height=st.integers(4, 9),
-    width=st.integers(4, 9),
-    seed=st.integers(0, 999),
-)
-def test_pooling(window, height, width, seed):
-    rule = rule_of(nn.MaxPool2d(window))
-    values, after, slopes = stretch(rule, (2, height, width), seed=seed)
-    back = rule.back(slopes, values, after)
-    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
-    # On short stretches nobody takes over the lead: torch's own gradient, on ties too.
-    still = torch.stack([values[0].round(), values[0].round()])
-    back = rule.back(
-        slopes[:4], still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4))
-    )
-    leaf = still[0].clone().requires_grad_()
-    want = torch.autograd.grad(
-        (nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf
-    )[0]
-    # Ties go to the first by rows, then by columns; the sum of a window is the same
-    # either way.
-    pooled = nn.AvgPool2d(window)
-    np.testing.assert_allclose(pooled(back[:, 0]), pooled(want), atol=1e-12)
-
-
-def test_pooling_of_two_is_the_mean_gradient():
-    """Two numbers that exchange the lead once: the share of the stretch in which each
-    leads.
-    """
-    rule = rule_of(nn.MaxPool2d(2))
-    values = torch.tensor(
-        [[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]],
-        dtype=torch.float64,
-    )
-    after = rule.forward(values.flatten(0, 1)).unflatten(0, (2, 1))
-    back = rule.back(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), values, after)
-    # 3t overtakes 1 − t at t = 1/4.
-    np.testing.assert_allclose(back[0, 0, 0], [[0.75, 0.0], [0.0, 0.25]], atol=1e-12)
-
-
-def test_embedding():
-    torch.manual_seed(0)
-    layer = PeriodicDenseEmbedding(3, size=4, scale=1.0).double()
-    rule = table_embedding(layer, torch.tensor([0, 2, 3]), torch.tensor([1, 4]))
-    values, after, slopes = stretch(rule, (5,))
-    back = rule.back(slopes, values, after)
-    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
-    near = torch.stack([values[0], values[0]])
-    leaf = values[0].clone().requires_grad_()
-    want = torch.autograd.grad((rule.forward(leaf) * slopes[:4, 1]).sum(), leaf)[0]
-    with torch.no_grad():
-        still = rule.back(
-            slopes[:4], near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4))
-        )
-    np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("module", "shape"), [(nn.LayerNorm(6), (6,)), (nn.GroupNorm(1, 2), (2, 3, 4))]
-)
-def test_normalisation_of_rows(module, shape):
-    module = prepared(module)
-    nn.init.normal_(module.weight)
-    rule = rule_of(module)
-    values, after, slopes = stretch(rule, shape)
-    np.testing.assert_allclose(
-        *changes(values, after, slopes, rule.back(slopes, values, after)), atol=1e-10
-    )
-    near = torch.stack([values[0], values[0]])
-    with torch.no_grad():
-        still = rule.back(slopes[:4], near, near)
-    leaf = values[0].clone().requires_grad_()
-    want = torch.autograd.grad((module(leaf) * slopes[:4, 1]).sum(), leaf)[0]
-    np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
-
-
-def test_layers_without_a_rule():
-    class Own(nn.ReLU):
-        pass
-
-    hooked = nn.ReLU()
-    hooked.register_forward_hook(lambda *_: None)
-    untracked = nn.BatchNorm1d(3, track_running_stats=False)
-    modules = [
-        nn.GroupNorm(2, 4),
-        nn.LayerNorm((3, 2)),
-        nn.Softmax(1),
-        Own(),
-        hooked,
-        untracked,
-        nn.MaxPool2d(3, stride=1),
-        nn.MaxPool2d(2, padding=1),
-    ]
-    for module in [
-        *modules,
-        nn.MaxPool2d(2, ceil_mode=True),
-        nn.Conv2d(1, 1, 3, padding="same"),
-        nn.PReLU(),
-    ]:
-        assert rule_of(module) is None, module
 
 
 # ---- whole networks ------------------------------------------------------------------
@@ -315,14 +105,11 @@ def model(request) -> pg.HyNNClassifier:
 @pytest.mark.parametrize(
     ("output", "baseline"), [("raw", "median"), ("probability", "background")]
 )
-def test_equals_the_general_way(model, monkeypatch, output, baseline):
+def test_equals_plain_gradients(model, monkeypatch, output, baseline):
     rows = table(2, seed=1)[0]
     options = {"scale": output, "baseline": baseline, "references": 3, "tolerance": 0}
     secant_explanation = explained(model, rows, **options, max_steps=128)
-    assert secant_explanation.meta["rule"] == "secants of each layer"
-    monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
-    by_function = explained(model, rows, **options, max_steps=128)
-    assert by_function.meta["rule"] == "secants of each function"
+    assert secant_explanation.meta["rule"] == "secants of each function"
     monkeypatch.setattr(SecantIntegral, "complete", lambda *_: False)
     plain = explained(model, rows, **options, max_steps=512)
     assert plain.meta["rule"] == "midpoint rule over gradients"
@@ -331,10 +118,9 @@ def test_equals_the_general_way(model, monkeypatch, output, baseline):
         assert (
             np.abs(secant_explanation.parts[path]).max() > 0.02 * scale
         )  # precondition: the path matters
-        for general in (by_function, plain):
-            np.testing.assert_allclose(
-                secant_explanation.parts[path], general.parts[path], atol=0.004 * scale
-            )
+        np.testing.assert_allclose(
+            secant_explanation.parts[path], plain.parts[path], atol=0.004 * scale
+        )
     assert secant_explanation.meta["completeness_gap"] < (
         1e-9 if output == "raw" else 1e-4
     )
@@ -390,7 +176,7 @@ def test_one_logit():
         .eval()
     )
     two_sided = explained(estimator, X[:5], scale="logit", target=[0, 1])
-    assert two_sided.meta["rule"] == "secants of each layer"
+    assert two_sided.meta["rule"] == "secants of each function"
     np.testing.assert_array_equal(two_sided.values[:, :, 0], -two_sided.values[:, :, 1])
     one_sided = explained(estimator, X[:5], scale="logit", target=1)
     np.testing.assert_allclose(
@@ -429,10 +215,10 @@ def test_other_networks_fall_back(change):
         else "secants of each function"
     )
     assert explanation.meta["rule"] == rule
-    assert explanation.meta["completeness_gap"] <= 0.002
+    assert explanation.meta["completeness_gap"] <= 0.01
 
 
-def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
+def test_a_changed_way_of_fusing_is_followed(model):
     class Doubled(HybridNetwork):
         def fuse(self, embeddings):
             return 2 * super().fuse(embeddings)
@@ -445,11 +231,6 @@ def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
     np.testing.assert_allclose(
         explanation.values, 2 * explained(model, rows).values, atol=0.02
     )
-    # Replaced on the object, not by a class: found by comparing outputs.
-    changed = copy.deepcopy(model)
-    forward = changed.module_.forward
-    changed.module_.forward = lambda encoded: forward(encoded) + 1
-    assert explained(changed, rows).meta["rule"] != "secants of each layer"
 
 
 @pytest.mark.slow
@@ -457,7 +238,7 @@ def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
     rows = table(8, seed=5)[0]
     full_explanation = explained(model, rows)
     batch_sizes = []
-    plain = SecantLines.line_values
+    plain = SecantIntegral.line_values
 
     def small(self, rows, line, intervals):
         batch_sizes.append(len(line))
@@ -465,13 +246,13 @@ def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
             raise MemoryError
         return plain(self, rows, line, intervals)
 
-    monkeypatch.setattr(SecantLines, "line_values", small)
+    monkeypatch.setattr(SecantIntegral, "line_values", small)
     np.testing.assert_allclose(
         explained(model, rows).values, full_explanation.values, atol=1e-12
     )
     assert max(batch_sizes) > 2
     # A batch smaller than one line cuts the line.
-    monkeypatch.setattr(SecantLines, "line_values", plain)
+    monkeypatch.setattr(SecantIntegral, "line_values", plain)
     np.testing.assert_allclose(
         explained(model, rows, batch_size=3).values, full_explanation.values, atol=1e-10
     )

@@ -13,7 +13,6 @@ import torch
 from beside import with_branches
 
 import permgrad as pg
-from permgrad.attribution.slopes.secants import SecantLines
 
 METHODS = {
     "integrated_gradients": pg.methods.IntegratedGradients(),
@@ -70,10 +69,8 @@ def without_trees(model):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_slopes_explain_the_model_without_its_trees(model, name, monkeypatch):
+def test_slopes_explain_the_model_without_its_trees(model, name):
     rows = table(6, seed=1)[0]
-    if name == "secants of functions":
-        monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
     common = {"method": METHODS[name], "random_state": 0, "progress": False}
     full_explanation, reduced_explanation = (
         pg.explain(explained_model, rows, **common)
@@ -124,7 +121,7 @@ def test_sums_are_complete(model, name):
     )
     assert explanation.meta["completeness_gap"] < 1e-6
     if name == "integrated_gradients" and not model.module_.rates:
-        assert explanation.meta["rule"] == "secants of each layer"
+        assert explanation.meta["rule"] == "secants of each function"
     total_change = explanation.predictions - explanation.base_values
     np.testing.assert_allclose(
         explanation.values.sum(axis=1),

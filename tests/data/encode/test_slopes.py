@@ -285,7 +285,7 @@ def test_explanations_go_through_the_products(fitted):
     gradients = pg.explain(
         model, X[:40], method=pg.methods.IntegratedGradients(baseline="mean")
     )
-    assert gradients.meta["rule"] == "secants of each layer"
+    assert gradients.meta["rule"] == "secants of each function"
     np.testing.assert_allclose(
         gradients.base_values + gradients.values[..., 0].sum(axis=1),
         model.predict(X[:40]),

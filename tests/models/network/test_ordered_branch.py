@@ -316,11 +316,7 @@ def test_integrals_of_an_ordered_model_add_up(layout: Any) -> None:
         random_state=0,
         progress=False,
     )
-    assert (
-        explanation.meta["rule"] == "secants of each layer"
-        if "rule" in explanation.meta
-        else True
-    )
+    assert explanation.meta["rule"] == "secants of each function"
     total = explanation.values.sum(axis=1)[:, 0]
     assert np.abs(total).max() > 1e-3
     assert explanation.meta["completeness_gap"] < 1e-4

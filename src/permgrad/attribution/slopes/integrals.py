@@ -5,7 +5,7 @@ every network.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.lines import GradientIntegral, Lines, SecantIntegral
 from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
-from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.base.arrays import Floats
@@ -27,17 +26,28 @@ from permgrad.models.batches import with_fewer
 _PROBE_ROWS = 8
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
-#: Shares of the output's range within which rows settle.
-_USUAL = 0.002
-_FINE = 1e-4
-#: How many times the last change a gap is that further steps do not close.
+#: Share of a row's largest value within which its values are right.
+_USUAL = 0.01
+#: How many times the error a gap is that further steps do not close.
 _CLOSING = 10
-#: Gaps and changes that a larger tolerance may accept: shares of the output's range.
+#: Gaps and errors that a larger tolerance may accept.
 _NEAR = 0.05
 #: From how many times smaller on a refinement makes a gap, more steps are worth it, and
 #: how many times more.
 _FALLS = 2.0
 _MOST_TIMES = 64
+
+
+class Settled(NamedTuple):
+    """Integrals ``(rows, parts, players, targets)``, and numbers of each row
+    ``(rows,)``.
+    """
+
+    values: Tensor
+    gap: Tensor  #: of its sum, as a share of the output's range
+    error: Tensor  #: estimated, of any value, as a share of the row's largest
+    intervals: Tensor
+    gap_before: Tensor  #: the last refinement
 
 
 def _settle(
@@ -47,53 +57,57 @@ def _settle(
     scale: Tensor,
     tolerance: float,
     most: int,
-) -> tuple[Tensor, Floats]:
-    """Return integrals settled within ``tolerance`` of ``scale``, and numbers ``(4,
-    b)``.
+) -> Settled:
+    """Return integrals that are right within ``tolerance`` of each row's largest value.
 
-    They are a row's gap, its last change, its intervals, and the gap before the last
-    refinement.
-
-    Errors of secants fall with the square of the intervals' length: the last two
-    estimates tell where they lead (Richardson 1911). Those of plain gradients do not
-    where rectifiers switch.
+    Rows that are settled take no further intervals.
     """
     intervals = lines.first
-    values = result = lines.estimate(rows, intervals)
-    completeness_gap = (
-        (values.sum(dim=(1, 2)) - output_differences).abs() / scale
-    ).amax(dim=1)
-    change = torch.full_like(completeness_gap, torch.inf)
-    intervals_taken = torch.full_like(completeness_gap, intervals)
-    before = torch.full_like(completeness_gap, torch.nan)
-    active = torch.arange(len(completeness_gap), device=completeness_gap.device)
+    values = lines.estimate(rows, intervals)
+    gap = _gaps(values, output_differences, scale)
+    settled = Settled(
+        values,
+        gap,
+        torch.full_like(gap, torch.inf),
+        torch.full_like(gap, intervals),
+        torch.full_like(gap, torch.nan),
+    )
+    # Below this, what is left of a row's values is rounding.
+    least = scale * _precision(lines.slopes) ** 0.5
+    active = torch.arange(len(gap), device=gap.device)
     while len(active) and intervals * lines.factor <= most:
         intervals *= lines.factor
         refined = lines.estimate(
             tuple(tensor[active] for tensor in rows), intervals, values
         )
-        new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
         limit = refined + lines.ahead * (refined - values)
-        new_gap = (
-            (limit.sum(dim=(1, 2)) - output_differences[active]).abs() / scale
-        ).amax(dim=1)
-        before[active] = completeness_gap[active]
-        result[active] = limit
-        completeness_gap[active] = new_gap
-        change[active] = new_change
-        intervals_taken[active] = float(intervals)
+        largest = limit.sum(dim=1).abs().amax(dim=1).maximum(least)
+        change = (refined - values).abs().amax(dim=(1, 2))
+        new_error = (change / largest).amax(dim=1) / (lines.factor - 1)
+        new_gap = _gaps(limit, output_differences[active], scale)
+        settled.gap_before[active] = settled.gap[active]
+        settled.values[active] = limit
+        settled.gap[active] = new_gap
+        settled.error[active] = new_error
+        settled.intervals[active] = float(intervals)
         # The sum may be right, by luck or by the rule, while single values are not:
         # both must have settled.
         unsettled = (
             (new_gap > tolerance)
-            | (new_change > tolerance)
+            | (new_error > tolerance)
             | (intervals < lines.settled_from)
         )
         active = active[unsettled]
         values = refined[unsettled]
-    return result, torch.stack(
-        [completeness_gap, change, intervals_taken, before]
-    ).cpu().numpy()
+    return settled
+
+
+def _gaps(values: Tensor, output_differences: Tensor, scale: Tensor) -> Tensor:
+    """Return by how much the sums of rows miss their outputs' differences, as shares of
+    the output's range.
+    """
+    sums = values.sum(dim=(1, 2))
+    return ((sums - output_differences).abs() / scale).amax(dim=1)
 
 
 def integrate(
@@ -115,7 +129,7 @@ def integrate(
     slopes = Slopes(request, method, by_path=True)
     result = Additive(slopes, reference_rows(slopes.places, *starts_at))
     subject = request.subject
-    qualities: list[Floats] = []
+    blocks: list[Settled] = []
     with (
         request.bar(request.count, method.replace("_", " ")) as progress,
         subject.open(),
@@ -123,14 +137,16 @@ def integrate(
     ):
         untrue = warn_of_untrue_slopes(slopes, method)
         references = slopes.references(result.reference.rows)
-        lines = _fastest_lines(slopes, references, steps, most_steps)
         base_outputs = slopes.outputs(references) if slopes.whole else None
         scale = slopes.output_range(_few_outputs(slopes, references, base_outputs))
-        if lines is None:
-            lines = _general_lines(slopes, references, scale, most_steps)
+        lines: Lines
+        if steps is None:
+            lines = _faster_lines(slopes, references, scale, most_steps)
+        else:
+            lines = GradientIntegral(slopes, references, steps)
         if isinstance(lines, GradientIntegral):
             lines.counted = progress.ahead
-        tolerance = _tolerance(slopes, lines, tolerance)
+        tolerance = _tolerance(slopes, tolerance)
         # Rows that take a number of steps have settled with the first estimate.
         until = (tolerance, most_steps) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
@@ -147,40 +163,26 @@ def integrate(
                 else base_outputs.mean(dim=0).expand_as(outputs)
             )
             lines.first_row = start
-            values, quality = _settle(
-                lines, block_rows, outputs - starts, scale, *until
-            )
-            qualities.append(quality)
-            if isinstance(lines, SecantLines):
-                values = slopes.sums(list(values.permute(1, 3, 0, 2)))
-            result.keep(row_slice, values, outputs, starts)
+            settled = _settle(lines, block_rows, outputs - starts, scale, *until)
+            blocks.append(settled)
+            result.keep(row_slice, settled.values, outputs, starts)
             progress.advance(row_slice.stop - row_slice.start)
-    completeness_gap, change, intervals_taken, before = np.concatenate(
-        qualities, axis=1
+    gap, error, intervals, gap_before = (
+        torch.cat(numbers).cpu().numpy()
+        for numbers in list(zip(*blocks, strict=True))[1:]
     )
-    unsettled = int(((completeness_gap > tolerance) | (change > tolerance)).sum())
+    unsettled = int(((gap > tolerance) | (error > tolerance)).sum())
     if steps is None and unsettled and not untrue:
-        advice = _advice(
-            lines, tolerance, most_steps, (completeness_gap, change, before)
-        )
+        advice = _advice(lines, tolerance, most_steps, (gap, error, gap_before))
         warn_user(
-            f"Attributions of {unsettled:,} of {len(completeness_gap):,} rows did not "
-            f"settle to {tolerance:g} of the output's range "
-            f"within {most_steps} steps (largest gap {completeness_gap.max():.2g}, "
-            f"largest change {change.max():.2g}){advice}."
+            f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to "
+            f"{tolerance:g} of the row's largest value within {most_steps} steps "
+            f"(largest error {error.max():.2g}, largest gap {gap.max():.2g} of the "
+            f"output's range){advice}."
         )
     facts |= {"rule": lines.rule, "tolerance": tolerance}
-    facts |= _facts_of_steps(steps, intervals_taken, change)
+    facts |= _facts_of_steps(steps, intervals, error)
     return result.explanation(method, scale.cpu().numpy(), **facts)
-
-
-def _fastest_lines(
-    slopes: Slopes, references: Tensors, steps: int | None, most: int
-) -> Lines | None:
-    """Return the fastest way that serves the network, None for the general one."""
-    if steps is not None:
-        return GradientIntegral(slopes, references, steps)
-    return SecantLines.fitting(slopes, references, most)
 
 
 def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Tensor:
@@ -194,40 +196,41 @@ def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Te
 
 
 def _facts_of_steps(
-    steps: int | None, step_counts: Floats, change: Floats
+    steps: int | None, step_counts: Floats, errors: Floats
 ) -> dict[str, Any]:
-    """Return how many steps rows took, and by how much their last refinement changed
-    them.
-    """
+    """Return how many steps rows took, and the largest of their errors."""
     facts: dict[str, Any] = {"steps": int(step_counts.max())}
     if steps is not None:
         return {**facts, "mean_steps": steps, "quadrature_error": None}
-    error = float(change.max())
-    return {**facts, "mean_steps": float(step_counts.mean()), "quadrature_error": error}
+    return {
+        **facts,
+        "mean_steps": float(step_counts.mean()),
+        "quadrature_error": float(errors.max()),
+    }
 
 
 def _advice(
     lines: Lines, tolerance: float, most: int, numbers: tuple[Floats, Floats, Floats]
 ) -> str:
-    """Return what helps rows that did not settle, by their gap, its last change and the
-    gap before.
+    """Return what helps rows that did not settle, by their gap, their error and the gap
+    before.
     """
-    completeness_gap, change, before = numbers
+    completeness_gap, error, before = numbers
     wide_gaps = completeness_gap > tolerance
-    # A gap of many times what the last refinement changed is not closed by another.
+    # A gap of many times what refinements change is not closed by another.
     if wide_gaps.any() and bool(
-        (change[wide_gaps] <= completeness_gap[wide_gaps] / _CLOSING).all()
+        (error[wide_gaps] <= completeness_gap[wide_gaps] / _CLOSING).all()
     ):
         gap_reason = "the network's outputs jump on the way. Choose method='shapley'"
         return f", and more steps do not close it: {gap_reason}"
-    if max(completeness_gap.max(), change.max()) <= _NEAR:
+    if max(completeness_gap.max(), error.max()) <= _NEAR:
         return ". Raise tolerance"
     worst = int(completeness_gap.argmax())
     if completeness_gap[worst] > tolerance:
         falls = before[worst] / completeness_gap[worst]
     else:
         falls = 0.0
-    if falls >= _FALLS:
+    if falls >= _FALLS and tolerance > 0:
         further = math.ceil(
             math.log(completeness_gap[worst] / tolerance) / math.log(falls)
         )
@@ -240,25 +243,24 @@ def _advice(
     )
 
 
-def _tolerance(
-    slopes: Slopes, lines: Lines, requested_tolerance: float | None
-) -> float:
-    """Return the tolerance of rows: smaller for ids, of which there are many with a
-    small part each.
+def _precision(slopes: Slopes) -> float:
+    """Return how far apart the nearest numbers are that a network can tell apart."""
+    return torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
+
+
+def _tolerance(slopes: Slopes, requested_tolerance: float | None) -> float:
+    """Return the tolerance of rows: no less than a network in half precision can
+    reach.
     """
     if requested_tolerance is None:
-        if slopes.places.lookups and isinstance(lines, SecantIntegral):
-            requested_tolerance = _FINE
-        else:
-            requested_tolerance = _USUAL
-    # A network in half precision cannot settle further than it can tell numbers apart.
-    precision = torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
+        requested_tolerance = _USUAL
+    precision = _precision(slopes)
     if precision > 1e-4:
         return max(float(requested_tolerance), 4 * precision)
     return float(requested_tolerance)
 
 
-def _general_lines(
+def _faster_lines(
     slopes: Slopes, references: Tensors, scale: Tensor, most: int
 ) -> Lines:
     """Return the faster way for any network, found on background rows and never on the

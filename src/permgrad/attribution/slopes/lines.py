@@ -28,11 +28,14 @@ _FEWEST_TOGETHER = 4
 class Lines:
     """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done
     from ``settled_from`` on.
+
+    Errors fall at least as fast as the intervals' length, so that an estimate's error
+    is at most its last change over ``factor − 1``.
     """
 
     rule: str
-    factor = 2
-    ahead = 1 / 3  # by how much of the last change the limit is beyond it
+    factor: int
+    ahead: float  # by how much of the last change the limit is beyond it
     first_row = 0  # of those whose integrals are taken, among the rows explained
     first: int
     settled_from: int
@@ -143,10 +146,17 @@ class SecantIntegral(Lines):
 
     def __init__(self, slopes: Slopes, references: Tensors, most: int) -> None:
         super().__init__(slopes, references)
-        # Errors of many lines cancel. Coarse estimates of one line may agree by luck
-        # where rectifiers switch.
-        self.first = min(8 if self.count == 1 else 1, most)
-        self.settled_from = 2 * self.first
+        # Errors of many lines cancel.
+        if self.count == 1:
+            self.first = min(3, most)
+            self.factor = 3
+        else:
+            self.first = 1
+            self.factor = 2
+        self.settled_from = self.factor * self.first
+        # Errors of smooth functions fall with the square of the intervals' length: the
+        # last two estimates tell where they lead (Richardson 1911).
+        self.ahead = 1 / (self.factor**2 - 1)
 
     def complete(self, start: Tensors, stop: Tensors, scale: Tensor) -> bool:
         """Return whether a single step adds up for each row, so that every function

@@ -148,24 +148,32 @@ def secant(
 ) -> Tensor:
     """Return the mean slope of an elementwise function between two ends, of which the
     outputs are given.
+
+    ``slope_at`` is asked where they are near each other.
     """
     start, stop = ends
     change = stop - start
     slope: Tensor = (outputs[1] - outputs[0]).div_(change)
-    # Infinite ends, as in masks, have no change either.
-    is_near = ~torch.isfinite(slope)
-    middle = stop
-    if kind != "straight":
-        middle = torch.lerp(start, stop, 0.5)
+    if kind == "straight":
+        is_near = change == 0
+    else:
         # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to
         # curvature: equal here.
         reach = (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-        is_near |= change.abs() <= (
-            reach * middle.abs() if kind == "scale-free" else reach
-        )
-    if bool(is_near.any()):
-        return torch.where(is_near, slope_at(middle), slope)
-    return slope
+        if kind == "scale-free":
+            is_near = change.abs() <= reach * torch.lerp(start, stop, 0.5).abs()
+        else:
+            is_near = change.abs() <= reach
+    # Infinite ends, as in masks, have no change either. One number tells of all.
+    if not bool(torch.isfinite(slope.sum())):
+        is_near |= ~torch.isfinite(slope)
+    if not bool(is_near.any()):
+        return slope
+    if kind == "straight":
+        middle = stop
+    else:
+        middle = torch.lerp(start, stop, 0.5)
+    return torch.where(is_near, slope_at(middle), slope)
 
 
 def derivative(function: Callable[..., Any], points: Tensor) -> Tensor:
@@ -202,13 +210,19 @@ class MeanSlopes(torch.autograd.Function):
 
 
 def elementwise(
-    function: Callable[..., Any], kind: str, starts: Tensors, values: Tensor
+    function: Callable[..., Any],
+    kind: str,
+    output: Tensor,
+    starts: Tensors,
+    values: Tensor,
 ) -> Ruled:
-    """Return a function of each number alone, with its secant from its start."""
-    output: Tensor = function(values)
+    """Return the output of a function of each number alone, with its secant from
+    ``starts``: other values and their output.
+    """
+    start, start_output = starts
     mean_slope = secant(
-        (*starts, values),
-        (function(*starts), output),
+        (start, values),
+        (start_output, output),
         functools.partial(derivative, function),
         kind,
     )
@@ -311,21 +325,22 @@ def leaders(
 
 
 def maximum(
-    search: Callable[[Tensor], tuple[Tensor, Tensor]],
+    output: Tensor,
+    last_index: Tensor,
     window_dimensions: int,
     starts: Tensors,
     values: Tensor,
 ) -> Ruled:
-    """Return the largest values of windows, which ``search`` finds with their places in
-    the last dimensions.
+    """Return the largest values of windows, found with their places in the last
+    dimensions; ``starts`` are other values with theirs.
     """
-    (output, last_index), (_, first) = search(values), search(*starts)
+    start, first = starts
     kept_dimensions = values.ndim - window_dimensions
     shape = values.shape
     first = first.flatten(kept_dimensions)
     last_index = last_index.flatten(kept_dimensions)
     to_first, to_last = leaders(
-        starts[0].flatten(kept_dimensions),
+        start.flatten(kept_dimensions),
         values.flatten(kept_dimensions),
         first,
         last_index,
@@ -542,13 +557,18 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
     # The secant is that of the first argument alone: where others depend on the inputs
     # too, all keep their gradients.
     alone = not any(value.requires_grad for value in companions)
+    output = func(*args, **kwargs)
     secant_rule = functools.partial(
-        elementwise, lambda values: func(values, *args[1:], **kwargs), kind
+        elementwise,
+        lambda values: func(values, *args[1:], **kwargs),
+        kind,
+        output.detach(),
     )
     return mode.answer(
-        lambda: func(*args, **kwargs),
+        lambda: output,
         secant_rule,
         args[0],
+        recorded=(args[0], output),
         needed=lambda needs: alone and all(needs),
     )
 
@@ -614,8 +634,9 @@ def _maximum_of(
     best_values, index = search(values)
     return mode.answer(
         lambda: best_values,
-        functools.partial(maximum, search, window_dimensions),
+        functools.partial(maximum, best_values.detach(), index, window_dimensions),
         values,
+        recorded=(values, index),
     ), index
 
 

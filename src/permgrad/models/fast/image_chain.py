@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,8 +28,6 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 #: times the kernel: torch convolves one channel into 8 at 12 GFLOP/s, into 32 at 62,
 #: and multiplies matrices at 200 (measured on one core).
 _MOST_COLUMNS = 64
-#: Above this share of windows that see a feature, computing those alone gains nothing.
-_MOST_WINDOWS = 0.7
 
 
 def area(box: Box) -> int:
@@ -473,41 +469,3 @@ def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
         if not followed or getattr(layer, "inplace", False):
             return False
     return True
-
-
-def few_seen_windows(
-    renderer: Renderer, convolution: Any, pooling: Any
-) -> Tensor | None:
-    """Return the windows of a first block that can see a feature, if it pays to compute
-    them alone.
-
-    They are the pooling's, in reading order, that can depend on any encoded column.
-    """
-    kernel = convolution.kernel_size[0]
-    window = pooling.kernel_size
-    suits = (
-        kernel % 2 == 1
-        and convolution.kernel_size == (kernel, kernel)
-        and convolution.padding == (kernel // 2, kernel // 2)
-        and convolution.stride == convolution.dilation == (1, 1)
-        and convolution.padding_mode == "zeros"
-        and isinstance(window, int)
-        and (pooling.stride, pooling.padding, pooling.dilation) == (window, 0, 1)
-        and not pooling.ceil_mode
-        and renderer.height % window == renderer.width % window == 0
-    )
-    if not suits:
-        return None
-    reached = np.zeros((1, 1, renderer.height, renderer.width), dtype=np.float32)
-    for pixel_row, column in renderer.pixels_of(range(len(renderer.positions))):
-        reached[0, 0, pixel_row, column] = 1
-    spread = functional.max_pool2d(
-        torch.from_numpy(reached), kernel, stride=1, padding=kernel // 2
-    )
-    windows = functional.max_pool2d(spread, window).flatten().nonzero()[:, 0]
-    most_windows = (
-        _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
-    )
-    if 0 < len(windows) <= most_windows:
-        return windows
-    return None

@@ -200,26 +200,6 @@ class MemberLinear(nn.Module):
             dim=0
         )
 
-    def pull(self, slopes: Tensor) -> Tensor:
-        """Return slopes towards the joined input ``(…, in_features)`` from those
-        towards ``(…, members, units)``.
-        """
-        path_slopes: list[Tensor] = []
-        for input_path in self.widths:
-            if input_path not in self.per_member:
-                path_slopes.append(slopes.flatten(-2) @ self.columns(input_path))
-            elif self.shared:
-                path_slopes.append(
-                    linear(slopes, self._slice(input_path).squeeze(0).T).flatten(-2)
-                )
-            else:
-                path_slopes.append(
-                    torch.einsum(
-                        "...ku,kuw->...kw", slopes, self._slice(input_path)
-                    ).flatten(-2)
-                )
-        return torch.cat(path_slopes, dim=-1)
-
     def _slice(self, path: str) -> Tensor:
         # The whole is no slice of itself: slopes towards a slice are copied.
         if len(self.widths) == 1:

@@ -314,7 +314,7 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
         section.text(
             "Largest gap between the sum and the difference: "
             f"{number(baseline['completeness_gap'])} of the output's "
-            f"range. Largest change of a single value when its steps were last halved: "
+            f"range. Largest error of a value, as a share of its row's largest: "
             f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
         )
         of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
