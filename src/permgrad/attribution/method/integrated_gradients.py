@@ -37,8 +37,8 @@ class IntegratedGradients(Configured):
     output's range over the background. Where secants are used (``meta["rule"]``), the
     sum is exact up to rounding for any number of steps, so it does not show the
     accuracy of single values. ``meta["quadrature_error"]`` does: the largest error of a
-    value as a share of its row's largest, estimated from the last refinement. Of the
-    rows of a network, more than 95 % are as accurate as that. Values are extrapolated
+    value as a share of its row's largest, estimated from the last refinement. A
+    few rows in a hundred are less accurate than the estimate. Values are extrapolated
     from both estimates, which makes them much more accurate where the network is
     smooth.
 
@@ -98,7 +98,7 @@ class IntegratedGradients(Configured):
         check_whole("references", self.references, "leave it out", least=1)
         check_whole("max_steps", self.max_steps, "leave it out", least=2)
         if self.tolerance is not None:
-            check_number("tolerance", self.tolerance, "pass for example 0.002")
+            check_number("tolerance", self.tolerance, "pass for example 0.001")
         if self.steps is not None:
             check_whole("steps", self.steps, "leave it out, or pass for example 50")
         names = request.subject.encoded_names
