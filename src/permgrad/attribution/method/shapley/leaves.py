@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import factorial
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,8 @@ class Questions:
         self.trees = trees
         self.levels: list[tuple[Integers, Integers]] = []
         self.leaves = tuple(_sorted_leaves(trees, owner, self.levels))
+        most_bits = max((leaves.bits for leaves in self.leaves), default=0)
+        self._dtype = _dtype_of(most_bits)
 
     def patterns(self, rows: Floats) -> Integers:
         """Return the pattern of each node's players ``(nodes, rows)``: which of them
@@ -71,8 +74,9 @@ class Questions:
         """
         trees = self.trees
         cells = np.ascontiguousarray(rows.T)
-        patterns = np.full((len(trees.left), len(rows)), -1, dtype=np.int64)
-        for nodes, bits in self.levels:
+        patterns = np.full((len(trees.left), len(rows)), -1, dtype=self._dtype)
+        for nodes, level_bits in self.levels:
+            bits = level_bits.astype(self._dtype)
             thresholds = trees.threshold[nodes][:, None]
             goes_right = cells[trees.feature[nodes]] > thresholds
             before = patterns[nodes]
@@ -81,6 +85,16 @@ class Questions:
             patterns[left] = np.where(goes_right, failed, before)
             patterns[left + 1] = np.where(goes_right, before, failed)
         return patterns
+
+
+def _dtype_of(bits: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest numbers that hold so many bits and a sign: most time goes into
+    reading and writing them.
+    """
+    for dtype in (np.int16, np.int32):
+        if bits < np.iinfo(dtype).bits:
+            return dtype
+    return np.int64
 
 
 def _sorted_leaves(

@@ -30,6 +30,8 @@ from permgrad.models.trees import Trees
 _LISTED = 8
 #: Numbers that are held at once.
 _NUMBERS = 2**24
+#: Numbers of patterns that are added up at once, which a processor keeps near.
+_NEAR = 2**21
 #: Pairs of rows that walk down a tree together.
 _PAIRS = 2**13
 #: Pairs of a leaf and one of its players whose gains are summed together.
@@ -114,7 +116,7 @@ class TreeValues:
         the same in all of them.
         """
         sums = np.zeros((len(rows), len(self.trees.base)))
-        for row_slice in slices(len(rows), max(1, _NUMBERS // len(self.trees.left))):
+        for row_slice in slices(len(rows), max(1, _NEAR // len(self.trees.left))):
             patterns = self._questions.patterns(rows[row_slice])
             for leaves in self._questions.leaves:
                 everybody = (1 << leaves.bits) - 1
