@@ -135,10 +135,8 @@ def ours(
     return pg.explain(
         pg.Model(net, task="regression", segments=pixels or None),
         inputs,
-        method="integrated_gradients",
+        method=pg.methods.IntegratedGradients(baseline="zeros", **options),
         progress=False,
-        baseline="zeros",
-        **options,
     )
 
 

@@ -31,7 +31,6 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.files import plain
 from permgrad.base.frames import stacked
 from permgrad.base.numerals import compact
-from permgrad.base.sequences import values_at
 from permgrad.data.read.table import blank_codes
 from permgrad.data.tasks import tasks
 from permgrad.evaluation.levels import ColumnCells, cells_of
@@ -988,7 +987,7 @@ def _written(
     if (
         times
         and not isinstance(formula, int)
-        and all(values_at(dates, _columns(formula)))
+        and all(dates[column] for column in _columns(formula))
     ):
         return f"{words} in {times[0]}"
     if not (factor == "1" or isinstance(formula, int)):

@@ -158,7 +158,7 @@ class RunFolder:
         # The record is written first: after an interruption here, the folder holds an
         # unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
-        names = []
+        names: list[str] = []
         for later_stage in _ORDER:
             if later_stage not in kept_stages:
                 names.extend(STAGES[later_stage])

@@ -58,7 +58,7 @@ def slid(
     """
     if function not in _SLIDING:
         return None
-    argument = dict(zip(_SLIDING[function], args, strict=False)) | options
+    argument = {**dict(zip(_SLIDING[function], args, strict=False)), **options}
     kernel = argument.get("kernel_size")
     stride = argument.get("stride")
     if function.startswith("conv"):

@@ -390,10 +390,8 @@ def _call_order(subject: NetworkSubject) -> list[int]:
         named = list(inspect.signature(subject.module.forward).parameters)
     else:
         named = input_form.arguments
-    if input_form.whole:
-        parameter_positions = []
-    else:
-        parameter_positions = []
+    parameter_positions: list[int] = []
+    if not input_form.whole:
         for input_leaf in input_form.leaves:
             parameter_positions.append(named.index(input_leaf.place[0]))
     order = sorted(range(len(parameter_positions)), key=parameter_positions.__getitem__)

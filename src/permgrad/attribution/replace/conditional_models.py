@@ -18,7 +18,6 @@ import numpy as np
 
 from permgrad.base.arrays import Array, Floats, Indexes, Integers
 from permgrad.base.random import generator
-from permgrad.base.sequences import values_at
 
 Encoded = Array  # float32, or float64 where the model takes that
 #: Takes predicting columns ``(rows, columns)`` and the fold of each row (−1: outside
@@ -218,7 +217,7 @@ class Terms:
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
         product_terms = _clearest(
-            pairs, np.array(values_at(together, pairs)), _WAVES**2
+            pairs, np.array([together[pair] for pair in pairs]), _WAVES**2
         )
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))

@@ -49,7 +49,7 @@ def table_space(encoder: Any, call: MethodCall) -> PlayerSpace:
         return space.in_blocks(blocks)
     if groups is None:
         return space
-    group_of_column = {}
+    group_of_column: dict[str, str] = {}
     for group_name, columns in encoder.groups_.items():
         group_of_column |= dict.fromkeys(columns, group_name)
     declared = {}

@@ -182,7 +182,7 @@ class InnerSubject(NetworkSubject):
                     problem, hint = of_unheard(self.module, layer)
                     raise InputError(problem, hint=hint, code="PG037")
             if self._sites is None:
-                sites = {}
+                sites: dict[Site, Lookup | None] = {}
                 for layer in self.layers:
                     for call_number in range(calls[layer]):
                         sites[(layer, call_number)] = None

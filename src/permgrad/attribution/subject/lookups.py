@@ -336,11 +336,11 @@ def _values(name: str, args: Sequence[Any]) -> list[int]:
         return values
     if name not in _WRITING:
         return []
-    values: list[int] = []
+    written: list[int] = []
     for argument_index in (0, *_WRITING[name]):
         if argument_index < len(args):
-            values.append(argument_index)
-    return values
+            written.append(argument_index)
+    return written
 
 
 def _is_switch(value: Any) -> bool:

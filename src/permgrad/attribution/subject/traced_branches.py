@@ -333,7 +333,7 @@ def cut_into_branches(
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
     sample_rows = [tensor[:2] for tensor in inputs]
-    embedded = []
+    embedded: list[Tensor] = []
     for branch in range(len(branch_cut.groups)):
         embedded.extend(
             branch_cut.embed(branch, branch_cut.of_inputs(branch, sample_rows))

@@ -389,7 +389,7 @@ class Words:
     most: int = NO_LIMIT  # places that the network takes
     pad: int = 0
     left: bool = False
-    as_tokens: Callable[[Any], TokenInputs] = lambda inputs: (inputs, {}, [])
+    as_tokens: Callable[[Any], TokenInputs] = lambda inputs: TokenInputs(inputs, {}, [])
     split: Callable[[Sequence[Tensor]], list[Tokens]] = (
         lambda _: []
     )  # ids of further rows

@@ -61,7 +61,7 @@ class PlainMLP:
         inputs = self._inputs(X)
         targets = self._targets(y)
         units = (feature_rows.shape[1], *self.options.units)
-        layers = []
+        layers: list[nn.Module] = []
         for sizes in pairwise(units):
             layers.extend((nn.Linear(*sizes), nn.ReLU()))
         self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))

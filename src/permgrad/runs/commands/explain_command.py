@@ -543,10 +543,8 @@ def truth_of(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Int
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     # Of classes that differ by no more than their spelling, training has made one.
-    if one_spelling(dict.fromkeys(labels, 1)):
-        labels_by_spelling = {}
-    else:
-        labels_by_spelling = {}
+    labels_by_spelling: dict[str, Any] = {}
+    if not one_spelling(dict.fromkeys(labels, 1)):
         for label_text, label in labels.items():
             labels_by_spelling[spelling(label_text)] = label
     names = map(canonical, values.tolist())

@@ -32,7 +32,7 @@ def scores_of_rows(
     """
     table, about = predicting.as_rates(table, data)
     target = about.get("target")
-    if target not in table.columns:
+    if target is None or target not in table.columns:
         return None
     values = blank_codes(table[[target]], list(about.get("na", ())))[target]
     options: dict[str, Any] = {}

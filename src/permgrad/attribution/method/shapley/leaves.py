@@ -88,8 +88,8 @@ class Questions:
 
 
 def _dtype_of(bits: int) -> type[np.signedinteger[Any]]:
-    """Return the smallest numbers that hold so many bits and a sign: most time goes into
-    reading and writing them.
+    """Return the smallest numbers that hold so many bits and a sign: reading and
+    writing them takes most of the time.
     """
     for dtype in (np.int16, np.int32):
         if bits < np.iinfo(dtype).bits:

@@ -100,14 +100,14 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     if link is None:
         return None
     own_worths = game.full(np.arange(request.count, dtype=np.int64))
-    agrees = np.isfinite(rows).all(axis=1)
+    agrees: Booleans = np.asarray(np.isfinite(rows).all(axis=1))
     agrees[agrees] = link.holds(_sums(parts, rows[agrees]), own_worths[agrees])
     return LinearInTrees(parts, link.factors, agrees)
 
 
 def values_by(parts: Sequence[TreeValues], rows: Integers, donors: Integers) -> Floats:
     """Return exact values ``(n, players, sums)`` of the sums of trees in parts."""
-    values: Floats = sum(part(rows, donors) for part in parts)
+    values: Floats = np.sum([part(rows, donors) for part in parts], axis=0)
     return values
 
 
@@ -179,7 +179,7 @@ def in_parts(trees: Trees, donors: int) -> list[Trees]:
 
 def _sums(parts: Sequence[TreeValues], cells: Floats) -> Floats:
     """Return what the trees add up to in rows ``(rows, sums)``, but for a constant."""
-    sums: Floats = sum(part.sums(cells) for part in parts)
+    sums: Floats = np.sum([part.sums(cells) for part in parts], axis=0)
     return sums
 
 
@@ -231,7 +231,7 @@ class _Link(NamedTuple):
         """Return in which rows all outputs are what the sums say ``(rows,)``."""
         apart = np.abs(worths - sums @ self.factors - self.constants)
         sizes = np.maximum(self.ranges, np.abs(worths - self.middles))
-        held: Booleans = (apart <= _APART * sizes).all(axis=1)
+        held: Booleans = np.asarray((apart <= _APART * sizes).all(axis=1))
         return held
 
 
