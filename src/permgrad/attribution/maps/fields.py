@@ -98,11 +98,11 @@ def joined(sources: Sequence[Fields | None]) -> Fields | None:
 
     None where that is not known.
     """
-    known = [fields for fields in sources if fields is not None]
-    if not known or len(known) < len(sources):
+    map_fields = [fields for fields in sources if fields is not None]
+    if not map_fields or len(map_fields) < len(sources):
         return None
     by_dim = []
-    for dim_fields in zip(*known, strict=True):
+    for dim_fields in zip(*map_fields, strict=True):
         if len({field.step for field in dim_fields}) > 1:
             return None
         first = min(field.first for field in dim_fields)
@@ -128,18 +128,18 @@ def changed_cells(
     """
     changes = list[Tensor | None]()
     for block in blocks:
-        seen = torch.ones(1, *cells)
+        sighted = torch.ones(1, *cells)
         for dim, (field, count, pixels) in enumerate(
             zip(fields, cells, size, strict=True)
         ):
             line = block.movedim(dim, 0).flatten(1).any(dim=1).expand(pixels)
             before = torch.cat([torch.zeros(1), line.float().cumsum(0)])
-            places = torch.arange(count) * field.step
-            start = (places + field.first).clamp(0, pixels)
-            stop = (places + field.last + 1).clamp(0, pixels)
+            first_pixels = torch.arange(count) * field.step
+            start = (first_pixels + field.first).clamp(0, pixels)
+            stop = (first_pixels + field.last + 1).clamp(0, pixels)
             sees = (before[stop.maximum(start)] > before[start]).float()
-            seen = seen * sees.reshape(
+            sighted = sighted * sees.reshape(
                 [-1 if axis == dim else 1 for axis in range(len(cells))]
             )
-        changes.append(seen)
+        changes.append(sighted)
     return changes

@@ -60,20 +60,20 @@ def split_trees(
     background = cells_of(request.donors, added.trees)
     owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
     try:
-        parts = [
-            TreeValues(part, owner, game.players, rows, background)
-            for part in in_parts(added.trees.trees, len(references))
+        tree_groups = [
+            TreeValues(trees, owner, game.players, rows, background)
+            for trees in in_parts(added.trees.trees, len(references))
         ]
     except NotImplementedError:
         return None
 
     def explained(numbers: Integers, donors: Integers) -> Floats:
-        return _as_explained(request, values_by(parts, numbers, donors))
+        return _as_explained(request, values_by(tree_groups, numbers, donors))
 
     every_row = np.arange(request.count, dtype=np.int64)
     averaged = mean_over(explained, every_row, references, drawn=of_rows > 0)
-    rest = game.same(replace(request, subject=added.rest), "output")
-    return AddedTrees(rest, averaged.values, of_rows * averaged.std)
+    remaining_game = game.same(replace(request, subject=added.rest), "output")
+    return AddedTrees(remaining_game, averaged.values, of_rows * averaged.std)
 
 
 def _as_explained(request: Request, values: Floats) -> Floats:
@@ -84,6 +84,6 @@ def _as_explained(request: Request, values: Floats) -> Floats:
     flat = torch.from_numpy(values.reshape(-1, values.shape[2]))
     scaled = request.scale.read(form, flat)
     scaled = scaled - request.scale.read(form, torch.zeros_like(flat[:1]))
-    chosen = scaled[:, list(request.targets)].numpy()
-    explained: Floats = chosen.reshape(*values.shape[:2], -1)
+    target_values = scaled[:, list(request.targets)].numpy()
+    explained: Floats = target_values.reshape(*values.shape[:2], -1)
     return explained

@@ -548,9 +548,9 @@ class RowValues:
         drawn = self.of_rows > 0
         averaged = mean_over(exact, rows, self.references, drawn=drawn)
         self.values[rows] = averaged.values
-        if averaged.parts > 1:
+        if averaged.part_count > 1:
             self.std[rows] = self.of_rows * averaged.std
-            self.freedom[rows] = averaged.parts - 1
+            self.freedom[rows] = averaged.part_count - 1
 
     def _sample_wide(
         self, rows: Integers, keys: Counters, active: Booleans, progress: Progress

@@ -43,16 +43,16 @@ class LinearInTrees:
     """
 
     def __init__(
-        self, parts: Sequence[TreeValues], factors: Floats, agrees: Booleans
+        self, tree_groups: Sequence[TreeValues], factors: Floats, agrees: Booleans
     ) -> None:
         """Take what values are made of.
 
         Args:
-            parts: of the trees, whose sums add up.
+            tree_groups: of the trees, whose sums add up.
             factors: ``(sums, outputs)``, of which outputs are made but for a constant.
             agrees: of which rows they are ``(rows,)``.
         """
-        self._parts = parts
+        self._tree_groups = tree_groups
         self._factors = factors
         self.agrees = agrees
 
@@ -60,7 +60,7 @@ class LinearInTrees:
         """Return exact values ``(n, players, outputs)`` of rows, all of which have the
         donors of the first.
         """
-        values: Floats = values_by(self._parts, rows, donors) @ self._factors
+        values: Floats = values_by(self._tree_groups, rows, donors) @ self._factors
         return values
 
 
@@ -89,25 +89,27 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     rows = cells_of(request.inputs, trees)
     owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
     try:
-        parts = [
-            TreeValues(part, owner, game.players, rows, background)
-            for part in in_parts(trees.trees, len(references))
+        tree_groups = [
+            TreeValues(trees_of_group, owner, game.players, rows, background)
+            for trees_of_group in in_parts(trees.trees, len(references))
         ]
     except NotImplementedError:
         return None
     played = _played(game, background, owner, references)
-    link = _link_of(_sums(parts, played.cells), played.worths)
+    link = _link_of(_sums(tree_groups, played.cells), played.worths)
     if link is None:
         return None
     own_worths = game.full(np.arange(request.count, dtype=np.int64))
     agrees: Booleans = np.asarray(np.isfinite(rows).all(axis=1))
-    agrees[agrees] = link.holds(_sums(parts, rows[agrees]), own_worths[agrees])
-    return LinearInTrees(parts, link.factors, agrees)
+    agrees[agrees] = link.holds(_sums(tree_groups, rows[agrees]), own_worths[agrees])
+    return LinearInTrees(tree_groups, link.factors, agrees)
 
 
-def values_by(parts: Sequence[TreeValues], rows: Integers, donors: Integers) -> Floats:
+def values_by(
+    tree_groups: Sequence[TreeValues], rows: Integers, donors: Integers
+) -> Floats:
     """Return exact values ``(n, players, sums)`` of the sums of trees in parts."""
-    values: Floats = np.sum([part(rows, donors) for part in parts], axis=0)
+    values: Floats = np.sum([group(rows, donors) for group in tree_groups], axis=0)
     return values
 
 
@@ -118,7 +120,7 @@ class Averaged(NamedTuple):
 
     values: Floats
     std: Floats
-    parts: int
+    part_count: int
 
 
 def mean_over(
@@ -136,11 +138,13 @@ def mean_over(
     if drawn:
         count = min(_PARTS, len(references))
     background_parts = [references[first::count] for first in range(count)]
-    sizes = np.array([len(part) for part in background_parts], dtype=np.float64)
+    sizes = np.array(
+        [len(rows_of_part) for rows_of_part in background_parts], dtype=np.float64
+    )
     part_values = np.stack(
         [
-            exact(rows, np.broadcast_to(part, (len(rows), len(part))))
-            for part in background_parts
+            exact(rows, np.broadcast_to(rows_of_part, (len(rows), len(rows_of_part))))
+            for rows_of_part in background_parts
         ]
     )
     values: Floats = np.average(part_values, axis=0, weights=sizes)
@@ -167,19 +171,19 @@ def in_parts(trees: Trees, donors: int) -> list[Trees]:
     numbers = nodes * (donors + _TABLE_NUMBERS)
     if numbers.max(initial=0) > _MOST_NUMBERS:
         raise NotImplementedError("a tree would take more memory")
-    parts = []
+    tree_groups = []
     start = 0
     while start < len(nodes):
         fits = np.cumsum(numbers[start:]) <= _MOST_NUMBERS
         end = start + int(fits.sum())
-        parts.append(trees.between(start, end))
+        tree_groups.append(trees.between(start, end))
         start = end
-    return parts
+    return tree_groups
 
 
-def _sums(parts: Sequence[TreeValues], cells: Floats) -> Floats:
+def _sums(tree_groups: Sequence[TreeValues], cells: Floats) -> Floats:
     """Return what the trees add up to in rows ``(rows, sums)``, but for a constant."""
-    sums: Floats = np.sum([part.sums(cells) for part in parts], axis=0)
+    sums: Floats = np.sum([group.sums(cells) for group in tree_groups], axis=0)
     return sums
 
 

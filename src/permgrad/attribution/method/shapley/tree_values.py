@@ -247,12 +247,12 @@ def _add_in_turn(
         # One pair after the other: matrix products round by how many rows there are.
         of_row, of_other = np.nonzero(gives + takes)
         shares = times[of_other] / count
-        given = gives[of_row, of_other] * shares
-        taken = takes[of_row, of_other] * shares
+        own_gains = gives[of_row, of_other] * shares
+        other_losses = takes[of_row, of_other] * shares
         amounts = np.where(
             _passes(row_patterns[of_row], bits),
-            given[:, None] * ~_passes(other_patterns[of_other], bits),
-            -taken[:, None],
+            own_gains[:, None] * ~_passes(other_patterns[of_other], bits),
+            -other_losses[:, None],
         )
         cells = of_row[:, None] * bits + np.arange(bits)
         gains = np.bincount(
