@@ -59,8 +59,8 @@ class IntegratedGradients(Configured):
             network sees, by its name in ``preprocessor_.encoded_names_``.
         tolerance: refinement of a row stops when the estimated error of each of its
             values is below this share of the row's largest value, and its gap below
-            this share of the output's range. None: 0.01. Pass for example 0.001 for
-            more exact values.
+            this share of the output's range. None: 0.01, and 0.001 of token ids. Pass
+            less for more exact values.
         steps: exact number of gradients for each row and baseline, by the midpoint rule
             without refinement, as other libraries count them. None: as many as needed.
 

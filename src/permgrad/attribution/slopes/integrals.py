@@ -28,6 +28,8 @@ _PROBE_ROWS = 8
 _BLOCK_NUMBERS = 4_000_000
 #: Share of a row's largest value within which its values are right.
 _USUAL = 0.01
+#: The same of ids: a text has many, each with a small value.
+_OF_IDS = 0.001
 #: How many times the error a gap is that further steps do not close.
 _CLOSING = 10
 #: Gaps and errors that a larger tolerance may accept.
@@ -253,7 +255,7 @@ def _tolerance(slopes: Slopes, requested_tolerance: float | None) -> float:
     reach.
     """
     if requested_tolerance is None:
-        requested_tolerance = _USUAL
+        requested_tolerance = _OF_IDS if slopes.places.lookups else _USUAL
     precision = _precision(slopes)
     if precision > 1e-4:
         return max(float(requested_tolerance), 4 * precision)
