@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.shared.explaining import explain_with
 from torch import nn
 
 import permgrad as pg
@@ -132,11 +133,15 @@ def ours(
         for name, own in zip(("first", "second"), rows, strict=False)
         if own.ndim == 4
     }
-    return pg.explain(
-        pg.Model(net, task="regression", segments=pixels or None),
+    return explain_with(
+        net,
         inputs,
-        method=pg.methods.IntegratedGradients(baseline="zeros", **options),
+        method="integrated_gradients",
         progress=False,
+        task="regression",
+        segments=pixels or None,
+        baseline="zeros",
+        **options,
     )
 
 

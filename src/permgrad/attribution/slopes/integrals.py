@@ -85,7 +85,7 @@ def _settle(
         limit = refined + lines.ahead * (refined - values)
         largest = limit.sum(dim=1).abs().amax(dim=1).maximum(least)
         change = (refined - values).abs().amax(dim=(1, 2))
-        new_error = (change / largest).amax(dim=1) / (lines.factor - 1)
+        new_error = (change / largest).amax(dim=1)
         new_gap = _gaps(limit, output_differences[active], scale)
         settled.gap_before[active] = settled.gap[active]
         settled.values[active] = limit

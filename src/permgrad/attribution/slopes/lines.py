@@ -29,8 +29,8 @@ class Lines:
     """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done
     from ``settled_from`` on.
 
-    Errors fall at least as fast as the intervals' length, so that an estimate's error
-    is at most its last change over ``factor − 1``.
+    Errors fall about as fast as the intervals' length, so that an estimate's error is
+    mostly below its last change.
     """
 
     rule: str
