@@ -240,10 +240,13 @@ def _is_convolved_as_it_is(reads: Sequence[_Read], rows: Tensor) -> bool:
     if first is None or min(rows.shape[2:], default=0) < 2:
         return False
     dims = {"conv2d": 4, "conv3d": 5}.get(first.name)
-    return rows.ndim == dims and any(
-        argument.shape == rows.shape and bool(torch.equal(argument, rows))
-        for argument in first.arguments
-    )
+    if rows.ndim != dims:
+        return False
+    for argument in first.arguments:
+        # The network's own tensors may lie on a device.
+        if argument.shape == rows.shape and torch.equal(argument, rows.to(argument)):
+            return True
+    return False
 
 
 def _moved(rows: Tensor, half: Tensor) -> Tensor:
