@@ -753,6 +753,29 @@ def _leak_words(one: Situation, words: str, faults: Faults) -> None:
     faults.claim(f"leak: {columns}", columns == ["copy"])
 
 
+def _worse_log_loss(one: Situation, words: str, faults: Faults) -> None:
+    match = faults.match(
+        "worse log loss",
+        r"Its probabilities are clearly worse than the shares of the classes alone: "
+        rf"log loss ({_NUMBER}) against ({_NUMBER}) \(difference ({_NUMBER}), 95 % "
+        rf"interval ({_NUMBER}) to ({_NUMBER})\)\.",
+        words,
+    )
+    if match is None:
+        return
+    constant = constant_of(one)
+    ours = metric_of("log loss", one, one.guess)
+    theirs = metric_of("log loss", one, constant)
+    faults.same("worse log loss, ours", match[1], ours)
+    faults.same("worse log loss, of the shares", match[2], theirs)
+    faults.same("worse log loss, difference", match[3], theirs - ours)
+    low, high = _interval("log loss", one, one.guess, constant)
+    slack = 0.2 if one.groups is None and len(one.truth) >= 30 else 0.5
+    faults.same("worse log loss, lower end", match[4], low, slack * (high - low))
+    faults.same("worse log loss, upper end", match[5], high, slack * (high - low))
+    faults.claim("worse log loss: it is not clear", high < slack * (high - low))
+
+
 def _unchecked_words(one: Situation, words: str, faults: Faults) -> None:
     match = faults.match(
         "nearly perfect",
@@ -1273,7 +1296,7 @@ _CHECKS: dict[str, Callable[[Situation, str, Faults], None]] = {
     "skewed": _skewed_words,
     "worse": _worse_words,
     "finds": _finds_words,
-    "worse_log_loss": _unchecked_words,
+    "worse_log_loss": _worse_log_loss,
     "calibration": _calibration_words,
     "drift": _drift_sentence,
     "cut": _cut_words,

@@ -582,7 +582,7 @@ def test_the_whole_story_on_heloc(world, tmp_path):
     with Agent(tmp_path / "work") as agent:
         facts = agent.told("describe_table", table="heloc")
         assert (facts["rows"], facts["target"]) == (10459, "RiskPerformance")
-        run = agent.told("run", **table, preset="fast", time_limit="60s")
+        run = agent.told("run", **table, preset="fast", time_limit="20s")
         fulfils("run", run)
         assert run["test"]["roc_auc"] > 0.7
         rows = pd.read_csv(tmp_path / "work" / run["folder"] / "predictions.csv")

@@ -132,7 +132,8 @@ def changed_cells(
         for dim, (field, count, pixels) in enumerate(
             zip(fields, cells, size, strict=True)
         ):
-            line = block.movedim(dim, 0).flatten(1).any(dim=1).expand(pixels)
+            lines = block.movedim(dim, 0).reshape(block.shape[dim], -1)
+            line = lines.any(dim=1).expand(pixels)
             before = torch.cat([torch.zeros(1), line.float().cumsum(0)])
             first_pixels = torch.arange(count) * field.step
             start = (first_pixels + field.first).clamp(0, pixels)
