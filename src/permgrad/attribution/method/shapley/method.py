@@ -307,7 +307,8 @@ def _estimated(
     stopping_rule = _stopping_rule(method)
     of_rows = error_of_rows(game.request, references)
     added = None
-    if _is_plain(method):
+    # A page that plays the same orders plays trees as all else.
+    if _is_plain(method) and not method.same_orders:
         added = split_trees(game, references, of_rows)
     played = game
     if added is not None:
