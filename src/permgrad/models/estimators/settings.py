@@ -400,8 +400,9 @@ def check_branches(
     columns left out, by what reads them.
 
     Examples:
-        >>> check_branches(("trees", "tabular", "image"))
-        (('tabular', 'image'), ('trees',), frozenset())
+        >>> choice = check_branches(("trees", "tabular", "image"))
+        >>> choice.paths, choice.additive
+        (('tabular', 'image'), ('trees',))
         >>> paths, _, left_out = check_branches(["text"])
         >>> paths, sorted(left_out)
         (('tabular',), ['photo', 'table'])
