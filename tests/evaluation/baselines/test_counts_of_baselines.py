@@ -93,3 +93,17 @@ def test_other_numbers_have_no_deviance():
         "regression", {"train": rows, "test": rows}, names=["random_forest"]
     )
     assert "poisson_deviance" not in baseline_metrics["random_forest"]
+
+
+@pytest.mark.parametrize("name", ["extra_trees", "random_forest"])
+def test_leaves_without_an_event_have_a_deviance(name):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = np.where(X[:, 0] > 0, rng.poisson(3.0, 300), 0)
+    model = table_model("regression", name, loss="poisson").fit(X[:200], y[:200])
+    rows = X[200:]
+    predicted = model.predict(rows)
+    assert predicted.min() < 1e-6, "a leaf without events"
+    assert (predicted > 0).all()
+    explanation = pg.explain(model, rows, y[200:], progress=False)
+    assert explanation.values[0, 0] > explanation.values[1, 0]

@@ -46,6 +46,8 @@ from permgrad.models.libraries.job import Rows as BaselineRows
 
 #: What is measured by the clock of a baseline's fit.
 FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
+#: The least mean that a model of counts predicts.
+LEAST_MEAN = 1e-9
 #: A target's mean is far from 0 from this multiple of its deviation on. Float32 has
 #: seven digits.
 _FAR = 1000.0
@@ -208,7 +210,11 @@ class FittedBaseline:
         else:
             readable = rows
         if len(self.classes) == 0:
-            return np.asarray(self.model.predict(readable), dtype=np.float64)
+            numbers = np.asarray(self.model.predict(readable), dtype=np.float64)
+            if self.counts:
+                # Leaves without an event say 0, which no deviance can judge.
+                return np.maximum(numbers, LEAST_MEAN)
+            return numbers
         table = np.zeros((len(readable), len(self.classes)))
         table[:, self.seen] = self.model.predict_proba(readable)
         return table
