@@ -137,7 +137,7 @@ def ours(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:
         model,
         rows,
         method=pg.methods.IntegratedGradients(baseline="zeros", players="encoded"),
-        target=target,
+        target=target if model.module_.outputs > 1 else 0,
         scale="raw",  # as Captum's
         progress=False,
     )
