@@ -92,13 +92,41 @@ def _by_a_mask(output: Tensor, others: dict[str, Tensor]) -> Tensor:
             lambda output, others: output * len(others["note"]) / len(output),
             {"site", "visit", "note"},
         ),
-        (_through_numpy, {"site", "note"}),
-        (_through_python, {"visit", "note"}),
+        (_through_numpy, set()),
+        (_through_python, set()),
         (_by_a_mask, {"site", "visit"}),
     ],
 )
 def test_what_no_output_is_made_of_is_unread(read, unread):
     assert _unread(Several(read)) == unread
+
+
+def test_what_python_decides_by_numbers_of_some_rows_may_be_read_in_others():
+    """Among the first rows is no late site, and only then is no visit looked at."""
+
+    def read(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+        is_late = others["site"] > 3
+        if not bool(is_late.any()):
+            return output
+        return output + is_late * others["visit"].sum(dim=1, keepdim=True)
+
+    inputs = {name: value.repeat(15, 1) for name, value in _inputs().items()}
+    inputs["site"][:300] = 0
+    net = Several(read).eval()
+    y = inputs["dose"][:, 0] * inputs["age"][:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explanation = pg.explain(
+            pg.Model(net, task="regression"),
+            inputs,
+            y,
+            method="permutation",
+            groups="modality",
+            progress=False,
+        )
+    values = dict(zip(explanation.names, explanation.values[:, 0], strict=True))
+    assert abs(values["visit"]) > 0.01
+    assert values["note"] == 0
 
 
 def test_what_is_written_through_a_view_is_never_unread():

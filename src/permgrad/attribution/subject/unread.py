@@ -34,8 +34,8 @@ class _Origins(TorchFunctionMode):
         self._made_of: dict[int, frozenset[int]] = {}
         #: held, so that no other tensor takes over a number
         self._tensors: list[Tensor] = []
-        #: inputs whose numbers left for Python or NumPy
-        self.escaped: frozenset[int] = frozenset()
+        #: whether numbers of inputs left for Python or NumPy, which may decide by them
+        self.escaped = False
 
     def follow(self, tensor: Tensor, origins: frozenset[int]) -> None:
         """Note that a tensor is made of inputs, beside others that it was made of."""
@@ -72,7 +72,7 @@ class _Origins(TorchFunctionMode):
             for argument in arguments:
                 self.follow(argument, origins)
         elif name_of(func) not in _OF_FORM:
-            self.escaped |= origins
+            self.escaped = True
         return value
 
 
@@ -111,6 +111,8 @@ def _followed(subject: Any, rows: Sequence[Tensor]) -> frozenset[int]:
     with origins:
         outputs = subject.forward(few_rows)
     made_of = origins.of(outputs)
-    if not made_of:  # of code that nobody sees
+    # Code that nobody sees may read any input, and where Python decides by numbers,
+    # other rows may need what these do not.
+    if origins.escaped or not made_of:
         return frozenset(range(len(rows)))
-    return made_of | origins.escaped
+    return made_of
