@@ -16,11 +16,10 @@ import torch
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.method.shapley.tree_models import (
     cells_of,
-    in_parts,
     mean_over,
+    tree_groups_of,
     values_by,
 )
-from permgrad.attribution.method.shapley.tree_values import TreeValues
 from permgrad.attribution.request import Request
 from permgrad.base.arrays import Floats, Integers
 
@@ -58,13 +57,8 @@ def split_trees(
         return None
     rows = cells_of(request.inputs, added.trees)
     background = cells_of(request.donors, added.trees)
-    owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
-    try:
-        tree_groups = [
-            TreeValues(trees, owner, game.players, rows, background)
-            for trees in in_parts(added.trees.trees, len(references))
-        ]
-    except NotImplementedError:
+    tree_groups = tree_groups_of(game, added.trees, rows, background, len(references))
+    if tree_groups is None:
         return None
 
     def explained(numbers: Integers, donors: Integers) -> Floats:

@@ -87,15 +87,10 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     if not np.isfinite(background[references]).all():
         return None
     rows = cells_of(request.inputs, trees)
-    owner = request.space.segments[0].cpu().numpy().ravel().astype(np.int64)
-    try:
-        tree_groups = [
-            TreeValues(trees_of_group, owner, game.players, rows, background)
-            for trees_of_group in in_parts(trees.trees, len(references))
-        ]
-    except NotImplementedError:
+    tree_groups = tree_groups_of(game, trees, rows, background, len(references))
+    if tree_groups is None:
         return None
-    played = _played(game, background, owner, references)
+    played = _played(game, background, references)
     link = _link_of(_sums(tree_groups, played.cells), played.worths)
     if link is None:
         return None
@@ -103,6 +98,40 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     agrees: Booleans = np.asarray(np.isfinite(rows).all(axis=1))
     agrees[agrees] = link.holds(_sums(tree_groups, rows[agrees]), own_worths[agrees])
     return LinearInTrees(tree_groups, link.factors, agrees)
+
+
+def tree_groups_of(
+    game: ShapleyGame,
+    trees: ReadTrees,
+    rows: Floats,
+    background: Floats,
+    donors: int,
+) -> list[TreeValues] | None:
+    """Return the trees in groups that fit in memory, with the rows that they compare.
+
+    None where a single group is too large, or has a leaf of too many players.
+
+    Args:
+        game: whose players own the columns.
+        trees: as they were read.
+        rows: cells of the rows to explain ``(rows, columns)``.
+        background: cells of the background ``(background rows, columns)``.
+        donors: how many of them replace players.
+    """
+    owner = _owner_of(game)
+    try:
+        return [
+            TreeValues(trees_of_group, owner, game.players, rows, background)
+            for trees_of_group in _in_parts(trees.trees, donors)
+        ]
+    except NotImplementedError:
+        return None
+
+
+def _owner_of(game: ShapleyGame) -> Integers:
+    """Return the player of each column of the table ``(columns,)``."""
+    owner: Integers = game.request.space.segments[0].cpu().numpy().ravel()
+    return owner.astype(np.int64)
 
 
 def values_by(
@@ -159,7 +188,7 @@ def cells_of(tensors: Sequence[Tensor], trees: ReadTrees) -> Floats:
     return trees.as_library_reads(tensors[0].detach().cpu().double().numpy())
 
 
-def in_parts(trees: Trees, donors: int) -> list[Trees]:
+def _in_parts(trees: Trees, donors: int) -> list[Trees]:
     """Return the trees in parts that take at most 1 GB of memory beside so many donors.
 
     Raises:
@@ -196,9 +225,7 @@ class _Played(NamedTuple):
     worths: Floats
 
 
-def _played(
-    game: ShapleyGame, background: Floats, owner: Integers, references: Integers
-) -> _Played:
+def _played(game: ShapleyGame, background: Floats, references: Integers) -> _Played:
     """Return the background rows that replace players, and mixtures of pairs of them,
     which the model predicts.
     """
@@ -212,7 +239,7 @@ def _played(
     mixed_worths = among.values(rows, donors[:, None], keeps[:, None])[:, 0]
     game.evaluations += among.evaluations
     cells = background[references]
-    mixed_cells = np.where(keeps[:, owner], cells[rows], cells[donors])
+    mixed_cells = np.where(keeps[:, _owner_of(game)], cells[rows], cells[donors])
     own_worths = among.full(np.arange(len(references), dtype=np.int64))
     return _Played(
         np.concatenate([cells, mixed_cells]),
