@@ -52,6 +52,7 @@ from permgrad.base.dependence import Dependence
 from permgrad.evaluation.changes import changes_between
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
+from verification.verify_claims import AGAIN, slack
 
 Floats = npt.NDArray[np.float64]
 GROUPS, EACH, LEVEL = 100, 5, 0.05
@@ -64,8 +65,6 @@ OPTIONS: dict[str, Any] = {"task": "regression", "progress": False}
 #: groups, and of times, are none.
 WAYS = ("rows", "groups", "groups and weights", "rows in time", "time")
 NO_OPTIONS = ("rows", "rows in time")
-#: How many times as many new samples a case above its limit gets.
-AGAIN = 3
 
 
 def draw(way: str, rng: np.random.Generator, columns: int = 3) -> Floats:
@@ -174,11 +173,6 @@ CASES: dict[str, tuple[Callable[[str, int], dict[str, bool]], tuple[str, ...]]] 
 }
 
 
-def limit_of(samples: int) -> float:
-    """Return 5 % and two standard errors of such a share."""
-    return LEVEL + 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / samples))
-
-
 def main() -> int:
     """Measure every case and record it."""
     parser = argparse.ArgumentParser(
@@ -208,7 +202,7 @@ def main() -> int:
                 max(30, samples // 3) if way in NO_OPTIONS else samples
             )  # the precondition needs few
             found = pd.DataFrame([measure(way, seed) for seed in range(count)])
-            if way not in NO_OPTIONS and (found.mean() > limit_of(count)).any():
+            if way not in NO_OPTIONS and (found.mean() > LEVEL + slack(count)).any():
                 again = range(count, (1 + AGAIN) * count)
                 found = pd.DataFrame([measure(way, seed) for seed in again])
             for what, rate in found.mean().items():
@@ -233,7 +227,7 @@ def main() -> int:
                         f"{what}, {way}: samples that call it clear",
                         float(rate),
                         0.0,
-                        limit_of(len(found)),
+                        LEVEL + slack(len(found)),
                     )
     record.write(
         markdown_table(
