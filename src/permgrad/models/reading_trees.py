@@ -62,6 +62,19 @@ class ReadTrees:
         return rows.astype(self.cells).astype(np.float64)
 
 
+class AsTrees:
+    """A model of permgrad around another one, which says itself what its trees are."""
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of rows as this model reads them. Their sums may begin with
+        another number than what it predicts.
+
+        Raises:
+            NotImplementedError: As ``read_trees``.
+        """
+        raise NotImplementedError(f"it is no model of trees, but {type(self).__name__}")
+
+
 def read_questions(model: Any) -> ReadTrees:
     """Return the trees of a fitted model, as ``read_trees``, with thresholds that are
     not rounded.
@@ -69,6 +82,8 @@ def read_questions(model: Any) -> ReadTrees:
     Raises:
         NotImplementedError: As ``read_trees``.
     """
+    if isinstance(model, AsTrees):
+        return model.questions()
     trees = Trees.of(*_library_of(model)(model), rounded=False)
     is_double = type(model).__module__.startswith("lightgbm") or hasattr(
         model, "_predictors"

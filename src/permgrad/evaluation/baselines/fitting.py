@@ -43,6 +43,7 @@ from permgrad.evaluation.metrics import scores_of
 from permgrad.models.libraries.boosted import BoostedTrees
 from permgrad.models.libraries.job import Job, estimator_class
 from permgrad.models.libraries.job import Rows as BaselineRows
+from permgrad.models.reading_trees import AsTrees, ReadTrees, read_questions
 
 #: What is measured by the clock of a baseline's fit.
 FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
@@ -60,13 +61,17 @@ Fit = Callable[[Job], Any]
 
 
 @dataclass(frozen=True)
-class Shifted:
+class Shifted(AsTrees):
     """A library's regressor of numbers less ``by``, which is added to what it
     predicts.
     """
 
     model: Any
     by: float
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of the library's model."""
+        return read_questions(self.model)
 
     def predict(self, rows: Any) -> Floats:
         """Return predicted numbers ``(rows,)``."""
@@ -186,7 +191,7 @@ def why_absent(name: str) -> str | None:
 
 # ---- one -----------------------------------------------------------------------------
 @dataclass(frozen=True)
-class FittedBaseline:
+class FittedBaseline(AsTrees):
     """A fitted baseline that predicts the classes of the task (none for regression).
 
     ``seen`` holds the positions of the classes in the training rows.
@@ -200,6 +205,10 @@ class FittedBaseline:
     seen: Array
     processor_seconds: float
     counts: bool = False
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of the library's model, of rows as it reads them."""
+        return read_questions(self.model)
 
     def guess(self, rows: Array | BaselineRows) -> Floats:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0

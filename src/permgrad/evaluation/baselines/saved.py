@@ -31,6 +31,7 @@ from permgrad.evaluation.baselines.file_model import FileModel
 from permgrad.evaluation.baselines.fitting import Shifted, baselines, check_available
 from permgrad.models.libraries.boosted import BoostedTrees, link_of
 from permgrad.models.losses import named_loss
+from permgrad.models.reading_trees import AsTrees, ReadTrees, read_questions
 from permgrad.models.save.model_folders import (
     OTHERS_VERSION,
     check_target,
@@ -182,7 +183,7 @@ def _write_skops(model: Any, path: Path) -> None:
 
 
 # ---- reading -------------------------------------------------------------------------
-class LazyModel:
+class LazyModel(AsTrees):
     """A fitted model that is read from its file when it first predicts: a page is made
     again without its library.
     """
@@ -197,6 +198,10 @@ class LazyModel:
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self.read(), name)
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of the model itself."""
+        return read_questions(self.read())
 
     def read(self) -> Any:
         """Return the model itself."""

@@ -50,6 +50,7 @@ from permgrad.models.estimators.kept_rows import ComparedRows
 from permgrad.models.estimators.prepared import EncodedRows
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.models.losses import losses
+from permgrad.models.reading_trees import AsTrees, ReadTrees
 from permgrad.models.save.model_folders import ARRAYS, WEIGHTS, read_part
 
 _NOWHERE: Integers = np.zeros(0, dtype=np.int64)
@@ -75,7 +76,7 @@ class _Learned(BaseEstimator):
 
 
 @dataclass(eq=False, repr=False)
-class TableModel(_Learned):
+class TableModel(_Learned, AsTrees):
     """A model of another library on raw columns, with the interface of permgrad's own
     models.
 
@@ -134,6 +135,12 @@ class TableModel(_Learned):
         if self.decision_ is None:
             return None
         return self.decision_.threshold
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of an estimator that reads the raw columns."""
+        if isinstance(self.model, str):
+            return super().questions()
+        return self.fitted_.questions()
 
     @property
     def counts(self) -> bool:
@@ -507,13 +514,17 @@ class TableModel(_Learned):
         save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
 
-class _EncodedRegressor:
+class _EncodedRegressor(AsTrees):
     """A fitted model on encoded rows."""
 
     _estimator_type = "regressor"
 
     def __init__(self, model: TableModel) -> None:
         self.model = model
+
+    def questions(self) -> ReadTrees:
+        """Return the trees of the library's model, of encoded rows."""
+        return self.model.fitted_.questions()
 
     def guess(self, encoded: Array) -> Floats:
         """Return predicted numbers ``(rows,)``, or probabilities ``(rows,

@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.errors import InputError
-from permgrad.models.reading_trees import read_trees
+from permgrad.models.reading_trees import AsTrees, ReadTrees, read_trees
 from permgrad.models.trees import Trees
 
 #: What is done with the sums: they are numbers, logarithms of counts, or logits, of two
@@ -25,7 +25,7 @@ _APART = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class BoostedTrees:
+class BoostedTrees(AsTrees):
     """Boosted trees as an estimator of encoded rows."""
 
     trees: Trees
@@ -71,6 +71,10 @@ class BoostedTrees:
                 code="PG032",
             )
         return boosted_trees
+
+    def questions(self) -> ReadTrees:
+        """Return the trees, of encoded rows."""
+        return ReadTrees(self.trees, np.float32)
 
     def shifted(self, increase: float) -> Self:
         """Return trees whose sums are larger by a number."""
