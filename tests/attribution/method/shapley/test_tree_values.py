@@ -96,6 +96,19 @@ def test_leaves_give_what_all_coalitions_give(monkeypatch, listed, outputs, owne
     )
 
 
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_patterns_and_pairs_give_the_same_numbers_to_the_last_bit(bits):
+    rng = np.random.default_rng(bits)
+    own = rng.integers(2**bits, size=(40, 6))
+    # Rows reach most leaves only beside rows that pass what they do not.
+    other = (~own[:, :1] | rng.integers(2**bits, size=(40, 9))) & (2**bits - 1)
+    by_patterns = tree_values._by_patterns(bits, own, other)
+    by_pairs = tree_values._by_pairs(bits, own, other)
+    assert (by_pairs > 0).any()
+    assert (by_pairs < 0).any()
+    np.testing.assert_array_equal(by_patterns, by_pairs)
+
+
 def table(rows=300):
     rng = np.random.default_rng(1)
     columns = [f"x{i}" for i in range(9)]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import lcm
 
 import numpy as np
 
@@ -20,22 +21,28 @@ from permgrad.attribution.method.shapley.leaves import (
     Leaves,
     Questions,
     pair_weights,
+    weight_table,
 )
 from permgrad.attribution.method.shapley.shapley_game import slices
 from permgrad.attribution.method.shapley.tree_walk import TreeWalk
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.trees import Trees
 
 #: Most players of a leaf whose values are listed for every pattern.
 _LISTED = 8
 #: Numbers that are held at once.
 _NUMBERS = 2**24
+#: Fewest nodes that are counted with a row, beside which a row has other numbers, too.
+_FEW_NODES = 2**14
 #: Numbers of patterns that are added up at once, which a processor keeps near.
 _NEAR = 2**21
+#: How many times as many pairs of rows as patterns there are from which on the values
+#: of all patterns are listed.
+_PAIRS_A_PATTERN = 8
 #: Pairs of rows that walk down a tree together.
 _PAIRS = 2**13
 #: Pairs of a leaf and one of its players whose gains are summed together.
-_TOGETHER = 2**8
+_LEAF_BITS = 2**13
 #: Fewest rows that are summed together. A single one is summed twice, as NumPy would
 #: add its numbers in another order.
 _FEWEST_ROWS = 2
@@ -95,15 +102,14 @@ class TreeValues:
         values = np.zeros((len(rows), self.players, len(self.trees.base)))
         other_cells = self.background[donors[0]]
         compared = self._questions.patterns(other_cells)
-        tables = [_table_of(leaves, compared) for leaves in self._leaves]
-        nodes = max(len(self.trees.left), 1)
-        for row_slice in slices(len(rows), max(1, _NUMBERS // nodes)):
+        nodes = len(self.trees.left)
+        for row_slice in slices(len(rows), max(1, _NUMBERS // max(nodes, _FEW_NODES))):
             count = len(rows[row_slice])
             several_rows = np.resize(rows[row_slice], max(count, _FEWEST_ROWS))
             patterns = self._questions.patterns(self.rows[several_rows])
             sums = np.zeros((len(several_rows), *values.shape[1:]))
-            for leaves, table in zip(self._leaves, tables, strict=True):
-                _add(sums, leaves, table, patterns, compared)
+            for leaves in self._leaves:
+                _add(sums, leaves, patterns, compared)
             values[row_slice] = sums[:count]
         for row_slice in slices(len(rows), max(1, _PAIRS // len(other_cells))):
             own_cells = self.rows[rows[row_slice]]
@@ -137,11 +143,25 @@ def _deep_trees(every_leaf: Sequence[Leaves], count: int) -> Booleans:
     return deep_counts > leaf_counts / 2
 
 
-# ---- every pattern of a few players --------------------------------------------------
+# ---- what leaves give to a row -------------------------------------------------------
 @lru_cache(maxsize=_LISTED)
 def _listed_weights(bits: int) -> tuple[Floats, Floats]:
+    """Return ``pair_weights`` of all patterns, as multiples of ``1 / _unit(bits)``."""
     patterns = np.arange(2**bits)
-    return pair_weights(patterns[:, None], patterns[None, :], bits)
+    gives, takes = pair_weights(patterns[:, None], patterns[None, :], bits)
+    unit = _unit(bits)
+    return np.rint(gives * unit), np.rint(takes * unit)
+
+
+def _unit(bits: int) -> int:
+    """Return a number of which all weights of so many players are whole parts, 1 where
+    it would be large.
+
+    Sums of whole numbers are exact, so that they do not depend on how they are added.
+    """
+    if bits > _LISTED:
+        return 1
+    return lcm(*range(1, bits + 1))
 
 
 def _passes(patterns: Integers, bits: int) -> Booleans:
@@ -150,115 +170,90 @@ def _passes(patterns: Integers, bits: int) -> Booleans:
     return passed
 
 
-def _table_of(leaves: Leaves, compared: Integers) -> Floats | None:
-    """Return what leaves of value 1 give to each of their players, for every pattern of
-    a row, as a mean over background rows: ``(leaves, patterns, bits)``.
+def _gains(bits: int, own: Integers, other: Integers) -> Floats:
+    """Return what leaves of value 1 give to each of their players, added up over
+    background rows, ``(leaves, rows, bits)``.
 
-    None where patterns are too many to list them.
+    Args:
+        bits: how many players leaves have.
+        own: patterns of the rows ``(leaves, rows)``.
+        other: patterns of the background ``(leaves, background rows)``.
     """
-    bits = leaves.bits
-    if bits > _LISTED:
-        return None
+    gains = np.empty((*own.shape, bits))
+    pairs = own.shape[1] * other.shape[1]
+    if bits <= _LISTED and pairs > _PAIRS_A_PATTERN * 2**bits:
+        gains_of = _by_patterns
+        numbers_of_leaf = 4**bits + other.shape[1]
+    else:
+        gains_of = _by_pairs
+        numbers_of_leaf = pairs
+    for leaf_slice in slices(len(own), max(1, _NEAR // numbers_of_leaf)):
+        gains[leaf_slice] = gains_of(bits, own[leaf_slice], other[leaf_slice])
+    gains /= _unit(bits) * other.shape[1]
+    return gains
+
+
+def _by_patterns(bits: int, own: Integers, other: Integers) -> Floats:
+    """Return ``_gains`` by all patterns that a row can have: many rows share them."""
     size = 2**bits
-    count = len(leaves.nodes)
+    count = len(own)
     gives, takes = _listed_weights(bits)
     passed = _passes(np.arange(size), bits)
-    patterns = compared[leaves.nodes] & (size - 1)
-    table = np.empty((count, size, bits))
-    for leaf_slice in slices(count, max(1, _NUMBERS // (size * bits))):
-        some_patterns = patterns[leaf_slice]
-        some_count = len(some_patterns)
-        cells = np.arange(some_count)[:, None] * size + some_patterns
-        shares = (
-            np.bincount(cells.ravel(), minlength=some_count * size).reshape(
-                some_count, size
-            )
-            / patterns.shape[1]
-        )
-        lacking = shares[:, :, None] * ~passed
-        gains = np.matmul(gives, lacking)
-        losses = shares @ takes.T
-        table[leaf_slice] = np.where(passed, gains, -losses[:, :, None])
-    return table
+    cells = np.arange(count)[:, None] * size + other
+    times = np.bincount(cells.ravel(), minlength=count * size).reshape(count, size)
+    lacking = times[:, :, None] * ~passed
+    table = np.where(passed, np.matmul(gives, lacking), -(times @ takes.T)[:, :, None])
+    taken: Floats = np.take_along_axis(table, own[:, :, None], axis=1)
+    return taken
+
+
+def _by_pairs(bits: int, own: Integers, other: Integers) -> Floats:
+    """Return ``_gains`` by the pairs of rows that reach a leaf: few do."""
+    everybody = (1 << bits) - 1
+    reached = (own[:, :, None] | other[:, None, :]) == everybody
+    of_own, donors = np.divmod(np.flatnonzero(reached), other.shape[1])
+    own_patterns = own.ravel()[of_own]
+    other_patterns = other[of_own // own.shape[1], donors]
+    # Who does not pass in one passes in the other.
+    own_counts = bits - np.bitwise_count(other_patterns)
+    other_counts = bits - np.bitwise_count(own_patterns)
+    weights = weight_table(bits)
+    if bits <= _LISTED:
+        weights = np.rint(weights * _unit(bits))
+    gives = weights[own_counts, other_counts]
+    takes = weights[other_counts, own_counts]
+    gains = np.empty((bits, own.size))
+    for bit in range(bits):
+        lacks_other = (other_patterns >> bit) & 1 == 0
+        lacks_own = (own_patterns >> bit) & 1 == 0
+        amounts = gives * lacks_other - takes * lacks_own
+        gains[bit] = np.bincount(of_own, amounts, own.size)
+    return gains.T.reshape(*own.shape, bits)
 
 
 def _add(
-    values: Floats,
-    leaves: Leaves,
-    table: Floats | None,
-    patterns: Integers,
-    compared: Integers,
+    values: Floats, leaves: Leaves, patterns: Integers, compared: Integers
 ) -> None:
     """Add what leaves give to their players in rows with these patterns to ``values
     (rows, players, outputs)``.
     """
     bits = leaves.bits
     everybody = (1 << bits) - 1
-    own_patterns = patterns[leaves.nodes] & everybody
-    if table is None:
-        _add_in_turn(values, leaves, own_patterns, compared[leaves.nodes] & everybody)
-        return
-    size = 2**bits
-    flat = table.ravel()
-    first_cells = (np.arange(len(own_patterns))[:, None] * size + own_patterns) * bits
-    leaf_numbers, bit_numbers = np.divmod(np.arange(leaves.players.size), bits)
-    order = np.argsort(leaves.players.ravel(), kind="stable")
-    owners, starts = np.unique(leaves.players.ravel()[order], return_index=True)
-    for player, pair_numbers in zip(owners, np.split(order, starts[1:]), strict=True):
-        for pair_slice in slices(len(pair_numbers), _TOGETHER):
-            pairs = pair_numbers[pair_slice]
-            pair_leaves = leaf_numbers[pairs]
-            gains = flat[first_cells[pair_leaves] + bit_numbers[pairs, None]]
-            for output, leaf_values in enumerate(leaves.values[pair_leaves].T):
+    # As many leaves at a time for any number of rows, so that sums round alike.
+    for leaf_slice in slices(len(leaves.nodes), max(1, _LEAF_BITS // bits)):
+        nodes = leaves.nodes[leaf_slice]
+        players = leaves.players[leaf_slice].ravel()
+        leaf_values = leaves.values[leaf_slice]
+        gains = _gains(bits, patterns[nodes] & everybody, compared[nodes] & everybody)
+        gains = gains.swapaxes(1, 2).reshape(len(players), -1)
+        order = np.argsort(players, kind="stable")
+        owners, starts = np.unique(players[order], return_index=True)
+        for player, pairs in zip(owners, np.split(order, starts[1:]), strict=True):
+            pair_values = leaf_values[pairs // bits]
+            for output, output_values in enumerate(pair_values.T):
                 # Trees of one class add nothing to the others.
-                adds = np.flatnonzero(leaf_values)
-                amounts = gains.take(adds, axis=0)
-                amounts *= leaf_values[adds, None]
+                adds = np.flatnonzero(output_values)
+                amounts = gains.take(pairs[adds], axis=0)
+                amounts *= output_values[adds, None]
                 # One pair after the other, which rounds alike for any number of rows.
                 values[:, player, output] += amounts.sum(axis=0)
-
-
-def _add_in_turn(
-    values: Floats,
-    leaves: Leaves,
-    own_patterns: Integers,
-    background_patterns: Integers,
-) -> None:
-    """Add what leaves of many players give, one leaf at a time: most patterns do not
-    reach it beside any of the background.
-    """
-    bits = leaves.bits
-    passed_own = np.bitwise_count(own_patterns)
-    passed_other = np.bitwise_count(background_patterns)
-    near_own = passed_own + passed_other.max(axis=1, keepdims=True) >= bits
-    near_other = passed_other + passed_own.max(axis=1, keepdims=True) >= bits
-    count = background_patterns.shape[1]
-    for leaf in np.flatnonzero(near_own.any(axis=1) & near_other.any(axis=1)).tolist():
-        row_indices = np.flatnonzero(near_own[leaf])
-        row_patterns, which = np.unique(
-            own_patterns[leaf, row_indices], return_inverse=True
-        )
-        other_patterns, times = np.unique(
-            background_patterns[leaf, near_other[leaf]], return_counts=True
-        )
-        gives, takes = pair_weights(
-            row_patterns[:, None], other_patterns[None, :], bits
-        )
-        # One pair after the other: matrix products round by how many rows there are.
-        of_row, of_other = np.nonzero(gives + takes)
-        shares = times[of_other] / count
-        own_gains = gives[of_row, of_other] * shares
-        other_losses = takes[of_row, of_other] * shares
-        amounts = np.where(
-            _passes(row_patterns[of_row], bits),
-            own_gains[:, None] * ~_passes(other_patterns[of_other], bits),
-            -other_losses[:, None],
-        )
-        cells = of_row[:, None] * bits + np.arange(bits)
-        gains = np.bincount(
-            cells.ravel(), amounts.ravel(), len(row_patterns) * bits
-        ).reshape(-1, bits)
-        players: Array = leaves.players[leaf]
-        values[row_indices[:, None], players[None, :]] += (
-            gains[which][:, :, None] * leaves.values[leaf]
-        )
