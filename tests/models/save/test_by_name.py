@@ -83,6 +83,7 @@ SECRET = "Rumpelstilz"
     [
         ({"height": [SECRET]}, "Record 0 has a list as value of 'height'"),
         ({"town": {"a": SECRET}}, "Record 0 has a dict as value of 'town'"),
+        ({"town": f"{SECRET}\ud800"}, "Record 0 has half a character .* in 'town'"),
     ],
 )
 def test_no_error_has_a_value_of_a_row(model, table, change, words):
@@ -95,6 +96,15 @@ def test_no_error_has_a_value_of_a_row(model, table, change, words):
 def test_a_column_of_other_cells_is_named_without_them(model, table):
     frame = table.head(8).assign(height=[f"{SECRET} {row}" for row in range(8)])
     words = "Column 'height' holds cells that cannot be read as in training"
+    with pytest.raises(pg.InputError, match=words) as refused:
+        model.predict(frame)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_text_with_half_a_character_is_refused_without_it(model, table):
+    towns = pd.Series(["Ulm", f"{SECRET}\udfff", "Bonn"], dtype=object)
+    frame = table.head(3).assign(town=towns)
+    words = "Row 1 holds a cell that cannot be read as in training"
     with pytest.raises(pg.InputError, match=words) as refused:
         model.predict(frame)
     assert SECRET not in str(refused.value)

@@ -16,7 +16,7 @@ from permgrad.data.encode.encoding import (
 )
 from permgrad.data.encode.unlike import Unlike, unlike_training
 from permgrad.data.kinds.column import Schema
-from permgrad.data.read.cells import CellError
+from permgrad.data.read.cells import CellError, as_frame, is_written
 from permgrad.data.read.header import columns_missing
 from permgrad.data.types.odd_cells import without_odd_cells
 
@@ -95,7 +95,9 @@ def named_rows(X: Any, encoder: TableEncoder) -> Any:
     return X
 
 
-def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> Any:
+def _of_records(
+    records: Sequence[Mapping[Any, Any]], names: Sequence[str]
+) -> pd.DataFrame:
     """Return records as a frame.
 
     Refuse one that lacks a column, as a missing value is written as None, and values
@@ -110,6 +112,13 @@ def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> A
                 kind = type(value).__name__
                 problem = f"Record {position} has a {kind} as value of {name!r}"
                 raise InputError(problem, hint="Pass one value.", code="PG014")
+            if isinstance(value, str) and not is_written(value):
+                problem = (
+                    f"Record {position} has half a character (a lone surrogate) in "
+                    f"{name!r}"
+                )
+                hint = "Write text in UTF-8."
+                raise InputError(problem, hint=hint, code="PG014")
         of_record = set(record)
         lacking = sorted({*names} - of_record, key=list(names).index)
         if lacking and len(records) == 1:
@@ -123,7 +132,7 @@ def _of_records(records: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> A
     columns = {}
     for name in names:
         columns[name] = [record[name] for record in records]
-    return pd.DataFrame(columns)
+    return as_frame(pd.DataFrame(columns))
 
 
 def encoded_as_read(
@@ -137,7 +146,12 @@ def encoded_as_read(
         return frame, encoder.transform(frame)
     except CellError:
         readable = with_readable_cells(frame, encoder)
-    return readable, encoder.transform(readable)
+    try:
+        return readable, encoder.transform(readable)
+    except CellError as error:
+        problem = f"Row {error.row} holds a cell that cannot be read as in training"
+        hint = "Write it as the training rows have it, in UTF-8."
+        raise InputError(problem, hint=hint, code="PG014") from None
 
 
 def with_readable_cells(frame: pd.DataFrame, encoder: TableEncoder) -> pd.DataFrame:

@@ -106,25 +106,32 @@ def without_blank_texts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**changed)
 
 
+def is_written(text: str) -> bool:
+    """Return whether UTF-8 can hold a text, which half a character is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_characters(texts: Iterable[object], what: str) -> None:
     """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas
     since its version 3.
     """
-    for checked_text in (
-        text_value for text_value in texts if isinstance(text_value, str)
-    ):
-        try:
-            checked_text.encode()
-        except UnicodeEncodeError:
-            problem = (
-                f"{checked_text[:40]!r} in {what} holds half a character (a lone "
-                "surrogate)"
-            )
-            encoding_hint = (
-                "Read the table in its own encoding, or replace it: "
-                "text.encode('utf-8', 'replace').decode()."
-            )
-            raise InputError(problem, hint=encoding_hint, code="PG014") from None
+    for text in texts:
+        if isinstance(text, str) and not is_written(text):
+            raise InputError(*_half_a_character(text, what), code="PG014")
+
+
+def _half_a_character(text: str, what: str) -> tuple[str, str]:
+    """Return the problem of a text with half a character, and what helps."""
+    problem = f"{text[:40]!r} in {what} holds half a character (a lone surrogate)"
+    encoding_hint = (
+        "Read the table in its own encoding, or replace it: "
+        "text.encode('utf-8', 'replace').decode()."
+    )
+    return problem, encoding_hint
 
 
 @refusing
@@ -398,8 +405,15 @@ class Distinct:
                 target[i] = texts.setdefault(cell_text, len(texts))
             else:
                 target[i] = -1
-        check_characters(texts, f"cells of column {name!r}")
-        return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
+        distinct = cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
+        for text, text_index in texts.items():
+            if not is_written(text):
+                error = CellError(
+                    *_half_a_character(text, f"cells of column {name!r}"), "PG014"
+                )
+                error.row = int(np.argmax(distinct.index == text_index))
+                raise error
+        return distinct
 
     def counts(self) -> Integers:
         """Return how often each text occurs."""

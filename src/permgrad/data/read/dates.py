@@ -246,6 +246,8 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     """
     seconds = date_seconds(texts, form)
     unread_rows = np.flatnonzero(np.isnan(seconds))
+    if form == ISO or not len(unread_rows):
+        return seconds
     seconds[unread_rows] = date_seconds(values_at(texts, unread_rows.tolist()), ISO)
     return seconds
 

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from permgrad.base.arrays import Array, Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.checks import check_confidence, check_flag
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import Fault, InputError, refusing
@@ -394,12 +394,15 @@ class TableModel(_Learned, AsTrees):
             if X.encoder is self.preprocessor_:
                 return X
             X = X.table
+        frame, encoded = self._read(X)
+        return EncodedRows(frame, self.preprocessor_, encoded)
+
+    def _read(self, X: Any) -> tuple[pd.DataFrame, Floats32]:
+        """Return rows as a frame, and encoded."""
         frame = self._frame_of(X)
         if self.by_name_:
-            frame, encoded = encoded_as_read(frame, self.preprocessor_)
-        else:
-            encoded = self.preprocessor_.transform(frame)
-        return EncodedRows(frame, self.preprocessor_, encoded)
+            return encoded_as_read(frame, self.preprocessor_)
+        return frame, self.preprocessor_.transform(frame)
 
     def _frame_of(self, X: Any) -> pd.DataFrame:
         """Return rows as a frame: those of a model that was loaded by the names of
@@ -409,6 +412,8 @@ class TableModel(_Learned, AsTrees):
         is_list = not isinstance(X, Mapping) and are_records(X)
         if self.by_name_ or is_list:
             X = named_rows(X, self.preprocessor_)
+            if isinstance(X, pd.DataFrame):
+                return X
         return as_frame(X)
 
     def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
@@ -424,8 +429,11 @@ class TableModel(_Learned, AsTrees):
             if not codes:
                 return frame
             return blank_codes(frame, codes)
-        encoded_rows = self.encode_rows(X)
-        return BaselineRows(encoded_rows.encoded, y, weights)
+        if isinstance(X, EncodedRows):
+            encoded = self.encode_rows(X).encoded
+        else:
+            encoded = self._read(X)[1]
+        return BaselineRows(encoded, y, weights)
 
     @_if_encoded
     def of_encoded(self) -> Any:

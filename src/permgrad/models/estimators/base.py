@@ -666,7 +666,10 @@ class HyNNBase(BaseEstimator):
                 return X.table, X.encoded
             X = X.table
         if are_records(X):
-            X = named_rows(X, encoder)
+            frame = named_rows(X, encoder)
+            if self.by_name_:
+                return encoded_as_read(frame, encoder)
+            return frame, encoder.transform(frame)
         # Columns without names are taken by their place, as scikit-learn does.
         has_names = hasattr(self, "feature_names_in_")
         if not self.by_name_ or (isinstance(X, pd.DataFrame) and not has_names):
