@@ -30,6 +30,12 @@ from permgrad.models.row_background import MOST_ROWS
 #: so that only very large ones are told. All coalitions, each with every background
 #: row, would take 5 times as many predictions as these orders with 7 features.
 OF_ROWS = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
+#: Background rows that are played for a reason, and the method with them: a hundred
+#: rows take eight times as long.
+_PLAYED = 12
+_OF_REASONS = tuned(
+    Shapley(tolerance=0.1, max_permutations=2 * _PLAYED), exact=5, played=_PLAYED
+)
 #: Orders of features for which there is always time, and columns from which on there
 #: are fewer orders than usual: each order takes a prediction of every row for each
 #: column.
@@ -61,7 +67,7 @@ def reasons(model: Any, X: Any, n: int = 3) -> pd.DataFrame:
     """
     count = check_whole("n", n, "Pass for example 3.")
     _check_rows_of(model)
-    explanation = _explained(model, X)
+    explanation = explain_reasons(model, X)
     rows = np.arange(len(explanation.values))
     values = explanation.values[rows, :, _outputs(model, explanation)]
     order = np.argsort(-np.abs(values), axis=1, kind="stable")[:, :count]
@@ -80,9 +86,11 @@ def _check_rows_of(model: Any) -> None:
     )
 
 
-def _explained(model: Any, X: Any) -> Explanation:
-    """Return the Shapley values of rows in points, where outputs are probabilities."""
-    method = OF_ROWS
+def explain_reasons(model: Any, X: Any) -> Explanation:
+    """Return the Shapley values of rows in points, where outputs are probabilities:
+    those by trees with all rows that the model keeps, others with a few of them.
+    """
+    method = _OF_REASONS
     orders = orders_of_features(len(model.preprocessor_.features()))
     if orders < int(method.max_permutations):
         method = changed(method, max_permutations=orders)

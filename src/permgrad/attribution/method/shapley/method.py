@@ -15,6 +15,7 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.statistics import interval
 from permgrad.attribution.method.shapley.added_trees import split_trees
+from permgrad.attribution.method.shapley.calibrated import Calibration
 from permgrad.attribution.method.shapley.conditional_shapley import ConditionalGame
 from permgrad.attribution.method.shapley.from_shapiq import RowInteractions
 from permgrad.attribution.method.shapley.indices import (
@@ -145,11 +146,13 @@ class Shapley(Configured):
     #: prediction as in SAGE, or ``"expected"``, the averaged loss of predictions with
     #: one background row each, the game of ``permgrad``. ``same_orders``: every row
     #: gets the same orders, so that two rows differ less by chance. Balanced designs
-    #: are then not used.
+    #: are then not used. ``played``: how many of the background rows are sampled, if
+    #: not all: the mean over all of them follows by their cells.
     exact: int | None = setting(default=None)
     min_permutations: int | None = setting(default=None)
     game: Literal["prediction", "expected"] = setting(default="prediction")
     same_orders: bool = setting(default=False)
+    played: int | None = setting(default=None)
     incremental: bool = setting(default=True)
 
     def __call__(self, request: Request) -> Explanation:
@@ -333,6 +336,11 @@ def _estimated(
         interactions=interactions,
     )
     estimates.of_rows = of_rows
+    if method.played is not None and method.played < len(references):
+        numbers = torch.from_numpy(references)
+        rows = [tensor[numbers.to(tensor.device)] for tensor in game.request.donors]
+        space = game.request.space
+        estimates.play_few(Calibration.of(rows, space, method.played))
     if _is_plain(method) and added is None:
         estimates.by_trees = find_trees(game, references)
     estimates.fill()

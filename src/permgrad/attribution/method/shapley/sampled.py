@@ -19,6 +19,7 @@ from permgrad.attribution.method.shapley.balanced import (
     solve,
     used_players,
 )
+from permgrad.attribution.method.shapley.calibrated import Calibration
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.shapley_game import (
     Enumeration,
@@ -305,12 +306,16 @@ class Strata:
         self.count += walks
         self.mean += change * (walks / self.count)
 
-    def estimate(self) -> SampledValues:
+    def estimate(self, calibration: Calibration | None) -> SampledValues:
         """Return means and errors ``(rows, players, V)``, too large after a single
         round, and degrees of freedom.
         """
         strata = self.mean.shape[1]
         count = self.count
+        if calibration is not None:
+            return SampledValues(
+                calibration.means(self.mean), calibration.errors(self.mean), strata - 2
+            )
         if count == 1 and strata > 1:
             return SampledValues(
                 self.mean.mean(axis=1),
@@ -322,14 +327,19 @@ class Strata:
             self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
         )
 
-    def with_rows(self, std: Floats, share: float) -> Floats:
+    def with_rows(
+        self, std: Floats, share: float, calibration: Calibration | None
+    ) -> Floats:
         """Return errors ``(rows, players, V)`` with that of drawing the background
         rows, one for each stratum.
 
         Values differ between background rows by chance of the orders, too, so that this
         is all of it. ``share``: of the error of drawn rows, see ``error_of_rows``.
         """
-        of_rows = self.mean.var(axis=1, ddof=1) / self.mean.shape[1]
+        variance = self.mean.var(axis=1, ddof=1)
+        if calibration is not None:
+            return np.sqrt(std**2 + share**2 * variance / calibration.count)
+        of_rows = variance / self.mean.shape[1]
         return np.sqrt(np.maximum(std**2, share**2 * of_rows))
 
 
@@ -405,6 +415,10 @@ class RowValues:
         #: Of the error of drawn background rows: 0 where all are used, see
         #: ``error_of_rows``.
         self.of_rows = 0.0
+        #: The background rows that are sampled, and how the mean over all of them
+        #: follows where they are a few.
+        self.sampled = references
+        self.calibration: Calibration | None = None
         #: Exact values of rows beside the same background rows, where they need no
         #: prediction, and how they are found.
         self.by_trees: LinearInTrees | None = None
@@ -415,6 +429,15 @@ class RowValues:
         self.wide = (
             2 * self.rounds.size * self.rounds.least * tree.players**2 > _MANY_CELLS
         )
+
+    def play_few(self, calibration: Calibration) -> None:
+        """Sample a few of the background rows only, each once."""
+        sampled = self.references[calibration.played]
+        rounds = self.rule.walks(len(sampled))
+        if not self.wide and rounds.size == len(sampled):
+            self.calibration = calibration
+            self.sampled = sampled
+            self.rounds = rounds
 
     def _keys(self, rows: Integers) -> Counters:
         """Return what the draws of rows are counted from."""
@@ -456,7 +479,7 @@ class RowValues:
             all_by_designs = False
         elif not everyone and background > 1:
             all_by_designs, self.used = prefers_designs(shapley_game, player_tree)
-        walks = max(len(references), self.rounds.size)
+        walks = max(len(self.sampled), self.rounds.size)
         numbers = max(1, 3 * walks * shapley_game.players * shapley_game.width)
         size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
         for row_slice in slices(len(rows), size):
@@ -633,7 +656,7 @@ class RowValues:
         round.
         """
         seed = self.game.request.seed
-        count = len(self.references)
+        count = len(self.sampled)
         counters = (
             keys[:, None]
             + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
@@ -645,7 +668,7 @@ class RowValues:
             reference_positions = _spread_donors(seed, keys, number * size, size, count)
         return _DrawnSamples(
             np.repeat(rows, size),
-            self.references[reference_positions].reshape(-1, 1),
+            self.sampled[reference_positions].reshape(-1, 1),
             counters.reshape(-1),
         )
 
@@ -676,7 +699,7 @@ class RowValues:
         ``first``: the walks of the first round.
         """
         self.ways.add(DESIGNS if designs else ORDERS)
-        count = len(self.references)
+        count = len(self.sampled)
         round_size, least, most_rounds = rounds or self.rounds
         around = rounds is None and round_size % count == 0
         backgrounds = count if around else 1
@@ -707,7 +730,7 @@ class RowValues:
             )
             if number + 1 < least:
                 continue
-            mean_values, std_errors, freedom = strata.estimate()
+            mean_values, std_errors, freedom = strata.estimate(self.calibration)
             settled = np.asarray(
                 (std_errors <= self.rule.tolerance * self.scale).all(axis=(1, 2))
                 | (number + 1 == most_rounds)
@@ -723,12 +746,15 @@ class RowValues:
                 std_errors[settled], freedom, moves
             )
             if around and self.of_rows:
-                std_errors = strata.with_rows(std_errors, self.of_rows)
+                std_errors = strata.with_rows(
+                    std_errors, self.of_rows, self.calibration
+                )
                 freedom = count - 1
             self.std[settled_rows], self.freedom[settled_rows] = moderated(
                 std_errors[settled], freedom, moves
             )
-            if rounds is not None and len(settled_rows):
+            is_incomplete = rounds is not None or self.calibration is not None
+            if is_incomplete and len(settled_rows):
                 self._complete(settled_rows)
             self.orders[settled_rows] = 2 * strata.count * strata.mean.shape[1]
             progress.advance((1 - _BEFORE_SETTLED) * len(settled_rows))
