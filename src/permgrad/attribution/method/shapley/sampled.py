@@ -306,7 +306,7 @@ class Strata:
         self.count += walks
         self.mean += change * (walks / self.count)
 
-    def estimate(self, calibration: Calibration | None) -> SampledValues:
+    def estimate(self, calibration: Calibration | None = None) -> SampledValues:
         """Return means and errors ``(rows, players, V)``, too large after a single
         round, and degrees of freedom.
         """
@@ -328,7 +328,7 @@ class Strata:
         )
 
     def with_rows(
-        self, std: Floats, share: float, calibration: Calibration | None
+        self, std: Floats, share: float, calibration: Calibration | None = None
     ) -> Floats:
         """Return errors ``(rows, players, V)`` with that of drawing the background
         rows, one for each stratum.
