@@ -21,6 +21,9 @@ from permgrad.models.batches import halved, in_batches
 #: output's range.
 _COMPLETE = 1e-3
 
+#: Intervals into which a single line is divided first. With fewer, more rows of deep
+#: networks pass for settled by chance.
+_FIRST = 8
 #: Intervals that are worth a forward pass over their beginnings.
 _FEWEST_TOGETHER = 4
 
@@ -143,16 +146,14 @@ class SecantIntegral(Lines):
     """
 
     rule = "secants of each function"
+    factor = 2
 
     def __init__(self, slopes: Slopes, references: Tensors, most: int) -> None:
         super().__init__(slopes, references)
         # Errors of many lines cancel.
+        self.first = 1
         if self.count == 1:
-            self.first = min(3, most)
-            self.factor = 3
-        else:
-            self.first = 1
-            self.factor = 2
+            self.first = min(_FIRST, most)
         self.settled_from = self.factor * self.first
         # Errors of smooth functions fall with the square of the intervals' length: the
         # last two estimates tell where they lead (Richardson 1911).
