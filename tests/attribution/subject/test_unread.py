@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.subject.network import NetworkSubject
-from permgrad.attribution.subject.unread import unread_inputs
+from permgrad.attribution.subject.unread import Unread, unread_inputs
 
 ROWS = 40
 
@@ -50,7 +50,8 @@ def _unread(net: nn.Module) -> set[str]:
     inputs = _inputs()
     subject = NetworkSubject(net.eval(), inputs, returns="values")
     with subject.open():
-        positions = unread_inputs(subject, subject.inputs)
+        unread = unread_inputs(subject, subject.inputs)
+    positions = unread.in_rows(subject.inputs)
     return {list(inputs)[position] for position in positions}
 
 
@@ -129,6 +130,54 @@ def test_what_python_decides_by_numbers_of_some_rows_may_be_read_in_others():
     assert values["note"] == 0
 
 
+def _by_length(output: Tensor, others: dict[str, Tensor]) -> Tensor:
+    """Read as many visits as the longest row has, and of each row its own."""
+    longest = int(others["site"].max())
+    is_there = torch.arange(longest) < others["site"]
+    return output + (others["visit"][:, :longest] * is_there).sum(1, keepdim=True)
+
+
+def test_what_python_decides_by_numbers_that_all_rows_share_is_unread():
+    net = Several(_by_length).eval()
+    inputs = _inputs()
+    assert not _unread(net), "sites differ"
+    inputs["site"][:] = 0
+    subject = NetworkSubject(net, inputs, returns="values")
+    with subject.open():
+        unread = unread_inputs(subject, subject.inputs)
+    names = list(inputs)
+    assert {names[position] for position in unread.decided_by} == {"site"}
+    assert "note" in {names[position] for position in unread.in_rows(subject.inputs)}
+    other_rows = [tensor.clone() for tensor in subject.inputs]
+    other_rows[names.index("site")][7] = 2
+    assert not unread.in_rows(subject.inputs, other_rows)
+
+
+@pytest.mark.parametrize("method", ["permutation", "ablation"])
+@pytest.mark.parametrize("late", [0, 1])
+def test_inputs_are_asked_for_where_a_length_changes(method, late):
+    """A typical row has the length of all but ``late`` rows, zeros have none."""
+    inputs = _inputs()
+    inputs["site"][:] = 2
+    inputs["site"][:late] = 4
+    net = Several(_by_length).eval()
+    if method == "ablation":
+        method = pg.methods.Ablation(baseline="zeros")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explanation = pg.explain(
+            pg.Model(net, task="regression"),
+            inputs,
+            method=method,
+            groups="modality",
+            progress=False,
+        )
+    values = dict(zip(explanation.names, explanation.values[:, 0], strict=True))
+    assert values["note"] == 0
+    assert (values["site"] != 0) == (late > 0 or method != "permutation")
+    assert values["visit"] > 0.01
+
+
 def test_what_is_written_through_a_view_is_never_unread():
     assert "note" not in _unread(Several(_through_a_view))
 
@@ -143,7 +192,7 @@ def test_a_scripted_network_is_not_seen_into():
     }
     subject = NetworkSubject(torch.jit.script(Sum()).eval(), inputs, returns="values")
     with subject.open():
-        assert not unread_inputs(subject, subject.inputs)
+        assert not unread_inputs(subject, subject.inputs).positions
 
 
 @pytest.mark.parametrize("method", ["permgrad", "permutation"])
@@ -172,7 +221,7 @@ def test_unread_inputs_are_not_asked_for_and_values_are_the_same(
         return explanation, net.rows
 
     quick, few = explained()
-    monkeypatch.setattr(NetworkSubject, "unread", lambda *_: frozenset())
+    monkeypatch.setattr(NetworkSubject, "unread", lambda *_: Unread())
     full, many = explained()
     assert many > few + 100
     assert quick.names == full.names

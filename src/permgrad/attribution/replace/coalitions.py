@@ -730,8 +730,12 @@ class Blend:
         """Which players own numbers that the network reads, ``(players,)``."""
         live = np.zeros(len(self.space) + 1, dtype=bool)
         unread = self.subject.unread(self.request.inputs)
+        sources = [self.request.inputs, self.request.donors]
+        if self.fixed is not None:
+            sources.append(tuple(self.fixed))
+        unread_positions = unread.in_rows(*sources)
         for position, players in enumerate(self._players):
-            if position not in unread:
+            if position not in unread_positions:
                 live[players.numpy()] = True
         return live[:-1]
 

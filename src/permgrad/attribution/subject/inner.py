@@ -33,6 +33,7 @@ from permgrad.attribution.subject.tracing import (
     listening,
     name_of,
 )
+from permgrad.attribution.subject.unread import Unread
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.sequences import values_at
 from permgrad.models.batches import gathered, in_batches, with_fewer
@@ -125,7 +126,7 @@ class InnerSubject(NetworkSubject):
         self.module = outer.module
         self.device = outer.device
         # Which values of layers change nothing is not asked.
-        self._unread = frozenset()
+        self._unread = Unread()
         self.dtype = outer.dtype
         self.coarse = outer.coarse
         self.form = outer.form

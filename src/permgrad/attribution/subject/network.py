@@ -75,7 +75,7 @@ from permgrad.attribution.subject.subject import (
     twice,
 )
 from permgrad.attribution.subject.traced_branches import BranchCut, cut_into_branches
-from permgrad.attribution.subject.unread import unread_inputs
+from permgrad.attribution.subject.unread import Unread, unread_inputs
 from permgrad.base.errors import (
     Fault,
     InputError,
@@ -229,7 +229,7 @@ class NetworkSubject(Subject):
         self._uses: dict[Any, dict[int, str]] = {}
         self.makes_images = _convolves(self.module)
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
-        self._unread: frozenset[int] | None = None
+        self._unread: Unread | None = None
         self.noted: dict[
             str, Any
         ] = {}  # what was found out about the inputs, for ``meta``
@@ -934,10 +934,10 @@ class NetworkSubject(Subject):
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
 
-    def unread(self, rows: Sequence[Tensor]) -> frozenset[int]:
-        """Return the positions of inputs that change no output, asked once."""
+    def unread(self, rows: Sequence[Tensor]) -> Unread:
+        """Return the inputs that no output is made of, asked once."""
         if self._unread is None:
-            self._unread = frozenset()
+            self._unread = Unread()
             if len(rows) > 1:
                 self._unread = unread_inputs(self, rows)
         return self._unread

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.unread import Unread
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.late import pd
 from permgrad.data.tasks import Task
@@ -135,9 +136,9 @@ class Subject:
         """
         return torch.ones(shape, dtype=torch.bool)
 
-    def unread(self, rows: Sequence[Tensor]) -> frozenset[int]:  # noqa: ARG002 — a network is asked by them
-        """Return the positions of inputs that are known to change no output."""
-        return frozenset()
+    def unread(self, rows: Sequence[Tensor]) -> Unread:  # noqa: ARG002 — a network is asked by them
+        """Return the inputs that are known to change no output."""
+        return Unread()
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,8 +34,8 @@ class _Origins(TorchFunctionMode):
         self._made_of: dict[int, frozenset[int]] = {}
         #: held, so that no other tensor takes over a number
         self._tensors: list[Tensor] = []
-        #: whether numbers of inputs left for Python or NumPy, which may decide by them
-        self.escaped = False
+        #: inputs of which numbers left for Python or NumPy, which may decide by them
+        self.escaped = frozenset[int]()
 
     def follow(self, tensor: Tensor, origins: frozenset[int]) -> None:
         """Note that a tensor is made of inputs, beside others that it was made of."""
@@ -72,12 +72,37 @@ class _Origins(TorchFunctionMode):
             for argument in arguments:
                 self.follow(argument, origins)
         elif name_of(func) not in _OF_FORM:
-            self.escaped = True
+            self.escaped |= origins
         return value
 
 
-def unread_inputs(subject: Any, rows: Sequence[Tensor]) -> frozenset[int]:
-    """Return the positions of inputs that a network's outputs are not made of.
+class Unread(NamedTuple):
+    """Inputs that a network's outputs are not made of.
+
+    Attributes:
+        positions: of these inputs.
+        decided_by: the positions of inputs by whose numbers Python decides. Where these
+            change, others may be read.
+    """
+
+    positions: frozenset[int] = frozenset()
+    decided_by: frozenset[int] = frozenset()
+
+    def in_rows(self, *rows_of_inputs: Sequence[Tensor]) -> frozenset[int]:
+        """Return the positions of inputs that no output is made of, in mixtures of
+        these rows ``(rows, *)``, one tensor for each input: none where Python may
+        decide in another way.
+        """
+        for position in self.decided_by:
+            first_row = rows_of_inputs[0][position][:1]
+            for tensors in rows_of_inputs:
+                if not bool((tensors[position] == first_row.to(tensors[0])).all()):
+                    return frozenset()
+        return self.positions
+
+
+def unread_inputs(subject: Any, rows: Sequence[Tensor]) -> Unread:
+    """Return the inputs that a network's outputs are not made of.
 
     One forward is followed. As code that nobody sees may read an input, the outputs of
     rows must stay the same to the last digit where all these inputs are exchanged.
@@ -87,32 +112,30 @@ def unread_inputs(subject: Any, rows: Sequence[Tensor]) -> frozenset[int]:
         rows: the rows explained, one tensor for each input.
     """
     with suppress(PermgradError, RuntimeError, TypeError), torch.no_grad():
-        candidates = frozenset(range(len(rows))) - _followed(subject, rows)
+        origins = _Origins()
+        made_of = _followed(subject, rows, origins)
+        candidates = frozenset(range(len(rows))) - made_of
         count = min(_SWAPPED, len(rows[0]), subject.most_rows())
-        if not candidates or count < _FOLLOWED:
-            return frozenset()
+        if not made_of or not candidates or count < _FOLLOWED:
+            return Unread()
         first_rows = [tensor[:count] for tensor in rows]
         swapped = list(first_rows)
         for input_index in candidates:
             swapped[input_index] = first_rows[input_index].roll(1, 0)
         if torch.equal(subject.forward(first_rows), subject.forward(swapped)):
-            return candidates
-    return frozenset()
+            return Unread(candidates, origins.escaped)
+    return Unread()
 
 
-def _followed(subject: Any, rows: Sequence[Tensor]) -> frozenset[int]:
+def _followed(
+    subject: Any, rows: Sequence[Tensor], origins: _Origins
+) -> frozenset[int]:
     """Return the inputs that the outputs of a forward are made of, as far as torch's
-    functions tell.
+    functions tell: none where code that nobody sees may read any of them.
     """
-    origins = _Origins()
     few_rows = [tensor[:_FOLLOWED].clone() for tensor in rows]
     for input_index, tensor in enumerate(few_rows):
         origins.follow(tensor, frozenset((input_index,)))
     with origins:
         outputs = subject.forward(few_rows)
-    made_of = origins.of(outputs)
-    # Code that nobody sees may read any input, and where Python decides by numbers,
-    # other rows may need what these do not.
-    if origins.escaped or not made_of:
-        return frozenset(range(len(rows)))
-    return made_of
+    return origins.of(outputs)
