@@ -267,7 +267,7 @@ def test_linear_closed_form():
         explanation.parts["image"][:, :, 0], difference * by_image, rtol=1e-4, atol=1e-5
     )
     assert (
-        explanation.meta["steps"] == 16
+        explanation.meta["steps"] == 8
     )  # the first number at which anything may count as settled
     assert explanation.meta["completeness_gap"] < 1e-6
     assert explanation.meta["unit"] == "y"

@@ -32,6 +32,9 @@ _USUAL = 0.01
 _OF_IDS = 0.001
 #: How many times the error a gap is that further steps do not close.
 _CLOSING = 10
+#: How many times as large as the last change the error of a coarse estimate is taken
+#: to be.
+_DOUBT = 4
 #: Gaps and errors that a larger tolerance may accept.
 _NEAR = 0.05
 #: From how many times smaller on a refinement makes a gap, more steps are worth it, and
@@ -86,6 +89,8 @@ def _settle(
         largest = limit.sum(dim=1).abs().amax(dim=1).maximum(least)
         change = (refined - values).abs().amax(dim=(1, 2))
         new_error = (change / largest).amax(dim=1)
+        if intervals < lines.trusted_from:
+            new_error *= _DOUBT
         new_gap = _gaps(limit, output_differences[active], scale)
         settled.gap_before[active] = settled.gap[active]
         settled.values[active] = limit

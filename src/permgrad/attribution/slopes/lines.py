@@ -21,16 +21,17 @@ from permgrad.models.batches import halved, in_batches
 #: output's range.
 _COMPLETE = 1e-3
 
-#: Intervals into which a single line is divided first. With fewer, more rows of deep
-#: networks pass for settled by chance.
-_FIRST = 8
+#: Intervals into which a single line is divided first, and from how many on an estimate
+#: is trusted. Two coarser ones of a network with kinks agree by chance in some rows.
+_FIRST = 4
+_TRUSTED = 16
 #: Intervals that are worth a forward pass over their beginnings.
 _FEWEST_TOGETHER = 4
 
 
 class Lines:
     """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done
-    from ``settled_from`` on.
+    from ``settled_from`` on. Before ``trusted_from`` a change counts several times.
 
     Errors fall about as fast as the intervals' length, so that an estimate's error is
     mostly below its last change.
@@ -42,6 +43,7 @@ class Lines:
     first_row = 0  # of those whose integrals are taken, among the rows explained
     first: int
     settled_from: int
+    trusted_from: int = 0
 
     def __init__(self, slopes: Slopes, references: Tensors) -> None:
         self.slopes = slopes
@@ -154,6 +156,7 @@ class SecantIntegral(Lines):
         self.first = 1
         if self.count == 1:
             self.first = min(_FIRST, most)
+            self.trusted_from = _TRUSTED
         self.settled_from = self.factor * self.first
         # Errors of smooth functions fall with the square of the intervals' length: the
         # last two estimates tell where they lead (Richardson 1911).
