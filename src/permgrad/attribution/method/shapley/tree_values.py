@@ -170,51 +170,51 @@ def _passes(patterns: Integers, bits: int) -> Booleans:
     return passed
 
 
-def _gains(bits: int, own: Integers, other: Integers) -> Floats:
-    """Return what leaves of value 1 give to each of their players, added up over
+def _gains(bits: int, of_rows: Integers, of_donors: Integers) -> Floats:
+    """Return what leaves of value 1 give to each of their players, as means over
     background rows, ``(leaves, rows, bits)``.
 
     Args:
         bits: how many players leaves have.
-        own: patterns of the rows ``(leaves, rows)``.
-        other: patterns of the background ``(leaves, background rows)``.
+        of_rows: patterns of the rows ``(leaves, rows)``.
+        of_donors: patterns of the background ``(leaves, background rows)``.
     """
-    gains = np.empty((*own.shape, bits))
-    pairs = own.shape[1] * other.shape[1]
+    gains = np.empty((*of_rows.shape, bits))
+    pairs = of_rows.shape[1] * of_donors.shape[1]
     if bits <= _LISTED and pairs > _PAIRS_A_PATTERN * 2**bits:
         gains_of = _by_patterns
-        numbers_of_leaf = 4**bits + other.shape[1]
+        numbers_of_leaf = 4**bits + of_donors.shape[1]
     else:
         gains_of = _by_pairs
         numbers_of_leaf = pairs
-    for leaf_slice in slices(len(own), max(1, _NEAR // numbers_of_leaf)):
-        gains[leaf_slice] = gains_of(bits, own[leaf_slice], other[leaf_slice])
-    gains /= _unit(bits) * other.shape[1]
+    for leaf_slice in slices(len(of_rows), max(1, _NEAR // numbers_of_leaf)):
+        gains[leaf_slice] = gains_of(bits, of_rows[leaf_slice], of_donors[leaf_slice])
+    gains /= _unit(bits) * of_donors.shape[1]
     return gains
 
 
-def _by_patterns(bits: int, own: Integers, other: Integers) -> Floats:
+def _by_patterns(bits: int, of_rows: Integers, of_donors: Integers) -> Floats:
     """Return ``_gains`` by all patterns that a row can have: many rows share them."""
     size = 2**bits
-    count = len(own)
+    count = len(of_rows)
     gives, takes = _listed_weights(bits)
     passed = _passes(np.arange(size), bits)
-    cells = np.arange(count)[:, None] * size + other
+    cells = np.arange(count)[:, None] * size + of_donors
     times = np.bincount(cells.ravel(), minlength=count * size).reshape(count, size)
     lacking = times[:, :, None] * ~passed
     table = np.where(passed, np.matmul(gives, lacking), -(times @ takes.T)[:, :, None])
-    taken: Floats = np.take_along_axis(table, own[:, :, None], axis=1)
+    taken: Floats = np.take_along_axis(table, of_rows[:, :, None], axis=1)
     return taken
 
 
-def _by_pairs(bits: int, own: Integers, other: Integers) -> Floats:
+def _by_pairs(bits: int, of_rows: Integers, of_donors: Integers) -> Floats:
     """Return ``_gains`` by the pairs of rows that reach a leaf: few do."""
     everybody = (1 << bits) - 1
-    reached = (own[:, :, None] | other[:, None, :]) == everybody
-    of_own, donors = np.divmod(np.flatnonzero(reached), other.shape[1])
-    own_patterns = own.ravel()[of_own]
-    other_patterns = other[of_own // own.shape[1], donors]
-    # Who does not pass in one passes in the other.
+    reached = (of_rows[:, :, None] | of_donors[:, None, :]) == everybody
+    pairs, donors = np.divmod(np.flatnonzero(reached), of_donors.shape[1])
+    own_patterns = of_rows.ravel()[pairs]
+    other_patterns = of_donors[pairs // of_rows.shape[1], donors]
+    # Who does not pass in the row passes in the background row.
     own_counts = bits - np.bitwise_count(other_patterns)
     other_counts = bits - np.bitwise_count(own_patterns)
     weights = weight_table(bits)
@@ -222,13 +222,13 @@ def _by_pairs(bits: int, own: Integers, other: Integers) -> Floats:
         weights = np.rint(weights * _unit(bits))
     gives = weights[own_counts, other_counts]
     takes = weights[other_counts, own_counts]
-    gains = np.empty((bits, own.size))
+    gains = np.empty((bits, of_rows.size))
     for bit in range(bits):
         lacks_other = (other_patterns >> bit) & 1 == 0
         lacks_own = (own_patterns >> bit) & 1 == 0
         amounts = gives * lacks_other - takes * lacks_own
-        gains[bit] = np.bincount(of_own, amounts, own.size)
-    return gains.T.reshape(*own.shape, bits)
+        gains[bit] = np.bincount(pairs, amounts, of_rows.size)
+    return gains.T.reshape(*of_rows.shape, bits)
 
 
 def _add(
