@@ -2,8 +2,8 @@
 predict --reasons``.
 
 They are Shapley values against the training rows that a model keeps to compare single
-rows with, as in *What if* on a page. A page lists the rows of models without slopes by
-the same method.
+rows with, as in *What if* on a page. Those of sums of trees are exact. Else twelve of
+these rows are played, and a regression on their cells says what the others do.
 """
 
 from __future__ import annotations

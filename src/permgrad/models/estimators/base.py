@@ -800,7 +800,9 @@ class HyNNBase(BaseEstimator):
         """Return the strongest reasons of the predictions for rows.
 
         They are Shapley values against the 100 training rows that the model keeps to
-        compare single rows with, as in the *What if* of a report.
+        compare single rows with, as in the *What if* of a report. For speed, twelve of
+        them are played, and what the others say follows from their cells: two reasons
+        that are nearly as strong may change places. ``pg.explain`` plays all of them.
 
         Args:
             X: table ``(rows, features)``.
