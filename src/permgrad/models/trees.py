@@ -123,6 +123,38 @@ class Trees:
             base_sums,
         )
 
+    @classmethod
+    def mean(cls, fits: Sequence[Trees]) -> Self:
+        """Return the trees whose sums are the mean of the sums of several.
+
+        Examples:
+            >>> tree = ([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])
+            >>> stump = Trees.of([tree], base=[10.0])
+            >>> constant = Trees.of([], base=[0.0])
+            >>> Trees.mean([stump, constant])(np.array([[0.6]], dtype=np.float32))
+            array([[5.5]])
+        """
+        base = np.mean([fit.base for fit in fits], axis=0)
+        # A fit without a tree does not say how wide a leaf is.
+        growing = [fit for fit in fits if len(fit.roots)]
+        if not growing:
+            return cls.of([], base)
+        counts = [len(fit.feature) for fit in growing]
+        starts = np.cumsum([0, *counts[:-1]])
+        lefts = []
+        roots = []
+        for fit, start in zip(growing, starts, strict=True):
+            lefts.append(fit.left + start)
+            roots.append(fit.roots + start)
+        return cls(
+            np.concatenate([fit.feature for fit in growing]),
+            np.concatenate([fit.threshold for fit in growing]),
+            np.concatenate(lefts).astype(np.int32),
+            np.concatenate([fit.values for fit in growing]) / len(fits),
+            np.concatenate(roots).astype(np.int32),
+            base,
+        )
+
     def __call__(self, rows: Array) -> Floats:
         """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``.
 

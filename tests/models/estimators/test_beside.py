@@ -4,14 +4,18 @@ numbers that they say.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import permgrad as pg
+from permgrad.base.random import derive_seed
 from permgrad.models.branches.tree_branch import TREES
 from permgrad.models.estimators import beside
+from permgrad.models.estimators.folds import folds_of
 from permgrad.models.libraries import boosting
 from permgrad.models.libraries.boosting import LIBRARIES, best_library
 from permgrad.models.libraries.job import Job, Rows
@@ -86,31 +90,38 @@ def test_trees_that_pay_are_kept_and_a_line_that_does_not_is_not(fitted):
     )
 
 
+def job_rows(rows):
+    return Rows(rows.x.numpy(), rows.y.numpy().astype(float))
+
+
 @pytest.mark.slow
-def test_the_prediction_is_the_mean_by_the_shares():
+@pytest.mark.parametrize("by_folds", [True, False])
+def test_the_prediction_is_the_mean_by_the_shares(by_folds):
     """The twin: library and network one after the other, and their mean by hand."""
     X, y = stepped(900)
-    model_options = {**TRIES, "branches": ("tabular", "trees")}
-    model = pg.HyNNRegressor(**model_options)
-    prepared = model.prepare(X, y)
+    eval_set = None if by_folds else stepped(100, seed=1)
+    model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")})
+    prepared = model.prepare(X, y, eval_set=eval_set)
     rows = prepared.job.train_rows
-    validation_rows = prepared.job.validation_rows
+    held_out = prepared.job.validation_rows
     model.train(prepared)
-    row_parts = [
-        Rows(prepared_rows.x.numpy(), prepared_rows.y.numpy().astype(float))
-        for prepared_rows in (rows, validation_rows)
-    ]
-    seed = beside._job(model, rows, validation_rows, 0, rates=False).seed
-    fitted = best_library().train(
-        Job("regression", *row_parts, 0, seed, torch.get_num_threads())
-    )
-    share = model.branches_["trees"]["share"]
+    seed = beside._job(model, rows, held_out, 0, rates=False).seed
+    pairs = [(job_rows(rows), job_rows(held_out))]
+    seeds = [seed]
+    if by_folds:
+        made = folds_of(rows, held_out, np.arange(900), 0, model.seed_)
+        pairs = [(job_rows(fold.teaching), job_rows(fold.left_out)) for fold in made]
+        seeds = [derive_seed(seed, "fold", number) % 2**31 for number in range(5)]
     encoded = model.encode_rows(X[:50]).encoded
-    expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.asarray(
-        fitted.predict(encoded)
-    )
+    said = []
+    for pair, fit_seed in zip(pairs, seeds, strict=True):
+        work = Job("regression", *pair, 0, fit_seed, torch.get_num_threads())
+        fitted = best_library().train(replace(work, is_of_several=by_folds))
+        said.append(np.asarray(fitted.predict(encoded)))
+    share = model.branches_["trees"]["share"]
+    expected = (1 - share) * alone(model, X[:50])[:, 0] + share * np.mean(said, axis=0)
     np.testing.assert_allclose(
-        model.predict_encoded(encoded)[:, 0], expected, atol=2e-6
+        model.predict_encoded(encoded)[:, 0], expected, atol=3e-6
     )
 
 

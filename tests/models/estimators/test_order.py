@@ -217,7 +217,7 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
     few = {**_FEW, "preset": preset}
     table, y = _factors(200, 14, 0)
     by_default = pg.HyNNRegressor(**few).fit(table, y)
-    assert by_default.module_.paths == ("tabular",)
+    assert by_default.module_.head_paths == ("tabular",)
     assert by_default.order_.found is False
     assert by_default.renderer_ is None
     never = pg.HyNNRegressor(image="never", **few).fit(table, y)
@@ -231,7 +231,7 @@ def test_an_ordinary_table_gets_no_image_unless_it_is_asked_for(preset: str) -> 
         {"preset": "paper"},
     ):
         model = pg.HyNNRegressor(**{**few, **asked_options}).fit(table, y)
-        assert model.module_.paths == both_paths
+        assert model.module_.head_paths == both_paths
         assert model.order_ is None
         assert model.network_options_["image_readout"] == "flat"
 

@@ -6,7 +6,7 @@ heavy is loaded: the command line lists branches before it needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -100,6 +100,11 @@ class AddedBranch(Branch):
         trial: ``trial(classes)`` says how its time is estimated. None: by a fit of some
             of the rows.
         most_classes: it is not tried for more, unless it is asked for by name.
+        usual: what it counts for beside the network's 1 where both are as good, as many
+            tables have it. Few held-out rows hardly move it.
+        mean: ``mean(modules)`` returns the branch whose outputs are the mean of those
+            of several fits, each of which leaves out other rows. None: it is fitted
+            once.
         holds_rows: whether the module holds training rows. Such a network is not saved
             without rows.
     """
@@ -113,6 +118,8 @@ class AddedBranch(Branch):
     form: Callable[[Any, Store], dict[str, Any]] = _no_form
     trial: Callable[[int], Trial] | None = None
     most_classes: int | None = None
+    usual: float = 0.25
+    mean: Callable[[Sequence[Any]], nn.Module] | None = None
     holds_rows: bool = False
 
 

@@ -4,6 +4,7 @@ installed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def _fit(work: Job, outputs: int) -> Fitted:
     if library.name == "catboost" and work.n_classes > 2:
         # Its time grows with classes times thresholds. On gas drift (6 classes, 128
         # columns) this is a tenth of it.
-        iterations = _rounds(library.name, work.n_classes)
+        iterations = min(work.rounds, _rounds(library.name, work.n_classes))
         work = replace(work, options={"iterations": iterations, "border_count": 64})
     trees = library.train(work).trees
     base_outputs = as_outputs(trees.base[None], outputs)
@@ -70,6 +71,13 @@ def _make(encoded: int, outputs: int, **sizes: int) -> TreeBranch:
     return TreeBranch(encoded, **{**sizes, "outputs": outputs})
 
 
+def _mean(fits: Sequence[TreeBranch]) -> TreeBranch:
+    from permgrad.models.network.trees import TreeBranch
+    from permgrad.models.trees import Trees
+
+    return TreeBranch.of(Trees.mean([fit.trees() for fit in fits]), fits[0].encoded)
+
+
 def _check(branch: TreeBranch) -> None:
     branch.check()
 
@@ -98,5 +106,7 @@ TREES = register(
         form=_form,
         trial=_trial,
         most_classes=_MOST_CLASSES,
+        usual=1.0,
+        mean=_mean,
     )
 )

@@ -52,6 +52,7 @@ from permgrad.models.estimators.building import (
     tensor_rows,
 )
 from permgrad.models.estimators.calibration import Calibration
+from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.intervals import HeldOut, Places
 from permgrad.models.estimators.learned import learn_from_held_out
 from permgrad.models.estimators.prepared import (
@@ -559,10 +560,12 @@ class HyNNBase(BaseEstimator):
                 plain,
                 weights[training],
             )
-            return (
-                prepared_training
-                if between is None
-                else dataclasses.replace(prepared_training, dependence=between)
+            return dataclasses.replace(
+                prepared_training,
+                dependence=between,
+                units=None
+                if x is None
+                else units_of_folds(self.preprocessor_, related, *divided),
             )
 
     def train(

@@ -1,115 +1,215 @@
 """Branches beside the network: other models of the same encoded rows, such as boosted
 trees, kept where they pay.
 
-They are fitted to the training rows once the network is trained, trees stopped by the
-rows that stopped it. What they say is added to its outputs with shares that held-out
-rows choose (``Share``), the branch that gains most first.
+They are fitted once the network is trained: to the training rows, trees stopped by the
+rows that stopped it, or several times to all but a part of both (``folds``). What they
+say is added to its outputs with shares that held-out rows choose (``learn_shares``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from permgrad.base import threads
 from permgrad.base.arrays import Floats
+from permgrad.base.dependence import Dependence
 from permgrad.base.random import derive_seed, generator
-from permgrad.models.branches import Fitted, added_branches
+from permgrad.models.branches import AddedBranch, added_branches
+from permgrad.models.estimators.folds import Fold, folds_of
 from permgrad.models.estimators.prepared import Prepared
-from permgrad.models.estimators.share import FEWEST, Share, row_losses
+from permgrad.models.estimators.share import (
+    FEWEST,
+    RowLosses,
+    Share,
+    learn_shares,
+    mixture,
+    row_losses,
+)
 from permgrad.models.libraries import job
 from permgrad.models.network.blocks import Rate
 from permgrad.models.train.training_rows import Rows
 
-#: The least share that a branch is kept with, and the network. That of a named one
-#: where too few rows could choose it.
+#: What the network is called among the shares.
+NETWORK = "network"
+#: The least share that a branch is kept with, and the network.
 LEAST_SHARE = 0.05
-EQUAL_SHARE = 0.5
 #: Training rows that they are fitted to.
 MOST_ROWS = 100_000
 
 
-def add_branches(model: Any, prepared: Prepared) -> None:
+class Candidate(NamedTuple):
+    """A branch that was fitted, and what it says of held-out rows ``(rows, outputs)``,
+    which it has not learned from.
+    """
+
+    label: str
+    module: nn.Module
+    outputs: Floats
+
+
+def add_branches(model: Any, prepared: Prepared) -> Floats | None:
     """Fit the branches that the settings ask for, and add those that pay, or all where
     they are asked for by name.
 
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
+
+    Returns:
+        Where fits of branches have learned from held-out rows, what the network and
+        those that have not say of these rows ``(rows, outputs)``. Else None.
     """
     model.branches_ = dict[str, dict[str, Any]]()
     held_out_rows = prepared.job.validation_rows
     learned = prepared.job.train_rows
     network = model.module_
     if not prepared.beside or held_out_rows is None or not isinstance(learned, Rows):
-        return
+        return None
     named = prepared.beside_by_name
     has_few_rows = len(held_out_rows) < FEWEST
     if has_few_rows and not named:
-        return
+        return None
     classes = len(model.classes_) if model.task.has_classes else 0
     names = branches_to_try(prepared, classes)
-    fit_job = _job(
-        model,
-        _drawn(learned, model.seed_, classes),
-        held_out_rows,
-        classes,
-        rates=network.rates,
-    )
+    drawn_rows = _drawn(learned, model.seed_, classes)
+    fit_job = _job(model, drawn_rows, held_out_rows, classes, rates=network.rates)
     if fit_job is None:
-        return
+        return None
+    units = None
+    if drawn_rows is learned:
+        units = prepared.units
+    folds = folds_of(learned, held_out_rows, units, classes, model.seed_)
+    candidates = {}
     with threadpool_limits(limits=fit_job.threads):
-        waiting = {
-            fitted_name: added_branches()[fitted_name].fit(fit_job, network.outputs)
-            for fitted_name in names
-        }
-        judged = {
-            fitted_name: _said(fit_job, fitted_branch, held_out_rows)
-            for fitted_name, fitted_branch in waiting.items()
-        }
+        for name in names:
+            branch = added_branches()[name]
+            if folds and branch.mean is not None:
+                candidates[name] = _fitted_by_folds(
+                    model, branch, fit_job, folds, held_out_rows
+                )
+            else:
+                label, module = branch.fit(fit_job, network.outputs)
+                said = _said(fit_job, module, held_out_rows)
+                candidates[name] = Candidate(label, module, said)
     outputs = model.predict_encoded(held_out_rows.x.numpy()).astype(np.float64)
-    losses = row_losses(
-        held_out_rows.y.numpy(), classes=bool(classes), rates=network.rates
+    held_out_weights = held_out_rows.weight.numpy().astype(np.float64)
+    whole = _added(
+        model,
+        candidates,
+        {NETWORK: outputs}
+        | {name: candidate.outputs for name, candidate in candidates.items()},
+        named=named,
+        losses=row_losses(
+            held_out_rows.y.numpy(), classes=bool(classes), rates=network.rates
+        ),
+        weights=held_out_weights,
+        dependence=prepared.dependence,
     )
-    weights = held_out_rows.weight.numpy().astype(np.float64)
-    options: dict[str, Any] = {
-        "seed": model.seed_,
-        "weights": weights,
-        "dependence": prepared.dependence,
-    }
-    options["squared"] = not classes
-    while waiting:
-        shares = {
-            waiting_name: Share.learn(outputs, judged[waiting_name], losses, **options)
-            for waiting_name in waiting
-        }
-        best_name = max(shares, key=lambda name: shares[name].gain)
-        share = replace(
-            shares[best_name], share=min(shares[best_name].share, 1 - LEAST_SHARE)
+    if folds:
+        return whole
+    return None
+
+
+def _added(
+    model: Any,
+    candidates: Mapping[str, Candidate],
+    outputs: Mapping[str, Floats],
+    *,
+    named: bool,
+    losses: RowLosses,
+    weights: Floats,
+    dependence: Dependence | None,
+) -> Floats:
+    """Give candidates their shares of a network's outputs, and return what all say of
+    held-out rows.
+
+    ``outputs``: of each candidate, and of the network, by name.
+    """
+    options: dict[str, Any] = {"weights": weights, "dependence": dependence}
+    usual = {NETWORK: 1.0}
+    for name in candidates:
+        usual[name] = added_branches()[name].usual
+    shares = _shares(outputs, usual, losses, named=named, options=options)
+    whole = mixture(shares, outputs)
+    given = shares[NETWORK]
+    # Those that count most are told first.
+    for name in sorted(candidates, key=lambda name: -shares.get(name, 0.0)):
+        candidate = candidates[name]
+        is_kept = name in shares
+        if is_kept:
+            share = shares[name]
+            rest = (whole - share * outputs[name]) / (1 - share)
+            given += share
+            model.module_.add_path(name, candidate.module, share / given)
+        else:
+            share = usual[name] / (usual[name] + 1)
+            rest = whole
+        measured = Share.measured(
+            share, rest, outputs[name], losses, seed=model.seed_, **options
         )
-        if named:
-            share = replace(
-                share,
-                share=max(share.share, EQUAL_SHARE if has_few_rows else LEAST_SHARE),
-            )
-        elif not share.pays or share.share < LEAST_SHARE:
-            break
-        best_branch = waiting.pop(best_name)
-        network.add_path(best_name, best_branch.module, share.share)
-        model.branches_[best_name] = {
-            "kept": True,
-            "label": best_branch.label,
-            **asdict(share),
+        model.branches_[name] = {
+            "kept": is_kept,
+            "label": candidate.label,
+            **asdict(measured),
         }
-        outputs = share(outputs, judged[best_name])
-    for left_out_name, left_out_branch in waiting.items():
-        model.branches_[left_out_name] = {
-            "kept": False,
-            "label": left_out_branch.label,
-            **asdict(shares[left_out_name]),
-        }
+    return whole
+
+
+def _shares(
+    outputs: Mapping[str, Floats],
+    usual: Mapping[str, float],
+    losses: RowLosses,
+    *,
+    named: bool,
+    options: Mapping[str, Any],
+) -> dict[str, float]:
+    """Return the shares of the network and of the branches that are kept."""
+    if len(outputs[NETWORK]) < FEWEST:
+        return dict.fromkeys(outputs, 1 / len(outputs))
+    least = dict.fromkeys(outputs, LEAST_SHARE if named else 0.0)
+    least[NETWORK] = LEAST_SHARE
+    waiting = dict(outputs)
+    while True:
+        shares = learn_shares(waiting, usual, losses, least=least, **options)
+        smallest = min(shares, key=lambda name: shares[name])
+        if named or shares[smallest] >= LEAST_SHARE or smallest == NETWORK:
+            return shares
+        del waiting[smallest]
+
+
+def _fitted_by_folds(
+    model: Any,
+    branch: AddedBranch,
+    fit_job: job.Job,
+    folds: Sequence[Fold],
+    held_out_rows: Rows,
+) -> Candidate:
+    """Return the mean of a branch's fits, and what those that have not learned from a
+    held-out row say of it.
+    """
+    assert branch.mean is not None
+    modules = []
+    outputs: Floats = np.zeros((len(held_out_rows), model.module_.outputs))
+    for number, fold in enumerate(folds):
+        teaching = _job_rows(fold.teaching, fit_job.n_classes)
+        left_out = _job_rows(fold.left_out, fit_job.n_classes)
+        fold_job = replace(
+            fit_job,
+            train=teaching,
+            validation=left_out,
+            seed=derive_seed(fit_job.seed, "fold", number) % 2**31,
+            is_of_several=True,
+        )
+        label, module = branch.fit(fold_job, model.module_.outputs)
+        modules.append(module)
+        judged_rows = held_out_rows.take(torch.from_numpy(fold.judged))
+        outputs[fold.judged] = _said(fit_job, module, judged_rows)
+    return Candidate(label, branch.mean(modules), outputs)
 
 
 def branches_to_try(prepared: Prepared, classes: int) -> list[str]:
@@ -144,22 +244,8 @@ def _job(
     """Return the rows as other libraries are fitted on them, or None if a class has no
     training row.
     """
-    job_rows = []
-    for tensor_rows in (learned, held_out_rows):
-        weights = tensor_rows.weight.cpu().numpy().astype(np.float64)
-        numbers = tensor_rows.y.cpu().numpy()
-        if classes:
-            y = numbers
-        else:
-            y = numbers.astype(np.float64)
-        job_rows.append(
-            job.Rows(
-                tensor_rows.x.cpu().numpy(),
-                y,
-                None if (weights == 1).all() else weights,
-            )
-        )
-    train, judged = job_rows
+    train = _job_rows(learned, classes)
+    judged = _job_rows(held_out_rows, classes)
     if classes and len(np.unique(train.y)) < classes:
         return None
     fit_seed = derive_seed(model.seed_, "beside") % 2**31
@@ -170,12 +256,21 @@ def _job(
     return job.Job(model.task, train, judged, classes, fit_seed, count, counts=rates)
 
 
+def _job_rows(rows: Rows, classes: int) -> job.Rows:
+    """Return rows as other libraries take them."""
+    weights = rows.weight.cpu().numpy().astype(np.float64)
+    y = rows.y.cpu().numpy()
+    if not classes:
+        y = y.astype(np.float64)
+    return job.Rows(rows.x.cpu().numpy(), y, None if (weights == 1).all() else weights)
+
+
 @torch.no_grad()
-def _said(work: job.Job, fitted: Fitted, held_out_rows: Rows) -> Floats:
+def _said(work: job.Job, module: nn.Module, held_out_rows: Rows) -> Floats:
     """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers,
     or rates.
     """
-    branch_outputs = fitted.module.eval()(held_out_rows.x.cpu())
+    branch_outputs = module.eval()(held_out_rows.x.cpu())
     if work.counts:
         branch_outputs = Rate()(branch_outputs)
     return np.asarray(branch_outputs.double().numpy())

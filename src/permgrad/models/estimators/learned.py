@@ -46,9 +46,9 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     held_out_rows = prepared.job.validation_rows
     learned = prepared.job.train_rows
     _add_random_kernels(model, prepared)
-    add_branches(model, prepared)
+    held_out_outputs = add_branches(model, prepared)
     if model.task.has_classes:
-        _learn_probabilities(model, prepared)
+        _learn_probabilities(model, prepared, held_out_outputs)
     model.held_out_ = None
     model.raised_ = 0.0
     if held_out_rows is None or not len(held_out_rows):
@@ -76,7 +76,10 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
             between = between.take(sampled_rows)
         x = error_rows.x.cpu().numpy()[sampled_rows]
         y = error_rows.y.cpu().numpy()[sampled_rows]
-        outputs = model.predict_encoded(x)
+        if error_rows is held_out_rows and held_out_outputs is not None:
+            outputs = held_out_outputs[sampled_rows]
+        else:
+            outputs = model.predict_encoded(x)
         if model.task.has_classes:
             codes = y.astype(np.int64)
             scores = (
@@ -101,23 +104,36 @@ def _raise_outputs(model: Any, prepared: Prepared, held_out_rows: Rows) -> None:
         )
 
 
-def _learn_probabilities(model: Any, prepared: Prepared) -> None:
-    """Learn how outputs become probabilities and classes."""
+def _learn_probabilities(
+    model: Any, prepared: Prepared, held_out_outputs: Floats | None
+) -> None:
+    """Learn how outputs become probabilities and classes.
+
+    ``held_out_outputs``: of held-out rows, where the model has learned from them. None:
+    what it predicts.
+    """
     held_out_rows = prepared.job.validation_rows
     model.calibration_ = Calibration()
     if model.calibration is not None:
         outputs = y = None
         if held_out_rows is not None and model.calibration != "prior":
-            outputs = model.predict_encoded(held_out_rows.x.numpy())
+            outputs = held_out_outputs
+            if outputs is None:
+                outputs = model.predict_encoded(held_out_rows.x.numpy())
             y = held_out_rows.y.numpy()
         weights = prepared.validation_weight
         model.calibration_ = fit_calibration(
             model.calibration, model.class_weights_, outputs, y, weights
         )
-    _learn_decision(model, held_out_rows, prepared.validation_weight)
+    _learn_decision(model, held_out_rows, held_out_outputs, prepared.validation_weight)
 
 
-def _learn_decision(model: Any, held_out_rows: Rows | None, weights: Floats) -> None:
+def _learn_decision(
+    model: Any,
+    held_out_rows: Rows | None,
+    held_out_outputs: Floats | None,
+    weights: Floats,
+) -> None:
     """Choose the threshold of a model with costs on held-out rows."""
     decision = model.decision_
     if (
@@ -127,7 +143,9 @@ def _learn_decision(model: Any, held_out_rows: Rows | None, weights: Floats) -> 
         or not len(held_out_rows)
     ):
         return
-    outputs = model.predict_encoded(held_out_rows.x.cpu().numpy())
+    outputs = held_out_outputs
+    if outputs is None:
+        outputs = model.predict_encoded(held_out_rows.x.cpu().numpy())
     chances = model.calibration_.probabilities(outputs)
     model.decision_ = decision.on_held_out(
         held_out_rows.y.cpu().numpy(), chances, weights

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from permgrad.base.arrays import Floats, Floats32
+from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.checks import check_kind, check_path
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, listed
@@ -92,6 +92,9 @@ class Prepared:
         validation_weight: weights of the validation rows, ``(rows,)``, without those of
             their classes.
         dependence: which validation rows depend on each other, where that is known.
+        units: which of the training and then validation rows belong together
+            ``(rows,)``, where branches may be fitted to all of them, each row left out
+            by one of several fits. None: validation rows are nobody's to learn from.
         random_kernels: how many are fitted after training.
         beside: branches beside the network that are then tried, and whether they are
             kept in any case.
@@ -102,6 +105,7 @@ class Prepared:
     device: torch.device
     validation_weight: Floats
     dependence: Dependence | None = None
+    units: Integers | None = None
     random_kernels: int = 0
     beside: tuple[str, ...] = ()
     beside_by_name: bool = False

@@ -1,21 +1,23 @@
-"""How much a further branch counts beside what a network says without it.
+"""How much each branch counts beside a network.
 
-The share follows from held-out rows.
+The shares follow from held-out rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy.optimize import minimize
 from scipy.special import log_softmax, xlogy
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.numerals import fixed
 from permgrad.base.random import generator
+from permgrad.base.sequences import values_at
 from permgrad.models.branches import title_of
 from permgrad.models.estimators.calibration import class_logits
 
@@ -26,6 +28,8 @@ FEWEST = 5
 #: are drawn whole.
 _RESAMPLES = 200
 _STRETCHES = 50
+#: Held-out rows that expected shares count as.
+EXPECTED_ROWS = 10
 #: Probabilities below it count as this, so that a branch that is sure and wrong does
 #: not decide alone.
 _LEAST = 1e-7
@@ -101,56 +105,209 @@ class Share:
             squared: whether losses are squared errors, or deviances. A logarithm of
                 probabilities says less of how far off they are.
         """
-        count = len(outputs)
-        if count < FEWEST:
-            return cls(rows=count)
-        if weights is None:
-            row_weights = np.ones(count)
-        else:
-            row_weights = weights / weights.mean()
-        units = np.arange(count)
-        if dependence is not None:
-            units = np.unique(dependence.codes, return_inverse=True)[1]
-            if dependence.timed:
-                units = units * _STRETCHES // (units.max() + 1)
-        unit_count = int(units.max()) + 1
-        tried = (
-            losses(cls(share)(outputs, branch_outputs)) * row_weights
-            for share in _SHARES.tolist()
-        )
-        unit_losses = np.column_stack(
-            [
-                np.bincount(units, share_losses, minlength=unit_count)
-                for share_losses in tried
-            ]
-        )
-        draws = generator(seed, "share of a branch").multinomial(
-            unit_count, np.full(unit_count, 1 / unit_count), _RESAMPLES
-        )
-        lower_share, upper_share = np.quantile(
-            _SHARES[(draws @ unit_losses).argmin(axis=1)], [0.025, 0.975]
-        ).tolist()
-        plain = float(unit_losses[:, 0].sum())
-        alone = float(unit_losses[:, -1].sum())
+        if len(outputs) < FEWEST:
+            return cls(rows=len(outputs))
+        judged = _Judged.of(outputs, branch_outputs, losses, weights, dependence)
+        lower_share, upper_share = judged.interval(seed)
+        plain = float(judged.unit_losses[:, 0].sum())
+        alone = float(judged.unit_losses[:, -1].sum())
         if squared and plain + alone > 0:
             middle = plain / (plain + alone)
         else:
             middle = 0.5
         share = min(max(middle, lower_share), upper_share)
-        before = losses(outputs) * row_weights
-        gains = before - losses(cls(share)(outputs, branch_outputs)) * row_weights
-        error = (
-            float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
-        )
+        return cls(share, lower_share, upper_share, *judged.gains(share))
+
+    @classmethod
+    def measured(
+        cls,
+        share: float,
+        outputs: Floats,
+        branch_outputs: Floats,
+        losses: RowLosses,
+        *,
+        seed: int,
+        weights: Floats | None = None,
+        dependence: Dependence | None = None,
+    ) -> Self:
+        """Return what held-out rows say of a share that is known.
+
+        Args:
+            share: of the branch.
+            outputs: what is said without the branch, ``(rows, outputs)``.
+            branch_outputs: what the branch says.
+            losses: the loss of each row by its outputs.
+            seed: of the resamples.
+            weights: of the rows.
+            dependence: of these rows.
+        """
+        if len(outputs) < FEWEST:
+            return cls(share, rows=len(outputs))
+        judged = _Judged.of(outputs, branch_outputs, losses, weights, dependence)
+        lower_share, upper_share = judged.interval(seed)
         return cls(
             share,
-            lower_share,
-            upper_share,
-            float(before.mean()),
-            float(gains.mean()),
-            float(error),
-            count,
+            min(lower_share, share),
+            max(upper_share, share),
+            *judged.gains(share),
         )
+
+
+class _Gains(NamedTuple):
+    """The last four fields of a share."""
+
+    loss: float
+    gain: float
+    std_error: float
+    rows: int
+
+
+class _Judged(NamedTuple):
+    """Held-out rows, as they judge a branch beside what is said without it.
+
+    ``unit_losses``: sums of losses within each unit of rows that depend on each other,
+    by share ``(units, shares)``.
+    """
+
+    outputs: Floats
+    branch_outputs: Floats
+    losses: RowLosses
+    row_weights: Floats
+    dependence: Dependence | None
+    unit_losses: Floats
+
+    @classmethod
+    def of(
+        cls,
+        outputs: Floats,
+        branch_outputs: Floats,
+        losses: RowLosses,
+        weights: Floats | None,
+        dependence: Dependence | None,
+    ) -> Self:
+        """Take the losses of all shares."""
+        count = len(outputs)
+        if weights is None:
+            row_weights = np.ones(count)
+        else:
+            row_weights = weights / weights.mean()
+        units = units_of(count, dependence)
+        sums = []
+        for share in _SHARES.tolist():
+            share_losses = losses(Share(share)(outputs, branch_outputs)) * row_weights
+            sums.append(np.bincount(units, share_losses))
+        return cls(
+            outputs,
+            branch_outputs,
+            losses,
+            row_weights,
+            dependence,
+            np.column_stack(sums),
+        )
+
+    def interval(self, seed: int) -> tuple[float, float]:
+        """Return the 95 % interval of the share with the least loss."""
+        unit_count = len(self.unit_losses)
+        draws = generator(seed, "share of a branch").multinomial(
+            unit_count, np.full(unit_count, 1 / unit_count), _RESAMPLES
+        )
+        best_shares = _SHARES[(draws @ self.unit_losses).argmin(axis=1)]
+        lower_share, upper_share = np.quantile(best_shares, [0.025, 0.975]).tolist()
+        return lower_share, upper_share
+
+    def gains(self, share: float) -> _Gains:
+        """Return by how much a share makes the loss smaller, and how sure that is."""
+        count = len(self.outputs)
+        before = self.losses(self.outputs) * self.row_weights
+        mixed = Share(share)(self.outputs, self.branch_outputs)
+        gains = before - self.losses(mixed) * self.row_weights
+        widening = mean_widening(self.dependence, gains)
+        error = float(gains.std(ddof=1)) / np.sqrt(count) * widening
+        return _Gains(float(before.mean()), float(gains.mean()), float(error), count)
+
+
+def units_of(rows: int, dependence: Dependence | None) -> Integers:
+    """Return which rows are drawn together ``(rows,)``: those of a group, or of a
+    stretch of time.
+    """
+    if dependence is None:
+        return np.arange(rows)
+    units = np.unique(dependence.codes, return_inverse=True)[1]
+    if dependence.timed:
+        return np.asarray(units * _STRETCHES // (units.max() + 1))
+    return np.asarray(units)
+
+
+def mixture(shares: Mapping[str, float], outputs: Mapping[str, Floats]) -> Floats:
+    """Return the outputs ``(rows, outputs)`` of several in these shares."""
+    total: Floats = np.zeros_like(next(iter(outputs.values())))
+    for name, share in shares.items():
+        total = total + share * outputs[name]
+    return total
+
+
+def learn_shares(
+    outputs: Mapping[str, Floats],
+    usual: Mapping[str, float],
+    losses: RowLosses,
+    *,
+    least: Mapping[str, float],
+    weights: Floats | None = None,
+    dependence: Dependence | None = None,
+) -> dict[str, float]:
+    """Return the shares, of sum 1, that held-out rows choose for several together.
+
+    The mean loss is least, with a penalty for leaving the shares that are expected:
+    their squared distance counts as much as ``EXPECTED_ROWS`` of the rows. Expected are
+    usual shares by the inverse squares of the losses, as one that is far better than
+    the others is nearly alone. Shares that few rows choose freely are worse (Claeskens
+    et al. 2016), and those of each branch in turn worse than all at once. See
+    benchmarks/decisions.md.
+
+    Args:
+        outputs: what each says of the rows, ``(rows, outputs)``.
+        usual: how much each counts beside the others, as many tables have it.
+        losses: the loss of each row by its outputs.
+        least: the least share of each.
+        weights: of the rows.
+        dependence: of these rows.
+    """
+    names = list(outputs)
+    stacked = np.stack(values_at(outputs, names))
+    row_count = stacked.shape[1]
+    if weights is None:
+        row_weights = np.ones(row_count)
+    else:
+        row_weights = weights / weights.mean()
+    unit_count = int(units_of(row_count, dependence).max()) + 1
+
+    def mean_loss(shares: Floats) -> float:
+        return float((losses(np.tensordot(shares, stacked, 1)) * row_weights).mean())
+
+    alone = np.array([mean_loss(single) for single in np.eye(len(names))])
+    relative = np.maximum(alone, _LEAST) / max(alone.min(), _LEAST)
+    expected = np.array(values_at(usual, names), dtype=np.float64) / relative**2
+    expected /= expected.sum()
+    scale = max(mean_loss(expected), _LEAST)
+
+    def penalised(shares: Floats) -> float:
+        distance = float(((shares - expected) ** 2).sum())
+        return mean_loss(shares) / scale + EXPECTED_ROWS / unit_count * distance
+
+    bounds = [(float(least[name]), 1.0) for name in names]
+    sums_to_one = {"type": "eq", "fun": lambda shares: shares.sum() - 1.0}
+    start = np.maximum(expected, [low for low, _ in bounds])
+    found = minimize(
+        penalised,
+        start / start.sum(),
+        method="SLSQP",
+        bounds=bounds,
+        constraints=[sums_to_one],
+    )
+    # Where no step is an improvement the solver stops, at the best so far.
+    shares = np.clip(found.x, [low for low, _ in bounds], 1.0)
+    shares /= shares.sum()
+    return dict(zip(names, shares.tolist(), strict=True))
 
 
 def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:

@@ -12,7 +12,7 @@ import numpy as np
 
 from permgrad.models.libraries import job as job_module
 from permgrad.models.libraries.boosted import BoostedTrees
-from permgrad.models.libraries.job import PATIENCE, Job
+from permgrad.models.libraries.job import Job
 
 
 def common(job: Job, **choices: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def lightgbm(job: Job) -> BoostedTrees:
                 "eval_X": job.validation.encoded,
                 "eval_y": job.validation.y,
             }
-        validation_options["callbacks"] = [early_stopping(PATIENCE, verbose=False)]
+        validation_options["callbacks"] = [early_stopping(job.patience, verbose=False)]
         if job.validation.weights is not None:
             validation_options |= {"eval_sample_weight": [job.validation.weights]}
     model.fit(job.train.encoded, job.train.y, job.train.weights, **validation_options)
@@ -60,7 +60,7 @@ def lightgbm(job: Job) -> BoostedTrees:
 
 def xgboost(job: Job) -> BoostedTrees:
     """Fit XGBoost."""
-    stop_options = {"early_stopping_rounds": PATIENCE if job.validation else None}
+    stop_options = {"early_stopping_rounds": job.patience if job.validation else None}
     choices = {
         "learning_rate": 0.1,
         "max_depth": 6,
@@ -97,7 +97,7 @@ def catboost(job: Job) -> BoostedTrees:
     model = job.kind(thread_count=job.threads, random_seed=job.seed, **choices)
     validation_rows = job.validation
     if job.validation:
-        stop_rounds = PATIENCE
+        stop_rounds = job.patience
     else:
         stop_rounds = None
     if validation_rows is None:
@@ -141,9 +141,9 @@ def histogram_boosting(job: Job) -> BoostedTrees:
         choices = {"max_iter": job_module.ROUNDS_WITHOUT_VALIDATION, **options}
         return _as_trees(job, estimator_kind(**choices).fit(training_rows, y, weights))
     stop_options = {
-        "max_iter": job_module.ROUNDS,
+        "max_iter": job.rounds,
         "early_stopping": True,
-        "n_iter_no_change": PATIENCE,
+        "n_iter_no_change": job.patience,
         **job.options,
     }
     validation_options = {
