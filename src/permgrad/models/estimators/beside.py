@@ -94,11 +94,11 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
                 )
             else:
                 label, module = branch.fit(fit_job, network.outputs)
-                said = _said(fit_job, module, held_out_rows)
-                candidates[name] = Candidate(label, module, said)
+                branch_outputs = _said(fit_job, module, held_out_rows)
+                candidates[name] = Candidate(label, module, branch_outputs)
     outputs = model.predict_encoded(held_out_rows.x.numpy()).astype(np.float64)
     held_out_weights = held_out_rows.weight.numpy().astype(np.float64)
-    whole = _added(
+    mixed_outputs = _added(
         model,
         candidates,
         {NETWORK: outputs}
@@ -111,7 +111,7 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
         dependence=prepared.dependence,
     )
     if folds:
-        return whole
+        return mixed_outputs
     return None
 
 
@@ -135,29 +135,29 @@ def _added(
     for name in candidates:
         usual[name] = added_branches()[name].usual
     shares = _shares(outputs, usual, losses, named=named, options=options)
-    whole = mixture(shares, outputs)
-    given = shares[NETWORK]
+    mixed_outputs = mixture(shares, outputs)
+    share_so_far = shares[NETWORK]
     # Those that count most are told first.
     for name in sorted(candidates, key=lambda name: -shares.get(name, 0.0)):
         candidate = candidates[name]
         is_kept = name in shares
         if is_kept:
             share = shares[name]
-            rest = (whole - share * outputs[name]) / (1 - share)
-            given += share
-            model.module_.add_path(name, candidate.module, share / given)
+            other_outputs = (mixed_outputs - share * outputs[name]) / (1 - share)
+            share_so_far += share
+            model.module_.add_path(name, candidate.module, share / share_so_far)
         else:
             share = usual[name] / (usual[name] + 1)
-            rest = whole
+            other_outputs = mixed_outputs
         measured = Share.measured(
-            share, rest, outputs[name], losses, seed=model.seed_, **options
+            share, other_outputs, outputs[name], losses, seed=model.seed_, **options
         )
         model.branches_[name] = {
             "kept": is_kept,
             "label": candidate.label,
             **asdict(measured),
         }
-    return whole
+    return mixed_outputs
 
 
 def _shares(

@@ -297,7 +297,7 @@ def learn_shares(
     bounds = [(float(least[name]), 1.0) for name in names]
     sums_to_one = {"type": "eq", "fun": lambda shares: shares.sum() - 1.0}
     start = np.maximum(expected, [low for low, _ in bounds])
-    found = minimize(
+    solution = minimize(
         penalised,
         start / start.sum(),
         method="SLSQP",
@@ -305,7 +305,7 @@ def learn_shares(
         constraints=[sums_to_one],
     )
     # Where no step is an improvement the solver stops, at the best so far.
-    shares = np.clip(found.x, [low for low, _ in bounds], 1.0)
+    shares = np.clip(solution.x, [low for low, _ in bounds], 1.0)
     shares /= shares.sum()
     return dict(zip(names, shares.tolist(), strict=True))
 
