@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
 NAMES = list(layouts)
+DOCS = Path(__file__).parents[2] / "docs"
 WITHOUT_SHARING = [name for name in NAMES if name != "tinto"]
 
 
@@ -160,9 +162,17 @@ def test_the_grid_grows_when_columns_outnumber_pixels(name, columns, pixels, sid
     layout = make_layout(name, pixels, 0).fit(
         np.random.default_rng(0).normal(size=(20, columns))
     )
-    assert layout.pixels == side
-    assert layout.grown == (side > pixels)
+    # A layout may need more room than a pixel for each column.
+    needed = layout._pixels_needed(columns)
+    assert side == max(pixels, math.isqrt(columns - 1) + 1)
+    assert layout.pixels == max(side, needed)
+    assert layout.grown == (layout.pixels > pixels)
     assert layout.collisions == 0
+
+
+def test_the_documentation_names_each_layout():
+    page = (DOCS / "the-default-network.md").read_text(encoding="utf-8")
+    assert [name for name in layouts if f'"{name}"' not in page] == []
 
 
 def test_tinto_shares_pixels_and_counts_them():
@@ -376,10 +386,9 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         (
             lambda: make_layout(3),
             (
-                "layout must be one of 'assignment', 'random', 'path', 'lattice', "
-                "'given', 'tinto', or an object with fit(encoded, names, random_state) "
-                "that sets positions, pixels and overlap, got 3. The protocol is in "
-                "docs/extending.md."
+                f"layout must be one of {', '.join(map(repr, layouts))}, or an object "
+                "with fit(encoded, names, random_state) that sets positions, pixels "
+                "and overlap, got 3. The protocol is in docs/extending.md."
             ),
         ),
         (

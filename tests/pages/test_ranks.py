@@ -56,6 +56,19 @@ def test_intervals_of_ranks_are_written_everywhere():
     assert rank_texts(shown_ranks(explained([1.0, 1.1, 0.9]))) == ["undecided"] * 3
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2.0, np.nan, 5.0, np.nan], "Order at 95 % confidence: 1 f2; 2 f0."),
+        ([1.0, 1.1, np.nan], "The order is not certain."),
+    ],
+)
+def test_what_has_no_importance_has_no_place_in_the_order(values, expected):
+    std_errors = np.where(np.isnan(values), np.nan, 0.1)[:, None]
+    result = explained(values, std_error=std_errors)
+    assert result.summary().endswith(expected)
+
+
 def test_bars_of_features_that_do_not_clearly_matter_are_grey():
     tests = {"p_values": np.array([[0.001], [0.6]])}
     for fields, second in ((tests, style.NEUTRAL), ({}, style.NEGATIVE)):

@@ -5,6 +5,7 @@ any work starts.
 from __future__ import annotations
 
 import pickle
+import re
 
 import cloudpickle
 import numpy as np
@@ -314,6 +315,18 @@ class Bag(nn.Module):
         return (
             self.numbers(input_ids)[..., 0].sum(dim=1, keepdim=True) + 2 * table[:, :1]
         )
+
+
+def test_channels_beside_time_are_no_image():
+    torch.manual_seed(0)
+    waves = torch.randn(40, 3, 60).cumsum(dim=2)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(180, 1))
+    explanation = pg.explain(net, waves, waves[:, 1].mean(dim=1), progress=False)
+    assert explanation.maps["segments:input"].shape == (3, 60)
+    assert explanation.meta["read_as"]["input"]["noun"] == "series"
+    where(section := SectionView("where", ""), None, explanation)
+    assert section.blocks[0] == ("heading", "Where in input")
+    assert not re.search("image|patch", str(section.blocks[:2]))
 
 
 def test_a_network_of_an_image_and_a_table(undrawn):

@@ -68,7 +68,7 @@ class Loss:
             logarithm.
         counts: Whether y are counts, or rates whose exposures are weights of the rows.
         of_logarithm: The name of the loss for models that return the logarithm.
-        objectives: What other libraries call it.
+        objectives: What other libraries call it, or a class of models fitted by it.
         trains: Whether a network can be trained with it. ``function`` must then have a
             slope.
         standardised: The same of standardised outputs and y and a share of label
@@ -590,7 +590,7 @@ _OF_COUNTS: dict[str, Any] = {
     positive=True,
     counts=True,
     of_logarithm="poisson_log",
-    objectives=("poisson", "count:poisson", "Poisson"),
+    objectives=("poisson", "count:poisson", "Poisson", "PoissonRegressor"),
     standardised=_deviance_of_rates,
     training_words="Poisson deviance of the rate over its mean",
 )

@@ -77,18 +77,33 @@ def shown_inputs(explanation: Explanation) -> dict[str, int]:
     }
 
 
+def _read_as(explanation: Explanation, name: str) -> Mapping[str, Any]:
+    """Return how an input was read. Empty: that is unknown."""
+    metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
+    for input_meta in metas:
+        if isinstance(input_meta, Mapping):
+            read_as = input_meta.get("read_as")
+            if isinstance(read_as, Mapping) and name in read_as:
+                return dict(read_as[name])
+    return {}
+
+
+def noun_of(explanation: Explanation, name: str) -> str:
+    """Return what an input that can be drawn is called in captions."""
+    if _sides(explanation, name)[0] == 2:
+        usual = "image"
+    else:
+        usual = "input"
+    return str(_read_as(explanation, name).get("noun", usual))
+
+
 def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
     """Return an input's number of sides and the position of its channels (None:
     unknown).
     """
-    metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
-    for read_as in (
-        input_meta.get("read_as")
-        for input_meta in metas
-        if isinstance(input_meta, Mapping)
-    ):
-        if isinstance(read_as, Mapping) and name in read_as:
-            return len(read_as[name]["size"]), read_as[name]["channels"]
+    reading = _read_as(explanation, name)
+    if reading:
+        return len(reading["size"]), reading["channels"]
     segments = explanation.maps.get(f"segments:{name}")
     if segments is None:
         return (2, None)

@@ -383,15 +383,18 @@ def order_words(ranks: Ranks, most: int) -> str:
     """
     texts = list[str]()
     short_name = names_apart(ranks.names)
-    if (ranks.sets == 1).all():
+    # What has no importance may have any place, also where others stand above it.
+    placed = (ranks.sets == 1) | (ranks.low > 1)
+    rank_sets = ranks.sets[placed]
+    if (rank_sets == 1).all():
         return ""
-    for members in (
-        np.flatnonzero(ranks.sets == rank_set) for rank_set in np.unique(ranks.sets)
-    ):
+    for rank_set in np.unique(rank_sets):
+        members = np.flatnonzero(rank_sets == rank_set)
         first = members[0] + 1
         last_rank = members[-1] + 1
         count = len(members)
-        if last_rank == len(ranks.names) and first > 1 and (count > 1 or first > most):
+        ends = last_rank == len(rank_sets)
+        if ends and first > 1 and (count > 1 or first > most):
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])

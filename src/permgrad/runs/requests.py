@@ -20,6 +20,7 @@ from permgrad.base.checks import check_choice
 from permgrad.base.errors import Fault, InputError, did_you_mean, refusing, synonym
 from permgrad.base.late import pd
 from permgrad.data.tasks import of_counts
+from permgrad.models.branches import branches, refuse_without_rows
 from permgrad.runs.options import (
     BASELINES,
     DATA_SETS,
@@ -376,6 +377,7 @@ class RunRequest(SplitRequest):
             self.text_encoder,
             self.image_encoder,
         )
+        self._check_rows()
         for first_name, other_name in _EXCLUSIVE:
             if all(
                 getattr(self, option_name) not in _NOT_PASSED
@@ -426,6 +428,12 @@ class RunRequest(SplitRequest):
                 f"--threshold must be a number from 0 to 1, got {self.threshold:g}"
             )
             yield problem, "For example: --threshold 0.2.", "PG002"
+
+    def _check_rows(self) -> None:
+        """Refuse to leave out rows that a named branch holds."""
+        if not self.keep_rows:
+            for branch_name in self.branches:
+                refuse_without_rows(branches[branch_name])
 
     @property
     def network(self) -> str:

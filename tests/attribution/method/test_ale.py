@@ -533,7 +533,9 @@ def test_each_class_has_its_curve():
 
 def test_constant_and_empty_columns():
     X = pd.DataFrame(correlated(), columns=["a", "b", "c"]).assign(b=1.0, c=np.nan)
-    with pytest.warns(pg.PermgradWarning, match=r"not one column with values.*: c\."):
+    with pytest.warns(
+        pg.PermgradWarning, match=r"no value that enough rows have.*: c\."
+    ):
         explanation = explain(lambda table: table["a"] + table["b"], X, pairs="all")
     frame = explanation.to_frame().set_index("feature")
     assert frame.loc["b", ["importance", "std_error", "p_value"]].tolist() == [
@@ -589,6 +591,25 @@ def test_other_inputs_of_a_network_have_none():
         [2 * inputs["table"][:, 0].std(correction=0).item(), 0.0],
         rtol=1e-5,
     )
+
+
+def test_a_column_of_values_that_no_rows_share_says_so():
+    X = pd.DataFrame(correlated(80), columns=["dose", "age", "weight"])
+    X["surname"] = [f"name {row}" for row in range(80)]
+    X["town"] = np.tile(["north", "south"], 40)
+    with pytest.warns(pg.PermgradWarning) as warned:
+        explanation = explain(lambda rows: rows["dose"].to_numpy(), X)
+    assert [str(warning.message) for warning in warned] == [
+        (
+            "These have no value that enough rows have, and no accumulated local "
+            "effects: surname. Their importance is NaN. Choose method='permutation' "
+            "for them."
+        )
+    ]
+    is_undefined = np.isnan(explanation.values[:, 0]).tolist()
+    assert dict(zip(explanation.names, is_undefined, strict=True)) == {
+        "dose": False, "age": False, "weight": False, "surname": True, "town": False,
+    }  # fmt: skip
 
 
 # ---- errors --------------------------------------------------------------------------

@@ -368,7 +368,7 @@ def test_a_network_without_image_path_is_refused(rows):
     ).fit(X, y)
     with pytest.raises(
         InputError,
-        match=r"need a network with the image branch, got branches=\('tabular',\)",
+        match="need a network with the image branch, which this one does not have",
     ):
         explained(tabular, rows)
 

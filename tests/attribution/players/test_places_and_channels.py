@@ -296,7 +296,7 @@ def test_a_feature_owns_its_channel_in_its_window_alone():
     expected[0, 1, 12:18] = True
     np.testing.assert_array_equal(segments == feature_index, expected)
     assert explanation.meta["read_as"]["eeg"] == {
-        "size": [3, 120], "channels": 0, "series": 1,
+        "size": [3, 120], "channels": 0, "series": 1, "noun": "series",
     }  # fmt: skip
 
 

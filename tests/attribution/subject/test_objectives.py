@@ -17,7 +17,12 @@ from sklearn.ensemble import (
     RandomForestRegressor,
     StackingRegressor,
 )
-from sklearn.linear_model import PoissonRegressor, QuantileRegressor, Ridge
+from sklearn.linear_model import (
+    GammaRegressor,
+    PoissonRegressor,
+    QuantileRegressor,
+    Ridge,
+)
 from sklearn.metrics import (
     log_loss,
     mean_absolute_error,
@@ -30,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 
 import permgrad as pg
 from permgrad import InputError
+from permgrad.models.losses import losses
 
 QUIET = {"n_repeats": 2, "random_state": 0, "progress": False}
 
@@ -137,6 +143,25 @@ def test_the_objective_is_that_of_the_trained_model(table, name):
         want = fall(model, X, y, score)
         assert np.abs(want).max() > 0.01
         np.testing.assert_allclose(result.values[:, 0], want, atol=1e-9)
+
+
+class Visits(PoissonRegressor):
+    """Still a Poisson regression."""
+
+
+def test_a_loss_may_name_a_class_of_models(table):
+    X, y = table
+    assert found(Visits().fit(X, y), X, y).meta["loss"] == "poisson"
+    model = GammaRegressor().fit(X, y)
+    assert found(model, X, y).meta["loss"] == "squared_error"
+    register = losses.register(
+        "root", tasks=("regression",), objectives=("GammaRegressor",)
+    )
+    register(lambda outputs, y: (outputs[:, 0] - y).abs().sqrt())
+    try:
+        assert found(model, X, y).meta["loss"] == "root"
+    finally:
+        del losses["root"]
 
 
 def test_models_read_from_files_keep_their_objective(table, tmp_path):

@@ -23,6 +23,7 @@ from permgrad.assess.network_form import model_form
 from permgrad.base.errors import InputError
 from permgrad.models.branches import Fitted
 from permgrad.runs.options import split_preset
+from permgrad.runs.requests import RunRequest
 
 SETTINGS = {
     "preset": "fast",
@@ -149,6 +150,30 @@ def test_it_is_not_saved_without_rows_which_it_holds(model, tmp_path):
     with pytest.raises(InputError, match="neighbour branch holds training rows"):
         model.save(tmp_path / "lean", keep_rows=False)
     assert not (tmp_path / "lean").exists()
+
+
+def test_a_run_without_rows_is_refused_before_it_reads_anything():
+    request = RunRequest(
+        table="none.csv", target=("y",), preset=f"fast:tabular+{NAME}", keep_rows=False
+    )
+    with pytest.raises(InputError, match="neighbour branch holds training rows"):
+        request.check()
+    dataclasses.replace(request, preset="fast:tabular+trees").check()
+
+
+def test_no_message_names_less_than_all_branches():
+    y = table()[1]
+    model = pg.HyNNRegressor(
+        branches=("tabular", NAME), **(SETTINGS | {"image": "never"})
+    ).fit(table()[0], y)
+    with pytest.raises(InputError, match="branch, which this one does not have") as no:
+        pg.explain(model, table()[0][:9], method="gradcam")
+    assert "('tabular',)" not in str(no.value)
+    # Nor does the table of layers have two names for one thing.
+    page = pg.report(model, table()[0][:60], y[:60], progress=False).html
+    assert f'<td class="text">{TITLE}</td>' in page
+    assert '<td class="text">table branch</td>' in page
+    assert f'<td class="text">{NAME}</td>' not in page
 
 
 def test_the_command_takes_it_by_name(tmp_path):

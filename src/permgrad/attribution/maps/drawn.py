@@ -153,9 +153,10 @@ def cam_layer(
     """
     layers = module.image_layers()
     if module.image_branch is None or not layers:
+        # The module may be a part of the network.
         problem = (
-            "Class activation maps need a network with the image branch, got "
-            f"branches={module.paths!r}"
+            "Class activation maps need a network with the image branch, which this "
+            "one does not have"
         )
         hint = (
             "Choose method='permgrad' or 'integrated_gradients', or fit with "

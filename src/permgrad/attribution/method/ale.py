@@ -4,7 +4,7 @@ that have such values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain, combinations, product
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -129,7 +129,7 @@ class Ale(Configured):
                     pair_axes, *_moved(coalition_game, players, pair_axes), sampled
                 )
                 progress.advance(1)
-        _tell_of_without(request, singles)
+        _tell_of_without(request, columns, singles)
         facts: dict[str, Any] = {
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
@@ -380,12 +380,23 @@ def _refuse_no_columns(request: Request, columns: Mapping[int, Any]) -> None:
         )
 
 
-def _tell_of_without(request: Request, singles: Mapping[int, Axis]) -> None:
-    """Warn of players that have no accumulated local effects."""
+def _tell_of_without(
+    request: Request, columns: Collection[int], singles: Collection[int]
+) -> None:
+    """Warn of players that have no accumulated local effects, and say why."""
     without = []
+    rare = []
     for player, name in enumerate(request.space.names):
-        if player not in singles:
+        if player not in columns:
             without.append(name)
+        elif player not in singles:
+            rare.append(name)
+    if rare:
+        warn_user(
+            "These have no value that enough rows have, and no accumulated local "
+            f"effects: {listed(rare, 8)}",
+            "Their importance is NaN. Choose method='permutation' for them.",
+        )
     if without:
         warn_user(
             "These are not one column with values, and have no accumulated local "

@@ -69,6 +69,10 @@ _NUMBERS = "numbers"
 _LINES = (_TOKENS, "series")
 
 
+#: What an input is called, by its sides.
+_NOUNS = ("", "series", "image", "volume")
+
+
 @dataclass(frozen=True)
 class ImageShape:
     """Where height, width and channels are in an image without its row dimension.
@@ -93,12 +97,20 @@ class ImageShape:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an explanation says of it."""
-        if self.series is None:
-            series = {}
-        else:
-            series = {"series": self.series}
-        return {"size": list(self.size), "channels": self.channels, **series}
+        """What an explanation says of it: ``noun``, where its sides do not say it."""
+        facts: dict[str, Any] = {"size": list(self.size), "channels": self.channels}
+        if self.series is not None:
+            facts["series"] = self.series
+        if self.noun != _NOUNS[len(self.size)]:
+            facts["noun"] = self.noun
+        return facts
+
+    @property
+    def noun(self) -> str:
+        """What it is called."""
+        if self.series is not None:
+            return "series"
+        return _NOUNS[len(self.size)]
 
     @property
     def vectors(self) -> bool:

@@ -197,14 +197,13 @@ def _shape_in_words(shape: ImageShape, tensor: Tensor) -> str:
     if len(shape.size) == 3 and shape.channels == 1:
         picture = " × ".join(map(str, shape.size[1:]))
         return f"video of {counted(shape.size[0], 'frame')}, {picture}"
-    shape_kind = ("", "series", "image", "volume")[len(shape.size)]
     if shape.in_doubt:
         mask = ", ".join(map(str, sides))
         return (
             f"volume {shape_words}, or a video, frames first: if so, pass segments= a "
             f"mask ({mask})"
         )
-    return f"{shape_kind} {shape_words}"
+    return f"{shape.noun} {shape_words}"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -452,8 +452,6 @@ def objective_of(model: Any) -> Objective:
         return _lightgbm(booster)
     if hasattr(model, "get_all_params"):
         return _catboost(model)
-    from sklearn.linear_model import PoissonRegressor
-
     if hasattr(model, "get_params"):
         parameters = model.get_params()
     else:
@@ -463,13 +461,18 @@ def objective_of(model: Any) -> Objective:
         (named_value for named_value in named if isinstance(named_value, str)), ""
     )
     if not objective_name:
-        if isinstance(model, PoissonRegressor):
-            objective_name = "poisson"
-        else:
-            objective_name = "quantile" * ("quantile" in parameters)
+        objective_name = _objective_of_class(type(model), parameters)
     levels = map(parameters.get, ("quantile", "quantile_alpha", "alpha"))
     level = next((level for level in levels if level is not None), None)
     return objective_name, (0.9,) if level is None else _levels(level)
+
+
+def _objective_of_class(model_class: type, parameters: Mapping[str, Any]) -> str:
+    """Return the objective that a class has, or that its parameters tell."""
+    for base_class in model_class.__mro__:
+        if losses.of_objective(base_class.__name__) is not None:
+            return base_class.__name__
+    return "quantile" * ("quantile" in parameters)
 
 
 def _xgboost(booster: Any) -> Objective:

@@ -16,6 +16,7 @@ from permgrad.models.branches.branch import (
     branches,
     joined_branches,
     path_names,
+    refuse_without_rows,
     register,
     title_of,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "joined_branches",
     "linear_branch",
     "path_names",
+    "refuse_without_rows",
     "register",
     "title_of",
     "tree_branch",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
 
 if TYPE_CHECKING:
@@ -167,6 +168,17 @@ def column_branches() -> dict[str, ColumnsBranch]:
 def path_names() -> tuple[str, ...]:
     """Return the names of all that a network can be made of, in their order."""
     return (*joined_branches(), *added_branches())
+
+
+def refuse_without_rows(branch: Branch) -> None:
+    """Refuse to save a network without rows where this branch of it holds some."""
+    if isinstance(branch, AddedBranch) and branch.holds_rows:
+        problem = (
+            f"The {branch.title} holds training rows, so the model cannot be saved "
+            "without rows"
+        )
+        hint = f"Fit a network without {branch.name!r} in branches."
+        raise InputError(problem, hint=hint, code="PG006")
 
 
 def title_of(name: str) -> str:

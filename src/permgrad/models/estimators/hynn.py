@@ -76,10 +76,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             far as the table has any. If ``"text"`` or ``"photo"`` is among the names,
             exactly the columns of the named kinds are read: ``("text",)`` trains on
             texts alone, ``("tabular", "text")`` leaves photos out. For the table alone,
-            leave columns out by name, ``kinds={"review": "identifier"}``. ``"linear"``
-            (ridge, logistic or Poisson regression) and ``"trees"`` (gradient boosting:
-            CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network:
-            what they say is added to its outputs, with shares that held-out rows
+            leave columns out by name, ``kinds={"review": "identifier"}``. Others, such
+            as ``"trees"``, stand beside the network (docs/the-default-network.md lists
+            them): what they say is added to its outputs, with shares that held-out rows
             choose. ``"auto"``: the preset's, which is ``("tabular", "image")`` but for
             ``"ig_example"``, a plain network on the table. With preset ``"default"``
             also trees and a line, each if the loss of held-out rows is less with it.
@@ -89,13 +88,12 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
             ``order_``. A ``layout`` or ``branches`` that you pass, and other presets,
             are followed as they are. ``"always"``: as the preset's branches say.
             ``"never"``: the table only.
-        layout: where each encoded column sits: ``"assignment"`` (most presets),
-            ``"tinto"`` (preset ``paper``), ``"random"``, ``"path"`` (similar columns in
-            one row), ``"lattice"`` (similar columns side by side on a grid),
-            ``"given"`` (as they stand, or by the numbers in their names), a grid
-            ``(height, width)`` or ``(height, width, channels)`` of the columns as they
-            stand, an object with the layout protocol, a fitted TINTOlib method, or a
-            callable ``X -> images``.
+        layout: where each encoded column sits: a name, such as ``"assignment"`` (most
+            presets) or ``"given"`` (as they stand, or by the numbers in their names),
+            docs/the-default-network.md lists all, a grid ``(height, width)`` or
+            ``(height, width, channels)`` of the columns as they stand, an object with
+            the layout protocol, a fitted TINTOlib method, or a callable
+            ``X -> images``.
         pixels: side of the square image. It grows if the encoded columns need more
             room.
         kinds: columns whose kind is known, as ``TableTransformer`` takes them.

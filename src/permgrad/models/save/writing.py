@@ -16,7 +16,7 @@ import torch
 
 from permgrad.base.checks import check_flag, check_path
 from permgrad.base.errors import InputError
-from permgrad.models.branches import added_branches
+from permgrad.models.branches import added_branches, refuse_without_rows
 from permgrad.models.estimators.kept_rows import without_rows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.save.model_folders import FORMAT_VERSION, check_target, write_model
@@ -79,14 +79,7 @@ def save(
 def _refuse_rows_within(model: Any) -> None:
     """Refuse to save without rows what holds rows in a branch."""
     for branch_name in getattr(model.module_, "additive", ()):
-        branch = added_branches()[branch_name]
-        if branch.holds_rows:
-            problem = (
-                f"The {branch.title} holds training rows, so the model cannot be saved "
-                "without rows"
-            )
-            hint = f"Fit a network without {branch_name!r} in branches."
-            raise InputError(problem, hint=hint, code="PG006")
+        refuse_without_rows(added_branches()[branch_name])
 
 
 def _arrays_of(model: Any) -> dict[str, Any]:

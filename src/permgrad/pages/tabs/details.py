@@ -216,8 +216,9 @@ def network(section: SectionView, content: Assessment) -> None:
                 blocks(trained.summary),
                 "Layers, what leaves each of them for one row, and its parameters.",
             )
+            titled = trained.summary.assign(part=trained.summary["part"].map(title_of))
             section.table(
-                frame_table(trained.summary, "Layers, output shapes and parameters."),
+                frame_table(titled, "Layers, output shapes and parameters."),
                 "Layers",
             )
         section.pairs(trained.options, "Options")

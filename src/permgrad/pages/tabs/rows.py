@@ -14,7 +14,7 @@ from permgrad.base.sequences import values_at
 from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
 from permgrad.pages.choices import pick_output
 from permgrad.pages.content import PageContent
-from permgrad.pages.drawn_inputs import shown_input, shown_inputs
+from permgrad.pages.drawn_inputs import noun_of, shown_input, shown_inputs
 from permgrad.pages.pictures import picture
 from permgrad.pages.pictures import words as text_words
 from permgrad.pages.rows_data import rows_data
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.pages.views import SectionView
 
-#: Sides of an input that is an image.
-_IMAGE = 2
+_IMAGE = "image"
 
 
 def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
@@ -42,7 +41,6 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     output = pick_output(local, row.output)
     words = output_words(local, "prediction", output)
     about = f"What moves the {words} up (blue) and down (orange), over the"
-    input_noun = "input" if row.maps is None else "image"
     sides = (
         [(local, about)]
         if row.maps is None
@@ -57,11 +55,12 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
                 # the image of a hybrid network, or no part of the input supports any
                 # output
                 continue
+            noun = noun_of(explanation, input_name)
             drawn = shown_input(explanation, input_name, row.row, output)
             pictures.append(
                 (
                     picture(drawn, quantity_of(explanation)),
-                    f"{caption_start} {input_noun} {input_name}.",
+                    f"{caption_start} {noun} {input_name}.",
                 )
             )
     if local.meta.get("tokens") is not None:
@@ -79,7 +78,7 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
     """Where in its inputs the model finds what it relies on: a ranking of segments,
     drawn on the mean of each input.
     """
-    for input_name, dimensions in shown_inputs(main).items():
+    for input_name in shown_inputs(main):
         if f"images:{input_name}" not in main.maps:
             continue
         title = f"Where in {input_name}"
@@ -87,7 +86,7 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
         section_text = (
             "The numbers of the ranking, drawn on the mean of the explained rows."
         )
-        if dimensions == _IMAGE:
+        if noun_of(main, input_name) == _IMAGE:
             title = f"Where in the images: {input_name}"
             drawn = (
                 f"Left: mean of the images in {input_name}. Right: importance of "
