@@ -386,14 +386,14 @@ def test_single_rows_take_few_predictions_and_are_near_the_exact_values(
 
 
 def test_single_rows_of_wide_tables_take_fewer_orders(monkeypatch):
-    skip_without(USUAL)
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
         rng.normal(size=(300, 12)),
         columns=[f"x{column_number}" for column_number in range(12)],
     )
     y = (X["x0"] + X["x2"]).to_numpy()
-    model = table_model("regression", USUAL).fit(X, y)
+    # Of trees values are exact, and no order is played.
+    model = table_model("regression", "linear").fit(X, y)
     few = X[:10].reset_index(drop=True)
     rows = Rows(inputs=few, y=y[:10], numbers=np.arange(10), table=few)
     orders = []

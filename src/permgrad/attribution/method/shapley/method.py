@@ -311,7 +311,8 @@ def _estimated(
     of_rows = error_of_rows(game.request, references)
     added = None
     # A page that plays the same orders plays trees as all else.
-    if _is_plain(method) and not method.same_orders:
+    reads_trees = _is_plain(method) and not method.same_orders
+    if reads_trees:
         added = split_trees(game, references, of_rows)
     played = game
     if added is not None:
@@ -341,7 +342,7 @@ def _estimated(
         rows = [tensor[numbers.to(tensor.device)] for tensor in game.request.donors]
         space = game.request.space
         estimates.play_few(Calibration.of(rows, space, method.played))
-    if _is_plain(method) and added is None:
+    if reads_trees and added is None:
         estimates.by_trees = find_trees(game, references)
     estimates.fill()
     if added is not None:
