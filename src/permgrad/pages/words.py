@@ -4,6 +4,7 @@ Numbers: ``base/numerals.py``.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -179,8 +180,13 @@ def value_text(value: Any, width: int = 16) -> str:
             if float(short) == single and "e" not in short
             else number(single, 4)
         )
-    missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
-    return "missing" if missing else shorten(value, width)
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+        return "missing"
+    words = value
+    if isinstance(value, (dt.datetime, np.datetime64)):
+        # A clock at midnight is that of a date alone, and seconds of 0 say nothing.
+        words = str(pd.Timestamp(value)).removesuffix(" 00:00:00").removesuffix(":00")
+    return shorten(words, width)
 
 
 def plain_text(value: Any) -> str:

@@ -436,6 +436,9 @@ def test_words():
     assert numbers([0.5, -0.0001]) == ["0.500", "0.000"]
     assert value_text(float("inf")) == "inf"
     assert value_text(pd.NaT) == "missing"
+    assert value_text(pd.Timestamp("2022-07-03")) == "2022-07-03"
+    assert value_text(np.datetime64("2022-07-03T14:05")) == "2022-07-03 14:05"
+    assert value_text("2022-07-03 00:00:00") == "2022-07-0…:00:00"
 
 
 def test_modality_sums_the_paths_of_an_additive_explanation(local):

@@ -219,6 +219,8 @@ def _draw_steps(axes: Axes, steps: list[float], start: float) -> None:
             (ends[row], row),
             (4 * side, 0),
             ha="left" if side > 0 else "right",
+            # Lines of the baseline and of the row pass behind the words.
+            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6},
         )
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
     axes.set_ylim(len(sizes) - 0.3, -0.95)

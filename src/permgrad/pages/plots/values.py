@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 8
 MOST_LINES = 6
-#: Names of levels below a panel.
+#: Names of levels below a panel: short ones, which stand further apart than long ones
+#: that are slanted.
 _MOST_NAMED = 12
+_MOST_NAMED_AT_LENGTH = 8
+_SHORT = 5
 #: A value of a smaller share of the rows shares its point with its neighbour.
 THIN = 0.02
 
@@ -134,11 +137,11 @@ def _finish(axes: Axes, name: str, limits: tuple[float, float]) -> None:
 
 
 def _add_legend(figure: Any, axes: Any, words: Sequence[str]) -> None:
-    """Name the lines of the outputs above the panels."""
+    """Name the lines of the outputs below the panels, where no title stands."""
     figure.legend(
         axes.lines[: len(words)],
         words,
-        loc="outside upper left",
+        loc="outside lower left",
         ncols=len(words),
     )
 
@@ -283,7 +286,10 @@ def _panel(
             )
         words = [*words, words[0]]
     slanted = len(words) > 4 or sum(map(len, words)) > 16
-    named = thinned(len(words), _MOST_NAMED)
+    most_named = _MOST_NAMED
+    if max(map(len, words)) > _SHORT:
+        most_named = _MOST_NAMED_AT_LENGTH
+    named = thinned(len(words), most_named)
     shown_words = values_at(words, named)
     base.name_columns(axes, shown_words, slanted=slanted, positions=named.tolist())
     axes.set_xlim(-0.6, len(words) - 0.4)
