@@ -635,6 +635,17 @@ SENTENCES = (
         ],
     ),
     Sentence(
+        DOCS + "serving.md",
+        "verify_serving",
+        "half of {:,} answers of one row came within {:.0f} ms from a network, and "
+        "within {:.0f} ms from LightGBM.",
+        lambda record: [
+            record["results"][0]["requests"],
+            record["results"][0]["median"],
+            record["results"][1]["median"],
+        ],
+    ),
+    Sentence(
         DOCS + "interactions.md",
         "verify_interactions",
         "came before all others in {} of {} models that fit well, and by the loss of "
