@@ -130,6 +130,24 @@ REMOVED = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("command", "flag", "place"),
+    [
+        ("run", "--optimizer", "It is a setting of a preset: --preset FILE.json."),
+        ("run", "--repeats", "It is an option of permgrad explain."),
+        ("images", "--optimizer", ""),
+        ("predict", "--layout", "It is an option of permgrad images."),
+        ("explain", "--baselines", "It is an option of permgrad run."),
+    ],
+)
+def test_an_option_of_something_else_says_where_it_belongs(command, flag, place):
+    result = CliRunner().invoke(app, [command, "x", flag, "1"])
+    assert result.exit_code == 2
+    expected = f"error: No such option: {flag}. {place}".strip()
+    rest = f" See 'permgrad {command} --help'. [PG003]"
+    assert result.stderr.strip() == expected + rest
+
+
 @pytest.mark.parametrize(("command", "flag", "near"), REMOVED)
 def test_an_option_that_is_gone_is_unknown_as_any_other(command, flag, near):
     result = CliRunner().invoke(app, [command, "x", flag, "1"])

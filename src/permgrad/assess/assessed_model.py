@@ -47,6 +47,7 @@ from permgrad.models.estimators.kept_rows import TRAINING_ROWS
 from permgrad.models.losses import named_loss
 
 _SUMS = "sums.json"
+_WARNINGS = "warnings.json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Cache:
 
     An entry's name is a hash of the saved model, the rows, the method and all its
     options. The entry is a folder as ``Explanation.save`` writes it, with the hashes of
-    its files: a damaged one is computed again.
+    its files: a damaged one is computed again. It also holds what the user was warned
+    of, who is warned again.
     """
 
     folder: Path | None = None
@@ -91,35 +93,56 @@ class Cache:
             }
             call_hash = configuration_hash({"facts": facts, "options": options})
             entry = self.folder / f"{method_name}-{call_hash[:24]}"
-        if entry is not None and entry.is_dir():
-            with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
-                checksums = read_json(entry / _SUMS)
-                if {
-                    file_name: file_hash(entry / file_name) for file_name in checksums
-                } == checksums:
-                    cached = Explanation.load(entry)
-            if cached is None:
-                warn_user(
-                    f"The saved explanation {entry} is damaged. It is computed again."
-                )
-        if cached is None:
-            explanation = compute(model, X, y, method=method, **options)
+            cached = _read(entry)
+        if cached is not None:
+            explanation, messages = cached
+            _warn_of(messages)
         else:
-            explanation = cached
+            messages = []
+            try:
+                with keeping_warnings() as messages:
+                    explanation = compute(model, X, y, method=method, **options)
+            finally:
+                _warn_of(messages)
         explanation.meta["cached"] = cached is not None
         if entry is not None and cached is None:
-            # The folder may be read-only. The explanation is valid without the cache.
-            with suppress(OSError), atomic_path(entry, folder=True) as temporary:
-                explanation.save(temporary, overwrite=True)
-                files = []
-                for file_path in sorted(temporary.iterdir()):
-                    if file_path.is_file() and file_path.name != TIMES:
-                        files.append(file_path)
-                checksums = {}
-                for file_path in files:
-                    checksums[file_path.name] = file_hash(file_path)
-                write_json_atomic(temporary / _SUMS, checksums)
+            _store(entry, explanation, messages)
         return explanation
+
+
+def _warn_of(messages: Sequence[str]) -> None:
+    for message in messages:
+        warn_user(message)
+
+
+def _read(entry: Path) -> tuple[Explanation, list[str]] | None:
+    """Return a cached explanation and what it warned of, None where there is none."""
+    if not entry.is_dir():
+        return None
+    with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
+        checksums = read_json(entry / _SUMS)
+        if {
+            file_name: file_hash(entry / file_name) for file_name in checksums
+        } == checksums:
+            messages: list[str] = []
+            if _WARNINGS in checksums:
+                messages = read_json(entry / _WARNINGS)["warnings"]
+            return Explanation.load(entry), messages
+    warn_user(f"The saved explanation {entry} is damaged. It is computed again.")
+    return None
+
+
+def _store(entry: Path, explanation: Explanation, messages: Sequence[str]) -> None:
+    """Write an explanation and what it warned of, where that can be written."""
+    # The folder may be read-only. The explanation is valid without the cache.
+    with suppress(OSError), atomic_path(entry, folder=True) as temporary:
+        explanation.save(temporary, overwrite=True)
+        write_json_atomic(temporary / _WARNINGS, {"warnings": list(messages)})
+        checksums = {}
+        for file_path in sorted(temporary.iterdir()):
+            if file_path.is_file() and file_path.name != TIMES:
+                checksums[file_path.name] = file_hash(file_path)
+        write_json_atomic(temporary / _SUMS, checksums)
 
 
 #: Training rows that stand for all others, and rows that are their own donors from this

@@ -57,6 +57,14 @@ _USAGE_CODES = {
 }
 
 
+def _flags(command: Any) -> set[str]:
+    """Return the options of a command as they are written."""
+    flags = set[str]()
+    for parameter in getattr(command, "params", ()):
+        flags.update(parameter.opts)
+    return flags
+
+
 class _Commands(TyperGroup):
     """The group of all commands, whose usage errors look like other errors."""
 
@@ -81,6 +89,21 @@ class _Commands(TyperGroup):
             ),
         ]
 
+    def place_of(self, flag: str, context: Any) -> str:
+        """Say where an option belongs that a command does not have. Empty: nowhere."""
+        if context is not None and "--preset" in _flags(context.command):
+            from permgrad.models.estimators.presets import setting_names  # loads torch
+
+            if flag.removeprefix("--").replace("-", "_") in setting_names():
+                return "It is a setting of a preset: --preset FILE.json."
+        names = []
+        for command_name in self.list_commands(context):
+            if flag in _flags(self.commands.get(command_name)):
+                names.append(f"permgrad {command_name}")
+        if names:
+            return f"It is an option of {' and '.join(names)}."
+        return ""
+
     def main(self, *args: Any, **options: Any) -> None:
         """Run a command and end the process.
 
@@ -103,6 +126,8 @@ class _Commands(TyperGroup):
                 getattr(error, "option_name", ""),
                 getattr(error, "possibilities", None) or (),
             )
+            if error_kind == "NoSuchOption":
+                suggestion = self.place_of(error.option_name, error.ctx) or suggestion
             full_hint = f"{suggestion} See '{command_path} --help'.".lstrip()
             if error_kind == "NoSuchOption":
                 problem = error.message

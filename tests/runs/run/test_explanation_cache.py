@@ -16,7 +16,7 @@ from explaining import explain_with
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad.base.errors import PermgradWarning
+from permgrad.base.errors import InputError, PermgradWarning, warn_user
 from permgrad.cli import app
 from permgrad.data.read.cells import rows_hash
 from permgrad.runs.run.predicting import cache_of
@@ -86,6 +86,28 @@ def test_computing_twice_reads_the_file(run):
     assert cache_of(run / "model") == cache_of(run), (
         "the model folder in the run's folder leads to the same place"
     )
+
+
+def test_what_is_read_warns_as_what_was_computed(run):
+    few = table().drop(columns="outcome").head(30).assign(town=[*["Bonn"] * 29, "Köln"])
+    warned = []
+    for _ in range(2):
+        with pytest.warns(pg.PermgradWarning, match="unseen categor") as messages:
+            ask(run, Counter(), frame=few)
+        warned.append([str(message.message) for message in messages])
+    assert warned[0] == warned[1]
+
+
+def test_a_refusal_does_not_take_its_warnings_along(run):
+    def compute(*args: object, **options: object) -> pg.Explanation:
+        warn_user("Rows are few.")
+        raise InputError("There is no y.")
+
+    with (
+        pytest.warns(pg.PermgradWarning, match="Rows are few"),
+        pytest.raises(InputError, match="There is no y"),
+    ):
+        ask(run, compute)
 
 
 def test_other_rows_options_and_models_compute_anew(run):

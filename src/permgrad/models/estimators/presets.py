@@ -191,6 +191,15 @@ presets.register("ig_example_published")(
 )
 
 
+def setting_names() -> list[str]:
+    """Return the names that a preset file may have beside its base."""
+    return [*_own_settings(), *_training_settings()]
+
+
+def _training_settings() -> list[str]:
+    return [field.name for field in dataclasses.fields(TrainingOptions)]
+
+
 def _own_settings() -> list[str]:
     """Return the names of a preset's settings that are no options of training."""
     own_settings: list[str] = []
@@ -294,8 +303,8 @@ def preset_from_dict(
     ``base``: the preset of a file that the mapping is based on. Without it,
     ``content["base"]`` is a registered name.
     """
-    training = [field.name for field in dataclasses.fields(TrainingOptions)]
-    names = ["base", *_own_settings(), *training]
+    training = _training_settings()
+    names = ["base", *setting_names()]
     faults = []
     for entry_key in content:
         if entry_key not in names:
