@@ -336,6 +336,17 @@ def test_a_phone_shows_all_of_it_in_legible_letters(page, tmp_path):
     assert small_screen["out"] == []
 
 
+def test_a_link_to_a_tab_cuts_no_name_of_a_tab_on_a_phone(page, tmp_path):
+    script = """
+      const names = document.querySelector('[role="tablist"]').getBoundingClientRect();
+      return { top: names.top, height: names.height, moved: scrollY };
+    """
+    seen = visit(page, tmp_path, script, width=390, hash_="#data").answer
+    assert seen["moved"] > 0
+    assert seen["height"] > 64, "the names take more than one line"
+    assert seen["top"] >= 0
+
+
 @pytest.mark.slow
 @needs_axe
 @pytest.mark.parametrize(("dark", "width"), [(False, 1400), (True, 390)])

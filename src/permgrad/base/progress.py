@@ -352,7 +352,7 @@ def _new_bar(total: int, label: str, stream: Any, *, every: bool, delay: float) 
             left = ""
             if 0 < facts["n"] < facts["total"]:
                 seconds = facts["elapsed"] * (facts["total"] / facts["n"] - 1)
-                left = f" {readable(seconds)} left"
+                left = f" {readable(whole(seconds))} left"
             return {**facts, "time_left": left}
 
     often: dict[str, float] = {"mininterval": 0.1}
@@ -401,13 +401,25 @@ def progress_line(
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
     if share < 1:
-        remaining_time = readable(seconds / share - seconds if left is None else left)
+        if left is None:
+            left = seconds / share - seconds
+        remaining_time = readable(whole(left))
     else:
         remaining_time = "no time"
     return (
-        f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, "
+        f"{label}: {100 * min(share, 1):.0f} % done after {readable(whole(seconds))}, "
         f"about {remaining_time} left\n"
     )
+
+
+def whole(seconds: float) -> float:
+    """Return a time of a line that is rewritten: in whole seconds, from 100 on in whole
+    minutes, and at least a second.
+    """
+    unit = 1
+    if seconds >= 99.5:
+        unit = 60
+    return max(unit * round(seconds / unit), 1)
 
 
 def readable(seconds: float) -> str:
