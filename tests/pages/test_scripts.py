@@ -336,6 +336,19 @@ def test_a_phone_shows_all_of_it_in_legible_letters(page, tmp_path):
     assert small_screen["out"] == []
 
 
+def test_an_axis_has_two_numbers_where_there_is_room(page, tmp_path):
+    script = """
+      const frame = { width: 300, height: 100, left: 10, right: 10, top: 10, bottom: 20 };
+      const drawn = (domain) => [...Charts.axis(frame, Charts.linear(domain, [10, 290]), { side: "x", count: 2 })
+        .querySelectorAll("text")].map((one) => one.textContent);
+      return [drawn([2, 190]), drawn([0, 1]), drawn([111, 189])];
+    """
+    wide, share, far = visit(page, tmp_path, script).answer
+    assert wide == ["50", "100", "150"]
+    assert share == ["0", "0.5", "1"]
+    assert len(far) > 1
+
+
 def test_a_link_to_a_tab_cuts_no_name_of_a_tab_on_a_phone(page, tmp_path):
     script = """
       const names = document.querySelector('[role="tablist"]').getBoundingClientRect();

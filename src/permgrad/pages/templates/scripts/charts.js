@@ -181,15 +181,16 @@ const Charts = (() => {
   };
 
   /**
-   * Ticks whose texts stand apart below an axis: fewer of them where they would touch.
+   * Ticks whose texts stand apart below an axis: fewer of them where they would touch, two at least where there is room.
    * @param {any} scale @param {number} count @param {(value: any) => string} say
    */
   const apart = (scale, count, say) => {
     const fits = (/** @type {number[]} */ marks) =>
-      marks.length < 2 || Math.abs(scale(marks[1]) - scale(marks[0])) >= Math.max(...markTexts(marks, say).map(widthOf)) + 8;
-    for (let most = count; most > 0; most -= 1) {
-      const marks = ticks(scale.domain, most);
-      if (marks.length && fits(marks)) return marks;
+      marks.length > 1 && Math.abs(scale(marks[1]) - scale(marks[0])) >= Math.max(...markTexts(marks, say).map(widthOf)) + 8;
+    // A single one says nothing of the scale: then rather more than were asked for.
+    for (const further of Array.from({ length: 2 * count }, (_, at) => (at < count ? -at : at - count + 1))) {
+      const marks = ticks(scale.domain, count + further);
+      if (fits(marks)) return marks;
     }
     return ticks(scale.domain, count).slice(0, 1);
   };
