@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -49,12 +50,25 @@ from permgrad.runs.run.early import check_model, refuse_early, refuse_other_colu
 
 #: What typer raises for options that cannot be parsed.
 _UsageError: Any = typer.BadParameter.__mro__[1]
+#: Share of its letters that a misspelt option has in common with the one meant.
+_TYPO = 0.85
 _USAGE_CODES = {
     "NoSuchOption": "PG003",
     "MissingParameter": "PG005",
     "BadOptionUsage": "PG005",
     "UsageError": "PG003",
 }
+
+
+def _is_typo(error: Any) -> bool:
+    """Return whether an unknown option is nearly one that the command has.
+
+    Presets, which may have it, are then not loaded: that takes seconds.
+    """
+    return any(
+        SequenceMatcher(None, error.option_name, flag).ratio() >= _TYPO
+        for flag in error.possibilities or ()
+    )
 
 
 def _flags(command: Any) -> set[str]:
@@ -126,7 +140,7 @@ class _Commands(TyperGroup):
                 getattr(error, "option_name", ""),
                 getattr(error, "possibilities", None) or (),
             )
-            if error_kind == "NoSuchOption":
+            if error_kind == "NoSuchOption" and not _is_typo(error):
                 suggestion = self.place_of(error.option_name, error.ctx) or suggestion
             full_hint = f"{suggestion} See '{command_path} --help'.".lstrip()
             if error_kind == "NoSuchOption":
