@@ -104,9 +104,8 @@ def test_long_names_differ_in_sentences(say):
         )
         sentence = said_of("features", features(PageContent.of(content)))
     elif say == "ranks":
-        sentence = order_words(
-            SimpleNamespace(names=explanation.names, sets=np.array([1, 1, 2])), 5
-        )
+        placed = {"sets": np.array([1, 1, 2]), "low": np.array([1, 1, 3])}
+        sentence = order_words(SimpleNamespace(names=explanation.names, **placed), 5)
     else:
         local = Explanation(values[None, :, :] , explanation.names, ("table",) * 3, ("all",), "shapley", "local",
                             meta={"quantity": "output minus the base"})  # fmt: skip

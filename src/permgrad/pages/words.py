@@ -392,6 +392,7 @@ def order_words(ranks: Ranks, most: int) -> str:
     # What has no importance may have any place, also where others stand above it.
     placed = (ranks.sets == 1) | (ranks.low > 1)
     rank_sets = ranks.sets[placed]
+    placed_names = values_at(ranks.names, np.flatnonzero(placed))
     if (rank_sets == 1).all():
         return ""
     for rank_set in np.unique(rank_sets):
@@ -404,7 +405,7 @@ def order_words(ranks: Ranks, most: int) -> str:
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])
-        labels = (short_name(ranks.names[name_index]) for name_index in members)
+        labels = map(short_name, values_at(placed_names, members))
         # A name that is a number is not to be read as a rank.
         names = listed(
             [f"“{label}”" if label.isdigit() else label for label in labels], 4
