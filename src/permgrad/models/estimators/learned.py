@@ -117,15 +117,25 @@ def _learn_probabilities(
     if model.calibration is not None:
         outputs = y = None
         if held_out_rows is not None and model.calibration != "prior":
-            outputs = held_out_outputs
-            if outputs is None:
-                outputs = model.predict_encoded(held_out_rows.x.numpy())
+            outputs = _outputs_of(model, held_out_rows, held_out_outputs)
             y = held_out_rows.y.numpy()
         weights = prepared.validation_weight
         model.calibration_ = fit_calibration(
             model.calibration, model.class_weights_, outputs, y, weights
         )
     _learn_decision(model, held_out_rows, held_out_outputs, prepared.validation_weight)
+
+
+def _outputs_of(
+    model: Any, held_out_rows: Rows, held_out_outputs: Floats | None
+) -> Array:
+    """Return what judges held-out rows: what fits say that have not learned from them,
+    or the model where none has.
+    """
+    if held_out_outputs is not None:
+        return held_out_outputs
+    predicted: Array = model.predict_encoded(held_out_rows.x.cpu().numpy())
+    return predicted
 
 
 def _learn_decision(
@@ -143,9 +153,7 @@ def _learn_decision(
         or not len(held_out_rows)
     ):
         return
-    outputs = held_out_outputs
-    if outputs is None:
-        outputs = model.predict_encoded(held_out_rows.x.cpu().numpy())
+    outputs = _outputs_of(model, held_out_rows, held_out_outputs)
     chances = model.calibration_.probabilities(outputs)
     model.decision_ = decision.on_held_out(
         held_out_rows.y.cpu().numpy(), chances, weights

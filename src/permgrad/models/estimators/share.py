@@ -186,12 +186,8 @@ class _Judged(NamedTuple):
         dependence: Dependence | None,
     ) -> Self:
         """Take the losses of all shares."""
-        count = len(outputs)
-        if weights is None:
-            row_weights = np.ones(count)
-        else:
-            row_weights = weights / weights.mean()
-        units = units_of(count, dependence)
+        row_weights = _row_weights(len(outputs), weights)
+        units = units_of(len(outputs), dependence)
         sums = []
         for share in _SHARES.tolist():
             share_losses = losses(Share(share)(outputs, branch_outputs)) * row_weights
@@ -224,6 +220,13 @@ class _Judged(NamedTuple):
         widening = mean_widening(self.dependence, gains)
         error = float(gains.std(ddof=1)) / np.sqrt(count) * widening
         return _Gains(float(before.mean()), float(gains.mean()), float(error), count)
+
+
+def _row_weights(rows: int, weights: Floats | None) -> Floats:
+    """Return how much each row counts, with a mean of 1."""
+    if weights is None:
+        return np.ones(rows)
+    return np.asarray(weights / weights.mean())
 
 
 def units_of(rows: int, dependence: Dependence | None) -> Integers:
@@ -275,10 +278,7 @@ def learn_shares(
     names = list(outputs)
     stacked = np.stack(values_at(outputs, names))
     row_count = stacked.shape[1]
-    if weights is None:
-        row_weights = np.ones(row_count)
-    else:
-        row_weights = weights / weights.mean()
+    row_weights = _row_weights(row_count, weights)
     unit_count = int(units_of(row_count, dependence).max()) + 1
 
     def mean_loss(shares: Floats) -> float:
