@@ -77,7 +77,7 @@ from permgrad.evaluation.drift import compare_parts
 from permgrad.evaluation.segments import find_segments, worse_groups
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted, against_others, skill
-from permgrad.pages.facts import how_far_off
+from permgrad.pages.facts.calibration_facts import how_far_off
 
 Floats = npt.NDArray[np.float64]
 LEVEL, EACH, POWER = 0.05, 5, 0.8

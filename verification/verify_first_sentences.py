@@ -31,7 +31,7 @@ import pandas as pd
 from sklearn import datasets
 
 from permgrad.assess.assessment import Assessment
-from permgrad.pages.facts import leak_facts
+from permgrad.pages.facts.column_facts import leak_facts
 from permgrad.pages.findings import say
 from permgrad.pages.verdict import first_sentence
 from permgrad.runs.configuration import configuration

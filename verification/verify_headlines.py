@@ -44,7 +44,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.attribution.request import tuned
 from permgrad.data.types.findings import told_of_columns
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import features
+from permgrad.pages.facts.feature_facts import features
 from permgrad.pages.findings import say
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.run import run_table

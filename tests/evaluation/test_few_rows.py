@@ -13,7 +13,7 @@ from permgrad.assess.predictions import Predictions
 from permgrad.evaluation.few_rows import rows_that_decide
 from permgrad.evaluation.skill import Predicted
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import by_absolute_errors, few_rows_decide
+from permgrad.pages.facts.feature_facts import by_absolute_errors, few_rows_decide
 from permgrad.pages.findings import say
 
 ROWS = 500

@@ -10,7 +10,7 @@ import pytest
 from sklearn import datasets
 
 from permgrad.evaluation.leaks import ALONE, columns_that_tell
-from permgrad.pages.facts import leak_facts
+from permgrad.pages.facts.column_facts import leak_facts
 from permgrad.pages.findings import say
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from permgrad.evaluation.calibration import reliability
-from permgrad.pages.facts import how_far_off, times_too_many
+from permgrad.pages.facts.calibration_facts import how_far_off, times_too_many
 from permgrad.pages.findings import CALIBRATION, Writer
 
 

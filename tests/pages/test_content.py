@@ -21,11 +21,16 @@ from permgrad.attribution.explanation.explanation_frames import file_frame
 from permgrad.attribution.explanation.ranks import certain_ranks
 from permgrad.evaluation.sensitive import audit
 from permgrad.evaluation.skill import Predicted
-from permgrad.pages import facts
 from permgrad.pages import verdict as verdicts
 from permgrad.pages.charts.explained import leading
 from permgrad.pages.content import PageContent
 from permgrad.pages.effects import effect_lines
+from permgrad.pages.facts import (
+    calibration_facts,
+    column_facts,
+    feature_facts,
+    group_facts,
+)
 from permgrad.pages.html import in_short, render_report
 from permgrad.pages.sentences import level_words, main_metric
 from permgrad.pages.units import loss_without
@@ -34,7 +39,7 @@ from permgrad.runs.run.run_summary import summarise
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 #: Two findings ask them, each for one of two answers.
-ASKED_TWICE = {facts.together}
+ASKED_TWICE = {column_facts.together}
 
 
 def full_content() -> Assessment:
@@ -94,11 +99,11 @@ def test_each_question_is_answered_once_for_page_report_and_terminal(tmp_path):
         leading,
         effect_lines,
         level_words,
-        facts.leading,
-        facts.never_of_two,
-        facts.curves_of,
-        facts.calibration_facts,
-        facts.worst_groups,
+        feature_facts.leading,
+        group_facts.never_of_two,
+        calibration_facts.curves_of,
+        calibration_facts.calibration_facts,
+        group_facts.worst_groups,
     }
     content = full_content()
     ranking = file_frame(content.explanation)

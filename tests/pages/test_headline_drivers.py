@@ -15,7 +15,7 @@ from permgrad.attribution.explanation.explanation import clearly_matter
 from permgrad.base.numerals import number
 from permgrad.base.significance import holm
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import features
+from permgrad.pages.facts.feature_facts import features
 from permgrad.pages.findings import say
 from permgrad.pages.html import render_report
 from permgrad.pages.tabs.trust import methods

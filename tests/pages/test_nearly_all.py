@@ -11,9 +11,9 @@ import pytest
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.sections.data import DataSection
 from permgrad.evaluation.leaks import columns_that_tell, told_by
-from permgrad.pages import facts
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import leak_facts
+from permgrad.pages.facts import column_facts, feature_facts
+from permgrad.pages.facts.column_facts import leak_facts
 from permgrad.pages.findings import ADVICE, Writer, say
 
 
@@ -40,7 +40,7 @@ def column(name, score, *, metric="r2", date=False):
     [(0.9, 0.93, True), (0.72, 0.7, True), (0.8, 0.93, False), (0.5, 0.5, False)],
 )
 def test_nearly_all_of_much_skill_is_said(score, value, said):
-    found = facts.nearly_all(
+    found = feature_facts.nearly_all(
         PageContent.of(content(column("days", score), {"r2": value}))
     )
     assert (found is not None) == said
@@ -57,19 +57,21 @@ def test_nearly_all_of_much_skill_is_said(score, value, said):
 def test_what_an_alarm_says_is_not_said_again():
     leak = {"column": "days", "metric": "r2", "score": 0.99, "rows": 100}
     made = content(column("days", 0.9), {"r2": 0.93}, leaks=[leak])
-    assert facts.nearly_all(PageContent.of(made)) is None
+    assert feature_facts.nearly_all(PageContent.of(made)) is None
 
 
 def test_a_date_names_the_option_of_a_split_in_time():
     same = {"column": "day", "clear": False}
     made = content(column("day", 0.9, date=True), {"r2": 0.93}, drift=[same])
-    found = facts.dated(PageContent.of(made))
+    found = column_facts.dated(PageContent.of(made))
     assert found["options"] == ["--time", "day"]
-    assert facts.nearly_all(PageContent.of(made)) is None
+    assert feature_facts.nearly_all(PageContent.of(made)) is None
     later = content(
         column("day", 0.9, date=True), {"r2": 0.93}, drift=[{**same, "clear": True}]
     )
-    assert facts.dated(PageContent.of(later)) is None, "test rows are later already"
+    assert column_facts.dated(PageContent.of(later)) is None, (
+        "test rows are later already"
+    )
 
 
 def test_a_column_alone_is_looked_up_on_rows_held_out():

@@ -13,7 +13,7 @@ from permgrad.assess.assessment import Assessment
 from permgrad.attribution.explanation.pairs import RankedPairs
 from permgrad.pages import words
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import features
+from permgrad.pages.facts.feature_facts import features
 from permgrad.pages.findings import say as said_of
 from permgrad.pages.moved import drifted_words
 from permgrad.pages.tabs.together import leading_words

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from permgrad.evaluation.table_alarms import TableAlarms
-from permgrad.pages.facts import leak_facts, together_facts
+from permgrad.pages.facts.column_facts import leak_facts, together_facts
+from permgrad.pages.facts.target_facts import target_sign_facts
 from permgrad.pages.findings import say
-from permgrad.pages.target_facts import target_sign_facts
 
 
 def alarm_sentences(target: str, alarms: TableAlarms) -> list[str]:

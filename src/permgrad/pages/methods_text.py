@@ -13,7 +13,7 @@ from permgrad.base.numerals import fixed, number
 from permgrad.evaluation.metrics import metrics
 from permgrad.models.losses import named_loss
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import in_percent, skill
+from permgrad.pages.facts.score_facts import in_percent, skill
 from permgrad.pages.findings import WRITTEN
 from permgrad.pages.summaries import units_words
 from permgrad.pages.words import clean, listed

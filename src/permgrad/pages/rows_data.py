@@ -25,7 +25,7 @@ from permgrad.base.sequences import positions_of
 from permgrad.evaluation.cards import written
 from permgrad.pages.content import PageContent
 from permgrad.pages.drawn_inputs import displayable, shown_input, texts_of, words_of
-from permgrad.pages.facts import leading
+from permgrad.pages.facts.feature_facts import leading
 from permgrad.pages.findings import say
 from permgrad.pages.pictures import shades
 from permgrad.pages.sentences import left_texts

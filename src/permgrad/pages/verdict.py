@@ -2,7 +2,7 @@
 
 Page, ``report.md``, ``metrics.json``, the terminal and ``permgrad run --json`` have the
 same sentences. ``FINDINGS`` is the table of them. A new sentence is a line in it, a
-function in ``facts``, and a template in ``findings``.
+function in a file of ``facts``, and a template in ``findings``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from permgrad.assess.assessment import Assessment
-from permgrad.pages import facts
 from permgrad.pages.content import PageContent
 from permgrad.pages.effects import EFFECTS_WORDS
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts import (
+    Facts,
+    calibration_facts,
+    column_facts,
+    feature_facts,
+    group_facts,
+    score_facts,
+)
+from permgrad.pages.facts.target_facts import target_facts
 from permgrad.pages.findings import ADVICE, Writer, say
-from permgrad.pages.target_facts import target_facts
 from permgrad.pages.words import clean
 
 #: Where a sentence goes: an alarm, how good the model is, what changed since an earlier
@@ -49,44 +55,44 @@ class Finding(NamedTuple):
 #: In reading order, which is that in which a finding makes what follows doubtful. The
 #: first that has advice decides what to do next. The words are in ``findings``.
 FINDINGS: tuple[Finding, ...] = (
-    Finding("leak", "alarm", facts.leak),
-    Finding("cells", "caution", facts.cells),
-    Finding("together", "alarm", partial(facts.together, clear=True)),
+    Finding("leak", "alarm", column_facts.leak),
+    Finding("cells", "caution", column_facts.cells),
+    Finding("together", "alarm", partial(column_facts.together, clear=True)),
     Finding("target", "alarm", target_facts),
-    Finding("skill", "score", facts.skill),
-    Finding("constant", "score", facts.over_constant),
-    Finding("finds", "score", facts.finds),
-    Finding("baselines", "score", facts.baselines),
-    Finding("changes", "changes", facts.changes),
-    Finding("features", "features", facts.features),
-    Finding("by_absolute_errors", "features", facts.by_absolute_errors),
-    Finding("levels", "groups", facts.levels),
+    Finding("skill", "score", score_facts.skill),
+    Finding("constant", "score", score_facts.over_constant),
+    Finding("finds", "score", score_facts.finds),
+    Finding("baselines", "score", score_facts.baselines),
+    Finding("changes", "changes", score_facts.changes),
+    Finding("features", "features", feature_facts.features),
+    Finding("by_absolute_errors", "features", feature_facts.by_absolute_errors),
+    Finding("levels", "groups", group_facts.levels),
     # Of a model that is nearly always right a single row makes much of the loss.
-    Finding("nearly_perfect", "caution", facts.nearly_perfect),
-    Finding("nearly_all", "caution", facts.nearly_all),
-    Finding("few_rows_decide", "caution", facts.few_rows_decide),
-    Finding("few_rows_matter", "caution", facts.few_rows_matter),
-    Finding("noted", "caution", facts.noted),
-    Finding("together", "caution", partial(facts.together, clear=False)),
-    Finding("duplicates", "caution", facts.copies),
-    Finding("dated", "caution", facts.dated),
-    Finding("impossible", "caution", facts.impossible),
-    Finding("one_class", "caution", facts.one_class),
-    Finding("quantile", "caution", facts.quantile),
-    Finding("in_order", "caution", facts.in_order),
-    Finding("cut", "caution", facts.cut),
-    Finding("few_rows", "caution", facts.few_rows),
-    Finding("unseen", "caution", facts.unseen),
-    Finding("rare", "caution", facts.rare),
-    Finding("skewed", "caution", facts.skewed),
-    Finding("worse_log_loss", "caution", facts.worse_log_loss),
-    Finding("worse", "groups", facts.worse),
-    Finding("never_predicted", "caution", facts.never_predicted),
-    Finding("calibration", "caution", facts.calibration),
-    Finding("drift", "caution", facts.drift),
-    Finding("weights", "caution", facts.weights),
-    Finding("related", "caution", facts.related),
-    Finding("dependence", "trust", facts.dependence),
+    Finding("nearly_perfect", "caution", feature_facts.nearly_perfect),
+    Finding("nearly_all", "caution", feature_facts.nearly_all),
+    Finding("few_rows_decide", "caution", feature_facts.few_rows_decide),
+    Finding("few_rows_matter", "caution", feature_facts.few_rows_matter),
+    Finding("noted", "caution", feature_facts.noted),
+    Finding("together", "caution", partial(column_facts.together, clear=False)),
+    Finding("duplicates", "caution", column_facts.copies),
+    Finding("dated", "caution", column_facts.dated),
+    Finding("impossible", "caution", feature_facts.impossible),
+    Finding("one_class", "caution", score_facts.one_class),
+    Finding("quantile", "caution", score_facts.quantile),
+    Finding("in_order", "caution", score_facts.in_order),
+    Finding("cut", "caution", score_facts.cut),
+    Finding("few_rows", "caution", score_facts.few_rows),
+    Finding("unseen", "caution", column_facts.unseen),
+    Finding("rare", "caution", score_facts.rare),
+    Finding("skewed", "caution", group_facts.skewed),
+    Finding("worse_log_loss", "caution", score_facts.worse_log_loss),
+    Finding("worse", "groups", group_facts.worse),
+    Finding("never_predicted", "caution", group_facts.never_predicted),
+    Finding("calibration", "caution", calibration_facts.calibration),
+    Finding("drift", "caution", column_facts.drift),
+    Finding("weights", "caution", score_facts.weights),
+    Finding("related", "caution", feature_facts.related),
+    Finding("dependence", "trust", column_facts.dependence),
 )
 #: Headings of the parts of the first page, in reading order.
 PARTS: dict[Part, str] = {
@@ -153,7 +159,7 @@ def _spoken(content: PageContent) -> Iterator[tuple[Finding, Facts]]:
 
 def first_sentence(content: Assessment) -> str:
     """Return how good the model is."""
-    return say("skill", facts.skill(PageContent.of(content)))
+    return say("skill", score_facts.skill(PageContent.of(content)))
 
 
 def _next(

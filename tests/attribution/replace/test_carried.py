@@ -11,7 +11,7 @@ import pytest
 import permgrad as pg
 from permgrad.assess.assessment import Assessment
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import few_rows_matter
+from permgrad.pages.facts.feature_facts import few_rows_matter
 from permgrad.pages.findings import say
 
 WEIGHTS = np.array([1.0, 0.5, 0.25])

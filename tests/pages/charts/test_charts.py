@@ -20,7 +20,7 @@ from permgrad.pages.charts import explained
 from permgrad.pages.charts import model_charts as models
 from permgrad.pages.charts.chart import MOST_POINTS, Chart, padded
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import curves_of
+from permgrad.pages.facts.calibration_facts import curves_of
 from permgrad.pages.html import render_page
 from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import blocks

@@ -9,10 +9,10 @@ import numpy as np
 from permgrad.base.numerals import numbers
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import metrics
-from permgrad.pages import facts
 from permgrad.pages.charts.explained import differences
 from permgrad.pages.choices import largest
 from permgrad.pages.content import PageContent
+from permgrad.pages.facts import score_facts
 from permgrad.pages.sentences import case_words
 from permgrad.pages.views import (
     Mark,
@@ -36,7 +36,7 @@ _HEADINGS = {"score": "Scores", "importance": "What the model relies on"}
 
 def what_changed(section: SectionView, content: PageContent, changes: Changes) -> None:
     """How the loss changed, the scores, and the importances."""
-    since = content.ask(facts.changes)
+    since = content.ask(score_facts.changes)
     section.text("" if since is None else since["sentence"], case_words(changes))
     for line_kind, heading in _HEADINGS.items():
         lines = changes.lines[changes.lines["kind"] == line_kind]

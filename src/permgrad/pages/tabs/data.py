@@ -14,9 +14,9 @@ from permgrad.base.numerals import distinct, number
 from permgrad.data.kinds.column import reader_of
 from permgrad.data.read.dates import date_text
 from permgrad.evaluation.related import MISSING
-from permgrad.pages import facts
 from permgrad.pages.charts.chart import Chart
 from permgrad.pages.content import PageContent
+from permgrad.pages.facts.column_facts import drift as find_drift
 from permgrad.pages.findings import MEASURES_OF_LEAKS, NOT_CHECKED, down, say
 from permgrad.pages.moved import drifted_words
 from permgrad.pages.views import (
@@ -181,7 +181,7 @@ def columns(section: SectionView, content: PageContent, stored: DataSection) -> 
     """
     if not stored.described.get("columns"):
         return
-    drift_facts = content.ask(facts.drift)
+    drift_facts = content.ask(find_drift)
     if drift_facts is None:
         words = ""
     else:

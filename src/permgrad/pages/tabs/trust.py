@@ -19,15 +19,14 @@ from permgrad.evaluation.between_levels import FEWEST_EVENTS, FEWEST_ROWS
 from permgrad.evaluation.ranking import spearman, usual_k
 from permgrad.pages.charts import error_charts as charts
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import (
-    calibration_facts,
-    curves_of,
+from permgrad.pages.facts.calibration_facts import calibration_facts, curves_of
+from permgrad.pages.facts.group_facts import (
     level_sentences,
     never_of_two,
-    threshold_words,
     worse,
     worst_groups,
 )
+from permgrad.pages.facts.score_facts import threshold_words
 from permgrad.pages.findings import CALIBRATION, NOT_CHECKED, Writer, say
 from permgrad.pages.sentences import told_words
 from permgrad.pages.standing import Standing

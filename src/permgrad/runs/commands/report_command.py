@@ -85,7 +85,7 @@ def rebuild_report(request: ReportRequest) -> Outcome:
     with loading():
         from permgrad.base.files import write_text_atomic
         from permgrad.models.save.saving import load
-        from permgrad.pages import facts as page_facts
+        from permgrad.pages.facts import score_facts
         from permgrad.pages.html import render_report
         from permgrad.pages.report import check_path
         from permgrad.runs.run.assessing import (
@@ -134,7 +134,7 @@ def rebuild_report(request: ReportRequest) -> Outcome:
         "folder": os.fspath(run_folder),
     }
     if changes is not None:
-        facts["changes"] = page.ask(page_facts.changes)
+        facts["changes"] = page.ask(score_facts.changes)
     sentences = [] if changes is None else [facts["changes"]["sentence"]]
     return Outcome(facts, as_lines([*sentences, f"Report: {report}"]))
 

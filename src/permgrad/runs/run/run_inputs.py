@@ -48,9 +48,9 @@ from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.findings import fused_columns
 from permgrad.data.types.odd_cells import odd_cells_words, without_odd_cells
 from permgrad.data.weights import read_exposures, read_weights
-from permgrad.pages.facts import together_facts
+from permgrad.pages.facts.column_facts import together_facts
+from permgrad.pages.facts.target_facts import target_sign_facts
 from permgrad.pages.findings import say
-from permgrad.pages.target_facts import target_sign_facts
 from permgrad.runs.options import NO_GROUPS, table_name
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.noting import (
