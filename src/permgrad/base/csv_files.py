@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from permgrad.base.checks import check_choice
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 Formulas = Literal["quote", "keep"]
@@ -35,6 +37,8 @@ _INNER_END = r"(?=[;\t\r\n]|\Z)"
 _INNER_FORMULA = re.compile(
     rf"({_INNER_START})(?![{_SIGNS}]{_INNER_END}|{_NUMBER}{_INNER_END})('*[{_SIGNS}])"
 )
+#: Rows from which Arrow's import costs less than it saves.
+_MANY = 20_000
 _QUOTE = re.compile(rf"\A'(?='*[{_FIRST_SIGNS}])")
 _INNER_QUOTE = re.compile(rf"({_INNER_START})'(?='*[{_SIGNS}])")
 
@@ -106,6 +110,12 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
         if isinstance(target, io.StringIO)
         else atomic_path(target) as output_path
     ):
+        if (
+            len(frame) >= _MANY
+            and not is_torn
+            and _writes_lines(safe_frame, output_path)
+        ):
+            return count
         safe_frame.to_csv(
             output_path,
             index=False,
@@ -114,6 +124,19 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
             quoting=quoting,
         )
     return count
+
+
+def _writes_lines(frame: pd.DataFrame, target: Path | io.StringIO) -> bool:
+    """Write many rows, if they can be written by column, and return whether they are.
+
+    Compressed files and streams are left to pandas.
+    """
+    from permgrad.base.csv_lines import write_lines  # loads Arrow
+
+    if isinstance(target, io.StringIO) or target.suffix == ".gz":
+        return False
+    with target.open("wb") as stream:
+        return write_lines(frame, stream)
 
 
 def csv_text(frame: pd.DataFrame) -> tuple[str, int]:

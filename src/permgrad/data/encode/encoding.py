@@ -32,6 +32,7 @@ from permgrad.data.read.cells import (
     PRESENT,
     CodesArgument,
     Distinct,
+    Kinds,
     MissingCodes,
     as_frame,
 )
@@ -47,6 +48,8 @@ _FORMAT = 1
 _LESS = -1
 #: How many columns one warning names.
 _MOST_NAMED = 5
+#: Rows whose encoded columns are written while they are in the processor's cache.
+_ROWS_IN_CACHE = 8_192
 #: Columns whose unseen categories were reported. None: they are reported each time.
 _told: ContextVar[set[str] | None] = ContextVar(
     "permgrad_told_of_surprises", default=None
@@ -534,8 +537,10 @@ class TableEncoder:
         """
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         encoded_rows = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
-        self._write_numbers(values, kinds, encoded_rows)
-        self._write_parts(values, encoded_rows)
+        for start in range(0, len(frame), _ROWS_IN_CACHE):
+            rows = slice(start, start + _ROWS_IN_CACHE)
+            self._write_numbers(values[rows], kinds[rows], encoded_rows[rows])
+            self._write_parts(values[rows], encoded_rows[rows])
         surprises = self._unread_pairs(frame, values)
         self._write_scores(frame, encoded_rows, crossed)
         surprises |= self._write_levels(frame, encoded_rows)
@@ -569,7 +574,9 @@ class TableEncoder:
         out[:, target] = kinds[:, source] == kind
 
     def _write_parts(self, values: Floats, out: Floats32) -> None:
-        """Write what kinds of columns compute, such as the parts of dates."""
+        """Write what kinds of columns compute, such as the parts of dates, each
+        different cell once.
+        """
         for column_index, part_slots in self._parts.items():
             cells = np.where(
                 np.isnan(values[:, column_index]),
@@ -580,9 +587,15 @@ class TableEncoder:
             years = self.years_.get(column.name, (0, 1))
             targets = [target for target, _ in part_slots]
             details = [detail for _, detail in part_slots]
-            encoded_columns = column.of.encode(cells, details, years)
-            for target, encoded in zip(targets, encoded_columns, strict=True):
-                out[:, target] = encoded
+            places, distinct = pd.factorize(cells)
+            encoded_cells = np.empty((len(distinct), len(targets)), dtype=np.float32)
+            encoded_columns = column.of.encode(distinct, details, years)
+            for position, encoded in enumerate(encoded_columns):
+                encoded_cells[:, position] = encoded
+            if targets == list(range(targets[0], targets[-1] + 1)):
+                out[:, targets[0] : targets[-1] + 1] = encoded_cells[places]
+            else:
+                out[:, targets] = encoded_cells[places]
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """Return what is said of a third word in columns of two words."""
@@ -638,7 +651,11 @@ class TableEncoder:
 
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""
-        numeric_cells(self._checked(X), self._stored, self.codes_)
+        self.numbers_of(X)
+
+    def numbers_of(self, X: Any) -> tuple[Floats, Kinds]:
+        """Return ``numeric_cells`` of rows. Refuse what ``transform`` would refuse."""
+        return numeric_cells(self._checked(X), self._stored, self.codes_)
 
     def _surprise(
         self,

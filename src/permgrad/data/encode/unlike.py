@@ -15,7 +15,6 @@ from permgrad.base.errors import by_count, counted, printable
 from permgrad.base.late import pd
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.encode.slots import OTHER
-from permgrad.data.encode.table_statistics import numeric_cells
 from permgrad.data.kinds.column import ColumnKind, ColumnType
 from permgrad.data.read.cells import PRESENT, Distinct, as_frame, native_names
 from permgrad.data.read.dates import is_moment
@@ -81,12 +80,9 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         [('town', 'level', [False, True], 'Kiel'),
          ('dose', 'range', [True, False], '-3')]
     """
-    encoder.check_cells(X)
+    values, kinds_of_cells = encoder.numbers_of(X)
     frame = as_frame(X, allow_empty=True)
     unlike_cells = list[Unlike]()
-    values, kinds_of_cells = numeric_cells(
-        frame, encoder.schema_.stored, encoder.codes_
-    )
     as_numbers = _held_as_numbers(frame, encoder)
     numbers = {}
     are_present = {}

@@ -632,11 +632,6 @@ def refuse_infinite(
 
     Of distinct values ``row_values`` says which one each row has.
     """
-    # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the
-    # usual case.
-    with np.errstate(over="ignore"):
-        if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
-            return
     infinite = np.isinf(matrix)
     if infinite.any():
         count = int(infinite.sum())
