@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_BY_COUNTS = "poisson"
+_FITTED_BY_TASK = {CLASSIFICATION: "cross_entropy", REGRESSION: "squared_error"}
+#: The losses that models of other libraries are fitted by.
+FITTED_BY = (*_FITTED_BY_TASK.values(), _BY_COUNTS)
+
 #: Of columns of y ``(rows, outputs)`` and weights of the rows, or None, the number for
 #: each column that has the least mean loss, ``(outputs,)``.
 Constants: TypeAlias = Callable[[Floats, Floats | None], Any]
@@ -52,7 +57,11 @@ class Loss:
             same probabilities for each row have.
         of_variance: Whether the least mean loss of a constant is the variance of y.
         of_mean: Whether the mean of y, or the frequency of the classes, has the least
-            loss. Only then trees, lines and kernels are trained beside a network.
+            loss.
+        fitted_by: The name of the loss that models of other libraries minimise for it,
+            one of ``FITTED_BY``: branches beside a network, which say the mean, too.
+            Empty: the usual one of its task if it is ``of_mean`` and not
+            ``positive``. Else none are fitted.
         of_quantile: Whether a model of it predicts a quantile that its name says, which
             scores of means do not judge.
         of_middle: Whether its constants are quantiles, which stay so where y is
@@ -99,6 +108,7 @@ class Loss:
     of_shares: Callable[[Floats], float] | None = None
     of_variance: bool = False
     of_mean: bool = False
+    fitted_by: str = ""
     of_quantile: bool = False
     of_middle: bool = False
     of_decision: bool = False
@@ -128,6 +138,10 @@ class Loss:
         label = self.label or self.name.replace("_", " ")
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "training_words", self.training_words or label)
+        if self.of_mean and not self.positive and not self.fitted_by:
+            for task in self.tasks:
+                usual = _FITTED_BY_TASK.get(task, "")
+                object.__setattr__(self, "fitted_by", self.fitted_by or usual)
         _check_record(self)
 
     def __str__(self) -> str:
@@ -150,6 +164,11 @@ class Loss:
             hint = "Leave out means and sums over the rows, and functions of NumPy."
             raise InputError(problem, hint=hint, code="PG036")
         return row_losses
+
+    @property
+    def fits_counts(self) -> bool:
+        """Whether models of other libraries are fitted to rates, by Poisson losses."""
+        return self.fitted_by == _BY_COUNTS
 
     @property
     def registered(self) -> bool:
@@ -246,6 +265,18 @@ def _check_record(loss: Loss) -> Iterator[Fault]:
     if loss.accepts is not None and not loss.needs:
         problem = f"The loss {loss.name!r} accepts some y, and does not say which"
         yield problem, "Pass needs='of at least 0', for example.", "PG001"
+    if loss.fitted_by and loss.fitted_by not in FITTED_BY:
+        problem = (
+            f"The loss {loss.name!r} cannot be fitted_by={loss.fitted_by!r}: models of "
+            f"other libraries minimise {', '.join(FITTED_BY)}"
+        )
+        yield problem, "Leave fitted_by out: then none are fitted.", "PG001"
+    if loss.fits_counts and not loss.positive:
+        problem = (
+            f"The loss {loss.name!r} is fitted_by={_BY_COUNTS!r}, whose models say "
+            "rates above 0, and it is not positive"
+        )
+        yield problem, "Pass positive=True, or leave fitted_by out.", "PG001"
 
 
 @refusing
@@ -504,6 +535,17 @@ def _squares(outputs: Tensor, y: Tensor, _smoothing: float) -> Tensor:
     constants=_means,
     of_variance=True,
     of_mean=True,
+    objectives=(
+        "squared_error",
+        "friedman_mse",
+        "regression",
+        "reg:squarederror",
+        "reg:linear",
+        "RMSE",
+        "MultiRMSE",
+        "mse",
+        "mean_squared_error",
+    ),
     effects_add=True,
     standardised=_squares,
     training_words="squared error of the standardised target",
@@ -589,6 +631,7 @@ _OF_COUNTS: dict[str, Any] = {
     constants=_means_above_0,
     positive=True,
     counts=True,
+    fitted_by=_BY_COUNTS,
     of_logarithm="poisson_log",
     objectives=("poisson", "count:poisson", "Poisson", "PoissonRegressor"),
     standardised=_deviance_of_rates,

@@ -121,6 +121,7 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
         "quantity": _measured(explanation, column),
         "scale": words_of_unit(explanation.meta).strip(),
         "rows": circumstances(explanation if is_single_row else shown),
+        "trained by": _trained_by(explanation.meta),
     }
     if is_single_row:
         line_words["class"] = shown_class(explanation, column)
@@ -347,6 +348,18 @@ def _rows(explanation: Explanation) -> float:
     if isinstance(row_count, int):
         return row_count
     return math.inf
+
+
+def _trained_by(meta: Mapping[str, Any]) -> str:
+    """Say that the model was trained by another loss than the one measured."""
+    loss = named_loss(meta.get("loss"))
+    if not meta.get("trained_by") or loss is None or not loss.of_variance:
+        return ""
+    return (
+        f"The model was trained by another loss ({meta['trained_by']}) than the "
+        f"{loss.label}, which is measured here. Pass loss= a function (outputs, y) -> "
+        "(rows,) to measure another."
+    )
 
 
 def _units(explanation: Explanation) -> float:

@@ -14,6 +14,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesRegressor,
     GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
     RandomForestRegressor,
     StackingRegressor,
 )
@@ -22,6 +23,7 @@ from sklearn.linear_model import (
     PoissonRegressor,
     QuantileRegressor,
     Ridge,
+    TweedieRegressor,
 )
 from sklearn.metrics import (
     log_loss,
@@ -32,9 +34,11 @@ from sklearn.metrics import (
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
 
 import permgrad as pg
 from permgrad import InputError
+from permgrad.attribution.subject.calls import find_call
 from permgrad.models.losses import losses
 
 QUIET = {"n_repeats": 2, "random_state": 0, "progress": False}
@@ -402,3 +406,84 @@ def test_a_number_of_0_and_1_and_an_own_objective_of_numbers_stay_numbers(table)
                 {"max_depth": 2}, xgboost.DMatrix(X, target), 25, obj=objective
             )
             assert found(model, X, target).meta["loss"] == "squared_error"
+
+
+def tweedie(power, **more):
+    return TweedieRegressor(power=power, **more)
+
+
+def of_target(regressor, **more):
+    return TransformedTargetRegressor(regressor, **more)
+
+
+ROOT = {"func": np.sqrt, "inverse_func": np.square}
+OTHERS = {
+    "tweedie": (lambda: tweedie(1.3), "Tweedie deviance of power 1.3"),
+    "gamma by power": (lambda: tweedie(2), "gamma"),
+    "gamma": (GammaRegressor, "gamma"),
+    "counts by power": (lambda: tweedie(1), ""),
+    "squares by power": (lambda: tweedie(0), ""),
+    "pipeline": (
+        lambda: make_pipeline(StandardScaler(), tweedie(3)),
+        "Tweedie deviance of power 3",
+    ),
+    "histogram": (lambda: HistGradientBoostingRegressor(loss="gamma"), "gamma"),
+    "histogram of squares": (HistGradientBoostingRegressor, ""),
+    "kernels": (SVR, "epsilon_insensitive"),
+    "root": (
+        lambda: of_target(Ridge(), **ROOT), "squared_error of a transformed target",
+    ),
+    "scaled": (lambda: of_target(Ridge(), transformer=StandardScaler()), ""),
+    "same target": (lambda: of_target(tweedie(2)), "gamma"),
+    "gamma of a root": (
+        lambda: of_target(tweedie(2), **ROOT), "gamma of a transformed target",
+    ),
+    "lightgbm": (lambda: lightgbm(objective="tweedie"), "tweedie"),
+    "lightgbm of squares": (lambda: lightgbm(objective="l2"), ""),
+    "xgboost": (
+        lambda: imported("xgboost").XGBRegressor(objective="reg:gamma", n_estimators=2),
+        "reg:gamma",
+    ),
+    "xgboost of squares": (
+        lambda: imported("xgboost").XGBRegressor(n_estimators=2), "",
+    ),
+    "own": (
+        lambda: imported("xgboost").XGBRegressor(
+            objective=lambda truth, said: (said - truth, np.ones_like(said)),
+            n_estimators=2,
+        ),
+        "an objective of its own",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_objective_that_no_loss_measures_is_named(table, name):
+    X, y = table
+    make, trained_by = OTHERS[name]
+    call = find_call(make().fit(X[:80], y[:80]))
+    assert call.trained_by == trained_by
+    assert call.loss is None or not trained_by
+
+
+def test_the_summary_says_so(table):
+    X, y = table
+    model = tweedie(1.3).fit(X, y)
+    result = found(model, X, y)
+    assert result.meta["trained_by"] == "Tweedie deviance of power 1.3"
+    sentence = (
+        "The model was trained by another loss (Tweedie deviance of power 1.3) than "
+        "the squared error, which is measured here. Pass loss= a function "
+        "(outputs, y) -> (rows,) to measure another."
+    )
+    assert sentence in result.summary().splitlines()
+
+    def deviance(outputs, truth):
+        return 2 * (
+            truth**0.7 / (-0.3 * 0.7) * truth**0
+            - truth * outputs[:, 0] ** -0.3 / -0.3
+            + outputs[:, 0] ** 0.7 / 0.7
+        )
+
+    assert "another loss" not in found(model, X, y, loss=deviance).summary()
+    assert "another loss" not in found(tweedie(1).fit(X, y), X, y).summary()

@@ -246,7 +246,11 @@ def test_rows_and_classes_weigh_in_all_branches():
     for given_weights in (None, weights):
         prepared = model.prepare(X, labels, sample_weight=given_weights)
         job = beside._job(
-            model, prepared.job.train_rows, prepared.job.validation_rows, 2, rates=False
+            model,
+            prepared.job.train_rows,
+            prepared.job.validation_rows,
+            2,
+            counts=False,
         )
         shares.append(
             [

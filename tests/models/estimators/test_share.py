@@ -11,6 +11,8 @@ from sklearn.metrics import mean_poisson_deviance
 
 from permgrad.base.dependence import Dependence
 from permgrad.models.estimators.share import Share, branch_words, row_losses
+from permgrad.models.losses import losses
+from permgrad.models.train.learner import UNITS_OF_NETWORK as UNITS
 
 
 def two_guesses(rng, rows: int, repeat: int = 1):
@@ -26,7 +28,11 @@ def two_guesses(rng, rows: int, repeat: int = 1):
 
 def learned(outputs, other_outputs, y, **options):
     return Share.learn(
-        outputs, other_outputs, row_losses(y, classes=False), seed=0, **options
+        outputs,
+        other_outputs,
+        row_losses(y, losses["squared_error"], UNITS),
+        seed=0,
+        **options,
     )
 
 
@@ -88,14 +94,14 @@ def test_logits_are_mixed(outputs):
     share = Share.learn(
         both_guesses[0][:3000],
         both_guesses[1][:3000],
-        row_losses(y[:3000], classes=True),
+        row_losses(y[:3000], losses["cross_entropy"], UNITS),
         seed=0,
     )
     assert 0 < share.share < 0.5
-    losses = row_losses(y[3000:], classes=True)
-    alone = [losses(single_guess[3000:]).mean() for single_guess in both_guesses]
+    measured = row_losses(y[3000:], losses["cross_entropy"], UNITS)
+    alone = [measured(single_guess[3000:]).mean() for single_guess in both_guesses]
     assert (
-        losses(share(both_guesses[0][3000:], both_guesses[1][3000:])).mean()
+        measured(share(both_guesses[0][3000:], both_guesses[1][3000:])).mean()
         < min(alone) - 0.01
     )
 
@@ -141,13 +147,15 @@ def test_noise_and_too_few_rows_do_not_pay():
 def test_a_probability_of_nothing_does_not_decide_alone():
     y = np.array([1, 0] * 10)
     sure = np.column_stack([np.full(20, 1e4), np.zeros(20)])
-    assert row_losses(y, classes=True)(sure).max() == pytest.approx(-np.log(1e-7))
+    assert row_losses(y, losses["cross_entropy"], UNITS)(sure).max() == pytest.approx(
+        -np.log(1e-7)
+    )
 
 
 def test_rates_have_half_the_deviance_of_poisson():
     y = np.array([0.0, 2.0, 1.0])
     rates = np.array([[0.5], [1.5], [1.0]])
-    poisson_losses = row_losses(y, classes=False, rates=True)(rates)
+    poisson_losses = row_losses(y, losses["poisson"], UNITS)(rates)
     np.testing.assert_allclose(
         poisson_losses, [0.5, 1.5 - 2 + 2 * np.log(2 / 1.5), 0.0]
     )

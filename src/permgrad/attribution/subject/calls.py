@@ -39,6 +39,8 @@ class PredictCall:
     )
     # the one that it was trained with, where that is not the usual one of its task
     loss: Loss | None = None
+    # what it was trained by, where no loss of permgrad is that
+    trained_by: str = ""
     labels: Callable[[Any], Any] | None = (
         None  # what returns the classes that the model itself decides for
     )
@@ -276,11 +278,14 @@ def _of_numbers(model: Any) -> PredictCall:
         given_objective = last_step.get_params().get("objective")
     else:
         given_objective = None
+    has_own = callable(given_objective)
+    if has_own:  # whatever its library calls it
+        predict_call = replace(predict_call, loss=None, trained_by=_OWN)
     return replace(
         predict_call,
         task=REGRESSION if numbers else None,
         kind=None,
-        guessed=callable(given_objective),
+        guessed=has_own,
     )
 
 
@@ -366,10 +371,14 @@ def _by_objective(
     if implied_loss is not None and implied_loss.at_level is not None:
         implied_loss = implied_loss.of_levels(levels) if levels else None
     ranks = objective.startswith(_RANKS)
+    trained_by = ""
+    if losses.of_objective(objective) is None and not ranks:
+        trained_by = objective
     return PredictCall(
         function,
         REGRESSION if implied_loss or ranks or "reg" in objective else None,
         loss=implied_loss,
+        trained_by=trained_by,
         ranks=ranks,
     )
 
@@ -434,14 +443,8 @@ def trained(model: Any) -> Any:
 
 def objective_of(model: Any) -> Objective:
     """Return the objective of a trained model."""
-    if hasattr(
-        model, "regressor_"
-    ):  # of a transformed target: quantiles stay quantiles, means are no means
-        inside = objective_of(trained(model.regressor_))
-        loss = losses.of_objective(inside[0])
-        if loss is not None and loss.of_middle:
-            return inside
-        return ("", ())
+    if hasattr(model, "regressor_"):
+        return _of_transformed(model)
     if hasattr(model, "get_booster"):
         booster = model.get_booster()
     else:
@@ -467,11 +470,50 @@ def objective_of(model: Any) -> Objective:
     return objective_name, (0.9,) if level is None else _levels(level)
 
 
+#: What classes are trained by whose parameters do not say it.
+_OF_CLASSES = {
+    "GammaRegressor": "gamma",
+    "HuberRegressor": "huber",
+    "SVR": "epsilon_insensitive",
+    "NuSVR": "epsilon_insensitive",
+}
+#: Powers of Tweedie's family that have a name.
+_TWEEDIE = {0.0: "squared_error", 1.0: "poisson", 2.0: "gamma"}
+#: What messages call an objective that the user wrote.
+_OWN = "an objective of its own"
+
+
+def _of_transformed(model: Any) -> Objective:
+    """Return the objective of a model of a transformed target: quantiles stay
+    quantiles, means are no means.
+    """
+    name, levels = objective_of(trained(model.regressor_))
+    if model.func is None and model.transformer is None:
+        return name, levels
+    inner_name = name or losses.usual(REGRESSION).name
+    loss = losses.of_objective(inner_name)
+    if loss is not None and (loss.of_middle or _keeps(model, loss)):
+        return name, levels
+    return f"{inner_name} of a transformed target", ()
+
+
+def _keeps(model: Any, loss: Loss) -> bool:
+    """Return whether a loss of the transformed target has the same order of models as
+    that of the target: squared errors, where the target is shifted and scaled.
+    """
+    return loss.of_variance and hasattr(model.transformer_, "scale_")
+
+
 def _objective_of_class(model_class: type, parameters: Mapping[str, Any]) -> str:
     """Return the objective that a class has, or that its parameters tell."""
     for base_class in model_class.__mro__:
+        if base_class.__name__ == "TweedieRegressor":
+            power = float(parameters.get("power", 0.0))
+            return _TWEEDIE.get(power, f"Tweedie deviance of power {power:g}")
         if losses.of_objective(base_class.__name__) is not None:
             return base_class.__name__
+        if base_class.__name__ in _OF_CLASSES:
+            return _OF_CLASSES[base_class.__name__]
     return "quantile" * ("quantile" in parameters)
 
 

@@ -685,7 +685,11 @@ class PredictorSubject(Subject):
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the predictor, for an explanation's ``meta``."""
         predictor_class = type(self.predictor)
+        trained_by = {}
+        if self.call.trained_by and self.task.numeric:
+            trained_by = {"trained_by": self.call.trained_by}
         return {
+            **trained_by,
             "predictor": f"{predictor_class.__module__}.{predictor_class.__qualname__}",
             "returns": self.outputs.kind,
             "output_inferred": self.outputs.inferred,

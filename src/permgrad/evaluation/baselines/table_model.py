@@ -272,7 +272,7 @@ class TableModel(_Learned, AsTrees):
         if self.task not in loss.tasks:
             problem = f"loss={self.loss!r} cannot be used for {self.task}"
             yield problem, hint, "PG036"
-        if loss.counts:
+        if loss.fits_counts and loss.fitted_by == loss.name:
             return
         if loss.trains and loss is not losses.usual(self.task):
             problem = f"loss={self.loss!r} trains networks, and no {self.label}"

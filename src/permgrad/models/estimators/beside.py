@@ -33,6 +33,7 @@ from permgrad.models.estimators.share import (
     row_losses,
 )
 from permgrad.models.libraries import job
+from permgrad.models.losses import losses
 from permgrad.models.network.blocks import Rate
 from permgrad.models.train.training_rows import Rows
 
@@ -67,7 +68,6 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
     model.branches_ = dict[str, dict[str, Any]]()
     held_out_rows = prepared.job.validation_rows
     learned = prepared.job.train_rows
-    network = model.module_
     if not prepared.beside or held_out_rows is None or not isinstance(learned, Rows):
         return None
     named = prepared.beside_by_name
@@ -77,7 +77,8 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
     classes = len(model.classes_) if model.task.has_classes else 0
     names = branches_to_try(prepared, classes)
     drawn_rows = _drawn(learned, model.seed_, classes)
-    fit_job = _job(model, drawn_rows, held_out_rows, classes, rates=network.rates)
+    loss = losses[prepared.job.options.loss]
+    fit_job = _job(model, drawn_rows, held_out_rows, classes, counts=loss.fits_counts)
     if fit_job is None:
         return None
     units = None
@@ -95,9 +96,7 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
         {NETWORK: outputs}
         | {name: candidate.outputs for name, candidate in candidates.items()},
         named=named,
-        losses=row_losses(
-            held_out_rows.y.numpy(), classes=bool(classes), rates=network.rates
-        ),
+        measure=row_losses(held_out_rows.y.numpy(), loss, prepared.job.units),
         weights=held_out_weights,
         dependence=prepared.dependence,
     )
@@ -136,7 +135,7 @@ def _added(
     outputs: Mapping[str, Floats],
     *,
     named: bool,
-    losses: RowLosses,
+    measure: RowLosses,
     weights: Floats,
     dependence: Dependence | None,
 ) -> Floats:
@@ -149,7 +148,7 @@ def _added(
     usual = {NETWORK: 1.0}
     for name in candidates:
         usual[name] = added_branches()[name].usual
-    shares = _shares(outputs, usual, losses, named=named, options=options)
+    shares = _shares(outputs, usual, measure, named=named, options=options)
     mixed_outputs = mixture(shares, outputs)
     share_so_far = shares[NETWORK]
     # Those that count most are told first.
@@ -165,7 +164,7 @@ def _added(
             share = usual[name] / (usual[name] + 1)
             other_outputs = mixed_outputs
         measured = Share.measured(
-            share, other_outputs, outputs[name], losses, seed=model.seed_, **options
+            share, other_outputs, outputs[name], measure, seed=model.seed_, **options
         )
         model.branches_[name] = {
             "kept": is_kept,
@@ -178,7 +177,7 @@ def _added(
 def _shares(
     outputs: Mapping[str, Floats],
     usual: Mapping[str, float],
-    losses: RowLosses,
+    measure: RowLosses,
     *,
     named: bool,
     options: Mapping[str, Any],
@@ -190,7 +189,7 @@ def _shares(
     least[NETWORK] = LEAST_SHARE
     waiting = dict(outputs)
     while True:
-        shares = learn_shares(waiting, usual, losses, least=least, **options)
+        shares = learn_shares(waiting, usual, measure, least=least, **options)
         smallest = min(shares, key=lambda name: shares[name])
         if named or shares[smallest] >= LEAST_SHARE or smallest == NETWORK:
             return shares
@@ -254,7 +253,7 @@ def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
 
 
 def _job(
-    model: Any, learned: Rows, held_out_rows: Rows, classes: int, *, rates: bool
+    model: Any, learned: Rows, held_out_rows: Rows, classes: int, *, counts: bool
 ) -> job.Job | None:
     """Return the rows as other libraries are fitted on them, or None if a class has no
     training row.
@@ -268,7 +267,7 @@ def _job(
         count = 1
     else:
         count = torch.get_num_threads()
-    return job.Job(model.task, train, judged, classes, fit_seed, count, counts=rates)
+    return job.Job(model.task, train, judged, classes, fit_seed, count, counts=counts)
 
 
 def _job_rows(rows: Rows, classes: int) -> job.Rows:

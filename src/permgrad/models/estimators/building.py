@@ -339,7 +339,7 @@ def build_network(
     )
     kernels = 0
     # A sum with theirs could fall below 0.
-    if loss.of_mean and not loss.positive:
+    if loss.fitted_by and not loss.positive:
         kernels = settings.network.random_kernels
     beside_options: dict[str, Any] = {
         "beside": settings.beside,

@@ -280,9 +280,9 @@ def _share_of(
         outputs = class_logits(outputs)
     else:
         outputs = outputs.astype(np.float64)
-    losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
+    measure = row_losses(y, losses[prepared.job.options.loss], prepared.job.units)
     return Share.learn(
-        outputs, kernel_outputs, losses, seed=model.seed_, dependence=between
+        outputs, kernel_outputs, measure, seed=model.seed_, dependence=between
     ).share
 
 

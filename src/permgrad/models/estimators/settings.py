@@ -566,19 +566,24 @@ def _beside(
 ) -> tuple[str, ...]:
     """Return the branches beside the network, ``named`` or (None) those of its preset.
 
-    They are trained for means.
+    The loss says whether other libraries are fitted for it.
     """
     loss = losses[training["loss"]]
-    if named and not loss.of_mean:
+    if named and not loss.fitted_by:
         problem = (
-            f"branches={named!r} are trained for means, and loss={loss.name!r} is not "
-            "of the mean"
+            f"branches={named!r} are fitted for means of classes, of numbers or of "
+            f"counts, and loss={loss.name!r} does not say by which"
         )
+        if not loss.of_mean:
+            problem = (
+                f"branches={named!r} are trained for means, and loss={loss.name!r} is "
+                "not of the mean"
+            )
         hint = "Leave these branches out, or choose another loss."
         raise InputError(problem, hint=hint, code="PG006")
     if named is not None:
         return named
-    if loss.of_mean:
+    if loss.fitted_by:
         return preset.beside
     return ()
 

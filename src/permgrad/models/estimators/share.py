@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, xlogy
 
@@ -20,6 +21,8 @@ from permgrad.base.random import generator
 from permgrad.base.sequences import values_at
 from permgrad.models.branches import title_of
 from permgrad.models.estimators.calibration import class_logits
+from permgrad.models.losses import Loss
+from permgrad.models.train.learner import TargetUnits
 
 #: Shares that are tried, and the fewest held-out rows for it.
 _SHARES = np.linspace(0, 1, 101)
@@ -33,6 +36,8 @@ EXPECTED_ROWS = 10
 #: Probabilities below it count as this, so that a branch that is sure and wrong does
 #: not decide alone.
 _LEAST = 1e-7
+#: What a number counts as that a loss cannot judge.
+_MOST = 1e12
 #: Takes outputs ``(rows, outputs)`` and returns the loss of each row ``(rows,)``.
 RowLosses = Callable[[Floats], Floats]
 
@@ -310,11 +315,14 @@ def learn_shares(
     return dict(zip(names, shares.tolist(), strict=True))
 
 
-def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
-    """Return the loss of outputs by row: cross entropy of logits, squared error, or
-    half the deviance of ``rates``.
+def row_losses(y: Array, loss: Loss, units: TargetUnits) -> RowLosses:
+    """Return the loss of outputs by row: cross entropy of logits, squared error, half
+    the deviance of counts, or what the user's loss says, in the units of y.
 
-    ``y``: positions of the classes, or numbers ``(rows,)``.
+    Args:
+        y: Positions of the classes, or numbers as the network sees them ``(rows,)``.
+        loss: What the network is trained with.
+        units: Of these numbers.
     """
 
     def of_classes(outputs: Floats) -> Floats:
@@ -323,18 +331,26 @@ def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
         ]
         return np.asarray(-np.maximum(log_likelihoods, np.log(_LEAST)))
 
-    def of_rates(outputs: Floats) -> Floats:
+    def of_counts(outputs: Floats) -> Floats:
         predicted = np.maximum(outputs[:, 0], _LEAST)
         return np.asarray(predicted - y + xlogy(y, y / predicted))
 
     def of_numbers(outputs: Floats) -> Floats:
         return np.asarray((outputs[:, 0] - y) ** 2)
 
-    if classes:
-        return of_classes
-    if rates:
-        return of_rates
-    return of_numbers
+    def of_loss(outputs: Floats) -> Floats:
+        truth = units.of(torch.from_numpy(y))
+        measured = loss(units.of(torch.from_numpy(outputs)), truth).double().numpy()
+        # Where it cannot judge a number that a branch says, the branch does not pay.
+        return np.nan_to_num(measured, nan=_MOST, posinf=_MOST)
+
+    if loss.standardised is None:
+        return of_loss
+    return {
+        "cross_entropy": of_classes,
+        "poisson": of_counts,
+        "squared_error": of_numbers,
+    }[loss.fitted_by]
 
 
 def branch_words(name: str, facts: Mapping[str, Any]) -> str:
