@@ -105,7 +105,7 @@ def test_the_prediction_is_the_mean_by_the_shares(by_folds):
     rows = prepared.job.train_rows
     held_out = prepared.job.validation_rows
     model.train(prepared)
-    seed = beside._job(model, rows, held_out, 0, rates=False).seed
+    seed = beside._job(model, rows, held_out, 0, counts=False).seed
     pairs = [(job_rows(rows), job_rows(held_out))]
     seeds = [seed]
     if by_folds:

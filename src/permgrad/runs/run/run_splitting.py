@@ -472,49 +472,7 @@ def choose_task(
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
     if is_text:
-        # Texts that are no classes are refused: dates, times, and numbers beside cells
-        # that are none.
-        cells = values.astype(str).value_counts(sort=False)
-        texts = cells.index.tolist()
-        if is_moment(values) or find_date_format(texts) or are_durations(texts):
-            problem_hint = (
-                "Choose another target, or make it a number, such as days "
-                "since the first date."
-            )
-            problem = (
-                f"Column {name!r} holds dates or times, and these cannot be predicted"
-            )
-            raise InputError(problem, hint=problem_hint, code="PG015")
-        odd_cell = odd_among_numbers(texts, cells.to_numpy())
-        cell_advice = (
-            ""
-            if odd_cell is None
-            else f"Pass {option_of('--na', odd_cell[0])} if it means missing, or "
-            "correct the cell."
-        )
-        if requested is not None:  # a number
-            example_text = first_no_number(texts) if odd_cell is None else odd_cell[0]
-            problem = (
-                f"A regression target must be numeric, but column {name!r} holds text "
-                f"such as {example_text!r}"
-            )
-            raise InputError(
-                problem,
-                hint=cell_advice or "Choose another target, or --task classification.",
-                code="PG015",
-            )
-        # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-'
-        # are hardly meant as classes.
-        if odd_cell is not None and len(texts) > MOST_CLASSES + 1:
-            problem = (
-                f"Most cells of the target {name!r} are numbers, but "
-                f"{odd_cell[0]!r} is not"
-            )
-            raise InputError(
-                problem,
-                hint=f"{cell_advice} If all are classes, pass --task classification.",
-                code="PG015",
-            )
+        _refuse_texts(values, name, as_number=requested is not None)
     if requested is not None and requested.of_counts:
         if is_flag or (values < 0).any():
             example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
@@ -528,11 +486,49 @@ def choose_task(
         return requested.fitted, "counts, as requested"
     if requested is not None:
         return requested, "as requested"
-    return (
-        (CLASSIFICATION, "its values are not numbers")
-        if is_text or is_flag
-        else _task_of_numbers(values)
-    )
+    if is_text or is_flag:
+        return CLASSIFICATION, "its values are not numbers"
+    return _task_of_numbers(values)
+
+
+def _refuse_texts(values: pd.Series[Any], name: str, *, as_number: bool) -> None:
+    """Refuse texts that are no classes: dates, times, and numbers beside cells that are
+    none. ``as_number``: a number is asked for.
+    """
+    cells = values.astype(str).value_counts(sort=False)
+    texts = cells.index.tolist()
+    if is_moment(values) or find_date_format(texts) or are_durations(texts):
+        hint = (
+            "Choose another target, or make it a number, such as days since the first "
+            "date."
+        )
+        problem = f"Column {name!r} holds dates or times, and these cannot be predicted"
+        raise InputError(problem, hint=hint, code="PG015")
+    odd_cell = odd_among_numbers(texts, cells.to_numpy())
+    if odd_cell is not None:
+        correct_it = (
+            f"Pass {option_of('--na', odd_cell[0])} if it means missing, or correct "
+            "the cell."
+        )
+    if as_number:
+        example_text = first_no_number(texts)
+        hint = "Choose another target, or --task classification."
+        if odd_cell is not None:
+            example_text = odd_cell[0]
+            hint = correct_it
+        problem = (
+            f"A regression target must be numeric, but column {name!r} holds text such "
+            f"as {example_text!r}"
+        )
+        raise InputError(problem, hint=hint, code="PG015")
+    # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are
+    # hardly meant as classes.
+    if odd_cell is not None and len(texts) > MOST_CLASSES + 1:
+        problem = (
+            f"Most cells of the target {name!r} are numbers, but {odd_cell[0]!r} is not"
+        )
+        hint = f"{correct_it} If all are classes, pass --task classification."
+        raise InputError(problem, hint=hint, code="PG015")
 
 
 def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
