@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 #: Page → most words, as ``wc -w`` counts them. One line a page, by name.
 MOST_WORDS = {
-    "../CHANGELOG.md": 1860,
+    "../CHANGELOG.md": 1960,
     "a-report-for-your-model.md": 600,
     "any-model.md": 2250,
     "architecture.md": 1890,
