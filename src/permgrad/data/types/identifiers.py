@@ -426,10 +426,11 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
     which share of it neighbours have.
 
     The first is 0 if it is not sure or hardly anything. The second has two standard
-    errors added. What rows of one number have in common is the variance between levels
-    of a one-way model with random effects (Searle, Casella and McCulloch 1992, chapter
-    3.6), and is tested by its F ratio. Neighbours' share of it is the covariance of the
-    means of adjacent levels, weighted by how exactly these are known.
+    errors added, which are large where levels have few rows. What rows of one number
+    have in common is the variance between levels of a one-way model with random effects
+    (Searle, Casella and McCulloch 1992, chapter 3.6), and is tested by its F ratio.
+    Neighbours' share of it is the covariance of the means of adjacent levels, weighted
+    by how exactly these are known.
 
     Args:
         values: whole numbers ``(rows,)``, none missing, some repeated.
@@ -483,9 +484,10 @@ def _shared(values: Floats, outputs: Sequence[Floats]) -> tuple[float, float]:
         return 0.0, 1.0
     exact = np.sqrt(1 / (own_variance + noise / counts))
     pairs = exact[1:] * exact[:-1]
-    shared = (
-        float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum()) / own_variance
-    )
+    covariance = float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum())
+    # The variance of each product, so weighted, is 1 where levels are unlike, less of
+    # several classes.
+    error = float(np.sqrt(len(pairs)) / pairs.sum())
     return float(own_variance / (own_variance + noise)), float(
-        shared + 2 / np.sqrt(levels)
+        (covariance + 2 * error) / own_variance
     )
