@@ -384,8 +384,11 @@ class Trained(EvaluatedModel):
             and len(held_out.scores) >= held_out.fewest(COVERAGE)
             and rows.weights is None
         )
+        options = {}
+        if rows.outputs is not None:
+            options["outputs"] = rows.outputs
         predicted_parts = self.model.predict_parts(
-            rows.inputs, COVERAGE if enough else None
+            rows.inputs, COVERAGE if enough else None, **options
         )
         guess = predicted_parts["probabilities" if self.classes else "prediction"]
         return Predictions(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad.base.arrays import Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.frames import taken
 
@@ -36,6 +37,8 @@ class Rows:
         weights: how much each row counts, above 0, by the name of its column. None: all
             alike.
         cut: how some of the inputs are taken, where they are of no usual kind.
+        outputs: what judges rows that a part of the model has learned from: outputs of
+            fits that left them out ``(rows, outputs)``. None: the model's.
 
     Examples:
         >>> table = pd.DataFrame({"age": [31, 40, 52]})
@@ -55,6 +58,7 @@ class Rows:
     dependence: Dependence | None = None
     weights: pd.Series[Any] | None = None
     cut: Callable[[Places], Any] | None = None
+    outputs: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -97,4 +101,5 @@ class Rows:
             cut=None
             if cut_rows is None
             else lambda further: cut_rows(positions[further]),
+            outputs=None if self.outputs is None else self.outputs[positions],
         )

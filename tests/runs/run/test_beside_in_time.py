@@ -23,8 +23,8 @@ def rows_of(classes: int = 2):
     return Learned("classification", encoded, y, 0)
 
 
-def ready(*names: str, by_name: bool = False):
-    return SimpleNamespace(beside=names, beside_by_name=by_name)
+def ready(*names: str, by_name: bool = False, units=None):
+    return SimpleNamespace(beside=names, beside_by_name=by_name, units=units)
 
 
 def seconds(monkeypatch, **known):
@@ -48,6 +48,13 @@ def test_branches_that_take_more_than_half_of_the_time_are_left_out(monkeypatch)
     names, total = branches_in_time(rows_of(), ready("trees", "linear"), clock)
     assert (names, total) == (("trees", "linear"), 71.0)
     assert not clock.cut
+
+
+def test_fits_by_folds_take_longer_than_one_fit(monkeypatch):
+    seconds(monkeypatch, trees=2.0, linear=1.0)
+    tried = ready("trees", "linear", units=np.arange(330))
+    clock = Clock(limit=1000.0)
+    assert branches_in_time(rows_of(), tried, clock) == (("trees", "linear"), 6.0)
 
 
 def test_branches_that_are_named_are_kept(monkeypatch):

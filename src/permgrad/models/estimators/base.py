@@ -102,6 +102,9 @@ class HyNNBase(BaseEstimator):
     calibration_: Calibration
     decision_: Decision | None
     held_out_: HeldOut | None
+    #: What judges held-out rows that branches have learned from: what fits say that
+    #: left them out ``(rows, outputs)``. None: the model itself. It is not saved.
+    held_out_outputs_: Floats | None
     branches_: dict[str, dict[str, Any]]
     #: Whether rows are read as ``permgrad predict`` does, of a model that was loaded.
     by_name_: bool = False
@@ -691,6 +694,7 @@ class HyNNBase(BaseEstimator):
         by: Any = None,
         by_class: bool = False,
         offset: npt.ArrayLike | None = None,
+        outputs: npt.ArrayLike | None = None,
     ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, for which the network runs
         once.
@@ -705,6 +709,8 @@ class HyNNBase(BaseEstimator):
                 ``predict_set``.
             offset: of counts the logarithm of each row's exposure ``(rows,)``. None:
                 rates are predicted.
+            outputs: what is said of the rows instead of what ``predict_encoded`` says,
+                ``(rows, outputs)``.
 
         Returns:
             ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"``
@@ -730,10 +736,13 @@ class HyNNBase(BaseEstimator):
         else:
             calibrated = self._calibrated(coverage, by)
         encoded = self._read(X)[1]
-        outputs = self.predict_encoded(encoded)
+        if outputs is None:
+            said = self.predict_encoded(encoded)
+        else:
+            said = np.asarray(outputs)
         predictions: dict[str, Array] = {}
         if self.task.has_classes:
-            probabilities = self.calibration_.probabilities(outputs)
+            probabilities = self.calibration_.probabilities(said)
             codes = decided(probabilities, self.decision_)
             predictions["prediction"] = np.asarray(self.classes_[codes])
             predictions["probabilities"] = probabilities
@@ -742,7 +751,7 @@ class HyNNBase(BaseEstimator):
                     encoded, probabilities, *calibrated[1:], by_class=by_class
                 )
             return predictions
-        predicted = outputs[:, 0].astype(np.float64)
+        predicted = said[:, 0].astype(np.float64)
         predictions["prediction"] = predicted * self.target_scale_ + self.target_mean_
         if calibrated is not None:
             interval_ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])

@@ -47,6 +47,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     learned = prepared.job.train_rows
     _add_random_kernels(model, prepared)
     held_out_outputs = add_branches(model, prepared)
+    model.held_out_outputs_ = held_out_outputs
     if model.task.has_classes:
         _learn_probabilities(model, prepared, held_out_outputs)
     model.held_out_ = None

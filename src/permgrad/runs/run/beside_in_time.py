@@ -20,7 +20,8 @@ from permgrad.data.tasks import tasks
 from permgrad.evaluation.baselines.fitting import baselines, fit_baseline
 from permgrad.models.branches import AddedBranch, added_branches, title_of
 from permgrad.models.estimators.beside import MOST_ROWS, branches_to_try
-from permgrad.models.libraries.job import Job
+from permgrad.models.estimators.folds import FOLDS
+from permgrad.models.libraries.job import PATIENCE, PATIENCE_OF_SEVERAL, Job
 from permgrad.models.libraries.job import Rows as BaselineRows
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _TRIES = (2, 8)
 _TRIED_ROWS = 4000
 #: What the second try may take of the time that is left, by the first one.
 _MOST_OF_TIME = 0.02
+#: Fits by folds take as long as so many fits: each waits for less long for a gain.
+_FITS = FOLDS * PATIENCE_OF_SEVERAL / PATIENCE
 #: Of the time that is left, what branches beside the network may take.
 SHARE = 0.5
 
@@ -68,6 +71,8 @@ def branches_in_time(
     # Those that are named first take less time.
     for name in filter(waiting.__contains__, added_branches()):
         seconds = _seconds(learned, name, classes, _MOST_OF_TIME * clock.left())
+        if ready.units is not None and added_branches()[name].mean is not None:
+            seconds *= _FITS
         if not ready.beside_by_name and total + seconds > SHARE * clock.left():
             clock.cut.append(f"training: the {title_of(name)} was not tried")
             continue

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad.assess.budget import REPORT, Clock, expected_refits
+from permgrad.base.arrays import Integers
 from permgrad.base.errors import EnvironmentProblem, counted, keeping_warnings, listed
 from permgrad.base.progress import readable
 from permgrad.evaluation.baselines.fitting import (
@@ -24,6 +25,7 @@ from permgrad.evaluation.baselines.fitting import (
     why_absent,
 )
 from permgrad.models.decision import asked_decision
+from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.models.estimators.prepared import EncodedRows, Prepared
 from permgrad.models.estimators.settings import resolve_settings
@@ -278,6 +280,12 @@ def train_network(
         rows_by_part["train"].weights,
         eval_set=judged_rows(work, judging),
     )
+    between = rows_by_part["validation"].dependence
+    ready = replace(
+        ready,
+        dependence=None if between is None else between.take(judging),
+        units=_units(work, model, judging),
+    )
     if order is not None:
         model.order_ = order
     model.has_offset_ = work.request.offset is not None  # the rows are rates already
@@ -295,17 +303,31 @@ def train_network(
     plan, watch = _plan(
         work, ready, features, done_epochs, (baseline_seconds, branch_seconds)
     )
-    between = rows_by_part["validation"].dependence
     ready = ready.with_epochs(*plan)
-    ready = replace(
-        ready, dependence=None if between is None else between.take(judging)
-    )
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
     for branch_name, facts in model.branches_.items():
         work.say(f"  {branch_words(branch_name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
+
+
+def _units(work: RunWork, model: Any, judging: Integers) -> Integers | None:
+    """Return which training and then validation rows belong together, where both may
+    teach branches.
+
+    ``judging``: the validation rows that stop the training.
+    """
+    rows_by_part = work.inputs.parts
+    learned = np.arange(len(rows_by_part["train"]))
+    held_out = len(learned) + np.arange(len(judging))
+    related = rows_by_part["train"].dependence
+    between = rows_by_part["validation"].dependence
+    if related is not None and between is not None:
+        # A group has one number in all parts.
+        codes = np.concatenate([related.codes, between.codes[judging]])
+        related = replace(related, codes=codes)
+    return units_of_folds(model.preprocessor_, related, learned, held_out)
 
 
 def _constant_loss(ready: Prepared, *, of_counts: bool) -> float:

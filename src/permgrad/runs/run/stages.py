@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from permgrad.assess.assess import fill
 from permgrad.assess.sections.data import groups_by_part
 from permgrad.assess.sections.provenance import this_machine
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.csv_files import write_csv
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import by_count, counted, listed
@@ -239,6 +240,9 @@ def model_stage(work: RunWork) -> None:
         fit_other(work, judging, baseline_seconds)
     folder.record["facts"]["time"] = work.clock.facts()
     work.model = model
+    work.inputs.parts["validation"] = replace(
+        rows_by_part["validation"], outputs=_held_out_outputs(work, judging)
+    )
     model.save(folder.path / "model", overwrite=True, keep_rows=request.keep_rows)
     work.measure()
     if work.chosen != "network":
@@ -252,6 +256,19 @@ def model_stage(work: RunWork) -> None:
             f"note: {row_words}; {by_count(count, 'it is', 'they are')} not used to "
             "stop the training"
         )
+
+
+def _held_out_outputs(work: RunWork, judging: Integers) -> Floats | None:
+    """Return what judges the validation rows where some have taught branches: what fits
+    say that left them out, of others the model.
+    """
+    judged = getattr(work.model, "held_out_outputs_", None)
+    if judged is None:
+        return None
+    outputs = work.model.predict_encoded(work.encoded["validation"].encoded)
+    outputs = outputs.astype(np.float64)
+    outputs[judging] = judged
+    return outputs
 
 
 # ---- explanation and report ----------------------------------------------------------
