@@ -20,6 +20,8 @@ from permgrad.models.estimators.share import (
     row_losses,
     units_of,
 )
+from permgrad.models.losses import losses
+from permgrad.models.train.learner import TargetUnits
 from permgrad.models.train.training_rows import Rows
 from permgrad.models.trees import Trees
 
@@ -167,20 +169,25 @@ def guesses(rows: int, seed: int = 0, variances=(4.0, 1.0, 2.0), noise: float = 
     outputs = {}
     for name, variance in zip(USUAL, variances, strict=True):
         outputs[name] = (y + rng.normal(0, variance**0.5, rows))[:, None]
-    return outputs, row_losses(y + rng.normal(0, noise, rows), classes=False)
+    return outputs, squared(y + rng.normal(0, noise, rows))
+
+
+def squared(y: np.ndarray):
+    """Return what measures numbers by their squared error."""
+    return row_losses(y, losses["squared_error"], TargetUnits())
 
 
 def test_many_rows_choose_the_inverse_variances():
     """The closed form: Bates & Granger 1969, for errors that are independent."""
-    outputs, losses = guesses(40_000)
-    shares = learn_shares(outputs, USUAL, losses, least=NOTHING)
+    outputs, measure = guesses(40_000)
+    shares = learn_shares(outputs, USUAL, measure, least=NOTHING)
     inverse = np.array([1 / 4, 1, 1 / 2])
     np.testing.assert_allclose(
         list(shares.values()), inverse / inverse.sum(), atol=0.02
     )
     assert sum(shares.values()) == pytest.approx(1.0)
     whole = mixture(shares, outputs)
-    assert losses(whole).mean() == pytest.approx(1 / inverse.sum(), rel=0.05)
+    assert measure(whole).mean() == pytest.approx(1 / inverse.sum(), rel=0.05)
 
 
 def test_few_rows_hardly_leave_the_expected_shares(monkeypatch):
@@ -189,34 +196,34 @@ def test_few_rows_hardly_leave_the_expected_shares(monkeypatch):
         monkeypatch.setattr(share, "EXPECTED_ROWS", expected_rows)
         chosen = []
         for seed in range(20):
-            outputs, losses = guesses(8, seed, variances=(0.2, 0.2, 0.2), noise=1.0)
-            shares = learn_shares(outputs, USUAL, losses, least=NOTHING)
+            outputs, measure = guesses(8, seed, variances=(0.2, 0.2, 0.2), noise=1.0)
+            shares = learn_shares(outputs, USUAL, measure, least=NOTHING)
             chosen.append(shares["trees"])
         spreads.append(np.std(chosen))
     assert spreads[0] < 0.7 * spreads[1]
 
 
 def test_few_rows_see_one_that_is_far_better():
-    outputs, losses = guesses(8, variances=(36.0, 36.0, 1.0))
-    assert learn_shares(outputs, USUAL, losses, least=NOTHING)["linear"] > 0.9
-    outputs, losses = guesses(8, variances=(0.2, 0.2, 0.2), noise=1.0)
-    assert learn_shares(outputs, USUAL, losses, least=NOTHING)["linear"] < 0.3
+    outputs, measure = guesses(8, variances=(36.0, 36.0, 1.0))
+    assert learn_shares(outputs, USUAL, measure, least=NOTHING)["linear"] > 0.9
+    outputs, measure = guesses(8, variances=(0.2, 0.2, 0.2), noise=1.0)
+    assert learn_shares(outputs, USUAL, measure, least=NOTHING)["linear"] < 0.3
 
 
 def test_groups_count_as_groups_and_least_shares_hold():
-    outputs, losses = guesses(20)
+    outputs, measure = guesses(20)
     outputs[NETWORK] = 4 * outputs[NETWORK]
     repeated = {name: np.tile(own, (40, 1)) for name, own in outputs.items()}
     y = np.tile(_truth(20), 40)
     groups = Dependence(np.tile(np.arange(20), 40))
-    alone = learn_shares(outputs, USUAL, losses, least=NOTHING)
-    many = row_losses(y, classes=False)
+    alone = learn_shares(outputs, USUAL, measure, least=NOTHING)
+    many = squared(y)
     grouped = learn_shares(repeated, USUAL, many, least=NOTHING, dependence=groups)
     assert grouped == pytest.approx(alone, abs=0.01)
     free = learn_shares(repeated, USUAL, many, least=NOTHING)
     assert abs(free["trees"] - alone["trees"]) > 0.03
     least = {**NOTHING, NETWORK: 0.6}
-    assert learn_shares(outputs, USUAL, losses, least=least)[NETWORK] >= 0.6 - 1e-9
+    assert learn_shares(outputs, USUAL, measure, least=least)[NETWORK] >= 0.6 - 1e-9
     assert units_of(800, groups).max() == 19
 
 
