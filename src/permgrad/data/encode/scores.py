@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg
 
 from permgrad.base.arrays import Array, Booleans, Floats, Floats32, Integers
 from permgrad.base.errors import InputError, must
@@ -1008,6 +1007,8 @@ def _solved(
     gradients.
     """
     shape = (len(spread), len(spread))
+    from scipy.sparse.linalg import LinearOperator, cg  # which encoding does not take
+
     system = LinearOperator(shape, times)
     nearly = LinearOperator(shape, lambda vector: spread * vector.ravel())
     return np.column_stack(

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from scipy.special import log_softmax, xlogy
 
 from permgrad.base.arrays import Array, Floats, Integers
@@ -302,6 +301,8 @@ def learn_shares(
     bounds = [(float(least[name]), 1.0) for name in names]
     sums_to_one = {"type": "eq", "fun": lambda shares: shares.sum() - 1.0}
     start = np.maximum(expected, [low for low, _ in bounds])
+    from scipy.optimize import minimize  # which predicting does not take
+
     solution = minimize(
         penalised,
         start / start.sum(),
