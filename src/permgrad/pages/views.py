@@ -91,7 +91,8 @@ def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
 
 
 Mark = Literal["", "best", "own", "quiet"]
-Kind = Literal["text", "number"]
+#: ``short``: words that need little room, such as levels.
+Kind = Literal["text", "number", "short"]
 #: From this many rows on a table scrolls.
 _TALL = 30
 
@@ -158,6 +159,17 @@ class SectionView:
     title: str
     blocks: list[Any] = field(default_factory=list)
     pictures: list[FigureView] = field(default_factory=list, repr=False)
+    #: It needs only half of a wide screen, as the tab's ``halves`` say.
+    half: bool = False
+
+    def columns(self) -> tuple[SectionView, SectionView]:
+        """Return two columns of this section, which stand side by side if there is
+        room.
+        """
+        left = SectionView(self.anchor, self.title, pictures=self.pictures)
+        right = SectionView(self.anchor, self.title, pictures=self.pictures)
+        self.blocks.append(("columns", (left.blocks, right.blocks)))
+        return left, right
 
     def live(self, name: str) -> None:
         """Add a place that the tab's script fills with a view of this name."""
@@ -338,7 +350,10 @@ as_count = partial(fixed, decimals=0)
 
 
 def names(
-    values: Iterable[object], heading: str, marks: Sequence[Mark] | None = None
+    values: Iterable[object],
+    heading: str,
+    marks: Sequence[Mark] | None = None,
+    kind: Kind = "text",
 ) -> Column:
     """Return a column of words, with a dash for None."""
     words = [None if value is None else clean(value) for value in values]
@@ -349,7 +364,7 @@ def names(
         else Cell(cell_word, cell_word.casefold(), cell_mark)
         for cell_word, cell_mark in zip(words, marked, strict=True)
     ]
-    return heading, "text", cells
+    return heading, kind, cells
 
 
 def metric_heading(metric: Metric) -> str:
@@ -414,7 +429,8 @@ class Tab:
     anchors are unique in the report, and no section is named like a tab. ``data``
     returns what the tab's script needs, as JSON (pack large arrays with
     ``page_data.packed``), or None for nothing. ``scripts`` are files in
-    ``templates/scripts``. They register with ``Page.tab(name, ...)``.
+    ``templates/scripts``. They register with ``Page.tab(name, ...)``. ``halves`` are
+    sections that need half of a wide screen: neighbours stand side by side.
 
     Examples:
         >>> def words(section, content):
@@ -433,6 +449,7 @@ class Tab:
     sections: Sequence[Section]
     data: Callable[[PageContent], Mapping[str, Any] | None] = lambda _: None
     scripts: Sequence[str] = ()
+    halves: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -457,7 +474,8 @@ def tab_view(tab: Tab, content: Assessment) -> TabView:
         ):
             needed = getattr(needed, field_name, None)
         if needed is not None and (not isinstance(needed, Sized) or len(needed)):
-            sections.append(section := SectionView(anchor, heading))
+            section = SectionView(anchor, heading, half=anchor in tab.halves)
+            sections.append(section)
             fill_section(section, content, *[needed for _ in needs])
     if isinstance(tab.title, str):
         title = tab.title

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from permgrad.attribution.explanation.orders import sizes_of
 from permgrad.base.numerals import number
+from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
 from permgrad.pages.content import PageContent
 from permgrad.pages.drawn_inputs import in_order, shown_input
@@ -63,6 +65,29 @@ def along(section: SectionView, content: PageContent, explanation: Explanation) 
 
 #: Up to so many features are all drawn.
 _DRAWN = 25
+#: Bars of features that do not clearly matter and have less than this share of the
+#: largest importance are left out, if they are at least so many.
+_NEAR_ZERO = 0.03
+_FEWEST_LEFT_OUT = 4
+
+
+def bars_shown(standing: Standing) -> int | None:
+    """Return how many features of the ranking have a bar (None: all)."""
+    explanation = standing.explanation
+    column = standing.column
+    sizes = np.abs(np.nan_to_num(explanation.values[:, column]))
+    order = choices.largest(sizes_of(explanation, column), None)
+    clear = standing.tested or frozenset[str]()
+    shown = 0
+    for position, feature in enumerate(order, start=1):
+        matters = explanation.names[feature] in clear
+        if matters or sizes[feature] >= _NEAR_ZERO * sizes.max(initial=0):
+            shown = position
+    if shown > _DRAWN:
+        return 15
+    if len(order) - shown < _FEWEST_LEFT_OUT:
+        return None
+    return max(shown, 1)
 
 
 def ranking(section: SectionView, content: PageContent, standing: Standing) -> None:
@@ -74,7 +99,7 @@ def ranking(section: SectionView, content: PageContent, standing: Standing) -> N
     by_path = content.parts_count  # else the paths are in Details
     chart = charts.ranking(
         standing,
-        top_n=15 if len(explanation.names) > _DRAWN else None,
+        top_n=bars_shown(standing),
         loss=known_loss,
         by_path=by_path,
     )
@@ -111,8 +136,9 @@ def ranking(section: SectionView, content: PageContent, standing: Standing) -> N
         caption += " Colours show the branch of the effect, the dot their sum."
     if explanation.p_values is not None:
         caption += " Grey: does not clearly matter."
-    section.figure(chart, caption)
-    section.text(
+    picture_side, words_side = section.columns()
+    picture_side.figure(chart, caption)
+    words_side.text(
         unit_sentence,
         ""
         if known_loss is not None and known_loss.metric == "rmse"
@@ -143,7 +169,8 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
     heads, *lines = texts_of_changes(content, told.head(_MOST_CHANGES))
     columns = []
     for position, head in enumerate(heads):
-        columns.append(names((line[position] for line in lines), head))
+        cells = [line[position] for line in lines]
+        columns.append(names(cells, head, kind="short" if position else "text"))
     caption = EFFECTS_WORDS
     if len(told) > len(lines):
         where = "left out"
@@ -183,6 +210,7 @@ TAB = Tab(
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),
     ),
+    halves=("effects", "paths"),
     data=features_data,
     scripts=("panels.js", "photos.js", "locals.js", "features.js", "rows.js"),
 )

@@ -260,22 +260,23 @@ def caveats(section: SectionView, content: PageContent) -> None:
         doubts.append(
             f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
-    section.items([*doubts, *map(clean, content.warnings)])
+    found, limits = section.columns()
+    found.items([*doubts, *map(clean, content.warnings)])
     needs = content.table.unchecked
-    if not section.blocks:
+    if not found.blocks:
         if needs:
             check_words = "that were made"
         else:
             check_words = "for caveats"
-        section.text(f"None of the checks {check_words} found a reason for doubt.")
+        found.text(f"None of the checks {check_words} found a reason for doubt.")
     if needs and not any(
         spoken_entry["facts"]["kind"] == "nearly_perfect" for spoken_entry in spoken
     ):
-        section.text(NOT_CHECKED[needs])
+        found.text(NOT_CHECKED[needs])
     if content.related:
-        section.add("link", ("Data: Columns that depend on others", "related"))
-    section.add("heading", "What no report can show")
-    section.add("terms", LIMITS.items())
+        found.add("link", ("Data: Columns that depend on others", "related"))
+    limits.add("heading", "What no report can show")
+    limits.add("terms", LIMITS.items())
 
 
 # ---- segments ------------------------------------------------------------------------
@@ -306,7 +307,8 @@ def _segments(
         least = few_words
     else:
         least = ""
-    section.text(
+    answer, rule = section.columns()
+    answer.text(
         say("worse", worse_facts)
         if worse_facts
         else "No tested group of test rows is clearly worse than the others."
@@ -315,6 +317,8 @@ def _segments(
         f"quarters, all else by value. Each group is scored by {measure}. A model that "
         "is right errs more often where outcomes are uncertain, so that errors are "
         f"compared with {expected}, in the group and on all other rows.",
+    )
+    rule.text(
         "A group is clearly worse if its errors exceed that by at least 10\u00a0% more "
         "than on the other rows, and chance is an unlikely reason: its p-value, "
         f"adjusted for the {counted(tests, 'tested group')}, is below 0.05."
@@ -856,6 +860,7 @@ TAB = Tab(
         ("methods", "Other methods on the same model", methods, "standing"),
         ("reading", "How to read this", reading),
     ),
+    halves=("calibration", "intervals", "order", "trainings", "methods", "reading"),
     data=live_data,
     scripts=("panels.js", "trust.js"),
 )

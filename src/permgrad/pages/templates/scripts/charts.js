@@ -192,7 +192,9 @@ const Charts = (() => {
       const marks = ticks(scale.domain, count + further);
       if (fits(marks)) return marks;
     }
-    return ticks(scale.domain, count).slice(0, 1);
+    const marks = ticks(scale.domain, count);
+    const ends = [marks[0], marks[marks.length - 1]];
+    return marks.length > 1 && fits(ends) ? ends : marks.slice(0, 1);
   };
 
   /** A text at a place. @param {Record<string, any>} [attributes] */

@@ -15,6 +15,8 @@ const Features = (() => {
   const COLOURS = 8;
   /** Words, or levels, that are shown at each end. */
   const ENDS = 10;
+  /** Two figures of a card stand side by side. */
+  const ROOM = 560;
 
   // ---- numbers ------------------------------------------------------------------------------------------------------
   /**
@@ -150,7 +152,7 @@ const Features = (() => {
    */
   const effectChart = (data, card, wish) => {
     const curves = curvesOf(card.curves);
-    const { svg, frame } = Charts.chart({ width: wide(), height: 330, left: 56, bottom: 56 }, effectWords(data, card, wish.output));
+    const { svg, frame } = Charts.chart({ width: wide(ROOM), height: 330, left: 70, bottom: 56 }, effectWords(data, card, wish.output));
     const points = Array.from({ length: curves.points }, (_, at) => at);
     const mean = card.mean.map((/** @type {number[]} */ outputs) => outputs[wish.output]);
     const rows = Array.from({ length: curves.rows }, (_, at) => at);
@@ -164,7 +166,8 @@ const Features = (() => {
       ? linear(extent(card.at, edges ?? []), [frame.left, frame.width - frame.right])
       : band(card.label.map((/** @type {string} */ _, /** @type {number} */ at) => String(at)), [frame.left, frame.width - frame.right]);
     const place = points.map((point) => (card.numeric ? x(card.at[point]) : x(String(point)) + x.size / 2));
-    svg.append(axis(frame, y, { side: "y", write: (value) => say(data, value) }));
+    const unit = data.classes ? `probability of ${data.classes[wish.output]}` : `predicted ${data.target}`;
+    svg.append(axis(frame, y, { side: "y", label: shorten(unit, 38), write: (value) => say(data, value) }));
     svg.append(...density(card, x, frame));
     svg.append(...valueLabels(card, x, place, frame));
     svg.append(text((frame.left + frame.width - frame.right) / 2, frame.height - 6, shorten(card.name, 60), { "text-anchor": "middle" }));
@@ -240,7 +243,7 @@ const Features = (() => {
   const outcomeChart = (data, series, words = outcomeWords(data, series), from = []) => {
     const levels = series[0].entries.map((entry) => entry.level);
     const high = 22 + 10 * (series.length - 1);
-    const width = wide();
+    const width = wide(ROOM);
     const left = Math.min(170, width * 0.38);
     const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, words);
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
@@ -292,7 +295,7 @@ const Features = (() => {
   /** A small bar with a whisker, on a scale that the list shares. */
   const spark = (/** @type {any} */ list, /** @type {string} */ key, /** @type {number} */ at, /** @type {any} */ x) => {
     const value = valueOf(list, key, at);
-    const svg = node("svg", { viewBox: "0 0 150 16", class: "spark", "aria-hidden": "true" });
+    const svg = node("svg", { viewBox: "0 0 150 16", preserveAspectRatio: "none", class: "spark", "aria-hidden": "true" });
     if (value === null) return svg;
     svg.append(node("rect", { x: Math.min(x(0), x(value)), y: 4, width: Math.abs(x(value) - x(0)), height: 8, fill: colour(list.clear[at] ? "tabular" : "neutral") }));
     const [low, high] = [list.low[at], list.high[at]];
@@ -443,22 +446,24 @@ const Features = (() => {
     const feature = rows?.columns.find((/** @type {any} */ column) => column.name === card.name);
     const chosen = state.split === "" ? null : rows?.columns[Number(state.split)];
     const segment = card.outcome && chosen && feature && chosen !== feature ? chosen : null;
-    if (card.picture) parts.push(Photos.places(data, card, state.output, (value) => say(data, value)));
-    else if (card.effects) parts.push(...effectsFigure(data, card, state));
-    if (card.examples?.length) parts.push(Photos.examples(card, state.output));
-    if (card.curves) parts.push(effectFigure(data, card, state, segment, rows));
+    const figures = [];
+    if (card.picture) figures.push(Photos.places(data, card, state.output, (value) => say(data, value)));
+    else if (card.effects) figures.push(...effectsFigure(data, card, state));
+    if (card.examples?.length) figures.push(Photos.examples(card, state.output));
+    if (card.curves) figures.push(effectFigure(data, card, state, segment, rows));
     const series = segment
       ? bySegment(rows, feature, segment, rows.classes && data.classes ? rows.classes.indexOf(data.classes[state.output]) : 0)
       : [{ name: "all", colour: "tabular", entries: (card.outcome ?? []).map((/** @type {any} */ entry) => ({
         level: entry.level, rows: entry.rows, outcome: entry.outcome[state.output], low: entry.low[state.output],
         high: entry.high[state.output], predicted: entry.predicted[state.output],
       })) }];
-    if (series[0].entries.length) parts.push(outcomeFigure(data, card, series, segment, rows));
+    if (series[0].entries.length) figures.push(outcomeFigure(data, card, series, segment, rows));
     const { list } = data;
     if (list.outputs.length > 2 && at < data.of) {
       const bars = list.outputs.map((/** @type {string} */ name, /** @type {number} */ k) => ({ name, value: list.byClass[at][k] ?? 0 }));
-      parts.push(classFigure(data, card, bars));
+      figures.push(classFigure(data, card, bars));
     }
+    parts.push(element("div", { class: "pair" }, ...figures));
     if (card.notes.length) parts.push(element("ul", {}, ...card.notes.map((/** @type {string} */ note) => element("li", {}, note))));
     if (card.related.length) parts.push(element("p", {}, `Related features: ${card.related.join(", ")}. Importance may be shared between them.`));
     return parts;
@@ -536,7 +541,7 @@ const Features = (() => {
   };
 
   const classFigure = (/** @type {any} */ data, /** @type {any} */ card, /** @type {{name: string, value: number}[]} */ bars) => {
-    const { svg, frame } = Charts.chart({ width: wide(), height: 58 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
+    const { svg, frame } = Charts.chart({ width: wide(ROOM), height: 58 + 22 * bars.length, left: 130, right: 60 }, bars.map((bar) => `${bar.name} ${write(bar.value)}.`).join(" "));
     const x = linear(extent(bars.map((bar) => bar.value), [0]), [frame.left, frame.width - frame.right]);
     const y = band(bars.map((bar) => bar.name), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: 4, label: shorten(data.quantity, 50) }), axis(frame, y, { side: "y", letters: 18 }), Charts.bars(bars, x, y));

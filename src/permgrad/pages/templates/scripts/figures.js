@@ -245,11 +245,17 @@ const Figures = (() => {
     const named = Math.max(...rows.map(widthOf));
     const left = Math.min(named + 14, Math.max(84, width * 0.34)) + (data.y ? 18 : 0);
     const heads = labels(columns, 40, 96);
-    const reach = Math.max(40, 0.77 * Math.max(...heads.map(widthOf)) + 4); // of a slanted name
-    const size = Math.max(9, Math.min(86, (width - left - reach) / columns.length));
+    const longest = Math.max(...heads.map(widthOf));
+    const room = (/** @type {number} */ beside) => Math.max(9, Math.min(86, (width - left - beside) / columns.length));
+    const slanted = Math.max(40, 0.77 * longest + 4);
+    const upright = room(slanted) < 21; // slanted names would cover each other
+    const reach = upright ? 4 : slanted;
+    const size = room(reach);
     const tall = Math.max(9, Math.min(size, rows.length > 4 ? 34 : 60));
-    const flat = Math.max(...heads.map(widthOf)) < size - 4;
-    const top = (flat ? 26 : Math.min(92, 20 + 0.7 * Math.max(...heads.map(widthOf)))) + (data.x ? 16 : 0);
+    const flat = longest < size - 4;
+    const turn = upright ? -90 : -40;
+    const headroom = upright ? 16 + longest : Math.min(92, 20 + 0.7 * longest);
+    const top = (flat ? 26 : headroom) + (data.x ? 16 : 0);
     const whole = Math.max(width, left + size * columns.length + (flat ? 4 : reach));
     const { svg } = chart({ width: whole, height: top + tall * rows.length + 6 }, data.words);
     const framed = new Set((data.framed ?? []).map(String));
@@ -257,22 +263,26 @@ const Figures = (() => {
     if (data.y) svg.append(text(0, 0, data.y, { "text-anchor": "middle", transform: `translate(12 ${top + (tall * rows.length) / 2}) rotate(-90)` }));
     heads.forEach((name, at) => {
       const x = left + (at + 0.5) * size;
-      svg.append(flat ? text(x, top - 8, name, { "text-anchor": "middle" }) : text(0, 0, name, { transform: `translate(${x} ${top - 6}) rotate(-40)` }));
+      svg.append(flat ? text(x, top - 8, name, { "text-anchor": "middle" }) : text(0, 0, name, { transform: `translate(${x + (upright ? 4 : 0)} ${top - 6}) rotate(${turn})`, "font-size": Math.min(12, size + 1) }));
     });
     const sides = labels(rows, 60, left - 12 - (data.y ? 18 : 0));
+    const wordsOf = (/** @type {number} */ at, /** @type {number} */ to) => texts?.[at][to] ?? write(data.values[at][to], 2);
+    const fits = (/** @type {string} */ words) => widthOf(words) < size - 3 && tall > 15;
+    const all = rows.flatMap((/** @type {string} */ _, /** @type {number} */ at) => columns.map((/** @type {string} */ __, /** @type {number} */ to) => wordsOf(at, to)));
+    const written = all.filter(fits).length > all.length / 2; // a few numbers among empty cells say little
     rows.forEach((/** @type {string} */ row, /** @type {number} */ at) => {
       const y = top + at * tall;
       svg.append(text(left - 8, y + tall / 2 + 4, sides[at], { "text-anchor": "end", fill: colour("ink"), "font-size": Math.min(12, tall + 1) }));
       columns.forEach((/** @type {string} */ column, /** @type {number} */ to) => {
         const value = data.values[at][to];
         if (!known(value)) return;
-        const words = texts?.[at][to] ?? write(value, 2);
+        const words = wordsOf(at, to);
         svg.append(node("rect", {
           x: left + to * size + 1, y: y + 1, width: size - 2, height: tall - 2, fill: colour(signed(value)),
           "fill-opacity": (0.06 + 0.54 * Math.min(1, Math.abs(value) / data.most)).toFixed(3),
           ...(framed.has(`${at},${to}`) ? { stroke: colour("ink"), "stroke-width": 1.6 } : {}),
         }, node("title", {}, `${row}, ${column}: ${words}`)));
-        if (widthOf(words) < size - 3 && tall > 15) svg.append(text(left + (to + 0.5) * size, y + tall / 2 + 4, words, { "text-anchor": "middle", fill: colour("ink"), "pointer-events": "none" }));
+        if (written && fits(words)) svg.append(text(left + (to + 0.5) * size, y + tall / 2 + 4, words, { "text-anchor": "middle", fill: colour("ink"), "pointer-events": "none" }));
       });
     });
     return svg;

@@ -77,10 +77,10 @@ const Panels = (() => {
   /**
    * Points with intervals, one row for each name, and a line at a value for comparison.
    * @param {{name: string, value: number, low: number|null, high: number|null, marked?: boolean, title?: string}[]} rows
-   * @param {{description: string, label: string, write: (value: number|null) => string, line?: number, lineName?: string}} about
+   * @param {{description: string, label: string, write: (value: number|null) => string, line?: number, lineName?: string, width?: number}} about
    */
   const intervals = (rows, about) => {
-    const width = wide();
+    const width = wide(about.width);
     const left = Math.min(190, width * 0.4);
     const { svg, frame } = Charts.chart({ width, height: 74 + 30 * rows.length, left, top: 26, right: 22 }, about.description);
     const ends = rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]);

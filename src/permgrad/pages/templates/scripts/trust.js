@@ -43,12 +43,12 @@ const Trust = (() => {
       })),
       {
         description: `${label} by ${feature.name}: ${feature.groups.map((/** @type {any} */ group) => sentence(group, say)).join(". ")}.`,
-        label, write: say, line: data.overall, lineName: "all rows",
+        label, write: say, line: data.overall, lineName: "all rows", width: 440,
       },
     );
     const shown = figure({ anchor: "trust-segments", drawing: draw(), caption: "", rows });
     const words = element("p", { role: "status" });
-    const numbers = element("div");
+    const numbers = element("div", { class: "larger" });
     const p = (/** @type {number|null} */ value) => (value === null ? "not tested" : value < 0.001 ? "< 0.001" : value.toFixed(3));
     const show = () => {
       const worse = feature.groups.filter((/** @type {any} */ group) => group.worse);
@@ -85,7 +85,7 @@ const Trust = (() => {
       show();
       box.scrollIntoView();
     };
-    box.append(element("div", { class: "controls" }, field("Divide the test rows by", list)), words, shown, numbers);
+    box.append(element("div", { class: "controls" }, field("Divide the test rows by", list)), words, element("div", { class: "pair" }, shown, numbers));
     show();
     Panels.follow(show);
     return undefined;
