@@ -23,6 +23,7 @@ from permgrad.attribution.explanation.explanation import positive_output
 from permgrad.attribution.model import Model as ReadModel
 from permgrad.attribution.request import methods, tuned
 from permgrad.base.arrays import Integers
+from permgrad.base.dependence import Dependence
 from permgrad.base.errors import InputError, one_line
 from permgrad.base.folders import FolderKind
 from permgrad.base.random import derive_seed, generator
@@ -33,6 +34,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.evaluation.metrics import metrics, scores_of
 from permgrad.models.decision import Decision, choose_decision
+from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 from permgrad.runs.compare.comparison_plan import (
     MOST_ROWS,
@@ -240,13 +242,30 @@ def _fit(
         stopping = None
     started = time.perf_counter()
     worked = time.process_time()
-    estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
+    if is_network and stopping is not None:
+        prepared = estimator.prepare(X.iloc[fold.train], learned, eval_set=stopping)
+        units = _units(estimator, table, fold.train, stopping_rows)
+        estimator.train(replace(prepared, units=units))
+    else:
+        estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds = time.perf_counter() - started
     worked = time.process_time() - worked
     learned_codes = np.flatnonzero(np.isin(table.classes, learned))
     return FittedBaseline(
         model.name, estimator, seconds, table.classes, learned_codes, worked
     )
+
+
+def _units(
+    estimator: Any, table: ComparedTable, training: Integers, stopping: Integers
+) -> Integers | None:
+    """Return which training and then stopping rows of a fold belong together. As in a
+    run both may teach branches.
+    """
+    related = None
+    if table.row_groups is not None:
+        related = Dependence(table.row_groups)
+    return units_of_folds(estimator.preprocessor_, related, training, stopping)
 
 
 # ---- explanations --------------------------------------------------------------------
