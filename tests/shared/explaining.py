@@ -21,7 +21,7 @@ from permgrad.attribution.parts.stream import stream
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.request.takes import is_estimator, reads
 from permgrad.base.arrays import Integers
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
@@ -52,11 +52,26 @@ def explain_with(
     if isinstance(X, (str, os.PathLike)):
         return stream_with(model, X, y, engine=engine, **options)
     model, arguments = parted(model, options)
+    arguments = read_by_method(arguments)
     if engine is not None:
         return pg.explain_stream(model, X, y, engine=engine, **arguments)
     if row_offset is not None:
         return answer(Arguments(model, X, y, row_offset=row_offset, **arguments))
     return pg.explain(model, X, y, **arguments)
+
+
+def read_by_method(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments without those that the method does not read."""
+    method: Any = arguments.get("method", "permgrad")
+    if isinstance(method, Mapping):
+        return dict(arguments)
+    chosen_method, _ = find_method(method)
+    scope = arguments.get("scope", "auto")
+    read = {}
+    for name, value in arguments.items():
+        if reads(chosen_method, name, scope):
+            read[name] = value
+    return read
 
 
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -27,6 +27,7 @@ from permgrad.attribution.model import Model
 from permgrad.attribution.reasons import FEWEST_ORDERS, OF_ROWS, orders_of_features
 from permgrad.attribution.request import changed
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
+from permgrad.attribution.request.takes import reads
 from permgrad.attribution.row_losses import row_losses
 from permgrad.attribution.scopes import AUTO, is_by_row, stated_scope
 from permgrad.base import __version__
@@ -318,7 +319,12 @@ class EvaluatedModel:
             chosen_options[argument_name] = values.tolist()
         if rows.weights is not None and scope is not None and not scope.by_row:
             chosen_options["sample_weight"] = rows.weights.tolist()
-        return chosen_options
+        method, _ = find_method(chosen_options.get("method", "permgrad"))
+        read_options = {}
+        for name, value in chosen_options.items():
+            if reads(method, name, chosen_options.get("scope", AUTO)):
+                read_options[name] = value
+        return read_options
 
     def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
         """Return by feature how much the loss of each row grows without it

@@ -21,9 +21,10 @@ from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import Configured, Method, Request, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.method_registry import changed_options
+from permgrad.attribution.request.method_registry import as_option, changed_options
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
+from permgrad.attribution.request.takes import without_unread
 from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.composed import of_composed
 from permgrad.attribution.subject.examples import Gathered, drawn_rows
@@ -53,10 +54,7 @@ def _taken_by(name: str, keywords: Mapping[str, Any]) -> str:
     for method_name in [*named, *methods]:
         method = methods.get(registered(method_name, methods))
         if isinstance(method, type) and name in getattr(method, "options", ()):
-            return (
-                "It is an option of the method: "
-                f"method=pg.methods.{method.__name__}({name}=...)."
-            )
+            return f"It is an option of the method: {as_option(method, name)}."
     return ""
 
 
@@ -351,14 +349,13 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     resolved_methods = {}
     for input_name, value in input_methods.items():
         resolved_methods[str(input_name)] = find_method(value)
-    scope = _common_scope(
-        arguments.scope, [method for method, _ in resolved_methods.values()]
-    )
+    used = [method for method, _ in resolved_methods.values()]
+    scope = _common_scope(arguments.scope, used)
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
     input_explanations = {}
     for input_name, method_and_label in resolved_methods.items():
         input_explanations[input_name] = _explain_input(
-            arguments, input_name, *method_and_label, scope=scope
+            arguments, input_name, *method_and_label, scope=scope, used=used
         )
     return _combine(input_explanations, scope)
 
@@ -372,12 +369,19 @@ def _common_scope(stated_scope: str, used: Sequence[Method]) -> Scope:
 
 
 def _explain_input(
-    arguments: Arguments, name: str, method: Method, label: str, *, scope: Scope
+    arguments: Arguments,
+    name: str,
+    method: Method,
+    label: str,
+    *,
+    scope: Scope,
+    used: Sequence[Method],
 ) -> Explanation:
     if scope in method.scopes:
         method_scope = scope
     else:
         method_scope = method.scopes[0]
+    arguments = without_unread(arguments, method, used)
     request = build_request(
         replace(arguments, method=label, scope=method_scope),
         method,

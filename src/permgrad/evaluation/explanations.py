@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.explain import answer
+from permgrad.attribution.explain import answer, find_method
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.explanation import MIXED
 from permgrad.attribution.explanation.numbers import of_order
@@ -33,7 +33,7 @@ from permgrad.attribution.request import Request, changed, configured, methods
 from permgrad.attribution.request.arguments import REPEATS, Arguments
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
-from permgrad.attribution.request.takes import is_estimator
+from permgrad.attribution.request.takes import is_estimator, without_unread
 from permgrad.attribution.scopes import MODALITY
 from permgrad.attribution.subject.examples import MOST, gathered
 from permgrad.base.arrays import Booleans, Floats, Integers
@@ -733,11 +733,12 @@ def _call(
         target = list(explanation.outputs)
     elif local:
         target = np.array(by_row, dtype=object)
-    return Arguments(
+    method = _method(explanation)
+    arguments = Arguments(
         model,
         X,
         y,
-        method=_method(explanation),
+        method=method,
         scope=explanation.scope,
         target=target,
         # Numbers have no scale, and one that is asked for speaks of classes.
@@ -759,6 +760,7 @@ def _call(
             if option_name in explanation_meta
         },
     )
+    return without_unread(arguments, find_method(method)[0])
 
 
 def _method(explanation: Explanation) -> Any:

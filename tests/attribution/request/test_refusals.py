@@ -269,7 +269,7 @@ def test_methods_declare_keys_that_exist():
                 call_arguments = pg.attribution.request.arguments.Arguments(
                     pg.Model(
                         NET, head="h", hold=("x",), segments="pixels", layer="0", channel_names={"x": ["a"]}, cache="c", vocabulary=["a"],
-                    ), X, Y, groups=groups, sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y,
+                    ), X, Y, groups=groups, sample_weight=Y, scoring="r2", row_groups=Y, row_time=Y, loss="brier",
                 )  # fmt: skip
                 options = {
                     "order": 2,

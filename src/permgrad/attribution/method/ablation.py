@@ -13,6 +13,7 @@ from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import explain_plays
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
 from permgrad.attribution.request import PlayedMethod, Request, Scope, methods, setting
+from permgrad.attribution.request.method_registry import GAME
 from permgrad.attribution.scopes import GLOBAL, LOCAL
 
 #: How many times as many rows weights may make of the background.
@@ -41,6 +42,7 @@ class Ablation(PlayedMethod):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL, LOCAL)
+    takes: ClassVar[frozenset[str]] = GAME
     baseline: Literal["typical", "zeros"] = "typical"
     tolerance: float | None = setting(default=None)
 

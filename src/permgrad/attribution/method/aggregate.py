@@ -13,7 +13,9 @@ import numpy as np
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods, name_of
 from permgrad.attribution.request.method_call import fields_of, resolve_method
+from permgrad.attribution.request.method_registry import READ_BY_SOME, USUAL
 from permgrad.attribution.request.result import build, shown_outputs
+from permgrad.attribution.request.takes import takes
 from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.network import BatchError
 from permgrad.base.arrays import Floats
@@ -51,7 +53,21 @@ class Aggregate(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
+    takes: ClassVar[frozenset[str]] = (USUAL - {"global confidence"}) | frozenset(
+        {"global n_repeats", "global loss", "global scale"}
+    )
     members: Iterable[Any] = MEMBERS
+
+    def taken(self) -> frozenset[str]:
+        """Return what it takes: of what only some methods read, what its members do."""
+        members = _members(self.members).values()
+        unread = set[str]()
+        for name in READ_BY_SOME:
+            if not any(
+                takes(method, f"{method.scopes[0]} {name}") for method in members
+            ):
+                unread.add(f"global {name}")
+        return self.takes - unread
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""

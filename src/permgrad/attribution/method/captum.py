@@ -18,6 +18,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Method, Request, Scope
+from permgrad.attribution.request.method_registry import in_scopes
 from permgrad.attribution.request.result import build
 from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.subject.inner import InnerSubject
@@ -56,7 +57,9 @@ class CaptumMethod(Method):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = frozenset({"network", "sample_weight"})
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"network", "sample_weight"}
+    ) | in_scopes("background", "confidence", "row_groups", "row_time")
     by_word: ClassVar[bool] = False
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = ""

@@ -77,7 +77,7 @@ class GradCam(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor", "local background"}
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
     by_output: ClassVar[bool] = True

@@ -13,9 +13,10 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.method_registry import USUAL
+from permgrad.attribution.request.method_registry import USUAL, Condition
 from permgrad.attribution.scopes import INPUT, LOCAL
 from permgrad.attribution.slopes.integrals import integrate
+from permgrad.attribution.slopes.references import averages_rows
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
 
@@ -87,6 +88,10 @@ class IntegratedGradients(Configured):
     #: are of it.
     max_steps: int = setting(default=1024)
     reference_class: Any = setting(default=None)
+    conditions: ClassVar[tuple[Condition, ...]] = (
+        Condition("references", averages_rows, "baseline='background'"),
+        Condition("tolerance", lambda method, _: method.steps is None, "steps=None"),
+    )
     baseline: Any = "auto"
     references: int = 50
     players: Literal["features", "encoded"] = "features"

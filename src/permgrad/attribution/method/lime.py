@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -229,6 +229,7 @@ class Lime(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
+    instead: ClassVar[Mapping[str, str]] = {"n_repeats": "samples"}
     samples: int | None = None
     kernel_width: float | None = None
     neighbourhood: Literal["gaussian", "coalition"] | None = setting(default=None)

@@ -239,7 +239,8 @@ class PermGradPaper(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
-    takes: ClassVar[frozenset[str]] = frozenset({"estimator"})
+    takes: ClassVar[frozenset[str]] = frozenset({"estimator", "global loss"})
+    instead: ClassVar[Mapping[str, str]] = {"n_repeats": "shuffles"}
     shuffles: int = 5
     argmax_class: bool = False
     transposed: bool = False

@@ -30,7 +30,7 @@ from permgrad.attribution.request.method_registry import changed_options
 from permgrad.attribution.request.read_estimator import encode_background
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.request import RowNumbers
-from permgrad.attribution.request.takes import refuse_apart, said_of
+from permgrad.attribution.request.takes import refuse_apart, said_of, without_unread
 from permgrad.attribution.subject.calls import find_call
 from permgrad.base import __version__
 from permgrad.base.arrays import Array, Booleans, Integers
@@ -217,8 +217,12 @@ class StreamPlan:
                 if weight is None
                 else read_weights(batch.frame[weight]),
             )
+            chosen_method = self.arguments.method
             request = build_request(
-                arguments, self.arguments.method, self.method, caller_name="files"
+                without_unread(arguments, chosen_method),
+                chosen_method,
+                self.method,
+                caller_name="files",
             )
         return replace(request, row_offset=RowNumbers(batch.places), kept=fitted_models)
 

@@ -94,6 +94,13 @@ def read_call(
     scope, options = resolve_method(chosen_method, arguments.scope)
     facts = said_of(arguments, scope, options, caller_name)
     refuse_apart(chosen_method, name, facts)
+    if "loss" in facts and arguments.y is None:
+        raise InputError(
+            "loss= compares with y, and there is no y",
+            hint="Pass y, or leave loss= out: then changes of the predictions are "
+            "measured.",
+            code="PG006",
+        )
     return MethodCall(
         arguments, chosen_method, name, caller_name, scope, options, facts
     )
@@ -134,6 +141,7 @@ def resolve_method(
     if not isinstance(chosen_method, Configured):  # options of another library
         return scope, options
     chosen_method.check_types()
+    chosen_method.refuse_unread(scope)
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
         pairs = options.get("pairs", "auto")

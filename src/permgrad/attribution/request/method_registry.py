@@ -5,7 +5,7 @@ several of them have.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -13,6 +13,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    NamedTuple,
     Protocol,
     dataclass_transform,
     get_args,
@@ -22,14 +23,39 @@ from typing import (
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request
-from permgrad.attribution.scopes import LOCAL, Scope
+from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, scopes
 from permgrad.attribution.subject.scales import PROBABILITY, Scale
 from permgrad.base.checks import check_choice, check_flag
+from permgrad.base.errors import InputError, shown
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
 #: Kinds of models.
 MODELS = ("network", "estimator", "predictor")
+#: Arguments of ``pg.explain`` that some methods do not read, or not in all scopes. A
+#: method declares for example ``"global n_repeats"``. Where ``scales`` has a scope, its
+#: ``scale`` is read.
+READ_BY_SOME = (
+    "n_repeats",
+    "loss",
+    "scale",
+    "background",
+    "confidence",
+    "row_groups",
+    "row_time",
+)
+
+
+def in_scopes(*names: str) -> frozenset[str]:
+    """Return what a method declares that reads arguments in each of its scopes.
+
+    Examples:
+        >>> sorted(in_scopes("loss"))
+        ['global loss', 'local loss']
+    """
+    return frozenset(f"{scope} {name}" for scope in scopes for name in names)
+
+
 #: What a method may declare. ``parts``: rows in parts. ``global parts``: a global
 #: importance of them, in which sums are merged. ``local order``, ``global order``:
 #: interactions in single rows, and of the loss. ``lone modality``: groups of whole
@@ -45,11 +71,16 @@ OF_METHODS = (
     "local order",
     "global order",
     "lone modality",
+    *sorted(in_scopes(*READ_BY_SOME)),
 )
 #: What methods of permgrad take unless they say otherwise.
-USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"})
+USUAL = frozenset({*MODELS, "parts", "sample_weight", "row target"}) | in_scopes(
+    "background", "confidence", "row_groups", "row_time"
+)
 #: What games take that measure what replacing a player does to a loss.
-GAME = USUAL | {"global parts", "refits", "scoring"}
+GAME = USUAL | {"global parts", "refits", "scoring", "global loss"}
+#: Those that draw donors as often as ``n_repeats`` says.
+DRAWN_GAME = GAME | in_scopes("n_repeats")
 
 
 class Method(Protocol):
@@ -92,6 +123,27 @@ def setting(default: Any, *, init: Literal[False] = False) -> Any:
     return field(default=default, init=init)
 
 
+class Condition(NamedTuple):
+    """When a method reads an option that not all of its variants read.
+
+    Attributes:
+        option: Its name.
+        is_read: Whether a method reads it in a scope.
+        words: What to pass so that it does, such as ``"order=2"``.
+    """
+
+    option: str
+    is_read: Callable[[Any, Scope], bool]
+    words: str
+
+
+def in_scope(option: str, read_in: Scope) -> Condition:
+    """Return the condition of an option that is read in one scope alone."""
+    return Condition(
+        option, lambda _, scope: scope == read_in, f"scope={str(read_in)!r}"
+    )
+
+
 @dataclass_transform(
     kw_only_default=True, frozen_default=True, field_specifiers=(setting,)
 )
@@ -106,7 +158,9 @@ class Configured:
     ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user
     names one, for each scope that explains outputs. In the others a loss is measured.
     ``scale_reason`` says why, where it is no probability. ``by_output``: whether
-    outputs are explained one by one, as slopes are taken.
+    outputs are explained one by one, as slopes are taken. ``instead``: for arguments
+    that it does not read, the option that says the same of it. ``conditions``: when
+    options are read that not all variants read.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
@@ -114,6 +168,8 @@ class Configured:
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: PROBABILITY}
     scale_reason: ClassVar[str] = ""
     by_output: ClassVar[bool] = False
+    instead: ClassVar[Mapping[str, str]] = {}
+    conditions: ClassVar[tuple[Condition, ...]] = ()
     options: ClassVar[dict[str, Any]] = {}
     inner: ClassVar[dict[str, Any]] = {}
     #: whether words of texts are features, else tokens, of which each has a vector
@@ -142,6 +198,24 @@ class Configured:
         """Return the options and the inner settings by name."""
         names = (*self.inner, *self.options)
         return {name: getattr(self, name) for name in names}
+
+    def taken(self) -> frozenset[str]:
+        """Return what it takes with its options."""
+        return self.takes
+
+    def refuse_unread(self, scope: Scope) -> None:
+        """Refuse options that its variant, or its scope, does not read."""
+        changed_settings = changed_options(self)
+        for condition in self.conditions:
+            name = condition.option
+            if name in changed_settings and not condition.is_read(self, scope):
+                option_text = f"{name}={shown(changed_settings[name])}"
+                problem = (
+                    f"method={name_of(self)!r} reads {option_text} only with "
+                    f"{condition.words}"
+                )
+                hint = f"Leave {name} out, or pass {condition.words}."
+                raise InputError(problem, hint=hint, code="PG006")
 
     def check_types(self) -> None:
         """Refuse what is none of a type's texts, or neither True nor False."""
@@ -180,7 +254,7 @@ class PlayedMethod(Configured):
     ``incremental=False`` is the dense reference.
     """
 
-    takes: ClassVar[frozenset[str]] = GAME
+    takes: ClassVar[frozenset[str]] = DRAWN_GAME
     incremental: bool = setting(default=True)
 
 
@@ -190,7 +264,8 @@ class PairedMethod(PlayedMethod):
     ``permgrad`` describes them.
     """
 
-    takes: ClassVar[frozenset[str]] = GAME | {"global order"}
+    takes: ClassVar[frozenset[str]] = DRAWN_GAME | {"global order"}
+    conditions: ClassVar[tuple[Condition, ...]] = (in_scope("tolerance", GLOBAL),)
 
     sampling: Literal["marginal", "conditional"] = "marginal"
     order: int = 1
@@ -235,6 +310,18 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
 def changed(method: Configured, **settings: Any) -> Any:
     """Return a method with some settings changed."""
     return configured(name_of(method), {**method.settings(), **settings})
+
+
+def as_option(method: type[Configured], option: str, value: str = "...") -> str:
+    """Return how an option is passed to ``pg.explain``, as users type it.
+
+    Args:
+        method: The method that has the option.
+        option: Its name.
+        value: Its value, as it is typed.
+    """
+    assert option in method.options, option
+    return f"method=pg.methods.{method.__name__}({option}={value})"
 
 
 def name_of(method: Configured) -> str:

@@ -9,7 +9,8 @@ keys of which a call has one at most, whatever its method.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -17,7 +18,10 @@ from torch import nn
 from permgrad.attribution.request.method_registry import (
     MODELS,
     OF_METHODS,
+    READ_BY_SOME,
+    Configured,
     Method,
+    as_option,
     methods,
 )
 from permgrad.attribution.scopes import GLOBAL, scopes
@@ -53,7 +57,7 @@ APART = (
     *(("conditional", call_key) for call_key in ("layer", "modality")),
     ("layer", "channel_names"),
     *((argument_name, "vocabulary") for argument_name in ("layer", "tokenizer")),
-    *((call_key, "scoring") for call_key in ("local", "own loss", "parts")),
+    *((call_key, "scoring") for call_key in ("local", "own loss", "parts", "loss")),
     *((call_key, "mixed") for call_key in ("estimator", "parts")),
     *((call_key, "masks") for call_key in ("local", "scoring")),
     ("global", "row target"),
@@ -115,41 +119,15 @@ def said_of(
         caller_name: Who asks, one of ``CALLERS``, or empty.
     """
     call_facts = {scope: f"scope={scope!r}"}
-    if (model := arguments.model.model) is not None:
-        named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
-        model_kind = kind_of_model(model)
-        call_facts[model_kind] = named.get(
-            model_kind, f"a {type(model).__name__}, which is no network"
-        )
-        model_settings = {
-            setting_name: getattr(arguments.model, setting_name)
-            for setting_name in (
-                *_OF_NETWORKS,
-                "task",
-                "class_names",
-                "returns",
-                "cache",
-            )
-        }
-        call_facts |= {
-            setting_name: f"{setting_name}="
-            for setting_name, value in model_settings.items()
-            if value is not None and not (isinstance(value, tuple) and not value)
-        }
-        if (
-            model_kind == "predictor"
-            and arguments.level.of_modalities
-            and not hasattr(model, "of_encoded")
-        ):
-            call_facts["lone modality"] = (
-                "groups='modality' for a table, which is one modality"
-            )
+    call_facts |= _said_of_model(arguments)
     further = ("scoring", "sample_weight", "row_groups", "row_time")
     call_facts |= {
         argument_name: f"{argument_name}="
         for argument_name in further
         if getattr(arguments, argument_name) is not None
     }
+    if "loss" in stated(arguments):
+        call_facts["loss"] = "loss="
     if callable(arguments.loss):
         call_facts["own loss"] = "a callable loss="
     elif isinstance(arguments.loss, (tuple, list)):
@@ -167,7 +145,97 @@ def said_of(
         call_facts["parts"] = CALLERS[caller_name]
         call_facts[f"{scope} parts"] = f"{CALLERS[caller_name]} with scope={scope!r}"
         call_facts[f"{scope} {caller_name}"] = call_facts[f"{scope} parts"]
+    for argument_name in stated(arguments):
+        words = call_words(argument_name, str(scope))
+        call_facts[f"{scope} {argument_name}"] = words
     return call_facts
+
+
+def _said_of_model(arguments: Arguments) -> dict[str, str]:
+    """Return what a call says by its model, and how it is read."""
+    model = arguments.model.model
+    if model is None:
+        return {}
+    call_facts = dict[str, str]()
+    named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
+    model_kind = kind_of_model(model)
+    call_facts[model_kind] = named.get(
+        model_kind, f"a {type(model).__name__}, which is no network"
+    )
+    model_settings = {
+        setting_name: getattr(arguments.model, setting_name)
+        for setting_name in (
+            *_OF_NETWORKS,
+            "task",
+            "class_names",
+            "returns",
+            "cache",
+        )
+    }
+    call_facts |= {
+        setting_name: f"{setting_name}="
+        for setting_name, value in model_settings.items()
+        if value is not None and not (isinstance(value, tuple) and not value)
+    }
+    if (
+        model_kind == "predictor"
+        and arguments.level.of_modalities
+        and not hasattr(model, "of_encoded")
+    ):
+        call_facts["lone modality"] = (
+            "groups='modality' for a table, which is one modality"
+        )
+    return call_facts
+
+
+def stated(arguments: Arguments) -> list[str]:
+    """Return which of ``READ_BY_SOME`` a call says. Defaults say nothing."""
+    names = []
+    for entry in fields(arguments):
+        if entry.name in READ_BY_SOME:
+            value = getattr(arguments, entry.name)
+            plain = isinstance(value, (str, int, float))
+            if value is not entry.default and not (plain and value == entry.default):
+                names.append(entry.name)
+    return names
+
+
+def without_unread(
+    arguments: Arguments, method: Any, readers: Iterable[Any] = ()
+) -> Arguments:
+    """Return arguments without those that a method does not read, for callers that pass
+    the same to several.
+
+    Args:
+        arguments: The call's.
+        method: The method.
+        readers: The methods that get the same. What none of them reads stays, and is
+            refused. None: nothing stays.
+    """
+    several = list(readers)
+    usual = {entry.name: entry.default for entry in fields(arguments) if entry.init}
+    unread = dict[str, Any]()
+    for name in stated(arguments):
+        is_of_another = not several or any(
+            reads(reader, name, arguments.scope) for reader in several
+        )
+        if is_of_another and not reads(method, name, arguments.scope):
+            unread[name] = usual[name]
+    return replace(arguments, **unread)
+
+
+def reads(method: Any, name: str, stated_scope: str) -> bool:
+    """Return whether a method reads an argument in a scope that it has.
+
+    Args:
+        method: The method.
+        name: An argument of ``pg.explain``.
+        stated_scope: ``scope=``. One that the method does not have is its first.
+    """
+    scope = method.scopes[0]
+    if stated_scope in method.scopes:
+        scope = scopes[stated_scope]
+    return name not in READ_BY_SOME or takes(method, f"{scope} {name}")
 
 
 def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
@@ -204,14 +272,9 @@ def refuse_apart(
     Raises:
         InputError: The method does not take one of them, or two exclude each other.
     """
-    if chosen_method is not None:
-        for call_key, words in call_facts.items():
-            if not takes(chosen_method, call_key):
-                if call_key in MODELS:
-                    error_code = "PG034"
-                else:
-                    error_code = "PG004"
-                raise refused(f"method={name!r}", words, _others(call_key), error_code)
+    for call_key, words in call_facts.items():
+        if chosen_method is not None and not takes(chosen_method, call_key):
+            raise _not_taken(chosen_method, name, call_key, words)
     for first_key, second_key in APART:
         if first_key in call_facts and second_key in call_facts:
             if first_key in _GIVEN:
@@ -233,7 +296,37 @@ def takes(method: Any, key: str) -> bool:
     """
     if key in scopes:
         return key in method.scopes
+    scope, _, argument_name = key.partition(" ")
+    if argument_name == "scale" and scope in method.scales:
+        return True
+    if isinstance(method, Configured):
+        return key not in OF_METHODS or key in method.taken()
     return key not in OF_METHODS or key in method.takes
+
+
+def _not_taken(method: Any, name: str, key: str, words: str) -> InputError:
+    """Return the error of what a method does not take, with what helps: an option that
+    says the same, another scope, or another method.
+    """
+    if key in MODELS:
+        return refused(f"method={name!r}", words, _others(key, name), "PG034")
+    hint = _others(key, name)
+    argument_name = key.partition(" ")[2]
+    if argument_name in READ_BY_SOME:
+        words = f"{argument_name}="
+        for scope in method.scopes:
+            if takes(method, f"{scope} {argument_name}"):
+                words = call_words(argument_name, key.partition(" ")[0])
+                hint = f"Leave it out, or pass scope={str(scope)!r}."
+        option = getattr(method, "instead", {}).get(argument_name)
+        if option is not None:
+            hint = f"Pass {as_option(type(method), option)}."
+    return refused(f"method={name!r}", words, hint, "PG004")
+
+
+def call_words(argument_name: str, scope: str) -> str:
+    """Return how messages call an argument in a scope."""
+    return f"{argument_name}= with scope={scope!r}"
 
 
 def refused(
@@ -247,11 +340,11 @@ def refused(
     return InputError(f"{who} does not take {what}", hint=hint, code=code)
 
 
-def _others(key: str) -> str:
+def _others(key: str, name: str) -> str:
     """Return the hint for a method that does not take something: which ones do."""
     names = []
     for method_name, method in methods.items():
-        if takes(method, key):
+        if takes(method, key) and method_name != name:
             names.append(repr(method_name))
     if names:
         if len(names) > 1:

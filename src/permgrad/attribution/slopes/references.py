@@ -26,7 +26,8 @@ from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
 from permgrad.base.sequences import values_at
 
-REFERENCES = ("zeros", "mean", "median", "background")
+_BACKGROUND = "background"
+REFERENCES = ("zeros", "mean", "median", _BACKGROUND)
 _CLASS = "class:"
 #: Numbers that a mean or a median is taken over, at most: enough for either, and
 #: bounded in memory.
@@ -42,6 +43,14 @@ class Reference:
     rows: tuple[Tensor, ...]
     name: str
     words: str
+
+
+def averages_rows(method: Any, _scope: Any) -> bool:
+    """Return whether a method averages over references, of which it may read fewer."""
+    baseline = method.baseline
+    if getattr(method, "reference_class", None) is not None:
+        return True
+    return isinstance(baseline, str) and baseline.startswith((_BACKGROUND, _CLASS))
 
 
 def reference_rows(

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.attribution.explain import explain
+from permgrad.attribution.explain import explain, find_method
 from permgrad.attribution.model import Model
 from permgrad.attribution.parts.engines import Engine, make_engine
 from permgrad.attribution.parts.stream import explain_by, stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
+from permgrad.attribution.request.takes import reads, refused
 from permgrad.attribution.scopes import AUTO, LOCAL, chosen_scope, is_by_row, scopes
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_choice
@@ -387,6 +388,9 @@ def _computed(
     positive, options = _asked(request, read, explained, scope)
     # Few rows do not represent a feature well, so donors come from the complete table.
     has_few_rows = len(explained_rows) < min(_OWN_DONORS, len(read.rows))
+    chosen_method, _ = find_method(options["method"])
+    reads_donors = reads(chosen_method, "background", scope)
+    has_few_rows = has_few_rows and reads_donors
     if isinstance(read.model, FileModel):
         if has_few_rows:
             options["background"] = _background(read.rows, request, scope)
@@ -407,7 +411,7 @@ def _computed(
     ):
         drawn = (
             _background(read.rows, request, scope)
-            if has_few_rows or y is None
+            if has_few_rows or (y is None and reads_donors)
             else None
         )
         return explain_by(
@@ -440,7 +444,10 @@ def _asked(
     positive, options = _options(request, read.model, read.data)
     options |= {"scope": scope, "target": target or None}
     if len(explained) > 1 and not {"row_groups", "row_time"} & {*options}:
-        options |= dependence_columns(request, read)
+        method, _ = find_method(options["method"])
+        for name, column in dependence_columns(request, read).items():
+            if reads(method, name, scope):
+                options[name] = column
     options = _weighed(request, read.data, read.columns, scope) | options
     for name in {"row_groups", "row_time", "sample_weight"} & {*options}:
         find_column(str(options[name]), [*read.table.columns], name)
@@ -610,6 +617,8 @@ def _options(
     how rows are read.
     """
     method, options = _method_options(request)
+    if request.donors is not None:
+        _refuse_repeats(method, request.scope)
     donors = "auto" if request.donors is None else request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
@@ -623,6 +632,18 @@ def _options(
         if canonical(label) == canonical(data.get("positive")):
             positive.append(label)
     return positive[0] if positive and len(classes) == 2 else None, options
+
+
+def _refuse_repeats(method: Any, scope: str) -> None:
+    """Refuse --repeats for methods that draw none."""
+    chosen_method, name = find_method(method)
+    if reads(chosen_method, "n_repeats", scope):
+        return
+    option = chosen_method.instead.get("n_repeats")
+    hint = "Leave it out."
+    if option is not None:
+        hint = f"Pass --option {option}=N."
+    raise refused(f"--method {name}", "--repeats", hint)
 
 
 def explain_streamed(

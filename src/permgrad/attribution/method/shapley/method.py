@@ -38,7 +38,7 @@ from permgrad.attribution.players.tree import Tree, make_tree
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.game import loss_scale
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.method_registry import USUAL
+from permgrad.attribution.request.method_registry import USUAL, Condition, in_scope
 from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, named, shown_outputs
 from permgrad.attribution.scopes import GLOBAL, LOCAL
@@ -133,7 +133,14 @@ class Shapley(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL, GLOBAL)
-    takes: ClassVar[frozenset[str]] = USUAL | {"local order", "global order"}
+    takes: ClassVar[frozenset[str]] = USUAL | {
+        "local order",
+        "global order",
+        "global n_repeats",
+        "global loss",
+    }
+    instead: ClassVar[Mapping[str, str]] = {"n_repeats": "max_permutations"}
+    conditions: ClassVar[tuple[Condition, ...]] = (in_scope("max_permutations", LOCAL),)
     max_permutations: int = 2000
     tolerance: float = 0.01
     references: int | None = None

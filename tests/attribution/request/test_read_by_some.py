@@ -1,0 +1,222 @@
+"""Arguments of ``pg.explain`` and options of methods that not every method reads are
+refused where they are not, for each method of the registry.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from usual_methods import CASES
+
+import permgrad as pg
+from permgrad.attribution import methods
+from permgrad.attribution.request.method_registry import READ_BY_SOME
+from permgrad.attribution.request.takes import reads, takes
+
+ROWS = 40
+rng = np.random.default_rng(0)
+TABLE = rng.normal(size=(ROWS, 3)).astype(np.float32)
+Y = (TABLE[:, 0] + rng.normal(size=ROWS) > 0).astype(int)
+#: For each argument the default, and a value that changes what is explained.
+VALUES = {
+    "n_repeats": ("auto", 3),
+    "loss": ("auto", "brier"),
+    "scale": ("auto", "raw"),
+    "background": (None, torch.from_numpy(TABLE[:30] + 1)),
+    "confidence": (0.95, 0.5),
+    "row_groups": (None, np.arange(ROWS) // 4),
+    "row_time": (None, np.arange(ROWS)),
+}
+
+
+@pytest.fixture(scope="module")
+def image_network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).eval()
+
+
+@pytest.fixture(scope="module")
+def estimator():
+    preset = {"base": "fast", "max_epochs": 1, "beside": []}
+    model = pg.HyNNClassifier(preset=preset, image="always", random_state=0)
+    return model.fit(pd.DataFrame(TABLE, columns=["x0", "x1", "x2"]), Y)
+
+
+def call_of(name, scope, network, image_network, estimator):
+    """Return a call of a method with its own options, small."""
+    rows = torch.from_numpy(TABLE)
+    model = network
+    if name == "gradcam":
+        model, rows = image_network, rows.repeat(1, 3).reshape(ROWS, 1, 3, 3)
+    if name == "permgrad_paper":
+        model, rows = estimator, pd.DataFrame(TABLE, columns=["x0", "x1", "x2"])
+
+    def explained(**arguments):
+        background = arguments.get("background")
+        if background is not None and name == "gradcam":
+            background = background.repeat(1, 3).reshape(-1, 1, 3, 3)
+            arguments["background"] = background
+        call = {"method": name, "scope": scope, "progress": False, **arguments}
+        return pg.explain(model, rows, Y, **call)
+
+    return explained
+
+
+def facts_of(explanation):
+    meta = dict(explanation.meta)
+    for name in ("seconds", "digests"):
+        meta.pop(name, None)
+    numbers = []
+    for array in (explanation.values, explanation.std_error, explanation.low):
+        numbers.append(None if array is None else np.asarray(array).tolist())
+    return json.dumps([meta, numbers], default=str, sort_keys=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_an_argument_is_read_or_refused(name, scope, network, image_network, estimator):
+    method = methods.get(name)()
+    explained = call_of(name, scope, network, image_network, estimator)
+    before = facts_of(explained())
+    defaults = {argument: usual for argument, (usual, _) in VALUES.items()}
+    assert facts_of(explained(**defaults)) == before, "defaults are harmless"
+    for argument, (_, other) in VALUES.items():
+        value = other
+        if (argument, scope) == ("scale", "global"):
+            value = "probability"
+        if reads(method, argument, scope):
+            after = facts_of(explained(**{argument: value}))
+            assert after != before, f"{name} declares {argument}, and does not read it"
+        else:
+            with pytest.raises(
+                pg.InputError,
+                match=rf"^method='{name}' does not take {argument}=( with scope=|\.)",
+            ):
+                explained(**{argument: value})
+
+
+def test_every_argument_is_tried_and_read_by_some_method():
+    assert set(VALUES) == set(READ_BY_SOME)
+    for argument in READ_BY_SOME:
+        assert any(reads(methods.get(name), argument, scope) for name, scope in CASES)
+
+
+OTHER_VALUES = {
+    "tolerance": 0.5,
+    "max_permutations": 8,
+    "references": 7,
+}
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_an_option_that_a_variant_does_not_read_is_refused(name, scope):
+    method_class = methods.get(name)
+    for condition in method_class.conditions:
+        assert condition.option in method_class.options
+        options = {condition.option: OTHER_VALUES[condition.option]}
+        if name == "integrated_gradients" and condition.option == "tolerance":
+            options["steps"] = 5
+        method = method_class(**options)
+        if condition.is_read(method, scope):
+            method.refuse_unread(scope)
+            continue
+        value = OTHER_VALUES[condition.option]
+        with pytest.raises(
+            pg.InputError,
+            match=rf"^method='{name}' reads {condition.option}={value} only with "
+            rf"{condition.words}\. Leave {condition.option} out, or pass ",
+        ):
+            method.refuse_unread(scope)
+
+
+@pytest.mark.parametrize("name", methods)
+def test_what_helps_instead_is_an_option_that_can_be_typed(name):
+    method_class = methods.get(name)
+    for argument, option in getattr(method_class, "instead", {}).items():
+        assert argument in READ_BY_SOME
+        assert option in method_class.options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"method": "lime", "n_repeats": 4},
+            (
+                "method='lime' does not take n_repeats=. Pass "
+                "method=pg.methods.Lime(samples=...). [PG004]"
+            ),
+        ),
+        (
+            {"method": "shapley", "loss": "brier"},
+            (
+                "method='shapley' does not take loss= with scope='local'. Leave it out, or "
+                "pass scope='global'. [PG004]"
+            ),
+        ),
+        (
+            {"method": "permgrad", "scale": "probability"},
+            (
+                "method='permgrad' does not take scale= with scope='global'. Leave it out, "
+                "or pass scope='local'. [PG004]"
+            ),
+        ),
+        (
+            {
+                "method": pg.methods.Aggregate(members=("lime", "gradient")),
+                "n_repeats": 4,
+            },
+            (
+                "method='aggregate' does not take n_repeats=. Leave it out, or choose "
+                "'permgrad', 'permutation' or 'shapley'. [PG004]"
+            ),
+        ),
+        (
+            {"scoring": "accuracy", "loss": "brier"},
+            "loss= does not take scoring=. Leave one of them out. [PG006]",
+        ),
+        (
+            {"method": pg.methods.Permutation(tolerance=0.1), "scope": "local"},
+            (
+                "method='permutation' reads tolerance=0.1 only with scope='global'. Leave "
+                "tolerance out, or pass scope='global'. [PG006]"
+            ),
+        ),
+        (
+            {"method": {"input": "gradient"}, "n_repeats": 4},
+            (
+                "method='gradient' does not take n_repeats=. Leave it out, or choose "
+                "'permgrad' or 'permutation'. [PG004]"
+            ),
+        ),
+    ],
+)
+def test_the_words(arguments, message, network):
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(network, torch.from_numpy(TABLE), Y, progress=False, **arguments)
+    assert str(caught.value) == message
+
+
+def test_a_loss_without_y_is_refused(network):
+    with pytest.raises(pg.InputError, match=r"^loss= compares with y, and there is no"):
+        pg.explain(network, torch.from_numpy(TABLE), loss="brier", progress=False)
+
+
+def test_a_member_that_reads_it_is_enough(network):
+    method = pg.methods.Aggregate(members=("permutation", "gradient"))
+    assert takes(method, "global n_repeats")
+    result = pg.explain(
+        network, torch.from_numpy(TABLE), Y, method=method, n_repeats=2, progress=False
+    )
+    assert result.meta["n_repeats"] == 2
