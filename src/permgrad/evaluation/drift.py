@@ -273,55 +273,59 @@ def _of_levels(
             np.bincount(side_codes, minlength=len(names))
             for side_codes in (codes[:count], codes[count:])
         ]
-    )
-    counts = counts.astype(np.float64)
+    ).astype(np.float64)
     total = counts.sum(axis=1)
     often = counts.sum(axis=0) * total.min() / total.sum() >= _LEAST_EXPECTED
+    # Rare levels are one, because by chance each of them is more frequent on one side.
     pooled = np.column_stack([counts[:, often], counts[:, ~often].sum(axis=1)])
     pooled = pooled[:, pooled.sum(axis=0) > 0]
     if pooled.shape[1] < 2:
         return None
-    expected = total[:, None] * pooled.sum(axis=0) / total.sum()
-    statistic = float(((pooled - expected) ** 2 / expected).sum())
-    freedom = pooled.shape[1] - 1
-    p_value = float(special.chdtrc(freedom, statistic))
-    sizes = total
+    independent_rows = None
     if independent is not None:
-        # Rao & Scott (1981): divided by the design effect, of the rarer levels together
-        # as one.
         pooled_codes = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
-        sizes = independent(np.eye(int(often.sum()) + 1)[pooled_codes])
-        statistic *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
-        p_value = float(
-            special.fdtrc(
-                freedom, freedom * max(min(sizes) - 1, 1), statistic / freedom
-            )
-        )
-        if min(sizes) < FEWEST_GROUPS:
-            p_value = 1.0
-    # Rare levels are one, because by chance each of them is more frequent on one side.
+        independent_rows = independent(np.eye(int(often.sum()) + 1)[pooled_codes])
     shares = pooled / total[:, None]
-    labels = []
-    for level_name, is_often in zip(names, often, strict=True):
-        if is_often:
-            labels.append(level_name)
+    labels = [*np.asarray(names, dtype=object)[often], "rare levels"]
     change = shares[1] - shares[0]
     rising_levels = np.flatnonzero(change > 0)
     rising_levels = rising_levels[np.argsort(-change[rising_levels], kind="stable")]
-    texts = tuple(
-        labels[level_index] if level_index < len(labels) else "rare levels"
-        for level_index in rising_levels.tolist()
-    )
     train, test_share = shares[:, rising_levels].sum(axis=1).tolist()
     return {
-        "p_value": p_value,
+        "p_value": _p_value_of_counts(pooled, independent_rows),
         "train": train,
         "test": test_share,
         "side": "among",
         "value": None,
-        "levels": texts,
-        "only_new": _new_levels(names[:present], counts[:, :present], total, sizes),
+        "levels": tuple(values_at(labels, rising_levels.tolist())),
+        "only_new": _new_levels(
+            names[:present],
+            counts[:, :present],
+            total,
+            total if independent_rows is None else independent_rows,
+        ),
     }
+
+
+def _p_value_of_counts(counts: Array, sizes: Array | None) -> float:
+    """Return how likely counts ``(2, levels)`` differ so much by chance: Pearson's
+    test.
+
+    ``sizes``: numbers of independent rows of both sides, if rows depend on each other.
+    """
+    total = counts.sum(axis=1)
+    expected = total[:, None] * counts.sum(axis=0) / total.sum()
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    freedom = counts.shape[1] - 1
+    if sizes is None:
+        return float(special.chdtrc(freedom, statistic))
+    if min(sizes) < FEWEST_GROUPS:
+        return 1.0
+    # Rao & Scott (1981): divided by the design effect, of the rarer levels together as
+    # one.
+    statistic *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
+    residual_freedom = freedom * max(min(sizes) - 1, 1)
+    return float(special.fdtrc(freedom, residual_freedom, statistic / freedom))
 
 
 def _new_levels(

@@ -18,7 +18,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, TypeAlias
@@ -117,36 +124,32 @@ def columns_that_tell(
         elif cells.is_levels:
             categories[column_name] = cells.codes
     telling_columns = {leak_facts["column"] for leak_facts in leaks}
+    other_categories = {}
+    for category_name, codes in categories.items():
+        if category_name not in telling_columns:
+            other_categories[category_name] = codes
+    formula = _formula_of(numbers, telling_columns, y, names)
     together = _together(open_codes, y, len(names), halves)
-    telling_pair = _crossed(
-        {
-            category_name: codes
-            for category_name, codes in categories.items()
-            if category_name not in telling_columns
-        },
-        y,
-        len(names),
-        halves,
-    )
-    several = [
-        _formula_of(numbers, telling_columns, y, names),
-        together,
-        telling_pair if together is None else None,
-    ]
-    leaks += [
-        joint_leak
-        for joint_leak in several
-        if joint_leak is not None
-        and not telling_columns.issuperset(joint_leak["columns"])
-    ]
+    pair = None
+    if together is None:
+        pair = _crossed(other_categories, y, len(names), halves)
+    leaks += _beyond(telling_columns, (formula, together, pair))
     last_keys = ("formula", "together", "pair", *["class"] * (len(names) > 2))
-    return sorted(
-        leaks,
-        key=lambda leak: (
-            *(leak_key in leak for leak_key in last_keys),
-            -leak["score"],
-        ),
-    )
+
+    def rank_of(leak: Mapping[str, Any]) -> tuple[float, ...]:
+        """Rank leaks by a column alone before others, then by their score."""
+        return (*(leak_key in leak for leak_key in last_keys), -leak["score"])
+
+    return sorted(leaks, key=rank_of)
+
+
+def _beyond(
+    telling_columns: Collection[str], joint_leaks: Iterable[dict[str, Any] | None]
+) -> Iterator[dict[str, Any]]:
+    """Yield those of several columns that do not all tell the target alone."""
+    for joint_leak in joint_leaks:
+        if joint_leak and not set(joint_leak["columns"]).issubset(telling_columns):
+            yield joint_leak
 
 
 def told_by(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,7 @@ def find_segments(
         >>> chances = np.column_stack([1 - sure, sure])
         >>> result = find_segments(X, Predicted(truth, chances))
         >>> groups = result["features"][0]["groups"]
-        >>> [(one["group"], one["score"], one["worse"]) for one in groups]
+        >>> [(group["group"], group["score"], group["worse"]) for group in groups]
         [('a', 1.0, False), ('b', 0.5, True)]
     """
     row_indices = looked_at(len(X), len(X.columns))
@@ -112,57 +112,75 @@ def find_segments(
     columns = _counted(sampled_predictions, positive)
     if covered is not None:
         columns["covered"] = covered[row_indices].astype(np.float64)
-    if dependence is None:
-        dependence = None
-    else:
+    if dependence is not None:
         dependence = dependence.take(row_indices)
     judged = _judged(sampled_predictions, labels_only=labels_only)
-    features: list[dict[str, Any]] = []
-    tested = list[Integers]()
+    features = _features_in_groups(table, columns, dependence)
+    events = None
+    if predicted.classes:
+        events = events_of(sampled_predictions.truth, predicted.classes, positive)
+    compared = compare_levels(
+        {measure_name: measure for measure_name, (_, _, measure) in judged.items()},
+        [feature.codes for feature in features],
+        events=events,
+        dependence=dependence,
+        seed=seed,
+    )
+    tests = 0
+    for feature, compared_groups in zip(features, compared, strict=True):
+        for group_code, group in enumerate(feature.groups):
+            is_member = feature.codes == group_code
+            _judge(group, group_code, is_member, compared_groups, judged)
+            tests += group["p_adjusted"] is not None and "same_as" not in group
+    event_count = None
+    if "called" in columns:
+        event_count = round(float(columns["observed"].sum()))
+    return {
+        "score": "accuracy" if predicted.classes else "mae",
+        "overall": float(columns["score"].mean()) if len(row_indices) else None,
+        "events": event_count,
+        "rows": len(row_indices),
+        "all_rows": len(X),
+        "tests": tests,
+        "features": [
+            {"feature": feature.name, "groups": feature.groups} for feature in features
+        ],
+    }
+
+
+class _FeatureInGroups(NamedTuple):
+    """A feature, the number of each row's group ``(rows,)``, and what is said of each
+    group.
+    """
+
+    name: str
+    codes: Integers
+    groups: list[dict[str, Any]]
+
+
+def _features_in_groups(
+    table: pd.DataFrame, columns: Mapping[str, Floats], dependence: Dependence | None
+) -> list[_FeatureInGroups]:
+    """Return the features whose rows fall into groups, with the scores of each.
+
+    A group of the same rows as an earlier one says so.
+    """
+    features = []
     first: dict[bytes, tuple[str, dict[str, Any]]] = {}
-    for column_index, column in enumerate(table.columns):
-        feature_name = str(column)
-        levels = _groups(table.iloc[:, column_index], str(column))
+    for column_index, feature_name in enumerate(map(str, table.columns)):
+        levels = _groups(table.iloc[:, column_index], feature_name)
         if levels is None:
             continue
         codes = np.unique(levels[0], return_inverse=True)[1]
         groups = _scores(columns, *levels, dependence)
-        features.append({"feature": feature_name, "groups": groups})
-        tested.append(codes)
+        features.append(_FeatureInGroups(feature_name, codes, groups))
         for group_code, group in enumerate(groups):
             feature, first_group = first.setdefault(
                 np.packbits(codes == group_code).tobytes(), (feature_name, group)
             )
             if first_group is not group:
                 group["same_as"] = [feature, first_group["group"]]
-    events = None
-    if predicted.classes:
-        events = events_of(sampled_predictions.truth, predicted.classes, positive)
-    compared = compare_levels(
-        {measure_name: measure for measure_name, (_, _, measure) in judged.items()},
-        tested,
-        events=events,
-        dependence=dependence,
-        seed=seed,
-    )
-    for facts, codes, of_column in zip(features, tested, compared, strict=True):
-        for group_code, group in enumerate(facts["groups"]):
-            _judge(group, group_code, codes == group_code, of_column, judged)
-    return {
-        "score": "accuracy" if predicted.classes else "mae",
-        "overall": float(columns["score"].mean()) if len(row_indices) else None,
-        "events": round(float(columns["observed"].sum()))
-        if "called" in columns
-        else None,
-        "rows": len(row_indices),
-        "all_rows": len(X),
-        "tests": sum(
-            group["p_adjusted"] is not None and "same_as" not in group
-            for feature in features
-            for group in feature["groups"]
-        ),
-        "features": features,
-    }
+    return features
 
 
 #: Of a measure: its values, what is expected of each row, both ``(rows,)``, and what is

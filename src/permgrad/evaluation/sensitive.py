@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -169,17 +170,20 @@ def audit(
         seed=seed,
     )
     column_facts = []
-    for audited_column, (codes, levels, merged), of_column in zip(
+    for audited_column, levels_of_column, compared_levels in zip(
         map(str, columns), levels_of_columns, compared, strict=True
     ):
+        codes, levels, merged = levels_of_column
         facts: dict[str, Any] = {
             "column": audited_column,
             "rows": _counted(codes, levels, None),
             "merged": merged,
-            "judged": _judged(of_column, levels),
+            "judged": _judged(compared_levels, levels),
         }
+        events_of_levels = None
         if predicted.classes == 2 and events is not None:
             facts["events"] = _counted(codes, levels, events)
+            events_of_levels = events
         means = dict[str, Means]()
         for part_kind, group in (("measures", measures), ("reliance", relied)):
             facts[part_kind] = []
@@ -193,28 +197,35 @@ def audit(
                     "levels": dict(zip(levels, level_ends.tolist(), strict=True)),
                 }
                 if shown.tested is not None:
-                    if "events" in facts:
-                        of_both = events
-                    else:
-                        of_both = None
-                    result = of_column[repr((part_kind, measure_name))]
+                    result = compared_levels[repr((part_kind, measure_name))]
                     measure_line |= _against_others(
-                        result, shown, codes, levels, of_both
+                        result, shown, codes, levels, events_of_levels
                     )
                 facts[part_kind].append(measure_line)
-        facts["fairness"] = {
-            f"{notion}_{measured_kind}": largest(
-                values_at(means, measure_names),
-                levels,
-                seed,
-                ratio=measured_kind == "ratio",
-            )
-            for notion, measure_names in _FAIRNESS.items()
-            for measured_kind in ("difference", "ratio")
-            if measures.keys() >= set(measure_names)
-        }
+        facts["fairness"] = _fairness(means, measures.keys(), levels, seed)
         column_facts.append(facts)
     return column_facts
+
+
+def _fairness(
+    means: Mapping[str, Means],
+    measured: AbstractSet[str],
+    levels: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """Return the largest difference and ratio between levels, of each notion whose
+    measures are ``measured``.
+    """
+    fairness = {}
+    for notion, measure_names in _FAIRNESS.items():
+        if not measured >= set(measure_names):
+            continue
+        notion_means = values_at(means, measure_names)
+        for compared_by in ("difference", "ratio"):
+            fairness[f"{notion}_{compared_by}"] = largest(
+                notion_means, levels, seed, ratio=compared_by == "ratio"
+            )
+    return fairness
 
 
 def _counted(

@@ -521,13 +521,12 @@ class Explanation(Numbers):
             effective_sizes,
             float(self.meta.get("confidence", 0.95)),
         )
-        # A mean of absolute values is never below 0.
-        lower_ends = (
-            np.maximum(lower_ends, np.minimum(values, 0.0))
-            if how == "mean_abs"
-            else lower_ends
-        )
-        keep_parts = how == "mean"
+        if how == "mean_abs":  # which is never below 0
+            lower_ends = np.maximum(lower_ends, np.minimum(values, 0.0))
+        parts = {}
+        if how == "mean":
+            for part_name, part_values in self.parts.items():
+                parts[part_name] = mean_over_rows(part_values, weights)[0]
         deviations = per_row - values
         if weights is not None:
             deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
@@ -539,21 +538,10 @@ class Explanation(Numbers):
                     for output_deviations in np.moveaxis(deviations, -1, 0)
                 ]
             )
-        # Plots of a summary need the player of each pixel and the mean image.
-        summary_maps = {
-            map_name: array
-            for map_name, array in self.maps.items()
-            if map_name.startswith("segments:")
-        }
-        images = {
-            map_name: array
-            for map_name, array in self.maps.items()
-            if map_name.startswith("images:") and len(array)
-        }
-        summary_maps |= {
-            map_name: array.mean(axis=0, keepdims=True)
-            for map_name, array in images.items()
-        }
+        meta = {}
+        for fact_name, fact_value in self.meta.items():
+            if fact_name not in OF_ROWS:
+                meta[fact_name] = fact_value
         return replace(
             self,
             values=values,
@@ -563,28 +551,27 @@ class Explanation(Numbers):
             high=upper_ends,
             p_values=p_values,
             correlation=correlation,
-            parts={
-                part_name: mean_over_rows(part_values, weights)[0]
-                for part_name, part_values in self.parts.items()
-            }
-            if keep_parts
-            else {},
+            parts=parts,
             part_std={},
-            additive=self.additive and keep_parts,
+            additive=self.additive and how == "mean",
             feature_values=None,
             base_values=None,
             predictions=None,
-            maps=summary_maps,
-            meta={
-                **{
-                    fact_name: fact_value
-                    for fact_name, fact_value in self.meta.items()
-                    if fact_name not in OF_ROWS
-                },
-                "summary": how,
-                "rows_summarised": row_count,
-            },
+            maps=self._maps_of_all_rows(),
+            meta=meta | {"summary": how, "rows_summarised": row_count},
         )
+
+    def _maps_of_all_rows(self) -> dict[str, Any]:
+        """Return what plots of a summary need: the player of each pixel, and the mean
+        image.
+        """
+        summary_maps = {}
+        for map_name, array in self.maps.items():
+            if map_name.startswith("segments:"):
+                summary_maps[map_name] = array
+            elif map_name.startswith("images:") and len(array):
+                summary_maps[map_name] = array.mean(axis=0, keepdims=True)
+        return summary_maps
 
     @refusing
     def _check_sums(self) -> Iterator[Fault]:

@@ -93,19 +93,8 @@ def accumulated(
     inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
     located = axes[0].located(inside)
     if len(axes) == 2:
-        middles = [
-            (axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300))
-            for axis in axes
-        ]
-        cell_points = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(
-            count, 2
-        )
         if len(filled_cells):
-            nearest = filled_cells[
-                ((cell_points[:, None] - cell_points[filled_cells]) ** 2)
-                .sum(axis=2)
-                .argmin(axis=1)
-            ]
+            nearest = filled_cells[_nearest_of(_middles(axes), filled_cells)]
         for axis, other_axis in (axes, axes[::-1]):
             moved, axis_step = axis.moves
             located_mask = np.isfinite(other_axis.places[moved])
@@ -147,6 +136,25 @@ def accumulated(
     else:
         differences = np.zeros((0, located.shape[1]))
     return _measured(together, located, inside, sampled, differences)
+
+
+def _middles(axes: Sequence[Axis]) -> Floats:
+    """Return the middles of all cells ``(cells, axes)``, in shares of each axis."""
+    middles = [
+        (axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300))
+        for axis in axes
+    ]
+    return np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(
+        -1, len(axes)
+    )
+
+
+def _nearest_of(points: Floats, which: Integers) -> Integers:
+    """Return for each of ``points`` ``(points, axes)`` the nearest of some of them, by
+    its position among these.
+    """
+    distances = ((points[:, None] - points[which]) ** 2).sum(axis=2)
+    return distances.argmin(axis=1)
 
 
 def _added_up(steps: Tensor, way: int) -> Tensor:
