@@ -36,15 +36,15 @@ def write_lines(frame: pd.DataFrame, stream: BinaryIO) -> bool:
             columns.append(column.to_numpy())
         else:
             columns.append(_fields(column))
-    if len(columns) < 2 or any(column is None for column in columns):
+    if len(columns) < 2 or any(fields is None for fields in columns):
         return False
     header = io.StringIO()
     frame.iloc[:0].to_csv(header, index=False)
     stream.write(header.getvalue().encode("utf-8", "backslashreplace"))
     for start in range(0, len(frame), _ROWS):
         texts = []
-        for column in columns:
-            texts.append(_texts(column[start : start + _ROWS]))
+        for fields in columns:
+            texts.append(_texts(fields[start : start + _ROWS]))
         lines = pc.binary_join_element_wise(*texts, b",").to_pylist()
         stream.write(b"\n".join([*lines, b""]))
     return True

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BY_COUNTS = "poisson"
-_FITTED_BY_TASK = {CLASSIFICATION: "cross_entropy", REGRESSION: "squared_error"}
+_FITTED_BY_TASK: dict[str, str] = {
+    CLASSIFICATION: "cross_entropy",
+    REGRESSION: "squared_error",
+}
 #: The losses that models of other libraries are fitted by.
 FITTED_BY = (*_FITTED_BY_TASK.values(), _BY_COUNTS)
 
