@@ -77,6 +77,16 @@ def looked_at(rows: int, columns: int) -> Integers:
     return np.unique(np.linspace(0, rows - 1, min(rows, max_rows)).astype(np.int64))
 
 
+def _sample(
+    rows: tuple[pd.DataFrame, Array], na: Sequence[str | int | float]
+) -> tuple[pd.DataFrame, Array]:
+    """Return the rows of a table to look at, and their targets."""
+    table, targets = rows
+    row_indices = looked_at(len(table), len(table.columns))
+    sampled_table = blank_codes(table, na).iloc[row_indices]
+    return sampled_table, np.asarray(targets)[row_indices]
+
+
 def columns_that_tell(
     learned: tuple[pd.DataFrame, Array],
     held_out: tuple[pd.DataFrame, Array],
@@ -95,12 +105,7 @@ def columns_that_tell(
     both. ``date``: the column has dates. ``classes``: the labels, if targets are their
     numbers.
     """
-    tables = []
-    targets = []
-    for table, values in (learned, held_out):
-        row_indices = looked_at(len(table), len(table.columns))
-        tables.append(blank_codes(table, na).iloc[row_indices])
-        targets.append(np.asarray(values)[row_indices])
+    tables, targets = zip(_sample(learned, na), _sample(held_out, na), strict=True)
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
@@ -121,18 +126,14 @@ def columns_that_tell(
             open_codes[column_name] = cells.codes
         if cells.values is not None:
             numbers[column_name] = cells
-        elif cells.is_levels:
+        elif cells.is_levels and told_alone is None:
             categories[column_name] = cells.codes
     telling_columns = {leak_facts["column"] for leak_facts in leaks}
-    other_categories = {}
-    for category_name, codes in categories.items():
-        if category_name not in telling_columns:
-            other_categories[category_name] = codes
     formula = _formula_of(numbers, telling_columns, y, names)
     together = _together(open_codes, y, len(names), halves)
     pair = None
     if together is None:
-        pair = _crossed(other_categories, y, len(names), halves)
+        pair = _crossed(categories, y, len(names), halves)
     leaks += _beyond(telling_columns, (formula, together, pair))
     last_keys = ("formula", "together", "pair", *["class"] * (len(names) > 2))
 
