@@ -105,7 +105,10 @@ def columns_that_tell(
     both. ``date``: the column has dates. ``classes``: the labels, if targets are their
     numbers.
     """
-    tables, targets = zip(_sample(learned, na), _sample(held_out, na), strict=True)
+    learned_table, learned_targets = _sample(learned, na)
+    held_out_table, held_out_targets = _sample(held_out, na)
+    tables = (learned_table, held_out_table)
+    targets = (learned_targets, held_out_targets)
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
