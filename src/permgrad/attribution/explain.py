@@ -21,7 +21,7 @@ from permgrad.attribution.method.captum import CaptumMethod
 from permgrad.attribution.model import Model
 from permgrad.attribution.request import Configured, Method, Request, methods, name_of
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.method_registry import as_option, changed_options
+from permgrad.attribution.request.method_registry import changed_options
 from permgrad.attribution.request.reading import build_request
 from permgrad.attribution.request.result import digests_of
 from permgrad.attribution.request.takes import without_unread
@@ -30,6 +30,7 @@ from permgrad.attribution.subject.composed import of_composed
 from permgrad.attribution.subject.examples import Gathered, drawn_rows
 from permgrad.attribution.subject.network import ForwardError
 from permgrad.attribution.subject.scales import ScaleName
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Array, Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, shown, unknown
@@ -54,7 +55,7 @@ def _taken_by(name: str, keywords: Mapping[str, Any]) -> str:
     for method_name in [*named, *methods]:
         method = methods.get(registered(method_name, methods))
         if isinstance(method, type) and name in getattr(method, "options", ()):
-            return f"It is an option of the method: {as_option(method, name)}."
+            return f"It is an option of the method: {as_typed(method, **{name: ...})}."
     return ""
 
 

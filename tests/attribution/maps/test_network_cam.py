@@ -227,7 +227,7 @@ def test_named_layers_of_a_shared_encoder(layer):
     if layer == "encoder":
         with pytest.raises(
             pg.InputError,
-            match=r"got \(6, 8\) from layer 'encoder' for 6 rows\. Pass layer=",
+            match=r"got \(6, 8\) from layer 'encoder' for 6 rows\. Pass method=pg\.methods\.GradCam\(layer=",
         ):
             explain(net, rows, layer=layer)
         return

@@ -165,7 +165,8 @@ def test_classes_that_are_numbers():
             (
                 "A reference class needs the training rows kept in the model, and the "
                 "rows of background= have no "
-                "classes. Pass baseline= with rows of that class."
+                "classes. Pass method=pg.methods.IntegratedGradients(baseline=...) "
+                "with rows of that class."
             ),
         ),
         (

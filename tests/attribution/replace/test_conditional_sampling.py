@@ -194,7 +194,7 @@ def test_a_background_of_few_rows_is_refused():
         sampler_for(frame)
     message = str(caught.value)
     assert message.startswith("sampling='conditional' needs at least ")
-    assert "got 11. Pass background= with more rows, or sampling='marginal'" in message
+    assert "got 11. Pass background= with more rows, or leave sampling= out" in message
 
 
 @pytest.mark.parametrize("shared", [True, False])

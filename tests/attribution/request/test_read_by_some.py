@@ -3,6 +3,7 @@ refused where they are not, for each method of the registry.
 """
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def test_an_option_that_a_variant_does_not_read_is_refused(name, scope):
         with pytest.raises(
             pg.InputError,
             match=rf"^method='{name}' reads {condition.option}={value} only with "
-            rf"{condition.words}\. Leave {condition.option} out, or pass ",
+            rf"{condition.words}\. Leave {condition.option} out[,.]",
         ):
             method.refuse_unread(scope)
 
@@ -208,15 +209,44 @@ def test_the_words(arguments, message, network):
     assert str(caught.value) == message
 
 
-def test_a_loss_without_y_is_refused(network):
-    with pytest.raises(pg.InputError, match=r"^loss= compares with y, and there is no"):
-        pg.explain(network, torch.from_numpy(TABLE), loss="brier", progress=False)
+def typed(message):
+    """Return the methods that a message tells to pass, as Python reads them."""
+    calls = re.findall(r"method=(pg\.methods\.\w+\(.*?\))(?=[.,: ]|$)", message)
+    return [eval(call, {"pg": pg}) for call in calls]
 
 
-def test_a_member_that_reads_it_is_enough(network):
-    method = pg.methods.Aggregate(members=("permutation", "gradient"))
-    assert takes(method, "global n_repeats")
-    result = pg.explain(
-        network, torch.from_numpy(TABLE), Y, method=method, n_repeats=2, progress=False
-    )
-    assert result.meta["n_repeats"] == 2
+@pytest.mark.parametrize(
+    "method",
+    [
+        pg.methods.Shapley(index="SII"),
+        pg.methods.Shapley(order=9),
+        pg.methods.PermGrad(pairs="all"),
+        pg.methods.Permutation(order=7),
+        pg.methods.DeepLift(references=3),
+        pg.methods.IntegratedGradients(references=3),
+        pg.methods.Ale(pairs=["x"]),
+    ],
+)
+def test_a_remedy_of_an_option_works_as_typed(method, network):
+    rows = torch.from_numpy(TABLE)
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(network, rows, Y, method=method, progress=False)
+    remedies = typed(caught.value.hint)
+    assert remedies
+    for remedy in remedies:
+        assert type(remedy) is type(method)
+        result = pg.explain(network, rows, Y, method=remedy, progress=False)
+        assert np.isfinite(result.values).any()
+
+
+def test_the_baseline_of_a_class_that_a_regression_has_none_of():
+    torch.manual_seed(0)
+    net, rows = nn.Linear(3, 1), torch.from_numpy(TABLE)
+    method = pg.methods.DeepLift(baseline="class:1")
+    with pytest.raises(
+        pg.InputError,
+        match=r"Pass method=pg\.methods\.DeepLift\(baseline='median'\), or rows",
+    ) as caught:
+        pg.explain(net, rows, method=method, progress=False)
+    remedy = typed(caught.value.hint)[0]
+    assert len(pg.explain(net, rows, method=remedy, progress=False).values) == ROWS

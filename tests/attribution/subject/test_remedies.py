@@ -107,7 +107,10 @@ def test_mean_slopes_through_torch_func_are_refused_with_what_works() -> None:
             )
 
     x = torch.randn(12, 3)
-    with pytest.raises(pg.InputError, match="pass steps=64"):
+    with pytest.raises(
+        pg.InputError,
+        match=r"pass method=pg\.methods\.IntegratedGradients\(steps=64\), or choose",
+    ):
         pg.explain(
             pg.Model(Slope(True), returns="values"), x, method="integrated_gradients"
         )

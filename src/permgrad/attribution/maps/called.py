@@ -55,6 +55,7 @@ from permgrad.attribution.subject.remedies import (
 from permgrad.attribution.subject.soundness import out_of_order
 from permgrad.attribution.subject.subject import twice
 from permgrad.attribution.subject.tracing import listening
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, counted
@@ -924,7 +925,8 @@ def _lies_elsewhere(name: str, read: Place) -> InputError:
     return InputError(
         f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} "
         "lies",
-        hint="Pass layer= with the name of an earlier layer, or choose "
+        hint=f"Pass {as_typed('GradCam', layer=...)} with the name of an earlier "
+        "layer, or choose "
         "method='integrated_gradients'",
         code="PG034",
     )
@@ -956,8 +958,8 @@ def _nothing_to_read(
         )
     inputs = " or ".join(repr(names[input_index]) for input_index in images)
     hint = (
-        "Pass layer= with the name of a layer whose value is (rows, channels, "
-        "height, width)"
+        f"Pass {as_typed('GradCam', layer=...)} with the name of a layer whose value "
+        "is (rows, channels, height, width)"
     )
     if is_scripted(subject.module):
         hint = (
@@ -1018,7 +1020,10 @@ def _checked_map(place: Place, call: Call, value: Tensor | None, rows: int) -> T
     """Return the value of a call, and refuse one that is no map."""
     if value is None:
         problem = f"The network does not call {str(call)!r} for every batch of rows"
-        hint = "Pass layer= with the name of a layer that it always calls"
+        hint = (
+            f"Pass {as_typed('GradCam', layer=...)} with the name of a layer that it "
+            "always calls"
+        )
         raise InputError(problem, hint=hint, code="PG037")
     is_map = place.layout is not None or value.ndim in (3, 4, 5)
     if is_map and len(value) == place.copies * rows:
@@ -1027,8 +1032,8 @@ def _checked_map(place: Place, call: Call, value: Tensor | None, rows: int) -> T
         "A class activation map needs a layer whose value is (rows, channels, height, "
         f"width), got {tuple(value.shape)} from layer {place.call.layer!r} for "
         f"{counted(rows, 'row')}",
-        hint="Pass layer= with the name of a convolution or of a block of tokens, or "
-        "choose method='integrated_gradients'",
+        hint=f"Pass {as_typed('GradCam', layer=...)} with the name of a convolution or "
+        "of a block of tokens, or choose method='integrated_gradients'",
         code="PG037",
     )
 

@@ -18,6 +18,7 @@ from permgrad.attribution.request.result import build, shown_outputs
 from permgrad.attribution.request.takes import takes
 from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.network import BatchError
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, shown, warn_user
 from permgrad.base.sequences import values_at
@@ -100,11 +101,15 @@ class Aggregate(Configured):
                 "aggregate needs at least two members that can explain the "
                 f"model, and {remain} can ({reasons})"
             )
-            raise InputError(problem, hint="Pass other members=.", code="PG034")
+            raise InputError(
+                problem,
+                hint=f"Pass {as_typed(self, members=...)} with others.",
+                code="PG034",
+            )
         if left_out:
             warn_user(
                 "aggregate leaves out members that cannot explain the model "
-                f"({reasons}). Pass members= without them."
+                f"({reasons}). Pass {as_typed(self, members=...)} without them."
             )
         facts = {
             "quantity": "mean share of the importance over methods",
@@ -138,7 +143,7 @@ def _members(asked_for: Any) -> dict[str, Configured]:
         )
         raise InputError(
             problem,
-            hint="Pass for example members=('permutation', 'lime').",
+            hint=f"Pass {as_typed(Aggregate, members=('permutation', 'lime'))}.",
             code="PG001",
         )
     members: dict[str, Configured] = {}

@@ -31,6 +31,7 @@ from permgrad.attribution.scopes import GLOBAL
 from permgrad.attribution.subject.scales import LOGIT, Scale
 from permgrad.attribution.subject.soundness import settle
 from permgrad.attribution.subject.subject import numbers_by_row
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, listed, shown, warn_user
@@ -170,7 +171,7 @@ def _pairs(request: Request, requested_pairs: Any) -> list[Pair]:
             and len({*map(str, player_pair)}) == len(player_pair) == 2
             for player_pair in pair_list
         ):
-            hint = f"Pass for example pairs=[{tuple(names[:2])}]."
+            hint = f"Pass {as_typed(Ale, pairs=[tuple(names[:2])])}."
             raise InputError(
                 f"pairs must be a list of two names each, got {shown(requested_pairs)}",
                 hint=hint,
@@ -186,7 +187,8 @@ def _pairs(request: Request, requested_pairs: Any) -> list[Pair]:
         raise InputError(
             f"ale computes at most {_MOST_PAIRS} pairs, and {len(names)} features have "
             f"{len(pairs):,}",
-            hint=f"Pass those that you want, such as pairs=[{tuple(names[:2])}].",
+            hint="Pass those that you want, such as "
+            f"{as_typed(Ale, pairs=[tuple(names[:2])])}.",
             code="PG002",
         )
     return pairs

@@ -76,7 +76,12 @@ class DeepLift(Configured):
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
     by_output: ClassVar[bool] = True
     conditions: ClassVar[tuple[Condition, ...]] = (
-        Condition("references", averages_rows, "baseline='background'"),
+        Condition(
+            "references",
+            averages_rows,
+            "baseline='background'",
+            {"baseline": "background"},
+        ),
     )
     baseline: Any = "auto"
     references: int = 50

@@ -23,6 +23,7 @@ from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import RAW, Scale
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import in_batches
 
@@ -177,5 +178,5 @@ def _tell_of_empty(picture: Any) -> None:
     if empty:
         warn_user(
             f"{empty} of {picture.empty.size} class activation maps {picture.words}. "
-            "Try variant='hirescam' or another layer."
+            f"Try {as_typed(GradCam, variant='hirescam')} or another layer."
         )

@@ -89,7 +89,12 @@ class IntegratedGradients(Configured):
     max_steps: int = setting(default=1024)
     reference_class: Any = setting(default=None)
     conditions: ClassVar[tuple[Condition, ...]] = (
-        Condition("references", averages_rows, "baseline='background'"),
+        Condition(
+            "references",
+            averages_rows,
+            "baseline='background'",
+            {"baseline": "background"},
+        ),
         Condition("tolerance", lambda method, _: method.steps is None, "steps=None"),
     )
     baseline: Any = "auto"

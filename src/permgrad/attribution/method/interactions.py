@@ -33,6 +33,7 @@ from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.attribution.request import PairedMethod, Request
 from permgrad.attribution.request.request import RowNumbers
 from permgrad.attribution.request.result import named, shown_outputs
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import Fault, refusing
 from permgrad.base.sequences import values_at
@@ -142,14 +143,15 @@ def check_interactions(request: Request, order: int) -> Iterator[Fault]:
     players = len(request.space)
     if order > players:
         problem = f"order must be at most {players} here, got {order}"
-        yield problem, "Pass 2 for pairs.", "PG002"
+        yield problem, f"Pass {as_typed(request.method, order=2)}.", "PG002"
     set_count = sum(comb(players, set_size) for set_size in range(2, order + 1))
     if order > 2 and set_count > _MOST_SETS:
         problem = (
             f"order={order} of {players} players are {set_count:,} sets, and at "
             f"most {_MOST_SETS:,} are measured"
         )
-        yield problem, "Pass 2, or join players with groups=.", "PG002"
+        pairs = as_typed(request.method, order=2)
+        yield problem, f"Pass {pairs}, or join players with groups=.", "PG002"
 
 
 def _smaller(members: Members) -> Iterator[Members]:

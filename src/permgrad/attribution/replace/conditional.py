@@ -102,7 +102,7 @@ class ConditionalSampler:
             )
             raise InputError(
                 problem,
-                hint="Pass background= with more rows, or sampling='marginal'",
+                hint="Pass background= with more rows, or leave sampling= out",
                 code="PG038",
             )
         if design is not None:

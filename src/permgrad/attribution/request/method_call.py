@@ -14,6 +14,7 @@ from permgrad.attribution.request.related_rows import with_columns
 from permgrad.attribution.request.takes import is_estimator, refuse_apart, said_of
 from permgrad.attribution.scopes import AUTO, GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.functions import as_network
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
 
@@ -146,7 +147,7 @@ def resolve_method(
         check_whole("order", options["order"], "pass 2 for pairs")
         pairs = options.get("pairs", "auto")
         if not (isinstance(pairs, str) and pairs == "auto"):
-            _check_pairs(pairs, options["order"])
+            _check_pairs(chosen_method, pairs, options["order"])
     if isinstance(options.get("tolerance"), str) and options["tolerance"] == "auto":
         options["tolerance"] = None
     if "incremental" in options and options["tolerance"] is not None:
@@ -171,7 +172,7 @@ def fields_of(method: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_pairs(pairs: Any, order: int) -> None:
+def _check_pairs(method: Any, pairs: Any, order: int) -> None:
     """Refuse a number of pairs that is none, or beside no pairs or larger sets."""
     if not (isinstance(pairs, str) and pairs == "all"):
         check_whole(
@@ -182,5 +183,7 @@ def _check_pairs(pairs: Any, order: int) -> None:
     if order != 2 and not (order > 2 and pairs == "all"):
         problem = f"pairs={pairs!r} needs order=2, got order={order}"
         raise InputError(
-            problem, hint="Pass order=2, or leave pairs out.", code="PG006"
+            problem,
+            hint=f"Pass {as_typed(method, order=2, pairs=pairs)}, or leave pairs out.",
+            code="PG006",
         )

@@ -25,6 +25,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request.request import Request
 from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, scopes
 from permgrad.attribution.subject.scales import PROBABILITY, Scale
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.checks import check_choice, check_flag
 from permgrad.base.errors import InputError, shown
 from permgrad.base.near_names import with_near_names
@@ -129,18 +130,25 @@ class Condition(NamedTuple):
     Attributes:
         option: Its name.
         is_read: Whether a method reads it in a scope.
-        words: What to pass so that it does, such as ``"order=2"``.
+        words: With what it is read, such as ``"order=2"``.
+        other_options: Options of the method with which it is read, and their values.
+        scope: The scope in which alone it is read.
     """
 
     option: str
     is_read: Callable[[Any, Scope], bool]
     words: str
+    other_options: Mapping[str, Any] = {}
+    scope: Scope | None = None
 
 
 def in_scope(option: str, read_in: Scope) -> Condition:
     """Return the condition of an option that is read in one scope alone."""
     return Condition(
-        option, lambda _, scope: scope == read_in, f"scope={str(read_in)!r}"
+        option,
+        lambda _, scope: scope == read_in,
+        f"scope={str(read_in)!r}",
+        scope=read_in,
     )
 
 
@@ -214,7 +222,16 @@ class Configured:
                     f"method={name_of(self)!r} reads {option_text} only with "
                     f"{condition.words}"
                 )
-                hint = f"Leave {name} out, or pass {condition.words}."
+                hint = f"Leave {name} out."
+                if condition.other_options:
+                    typed = as_typed(
+                        self,
+                        **{name: changed_settings[name]},
+                        **condition.other_options,
+                    )
+                    hint = f"Leave {name} out, or pass {typed}."
+                elif condition.scope is not None:
+                    hint = f"Leave {name} out, or pass {condition.words}."
                 raise InputError(problem, hint=hint, code="PG006")
 
     def check_types(self) -> None:
@@ -310,18 +327,6 @@ def configured(name: str, settings: Mapping[str, Any]) -> Any:
 def changed(method: Configured, **settings: Any) -> Any:
     """Return a method with some settings changed."""
     return configured(name_of(method), {**method.settings(), **settings})
-
-
-def as_option(method: type[Configured], option: str, value: str = "...") -> str:
-    """Return how an option is passed to ``pg.explain``, as users type it.
-
-    Args:
-        method: The method that has the option.
-        option: Its name.
-        value: Its value, as it is typed.
-    """
-    assert option in method.options, option
-    return f"method=pg.methods.{method.__name__}({option}={value})"
 
 
 def name_of(method: Configured) -> str:

@@ -21,10 +21,10 @@ from permgrad.attribution.request.method_registry import (
     READ_BY_SOME,
     Configured,
     Method,
-    as_option,
     methods,
 )
 from permgrad.attribution.scopes import GLOBAL, scopes
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def _not_taken(method: Any, name: str, key: str, words: str) -> InputError:
                 hint = f"Leave it out, or pass scope={str(scope)!r}."
         option = getattr(method, "instead", {}).get(argument_name)
         if option is not None:
-            hint = f"Pass {as_option(type(method), option)}."
+            hint = f"Pass {as_typed(method, **{option: ...})}."
     return refused(f"method={name!r}", words, hint, "PG004")
 
 

@@ -19,6 +19,7 @@ from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.references import reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import warn_user
 from permgrad.models.batches import with_fewer
@@ -231,7 +232,8 @@ def _advice(
         gap_reason = "the network's outputs jump on the way. Choose method='shapley'"
         return f", and more steps do not close it: {gap_reason}"
     if max(completeness_gap.max(), error.max()) <= _NEAR:
-        return ". Raise tolerance"
+        larger = as_typed("IntegratedGradients", tolerance=...)
+        return f". Raise tolerance: {larger}"
     worst = int(completeness_gap.argmax())
     if completeness_gap[worst] > tolerance:
         falls = before[worst] / completeness_gap[worst]
@@ -243,7 +245,7 @@ def _advice(
         )
         steps = most * lines.factor**further
         if steps <= _MOST_TIMES * most:
-            return f". Pass method=pg.methods.IntegratedGradients(steps={steps})"
+            return f". Pass {as_typed('IntegratedGradients', steps=steps)}"
     return (
         ", and more steps would hardly close it: the outputs swing on the way. Choose "
         "method='shapley'"

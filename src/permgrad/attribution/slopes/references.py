@@ -20,6 +20,7 @@ from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, with_embeddings
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tracing import Site
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
 from permgrad.base.late import is_frame, is_series
@@ -232,10 +233,11 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     subject = request.subject
     classes = request.subject.background_classes
     needed = ""
-    hint = "Pass baseline= with rows of that class"
+    of_rows = f"{as_typed(request.method, baseline=...)} with rows of that class"
+    hint = f"Pass {of_rows}"
     if not subject.task.has_classes:
         needed = "a classifier, and the model is a regression"
-        hint = "Pass baseline='median', or rows"
+        hint = f"Pass {as_typed(request.method, baseline='median')}, or rows"
     elif classes is None:
         needed = (
             "an estimator of permgrad, which keeps training rows, and the model "
@@ -256,10 +258,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
         problem = (
             f"Class {names[position]!r} has no rows in the background kept in the model"
         )
-        hint = (
-            "Fit with a larger background_size in the preset, or pass baseline= "
-            "with rows of that class"
-        )
+        hint = f"Fit with a larger background_size in the preset, or pass {of_rows}"
         raise InputError(problem, hint=hint, code="PG038")
     return torch.as_tensor(class_rows), repr(names[position])
 

@@ -142,7 +142,7 @@ class Slopes:
             return self.rows(slice(None), source)
         with torch.inference_mode(mode=False), torch.no_grad():
             return self.subject.lift_references(
-                copied_rows(self.subject, source, slice(None))
+                copied_rows(self.subject, source, slice(None)), self.request.method
             )
 
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:

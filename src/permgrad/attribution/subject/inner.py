@@ -34,6 +34,7 @@ from permgrad.attribution.subject.tracing import (
     name_of,
 )
 from permgrad.attribution.subject.unread import Unread
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.sequences import values_at
 from permgrad.models.batches import gathered, in_batches, with_fewer
@@ -287,8 +288,11 @@ class InnerSubject(NetworkSubject):
                 )
         return (*activations, *values_at(inputs, self.needed))
 
-    def lift_references(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return what ``lift`` does for rows of which only vectors are read.
+    def lift_references(
+        self, inputs: Sequence[Tensor], method: Any
+    ) -> tuple[Tensor, ...]:
+        """Return what ``lift`` does for rows of which only vectors are read, by a
+        method.
 
         A network that counts the tokens of a text may refuse one of padding alone. The
         vectors are those of the layers.
@@ -304,7 +308,10 @@ class InnerSubject(NetworkSubject):
                 "The network does not run on the rows compared with: "
                 f"{getattr(error, 'words', error.problem)}"
             )
-            hint = "Pass baseline= with rows that it accepts, or baseline='background'"
+            hint = (
+                f"Pass {as_typed(method, baseline=...)} with rows that it accepts, or "
+                f"{as_typed(method, baseline='background')}"
+            )
             raise InputError(problem, hint=hint, code=error.code) from error
 
     def _vectors_alone(self, inputs: Sequence[Tensor]) -> list[Tensor] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import error_in_words, listed
 from permgrad.base.sequences import values_at
 
@@ -93,8 +94,8 @@ def remedy(words: str) -> str | None:
     if "autograd.Function with functorch transforms" in words:
         return (
             "Its forward differentiates by torch.func, and mean slopes cannot be "
-            "followed through that: pass steps=64 "
-            "to integrated_gradients, or choose method='gradient' or 'shapley'"
+            f"followed through that: pass {as_typed('IntegratedGradients', steps=64)}, "
+            "or choose method='gradient' or 'shapley'"
         )
     if _STATES.search(words):
         return f"Pass states with {_ROWS_FIRST.format('h')}"

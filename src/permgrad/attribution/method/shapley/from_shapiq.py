@@ -16,6 +16,7 @@ import numpy.typing as npt
 from permgrad.attribution.method.shapley.indices import InteractionIndex
 from permgrad.attribution.method.shapley.sampled import RowValues, row_bytes
 from permgrad.attribution.method.shapley.shapley_game import ShapleyGame, slices
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.random import content_keys, uniform_integers
@@ -95,7 +96,8 @@ class RowInteractions(RowValues):
             )
             raise InputError(
                 problem,
-                hint="Join players with groups=, or pass order=2.",
+                hint="Join players with groups=, or pass "
+                f"{as_typed('Shapley', order=2)}.",
                 code="PG002",
             )
         try:

@@ -43,6 +43,7 @@ from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, named, shown_outputs
 from permgrad.attribution.scopes import GLOBAL, LOCAL
 from permgrad.attribution.subject.outputs import output_range
+from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_choice, check_number, check_whole
 from permgrad.base.errors import Fault, InputError, refusing, warn_user
@@ -418,7 +419,8 @@ def _explain_rows(
             f"{stopping_rule.tolerance:g} of the output's range for "
             f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} "
             f"rows (largest: {relative.max():.2g}). "
-            "Raise max_permutations or tolerance, or lower references."
+            "Raise max_permutations or tolerance, or lower references: "
+            f"{as_typed(method, max_permutations=2 * stopping_rule.most)}."
         )
     facts = {
         "quantity": "output minus the mean output over the background",
@@ -535,13 +537,14 @@ def _check_interactions(
     """
     if method.order == 1 and method.index != INDICES[0]:
         problem = f"index={method.index!r} is of interactions, got order=1"
-        yield problem, "Pass order=2, or leave index out.", "PG006"
+        typed = as_typed(method, order=2, index=method.index)
+        yield problem, f"Pass {typed}, or leave index out.", "PG006"
     if method.order > min(MOST_ORDER, len(request.space)):
         problem = (
             f"order must be at most {min(MOST_ORDER, len(request.space))} here, "
             f"got {method.order}"
         )
-        yield problem, "Pass 2 for pairs.", "PG002"
+        yield problem, f"Pass {as_typed(method, order=2)}.", "PG002"
     names = sum(
         comb(len(request.space), set_size) for set_size in range(1, method.order + 1)
     )
