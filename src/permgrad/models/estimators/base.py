@@ -52,6 +52,7 @@ from permgrad.models.estimators.building import (
     tensor_rows,
 )
 from permgrad.models.estimators.calibration import Calibration
+from permgrad.models.estimators.dividing import Divided, divide, rows_with_weight
 from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.intervals import HeldOut, Places
 from permgrad.models.estimators.learned import learn_from_held_out
@@ -455,34 +456,21 @@ class HyNNBase(BaseEstimator):
             InputError: Arguments or data cannot be used. All wrong arguments are listed
                 at once.
         """
-        # Longer than most functions: its steps share a dozen arrays of the same rows,
-        # and functions of so many arguments would be harder to follow.
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
             table = X.table if isinstance(X, EncodedRows) else X
             tell_of_other_order(table, y=y, sample_weight=sample_weight)
             frame = inputs.as_frame(self, table, reset=True)
             target = inputs.one_column(y, estimator=self, rows=len(frame))
-            weights = (
-                np.ones(len(frame))
-                if sample_weight is None
-                else check_weights(sample_weight, len(frame))
-            )
-            self.has_offset_, self.seed_ = (
-                offset is not None,
-                resolve_seed(self.random_state),
-            )
+            weights = np.ones(len(frame))
+            if sample_weight is not None:
+                weights = check_weights(sample_weight, len(frame))
+            self.has_offset_ = offset is not None
+            self.seed_ = resolve_seed(self.random_state)
             target, weights = inputs.per_exposure(
                 settings.training.loss, target, weights, offset
             )
-
-            weighty = np.flatnonzero(weights > 0)
-            if len(weighty) < 2:
-                problem = (
-                    "Training needs at least 2 rows with a weight above 0, got "
-                    f"n_samples={len(weighty)}"
-                )
-                raise InputError(problem, hint="Add rows.", code="PG013")
+            weighty = rows_with_weight(weights)
             # A class is stratified over. A number is not, and looked at before there is
             # work.
             strata = None
@@ -490,86 +478,96 @@ class HyNNBase(BaseEstimator):
                 strata = inputs.class_target(target[weighty])[1]
             else:
                 inputs.number_target(target[weighty])
-            fraction = settings.validation_fraction if eval_set is None else 0.0
-            between, related = (
-                None,
+            divided = divide(
+                weighty,
                 inputs.dependence_between(row_groups, row_time, len(frame), eval_set),
+                settings.validation_fraction if eval_set is None else 0.0,
+                self.seed_,
+                strata,
             )
-            if related is None:
-                divided = inputs.held_out(len(weighty), fraction, self.seed_, strata)
-            else:
-                related = related.take(weighty)
-                divided = inputs.held_out_units(related, fraction, self.seed_, strata)
-                between = related.take(divided[1])
-            training, held_out_rows = weighty[divided[0]], weighty[divided[1]]
-
-            mean_weight = weights[training].mean()
+            training = divided.training
             coded = inputs.learn_target(
                 self, target[training], settings, weights[training]
             )
-            held_coded = inputs.code_target(self, target[held_out_rows])
-            x: Any = None
-            if isinstance(X, EncodedRows):
-                self.preprocessor_, train = (
-                    X.encoder,
-                    X if len(training) == len(X) else X.take(training),
-                )
-                x = X.take(held_out_rows).encoded if len(held_out_rows) else None
-            else:
-                combined_rows = np.concatenate([training, held_out_rows])
-                units = (
-                    None if related is None else related.codes[np.concatenate(divided)]
-                )
-                score_target = Target.of(
-                    target[combined_rows],
-                    self.task,
-                    self.seed_,
-                    weights[combined_rows] / mean_weight,
-                    units,
-                    len(held_out_rows),
-                )
-                training_frame = (
-                    frame if len(training) == len(frame) else frame.iloc[training]
-                )
-                validation_frame, later = (
-                    frame.iloc[held_out_rows] if len(held_out_rows) else None,
-                    related is not None and related.timed,
-                )
-                train, x = self._fit_encoder(
-                    training_frame,
-                    settings,
-                    None,
-                    score_target,
-                    validation_frame,
-                    every=None if validation_frame is None else frame.iloc[weighty],
-                    later=later,
-                )
+            held_out_coded = inputs.code_target(self, target[divided.held_out])
+            relative_weights = weights / weights[training].mean()
+            train, held_out = self._encode_divided(
+                X, frame, target, relative_weights, settings, divided
+            )
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
                 validation, plain = self._judged_rows(eval_set, settings.training.loss)
-            elif x is not None:
-                plain = weights[held_out_rows] / mean_weight
-                validation = tensor_rows(self, x, held_coded, plain)
-            training_rows = tensor_rows(
-                self, train.encoded, coded, weights[training] / mean_weight
-            )
+            elif held_out is not None:
+                plain = relative_weights[divided.held_out]
+                validation = tensor_rows(self, held_out, held_out_coded, plain)
             prepared_training = build_network(
                 self,
                 settings,
                 train.encoded,
                 coded,
-                training_rows,
+                tensor_rows(self, train.encoded, coded, relative_weights[training]),
                 validation,
                 plain,
                 weights[training],
             )
+            units = None
+            if held_out is not None:
+                units = units_of_folds(
+                    self.preprocessor_, divided.related, *divided.positions
+                )
             return dataclasses.replace(
-                prepared_training,
-                dependence=between,
-                units=None
-                if x is None
-                else units_of_folds(self.preprocessor_, related, *divided),
+                prepared_training, dependence=divided.among_held_out(), units=units
             )
+
+    def _encode_divided(
+        self,
+        X: Any,
+        frame: pd.DataFrame,
+        target: Array,
+        weights: Floats,
+        settings: FitSettings,
+        divided: Divided,
+    ) -> tuple[EncodedRows, Floats32 | None]:
+        """Return the rows that teach and what held-out rows are encoded as, if there
+        are any, by the encoder of ``X`` or one that is fitted.
+
+        Args:
+            X: as for ``prepare``.
+            frame: the same rows as a table.
+            target: of each row ``(rows,)``.
+            weights: of each row, in units of the mean of those that teach.
+            settings: of the call.
+            divided: which rows teach.
+        """
+        training, held_out_rows = divided.training, divided.held_out
+        if isinstance(X, EncodedRows):
+            self.preprocessor_ = X.encoder
+            train = X if len(training) == len(X) else X.take(training)
+            if not len(held_out_rows):
+                return train, None
+            return train, X.take(held_out_rows).encoded
+        score_target = Target.of(
+            target[divided.all_rows],
+            self.task,
+            self.seed_,
+            weights[divided.all_rows],
+            divided.units,
+            len(held_out_rows),
+        )
+        held_out_frame = None
+        every = None
+        if len(held_out_rows):
+            held_out_frame = frame.iloc[held_out_rows]
+            every = frame.iloc[np.sort(divided.all_rows)]
+        return self._fit_encoder(
+            frame if len(training) == len(frame) else frame.iloc[training],
+            settings,
+            None,
+            score_target,
+            held_out_frame,
+            every=every,
+            later=divided.is_later,
+        )
 
     def train(
         self,
@@ -737,12 +735,12 @@ class HyNNBase(BaseEstimator):
             calibrated = self._calibrated(coverage, by)
         encoded = self._read(X)[1]
         if outputs is None:
-            said = self.predict_encoded(encoded)
+            row_outputs = self.predict_encoded(encoded)
         else:
-            said = np.asarray(outputs)
+            row_outputs = np.asarray(outputs)
         predictions: dict[str, Array] = {}
         if self.task.has_classes:
-            probabilities = self.calibration_.probabilities(said)
+            probabilities = self.calibration_.probabilities(row_outputs)
             codes = decided(probabilities, self.decision_)
             predictions["prediction"] = np.asarray(self.classes_[codes])
             predictions["probabilities"] = probabilities
@@ -751,7 +749,7 @@ class HyNNBase(BaseEstimator):
                     encoded, probabilities, *calibrated[1:], by_class=by_class
                 )
             return predictions
-        predicted = said[:, 0].astype(np.float64)
+        predicted = row_outputs[:, 0].astype(np.float64)
         predictions["prediction"] = predicted * self.target_scale_ + self.target_mean_
         if calibrated is not None:
             interval_ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
