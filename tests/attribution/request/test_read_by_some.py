@@ -15,7 +15,7 @@ from usual_methods import CASES
 import permgrad as pg
 from permgrad.attribution import methods
 from permgrad.attribution.request.method_registry import READ_BY_SOME
-from permgrad.attribution.request.takes import reads, takes
+from permgrad.attribution.request.takes import reads
 
 ROWS = 40
 rng = np.random.default_rng(0)
