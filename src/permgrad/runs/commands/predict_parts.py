@@ -5,7 +5,9 @@ What ``permgrad explain`` needs to open one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,13 +171,75 @@ def _tell_of_odd_cells(table: Any, rows: ReadableRows, first: int) -> None:
         warn_user(odd_cells_words(placed_cells))
 
 
+@dataclass(frozen=True)
+class _PartPredictor:
+    """What predicts the rows of each part of a table.
+
+    Attributes:
+        request: Of the command.
+        model: Whose predictions are written.
+        table: Its parts are read in batches.
+        identifiers: Columns that are written beside the predictions.
+        intervals: What ``predict_parts`` is asked for.
+    """
+
+    request: PredictRequest
+    model: Any
+    table: PartitionedTable
+    identifiers: list[str]
+    intervals: dict[str, Any]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        features = predicting.features_of(self.model)
+        return list(dict.fromkeys([*features, *self.identifiers]))
+
+    @property
+    def max_rows(self) -> int:
+        """How many rows are read at a time, so that their cells fit."""
+        encoded = self.model.preprocessor_.encoded_names_
+        fitting = _CELLS // max(1, len(self.columns), len(encoded))
+        return max(256, min(_MOST_ROWS, fitting))
+
+    def write(self, part: Part, file: Path, rows: int) -> UnlikeRows:
+        """Write the predictions of a part into its file, ``rows`` at a time, and return
+        which of its rows are unlike those of training.
+        """
+        unlike = UnlikeRows()
+        features = predicting.features_of(self.model)
+        with written_lines(file, {"part": part.number}) as write:
+            for first, frame in self.table.batches(part, rows, self.columns):
+                with self.table.cells_of(range(first, first + len(frame))):
+                    readable_rows = ReadableRows.of(
+                        frame[features],
+                        self.model.preprocessor_,
+                        strict=self.request.strict,
+                    )
+                    unlike.add(readable_rows.unlike, len(frame))
+                    _tell_of_odd_cells(self.table, readable_rows, first)
+                    identifiers = frame[self.identifiers]
+                    write(self._lines_of(readable_rows.rows, identifiers, first))
+        return unlike
+
+    def _lines_of(
+        self, features: pd.DataFrame, identifiers: pd.DataFrame, first: int
+    ) -> pa.Table:
+        """Return the lines of some rows, the first of which has the number ``first``.
+
+        Surprises are counted, and told once.
+        """
+        with surprises_told_once(map(str, features)):
+            predicted = self.model.predict_parts(features, **self.intervals)
+        lines = _lines(self.model, self.table, predicted, identifiers, first)
+        return _with_reasons(lines, self.model, features, self.request)
+
+
 def predict_stream(request: PredictRequest) -> Outcome:
     """Predict the rows of Parquet files in parts, into a folder.
 
     The same command resumes after an interruption.
     """
-    # Longer than most functions: a part is read, predicted and written within the
-    # folder, the file and the warnings that are open around it.
     target = _folder_of(request)
     _refuse_comparison(request)
     model, data_facts, table = open_streamed(request, request.table)
@@ -183,125 +247,98 @@ def predict_stream(request: PredictRequest) -> Outcome:
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
-    identifiers = [
-        column_name
-        for column_name in data_facts.get("identifiers", ())
-        if column_name in table.columns
-    ]
-    intervals = predicting.intervals_of(request, model, data_facts)
+    identifiers = []
+    for column_name in data_facts.get("identifiers", ()):
+        if column_name in table.columns:
+            identifiers.append(column_name)
+    predictor = _PartPredictor(
+        request,
+        model,
+        table,
+        identifiers,
+        predicting.intervals_of(request, model, data_facts),
+    )
     facts: dict[str, Any] = {
         "permgrad": __version__,
         "model": model_digest(model),
         "table": table_digest(table),
         "identifiers": identifiers,
-        **intervals,
-        **({} if request.threshold is None else {"threshold": request.threshold}),
-        **({} if request.reasons is None else {"reasons": request.reasons}),
+        **predictor.intervals,
     }
-    columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
-    max_rows = max(
-        256,
-        min(
-            _MOST_ROWS,
-            _CELLS // max(1, len(columns), len(model.preprocessor_.encoded_names_)),
-        ),
-    )
-    notes, unlike = dict[str, int](), dict[int, UnlikeRows]()
+    if request.threshold is not None:
+        facts["threshold"] = request.threshold
+    if request.reasons is not None:
+        facts["reasons"] = request.reasons
     with (
         PREDICTED.work(target, facts, overwrite=request.overwrite) as record,
         writable(target),
     ):
-        files = {
-            table_part: target / f"{part_name(table_part.number)}.parquet"
-            for table_part in table.parts
-        }
-        # A file that has its name is complete, and of these facts, which are those of
-        # the folder.
-        changed = changed_files(target, record)
-        parts_to_do = [
-            listed_part
-            for listed_part, part_file in files.items()
-            if part_file.name in changed or not part_file.is_file()
-        ]
-        with Progress(
-            sum(counted_part.rows for counted_part in parts_to_do), "predict"
-        ) as progress_bar:
-            for open_part in parts_to_do:
-
-                def predict(rows: int, predicted_part: Part = open_part) -> None:
-                    unlike[predicted_part.number] = UnlikeRows()
-                    with written_lines(
-                        files[predicted_part], {"part": predicted_part.number}
-                    ) as write:
-                        for first, frame in table.batches(
-                            predicted_part, rows, columns
-                        ):
-                            with table.cells_of(range(first, first + len(frame))):
-                                readable_rows = ReadableRows.of(
-                                    frame[predicting.features_of(model)],
-                                    model.preprocessor_,
-                                    strict=request.strict,
-                                )
-                                features = readable_rows.rows
-                                unlike[predicted_part.number].add(
-                                    readable_rows.unlike, len(frame)
-                                )
-                                _tell_of_odd_cells(table, readable_rows, first)
-                                with surprises_told_once(map(str, features)):  # counted
-                                    predicted = model.predict_parts(
-                                        features, **intervals
-                                    )
-                                write(
-                                    _with_reasons(
-                                        _lines(
-                                            model,
-                                            table,
-                                            predicted,
-                                            frame[identifiers],
-                                            first,
-                                        ),
-                                        model,
-                                        features,
-                                        request,
-                                    )
-                                )
-
-                with sparing(), keeping_warnings() as warned:
-                    # Rows are read and encoded here. The network may then take them in
-                    # smaller batches.
-                    with_fewer(max_rows, predict)
-                for warning_text in warned:
-                    notes.setdefault(warning_text, open_part.number)
-                progress_bar.advance(open_part.rows)
-        if parts_to_do or not (record or {}).get("sums"):
+        files = _files_to_write(table, target, changed_files(target, record))
+        unlike_rows = _write_parts(predictor, files)
+        if files or not (record or {}).get("sums"):
             PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
-        warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
-    unlike_rows = UnlikeRows.of_parts(
-        [unlike[table_part.number] for table_part in parts_to_do]
-    )
+    return _outcome(predictor, target, len(files), unlike_rows)
+
+
+def _files_to_write(
+    table: PartitionedTable, target: Path, changed: Collection[str]
+) -> dict[Part, Path]:
+    """Return the parts that are not predicted yet, or whose files changed.
+
+    A file that has its name is complete, and of the facts of its folder.
+    """
+    files = {}
+    for table_part in table.parts:
+        file = target / f"{part_name(table_part.number)}.parquet"
+        if file.name in changed or not file.is_file():
+            files[table_part] = file
+    return files
+
+
+def _write_parts(predictor: _PartPredictor, files: Mapping[Part, Path]) -> UnlikeRows:
+    """Predict parts into their files, and return which of their rows are unlike those
+    of training. Each warning is told once.
+    """
+    notes: dict[str, int] = {}
+    unlike = []
+    row_count = sum(table_part.rows for table_part in files)
+    with Progress(row_count, "predict") as progress_bar:
+        for table_part, file in files.items():
+            with sparing(), keeping_warnings() as warned:
+                # Rows are read and encoded here. The network may then take them in
+                # smaller batches.
+                unlike.append(
+                    with_fewer(
+                        predictor.max_rows, partial(predictor.write, table_part, file)
+                    )
+                )
+            for warning_text in warned:
+                notes.setdefault(warning_text, table_part.number)
+            progress_bar.advance(table_part.rows)
+    warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
+    return UnlikeRows.of_parts(unlike)
+
+
+def _outcome(
+    predictor: _PartPredictor, target: Path, computed: int, unlike_rows: UnlikeRows
+) -> Outcome:
+    """Return what the command says. ``computed``: how many parts were predicted."""
+    table = predictor.table
     result: dict[str, Any] = {
         "rows": table.rows,
         "out": str(target),
         "parts": len(table.parts),
-        "computed": len(parts_to_do),
+        "computed": computed,
+        "unlike": unlike_rows.facts,
     }
-    result |= {"unlike": unlike_rows.facts}
-    if hasattr(model, "classes_"):
-        result["classes"] = model.classes_.tolist()
-    finished_words = "" if parts_to_do else ", already finished"
-    part_count = counted(len(table.parts), "part")
-    return Outcome(
-        result,
-        as_lines(
-            [
-                (
-                    f"{counted(table.rows, 'row')} predicted in "
-                    f"{part_count}{finished_words}: {target}"
-                ),
-                *unlike_rows.lines,
-            ]
-        ),
+    if hasattr(predictor.model, "classes_"):
+        result["classes"] = predictor.model.classes_.tolist()
+    finished_words = "" if computed else ", already finished"
+    predicted_words = (
+        f"{counted(table.rows, 'row')} predicted in "
+        f"{counted(len(table.parts), 'part')}{finished_words}: {target}"
     )
+    return Outcome(result, as_lines([predicted_words, *unlike_rows.lines]))
 
 
 def _with_reasons(
