@@ -5,7 +5,7 @@
 ``model.reasons(X, n=3)`` of 300 rows of a made table with 30 columns, by a network with
 trees and a line beside it, and by the network alone, against the 100 rows that each
 keeps. Beside it stands the time of 6,000 plain predictions of the same network, which a
-row would take with all of these rows. The first reasons of 40 rows are compared with
+row would take with all of these rows, and that of rows in calls of their own. The first reasons of 40 rows are compared with
 the largest Shapley values of ``pg.explain``, of at most 2,000 orders: of all rows, and
 of those whose largest value leads the second by more than the half of its interval. The
 floor is 20 ms a row.
@@ -60,6 +60,11 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         encoded = model.encode_rows(copies)
         seconds = []
         plain = []
+        alone = []
+        for row in range(3 if arguments.quick else 15):
+            started = time.process_time()
+            model.reasons(rows[row : row + 1], n=3)
+            alone.append(time.process_time() - started)
         for _ in range(1 if arguments.quick else 3):
             started = time.process_time()
             model.reasons(rows, n=3)
@@ -73,6 +78,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 "network": name,
                 "rows": len(rows),
                 "reasons, ms a row": 1000 * min(seconds) / len(rows),
+                "a row alone, ms": 1000 * float(np.median(alone)),
                 "6,000 plain predictions, ms": 1000 * min(plain),
                 **agreement,
             }

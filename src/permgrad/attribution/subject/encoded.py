@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from permgrad.attribution.subject.calls import check_fitted
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.predictor import PredictorSubject
+from permgrad.attribution.subject.repeated import Repeated, repeated
 from permgrad.attribution.subject.subject import Subject, WithoutTrees
 from permgrad.base.arrays import Floats, Floats32, Integers
 from permgrad.base.errors import InputError
@@ -193,6 +195,11 @@ class HybridSubject(EncodedSubject):
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._folded: FoldedNetwork | None = None
+        self._repeated: Repeated | None = None
+
+    def keep_answers(self) -> None:
+        """Keep what the network says of rows for later calls about the same rows."""
+        self._repeated = repeated(self.module)
 
     def open(self) -> Any:
         """Switch to eval mode for the body, and restore every submodule's mode
@@ -297,8 +304,12 @@ class HybridSubject(EncodedSubject):
             return self.forward(tensors)
         if self._folded is None:
             self._folded = FoldedNetwork(self.module)
-        return self._folded(tensors[0].to(device=self.device, dtype=self.dtype))
+        rows = tensors[0].to(device=self.device, dtype=self.dtype)
+        if self._repeated is None:
+            return self._folded(rows)
+        paths = ",".join(self.paths)
+        return self._repeated.of(paths, rows, partial(self._folded, rows))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
-        return {**self.__dict__, "_folded": None}
+        return {**self.__dict__, "_folded": None, "_repeated": None}

@@ -248,6 +248,11 @@ class Subject:
         restores it.
         """
 
+    def keep_answers(self) -> None:
+        """Keep what the model says of rows for later calls about the same rows, where
+        that is known how.
+        """
+
     def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
         """Return a context manager that refuses a model if calls in its body change
         what later calls return.

@@ -171,6 +171,8 @@ class Shapley(Configured):
             explain = _explain_rows
         else:
             explain = _explain_loss
+        if self.played is not None:  # rows come one by one
+            request.subject.keep_answers()
         with request.subject.open():
             return explain(request, player_tree, self, enumeration)
 
