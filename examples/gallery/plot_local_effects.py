@@ -64,7 +64,7 @@ axes.plot(
 (line,) = axes.plot(at, ale["effect"], "--", label="ALE, with its 95 % interval")
 axes.fill_between(at, ale["ci_low"], ale["ci_high"], color=line.get_color(), alpha=0.3)
 axes.set_xlabel("ordered")
-axes.set_ylabel("effect on the prediction")
+axes.set_ylabel("effect on the predicted cost")
 axes.legend()
 plt.show()
 
@@ -83,15 +83,16 @@ print(found.summary())
 moved = found.cells.iloc[1:].to_numpy(float) - found.cells.iloc[0].to_numpy(float)
 moved /= (X - X.median()).abs().median().to_numpy()
 figure, axes = plt.subplots(figsize=(6.4, 2.4), layout="constrained")
+height = 0.8 / len(moved)
 for place, changes in enumerate(moved):
     axes.barh(
-        np.arange(X.shape[1]) + 0.2 * place,
+        np.arange(X.shape[1]) + height * place,
         changes,
-        height=0.18,
+        height=0.9 * height,
         label=f"alternative {place + 1}",
     )
-axes.set_yticks(np.arange(X.shape[1]) + 0.2, X.columns)
+axes.set_yticks(np.arange(X.shape[1]) + height * (len(moved) - 1) / 2, X.columns)
 axes.axvline(0, color="0.5", linewidth=0.8)
-axes.set_xlabel("change")
+axes.set_xlabel("change (median absolute deviations)")
 axes.legend()
 plt.show()

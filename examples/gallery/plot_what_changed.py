@@ -131,5 +131,6 @@ for shift, level in enumerate(("north", "south")):
         level,
         0.2 * shift,
     )
-axes.legend()
+axes.set_xlabel("share of rows, with its 95 % interval")
+figure.legend(loc="outside right center")
 plt.show()

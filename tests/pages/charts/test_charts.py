@@ -14,6 +14,7 @@ from tests.pages.conftest import HOSTILE, NAMES, global_explanation, local_expla
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
+from permgrad.attribution.explanation import Explanation
 from permgrad.base.numerals import number, percent
 from permgrad.pages.charts import error_charts as errors
 from permgrad.pages.charts import explained
@@ -221,7 +222,22 @@ def test_bars_have_the_numbers():
     )
     assert data["hidden"] == len(NAMES) - 5
     others = np.delete(explanation.values[:, 0], order)
-    assert data["rest"] == number(float(np.abs(others).max()), 2)
+    assert data["rest"] == f"within ±{number(float(np.abs(others).max()), 2)}"
+
+
+def test_what_is_left_out_far_below_0_is_not_said_to_be_around_it():
+    columns = ["a", "b", "c", "d"]
+    explanation = Explanation(
+        method="permutation",
+        values=np.array([[0.5], [0.2], [0.1], [-0.9]]),
+        names=columns,
+        modality=["table"] * 4,
+        outputs=["all"],
+        scope="global",
+    )
+    data = explained.ranking(Standing(explanation), top_n=2).data
+    assert data["names"] == ["a", "b"]
+    assert data["rest"] == "from −0.90 to 0.10"
 
 
 def test_steps_end_at_the_prediction():

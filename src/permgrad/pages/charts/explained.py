@@ -166,14 +166,22 @@ def leading(standing: Standing, loss: Loss | None, *, most: int = 8) -> Chart:
 
 
 def _rest(values: Floats, shown: npt.NDArray[np.intp], loss: Loss | None) -> str | None:
-    """Return the largest size among the features that are not shown."""
+    """Say between which values the features are that are not shown: around 0, unless
+    that hides that some are below 0 by more than the least that is shown.
+    """
     small_features = np.delete(values, shown)
     small_features = small_features[np.isfinite(small_features)]
     if not len(small_features):
         return None
+    least_shown = values[shown].min(initial=np.inf)
     if loss is not None:
         small_features = loss.growth(small_features)
-    return number(float(np.abs(small_features).max()), 2)
+        least_shown = loss.growth(least_shown)
+    lowest = float(small_features.min())
+    highest = float(small_features.max())
+    if -lowest > max(highest, float(least_shown)):
+        return f"from {number(lowest, 2)} to {number(highest, 2)}"
+    return f"within ±{number(max(-lowest, highest), 2)}"
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:

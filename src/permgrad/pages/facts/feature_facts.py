@@ -108,11 +108,15 @@ def noted(content: PageContent) -> Facts | None:
 
 def leading(content: PageContent) -> Facts | None:
     """Return the feature with most of the importance: its ``share``, the ``notes`` on
-    it, and how to leave it out.
+    it, and how to leave it out. None where it does not clearly matter.
     """
     leakage_hint = (content.reading or {}).get("leakage")
     explanation = content.explanation
-    if not leakage_hint or explanation is None:
+    standing = content.standing
+    if not leakage_hint or explanation is None or standing is None:
+        return None
+    tested = standing.tested
+    if tested is not None and leakage_hint["feature"] not in tested:
         return None
     columns = (explanation.groups or {}).get(
         leakage_hint["feature"], [leakage_hint["feature"]]

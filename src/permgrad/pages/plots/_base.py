@@ -288,10 +288,10 @@ def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> No
 
 
 def note_hidden(axes: Any, count: int, hidden_text: str | None = None) -> None:
-    """Write below the names of rows how many are not shown, and how large at most."""
+    """Write below the names of rows how many are not shown, and how large they are."""
     words = f"{count} more not shown"
     if hidden_text is not None:
-        words = f"{count} more within ±{hidden_text}"
+        words = f"{count} more {hidden_text}"
     if count:
         note(
             axes,

@@ -83,7 +83,7 @@ const Figures = (() => {
       svg.append(row);
     });
     if (side.length) svg.append(text(width, top - 6, side[0], { "text-anchor": "end" }));
-    const rest = data.rest ? `${data.hidden} more within ±${data.rest}` : `${data.hidden} more not shown`;
+    const rest = data.rest ? `${data.hidden} more ${data.rest}` : `${data.hidden} more not shown`;
     if (data.hidden) svg.append(text(0, frame.height - 22, rest, { "font-size": 11 }));
     return svg;
   };
