@@ -4,11 +4,11 @@
 
 ``model.reasons(X, n=3)`` of 300 rows of a made table with 30 columns, by a network with
 trees and a line beside it, and by the network alone, against the 100 rows that each
-keeps. Beside it stands the time of 6,000 plain predictions of the same network, which a
-row would take with all of these rows, and that of rows in calls of their own. The first reasons of 40 rows are compared with
-the largest Shapley values of ``pg.explain``, of at most 2,000 orders: of all rows, and
-of those whose largest value leads the second by more than the half of its interval. The
-floor is 20 ms a row.
+keeps. Beside it stand the time of a row in a call of its own and that of 6,000 plain
+predictions of the same network, which a row would take with all of these rows. The
+first reasons of 40 rows are compared with the largest Shapley values of ``pg.explain``,
+of at most 2,000 orders: of all rows, and of those whose largest value leads the second
+by more than the half of its interval. The floor is 20 ms a row.
 """
 
 from __future__ import annotations

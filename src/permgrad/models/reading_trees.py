@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from permgrad.base.arrays import Array, Floats
+from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.models.trees import Trees
 
 #: Feature, threshold, left and right of the inner nodes of a tree, and the values of
@@ -60,6 +60,12 @@ class ReadTrees:
     def as_library_reads(self, rows: Floats) -> Floats:
         """Return cells as the library reads them, in float64."""
         return rows.astype(self.cells).astype(np.float64)
+
+    def sources(self, rows: Floats) -> Integers:
+        """Return the column of a table of which each column of the trees is made
+        ``(columns,)``.
+        """
+        return np.arange(rows.shape[1], dtype=np.int64)
 
 
 class AsTrees:

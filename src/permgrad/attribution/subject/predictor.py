@@ -57,6 +57,7 @@ from permgrad.base.random import seeded
 from permgrad.data.tasks import CLASSIFICATION, MULTILABEL, REGRESSION, Task, tasks
 from permgrad.models.devices import on_users_device
 from permgrad.models.losses import losses
+from permgrad.models.reading_pipelines import read_pipeline
 from permgrad.models.reading_trees import ReadTrees, read_questions
 
 _PROBE_ROWS = 256
@@ -177,7 +178,14 @@ class PredictorSubject(Subject):
         self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
 
     def trees(self) -> ReadTrees | None:
-        """Return the trees of a fitted model of numbers, or None."""
+        """Return the trees of a fitted model of numbers, or at the end of a pipeline,
+        or None.
+        """
+        pipeline_trees = read_pipeline(
+            self.predictor, lambda rows: self.form.write(torch.from_numpy(rows))
+        )
+        if pipeline_trees is not None:
+            return pipeline_trees
         if not all(column.numeric for column in self.form.columns):
             return None
         try:

@@ -17,6 +17,7 @@ from permgrad.attribution.method.shapley.shapley_game import ShapleyGame
 from permgrad.attribution.method.shapley.tree_models import (
     cells_of,
     mean_over,
+    owner_of,
     tree_groups_of,
     values_by,
 )
@@ -57,7 +58,9 @@ def split_trees(
         return None
     rows = cells_of(request.inputs, added.trees)
     background = cells_of(request.donors, added.trees)
-    tree_groups = tree_groups_of(game, added.trees, rows, background, len(references))
+    tree_groups = tree_groups_of(
+        added.trees, owner_of(game), game.players, rows, background, len(references)
+    )
     if tree_groups is None:
         return None
 

@@ -87,10 +87,15 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
     if not np.isfinite(background[references]).all():
         return None
     rows = cells_of(request.inputs, trees)
-    tree_groups = tree_groups_of(game, trees, rows, background, len(references))
+    compared = [request.donors[0][torch.from_numpy(references)], request.inputs[0]]
+    table = torch.cat(compared).detach().cpu().double().numpy()
+    owner = owner_of(game)[trees.sources(table)]
+    tree_groups = tree_groups_of(
+        trees, owner, game.players, rows, background, len(references)
+    )
     if tree_groups is None:
         return None
-    played = _played(game, background, references)
+    played = _played(game, owner, background, references)
     link = _link_of(_sums(tree_groups, played.cells), played.worths)
     if link is None:
         return None
@@ -101,8 +106,9 @@ def find_trees(game: ShapleyGame, references: Integers) -> LinearInTrees | None:
 
 
 def tree_groups_of(
-    game: ShapleyGame,
     trees: ReadTrees,
+    owner: Integers,
+    players: int,
     rows: Floats,
     background: Floats,
     donors: int,
@@ -112,23 +118,23 @@ def tree_groups_of(
     None where a single group is too large, or has a leaf of too many players.
 
     Args:
-        game: whose players own the columns.
         trees: as they were read.
+        owner: the player of each of their columns ``(columns,)``.
+        players: how many there are.
         rows: cells of the rows to explain ``(rows, columns)``.
         background: cells of the background ``(background rows, columns)``.
         donors: how many of them replace players.
     """
-    owner = _owner_of(game)
     try:
         return [
-            TreeValues(trees_of_group, owner, game.players, rows, background)
+            TreeValues(trees_of_group, owner, players, rows, background)
             for trees_of_group in _in_parts(trees.trees, donors)
         ]
     except NotImplementedError:
         return None
 
 
-def _owner_of(game: ShapleyGame) -> Integers:
+def owner_of(game: ShapleyGame) -> Integers:
     """Return the player of each column of the table ``(columns,)``."""
     owner: Integers = game.request.space.segments[0].cpu().numpy().ravel()
     return owner.astype(np.int64)
@@ -225,7 +231,9 @@ class _Played(NamedTuple):
     worths: Floats
 
 
-def _played(game: ShapleyGame, background: Floats, references: Integers) -> _Played:
+def _played(
+    game: ShapleyGame, owner: Integers, background: Floats, references: Integers
+) -> _Played:
     """Return the background rows that replace players, and mixtures of pairs of them,
     which the model predicts.
     """
@@ -239,7 +247,7 @@ def _played(game: ShapleyGame, background: Floats, references: Integers) -> _Pla
     mixed_worths = among.values(rows, donors[:, None], keeps[:, None])[:, 0]
     game.evaluations += among.evaluations
     cells = background[references]
-    mixed_cells = np.where(keeps[:, _owner_of(game)], cells[rows], cells[donors])
+    mixed_cells = np.where(keeps[:, owner], cells[rows], cells[donors])
     own_worths = among.full(np.arange(len(references), dtype=np.int64))
     return _Played(
         np.concatenate([cells, mixed_cells]),
