@@ -24,6 +24,8 @@ from permgrad.base.errors import InputError
 from permgrad.models.branches import Fitted
 from permgrad.runs.options import split_preset
 from permgrad.runs.requests import RunRequest
+from permgrad.runs.run import stages
+from permgrad.runs.run.run import run_table
 
 SETTINGS = {
     "preset": "fast",
@@ -159,6 +161,25 @@ def test_a_run_without_rows_is_refused_before_it_reads_anything():
     with pytest.raises(InputError, match="neighbour branch holds training rows"):
         request.check()
     dataclasses.replace(request, preset="fast:tabular+trees").check()
+
+
+def test_a_branch_of_a_preset_file_is_refused_before_training(tmp_path, monkeypatch):
+    X, y = table()
+    X.assign(y=y).to_csv(tmp_path / "table.csv", index=False)
+    content = {"base": "fast", "beside": [NAME]}
+    preset = tmp_path / "preset.json"
+    preset.write_text(json.dumps(content))
+    monkeypatch.setattr(stages, "STAGE_WORK", {})
+    request = RunRequest(
+        table=str(tmp_path / "table.csv"),
+        target=("y",),
+        preset=str(preset),
+        out=tmp_path / "run",
+        keep_rows=False,
+    )
+    with pytest.raises(InputError, match="neighbour branch holds training rows"):
+        run_table(request)
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_message_names_less_than_all_branches():

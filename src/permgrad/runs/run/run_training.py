@@ -24,6 +24,7 @@ from permgrad.evaluation.baselines.fitting import (
     estimate_seconds,
     why_absent,
 )
+from permgrad.models.branches import branches, refuse_without_rows
 from permgrad.models.decision import asked_decision
 from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
@@ -155,7 +156,9 @@ def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
 
 
 def check_options(request: RunRequest, task: str) -> None:
-    """Refuse a preset or a device that cannot be used."""
+    """Refuse a preset or a device that cannot be used, and rows that are left out of
+    the saved model where a branch of the preset holds some.
+    """
     if request.model == "network":
         preset = request.network
     else:
@@ -165,7 +168,10 @@ def check_options(request: RunRequest, task: str) -> None:
         "branches": request.branches or "auto",
         "device": request.device,
     }
-    resolve_settings(arguments, task)
+    settings = resolve_settings(arguments, task)
+    if request.model == "network" and not request.keep_rows:
+        for branch_name in settings.beside:
+            refuse_without_rows(branches[branch_name])
 
 
 def dry_run(request: RunRequest, inputs: Inputs) -> None:
