@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 import permgrad.runs.row_requests
 from permgrad.cli import app
 from permgrad.cli.terminal import PANELS
+from permgrad.models.estimators.presets import setting_names
 from permgrad.runs import options
+from permgrad.runs.options import PRESET_SETTINGS
 from permgrad.runs.requests import RunRequest
 
 COMMANDS = (
@@ -267,6 +269,10 @@ for words in {commands!r}:
     return ends
 
 
+def test_settings_of_presets_are_told_as_they_are():
+    assert tuple(setting_names()) == PRESET_SETTINGS
+
+
 def test_wrong_arguments_are_refused_before_torch_is_imported(tmp_path):
     commands = [
         ["run", "table.csv", "--target", "armm"],
@@ -280,6 +286,10 @@ def test_wrong_arguments_are_refused_before_torch_is_imported(tmp_path):
         ["run", "table.csv", "--target", "arm", "--kind", "age"],
         ["run", "table.csv", "--target", "arm", "--drop", "nowhere"],
         ["benchmark", "tabulr"],
+        ["run", "table.csv", "--frobnicate", "3", "--preset", "fast"],
+        ["run", "table.csv", "--target", "arm", "--weight-decay", "0.1"],
+        ["tune", "table.csv", "--preset", "none.json", "--zzz"],
+        ["images", "table.csv", "--schedule", "flat"],
     ]
     rows = [f"{row};{row % 2};{row * row % 7}" for row in range(60)]
     (tmp_path / "table.csv").write_text(

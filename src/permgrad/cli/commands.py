@@ -43,7 +43,13 @@ from permgrad.cli.terminal import (
     tell,
 )
 from permgrad.runs import requests
-from permgrad.runs.options import Option, argument, options_of, separated
+from permgrad.runs.options import (
+    PRESET_SETTINGS,
+    Option,
+    argument,
+    options_of,
+    separated,
+)
 from permgrad.runs.requests import Outcome
 from permgrad.runs.row_requests import CounterfactualsRequest, McpRequest
 from permgrad.runs.run.early import check_model, refuse_early, refuse_other_columns
@@ -61,9 +67,8 @@ _USAGE_CODES = {
 
 
 def _is_typo(error: Any) -> bool:
-    """Return whether an unknown option is nearly one that the command has.
-
-    Presets, which may have it, are then not loaded: that takes seconds.
+    """Return whether an unknown option is nearly one that the command has: it is then
+    sought nowhere else.
     """
     return any(
         SequenceMatcher(None, error.option_name, flag).ratio() >= _TYPO
@@ -105,11 +110,10 @@ class _Commands(TyperGroup):
 
     def place_of(self, flag: str, context: Any) -> str:
         """Say where an option belongs that a command does not have. Empty: nowhere."""
-        if context is not None and "--preset" in _flags(context.command):
-            from permgrad.models.estimators.presets import setting_names  # loads torch
-
-            if flag.removeprefix("--").replace("-", "_") in setting_names():
-                return "It is a setting of a preset: --preset FILE.json."
+        setting_name = flag.removeprefix("--").replace("-", "_")
+        takes_preset = context is not None and "--preset" in _flags(context.command)
+        if takes_preset and setting_name in PRESET_SETTINGS:
+            return "It is a setting of a preset: --preset FILE.json."
         names = []
         for command_name in self.list_commands(context):
             if flag in _flags(self.commands.get(command_name)):

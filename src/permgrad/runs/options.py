@@ -41,6 +41,38 @@ PRESETS = (
     "ig_example_published",
     "FILE.json",
 )
+#: What a preset file says, beside its base.
+PRESET_SETTINGS = (
+    *(
+        "layout",
+        "numeric",
+        "network",
+        "branches",
+        "beside",
+        "class_weight",
+        "validation_fraction",
+        "pairs_as_levels",
+        "seeks_order",
+        "max_levels",
+        "background_size",
+    ),
+    *(
+        "max_epochs",
+        "batch_size",
+        "learning_rate",
+        "optimizer",
+        "weight_decay",
+        "schedule",
+        "schedule_unit",
+        "patience",
+        "kept_from",
+        "loss",
+        "averaging",
+        "label_smoothing",
+        "refinement",
+        "precision",
+    ),
+)
 BASELINES = (
     *(
         "random_forest",
