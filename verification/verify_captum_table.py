@@ -306,7 +306,7 @@ def _with_baseline(
     """Add the rows compared with, as the method takes them."""
     rows = dict(zip(names, start, strict=True))
     if method in ("integrated_gradients", "deeplift"):
-        return {"method": method, "baseline": rows, "references": 10_000, **options}
+        return {"method": method, "baseline": rows, **options}
     if method == "shapley":
         return {"method": method, "background": rows, **options}
     if method == "ablation" and any(one.abs().max() > 0 for one in start[:1]):

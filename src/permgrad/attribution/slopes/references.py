@@ -21,7 +21,7 @@ from permgrad.attribution.subject.lookups import Lookup, with_embeddings
 from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.tracing import Site
 from permgrad.attribution.typed_options import as_typed
-from permgrad.base.checks import check_choice
+from permgrad.base.checks import check_choice, is_whole
 from permgrad.base.errors import InputError, listed, shown, text_of, unknown, warn_user
 from permgrad.base.late import is_frame, is_series
 from permgrad.base.random import generator
@@ -47,8 +47,13 @@ class Reference:
 
 
 def averages_rows(method: Any, _scope: Any) -> bool:
-    """Return whether a method averages over references, of which it may read fewer."""
+    """Return whether a method averages over references, of which it may read fewer.
+
+    What is no number of rows stays for its own check.
+    """
     baseline = method.baseline
+    if not is_whole(method.references) or method.references < 1:
+        return True
     if getattr(method, "reference_class", None) is not None:
         return True
     return isinstance(baseline, str) and baseline.startswith((_BACKGROUND, _CLASS))
