@@ -22,6 +22,7 @@ from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.takes import is_estimator, reads
+from permgrad.attribution.scopes import chosen_scope
 from permgrad.base.arrays import Integers
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
@@ -52,7 +53,6 @@ def explain_with(
     if isinstance(X, (str, os.PathLike)):
         return stream_with(model, X, y, engine=engine, **options)
     model, arguments = parted(model, options)
-    arguments = read_by_method(arguments)
     if engine is not None:
         return pg.explain_stream(model, X, y, engine=engine, **arguments)
     if row_offset is not None:
@@ -105,12 +105,27 @@ def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]
             {**method_object.settings(), **of_method},
         )
     elif of_method:
-        arguments["method"] = with_settings(method, **of_method)
+        arguments["method"] = with_read(method, options.get("scope", "auto"), of_method)
     if read:
         given_model = model if isinstance(model, pg.Model) else pg.Model(model)
         read_options = {name: getattr(given_model, name) for name in READING}
         model = pg.Model(given_model.model, **{**read_options, **read})
-    return model, arguments
+    return model, read_by_method(arguments)
+
+
+def with_read(method: Any, stated_scope: str, of_method: Mapping[str, Any]) -> Any:
+    """Return a method with further options, without those that it then does not
+    read.
+    """
+    chosen_method = with_settings(method, **of_method)
+    scope = chosen_scope(stated_scope, chosen_method.scopes[0])
+    unread = {
+        condition.option
+        for condition in chosen_method.conditions
+        if not condition.is_read(chosen_method, scope)
+    }
+    read = {name: of_method[name] for name in of_method if name not in unread}
+    return with_settings(method, **read)
 
 
 def with_settings(method: Any, **settings: Any) -> Any:

@@ -111,7 +111,7 @@ def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"method": "gradient"}, "method"),
+        ({"method": "permutation"}, "method"),
         ({"n_repeats": 3}, "arguments"),
         ({"confidence": 0.9}, "arguments"),
         ({"target": 0}, "arguments"),

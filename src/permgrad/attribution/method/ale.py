@@ -24,7 +24,6 @@ from permgrad.attribution.method.ale_effects import (
 )
 from permgrad.attribution.replace.coalitions import Blend
 from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.method_registry import USUAL
 from permgrad.attribution.request.related_rows import tell_of_dependence
 from permgrad.attribution.request.result import build, named, output_unit
 from permgrad.attribution.scopes import GLOBAL
@@ -90,7 +89,6 @@ class Ale(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"global background"}
     scales: ClassVar[Mapping[Scope, Scale]] = {GLOBAL: LOGIT}
     bins: int = 40
     pairs: Literal["all"] | Iterable[Sequence[str]] | None = None

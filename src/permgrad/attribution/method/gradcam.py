@@ -78,7 +78,7 @@ class GradCam(Configured):
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor", "local background"}
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
     by_output: ClassVar[bool] = True

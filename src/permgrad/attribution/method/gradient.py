@@ -70,7 +70,7 @@ class Gradient(Configured):
 
     name: ClassVar[str] = "gradient"
     scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor", "local background"}
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True
     signed: bool = False

@@ -12,7 +12,6 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradient import Gradient, Slope, SlopeReader
 from permgrad.attribution.request import Request, methods
-from permgrad.attribution.request.method_registry import USUAL
 from permgrad.attribution.request.result import output_unit
 from permgrad.attribution.slopes.lines import normal, sampled_points
 from permgrad.attribution.slopes.slopes import Slopes
@@ -63,7 +62,6 @@ class SmoothGrad(Gradient):
     """
 
     name: ClassVar[str] = "smoothgrad"
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     instead: ClassVar[Mapping[str, str]] = {"n_repeats": "samples"}
     samples: int = 50
     noise: float = 0.5
