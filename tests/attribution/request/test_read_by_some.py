@@ -1,9 +1,10 @@
 """Arguments of ``pg.explain`` and options of methods that not every method reads are
-refused where they are not, for each method of the registry.
+warned of where they are not, for each method of the registry.
 """
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,9 @@ def facts_of(explanation):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "scope"), CASES)
-def test_an_argument_is_read_or_refused(name, scope, network, image_network, estimator):
+def test_an_argument_is_read_or_warned_of(
+    name, scope, network, image_network, estimator
+):
     method = methods.get(name)()
     explained = call_of(name, scope, network, image_network, estimator)
     before = facts_of(explained())
@@ -100,11 +103,14 @@ def test_an_argument_is_read_or_refused(name, scope, network, image_network, est
             after = facts_of(explained(**{argument: value}))
             assert after != before, f"{name} declares {argument}, and does not read it"
         else:
-            with pytest.raises(
-                pg.InputError,
-                match=rf"^method='{name}' does not take {argument}=( with scope=|\.)",
+            with pytest.warns(
+                pg.PermgradWarning,
+                match=rf"^method='{name}' does not read {argument}=( with scope=|\.)",
             ):
-                explained(**{argument: value})
+                after = facts_of(explained(**{argument: value}))
+            assert json.loads(after)[1] == json.loads(before)[1], (
+                f"{name} reads {argument}"
+            )
 
 
 def test_every_argument_is_tried_and_read_by_some_method():
@@ -121,7 +127,7 @@ OTHER_VALUES = {
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)
-def test_an_option_that_a_variant_does_not_read_is_refused(name, scope):
+def test_an_option_that_a_variant_does_not_read_is_warned_of(name, scope):
     method_class = methods.get(name)
     for condition in method_class.conditions:
         assert condition.option in method_class.options
@@ -130,15 +136,17 @@ def test_an_option_that_a_variant_does_not_read_is_refused(name, scope):
             options["steps"] = 5
         method = method_class(**options)
         if condition.is_read(method, scope):
-            method.refuse_unread(scope)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                method.tell_of_unread(scope)
             continue
         value = OTHER_VALUES[condition.option]
-        with pytest.raises(
-            pg.InputError,
+        with pytest.warns(
+            pg.PermgradWarning,
             match=rf"^method='{name}' reads {condition.option}={value} only with "
             rf"{condition.words}\. Leave {condition.option} out[,.]",
         ):
-            method.refuse_unread(scope)
+            method.tell_of_unread(scope)
 
 
 @pytest.mark.parametrize("name", methods)
@@ -155,22 +163,22 @@ def test_what_helps_instead_is_an_option_that_can_be_typed(name):
         (
             {"method": "lime", "n_repeats": 4},
             (
-                "method='lime' does not take n_repeats=. Pass "
-                "method=pg.methods.Lime(samples=...). [PG004]"
+                "method='lime' does not read n_repeats=. Pass "
+                "method=pg.methods.Lime(samples=...)."
             ),
         ),
         (
             {"method": "shapley", "loss": "brier"},
             (
-                "method='shapley' does not take loss= with scope='local'. Leave it out, or "
-                "pass scope='global'. [PG004]"
+                "method='shapley' does not read loss= with scope='local'. Leave it out, or "
+                "pass scope='global'."
             ),
         ),
         (
             {"method": "permgrad", "scale": "probability"},
             (
-                "method='permgrad' does not take scale= with scope='global'. Leave it out, "
-                "or pass scope='local'. [PG004]"
+                "method='permgrad' does not read scale= with scope='global'. Leave it out, "
+                "or pass scope='local'."
             ),
         ),
         (
@@ -179,34 +187,39 @@ def test_what_helps_instead_is_an_option_that_can_be_typed(name):
                 "n_repeats": 4,
             },
             (
-                "method='aggregate' does not take n_repeats=. Leave it out, or choose "
-                "'permgrad', 'permutation' or 'shapley'. [PG004]"
+                "method='aggregate' does not read n_repeats=. Leave it out, or choose "
+                "'permgrad', 'permutation' or 'shapley'."
             ),
-        ),
-        (
-            {"scoring": "accuracy", "loss": "brier"},
-            "loss= does not take scoring=. Leave one of them out. [PG006]",
         ),
         (
             {"method": pg.methods.Permutation(tolerance=0.1), "scope": "local"},
             (
                 "method='permutation' reads tolerance=0.1 only with scope='global'. Leave "
-                "tolerance out, or pass scope='global'. [PG006]"
+                "tolerance out, or pass scope='global'."
             ),
         ),
         (
             {"method": {"input": "gradient"}, "n_repeats": 4},
             (
-                "method='gradient' does not take n_repeats=. Leave it out, or choose "
-                "'permgrad' or 'permutation'. [PG004]"
+                "method='gradient' does not read n_repeats=. Leave it out, or choose "
+                "'permgrad' or 'permutation'."
             ),
         ),
     ],
 )
 def test_the_words(arguments, message, network):
-    with pytest.raises(pg.InputError) as caught:
+    with pytest.warns(pg.PermgradWarning) as warned:
         pg.explain(network, torch.from_numpy(TABLE), Y, progress=False, **arguments)
-    assert str(caught.value) == message
+    assert message in [str(warning.message) for warning in warned]
+
+
+def test_a_loss_beside_a_score_is_refused(network):
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(
+            network, torch.from_numpy(TABLE), Y, scoring="accuracy", loss="brier"
+        )
+    expected = "loss= does not take scoring=. Leave one of them out. [PG006]"
+    assert str(caught.value) == expected
 
 
 def typed(message):
@@ -222,8 +235,6 @@ def typed(message):
         pg.methods.Shapley(order=9),
         pg.methods.PermGrad(pairs="all"),
         pg.methods.Permutation(order=7),
-        pg.methods.DeepLift(references=3),
-        pg.methods.IntegratedGradients(references=3),
         pg.methods.Ale(pairs=["x"]),
     ],
 )
@@ -237,6 +248,21 @@ def test_a_remedy_of_an_option_works_as_typed(method, network):
         assert type(remedy) is type(method)
         result = pg.explain(network, rows, Y, method=remedy, progress=False)
         assert np.isfinite(result.values).any()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pg.methods.DeepLift(references=3), pg.methods.IntegratedGradients(references=3)],
+)
+def test_a_remedy_of_an_unread_option_works_as_typed(method, network):
+    rows = torch.from_numpy(TABLE)
+    with pytest.warns(pg.PermgradWarning) as warned:
+        pg.explain(network, rows, Y, method=method, progress=False)
+    (remedy,) = typed(str(warned[0].message))
+    assert type(remedy) is type(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pg.explain(network, rows, Y, method=remedy, progress=False)
 
 
 def test_the_baseline_of_a_class_that_a_regression_has_none_of():

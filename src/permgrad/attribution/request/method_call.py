@@ -11,7 +11,12 @@ from typing import Any
 from permgrad.attribution.request.arguments import Arguments
 from permgrad.attribution.request.method_registry import Configured, Method
 from permgrad.attribution.request.related_rows import with_columns
-from permgrad.attribution.request.takes import is_estimator, refuse_apart, said_of
+from permgrad.attribution.request.takes import (
+    is_estimator,
+    refuse_apart,
+    said_of,
+    tell_of_unread,
+)
 from permgrad.attribution.scopes import AUTO, GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.typed_options import as_typed
@@ -95,6 +100,7 @@ def read_call(
     scope, options = resolve_method(chosen_method, arguments.scope)
     facts = said_of(arguments, scope, options, caller_name)
     refuse_apart(chosen_method, name, facts)
+    tell_of_unread(chosen_method, name, facts)
     if "loss" in facts and arguments.y is None:
         raise InputError(
             "loss= compares with y, and there is no y",
@@ -142,7 +148,7 @@ def resolve_method(
     if not isinstance(chosen_method, Configured):  # options of another library
         return scope, options
     chosen_method.check_types()
-    chosen_method.refuse_unread(scope)
+    chosen_method.tell_of_unread(scope)
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
         pairs = options.get("pairs", "auto")

@@ -27,7 +27,7 @@ from permgrad.attribution.scopes import GLOBAL, LOCAL, Scope, scopes
 from permgrad.attribution.subject.scales import PROBABILITY, Scale
 from permgrad.attribution.typed_options import as_typed
 from permgrad.base.checks import check_choice, check_flag
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import shown, warn_user
 from permgrad.base.near_names import with_near_names
 from permgrad.base.registry import Registry
 
@@ -211,8 +211,8 @@ class Configured:
         """Return what it takes with its options."""
         return self.takes
 
-    def refuse_unread(self, scope: Scope) -> None:
-        """Refuse options that its variant, or its scope, does not read."""
+    def tell_of_unread(self, scope: Scope) -> None:
+        """Warn of options that its variant, or its scope, does not read."""
         changed_settings = changed_options(self)
         for condition in self.conditions:
             name = condition.option
@@ -232,7 +232,7 @@ class Configured:
                     hint = f"Leave {name} out, or pass {typed}."
                 elif condition.scope is not None:
                     hint = f"Leave {name} out, or pass {condition.words}."
-                raise InputError(problem, hint=hint, code="PG006")
+                warn_user(f"{problem}. {hint}")
 
     def check_types(self) -> None:
         """Refuse what is none of a type's texts, or neither True nor False."""

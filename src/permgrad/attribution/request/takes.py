@@ -25,7 +25,7 @@ from permgrad.attribution.request.method_registry import (
 )
 from permgrad.attribution.scopes import GLOBAL, scopes
 from permgrad.attribution.typed_options import as_typed
-from permgrad.base.errors import InputError, shown
+from permgrad.base.errors import InputError, shown, warn_user
 
 if TYPE_CHECKING:
     from permgrad.attribution.request.arguments import Arguments
@@ -210,7 +210,7 @@ def without_unread(
         arguments: The call's.
         method: The method.
         readers: The methods that get the same. What none of them reads stays, and is
-            refused. None: nothing stays.
+            warned of. None: nothing stays.
     """
     several = list(readers)
     usual = {entry.name: entry.default for entry in fields(arguments) if entry.init}
@@ -273,8 +273,10 @@ def refuse_apart(
         InputError: The method does not take one of them, or two exclude each other.
     """
     for call_key, words in call_facts.items():
-        if chosen_method is not None and not takes(chosen_method, call_key):
-            raise _not_taken(chosen_method, name, call_key, words)
+        if chosen_method is None or _is_read_by_some(call_key):
+            continue
+        if not takes(chosen_method, call_key):
+            raise _not_taken(name, call_key, words)
     for first_key, second_key in APART:
         if first_key in call_facts and second_key in call_facts:
             if first_key in _GIVEN:
@@ -304,24 +306,51 @@ def takes(method: Any, key: str) -> bool:
     return key not in OF_METHODS or key in method.takes
 
 
-def _not_taken(method: Any, name: str, key: str, words: str) -> InputError:
-    """Return the error of what a method does not take, with what helps: an option that
-    says the same, another scope, or another method.
+def tell_of_unread(
+    method: Method | None, name: str, call_facts: Mapping[str, str]
+) -> None:
+    """Warn of arguments that a method does not read: they change nothing.
+
+    They are no error, as callers pass the same to several methods.
+
+    Args:
+        method: The method. None: what is asked needs none.
+        name: What messages call it.
+        call_facts: What the call says, as ``said_of`` returns it.
     """
-    if key in MODELS:
-        return refused(f"method={name!r}", words, _others(key, name), "PG034")
+    if method is None:
+        return
+    for call_key in filter(_is_read_by_some, call_facts):
+        if not takes(method, call_key):
+            warn_user(_unread_words(method, name, call_key))
+
+
+def _is_read_by_some(key: str) -> bool:
+    """Return whether something that is said is an argument that some methods read."""
+    return key.partition(" ")[2] in READ_BY_SOME
+
+
+def _unread_words(method: Any, name: str, key: str) -> str:
+    """Say that a method does not read an argument, and what helps: an option that says
+    the same, another scope, or another method.
+    """
+    scope_name, _, argument_name = key.partition(" ")
+    argument_words = f"{argument_name}="
     hint = _others(key, name)
-    argument_name = key.partition(" ")[2]
-    if argument_name in READ_BY_SOME:
-        words = f"{argument_name}="
-        for scope in method.scopes:
-            if takes(method, f"{scope} {argument_name}"):
-                words = call_words(argument_name, key.partition(" ")[0])
-                hint = f"Leave it out, or pass scope={str(scope)!r}."
-        option = getattr(method, "instead", {}).get(argument_name)
-        if option is not None:
-            hint = f"Pass {as_typed(method, **{option: ...})}."
-    return refused(f"method={name!r}", words, hint, "PG004")
+    for scope in method.scopes:
+        if takes(method, f"{scope} {argument_name}"):
+            argument_words = call_words(argument_name, scope_name)
+            hint = f"Leave it out, or pass scope={str(scope)!r}."
+    option = getattr(method, "instead", {}).get(argument_name)
+    if option is not None:
+        hint = f"Pass {as_typed(method, **{option: ...})}."
+    return f"method={name!r} does not read {argument_words}. {hint}"
+
+
+def _not_taken(name: str, key: str, words: str) -> InputError:
+    """Return the error of what a method does not take, with which ones do."""
+    code = "PG034" if key in MODELS else "PG004"
+    return refused(f"method={name!r}", words, _others(key, name), code)
 
 
 def call_words(argument_name: str, scope: str) -> str:

@@ -21,7 +21,7 @@ from permgrad.attribution.parts.stream import explain_by, stream
 from permgrad.attribution.replace.plays import loss_game
 from permgrad.attribution.request import methods
 from permgrad.attribution.request.arguments import Arguments, RowsToCompare
-from permgrad.attribution.request.takes import reads, refused
+from permgrad.attribution.request.takes import reads
 from permgrad.attribution.scopes import AUTO, LOCAL, chosen_scope, is_by_row, scopes
 from permgrad.base.arrays import Array, Integers
 from permgrad.base.checks import check_choice
@@ -617,9 +617,12 @@ def _options(
     how rows are read.
     """
     method, options = _method_options(request)
+    donors: int | str = "auto"
     if request.donors is not None:
-        _refuse_repeats(method, request.scope)
-    donors = "auto" if request.donors is None else request.donors
+        if reads(find_method(method)[0], "n_repeats", request.scope):
+            donors = request.donors
+        else:
+            _tell_of_unread_repeats(method)
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
         if str(request.groups) == NO_GROUPS:
@@ -634,16 +637,14 @@ def _options(
     return positive[0] if positive and len(classes) == 2 else None, options
 
 
-def _refuse_repeats(method: Any, scope: str) -> None:
-    """Refuse --repeats for methods that draw none."""
+def _tell_of_unread_repeats(method: Any) -> None:
+    """Warn of --repeats for methods that draw none."""
     chosen_method, name = find_method(method)
-    if reads(chosen_method, "n_repeats", scope):
-        return
     option = chosen_method.instead.get("n_repeats")
     hint = "Leave it out."
     if option is not None:
         hint = f"Pass --option {option}=N."
-    raise refused(f"--method {name}", "--repeats", hint)
+    warn_user(f"--method {name} does not read --repeats. {hint}")
 
 
 def explain_streamed(
