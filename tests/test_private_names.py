@@ -53,24 +53,20 @@ def used(nodes: list[ast.AST]) -> Iterator[tuple[int, str, str | None]]:
 
 def test_private_names_stay_within_their_package() -> None:
     files = sorted(ROOT.rglob("*.py"))
-    names_by_file = {
-        path.relative_to(ROOT): list(
-            ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        )
-        for path in files
-    }
     owners = defaultdict[str, set[str]](set)
-    for path, nodes in names_by_file.items():
+    uses = []
+    for file in files:
+        # No tree outlives its file: they are large, and garbage collection walks them.
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        path = file.relative_to(ROOT)
         for name in filter(is_private, defined(nodes)):
             owners[name].add(package(path))
+        uses += [(path, *use) for use in used(nodes) if is_private(use[1])]
     foreign_names = [
         f"{path}:{line} {name}"
-        for path, nodes in names_by_file.items()
-        for line, name, source in used(nodes)
+        for path, line, name, source in uses
         # Names that the library does not define are another library's.
-        if is_private(name)
-        and owners[name]
-        and package(path) not in ({source} if source else owners[name])
+        if owners[name] and package(path) not in ({source} if source else owners[name])
     ]
     assert not foreign_names
     assert len(owners) > 500, "names are seen"

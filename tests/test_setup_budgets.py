@@ -5,14 +5,15 @@ named.
 from __future__ import annotations
 
 import pytest
-from tools.budgets import ROOT, faults, main, numbers_of
+from tools import budgets
+from tools.budgets import ROOT, faults, main, numbers_of, read_budgets
 
 
-def test_every_folder_of_the_source_has_a_budget_and_keeps_to_it(capsys):
+def test_every_folder_of_the_source_has_a_budget_and_keeps_to_it():
     numbers = numbers_of(ROOT / "src")
     assert {"permgrad/base", "permgrad/pages", "permgrad_benchmark"} <= numbers.keys()
     assert sum(folder["statements"] for folder in numbers.values()) > 10_000
-    assert main([]) == 0, capsys.readouterr().err
+    assert faults(numbers, read_budgets()) == []
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ def test_a_folder_that_grows_is_new_or_is_gone_is_named(folder):
         "src/permgrad/base has no budget",
         "src/permgrad/old has a budget, and is no folder",
     ]
+
+
+def test_the_command_names_a_folder_without_a_budget(folder, monkeypatch, capsys):
+    monkeypatch.setattr(budgets, "ROOT", folder.parent)
+    monkeypatch.setattr(budgets, "read_budgets", dict)
+    folder.rename(folder.parent / "src")
+    assert main([]) == 1
+    assert "src/permgrad/base has no budget. Make it sim" in capsys.readouterr().err
+    budget = numbers_of(folder.parent / "src")
+    monkeypatch.setattr(budgets, "read_budgets", lambda: budget)
+    assert main([]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_names_that_say_nothing_and_nested_choices_are_counted(folder):

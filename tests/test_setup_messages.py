@@ -40,30 +40,38 @@ def trees(folder: str) -> dict[Path, ast.Module]:
     }
 
 
-def calls(folder: str) -> Iterator[tuple[str, ast.Call]]:
-    for path, tree in trees(folder).items():
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in ERRORS
-            ):
-                yield f"{path}:{node.lineno}", node
+@cache
+def calls(folder: str) -> list[tuple[str, ast.Call]]:
+    """Return the calls that make an error, each with its place."""
+    return [
+        (f"{path}:{node.lineno}", node)
+        for path, tree in trees(folder).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ERRORS
+    ]
 
 
-def faults(folder: str) -> Iterator[tuple[str, ast.Yield]]:
-    """Yield what the lists of faults yield: a problem, its hint and its code."""
-    for path, tree in trees(folder).items():
-        for function in ast.walk(tree):
-            if isinstance(function, ast.FunctionDef) and any(
-                isinstance(decorator, ast.Name) and decorator.id == "refusing"
-                for decorator in function.decorator_list
-            ):
-                yield from (
-                    (f"{path}:{node.lineno}", node)
-                    for node in ast.walk(function)
-                    if isinstance(node, ast.Yield)
-                )
+@cache
+def faults(folder: str) -> list[tuple[str, ast.Yield]]:
+    """Return what the lists of faults yield: a problem, its hint and its code."""
+    functions = [
+        (path, node)
+        for path, tree in trees(folder).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and any(
+            isinstance(decorator, ast.Name) and decorator.id == "refusing"
+            for decorator in node.decorator_list
+        )
+    ]
+    return [
+        (f"{path}:{node.lineno}", node)
+        for path, function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Yield)
+    ]
 
 
 def texts(node: ast.AST) -> list[str]:
@@ -95,12 +103,13 @@ def test_every_error_has_a_code_and_no_text_the_old_form(folder: str) -> None:
         } <= CODES.keys(), fault_position
         assert texts(fault.value.elts[2]), fault_position
     for path, tree in trees(folder).items():
-        assert not [text for text in texts(tree) if "however:" in text], path
+        if "however:" in path.read_text(encoding="utf-8"):  # in a comment, perhaps
+            assert not [text for text in texts(tree) if "however:" in text], path
 
 
 def test_many_errors_are_seen() -> None:
-    assert sum(len(list(calls(folder))) for folder in PACKAGES) > 400
-    assert sum(len(list(faults(folder))) for folder in PACKAGES) > 80
+    assert sum(len(calls(folder)) for folder in PACKAGES) > 400
+    assert sum(len(faults(folder)) for folder in PACKAGES) > 80
     assert all(re.fullmatch(r"PG\d{3}", code) for code in CODES)
 
 
@@ -110,11 +119,14 @@ def said(path: Path) -> Iterator[str]:
     values.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    joined_strings = [
-        node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
+    nodes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr | ast.Expr | ast.Constant)
     ]
+    joined_strings = [node for node in nodes if isinstance(node, ast.JoinedStr)]
     within = {id(string_part) for node in joined_strings for string_part in node.values}
-    within |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    within |= {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     for node in joined_strings:
         yield "".join(
             string_part.value if isinstance(string_part, ast.Constant) else "…"
@@ -122,7 +134,7 @@ def said(path: Path) -> Iterator[str]:
         )
     yield from (
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and id(node) not in within

@@ -21,7 +21,7 @@ import sys
 import tokenize
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,14 +104,15 @@ class Counts:
         tokens_of_line = _tokens_of_lines(source)
         self.tokens += sum(tokens_of_line.values())
 
-        documented = _docstring_lines(tree)
+        nodes = list(ast.walk(tree))
+        documented = _docstring_lines(nodes)
         for number, line in enumerate(source.splitlines(), 1):
             text = line.strip()
             if text and number not in documented and not text.startswith("#"):
                 self.lines += 1
                 self.characters += len(text)
 
-        for node in ast.walk(tree):
+        for node in nodes:
             self._add_node(node, tokens_of_line)
 
     def _add_node(self, node: ast.AST, tokens_of_line: Mapping[int, int]) -> None:
@@ -137,7 +138,7 @@ class Counts:
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.functions += 1
             numbers = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            size = sum(tokens_of_line[number] for number in numbers)
+            size = sum(map(tokens_of_line.__getitem__, numbers))
             if size > _LONG_FUNCTION:
                 self.kinds["long_functions"] += 1
 
@@ -176,10 +177,10 @@ def _tokens_of_lines(source: str) -> Counter[int]:
     return Counter(token.start[0] for token in tokens if token.type in _COUNTED_TOKENS)
 
 
-def _docstring_lines(tree: ast.AST) -> set[int]:
+def _docstring_lines(nodes: Iterable[ast.AST]) -> set[int]:
     """Return the numbers of the lines that docstrings take."""
     lines: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False):
             docstring = node.body[0]
             end = docstring.end_lineno or docstring.lineno
@@ -228,6 +229,13 @@ def faults(numbers: Mapping[str, Numbers], budgets: Mapping[str, Numbers]) -> li
     return sorted(lines)
 
 
+def read_budgets() -> dict[str, Numbers]:
+    """Return the budgets of all folders, as ``pyproject.toml`` has them."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        budgets: dict[str, Numbers] = tomllib.load(file)["tool"]["permgrad"]["budgets"]
+    return budgets
+
+
 def _print_table(numbers: Mapping[str, Numbers]) -> None:
     """Print the budgets as they would be now."""
     print("[tool.permgrad.budgets]")
@@ -248,9 +256,7 @@ def main(arguments: list[str]) -> int:
         _print_table(numbers)
         return 0
 
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        budgets = tomllib.load(file)["tool"]["permgrad"]["budgets"]
-    lines = faults(numbers, budgets)
+    lines = faults(numbers, read_budgets())
     remedy = (
         "Make it simpler, or raise the number with a line in benchmarks/decisions.md."
     )

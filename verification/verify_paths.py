@@ -155,18 +155,19 @@ def in_float64(model: Any) -> Any:
     return exact
 
 
+def encoded_tensor(model: Any, table: Any) -> torch.Tensor:
+    """Return rows as the network reads them, in its precision."""
+    dtype = next(model.module_.parameters()).dtype
+    return torch.from_numpy(model.encode_rows(table).encoded).to(dtype)
+
+
 def network_outputs(
-    model: Any, table: pd.DataFrame, edited: Any, paths: Iterable[str]
+    model: Any, rows: torch.Tensor, changed: torch.Tensor, paths: Iterable[str]
 ) -> np.ndarray:
     """Return what the whole network gives with the edited rows in some paths and the
     original rows in the others.
     """
     network: HybridNetwork = model.module_
-    dtype = next(network.parameters()).dtype
-    rows, changed = (
-        torch.from_numpy(model.encode_rows(part).encoded).to(dtype)
-        for part in (table, edited)
-    )
     with torch.no_grad():
         raw = network.fuse(
             {
@@ -192,7 +193,9 @@ def slow_effects(
     """
     edited = edited_rows(model, table, columns, donors, numbers)
     paths = model.module_.paths
-    plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
+    rows = encoded_tensor(model, table)
+    changed = encoded_tensor(model, edited)
+    plain = [network_outputs(model, rows, changed, own) for own in ((), paths)]
     outputs = plain
     if (
         next(model.module_.parameters()).dtype == torch.float32
@@ -208,7 +211,7 @@ def slow_effects(
 
     def effect(own: frozenset[str]) -> np.ndarray:
         return (
-            row_losses(model, y, network_outputs(model, table, edited, own)) - before
+            row_losses(model, y, network_outputs(model, rows, changed, own)) - before
             if own
             else 0.0 * before
         )

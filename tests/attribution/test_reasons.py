@@ -79,9 +79,9 @@ def test_reasons_are_the_shapley_values_of_explain(columns, apart):
     score = X["x0"] * X["x1"] + X["x2"] - 0.5 * X["x3"]
     y = np.where(score + rng.normal(0, 0.5, 400) > 0, "yes", "no")
     model = table_model("classification", "random_forest", random_state=0).fit(X, y)
-    told = model.reasons(X.head(12), n=columns)
+    told = model.reasons(X.head(6), n=columns)
     explanation = pg.explain(
-        model, X.head(12), method="shapley", scope="local", progress=False
+        model, X.head(6), method="shapley", scope="local", progress=False
     )
     place = explanation.outputs.index(model.classes_[model.decision_.positive])
     values = pd.DataFrame(explanation.values[:, :, place], columns=explanation.names)

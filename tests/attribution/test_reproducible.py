@@ -226,12 +226,12 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
         "direction": False,
         "n_repeats": 2,
     }
-    count = 120
+    count = 60
     full_explanation = explain(model, y[:count], TEST[:count], **options)
     total = np.zeros_like(full_explanation.values[:, 0])
     part_sums = {name: np.zeros_like(total) for name in full_explanation.parts}
     importance = dict.fromkeys(("tabular", "image"), 0.0)
-    for start, stop in ((0, 1), (1, 50), (50, count)):
+    for start, stop in ((0, 1), (1, 25), (25, count)):
         piece = explain(
             model, y[start:stop], TEST[start:stop], row_offset=start, **options
         )
@@ -255,10 +255,10 @@ def test_whatever_the_partition_of_rows(fitted, sampling):
             full_explanation.branches[path]["importance"], abs=TOLERANCE * scale
         )
     # Precondition: without the offset other donors are drawn.
-    later_explanation = explain(model, y[50:count], TEST[50:count], **options)
+    later_explanation = explain(model, y[25:count], TEST[25:count], **options)
     assert not np.allclose(
         later_explanation.values,
-        explain(model, y[50:count], TEST[50:count], row_offset=50, **options).values,
+        explain(model, y[25:count], TEST[25:count], row_offset=25, **options).values,
     )
 
 

@@ -60,7 +60,9 @@ def test_a_level_without_five_events_and_five_others_is_not_judged():
     )
 
 
-@pytest.mark.parametrize("law", ["rare", "lognormal"])
+@pytest.mark.parametrize(
+    "law", [pytest.param("rare", marks=pytest.mark.slow), "lognormal"]
+)
 def test_chance_is_seldom_clear_and_a_worse_level_is_found(law):
     false = true_findings = 0
     for seed in range(36):

@@ -104,7 +104,13 @@ def test_page_metrics_predictions_levels_and_python_have_one_threshold(name, tmp
         ), level
 
 
-@pytest.mark.parametrize("option", [{"cost": (1.0, 9.0)}, {"threshold": 0.1}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"cost": (1.0, 9.0)},
+        pytest.param({"threshold": 0.1}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_comparison_decides_by_it(option, tmp_path):
     frame = table("words")
     source = tmp_path / "table.csv"

@@ -410,7 +410,7 @@ def test_saving_in_threads_leaves_one_whole(
 
     def save() -> None:
         try:
-            for _ in range(15):
+            for _ in range(7):
                 model.save(tmp_path / "model", overwrite=True)
                 explanation.save(tmp_path / "explanation", overwrite=True)
         except BaseException as error:  # noqa: BLE001 — shown below

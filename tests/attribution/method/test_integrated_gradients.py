@@ -138,11 +138,11 @@ def twin(
 
 
 def test_equals_the_papers_formula(smooth, rows):
-    explanation = explained(smooth, rows[:3], tolerance=1e-5)
-    encoded = smooth.encode_rows(rows[:3]).encoded.astype(np.float64)
+    explanation = explained(smooth, rows[:2], tolerance=1e-5)
+    encoded = smooth.encode_rows(rows[:2]).encoded.astype(np.float64)
     baseline = median_of(smooth)
     features = smooth.preprocessor_.features("feature")
-    for row in range(3):
+    for row in range(2):
         for target in range(3):
             want = twin(smooth, encoded[row], baseline, target, 150)
             for path, columns_sum in want.items():

@@ -59,7 +59,7 @@ CASES = [(name, "classification") for name in KINDS] + [("paper", "regression")]
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_every_kind_of_network(name, task):
     model = fitted(name, task)
-    row_slice = slice(40)
+    row_slice = slice(20)
     y = target(task)[ROWS:][row_slice]
     check(
         verify.largest_difference(

@@ -54,7 +54,7 @@ def test_every_effect_is_that_of_the_slow_way(task, heads, names):
     y = NUMBERS if task == "regression" else verify.three_classes(NUMBERS)
     model = fitted(task, heads, names, y)
     y = y[ROWS:]
-    row_slice = slice(40)
+    row_slice = slice(20)
     differences = verify.largest_difference(
         model,
         TEST[row_slice],

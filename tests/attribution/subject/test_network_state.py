@@ -15,7 +15,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch._dynamo
 from explaining import explain_with
 from torch import Tensor, fx, nn
 
@@ -260,6 +259,8 @@ def test_threads_leave_the_compiler_as_it_was():
     """Each would put back what it found, and the last would find what another had
     set.
     """
+    import torch._dynamo  # by this test alone: it takes a second
+
     before = torch._dynamo.eval_frame._stance.stance
     first = undisturbed(nn.Identity())
     second = undisturbed(nn.Identity())

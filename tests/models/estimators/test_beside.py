@@ -209,7 +209,7 @@ def test_every_library(library, monkeypatch, tmp_path):
     )
     pytest.importorskip(tree_library.package)
     monkeypatch.setattr(boosting, "best_library", lambda: tree_library)
-    X, y = stepped(600)
+    X, y = stepped(300)
     model = pg.HyNNRegressor(**{**TRIES, "branches": ("tabular", "trees")}).fit(X, y)
     assert model.branches_["trees"]["label"] == tree_library.label
     model.save(tmp_path / "model")
@@ -273,7 +273,7 @@ def test_the_same_whatever_the_threads_and_batches(fitted):
         model.predict_encoded(encoded),
         atol=1e-6,
     )
-    X, y = stepped(400)
+    X, y = stepped(250)
     again = [pg.HyNNRegressor(**TRIES).fit(X, y).predict(X) for _ in range(2)]
     np.testing.assert_array_equal(*again)
 
