@@ -67,6 +67,10 @@ def read_by_method(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)
     chosen_method, _ = find_method(method)
     scope = arguments.get("scope", "auto")
+    target = arguments.get("target")
+    of_rows = isinstance(target, str) and target in ("predicted", "true")
+    if scope == "auto" and (of_rows or hasattr(target, "shape")):
+        scope = "local"
     read = {}
     for name, value in arguments.items():
         if reads(chosen_method, name, scope):

@@ -276,3 +276,38 @@ def test_the_baseline_of_a_class_that_a_regression_has_none_of():
         pg.explain(net, rows, method=method, progress=False)
     remedy = typed(caught.value.hint)[0]
     assert len(pg.explain(net, rows, method=remedy, progress=False).values) == ROWS
+
+
+def test_a_loss_without_y_is_refused(network):
+    rows = torch.from_numpy(TABLE)
+    with pytest.raises(
+        pg.InputError, match=r"^loss='absolute_error' compares with y, and there is no"
+    ):
+        pg.explain(network, rows, loss="absolute_error", progress=False)
+    # One of classes says that these are scores.
+    result = pg.explain(network, rows, loss="cross_entropy", progress=False)
+    assert result.meta["task"] == "classification"
+
+
+def test_the_scope_of_a_target_of_each_row_is_known_later(network):
+    rows = torch.from_numpy(TABLE)
+    call = {"method": "permgrad", "scale": "raw", "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        usual = pg.explain(network, rows, Y, target="predicted", **call)
+    local = pg.explain(network, rows, Y, target="predicted", scope="local", **call)
+    np.testing.assert_array_equal(usual.values, local.values)
+    unread = "method='permgrad' does not read scale= with scope='global'"
+    with pytest.warns(pg.PermgradWarning, match=unread) as warned:
+        pg.explain(network, rows, Y, target=1, **call)
+    assert [unread in str(warning.message) for warning in warned].count(True) == 1
+
+
+def test_a_member_that_reads_it_is_enough(network):
+    rows = torch.from_numpy(TABLE)
+    results = {}
+    for n_repeats in (1, 4):
+        method = pg.methods.Aggregate(members=("permutation", "gradient"))
+        call = {"method": method, "n_repeats": n_repeats, "progress": False}
+        results[n_repeats] = pg.explain(network, rows, Y, **call).values
+    assert not np.array_equal(results[1], results[4])

@@ -120,7 +120,7 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
         net = Deaf()
         inputs = {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)}
     with pytest.warns(pg.PermgradWarning, match="unheard"):
-        explanation = pg.explain(
+        explanation = explain_with(
             net,
             inputs,
             np.arange(ROWS) % 2,

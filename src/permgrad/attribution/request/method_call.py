@@ -15,13 +15,15 @@ from permgrad.attribution.request.takes import (
     is_estimator,
     refuse_apart,
     said_of,
+    said_of_reading,
+    scope_is_open,
     tell_of_unread,
 )
 from permgrad.attribution.scopes import AUTO, GLOBAL, LOCAL, Scope, chosen_scope
 from permgrad.attribution.subject.functions import as_network
 from permgrad.attribution.typed_options import as_typed
 from permgrad.base.checks import check_number, check_whole
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ class MethodCall:
             and can_be_local
         )
 
+    def tell_of_unread(self) -> None:
+        """Warn of arguments that the method does not read in this scope, where only the
+        outputs say whether the target is one of each row.
+        """
+        if scope_is_open(self.arguments):
+            facts = said_of_reading(self.arguments, self.scope)
+            tell_of_unread(self.method, self.name, facts)
+
     def refuse(self, key: str, words: str) -> None:
         """Refuse what the model makes of the call, if that does not go together.
 
@@ -101,10 +111,11 @@ def read_call(
     facts = said_of(arguments, scope, options, caller_name)
     refuse_apart(chosen_method, name, facts)
     tell_of_unread(chosen_method, name, facts)
-    if "loss" in facts and arguments.y is None:
+    # One of classes says that outputs are scores of classes.
+    if "loss" in facts and arguments.y is None and not arguments.speaks_of_classes:
         raise InputError(
-            "loss= compares with y, and there is no y",
-            hint="Pass y, or leave loss= out: then changes of the predictions are "
+            f"loss={shown(arguments.loss)} compares with y, and there is no y",
+            hint="Pass y, or leave loss out: then changes of the predictions are "
             "measured.",
             code="PG006",
         )

@@ -56,6 +56,7 @@ def build_request(
     if requested.row_target is not None and call.may_be_by_row:
         by_row = replace(requested.arguments, scope=LOCAL)
         return build_request(by_row, chosen_method, name, decided=decided)
+    call.tell_of_unread()
     measured = read_measured(call, read.explained, requested)
     draws = _draws(call.arguments)
     weights = read_row_weights(call.arguments, count)

@@ -23,7 +23,7 @@ from permgrad.attribution.request.method_registry import (
     Method,
     methods,
 )
-from permgrad.attribution.scopes import GLOBAL, scopes
+from permgrad.attribution.scopes import AUTO, GLOBAL, scopes
 from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import InputError, shown, warn_user
 
@@ -145,6 +145,21 @@ def said_of(
         call_facts["parts"] = CALLERS[caller_name]
         call_facts[f"{scope} parts"] = f"{CALLERS[caller_name]} with scope={scope!r}"
         call_facts[f"{scope} {caller_name}"] = call_facts[f"{scope} parts"]
+    if not scope_is_open(arguments):
+        call_facts |= said_of_reading(arguments, scope)
+    return call_facts
+
+
+def scope_is_open(arguments: Arguments) -> bool:
+    """Return whether outputs are read before the scope is known, as the target may be
+    one of each row.
+    """
+    return bool(arguments.scope == AUTO and arguments.target is not None)
+
+
+def said_of_reading(arguments: Arguments, scope: str) -> dict[str, str]:
+    """Return which of ``READ_BY_SOME`` a call says in a scope."""
+    call_facts = dict[str, str]()
     for argument_name in stated(arguments):
         words = call_words(argument_name, str(scope))
         call_facts[f"{scope} {argument_name}"] = words
