@@ -62,3 +62,12 @@ def undrawn_file() -> Iterator[None]:
 
     with words_alone():
         yield
+
+
+@pytest.fixture(scope="module")
+def small_baselines_file() -> Iterator[None]:
+    """Fit small forests and lines in a whole file, also in its fixtures."""
+    from small_baselines import small_baselines
+
+    with small_baselines():
+        yield

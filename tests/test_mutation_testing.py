@@ -185,6 +185,7 @@ def test_what_happens_on_import_is_known():
     assert spans["+        return n < 7"] is None, "tests that run the line"
 
 
+@pytest.mark.slow
 def test_every_mutant_of_a_real_module_differs_and_nearly_all_compile():
     path = Path(mutation_testing.ROOT) / "src/permgrad/attribution/replace/moments.py"
     source = path.read_text(encoding="utf-8")

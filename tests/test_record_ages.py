@@ -23,6 +23,7 @@ def test_each_pattern_is_some_records():
         assert expected in used, f"no record is {pattern}"
 
 
+@pytest.mark.slow
 def test_older_records_are_named():
     try:
         found = list(ages())

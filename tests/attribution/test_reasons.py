@@ -9,6 +9,8 @@ import pytest
 import permgrad as pg
 from permgrad.evaluation.baselines.table_model import table_model
 
+pytestmark = pytest.mark.usefixtures("small_baselines_file")
+
 
 @pytest.fixture(name="rows", scope="module")
 def _rows() -> pd.DataFrame:

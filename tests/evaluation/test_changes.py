@@ -269,7 +269,7 @@ def test_two_models_on_the_same_rows_are_paired():
     )
 
 
-@pytest.mark.parametrize("rare", [1, 2, 3])
+@pytest.mark.parametrize("rare", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_few_rows_of_a_class_among_the_new_ones_change_nothing_clearly(rare):
     false = 0
     for seed in range(80):

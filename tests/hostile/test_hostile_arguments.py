@@ -21,6 +21,7 @@ from torch import nn
 import permgrad as pg
 from permgrad.attribution import methods
 
+pytestmark = pytest.mark.usefixtures("small_baselines_file")
 #: A word is a path, a name of a table, a code for missing, a title or a label.
 WORDS = {"out", "folder", "name", "na", "title", "label", "checkpoint_folder"}
 #: Any number of digits seeds a stream, or is more than there is to do at once, or is a

@@ -5,17 +5,13 @@ at how well baselines do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from small_baselines import small_baselines
 from undrawn import words_alone
 
 from permgrad.assess.sections import what_if
 from permgrad.evaluation import kept_together
-from permgrad.evaluation.baselines import models
-from permgrad.models.libraries import linear
-
-_common = models.common
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,19 +20,10 @@ def _undrawn() -> Iterator[None]:
         yield
 
 
-def _few_trees(job: Any, **choices: Any) -> dict[str, Any]:
-    forest = set(choices) <= {"n_estimators", "max_features"}
-    return _common(job, **(choices | {"n_estimators": 15} if forest else choices))
-
-
 @pytest.fixture(autouse=True, scope="module")
-def _small_forests() -> Iterator[None]:
-    """Give forests fewer trees, which are a tenth of these tests' time;
-    ``tests/evaluation/baselines`` has all.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "common", _few_trees)
-        patch.setattr(linear, "_FOLDS", 2)
+def _small_baselines() -> Iterator[None]:
+    """Forests and lines as users have them were a tenth of these tests' time."""
+    with small_baselines():
         yield
 
 

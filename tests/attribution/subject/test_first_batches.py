@@ -37,6 +37,7 @@ class Small(nn.Module):
 def test_networks(method):
     x = torch.randn(30, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     call = {"method": method, "background": x[10:], "segments": ("grid", 2), **QUIET}
+    call |= {"samples": 40} if method == "lime" else {}
     y = torch.arange(10) % 2
     with pytest.raises(pg.InputError, match="rows do not fit"):
         explain_with(Small(4), x[:10], y, **call)

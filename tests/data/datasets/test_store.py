@@ -99,6 +99,7 @@ def test_real_files_encode(name, recwarn):
     np.testing.assert_array_equal(out[split.train].max(axis=0), encoder.maximum_)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_facts_of_the_cards():
     for name in ("heloc", "covertype", "bank", "dengue"):

@@ -237,7 +237,9 @@ def test_nothing_is_printed_and_no_global_state_changes(names, capfd, recwarn):
 
     train, validation, test = parts("classification")
     run_baselines(
-        "classification", in_parts(train, validation, test), names=["random_forest"]
+        "classification",
+        in_parts(train, validation, test),
+        names=["histogram_boosting"],
     )
     before = [pool["num_threads"] for pool in threadpool_info()]
     state = np.random.get_state()[1].copy()

@@ -36,7 +36,9 @@ def test_many_cases_train():
     assert len(asked) > 0.8 * len(OPTIONS)
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "linear"])
+@pytest.mark.parametrize(
+    "model", ["lightgbm", pytest.param("linear", marks=pytest.mark.slow)]
+)
 def test_costs_of_errors_go_with_a_model_of_a_library(tmp_path, model):
     pytest.importorskip(model if model != "linear" else "skops")
     case = OptionCase(

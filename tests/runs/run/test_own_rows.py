@@ -35,7 +35,7 @@ def place(tmp_path_factory):
         table(30, seed=1).to_csv("later.csv", index=False)
         words = ("--target", "outcome", "--preset", "preset.json")
         call("run", "table.csv", *words, "--out", "run")
-        call("run", "breast_cancer", "--preset", "preset.json", "--out", "named")
+        call("run", "diabetes", "--preset", "preset.json", "--out", "named")
     return folder
 
 
@@ -132,19 +132,19 @@ def test_a_model_without_a_run_has_no_test_rows():
 
 @pytest.mark.slow
 def test_a_named_data_set_is_a_table(place):
-    call("predict", place / "named", "breast_cancer", "--out", "all.csv")
+    call("predict", place / "named", "diabetes", "--out", "all.csv")
     predicted = pd.read_csv("all.csv")
     known_predictions = pd.read_csv(place / "named" / "predictions.csv")
     assert len(predicted) == 569
     np.testing.assert_allclose(
-        predicted["probability_benign"].to_numpy()[known_predictions["row"]],
-        known_predictions["probability_benign"],
+        predicted["prediction"].to_numpy()[known_predictions["row"]],
+        known_predictions["prediction"],
         atol=1e-6,
     )
     call(
         "explain",
         place / "named",
-        "breast_cancer",
+        "diabetes",
         "--method",
         "gradient",
         "--out",
@@ -152,10 +152,8 @@ def test_a_named_data_set_is_a_table(place):
     )
     assert pg.Explanation.load("why").meta["rows_explained"] == 569
     assert "columns of training are missing: 'dose', 'site'" in call(
-        "predict", place / "run", "breast_cancer", code=2
+        "predict", place / "run", "diabetes", code=2
     )
-    pd.DataFrame(pg.load_dataset("breast_cancer").X).head(5).to_csv(
-        "breast_cancer", index=False
-    )
-    call("predict", place / "named", "./breast_cancer", "--out", "five.csv")
+    pd.DataFrame(pg.load_dataset("diabetes").X).head(5).to_csv("diabetes", index=False)
+    call("predict", place / "named", "./diabetes", "--out", "five.csv")
     assert len(pd.read_csv("five.csv")) == 5, "with ./ it is a file"
