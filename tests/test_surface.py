@@ -15,12 +15,13 @@ import pytest
 from sklearn.base import BaseEstimator
 
 import permgrad as pg
+from permgrad.attribution import methods
 from permgrad.evaluation.comparison import Comparison
 from permgrad.pages.plots.plot_methods import PlotAccessor
 from permgrad.pages.report import Report
 
 #: Each function as it is called, with its defaults. A further function is one more
-#: line.
+#: line. Options of methods are those that their classes declare.
 SURFACE = """
 counterfactuals(model, row, X, *, want=None, fixed=(), ranges=None, direction=None, max_changes=None, count=4, random_state=0)
 changes(model, X_old, y_old, X_new, y_new, *, groups=None, loss="auto", method="permgrad", row_groups=None, n_repeats="auto", random_state=0, progress="auto")
@@ -41,19 +42,6 @@ Model(model, *, task=None, class_names=None, positive=None, returns=None, head=N
 RayEngine(*, workers=None, address=None, cpus=1, gpus="auto")
 HyNNClassifier(preset="default", network=None, branches="auto", image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, class_weight=None, calibration=None, cost=None, threshold=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
 HyNNRegressor(preset="default", network=None, branches="auto", image="auto", layout=None, pixels=20, kinds=None, na=None, groups=None, image_encoder=None, text_encoder=None, loss=None, max_epochs=None, batch_size=None, learning_rate=None, validation_fraction=None, device="auto", random_state=None, progress="auto")
-methods.PermGrad(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")
-methods.Permutation(*, sampling="marginal", order=1, pairs="auto", tolerance="auto")
-methods.Ablation(*, baseline="typical")
-methods.PermGradPaper(*, shuffles=5, argmax_class=False, transposed=False, layer=None)
-methods.Shapley(*, max_permutations=2000, tolerance=0.01, references=None, order=1, index="k-SII", sampling="marginal", blocks=None)
-methods.Aggregate(*, members=("gradient", "permutation", "lime", "shapley"))
-methods.IntegratedGradients(*, baseline="auto", references=50, players="features", tolerance=None, steps=None)
-methods.DeepLift(*, baseline="auto", references=50)
-methods.Gradient(*, signed=False)
-methods.SmoothGrad(*, signed=False, samples=50, noise=0.5, variant="smoothgrad")
-methods.GradCam(*, variant="gradcam", layer=None, relu="auto")
-methods.Lime(*, samples=None, kernel_width=None)
-methods.Ale(*, bins=40, pairs=None)
 integrations.export_onnx(model, path)
 integrations.load_from_hub(repository, *, revision=None, token=None, device="auto")
 integrations.log_to_mlflow(run, *, experiment="permgrad", tracking_uri=None, name=None)
@@ -129,7 +117,18 @@ def written(line: str) -> tuple[str, list[tuple[str, str, Any]]]:
     return name, written_parameters
 
 
+def options_of(name: str) -> list[tuple[str, str, Any]]:
+    """Return the parameters of a method: its options, which its class declares."""
+    method = getattr(pg.methods, name)
+    return [
+        (option_name, "KEYWORD_ONLY", default)
+        for option_name, default in method.options.items()
+    ]
+
+
+METHODS = {name: options_of(name) for name in dir(pg.methods)}
 FUNCTIONS = dict(map(written, filter(None, SURFACE.splitlines())))
+FUNCTIONS |= {f"methods.{name}": options for name, options in METHODS.items()}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -140,6 +139,24 @@ def test_functions_have_the_parameters_that_are_written_down(name):
         for parameter in own_parameters
         if parameter.name != "self"
     ] == FUNCTIONS[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_of_a_method_is_described(name):
+    assert getattr(pg.methods, name) in methods.values()
+    text = inspect.getdoc(getattr(pg.methods, name))
+    assert text is not None
+    described: list[str] = []
+    for names in re.findall(r"^    ([a-z_]+(?:, [a-z_]+)*): ", text, re.MULTILINE):
+        described.extend(names.split(", "))
+    options = [option_name for option_name, _, _ in METHODS[name]]
+    assert options
+    assert sorted(described) == sorted(options)
+
+
+def test_every_registered_method_has_its_class_in_the_surface():
+    registered = {type_of_method.__name__ for type_of_method in methods.values()}
+    assert registered == set(METHODS)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
