@@ -137,8 +137,11 @@ class Model:
         """Return a few lines: what is taken for inputs, features, outputs, classes and
         rows that depend on each other.
 
-        ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what
-        is said here.
+        ``pg.explain`` does what is said here.
+
+        Args:
+            X: The rows, as ``pg.explain`` takes them.
+            y: Their targets, ``(rows,)``. None: there are none.
         """
         description: str = show("Model.describe", self, X, y)
         return description

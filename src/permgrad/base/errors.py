@@ -241,6 +241,11 @@ class InputError(PermgradError, ValueError):
 
     Exit code 2.
 
+    Args:
+        problem: What is wrong, in one sentence.
+        hint: What to do about it, in another sentence.
+        code: A stable code, such as ``"PG012"``.
+
     Examples:
         >>> hint = "did you mean 'outcome'?"
         >>> print(InputError("Column 'Outcome' not found", hint, "PG012"))
@@ -255,6 +260,11 @@ class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what t
     """The surroundings do not allow the work: network, disk, a missing extra.
 
     Exit code 3.
+
+    Args:
+        problem: What is wrong, in one sentence.
+        hint: What to do about it, in another sentence.
+        code: A stable code, such as ``"PG012"``.
 
     Examples:
         >>> EnvironmentProblem("The disk is full", "free some space").exit_code

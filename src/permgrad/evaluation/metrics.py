@@ -128,6 +128,10 @@ class Metric:
         """Return whether ``left`` is strictly better than ``right``.
 
         A defined value is better than None.
+
+        Args:
+            left: A value of the metric. None: undefined.
+            right: Another.
         """
         if left is None or right is None:
             return left is not None

@@ -142,6 +142,10 @@ class PlacedLayout:
     A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2 or
     3)`` and says through ``shares`` whether columns may meet on a pixel. If they may
     not, the grid grows when there are more columns than pixels, and ``grown`` tells.
+
+    Args:
+        pixels: Width and height of the image, at least.
+        random_state: Seed of what is drawn. None: another each time.
     """
 
     name: ClassVar[str] = ""
@@ -169,11 +173,13 @@ class PlacedLayout:
         names: Sequence[str] | None = None,
         random_state: Any = None,
     ) -> Self:
-        """Place the encoded columns of training rows (rows, encoded columns).
+        """Place the encoded columns of training rows.
 
-        NaN counts as the column's mean.
-
-        ``random_state`` None takes the one given when the layout was made.
+        Args:
+            encoded: Training rows, ``(rows, encoded columns)``. NaN counts as the
+                column's mean.
+            names: Names of the encoded columns. None: they have none.
+            random_state: Seed. None: the one given when the layout was made.
         """
         table = checks.as_numbers("encoded", encoded, "pass the encoded training rows")
         _check_rows(table, names)

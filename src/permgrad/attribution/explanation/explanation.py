@@ -729,8 +729,11 @@ class Explanation(Numbers):
         ``folder``, in one step.
 
         ``times.json`` holds the seconds that it took, so that the other two are the
-        same for equal calls. A folder that exists is replaced only if ``overwrite`` is
-        true and it holds an explanation.
+        same for equal calls.
+
+        Args:
+            folder: Where to write. It is made if it does not exist.
+            overwrite: Whether a folder is replaced that holds an explanation.
         """
         target = check_path("folder", folder)
         check_flag("overwrite", overwrite)

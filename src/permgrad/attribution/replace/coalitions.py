@@ -107,9 +107,14 @@ class Blend:
     """Predictions of the network for pairs of a receiver and a donor row and any
     coalition of replaced players.
 
-    It answers plays as the back end of a game: with values of ``lenders``, of a
-    ``sampler`` that fits them to the rest of the row, or of a ``fixed`` row, ``(1, *)``
-    per input.
+    It answers plays as the back end of a game.
+
+    Args:
+        request: The call.
+        fixed: The row that replaces players, ``(1, *)`` per input. None: donors do.
+        lenders: Which donors each row has. A game needs them.
+        sampler: Fits replaced values to the rest of the row. None: values are those of
+            the donors.
     """
 
     mode = staticmethod(torch.no_grad)
@@ -226,11 +231,15 @@ class Blend:
         replaced: Booleans | Tensor,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b,
-        players)``, come from donors.
+        """Return the outputs ``(b, K)`` of receivers whose replaced players come from
+        donors.
 
-        Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None:
-        ``request.donors``), ``(b,)``.
+        Args:
+            receivers: Numbers of rows in ``request.inputs``, ``(b,)``.
+            donors: Numbers of rows in ``source``, ``(b,)``.
+            replaced: Which players come from the donors, bool ``(b, players)``.
+            source: The donors' values, ``(rows, *)`` per input. None:
+                ``request.donors``.
         """
         request = self.request
         device = self.subject.device
@@ -299,10 +308,16 @@ class Blend:
         replaced: Booleans,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs of pairs in which the same players, bool ``(players,)``,
-        are replaced (quicker).
+        """Return the outputs ``(b, K)`` of pairs in which the same players are replaced
+        (quicker).
 
-        ``source``: the donors' values (None: ``request.donors``).
+        Args:
+            receivers: Numbers of rows in ``request.inputs``, ``(b,)``.
+            donors: Numbers of rows in ``source``, ``(b,)``.
+            replaced: Which players come from the donors, in all pairs, bool
+                ``(players,)``.
+            source: The donors' values, ``(rows, *)`` per input. None:
+                ``request.donors``.
         """
         return self.predict_each(receivers, [donors], replaced[None], source)[0]
 
@@ -313,11 +328,18 @@ class Blend:
         replaced: Booleans,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs ``(coalitions, b, K)`` of receivers ``(b,)`` in coalitions
-        ``(coalitions, players)``.
+        """Return the outputs ``(coalitions, b, K)`` of receivers in coalitions.
 
-        Each coalition has the donors of its place, ``(b,)``. Only the columns that it
+        Only the columns that it
         replaces are written.
+
+        Args:
+            receivers: Numbers of rows in ``request.inputs``, ``(b,)``.
+            donors: Of each coalition the numbers of rows in ``source``, ``(b,)``.
+            replaced: Which players come from the donors, bool ``(coalitions,
+                players)``.
+            source: The donors' values, ``(rows, *)`` per input. None:
+                ``request.donors``.
         """
         padded_coalitions = torch.as_tensor(
             np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1)
@@ -441,6 +463,11 @@ class Blend:
     def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
         """Let a bar move by batch, as far as ``steps`` for so many rows of the
         model.
+
+        Args:
+            progress: The bar. None: none moves.
+            steps: How far it moves in all.
+            rows: For how many rows of the model.
         """
         self.progress = progress
         self._left = steps
@@ -472,10 +499,15 @@ class Blend:
     # ---- every row with all its coalitions and donors, laid out by broadcasting: input
     def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of
-        each, ``(n, donors)``.
+        each.
 
-        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n,
-        coalitions, players)``. All are arrays or tensors.
+        All arguments are arrays or tensors.
+
+        Args:
+            rows: Numbers of rows explained, ``(n,)``.
+            donors: Numbers of the donors of each, ``(n, donors)``.
+            keeps: The players of each coalition, who keep the row's values, bool ``(n,
+                coalitions, players)``.
         """
         # Copies: views of broadcast arrays cannot be shared with torch.
         index_arrays = (rows, donors, keeps)
@@ -582,6 +614,10 @@ class Blend:
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n,
         players)``.
+
+        Args:
+            rows: Numbers of rows explained, ``(n,)``.
+            donors: Numbers of the donors of each, ``(n, donors)``.
         """
         differing = torch.zeros(len(rows), len(self.space) + 1, dtype=torch.int32)
         receivers = torch.from_numpy(np.array(rows))
@@ -631,6 +667,11 @@ class Blend:
     ) -> list[list[Play]]:
         """Return which plays go through the model together: as many as are held at
         once, where calls are few.
+
+        Args:
+            plays: The plays, in their order.
+            repeats: How often each is repeated.
+            rows: The rows explained.
         """
         most_pairs = 0
         packs = list[list[Play]]()
@@ -657,6 +698,13 @@ class Blend:
         """Yield plays, rows, their donors and effects.
 
         Several repeats of few rows go through the network together.
+
+        Args:
+            pack: Plays that go through the model together.
+            repeats: Numbers of the repeats.
+            rows: The rows explained.
+            effects_of: Turns outputs into effects.
+            width: How many numbers an effect has.
         """
         masks = sum(len(play.mask) for play in pack)
         together = max(1, self._chunk // (masks * (rows.stop - rows.start)))
@@ -827,6 +875,12 @@ class Blend:
 
         Pairs are in the order of ``answers``: the receivers of one repeat after those
         of another.
+
+        Args:
+            play: The play.
+            coalition_index: Position of the coalition in it.
+            receivers: Numbers of the rows explained, ``(pairs,)``.
+            donors: Numbers of their donors, ``(pairs,)``.
         """
         receiver_rows = torch.as_tensor(receivers)
         replaced = torch.as_tensor(

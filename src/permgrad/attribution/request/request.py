@@ -130,7 +130,10 @@ class Request:
     def bar(self, total: int, label: str, *, by_player: bool = False) -> Progress:
         """Return the progress of so many steps, which knows what takes less time.
 
-        ``by_player``: the time is that of as many features as there are.
+        Args:
+            total: How many steps there are.
+            label: What is done, in a word or two.
+            by_player: Whether the time is that of as many features as there are.
         """
         progress = Progress(total, label, self.progress)
         inputs = len(set(self.space.modality))

@@ -99,6 +99,14 @@ def build(
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that
     every explanation has.
+
+    Args:
+        request: The call.
+        method: The name of the method.
+        values: ``(players, outputs)``, or of single rows ``(rows, players, outputs)``.
+        facts: Facts of the method for ``meta``, with its ``quantity`` and ``unit``.
+        outputs: Names of the columns of values. None: those explained.
+        **fields: Further fields of ``Explanation``.
     """
     weights = request.sample_weight
     maps = dict[str, Array]()

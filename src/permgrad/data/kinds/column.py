@@ -103,6 +103,10 @@ class ColumnKind:
         """Return the type of a column with these different texts.
 
         None: the kind refuses the column.
+
+        Args:
+            column: The column, with what is known of it.
+            texts: Its different texts.
         """
         del column, texts
         return None
@@ -136,7 +140,12 @@ class ColumnKind:
 
     @classmethod
     def read(cls, texts: Sequence[str], column: ColumnType) -> Floats:
-        """Return the number of each text ``(texts,)``, NaN where it cannot be read."""
+        """Return the number of each text ``(texts,)``, NaN where it cannot be read.
+
+        Args:
+            texts: Cells of the column, as they are written.
+            column: The column.
+        """
         raise NotImplementedError(f"columns of kind {cls.name} are read by another")
 
     @classmethod
@@ -147,8 +156,12 @@ class ColumnKind:
 
     @classmethod
     def settled(cls, column: ColumnType, lowest: float, highest: float) -> Kind:
-        """Return what a provisional column is whose cells this kind reads, from the
-        smallest and the largest number of all rows.
+        """Return what a provisional column is whose cells this kind reads.
+
+        Args:
+            column: The provisional column.
+            lowest: The smallest number of all rows.
+            highest: The largest.
         """
         del column, lowest, highest
         return cls.name
@@ -187,6 +200,10 @@ class ColumnKind:
         """Return what is shown of a feature of a divided column.
 
         None: the cells of the column.
+
+        Args:
+            feature: Name of the feature.
+            values: Its encoded values, ``(rows,)``.
         """
         raise NotImplementedError(f"columns of kind {cls.name} are one feature")
 

@@ -23,7 +23,12 @@ Store = Callable[[Any], dict[str, Any]]
 
 
 class Fitted(NamedTuple):
-    """A branch that was fitted: what it is, in words, and the module that predicts."""
+    """A branch that was fitted.
+
+    Attributes:
+        label: what it is, in words, such as ``"ridge regression"``.
+        module: maps encoded rows ``(rows, encoded)`` to ``(rows, outputs)``.
+    """
 
     label: str
     module: nn.Module

@@ -277,6 +277,11 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also
         booleans in an array of objects.
+
+        Args:
+            X: Rows with the columns of ``fit``.
+            y: Their labels, ``(rows,)``.
+            sample_weight: Weights of the rows, ``(rows,)``. None: all count the same.
         """
         labels = np.asarray(y)
         if labels.dtype == object:
@@ -349,8 +354,12 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         """Return predictions in the units of y, float64 ``(rows,)``.
 
         With ``loss="poisson"`` these are rates, or the counts that rows of these
-        exposures have on average, where the logarithms of the exposures are given as
-        ``offset`` ``(rows,)``.
+        exposures have on average.
+
+        Args:
+            X: Rows with the columns of ``fit``.
+            offset: Logarithms of the exposures, ``(rows,)``, of a model with
+                ``loss="poisson"``. None: rates are predicted.
         """
         return self.predict_parts(X, offset=offset)["prediction"]
 

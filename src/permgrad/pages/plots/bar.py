@@ -47,6 +47,14 @@ def bar(
     are the values, and the ranks that are certain (``Explanation.ranking``), such as
     2–4, or “undecided”.
 
+    Args:
+        explanation: What is drawn.
+        top_n: How many features to draw, the largest first. None: all.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib to draw into. None: a new figure.
+
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
@@ -116,7 +124,14 @@ def features(
     Panels do not share an axis. Modalities explained by different methods have
     different units, and a modality of many small players would be invisible next to one
     of few large players. A local explanation is shown as its mean absolute attribution.
-    ``top_n`` applies to each modality.
+
+    Args:
+        explanation: What is drawn.
+        top_n: How many features of each modality to draw, the largest first. None: all.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib to draw into. None: a new figure.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -215,6 +230,12 @@ def classes(
     explanation has a column for all rows, that column gives the order and is drawn
     apart on the left. A local explanation is shown as its mean absolute attribution per
     output.
+
+    Args:
+        explanation: What is drawn.
+        top_n: How many features to draw, the largest first. None: all.
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib to draw into. None: a new figure.
     """
     choices.check_one_unit(explanation, "classes")
     chart = charts.classes(choices.as_global(explanation), top_n=top_n)

@@ -35,9 +35,16 @@ def image(
     are signed: blue pushes the output up, orange down. In a global explanation of a
     loss, blue parts are needed: the loss rises without them.
 
-    For a local explanation, ``row`` is the position of the row. A global one with
-    segments is drawn over the mean image. ``input`` is the image input (None: the only
-    one).
+    A global explanation with segments is drawn over the mean image.
+
+    Args:
+        explanation: What is drawn.
+        row: Position of the row, from 0, in a local explanation.
+        input: The image input. None: the only one.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib whose place the panels take. None: a new figure.
 
     Raises:
         InputError: If the explanation has nothing to draw over an image, or several

@@ -50,6 +50,13 @@ def modality(
     Uses ``explanation.branches`` if there are any. Otherwise, for additive methods,
     uses the signed sum over the features of each path or modality.
 
+    Args:
+        explanation: What is drawn.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib to draw into. None: a new figure.
+
     Raises:
         InputError: If the values cannot be summed (the message names the call to make),
             or if the modalities were explained by different methods.

@@ -53,8 +53,16 @@ def beeswarm(
 
     Colours follow the rank of numbers, dates (also ISO dates as text) and ordered
     categories: low values are blue, high ones orange. Values without an order, and
-    missing ones, are grey. ``label`` is the label of the axis (None: the quantity with
-    its unit, and the output).
+    missing ones, are grey.
+
+    Args:
+        explanation: A local one.
+        top_n: How many features to draw, the largest first. None: all.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        label: Label of the axis. None: the quantity with its unit, and the output.
+        ax: Axes of matplotlib to draw into. None: a new figure.
 
     Raises:
         InputError: If the explanation is global.
@@ -155,8 +163,17 @@ def waterfall(
 
     Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make
     one step together. If the attributions do not add up to the difference, the gap is a
-    separate step, called "not attributed". ``row`` is the row's position. ``label`` is
-    the label of the axis (None: "output" with its unit if known).
+    separate step, called "not attributed".
+
+    Args:
+        explanation: A local one.
+        row: Position of the row, from 0.
+        top_n: How many features have steps of their own, the largest first. None: all.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        label: Label of the axis. None: "output", with its unit if known.
+        ax: Axes of matplotlib to draw into. None: a new figure.
 
     Raises:
         InputError: If the explanation is global or does not add up, or there is no such

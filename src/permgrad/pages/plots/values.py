@@ -52,6 +52,12 @@ def direction(
     All panels share the vertical axis, so that slopes can be compared. Of two classes
     only the positive one is drawn, of more than six only the first six.
 
+    Args:
+        explanation: A global one with a direction.
+        top_n: How many features to draw, the largest first. None: all.
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib whose place the panels take. None: a new figure.
+
     Raises:
         InputError: If the explanation has no direction.
     """

@@ -37,6 +37,14 @@ def words(
     effect, with intervals. Bars are grey unless the effect is clear. On the right is
     the number of rows.
 
+    Args:
+        explanation: A local one, of words.
+        top_n: How many words to draw, the largest effects first. None: all.
+        target: Name or position of the output. None: the first (for rows of two
+            classes: the positive one).
+        title: Title of the figure. None: what is drawn.
+        ax: Axes of matplotlib to draw into. None: a new figure.
+
     Raises:
         InputError: The explanation is global, or its features are no words, or no word
             stands in 10 rows.

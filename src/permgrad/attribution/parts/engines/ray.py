@@ -126,6 +126,10 @@ class RayEngine:
         ``InputError``: more workers than processors. ``EnvironmentProblem``: Ray is
         missing, does not start or answer, or workers cannot load the work, or keep
         dying.
+
+        Args:
+            tasks: What is worked on.
+            work: Returns the result of a task.
         """
         if not tasks:
             return
