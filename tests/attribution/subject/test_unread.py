@@ -243,3 +243,29 @@ def test_unread_inputs_are_named():
             n_repeats=2,
             progress=False,
         )
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation"])
+def test_more_columns_that_nobody_reads_ask_for_nothing_more(method):
+    """Beside read players of other inputs, too, they change nothing."""
+
+    def rows_of(visits: int) -> int:
+        inputs = _inputs()
+        inputs["visit"] = torch.rand(ROWS, visits)
+        net = Several(lambda output, others: _added(output, others["note"])).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            explanation = pg.explain(
+                pg.Model(net, task="regression"),
+                inputs,
+                (inputs["dose"] * inputs["age"])[:, 0],
+                method=method,
+                n_repeats=3,
+                progress=False,
+                random_state=0,
+            )
+        assert len(explanation.names) == 6 + visits
+        assert np.abs(explanation.values).max() > 0, "the precondition"
+        return net.rows
+
+    assert rows_of(40) == rows_of(2)

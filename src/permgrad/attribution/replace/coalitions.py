@@ -40,6 +40,8 @@ _BATCH_ACCELERATOR = 16384
 #: each replaces the same places in all rows.
 _ROWS_EACH = 32
 _ONE_BY_ONE = 8
+#: Weights of coalitions that cancel each other sum up to less.
+_ROUNDING = 1e-12
 #: Pairs that are held at once.
 _CHUNK = 65_536
 #: Players of pairs that are masked at once.
@@ -764,7 +766,7 @@ class Blend:
             for _ in range(width):
                 lending.append(lender_rows)
         coalitions_together = np.concatenate(coalitions)
-        asked, places = self._asked(coalitions_together, widths)
+        asked, places = self._asked(coalitions_together, plays)
         outputs = self._ask(
             receivers, [lending[place] for place in asked], coalitions_together[asked]
         )
@@ -788,24 +790,35 @@ class Blend:
         return live[:-1]
 
     def _asked(
-        self, coalitions: Booleans, widths: Sequence[int]
+        self, coalitions: Booleans, plays: Sequence[Play]
     ) -> tuple[list[int], list[int]]:
-        """Return which of some coalitions ``(coalitions, players)`` the network is
-        asked for, and for each coalition which of these has its outputs.
+        """Return which of the coalitions of plays ``(coalitions, players)`` the network
+        is asked for, and for each coalition which of these has its outputs.
 
-        Of a play, of which there are ``widths``, those that differ in what nobody reads
-        are one. Where nothing else is replaced, outputs are those of the rows as they
-        are, behind all others.
+        Of a play, those that differ in what nobody reads are one. Where nothing else is
+        replaced, outputs are those of the rows as they are, behind all others. So are
+        those of a play whose effects are 0 whatever the others say.
         """
         if self._live.all():
             every = list(range(len(coalitions)))
             return every, every
-        play_numbers = np.repeat(np.arange(len(widths)), widths).tolist()
+        read = coalitions & self._live
+        play_numbers = list[int]()
+        is_still = list[bool]()
+        for number, play in enumerate(plays):
+            start = len(play_numbers)
+            play_numbers += [number] * len(play.mask)
+            of_play = read[start : start + len(play.mask)]
+            is_still.append(_stands_still(play, of_play))
         asked = list[int]()
         known: dict[tuple[int, bytes], int] = {}
         places = list[int]()
-        for index, coalition in enumerate(coalitions & self._live):
-            key = play_numbers[index], coalition.tobytes()
+        for index, coalition in enumerate(read):
+            number = play_numbers[index]
+            key = number, coalition.tobytes()
+            if is_still[number]:
+                places.append(-1)
+                continue
             if coalition.any() and key not in known:
                 known[key] = len(asked)
                 asked.append(index)
@@ -920,3 +933,22 @@ class Blend:
                 self.request.inputs, source, self._owners, strict=True
             )
         )
+
+
+def _stands_still(play: Play, read: Booleans) -> bool:
+    """Return whether effects of a play are 0 whatever the network says, because its
+    coalitions differ only in players that the network does not read.
+
+    Args:
+        play: The play.
+        read: Who of the others is replaced, ``(coalitions, players)``.
+    """
+    if play.combine is None:
+        return False
+    _, inverse = np.unique(read, axis=0, return_inverse=True)
+    same = inverse.reshape(-1)  # NumPy 2.0 gives it a second axis
+    for coalition in set(same[read.any(axis=1)].tolist()):
+        weights = play.combine[:, :, same == coalition].sum(axis=2)
+        if (np.abs(weights) > _ROUNDING).any():
+            return False
+    return True
