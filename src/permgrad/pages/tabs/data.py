@@ -396,6 +396,7 @@ TAB = Tab(
         ("columns", "Training against test rows", columns, "data"),
         ("related", "Columns that depend on others", related),
     ),
+    halves=("table", "leaks", "columns", "related"),
     data=live_data,
     scripts=("panels.js", "data.js"),
 )

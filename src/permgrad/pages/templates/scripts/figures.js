@@ -267,9 +267,10 @@ const Figures = (() => {
     });
     const sides = labels(rows, 60, left - 12 - (data.y ? 18 : 0));
     const wordsOf = (/** @type {number} */ at, /** @type {number} */ to) => texts?.[at][to] ?? write(data.values[at][to], 2);
-    const fits = (/** @type {string} */ words) => widthOf(words) < size - 3 && tall > 15;
     const all = rows.flatMap((/** @type {string} */ _, /** @type {number} */ at) => columns.map((/** @type {string} */ __, /** @type {number} */ to) => wordsOf(at, to)));
-    const written = all.filter(fits).length > all.length / 2; // a few numbers among empty cells say little
+    // All numbers are written, or none: among empty cells, those that are short would stand out.
+    const letters = Math.min(12, (12 * (size - 4)) / Math.max(...all.map(widthOf)));
+    const written = letters >= 11 && tall > 15;
     rows.forEach((/** @type {string} */ row, /** @type {number} */ at) => {
       const y = top + at * tall;
       svg.append(text(left - 8, y + tall / 2 + 4, sides[at], { "text-anchor": "end", fill: colour("ink"), "font-size": Math.min(12, tall + 1) }));
@@ -282,7 +283,7 @@ const Figures = (() => {
           "fill-opacity": (0.06 + 0.54 * Math.min(1, Math.abs(value) / data.most)).toFixed(3),
           ...(framed.has(`${at},${to}`) ? { stroke: colour("ink"), "stroke-width": 1.6 } : {}),
         }, node("title", {}, `${row}, ${column}: ${words}`)));
-        if (written && fits(words)) svg.append(text(left + (to + 0.5) * size, y + tall / 2 + 4, words, { "text-anchor": "middle", fill: colour("ink"), "pointer-events": "none" }));
+        if (written) svg.append(text(left + (to + 0.5) * size, y + tall / 2 + 4, words, { "text-anchor": "middle", "font-size": letters.toFixed(1), fill: colour("ink"), "pointer-events": "none" }));
       });
     });
     return svg;
@@ -337,7 +338,11 @@ const Figures = (() => {
     const branches = data.lanes.slice(0, -1), head = data.lanes[data.lanes.length - 1];
     const longest = Math.max(0, ...branches.map((/** @type {any} */ one) => one.blocks.length));
     const height = Math.max(branches.length, 1) * lane;
-    const ends = step * (longest + head.blocks.length), middleOfAll = height / 2 + 8;
+    const places = branches.map((/** @type {any} */ _, /** @type {number} */ at) => (at + 0.5) * lane + 8);
+    // Among the branches that lead into it: lines of the others pass below.
+    const feeding = places.filter((/** @type {number} */ _, /** @type {number} */ at) => !branches[at].added);
+    const middleOfAll = feeding.length ? feeding.reduce((/** @type {number} */ sum, /** @type {number} */ place) => sum + place, 0) / feeding.length : height / 2 + 8;
+    const ends = step * (longest + head.blocks.length);
     const added = branches.some((/** @type {any} */ one) => one.added);
     const { svg } = chart({ width: ends + (added ? 24 : 0), height }, data.words);
     const arrow = (/** @type {number[]} */ [x1, y1], /** @type {number[]} */ [x2, y2]) => {
@@ -359,7 +364,6 @@ const Figures = (() => {
         })));
       });
     };
-    const places = branches.map((/** @type {any} */ _, /** @type {number} */ at) => (at + 0.5) * lane + 8);
     branches.forEach((/** @type {any} */ one, /** @type {number} */ at) => {
       draw(one, 0, places[at]);
       const from = [(one.blocks.length - 1) * step + wide_, places[at]];
