@@ -281,7 +281,7 @@ def test_what_if_tells_of_numbers_that_no_row_has_and_takes_missing_cells(agent)
 
 
 def test_models_are_compared(agent):
-    facts = agent.told("compare", table="table.csv", target="outcome", drop="code", models=["linear", "extra_trees"],
+    facts = agent.told("compare", table="table.csv", target="outcome", drop="code", models=["linear", "histogram_boosting"],
                        cv="2", explain=False, out="compared")  # fmt: skip
     fulfils("compare", facts)
     assert facts["verdict"][0]["facts"]["models"][0]["model"] == facts["best"]

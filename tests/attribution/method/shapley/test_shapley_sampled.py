@@ -386,7 +386,7 @@ def test_rounds(references, least, most, walks):
     [
         {"orders": 240},
         {"orders": 240, "blocks": "modality"},
-        {"orders": 80, "large": True},
+        pytest.param({"orders": 80, "large": True}, marks=pytest.mark.slow),
     ],
     ids=["round", "owen", "large"],
 )
