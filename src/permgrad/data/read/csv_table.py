@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -387,12 +388,22 @@ def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
     return without
 
 
-def _read(
-    content: bytes | bytearray, delimiter: str, width: int
-) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
-    """Return the rows of a text, from its header on, the places of all others, and the
-    first that is not blank.
+class _Parsed(NamedTuple):
+    """The rows of a text.
+
+    Attributes:
+        table: Rows of the table's width, from the header on, as texts.
+        skipped: Places of all other rows among all rows.
+        odd_row: The first of these that is not blank. None: all are blank.
     """
+
+    table: pa.Table
+    skipped: list[int]
+    odd_row: pa.csv.InvalidRow | None
+
+
+def _read(content: bytes | bytearray, delimiter: str, width: int) -> _Parsed:
+    """Return the rows of a text, from its header on."""
     names = list(map(str, range(width)))
     for block_size in _BLOCK_BYTES:
         skipped = list[int]()
@@ -430,7 +441,7 @@ def _read(
             if block_size == _BLOCK_BYTES[-1]:
                 raise
         else:
-            return table, skipped, next(iter(odd_rows), None)
+            return _Parsed(table, skipped, next(iter(odd_rows), None))
     raise AssertionError
 
 

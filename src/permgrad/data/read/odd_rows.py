@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -85,14 +85,15 @@ def odd_lines(
             int(again.sum()), "repeats the header and is", "repeat the header and are"
         )
         notes.append(f"{which} {repeat} left out")
-    below, examples, share = _lines_below(cells, again, rows)
-    if below.any():
-        is_one = int(below.sum())
+    below = _lines_below(cells, again, rows)
+    if below.is_below.any():
+        is_one = int(below.is_below.sum())
         cautions.append(
-            f"{_lines_said(below, lines)} {by_count(is_one, 'is', 'are')} left out, "
-            f"because {share} hold no number there but {listed(examples, 3, show=repr)}"
+            f"{_lines_said(below.is_below, lines)} {by_count(is_one, 'is', 'are')} "
+            f"left out, because {below.share} hold no number there but "
+            f"{listed(below.examples, 3, show=repr)}"
         )
-    return OddLines(again | below, tuple(notes), tuple(cautions))
+    return OddLines(again | below.is_below, tuple(notes), tuple(cautions))
 
 
 def _lines_said(hit: Booleans, lines: Integers | None) -> str:
@@ -121,16 +122,28 @@ def _headers_again(
     return is_header
 
 
+class _Below(NamedTuple):
+    """Lines of units or questions below a header.
+
+    Attributes:
+        is_below: Which rows they are, ``(rows,)``.
+        examples: Some of their cells.
+        share: In how many columns they are odd, in words. Empty: there are none.
+    """
+
+    is_below: Booleans
+    examples: list[str]
+    share: str
+
+
 def _lines_below(
     cells: Mapping[str, pa.ChunkedArray], again: Booleans, rows: int
-) -> tuple[Booleans, list[str], str]:
-    """Return which of the first rows are units or questions, examples of their cells,
-    and in how many columns.
-    """
+) -> _Below:
+    """Return which of the first rows are units or questions."""
     is_below = np.zeros(rows, dtype=bool)
     first = np.flatnonzero(~again)[:_MOST_BELOW]
     if rows < 2 * _MOST_BELOW:
-        return is_below, [], ""
+        return _Below(is_below, [], "")
     odd_texts = list[list[str]]()
     filled_in = list[list[bool]]()
     for column in cells.values():
@@ -160,7 +173,7 @@ def _lines_below(
             )
             filled_in.append(list(map(bool, first_texts)))
     if len(odd_texts) < _FEWEST_COLUMNS:
-        return is_below, [], ""
+        return _Below(is_below, [], "")
     examples = list[str]()
     share = ""
     for row_position, below_row in enumerate(first.tolist()):
@@ -174,7 +187,7 @@ def _lines_below(
             for example_text in odd_here[:3]
         ]
         share = f"{len(odd_here)} of {counted(len(odd_texts), 'column')} of numbers"
-    return is_below, examples, share
+    return _Below(is_below, examples, share)
 
 
 def _is_written(text: str) -> bool:
@@ -236,12 +249,22 @@ def _numbers_of(frame: pd.DataFrame, names: Sequence[Any]) -> Floats:
     return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _added_up(
-    frame: pd.DataFrame, names: Sequence[Any], is_row: Booleans
-) -> tuple[Floats, Integers, Booleans]:
-    """Return the sum of each column over some rows, how many numbers it has there, and
-    whether several of them are not 0.
+class _AddedUp(NamedTuple):
+    """Columns over some rows.
+
+    Attributes:
+        sums: The sum of each, ``(columns,)``.
+        counts: How many numbers each has, ``(columns,)``.
+        several: Whether several of them are not 0, ``(columns,)``.
     """
+
+    sums: Floats
+    counts: Integers
+    several: Booleans
+
+
+def _added_up(frame: pd.DataFrame, names: Sequence[Any], is_row: Booleans) -> _AddedUp:
+    """Return the columns of a frame, added up over some rows."""
     sums = np.zeros(len(names))
     counts = np.zeros(len(names), dtype=np.int64)
     several = np.zeros(len(names), dtype=bool)
@@ -252,7 +275,7 @@ def _added_up(
         np.nan_to_num(added, copy=False)
         sums[column_index] = added.sum()
         several[column_index] = np.count_nonzero(added) > 1
-    return sums, counts, several
+    return _AddedUp(sums, counts, several)
 
 
 def find_totals(frame: pd.DataFrame) -> TotalRows | None:

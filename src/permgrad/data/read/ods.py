@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax import SAXException
 
 from permgrad.base.errors import (
@@ -73,18 +73,40 @@ def read_ods(content: bytes, file: Path, reading: Reading) -> Sheet:
         for table_element in book.getElementsByType(table.Table):
             sheets.append(_OdsSheet(table_element))
         selected_sheet = choose_sheet(sheets, file, reading.sheet)
-        rows, merged, shares = _cells_of(selected_sheet.table)
-    return sheet_of_cells(
-        rows, merged, shares, reading, f"{selected_sheet.title!r} of {str(file)!r}"
-    )
+        cells = _cells_of(selected_sheet.table)
+    return sheet_of_cells(*cells, reading, f"{selected_sheet.title!r} of {str(file)!r}")
 
 
-def _cells_of(
-    sheet: Any,
-) -> tuple[dict[int, list[Any]], list[tuple[int, int, int, int]], dict[int, int]]:
-    """Return the cells of rows, the ranges of merged ones, and counts of numbers per
-    cent.
+class _Cells(NamedTuple):
+    """The cells of a sheet.
+
+    Attributes:
+        rows: By row number, from 1, its cells.
+        merged: Ranges of merged cells: first column, first row, last column, last row.
+        shares: By column, how many of its numbers are per cent.
     """
+
+    rows: dict[int, list[Any]]
+    merged: list[tuple[int, int, int, int]]
+    shares: dict[int, int]
+
+
+class _Row(NamedTuple):
+    """The cells of a row.
+
+    Attributes:
+        cells: Up to the last filled one.
+        spans: Of merged cells the column, the width and the height.
+        percents: Columns whose cells are per cent.
+    """
+
+    cells: list[Any]
+    spans: list[tuple[int, int, int]]
+    percents: list[int]
+
+
+def _cells_of(sheet: Any) -> _Cells:
+    """Return the cells of a sheet."""
     from odf.table import TableRow
 
     rows = dict[int, list[Any]]()
@@ -93,26 +115,22 @@ def _cells_of(
     row_number = 0
     for element in sheet.getElementsByType(TableRow):
         times = int(element.getAttribute("numberrowsrepeated") or 1)
-        row, spans, percents = _row_of(element)
-        for _ in range(min(times, _MOST_REPEATED) if row else 0):
+        row = _row_of(element)
+        for _ in range(min(times, _MOST_REPEATED) if row.cells else 0):
             row_number += 1
-            rows[row_number] = list(row)
-            shares.update(percents)
-            for left, wide, high in spans:
+            rows[row_number] = list(row.cells)
+            shares.update(row.percents)
+            for left, wide, high in row.spans:
                 merged.append(
                     (left, row_number, left + wide - 1, row_number + high - 1)
                 )
-        if row:
-            row_number += 0
-        else:
+        if not row.cells:
             row_number += times
-    return rows, merged, dict(shares)
+    return _Cells(rows, merged, dict(shares))
 
 
-def _row_of(element: Any) -> tuple[list[Any], list[tuple[int, int, int]], list[int]]:
-    """Return a row's cells up to the last filled one, its spans, and columns per
-    cent.
-    """
+def _row_of(element: Any) -> _Row:
+    """Return the cells of a row."""
     row = list[Any]()
     spans = list[tuple[int, int, int]]()
     percents = list[int]()
@@ -136,7 +154,7 @@ def _row_of(element: Any) -> tuple[list[Any], list[tuple[int, int, int]], list[i
         row += [value] * times
     while row and row[-1] is None:
         row.pop()
-    return row, spans, percents
+    return _Row(row, spans, percents)
 
 
 def _value(cell: Any) -> Any:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,11 +120,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, listed_rows, lines_of_rows = _explain_in_memory(
-            request, method, engine
-        )
-        write(request.folder, explanation, listed_rows)
-        return outcome_of(request, explanation, listed_rows, lines_of_rows)
+        explained = _explain_in_memory(request, method, engine)
+        write(request.folder, explained.explanation, explained.listed_rows)
+        return outcome_of(request, *explained)
 
 
 def located(request: ExplainRequest) -> ExplainRequest:
@@ -237,10 +235,37 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
     )
 
 
-def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
-    """Return the model of a file, the rows of the request's table in its form, and the
-    complete table as written.
+class _FileRows(NamedTuple):
+    """A model file and a table.
+
+    Attributes:
+        model: The model.
+        rows: The rows of the table, in the form that the model takes.
+        written: The complete table as written.
     """
+
+    model: FileModel
+    rows: pd.DataFrame
+    written: Written
+
+
+class _Explained(NamedTuple):
+    """An explanation of rows in memory.
+
+    Attributes:
+        explanation: The explanation.
+        listed_rows: The chosen row with its prediction. None: none was chosen, or the
+            explanation is global.
+        lines: In which lines of the table its rows stand, ``(rows,)``. None as above.
+    """
+
+    explanation: Explanation
+    listed_rows: pd.DataFrame | None = None
+    lines: Integers | None = None
+
+
+def _file_read(request: ExplainRequest) -> _FileRows:
+    """Return the model of a file, and the rows of the request's table."""
     predictor = read_onnx(request.model_folder)
     names = predictor.names or ()
     y = request.y
@@ -257,19 +282,14 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
                 problem, hint="Name the column that the model predicts.", code="PG006"
             )
     feature_rows = predictor.table_for(table, y)
-    return (
-        make_file_model(predictor, feature_rows, None if y is None else table[y]),
-        feature_rows,
-        written,
-    )
+    model = make_file_model(predictor, feature_rows, None if y is None else table[y])
+    return _FileRows(model, feature_rows, written)
 
 
 def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine
-) -> tuple[Explanation, pd.DataFrame | None, Integers | None]:
-    """Explain all rows of a table in memory, or a chosen one, which is also listed,
-    with its line.
-    """
+) -> _Explained:
+    """Explain all rows of a table in memory, or a chosen one."""
     read_rows = read_rows_of(request)
     predicting.use_threads(request.threads)
     scope = request.scope
@@ -306,7 +326,7 @@ def _explain_in_memory(
         request, read_rows, explained, y if measured else None, engine, scope
     )
     if not explanation.scope.by_row:
-        return explanation, None, None
+        return _Explained(explanation)
     if not np.array_equal(numbers, np.arange(len(explained))):
         # The row number is that of the table in all files: importance.csv and rows.csv
         # agree.
@@ -314,14 +334,14 @@ def _explain_in_memory(
             explanation, meta={**explanation.meta, "rows": numbers.tolist()}
         )
     if read_rows.places is None:
-        return explanation, None, None
+        return _Explained(explanation)
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
     predicted = read_rows.model.predict_parts(explained_rows)
     listed_rows = predicting.prediction_table(
         numbers, no_names, predicted, read_rows.model, truth=truth
     )
-    return explanation, listed_rows, read_rows.lines.lines
+    return _Explained(explanation, listed_rows, read_rows.lines.lines)
 
 
 def _with_targets(
