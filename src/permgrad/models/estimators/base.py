@@ -760,6 +760,14 @@ class HyNNBase(BaseEstimator):
                 predictions["inside"] = np.maximum(predictions["inside"], 0.0)
         if offset is None:
             return predictions
+        return self._per_exposure(predictions, offset)
+
+    def _per_exposure(
+        self, predictions: Mapping[str, Array], offset: npt.ArrayLike
+    ) -> dict[str, Array]:
+        """Return counts, of rates and their intervals, by the logarithms of
+        exposures.
+        """
         loss = named_loss(self.training_options_["loss"])
         if loss is None or not loss.counts:
             raise InputError(
@@ -767,7 +775,7 @@ class HyNNBase(BaseEstimator):
                 hint="Leave it out.",
                 code="PG006",
             )
-        exposure = exposures(offset, len(predicted))
+        exposure = exposures(offset, len(predictions["prediction"]))
         return {
             result_name: (result_values.T * exposure).T
             for result_name, result_values in predictions.items()

@@ -325,15 +325,15 @@ def _units(work: RunWork, model: Any, judging: Integers) -> Integers | None:
     ``judging``: the validation rows that stop the training.
     """
     rows_by_part = work.inputs.parts
-    learned = np.arange(len(rows_by_part["train"]))
-    held_out = len(learned) + np.arange(len(judging))
+    training = np.arange(len(rows_by_part["train"]))
+    stopping = len(training) + np.arange(len(judging))
     related = rows_by_part["train"].dependence
     between = rows_by_part["validation"].dependence
     if related is not None and between is not None:
         # A group has one number in all parts.
         codes = np.concatenate([related.codes, between.codes[judging]])
         related = replace(related, codes=codes)
-    return units_of_folds(model.preprocessor_, related, learned, held_out)
+    return units_of_folds(model.preprocessor_, related, training, stopping)
 
 
 def _constant_loss(ready: Prepared, *, of_counts: bool) -> float:

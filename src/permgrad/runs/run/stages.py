@@ -262,12 +262,12 @@ def _held_out_outputs(work: RunWork, judging: Integers) -> Floats | None:
     """Return what judges the validation rows where some have taught branches: what fits
     say that left them out, of others the model.
     """
-    judged = getattr(work.model, "held_out_outputs_", None)
-    if judged is None:
+    held_out_outputs = getattr(work.model, "held_out_outputs_", None)
+    if held_out_outputs is None:
         return None
     outputs = work.model.predict_encoded(work.encoded["validation"].encoded)
     outputs = outputs.astype(np.float64)
-    outputs[judging] = judged
+    outputs[judging] = held_out_outputs
     return outputs
 
 
