@@ -187,7 +187,7 @@ const Decisions = (() => {
   // ---- tolerance ----------------------------------------------------------------------------------------------------
   /** Errors along the predictions: quantiles as bands, and the tolerance. @param {any} data @param {number} limit */
   const bands = (data, limit) => {
-    const { svg, frame } = chart({ width: wide(), height: 320, left: 66 }, `Errors of ${data.target} by prediction.`);
+    const { svg, frame } = chart({ width: wide(560), height: 320, left: 66 }, `Errors of ${data.target} by prediction.`);
     const list = data.bands;
     const centres = list.map((/** @type {any} */ one) => one.centre);
     const edges = list.flatMap((/** @type {any} */ one) => [one.errors[0], one.errors[4]]);
@@ -210,7 +210,7 @@ const Decisions = (() => {
 
   /** The share of rows within the tolerance along the predictions. @param {any} data @param {number} limit */
   const shares = (data, limit) => {
-    const { svg, frame } = chart({ width: wide(), height: 230, left: 66 }, "Share of rows within the tolerance by prediction.");
+    const { svg, frame } = chart({ width: wide(560), height: 230, left: 66 }, "Share of rows within the tolerance by prediction.");
     const list = data.bands;
     const x = linear(extent(list.map((/** @type {any} */ one) => one.centre)), [frame.left + 4, frame.width - frame.right - 4]);
     const y = linear([0, 1], [frame.height - frame.bottom, frame.top]);
@@ -259,7 +259,7 @@ const Decisions = (() => {
       redraw(first, bands(all, limit), "Median error (line), the middle half and nine in ten of the errors (areas), by prediction. Dashed: the tolerance.");
       redraw(second, shares(all, limit), "Share of test rows within the tolerance, by prediction.");
     };
-    box.append(element("div", { class: "controls" }, field("Tolerance", bar), field("Value", typed)), words, first, second);
+    box.append(element("div", { class: "controls" }, field("Tolerance", bar), field("Value", typed)), words, element("div", { class: "pair" }, first, second));
     show();
     Panels.follow(show);
     return undefined;
