@@ -350,3 +350,14 @@ def test_a_column_that_only_its_place_names_is_looked_for_in_the_table(tmp_path)
         words, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert "--drop 'column 4': no such column. Did you mean 'column 1'?" in done.stderr
+
+
+def test_an_option_of_two_values_says_how_it_is_written():
+    words = ["run", "table.csv", "--target", "y", "--cost"]
+    written = " Write --cost A B, with a blank between them."
+    result = CliRunner().invoke(app, [*words, "2,7", "--seed", "1"])
+    problem = "error: --cost must be a valid number."
+    hint = " See 'permgrad run --help'. [PG001]"
+    assert result.stderr.rstrip() == problem + written + hint
+    other = CliRunner().invoke(app, [*words[:-1], "--threshold", "half"])
+    assert written not in other.stderr

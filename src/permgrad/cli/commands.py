@@ -146,6 +146,7 @@ class _Commands(TyperGroup):
             )
             if error_kind == "NoSuchOption" and not _is_typo(error):
                 suggestion = self.place_of(error.option_name, error.ctx) or suggestion
+            suggestion = suggestion or _several_values(error)
             full_hint = f"{suggestion} See '{command_path} --help'.".lstrip()
             if error_kind == "NoSuchOption":
                 problem = error.message
@@ -169,6 +170,14 @@ class _Commands(TyperGroup):
                 )
             )
             sys.exit(InputError.exit_code)
+
+
+def _several_values(error: Any) -> str:
+    """Say how an option of several values is written, or nothing of others."""
+    option = getattr(error, "param", None)
+    if option is None or option.nargs < 2:
+        return ""
+    return f"Write {option.opts[0]} {option.metavar}, with a blank between them."
 
 
 app = typer.Typer(
