@@ -269,3 +269,26 @@ def test_more_columns_that_nobody_reads_ask_for_nothing_more(method):
         return net.rows
 
     assert rows_of(40) == rows_of(2)
+
+
+class TwoBranches(nn.Module):
+    """Two branches that join, and an input before them that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.first = nn.Linear(1, 4)
+        self.second = nn.Linear(6, 4)
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, note: Tensor, age: Tensor, visit: Tensor) -> Tensor:
+        return self.head(self.first(age).relu() * self.second(visit).relu())
+
+
+def test_an_input_that_nobody_reads_leaves_the_others_their_branches():
+    inputs = {name: _inputs()[name] for name in ("note", "age", "visit")}
+    subject = NetworkSubject(TwoBranches().eval(), inputs, returns="values")
+    with subject.open(), torch.no_grad():
+        branch_cut = subject.branches(subject.inputs, frozenset())
+    assert branch_cut is not None
+    assert sorted(map(sorted, branch_cut.groups)) == [[0, 1], [2]]

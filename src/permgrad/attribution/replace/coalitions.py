@@ -768,7 +768,9 @@ class Blend:
         coalitions_together = np.concatenate(coalitions)
         asked, places = self._asked(coalitions_together, plays)
         outputs = self._ask(
-            receivers, [lending[place] for place in asked], coalitions_together[asked]
+            receivers,
+            [lending[place] for place in asked],
+            coalitions_together[asked] & self._live,
         )
         if len(asked) < len(places):
             unchanged = self.base()[torch.as_tensor(receivers)][None]

@@ -377,6 +377,10 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     position = positions_of(names)
     depends = _dependences(graph, position)
     group_of = _groups(depends.values(), count, followers)
+    # Inputs that no output depends on go with one that it does: they have no branch.
+    read = depends[next(reversed(graph.nodes))]
+    for input_index in set(range(count)) - read:
+        group_of[input_index] = group_of[min(read, default=input_index)]
     groups = sorted(set(group_of))
     depends = {
         graph_node: frozenset(values_at(group_of, inputs))
