@@ -20,7 +20,7 @@ from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.views import SectionView, Tab, names, table_of
+from permgrad.pages.views import Kind, SectionView, Tab, names, table_of
 from permgrad.pages.words import (
     confidence_words,
     quantity_of,
@@ -168,9 +168,11 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
         return
     heads, *lines = texts_of_changes(content, told.head(_MOST_CHANGES))
     columns = []
+    kind: Kind = "text"
     for position, head in enumerate(heads):
         cells = [line[position] for line in lines]
-        columns.append(names(cells, head, kind="short" if position else "text"))
+        columns.append(names(cells, head, kind=kind))
+        kind = "short"
     caption = EFFECTS_WORDS
     if len(told) > len(lines):
         where = "left out"
