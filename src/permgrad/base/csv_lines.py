@@ -67,9 +67,9 @@ def _fields(column: pd.Series[Any]) -> Any:
         fields.append(_field(text))
     # Missing cells are the last field.
     fields.append(b"")
-    places = np.where(codes < 0, len(texts), codes)
+    field_numbers = np.where(codes < 0, len(texts), codes)
     return pa.DictionaryArray.from_arrays(
-        pa.array(places, pa.int32()), pa.array(fields, pa.binary())
+        pa.array(field_numbers, pa.int32()), pa.array(fields, pa.binary())
     )
 
 
@@ -90,9 +90,9 @@ def _texts(cells: Any) -> pa.Array:
         is_plain = (
             (sizes >= _SMALLEST) & (sizes < _LARGEST) & (np.floor(cells) != cells)
         )
-        others = list(_written(cells[~is_plain]))
+        exact_texts = list(_written(cells[~is_plain]))
         texts = pc.replace_with_mask(
-            texts, pa.array(~is_plain), pa.array(others, pa.string())
+            texts, pa.array(~is_plain), pa.array(exact_texts, pa.string())
         )
     return pc.cast(texts, pa.binary())
 

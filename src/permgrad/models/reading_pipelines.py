@@ -115,15 +115,15 @@ def _is_by_column(step: Any) -> bool:
         return step in _LEFT_AS_IT_IS
     if _is_of_sklearn(step, "FunctionTransformer"):
         return step.func is None
-    parts: list[Any] = []
+    steps: list[Any] = []
     if _is_of_sklearn(step, "Pipeline"):
-        parts = [part for _, part in step.steps]
+        steps = [inner_step for _, inner_step in step.steps]
     elif _is_of_sklearn(step, "FeatureUnion"):
-        parts = [part for _, part in step.transformer_list]
+        steps = [inner_step for _, inner_step in step.transformer_list]
     elif _is_of_sklearn(step, "ColumnTransformer"):
-        parts = [part for _, part, _ in step.transformers_]
+        steps = [inner_step for _, inner_step, _ in step.transformers_]
     else:
         return _is_of_sklearn(step, type(step).__name__) and (
             type(step).__name__ in _BY_COLUMN
         )
-    return all(map(_is_by_column, parts))
+    return all(map(_is_by_column, steps))

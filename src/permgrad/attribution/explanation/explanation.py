@@ -523,10 +523,10 @@ class Explanation(Numbers):
         )
         if how == "mean_abs":  # which is never below 0
             lower_ends = np.maximum(lower_ends, np.minimum(values, 0.0))
-        parts = {}
+        mean_parts = {}
         if how == "mean":
             for part_name, part_values in self.parts.items():
-                parts[part_name] = mean_over_rows(part_values, weights)[0]
+                mean_parts[part_name] = mean_over_rows(part_values, weights)[0]
         deviations = per_row - values
         if weights is not None:
             deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
@@ -551,7 +551,7 @@ class Explanation(Numbers):
             high=upper_ends,
             p_values=p_values,
             correlation=correlation,
-            parts=parts,
+            parts=mean_parts,
             part_std={},
             additive=self.additive and how == "mean",
             feature_values=None,

@@ -33,15 +33,15 @@ class Repeated:
         self._outputs: OrderedDict[bytes, Tensor] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, part: str, rows: Tensor, ask: Callable[[], Tensor]) -> Tensor:
+    def of(self, asked_name: str, rows: Tensor, ask: Callable[[], Tensor]) -> Tensor:
         """Return the outputs of rows, which are asked for if they are new.
 
         Args:
-            part: Which part of the network is asked.
+            asked_name: Which part of the network is asked.
             rows: The rows, ``(rows, encoded)``.
             ask: Returns the outputs, ``(rows, outputs)``.
         """
-        key = _digest(part, rows)
+        key = _digest(asked_name, rows)
         with self._lock:
             outputs = self._outputs.pop(key, None)
         if outputs is None:

@@ -587,15 +587,15 @@ class TableEncoder:
             years = self.years_.get(column.name, (0, 1))
             targets = [target for target, _ in part_slots]
             details = [detail for _, detail in part_slots]
-            places, distinct = pd.factorize(cells)
+            codes, distinct = pd.factorize(cells)
             encoded_cells = np.empty((len(distinct), len(targets)), dtype=np.float32)
             encoded_columns = column.of.encode(distinct, details, years)
             for position, encoded in enumerate(encoded_columns):
                 encoded_cells[:, position] = encoded
             if targets == list(range(targets[0], targets[-1] + 1)):
-                out[:, targets[0] : targets[-1] + 1] = encoded_cells[places]
+                out[:, targets[0] : targets[-1] + 1] = encoded_cells[codes]
             else:
-                out[:, targets] = encoded_cells[places]
+                out[:, targets] = encoded_cells[codes]
 
     def _unread_pairs(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """Return what is said of a third word in columns of two words."""

@@ -44,7 +44,6 @@ _LEAST_RISE = 0.1
 def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     """Learn how outputs become probabilities, and how large errors are."""
     held_out_rows = prepared.job.validation_rows
-    learned = prepared.job.train_rows
     _add_random_kernels(model, prepared)
     held_out_outputs = add_branches(model, prepared)
     model.held_out_outputs_ = held_out_outputs
@@ -55,15 +54,7 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     if held_out_rows is None or not len(held_out_rows):
         return
     _raise_outputs(model, prepared, held_out_rows)
-    if not isinstance(
-        learned, Rows
-    ):  # rows of files are not in memory, but some of them are, for explanations
-        background_target = torch.from_numpy(model.background_target_)
-        learned = Rows(
-            torch.from_numpy(model.background_),
-            background_target,
-            weight=background_target,
-        )
+    learned = _rows_in_memory(model, prepared)
     samples: list[Sample] = []
     between = prepared.dependence
     for error_rows, most_rows in ((held_out_rows, MOST_HELD), (learned, MOST_LEARNED)):
@@ -90,6 +81,21 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
             return
         samples.append((x, y.astype(np.float64), outputs[:, 0].astype(np.float64)))
     model.held_out_ = HeldOut.of_numbers(samples[0], samples[1], between)
+
+
+def _rows_in_memory(model: Any, prepared: Prepared) -> Rows:
+    """Return the training rows, or of rows of files those that are in memory for
+    explanations.
+    """
+    learned = prepared.job.train_rows
+    if isinstance(learned, Rows):
+        return learned
+    background_target = torch.from_numpy(model.background_target_)
+    return Rows(
+        torch.from_numpy(model.background_),
+        background_target,
+        weight=background_target,
+    )
 
 
 def _raise_outputs(model: Any, prepared: Prepared, held_out_rows: Rows) -> None:

@@ -260,21 +260,23 @@ def caveats(section: SectionView, content: PageContent) -> None:
         doubts.append(
             f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
-    found, limits = section.columns()
-    found.items([*doubts, *map(clean, content.warnings)])
+    doubts_column, limits = section.columns()
+    doubts_column.items([*doubts, *map(clean, content.warnings)])
     needs = content.table.unchecked
-    if not found.blocks:
+    if not doubts_column.blocks:
         if needs:
             check_words = "that were made"
         else:
             check_words = "for caveats"
-        found.text(f"None of the checks {check_words} found a reason for doubt.")
+        doubts_column.text(
+            f"None of the checks {check_words} found a reason for doubt."
+        )
     if needs and not any(
         spoken_entry["facts"]["kind"] == "nearly_perfect" for spoken_entry in spoken
     ):
-        found.text(NOT_CHECKED[needs])
+        doubts_column.text(NOT_CHECKED[needs])
     if content.related:
-        found.add("link", ("Data: Columns that depend on others", "related"))
+        doubts_column.add("link", ("Data: Columns that depend on others", "related"))
     limits.add("heading", "What no report can show")
     limits.add("terms", LIMITS.items())
 

@@ -202,14 +202,14 @@ class _PartPredictor:
         fitting = _CELLS // max(1, len(self.columns), len(encoded))
         return max(256, min(_MOST_ROWS, fitting))
 
-    def write(self, part: Part, file: Path, rows: int) -> UnlikeRows:
+    def write(self, table_part: Part, file: Path, rows: int) -> UnlikeRows:
         """Write the predictions of a part into its file, ``rows`` at a time, and return
         which of its rows are unlike those of training.
         """
         unlike = UnlikeRows()
         features = predicting.features_of(self.model)
-        with written_lines(file, {"part": part.number}) as write:
-            for first, frame in self.table.batches(part, rows, self.columns):
+        with written_lines(file, {"part": table_part.number}) as write:
+            for first, frame in self.table.batches(table_part, rows, self.columns):
                 with self.table.cells_of(range(first, first + len(frame))):
                     readable_rows = ReadableRows.of(
                         frame[features],
