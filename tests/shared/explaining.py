@@ -21,8 +21,7 @@ from permgrad.attribution.parts.stream import stream
 from permgrad.attribution.replace.donors import Lenders
 from permgrad.attribution.request import Configured, configured
 from permgrad.attribution.request.arguments import Arguments
-from permgrad.attribution.request.takes import is_estimator, reads
-from permgrad.attribution.scopes import chosen_scope
+from permgrad.attribution.request.takes import is_estimator
 from permgrad.base.arrays import Integers
 
 #: Arguments of ``pg.explain`` and what ``pg.Model`` says.
@@ -60,24 +59,6 @@ def explain_with(
     return pg.explain(model, X, y, **arguments)
 
 
-def read_by_method(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments without those that the method does not read."""
-    method: Any = arguments.get("method", "permgrad")
-    if isinstance(method, Mapping):
-        return dict(arguments)
-    chosen_method, _ = find_method(method)
-    scope = arguments.get("scope", "auto")
-    target = arguments.get("target")
-    of_rows = isinstance(target, str) and target in ("predicted", "true")
-    if scope == "auto" and (of_rows or hasattr(target, "shape")):
-        scope = "local"
-    read = {}
-    for name, value in arguments.items():
-        if reads(chosen_method, name, scope):
-            read[name] = value
-    return read
-
-
 def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the model as options describe it, and the arguments of ``pg.explain`` with
     the method's own in it.
@@ -109,27 +90,12 @@ def parted(model: Any, options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]
             {**method_object.settings(), **of_method},
         )
     elif of_method:
-        arguments["method"] = with_read(method, options.get("scope", "auto"), of_method)
+        arguments["method"] = with_settings(method, **of_method)
     if read:
         given_model = model if isinstance(model, pg.Model) else pg.Model(model)
         read_options = {name: getattr(given_model, name) for name in READING}
         model = pg.Model(given_model.model, **{**read_options, **read})
-    return model, read_by_method(arguments)
-
-
-def with_read(method: Any, stated_scope: str, of_method: Mapping[str, Any]) -> Any:
-    """Return a method with further options, without those that it then does not
-    read.
-    """
-    chosen_method = with_settings(method, **of_method)
-    scope = chosen_scope(stated_scope, chosen_method.scopes[0])
-    unread = {
-        condition.option
-        for condition in chosen_method.conditions
-        if not condition.is_read(chosen_method, scope)
-    }
-    read = {name: of_method[name] for name in of_method if name not in unread}
-    return with_settings(method, **read)
+    return model, arguments
 
 
 def with_settings(method: Any, **settings: Any) -> Any:

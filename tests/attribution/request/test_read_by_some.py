@@ -26,7 +26,6 @@ Y = (TABLE[:, 0] + rng.normal(size=ROWS) > 0).astype(int)
 VALUES = {
     "n_repeats": ("auto", 3),
     "loss": ("auto", "brier"),
-    "scale": ("auto", "raw"),
     "background": (None, torch.from_numpy(TABLE[:30] + 1)),
     "confidence": (0.95, 0.5),
     "row_groups": (None, np.arange(ROWS) // 4),
@@ -96,18 +95,15 @@ def test_an_argument_is_read_or_warned_of(
     defaults = {argument: usual for argument, (usual, _) in VALUES.items()}
     assert facts_of(explained(**defaults)) == before, "defaults are harmless"
     for argument, (_, other) in VALUES.items():
-        value = other
-        if (argument, scope) == ("scale", "global"):
-            value = "probability"
         if reads(method, argument, scope):
-            after = facts_of(explained(**{argument: value}))
+            after = facts_of(explained(**{argument: other}))
             assert after != before, f"{name} declares {argument}, and does not read it"
         else:
             with pytest.warns(
                 pg.PermgradWarning,
                 match=rf"^method='{name}' does not read {argument}=( with scope=|\.)",
             ):
-                after = facts_of(explained(**{argument: value}))
+                after = facts_of(explained(**{argument: other}))
             assert json.loads(after)[1] == json.loads(before)[1], (
                 f"{name} reads {argument}"
             )
@@ -172,13 +168,6 @@ def test_what_helps_instead_is_an_option_that_can_be_typed(name):
             (
                 "method='shapley' does not read loss= with scope='local'. Leave it out, or "
                 "pass scope='global'."
-            ),
-        ),
-        (
-            {"method": "permgrad", "scale": "probability"},
-            (
-                "method='permgrad' does not read scale= with scope='global'. Leave it out, "
-                "or pass scope='local'."
             ),
         ),
         (
@@ -289,7 +278,7 @@ def test_a_loss_without_y_is_refused(network):
     assert result.meta["task"] == "classification"
 
 
-def test_the_scope_of_a_target_of_each_row_is_known_later(network):
+def test_a_target_of_each_row_is_explained_by_row(network):
     rows = torch.from_numpy(TABLE)
     call = {"method": "permgrad", "scale": "raw", "progress": False}
     with warnings.catch_warnings():
@@ -297,10 +286,6 @@ def test_the_scope_of_a_target_of_each_row_is_known_later(network):
         usual = pg.explain(network, rows, Y, target="predicted", **call)
     local = pg.explain(network, rows, Y, target="predicted", scope="local", **call)
     np.testing.assert_array_equal(usual.values, local.values)
-    unread = "method='permgrad' does not read scale= with scope='global'"
-    with pytest.warns(pg.PermgradWarning, match=unread) as warned:
-        pg.explain(network, rows, Y, target=1, **call)
-    assert [unread in str(warning.message) for warning in warned].count(True) == 1
 
 
 def test_a_member_that_reads_it_is_enough(network):

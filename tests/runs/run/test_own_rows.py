@@ -135,7 +135,7 @@ def test_a_named_data_set_is_a_table(place):
     call("predict", place / "named", "diabetes", "--out", "all.csv")
     predicted = pd.read_csv("all.csv")
     known_predictions = pd.read_csv(place / "named" / "predictions.csv")
-    assert len(predicted) == 569
+    assert len(predicted) == 442
     np.testing.assert_allclose(
         predicted["prediction"].to_numpy()[known_predictions["row"]],
         known_predictions["prediction"],
@@ -150,7 +150,7 @@ def test_a_named_data_set_is_a_table(place):
         "--out",
         "why",
     )
-    assert pg.Explanation.load("why").meta["rows_explained"] == 569
+    assert pg.Explanation.load("why").meta["rows_explained"] == 442
     assert "columns of training are missing: 'dose', 'site'" in call(
         "predict", place / "run", "diabetes", code=2
     )

@@ -55,7 +55,7 @@ class Aggregate(Configured):
 
     scopes: ClassVar[tuple[Scope, ...]] = (GLOBAL,)
     takes: ClassVar[frozenset[str]] = (USUAL - {"global confidence"}) | frozenset(
-        {"global n_repeats", "global loss", "global scale"}
+        {"global n_repeats", "global loss"}
     )
     members: Iterable[Any] = MEMBERS
 

@@ -34,12 +34,11 @@ from permgrad.base.registry import Registry
 #: Kinds of models.
 MODELS = ("network", "estimator", "predictor")
 #: Arguments of ``pg.explain`` that some methods do not read, or not in all scopes. A
-#: method declares for example ``"global n_repeats"``. Where ``scales`` has a scope, its
-#: ``scale`` is read.
+#: method declares for example ``"global n_repeats"``. ``scale`` is none of them: of a
+#: loss it changes nothing, and results say their unit.
 READ_BY_SOME = (
     "n_repeats",
     "loss",
-    "scale",
     "background",
     "confidence",
     "row_groups",

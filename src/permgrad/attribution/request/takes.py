@@ -313,9 +313,6 @@ def takes(method: Any, key: str) -> bool:
     """
     if key in scopes:
         return key in method.scopes
-    scope, _, argument_name = key.partition(" ")
-    if argument_name == "scale" and scope in method.scales:
-        return True
     if isinstance(method, Configured):
         return key not in OF_METHODS or key in method.taken()
     return key not in OF_METHODS or key in method.takes
