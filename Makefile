@@ -44,8 +44,8 @@ TEST_PROCESSES ?= 2
 test: $(VENV)/installed-test ## Run every quick test on a few of its cases (minutes)
 	$(BIN)/python -m pytest $(SHARED) --cases 2 -m "not slow"
 
-# CASES=3 runs at most three cases of a test, spread over all of them.
-test-all: $(VENV)/installed-test ## Run all tests on all their cases, or on CASES=3 of each, as CI does
+# CASES=2 runs at most two cases of a test, spread over all of them.
+test-all: $(VENV)/installed-test ## Run all tests on all their cases, or on CASES=2 of each, as CI does
 	$(BIN)/python -m pytest $(SHARED) $(if $(CASES),--cases $(CASES))
 
 # Another Python in an environment of its own: the demonstration, then a case of every quick test of what reads, trains and
