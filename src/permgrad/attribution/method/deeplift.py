@@ -16,7 +16,7 @@ from permgrad.attribution.request.method_registry import USUAL, Condition
 from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part_with_slopes import of_slopes
-from permgrad.attribution.slopes.references import averages_rows, reference_rows
+from permgrad.attribution.slopes.references import REFERENCES_ARE_READ, reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
 from permgrad.attribution.slopes.truth import warn_of_untrue_slopes
 from permgrad.attribution.subject.scales import LOGIT, Scale
@@ -75,14 +75,7 @@ class DeepLift(Configured):
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: LOGIT}
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
     by_output: ClassVar[bool] = True
-    conditions: ClassVar[tuple[Condition, ...]] = (
-        Condition(
-            "references",
-            averages_rows,
-            "baseline='background'",
-            {"baseline": "background"},
-        ),
-    )
+    conditions: ClassVar[tuple[Condition, ...]] = (REFERENCES_ARE_READ,)
     baseline: Any = "auto"
     references: int = 50
 

@@ -16,7 +16,7 @@ from permgrad.attribution.request import Configured, Request, Scope, methods, se
 from permgrad.attribution.request.method_registry import USUAL, Condition
 from permgrad.attribution.scopes import INPUT, LOCAL
 from permgrad.attribution.slopes.integrals import integrate
-from permgrad.attribution.slopes.references import averages_rows
+from permgrad.attribution.slopes.references import REFERENCES_ARE_READ
 from permgrad.base.checks import check_number, check_whole
 from permgrad.base.late import pd
 
@@ -89,12 +89,7 @@ class IntegratedGradients(Configured):
     max_steps: int = setting(default=1024)
     reference_class: Any = setting(default=None)
     conditions: ClassVar[tuple[Condition, ...]] = (
-        Condition(
-            "references",
-            averages_rows,
-            "baseline='background'",
-            {"baseline": "background"},
-        ),
+        REFERENCES_ARE_READ,
         Condition("tolerance", lambda method, _: method.steps is None, "steps=None"),
     )
     baseline: Any = "auto"

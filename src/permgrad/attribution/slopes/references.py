@@ -15,6 +15,7 @@ from torch import Tensor
 
 from permgrad.attribution.players.space import NOBODY
 from permgrad.attribution.request import Request
+from permgrad.attribution.request.method_registry import Condition
 from permgrad.attribution.slopes.unseen import warn_of_unseen
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.lookups import Lookup, with_embeddings
@@ -46,7 +47,7 @@ class Reference:
     words: str
 
 
-def averages_rows(method: Any, _scope: Any) -> bool:
+def _averages_rows(method: Any, _scope: Any) -> bool:
     """Return whether a method averages over references, of which it may read fewer.
 
     What is no number of rows stays for its own check.
@@ -57,6 +58,15 @@ def averages_rows(method: Any, _scope: Any) -> bool:
     if getattr(method, "reference_class", None) is not None:
         return True
     return isinstance(baseline, str) and baseline.startswith((_BACKGROUND, _CLASS))
+
+
+#: When a method reads how many references it averages over.
+REFERENCES_ARE_READ = Condition(
+    "references",
+    _averages_rows,
+    "baseline='background'",
+    {"baseline": "background"},
+)
 
 
 def reference_rows(
