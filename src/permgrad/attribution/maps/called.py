@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -1039,6 +1039,20 @@ def _checked_map(place: Place, call: Call, value: Tensor | None, rows: int) -> T
 
 
 # ---- maps of a batch -----------------------------------------------------------------
+class _Slopes(NamedTuple):
+    """What the calls returned that maps are read of, and its slopes.
+
+    Attributes:
+        activations: Of each call.
+        gradients: Of each call, ``(targets, *activation)``.
+        outputs: Of the rows, ``(b, outputs)``.
+    """
+
+    activations: list[Tensor]
+    gradients: list[Tensor]
+    outputs: Tensor
+
+
 class CalledMaps:
     """Maps of the image inputs of any network, read at calls of a layer or a function,
     with the subject open.
@@ -1116,33 +1130,52 @@ class CalledMaps:
 
         All channels of a pixel share its value.
         """
-        # Longer than most functions: slopes live as long as one forward is listened to.
-        request = self.request
-        drawing = self.drawing
-        map_places = list(self._places.values())
-        subject: Any = request.subject
-        batch_rows = subject.in_company(copied_rows(subject, request.inputs, row_slice))
+        subject: Any = self.request.subject
+        batch_rows = subject.in_company(
+            copied_rows(subject, self.request.inputs, row_slice)
+        )
+        slopes = self._slopes(batch_rows)
+        batch_size = len(slopes.outputs)
+        of_calls = iter(zip(slopes.activations, slopes.gradients, strict=True))
+        image_maps = []
+        large = []
+        spread = []
+        for image_index, map_place in self._places.items():
+            call_slopes = itertools.islice(of_calls, len(map_place.calls))
+            image_maps.append(self._map(map_place, call_slopes, batch_size))
+            large.append(self._enlarged(image_index, image_maps[-1]))
+            spread.append(self._over_cells(image_index, large[-1]))
+        means = self._space.sums(spread)[:, self._owners] / self._sizes
+        values = means.unflatten(0, (batch_size, -1)).transpose(1, 2).cpu().numpy()
+        images = values_at(batch_rows, self._places)
         row_count = row_slice.stop - row_slice.start
-        calls = _calls_of(map_places)
+        return Read(
+            [tensor[:row_count] for tensor in image_maps],
+            [tensor[:row_count] for tensor in large],
+            [tensor[:row_count] for tensor in images],
+            values[:row_count],
+            slopes.outputs[:row_count].detach(),
+        )
+
+    def _slopes(self, batch_rows: Tensors) -> _Slopes:
+        """Predict rows once, and return what the calls returned, with its slopes."""
+        request = self.request
+        subject: Any = request.subject
+        calls = _calls_of(list(self._places.values()))
         listener = Listener({layer_call for _, layer_call in calls})
+        modules = dict(subject.module.named_modules())
         with torch.inference_mode(mode=False), torch.enable_grad():
-            with (
-                listening(
-                    dict(subject.module.named_modules()), listener.leave, listener.enter
-                ),
-                listener,
-            ):
+            with listening(modules, listener.leave, listener.enter), listener:
                 outputs = request.scale.read(
                     subject.outputs, subject.forward(batch_rows)
                 )
+            batch_size = len(outputs)
             activations = []
-            for call_place, read_call in calls:
+            for map_place, read_call in calls:
                 value = listener.values.get(read_call)
                 activations.append(
-                    _checked_map(call_place, read_call, value, len(outputs))
+                    _checked_map(map_place, read_call, value, batch_size)
                 )
-            constant_sum = request.scale.sum_is_constant(subject.outputs)
-            batch_size = len(outputs)
 
             def by_row(layer_tensor: Tensor, number: int) -> Tensor:
                 """Return what a layer passed on in a call, row by row."""
@@ -1152,49 +1185,47 @@ class CalledMaps:
                 outputs,
                 request.targets,
                 activations,
-                constant_sum=constant_sum,
+                constant_sum=request.scale.sum_is_constant(subject.outputs),
                 by_row=by_row,
             )
-        image_maps = []
-        large = []
-        spread = []
-        pairs = iter(zip(activations, gradients, strict=True))
-        for number, call_place in self._places.items():
-            shape = self._shapes[number]
-            value_gradients = zip(
-                *itertools.islice(pairs, len(call_place.calls)), strict=True
-            )
-            with torch.no_grad():
-                value, gradient = (
-                    call_place.taken(call_values, len(outputs), row_axis)
-                    for row_axis, call_values in enumerate(value_gradients)
-                )
-                cells = weighted_maps(
-                    value, gradient, drawing.variant, relu=drawing.relu
-                )
-            image_maps.append(cells.float())
-            map_location = self._lies[number] or Lie(
-                even_lines(cells.shape[2:], shape.size), ()
-            )
-            enlarged_map = map_location.enlarged(
-                image_maps[-1], shape.size, drawing.upsample
-            )
-            large.append(enlarged_map)
-            if shape.channels is not None:
-                enlarged_map = enlarged_map.unsqueeze(2 + shape.channels).expand(
-                    *enlarged_map.shape[:2], *request.inputs[number].shape[1:]
-                )
-            spread.append(enlarged_map.flatten(0, 1))
-        means = self._space.sums(spread)[:, self._owners] / self._sizes
-        values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
-        images = values_at(batch_rows, self._places)
-        image_maps, large, images = (
-            [tensor[:row_count] for tensor in tensor_list]
-            for tensor_list in (image_maps, large, images)
+        return _Slopes(activations, gradients, outputs)
+
+    def _map(
+        self,
+        map_place: Place,
+        call_slopes: Iterable[tuple[Tensor, Tensor]],
+        batch_size: int,
+    ) -> Tensor:
+        """Return the maps ``(b, targets, *cells)`` of an image by the activation and
+        the gradient of each of its calls.
+        """
+        activations, gradients = zip(*call_slopes, strict=True)
+        with torch.no_grad():
+            return weighted_maps(
+                map_place.taken(activations, batch_size),
+                map_place.taken(gradients, batch_size, row_axis=1),
+                self.drawing.variant,
+                relu=self.drawing.relu,
+            ).float()
+
+    def _enlarged(self, image_index: int, cells: Tensor) -> Tensor:
+        """Return maps at their image's size."""
+        size = self._shapes[image_index].size
+        map_location = self._lies[image_index] or Lie(
+            even_lines(cells.shape[2:], size), ()
         )
-        return Read(
-            image_maps, large, images, values[:row_count], outputs[:row_count].detach()
-        )
+        return map_location.enlarged(cells, size, self.drawing.upsample)
+
+    def _over_cells(self, image_index: int, enlarged_map: Tensor) -> Tensor:
+        """Return maps ``(b * targets, *input)`` with a value for each cell of the
+        input, channels included.
+        """
+        channels = self._shapes[image_index].channels
+        if channels is not None:
+            enlarged_map = enlarged_map.unsqueeze(2 + channels).expand(
+                *enlarged_map.shape[:2], *self.request.inputs[image_index].shape[1:]
+            )
+        return enlarged_map.flatten(0, 1)
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -507,69 +508,88 @@ def _line(
     those do of an image that is padded.
     """
     cells = partial(all_cells.of, dim)
-    pixels = shape.size[dim]
     count = len(cells(0, 1))
-    first, last_pixel = seen_along(
-        pixels, lambda start, end: bool(cells(start, end).any())
-    )
-    # Steps leave out pixels at the edge, which lie on the last cell all the same.
-    cell_size = (last_pixel - first + 1) / count - _SAME
-    first = 0 if first < cell_size else first
-    last_pixel = pixels - 1 if pixels - 1 - last_pixel < cell_size else last_pixel
-    cell_step = (last_pixel - first + 1) / count
+    seen_pixels = _seen_but_steps(cells, shape.size[dim], count)
+    first, last_pixel = seen_pixels
+    ends = _ends_of_changes(all_cells, dim, seen_pixels, count)
+    cell_step = _step_of(ends, (last_pixel - first + 1) / count)
     middle = (first + last_pixel) / 2
-    pixel_ends: list[
-        tuple[int, int, int]
-    ] = []  # a line of pixels, the first and the last cell that it changes
-    # Where the outer pixels change all cells, those between them do.
-    if count > 1 and not all(
-        bool(cells(pixel, pixel + 1).all()) for pixel in (first, last_pixel)
-    ):
-        pixel_positions = np.linspace(
-            first, last_pixel, min(_PIXELS, last_pixel - first + 1)
-        )
-        lines = np.unique(pixel_positions.round().astype(int)).tolist()
-        all_cells.ask([(dim, line_start, line_start + 1) for line_start in lines])
-        for line_pixel in lines:
-            changed = (
-                torch.nonzero(cells(line_pixel, line_pixel + 1)).flatten().tolist()
-            )
-            pixel_ends += [(line_pixel, changed[0], changed[-1])] if changed else []
-    lower_ends = [
-        (pixel, first_cell) for pixel, first_cell, _ in pixel_ends if first_cell > 0
-    ]
-    upper_ends = [
-        (pixel, last_cell)
-        for pixel, _, last_cell in pixel_ends
-        if last_cell < count - 1
-    ]
-    steps = [cell_step, *_whole_steps(lower_ends, upper_ends)]
-    drift = [
-        max(_drift(lower_ends, candidate_step), _drift(upper_ends, candidate_step))
-        for candidate_step in steps
-    ]
-    if len(steps) > 1 and min(drift[1:]) < drift[0] - 0.3:
-        cell_step = steps[int(np.argmin(drift))]
     cell_line = middle + (torch.arange(count) - (count - 1) / 2) * cell_step
-    if lower_ends and upper_ends:
-        behind = (
-            sum(
-                float(
-                    np.mean(
-                        [
-                            pixel / cell_step - cell_index
-                            for pixel, cell_index in side_ends
-                        ]
-                    )
-                )
-                for side_ends in (lower_ends, upper_ends)
-            )
-            / 2
-        )
+    if ends.lower and ends.upper:
+        behind = (_behind(ends.lower, cell_step) + _behind(ends.upper, cell_step)) / 2
         line_offset = cell_step * (behind + (count - 1) / 2) - middle
         if abs(line_offset) > cell_step / 2 + _SAME:
             cell_line = cell_line + round(2 * line_offset) / 2
-    return cell_line.float(), (first, last_pixel)
+    return cell_line.float(), seen_pixels
+
+
+def _seen_but_steps(
+    cells: Callable[[int, int], Tensor], pixels: int, count: int
+) -> tuple[int, int]:
+    """Return the first and the last pixel that ``count`` lines of cells see.
+
+    Steps leave out pixels at the edge, which lie on the last cell all the same.
+    """
+    first, last_pixel = seen_along(
+        pixels, lambda start, end: bool(cells(start, end).any())
+    )
+    cell_size = (last_pixel - first + 1) / count - _SAME
+    if first < cell_size:
+        first = 0
+    if pixels - 1 - last_pixel < cell_size:
+        last_pixel = pixels - 1
+    return first, last_pixel
+
+
+class _Ends(NamedTuple):
+    """Where the change of a line of pixels ends, with more cells beyond, as ``(pixel,
+    cell)``: before the first cell, and after the last one.
+    """
+
+    lower: list[tuple[int, int]]
+    upper: list[tuple[int, int]]
+
+
+def _ends_of_changes(
+    all_cells: _Cells, dim: int, seen_pixels: tuple[int, int], count: int
+) -> _Ends:
+    """Return which of ``count`` lines of cells some lines of pixels change."""
+    ends = _Ends([], [])
+    cells = partial(all_cells.of, dim)
+    if count == 1 or all(bool(cells(pixel, pixel + 1).all()) for pixel in seen_pixels):
+        # Where the outer pixels change all cells, those between them do.
+        return ends
+    first, last_pixel = seen_pixels
+    pixel_positions = np.linspace(
+        first, last_pixel, min(_PIXELS, last_pixel - first + 1)
+    )
+    lines = np.unique(pixel_positions.round().astype(int)).tolist()
+    all_cells.ask([(dim, line_pixel, line_pixel + 1) for line_pixel in lines])
+    for line_pixel in lines:
+        changed = torch.nonzero(cells(line_pixel, line_pixel + 1)).flatten().tolist()
+        if changed and changed[0] > 0:
+            ends.lower.append((line_pixel, changed[0]))
+        if changed and changed[-1] < count - 1:
+            ends.upper.append((line_pixel, changed[-1]))
+    return ends
+
+
+def _step_of(ends: _Ends, even_step: float) -> float:
+    """Return the pixels from cell to cell: by whole pixels where the changes follow
+    those clearly better than an even step.
+    """
+    steps = [even_step, *_whole_steps(ends.lower, ends.upper)]
+    drift = [max(_drift(ends.lower, step), _drift(ends.upper, step)) for step in steps]
+    if len(steps) > 1 and min(drift[1:]) < drift[0] - 0.3:
+        return steps[int(np.argmin(drift))]
+    return even_step
+
+
+def _behind(side_ends: list[tuple[int, int]], cell_step: float) -> float:
+    """Return by how many cells the pixels of one side lie behind their cells."""
+    return float(
+        np.mean([pixel / cell_step - cell_index for pixel, cell_index in side_ends])
+    )
 
 
 def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -219,26 +219,12 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     """
     table_read = read_table(request)
     split_rows = split_table(request, table_read, undivided=undivided)
-    if table_read.card is not None and table_read.is_of_card:
-        stated = table_read.card.positive
-    else:
-        stated = None
-    # Another split of the same table has the same positive class.
-    labels = np.concatenate(
-        [
-            y
-            for part_name, y in split_rows.truths.items()
-            if len(y) and part_name not in split_rows.files
-        ]
-    )
-    labels = labels[np.isin(labels, split_rows.truths["train"])]
-    positive = positive_label(labels, split_rows.task, request.positive, stated)
+    positive = _positive(request, table_read, split_rows)
     columns, split_rows = decide_columns(
         request, table_read, split_rows, undivided=undivided
     )
     features = columns.features
     codes = table_read.reading.codes
-    notes = [*table_read.notes, *split_rows.notes, *columns.notes]
     # Columns that were read one by one lie apart, and taking rows of thousands of those
     # is slow. Copies lie together.
     tables = {}
@@ -249,19 +235,14 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     counts, shared = shared_rows(
         request, split_rows, [*features.names, table_read.target], codes
     )
-    dependence = dependence_of(split_rows.tables, request.row_group, request.time)
-    rows_by_part = {}
-    for part_name, table in tables.items():
-        rows_by_part[part_name] = _part(
-            request, split_rows, part_name, table, dependence.get(part_name)
-        )
+    rows_by_part = _parts(request, split_rows, tables)
+    notes = [*table_read.notes, *split_rows.notes, *columns.notes]
     notes += [*image_notes, *shared]
     if without := sum(map(len, tables.values())) - sum(map(len, rows_by_part.values())):
         notes.append(
             f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} "
             "left out"
         )
-    _check_dependence(request, split_rows, dependence)
     written = table_read.written
     return Inputs(
         name=table_name(request.table),
@@ -295,6 +276,37 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
         target_signs=columns.target_signs,
         labels=dict(written.labels),
     )
+
+
+def _positive(request: RunRequest, read: ReadTable, rows: SplitTable) -> Any:
+    """Return the positive class of two.
+
+    Another split of the same table has the same.
+    """
+    stated = None
+    if read.card is not None and read.is_of_card:
+        stated = read.card.positive
+    truths = []
+    for part_name, y in rows.truths.items():
+        if len(y) and part_name not in rows.files:
+            truths.append(y)
+    labels = np.concatenate(truths)
+    labels = labels[np.isin(labels, rows.truths["train"])]
+    return positive_label(labels, rows.task, request.positive, stated)
+
+
+def _parts(
+    request: RunRequest, rows: SplitTable, tables: Mapping[str, pd.DataFrame]
+) -> dict[str, Rows]:
+    """Return the rows of each part, whose features are read as ``tables``."""
+    dependence = dependence_of(rows.tables, request.row_group, request.time)
+    parts = {}
+    for part_name, table in tables.items():
+        parts[part_name] = _part(
+            request, rows, part_name, table, dependence.get(part_name)
+        )
+    _check_dependence(request, rows, dependence)
+    return parts
 
 
 def _categories(column_kinds: Mapping[str, str]) -> list[str]:
@@ -420,9 +432,9 @@ class Columns:
     are learned from.
 
     ``left_out``: why others are not. ``kinds``: declared ones, and those that the
-    target shows. ``groups``: columns that act as one feature. ``together``: facts on
-    what may say that rows belong together. ``target_signs``: what is odd about a target
-    of numbers.
+    target shows. ``groups``: columns that act as one feature, ``undeclared`` those that
+    nobody declared. ``together``: facts on what may say that rows belong together.
+    ``target_signs``: what is odd about a target of numbers.
     """
 
     schema: Schema
@@ -430,8 +442,9 @@ class Columns:
     left_out: Mapping[str, LeftOut]
     kinds: Mapping[str, Kind]
     groups: Mapping[str, list[str]]
-    notes: tuple[str, ...]
+    undeclared: Mapping[str, list[str]]
     together: Mapping[str, Any] | None
+    notes: tuple[str, ...] = ()
     cells: list[dict[str, Any]] = field(default_factory=list)
     target_signs: tuple[Mapping[str, Any], ...] = ()
 
@@ -443,81 +456,118 @@ def decide_columns(
 
     Return the parts with the needed columns, too.
     """
-    target = read.target
-    written = read.written
-    codes = read.codes
-    data_card = read.card
     train = rows.tables["train"]
-    kinds = dict(read.kinds)
-    left_out = dict(read.left_out)
-    notes = list[str]()
-    with written.lines.named():
-        if request.time is not None and _what_returns(
-            request, rows, codes, left_out, notes
-        ):
-            kinds[str(request.time)] = "calendar"
-        columns = train.drop(columns=target)
-        # What is left out may hold infinite values.
-        declared = MissingCodes.of(codes)
-        coded = {}
-        for column_name in columns:
-            coded[str(column_name)] = declared.holds_for(str(column_name))
-        for left_column in left_out:
-            if left_column in coded:
-                coded[left_column] = (*coded[left_column], "inf", "-inf")
-        asked_target = (
-            None if undivided else _asked_target(request, rows)
-        )  # else rows that will test are asked
-        missing_codes: Any = coded if left_out else codes
-        if coded:
-            schema = infer_schema(
-                columns, na=missing_codes, kinds=kinds, target=asked_target
-            )
-        else:
-            schema = Schema(())
-    if asked_target is not None:  # what is trained again on other rows reads them alike
-        kinds |= {
-            column_type.name: column_type.kind
-            for column_type in schema
-            if "names" in column_type.flags
-        }
+    schema, kinds, left_out, notes = _typed(request, read, rows, undivided=undivided)
     notes += _words_of_groups(request, schema, left_out)
-    left_out |= {
-        column_name: LeftOut.LIKE_AN_IDENTIFIER
-        for column_name in schema.where(lambda kind: not kind.is_read)
-        if column_name not in left_out
-    }
+    for column_name in schema.where(lambda kind: not kind.is_read):
+        left_out.setdefault(column_name, LeftOut.LIKE_AN_IDENTIFIER)
     features = []
     for column_name in schema.names:
         if column_name not in left_out:
             features.append(column_name)
-    _check_features(schema, features, left_out, target)
+    _check_features(schema, features, left_out, read.target)
     types = Schema(tuple(values_at(schema, features)))
-    rows, odd_cells = _match(request, rows, types, target, read.reading.codes)
-    notes += odd_cells
-    groups, found_groups = _groups(request, data_card, features, train)
-    together = find_together(request, read, rows, types, left_out)
-    notes += notes_on_cells(request, target, rows, written, codes)
-    notes += notes_on_columns(request, data_card, written, schema, left_out, together)
+    rows, odd_cells = _match(request, rows, types, read.target, read.reading.codes)
+    groups, undeclared = _groups(request, read.card, features, train)
+    columns = Columns(
+        schema=schema,
+        features=types,
+        left_out=left_out,
+        kinds=kinds,
+        groups=groups,
+        undeclared=undeclared,
+        together=find_together(request, read, rows, types, left_out),
+        cells=cell_facts(read, types),
+        target_signs=find_target_signs(rows, read.task),
+    )
+    notes += [*odd_cells, *_notes(request, read, rows, columns, train[features])]
+    return replace(columns, notes=tuple(notes)), rows
+
+
+class _Typed(NamedTuple):
+    """The columns of the training rows but the target, as ``Columns`` has them."""
+
+    schema: Schema
+    kinds: dict[str, Kind]
+    left_out: dict[str, LeftOut]
+    notes: list[str]
+
+
+def _typed(
+    request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool
+) -> _Typed:
+    """Type each column by the training rows."""
+    codes = read.codes
+    kinds = dict(read.kinds)
+    left_out = dict(read.left_out)
+    notes = list[str]()
+    target = None
+    with read.written.lines.named():
+        if request.time is not None and _what_returns(
+            request, rows, codes, left_out, notes
+        ):
+            kinds[str(request.time)] = "calendar"
+        columns = rows.tables["train"].drop(columns=read.target)
+        missing_codes = _codes_by_column(columns, codes, left_out)
+        if not undivided:  # else rows that will test are asked
+            target = _asked_target(request, rows)
+        schema = Schema(())
+        if len(columns.columns):
+            schema = infer_schema(columns, na=missing_codes, kinds=kinds, target=target)
+    if target is not None:  # what is trained again on other rows reads them alike
+        for column_type in schema:
+            if "names" in column_type.flags:
+                kinds[column_type.name] = column_type.kind
+    return _Typed(schema, kinds, left_out, notes)
+
+
+def _codes_by_column(
+    columns: pd.DataFrame, codes: Sequence[Any], left_out: Mapping[str, LeftOut]
+) -> Any:
+    """Return the codes that mean missing, by column where some are left out: these may
+    hold infinite values.
+    """
+    if not left_out:
+        return codes
+    declared = MissingCodes.of(codes)
+    coded = {}
+    for column_name in map(str, columns):
+        coded[column_name] = declared.holds_for(column_name)
+        if column_name in left_out:
+            coded[column_name] = (*coded[column_name], "inf", "-inf")
+    return coded
+
+
+def _notes(
+    request: RunRequest,
+    read: ReadTable,
+    rows: SplitTable,
+    columns: Columns,
+    features: pd.DataFrame,
+) -> list[str]:
+    """Return what the user is told of the columns, of which the training rows have the
+    ``features``.
+    """
+    codes = read.codes
+    types = columns.features
+    together = columns.together
+    notes = notes_on_cells(request, read.target, rows, read.written, codes)
+    notes += notes_on_columns(
+        request, read.card, read.written, columns.schema, columns.left_out, together
+    )
     notes += notes_on_roles(request, rows.tables["train"], types, codes, together)
-    notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, groups, found_groups)
-    notes += notes_on_counts(replace(request, task=read.task), target, rows)
+    notes += notes_on_codes(blank_codes(features, codes), types, columns.kinds)
+    notes += notes_on_blocks(features, types, columns.groups, columns.undeclared)
+    notes += notes_on_counts(replace(request, task=read.task), read.target, rows)
     if together is not None:
         option_advice = (
             f" If so, pass {option_of('--row-group', together['columns'][0])}"
             * (len(together["columns"]) == 1)
         )
         notes.append(f"{say('together', together_facts(together))}{option_advice}")
-    cells = cell_facts(read, types)
-    signs = find_target_signs(rows, read.task)
-    notes += [
-        say("target", target_sign_facts(target_sign, target)) for target_sign in signs
-    ]
-    columns_decided = Columns(
-        schema, types, left_out, kinds, groups, tuple(notes), together, cells, signs
-    )
-    return columns_decided, rows
+    for target_sign in columns.target_signs:
+        notes.append(say("target", target_sign_facts(target_sign, read.target)))
+    return notes
 
 
 def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,40 @@ def _joins(
     return changed, alone
 
 
+@dataclass(frozen=True)
+class _Coalitions:
+    """Coalitions of walks that differ from the one before them, one walk after the
+    other, each from nobody to the row itself.
+
+    Attributes:
+        game: Says what they are worth.
+        rows: The row of each walk, ``(n,)``.
+        donors: Its background rows, ``(n, donors)``.
+        ranks: Each player's place, ``(n, orders, players)``, in narrow numbers, because
+            this array is the largest one here.
+        walks: The walk of each coalition.
+        orders: The order of each coalition.
+        sizes: How many players are in it.
+    """
+
+    game: ShapleyGame
+    rows: Integers
+    donors: Integers
+    ranks: npt.NDArray[np.signedinteger[Any]]
+    walks: Integers
+    orders: Integers
+    sizes: Integers
+
+    def worth(self, positions: Integers) -> Floats:
+        """Return what some coalitions are worth, ``(positions, V)``."""
+        walks = self.walks[positions]
+        ranks = self.ranks[walks, self.orders[positions]]
+        keeps = ranks < self.sizes[positions][:, None].astype(ranks.dtype)
+        return self.game.values(self.rows[walks], self.donors[walks], keeps[:, None])[
+            :, 0
+        ]
+
+
 def _path(
     game: ShapleyGame,
     rows: Integers,
@@ -166,57 +200,58 @@ def _path(
     # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
-    walk_of, order_of, coalition_sizes = np.nonzero(changed)
-    # Coalitions that differ, one walk after the other, each from nobody to the row
-    # itself.
-    known_mask = coalition_sizes == 0
-    end_mask = np.append(known_mask[1:], True)
-    worth = np.zeros((len(coalition_sizes), game.width))
-    worth[known_mask] = np.repeat(game.empty(rows, donors), orders, axis=0)
-    worth[end_mask & ~known_mask] = game.full(rows)[walk_of[end_mask & ~known_mask]]
-    known_mask |= end_mask
-    ends_alone = alone[walk_of, order_of, coalition_sizes]
+    if players > np.iinfo(np.int16).max:
+        narrow = ranks.astype(np.int32)
+    else:
+        narrow = ranks.astype(np.int16)
+    where = np.nonzero(changed)
+    coalitions = _Coalitions(game, rows, donors, narrow, *where)
+    nobody = coalitions.sizes == 0
+    known_mask = nobody | np.append(nobody[1:], True)
+    everyone = known_mask & ~nobody
+    worth = np.zeros((len(nobody), game.width))
+    worth[nobody] = np.repeat(game.empty(rows, donors), orders, axis=0)
+    worth[everyone] = game.full(rows)[coalitions.walks[everyone]]
+    ends_alone = alone[where]
     # Before each of few that are seen, too, so that nobody hides behind them. Of many,
     # only those who move are apart.
-    is_few = seen_players is None or (seen_players.sum(axis=1) <= _FEW_SEEN)[walk_of]
-    asked_mask = (
-        ends_alone | (np.append(ends_alone[1:], False) & is_few)
-    ) & ~known_mask
-    # Narrow numbers, because this array is the largest one here.
-    narrow = ranks.reshape(-1, players).astype(
-        np.int32 if players > np.iinfo(np.int16).max else np.int16
-    )
+    is_few: Any = True
+    if seen_players is not None:
+        is_few = (seen_players.sum(axis=1) <= _FEW_SEEN)[coalitions.walks]
+    asked_mask = ends_alone | (np.append(ends_alone[1:], False) & is_few)
+    asked_mask &= ~known_mask
     while asked_mask.any():
         asked_positions = np.flatnonzero(asked_mask)
         for position_slice in slices(
             len(asked_positions), max(1, _MASK_BYTES // (4 * players))
         ):
             chunk_positions = asked_positions[position_slice]
-            walk_indices = walk_of[chunk_positions]
-            order = order_of[chunk_positions]
-            joined = coalition_sizes[chunk_positions]
-            keeps = narrow[walk_indices * orders + order] < joined[:, None].astype(
-                narrow.dtype
-            )
-            worth[chunk_positions] = game.values(
-                rows[walk_indices], donors[walk_indices], keeps[:, None]
-            )[:, 0]
+            worth[chunk_positions] = coalitions.worth(chunk_positions)
         known_mask |= asked_mask
-        before, after = (
-            (known_positions := np.flatnonzero(known_mask))[:-1],
-            known_positions[1:],
+        known_positions = np.flatnonzero(known_mask)
+        moves = (
+            np.abs(np.diff(worth[known_positions], axis=0))
+            > (rounding[coalitions.walks[known_positions[:-1]]])
         )
-        moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(
-            axis=-1
-        )
-        asked_mask = np.zeros_like(known_mask)
-        middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
-        asked_mask[middle[moves & (after - before > 1)]] = True
+        asked_mask = _halves(known_positions, moves.any(axis=-1), ends_alone)
     path_worths = np.zeros((count, orders, players + 1, game.width))
-    path_worths[walk_of, order_of, coalition_sizes] = worth[
-        np.maximum.accumulate(np.where(known_mask, np.arange(len(known_mask)), 0))
-    ]
+    last_known = np.where(known_mask, np.arange(len(known_mask)), 0)
+    path_worths[where] = worth[np.maximum.accumulate(last_known)]
     return np.take_along_axis(path_worths, source[..., None], axis=2)
+
+
+def _halves(
+    known_positions: Integers, moves: Booleans, ends_alone: Booleans
+) -> Booleans:
+    """Return a mask of the coalitions to ask next: between two of which the worth is
+    known, and which differ by ``moves``.
+    """
+    before = known_positions[:-1]
+    after = known_positions[1:]
+    middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
+    asked_mask = np.zeros_like(ends_alone)
+    asked_mask[middle[moves & (after - before > 1)]] = True
+    return asked_mask
 
 
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
@@ -306,6 +341,16 @@ class Strata:
         self.count += walks
         self.mean += change * (walks / self.count)
 
+    def keep(self, rows: Booleans) -> None:
+        """Keep some rows."""
+        self.mean = self.mean[rows]
+        self.squares = self.squares[rows]
+
+    def moved(self) -> Booleans:
+        """Return which players changed an output in any walk, ``(rows, players)``."""
+        changed = (self.squares != 0) | (self.mean != 0).any(axis=1)
+        return np.asarray(changed.any(axis=-1))
+
     def estimate(self, calibration: Calibration | None = None) -> SampledValues:
         """Return means and errors ``(rows, players, V)``, too large after a single
         round, and degrees of freedom.
@@ -357,6 +402,30 @@ def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
     total = freedom + _SHARED_FREEDOM
     variance = (freedom * std**2 + _SHARED_FREEDOM * shared) / total
     return np.where(moves[..., None], np.sqrt(variance), std), total
+
+
+@dataclass
+class _Rows:
+    """Rows whose values are sampled.
+
+    Attributes:
+        rows: Their numbers, ``(n,)``.
+        keys: What the draws of each are counted from.
+        active: Who may change an output, ``(n, players)``.
+        movers: Who is known to change an output, ``(n, players)``. None: all may.
+    """
+
+    rows: Integers
+    keys: Counters
+    active: Booleans
+    movers: Booleans | None = None
+
+    def take(self, which: Booleans | slice) -> _Rows:
+        """Return some of the rows."""
+        movers = self.movers
+        if movers is not None:
+            movers = movers[which]
+        return _Rows(self.rows[which], self.keys[which], self.active[which], movers)
 
 
 class _DrawnSamples(NamedTuple):
@@ -499,23 +568,22 @@ class RowValues:
             active = active[~is_enumerated]
             if not len(block_rows):
                 continue
-            keys = self._keys(block_rows)
+            unsettled = _Rows(block_rows, self._keys(block_rows), active)
+            if self.wide:
+                self._sample_wide(unsettled, progress)
+                continue
             designs = np.full(len(block_rows), bool(all_by_designs))
             if all_by_designs is None:
                 designs = rows_that_prefer_designs(
-                    shapley_game, player_tree, block_rows, keys, int(references[0])
+                    shapley_game,
+                    player_tree,
+                    block_rows,
+                    unsettled.keys,
+                    int(references[0]),
                 )
-            if self.wide:
-                self._sample_wide(block_rows, keys, active, progress)
-                continue
             for by_designs in np.unique(designs).tolist():
-                design_mask = designs == by_designs
                 self._sample(
-                    block_rows[design_mask],
-                    keys[design_mask],
-                    active[design_mask],
-                    by_designs,
-                    progress,
+                    unsettled.take(designs == by_designs), progress, designs=by_designs
                 )
 
     def add(self, values: Floats, std: Floats) -> None:
@@ -575,9 +643,7 @@ class RowValues:
             self.std[rows] = self.of_rows * averaged.std
             self.freedom[rows] = averaged.part_count - 1
 
-    def _sample_wide(
-        self, rows: Integers, keys: Counters, active: Booleans, progress: Progress
-    ) -> None:
+    def _sample_wide(self, unsettled: _Rows, progress: Progress) -> None:
         """Sample rows of many players, of which the first walks show who changes an
         output.
 
@@ -587,26 +653,18 @@ class RowValues:
         usual = self.rounds
         most_walks = self.rule.most // 2
         first_walks = min(_WHOLE_WALKS, most_walks)
-        first, seen_players = self._walks(
-            rows, keys, 0, first_walks, np.ones_like(active)
-        )
+        unsettled.movers = np.ones_like(unsettled.active)
+        first, unsettled.movers = self._walks(unsettled, 0, first_walks)
         # Predictions of a walk: before and after each player that is seen.
         walk_predictions = 2 * np.clip(
-            2 * seen_players.sum(axis=1), 1, active.sum(axis=1)
+            2 * unsettled.movers.sum(axis=1), 1, unsettled.active.sum(axis=1)
         )
         prediction_limit = _MANY_CELLS // self.tree.players
         short = usual.size * usual.least * walk_predictions <= prediction_limit
         if short.any():
-            self._sample(
-                rows[short],
-                keys[short],
-                active[short],
-                False,
-                progress,
-                seen_players=seen_players[short],
-            )
+            self._sample(unsettled.take(short), progress)
+        of_rows = first.reshape(len(short), first_walks, *first.shape[1:])
         for row_index in np.flatnonzero(~short).tolist():
-            row_slice = slice(row_index, row_index + 1)
             walks = int(
                 np.clip(
                     prediction_limit / (_SEEN_LATER * walk_predictions[row_index]),
@@ -622,41 +680,35 @@ class RowValues:
                 most_walks // round_size,
             )
             self._sample(
-                rows[row_slice],
-                keys[row_slice],
-                active[row_slice],
-                False,
+                unsettled.take(slice(row_index, row_index + 1)),
                 progress,
-                rounds,
-                seen_players[row_slice],
-                first.reshape(len(rows), first_walks, *first.shape[1:])[row_index],
+                rounds=rounds,
+                first=of_rows[row_index],
             )
 
     def _walks(
-        self,
-        rows: Integers,
-        keys: Counters,
-        number: int,
-        size: int,
-        seen_players: Booleans,
+        self, unsettled: _Rows, number: int, size: int
     ) -> tuple[Floats, Booleans]:
         """Return the walks of a round ``(rows * size, players, V)``, and who moved an
         output in those of each row.
         """
-        drawn = self._drawn(rows, keys, number, size)
+        assert unsettled.movers is not None
         values, moved = _walk(
-            self.game, self.tree, *drawn, np.repeat(seen_players, size, axis=0)
+            self.game,
+            self.tree,
+            *self._drawn(unsettled, number, size),
+            np.repeat(unsettled.movers, size, axis=0),
         )
-        return values, np.asarray(moved.reshape(len(rows), size, -1).any(axis=1))
+        of_rows = moved.reshape(len(unsettled.rows), size, -1)
+        return values, np.asarray(of_rows.any(axis=1))
 
-    def _drawn(
-        self, rows: Integers, keys: Counters, number: int, size: int
-    ) -> _DrawnSamples:
+    def _drawn(self, unsettled: _Rows, number: int, size: int) -> _DrawnSamples:
         """Return the row, the background row and the counter of each sample of a
         round.
         """
         seed = self.game.request.seed
         count = len(self.sampled)
+        keys = unsettled.keys
         counters = (
             keys[:, None]
             + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
@@ -667,108 +719,103 @@ class RowValues:
         else:
             reference_positions = _spread_donors(seed, keys, number * size, size, count)
         return _DrawnSamples(
-            np.repeat(rows, size),
+            np.repeat(unsettled.rows, size),
             self.sampled[reference_positions].reshape(-1, 1),
             counters.reshape(-1),
         )
 
     def _by_designs(
-        self, rows: Integers, keys: Counters, number: int, size: int, around: int
+        self, unsettled: _Rows, number: int, size: int, around: int
     ) -> Floats:
         """Return the values of one round by designs, each of a drawn size."""
         draws = number * size + np.arange(size)
-        sizes = _sizes(self.game.request.seed, keys, draws, around)
-        drawn = self._drawn(rows, keys, number, size)
+        sizes = _sizes(self.game.request.seed, unsettled.keys, draws, around)
+        drawn = self._drawn(unsettled, number, size)
         return solve(self.game, *drawn, sizes.reshape(-1))
+
+    def _by_orders(self, unsettled: _Rows, number: int, size: int) -> Floats:
+        """Return the values of one round by orders.
+
+        Who changes an output in it is seen in the next.
+        """
+        if unsettled.movers is None:
+            return walk(self.game, self.tree, *self._drawn(unsettled, number, size))
+        values, moved = self._walks(unsettled, number, size)
+        unsettled.movers = unsettled.movers | moved
+        return values
 
     def _sample(
         self,
-        rows: Integers,
-        keys: Counters,
-        active: Booleans,
-        designs: bool,
+        unsettled: _Rows,
         progress: Progress,
+        *,
+        designs: bool = False,
         rounds: Rounds | None = None,
-        seen_players: Booleans | None = None,
         first: Floats | None = None,
     ) -> None:
         """Sample until the errors of every value of a row are small, by draws counted
         from the row's key.
 
-        ``seen_players``: players that are known to change an output (None: all may).
         ``first``: the walks of the first round.
         """
         self.ways.add(DESIGNS if designs else ORDERS)
         count = len(self.sampled)
         round_size, least, most_rounds = rounds or self.rounds
         around = rounds is None and round_size % count == 0
+        is_incomplete = rounds is not None or self.calibration is not None
         backgrounds = count if around else 1
-        strata = Strata((len(rows), backgrounds, *self.values.shape[1:]))
+        strata = Strata((len(unsettled.rows), backgrounds, *self.values.shape[1:]))
         for number in range(most_rounds):
             if designs:
                 sample = self._by_designs(
-                    rows, keys, number, round_size, count if around else 0
-                )
-            elif seen_players is None:
-                sample = walk(
-                    self.game, self.tree, *self._drawn(rows, keys, number, round_size)
+                    unsettled, number, round_size, count if around else 0
                 )
             elif number == 0 and first is not None:
                 sample = first
             else:
-                sample, moved = self._walks(
-                    rows, keys, number, round_size, seen_players
-                )
-                seen_players = seen_players | moved
+                sample = self._by_orders(unsettled, number, round_size)
+            row_count = len(unsettled.rows)
             # By row, time round and background row; of each row its walks with each
             # background row.
-            laid_out = sample.reshape(len(rows), -1, backgrounds, *sample.shape[1:])
+            laid_out = sample.reshape(row_count, -1, backgrounds, *sample.shape[1:])
             strata.add(laid_out.swapaxes(1, 2))
             # The least number of rounds is most of a row's progress.
-            progress.advance(
-                _BEFORE_SETTLED * len(rows) / least if number < least else 0
-            )
+            progress.advance(_BEFORE_SETTLED * row_count / least * (number < least))
             if number + 1 < least:
                 continue
-            mean_values, std_errors, freedom = strata.estimate(self.calibration)
-            settled = np.asarray(
-                (std_errors <= self.rule.tolerance * self.scale).all(axis=(1, 2))
-                | (number + 1 == most_rounds)
+            settled = self._store_settled(
+                unsettled, strata, around=around, is_last=number + 1 == most_rounds
             )
-            settled_rows = rows[settled]
-            # Players that changed an output in any walk.
-            changed = ((strata.squares != 0) | (strata.mean != 0).any(axis=1)).any(
-                axis=-1
-            )
-            moves = changed[settled] | (self.used & active[settled])
-            self.values[settled_rows] = mean_values[settled]
-            self.by_orders[settled_rows], _ = moderated(
-                std_errors[settled], freedom, moves
-            )
-            if around and self.of_rows:
-                std_errors = strata.with_rows(
-                    std_errors, self.of_rows, self.calibration
-                )
-                freedom = count - 1
-            self.std[settled_rows], self.freedom[settled_rows] = moderated(
-                std_errors[settled], freedom, moves
-            )
-            is_incomplete = rounds is not None or self.calibration is not None
+            settled_rows = unsettled.rows[settled]
             if is_incomplete and len(settled_rows):
                 self._complete(settled_rows)
-            self.orders[settled_rows] = 2 * strata.count * strata.mean.shape[1]
             progress.advance((1 - _BEFORE_SETTLED) * len(settled_rows))
-            rows = rows[~settled]
-            keys = keys[~settled]
-            active = active[~settled]
-            if seen_players is None:
-                seen_players = None
-            else:
-                seen_players = seen_players[~settled]
-            strata.mean = strata.mean[~settled]
-            strata.squares = strata.squares[~settled]
-            if not len(rows):
+            unsettled = unsettled.take(~settled)
+            strata.keep(~settled)
+            if not len(unsettled.rows):
                 break
+
+    def _store_settled(
+        self, unsettled: _Rows, strata: Strata, *, around: bool, is_last: bool
+    ) -> Booleans:
+        """Store the values of rows whose errors are small, or of all after the last
+        round, and return which these are.
+        """
+        mean_values, std_errors, freedom = strata.estimate(self.calibration)
+        is_small = (std_errors <= self.rule.tolerance * self.scale).all(axis=(1, 2))
+        settled = np.asarray(is_small | is_last)
+        settled_rows = unsettled.rows[settled]
+        moves = (strata.moved() | (self.used & unsettled.active))[settled]
+        self.values[settled_rows] = mean_values[settled]
+        self.by_orders[settled_rows], _ = moderated(std_errors[settled], freedom, moves)
+        if around and self.of_rows:
+            std_errors = strata.with_rows(std_errors, self.of_rows, self.calibration)
+            freedom = len(self.sampled) - 1
+        self.std[settled_rows], self.freedom[settled_rows] = moderated(
+            std_errors[settled], freedom, moves
+        )
+        self.orders[settled_rows] = 2 * strata.count * strata.mean.shape[1]
+        return settled
 
     def _complete(self, rows: Integers) -> None:
         """Divide what the background rows of few walks leave of a row's sum, by the
