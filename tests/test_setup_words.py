@@ -11,9 +11,9 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 #: Page → most words, as ``wc -w`` counts them. One line a page, by name.
 MOST_WORDS = {
-    "../CHANGELOG.md": 1960,
+    "../CHANGELOG.md": 1980,
     "a-report-for-your-model.md": 600,
-    "any-model.md": 2250,
+    "any-model.md": 2090,
     "architecture.md": 1890,
     "benchmark.md": 990,
     "choosing-a-method.md": 660,
@@ -47,7 +47,7 @@ MOST_WORDS = {
     "uneven-classes.md": 550,
     "versions.md": 430,
     "your-own-network.md": 2400,
-    "your-own-table.md": 2850,
+    "your-own-table.md": 2990,
 }
 
 

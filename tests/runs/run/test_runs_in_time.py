@@ -171,3 +171,82 @@ def test_rows_in_time_without_drift_are_not_moved():
     held_out_predictions = drift.predict(X[990:])
     assert abs(np.mean(held_out_predictions - y[990:] - 3)) < 0.1
     assert pg.HyNNRegressor(**options, max_epochs=1).fit(X, y).raised_ == 0
+
+
+def recipe_of_earlier_values() -> str:
+    """Return the lines of the page that add earlier values of ``sales``."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "your-own-table.md"
+    section = page.read_text(encoding="utf-8").split("### Earlier values")[1]
+    block = section.split("```python\n")[1].split("```")[0]
+    return block.partition("\n\n")[2].partition("\n\n")[2]
+
+
+def with_earlier_values(table: pd.DataFrame) -> pd.DataFrame:
+    names = {"pd": pd, "sales": table}
+    exec(recipe_of_earlier_values(), names)
+    return names["sales"]
+
+
+def shops(days: int, *, to_come: int) -> pd.DataFrame:
+    """Return sales of two shops that move slowly, in another order than that of time,
+    with days that lack a row and days to come.
+    """
+    rng = np.random.default_rng(5)
+    tables = []
+    for shop, level in (("north", 20.0), ("south", 60.0)):
+        steps = rng.normal(size=(days + 6) // 7).cumsum()
+        table = pd.DataFrame({"date": pd.date_range("2021-03-01", periods=days)})
+        table["shop"] = shop
+        table["sales"] = level + 3 * steps[np.arange(days) // 7]
+        table.loc[days - to_come :, "sales"] = np.nan
+        tables.append(table.drop(index=[30, 31, 77]))
+    whole = pd.concat(tables, ignore_index=True)
+    return whole.sample(frac=1, random_state=3).reset_index(drop=True)
+
+
+def test_earlier_values_of_the_page_are_those_of_the_day_and_never_later_ones():
+    table = shops(120, to_come=7)
+    lagged = with_earlier_values(table)
+    pd.testing.assert_frame_equal(lagged[table.columns.to_list()], table)
+    sold = table.set_index(["shop", "date"])["sales"]
+    week_before = pd.MultiIndex.from_arrays(
+        [table["shop"], table["date"] - pd.Timedelta(days=7)]
+    )
+    expected = sold.reindex(week_before).to_numpy()
+    earlier = lagged["sales, 7 days before"].to_numpy()
+    np.testing.assert_array_equal(earlier, expected)
+    # A week, three days without a row, of each of two shops, and the three days whose
+    # value was not there.
+    assert np.isnan(earlier).sum() == 2 * (7 + 3)
+    to_come = table["sales"].isna()
+    assert to_come.sum() == 14
+    assert not np.isnan(earlier[to_come]).any()
+    # What is sold on a day changes no row of an earlier day, and none within a week.
+    day = pd.Timestamp("2021-05-20")
+    other = table.copy()
+    other.loc[other["date"] >= day, "sales"] += 1000
+    changed = with_earlier_values(other)["sales, 7 days before"].to_numpy() != earlier
+    changed &= ~np.isnan(earlier)
+    assert changed.any()
+    assert table.loc[changed, "date"].min() == day + pd.Timedelta(days=7)
+
+
+def test_a_day_twice_is_refused_by_the_recipe():
+    table = shops(90, to_come=0)
+    with pytest.raises(pd.errors.MergeError):
+        with_earlier_values(pd.concat([table, table.head(1)]))
+
+
+@pytest.mark.slow
+def test_a_run_reads_earlier_values_and_predicts_the_days_to_come(tmp_path):
+    table = with_earlier_values(shops(400, to_come=7))
+    table.to_csv(tmp_path / "sales.csv", index=False)
+    call("run", tmp_path / "sales.csv", "--target", "sales", "--time", "date",
+         "--preset", "fast", "--out", tmp_path / "run", "--no-rows")  # fmt: skip
+    rank = pd.read_csv(tmp_path / "run" / "importance.csv")
+    assert rank["feature"].iloc[0] == "sales, 7 days before"
+    call("predict", tmp_path / "run", tmp_path / "sales.csv", "--out",
+         tmp_path / "p.csv")  # fmt: skip
+    predicted = pd.read_csv(tmp_path / "p.csv")
+    assert len(predicted) == len(table)
+    assert predicted.filter(like="predict").notna().all(axis=None)
