@@ -69,66 +69,53 @@ class RowCells:
         wordings: Iterable[str] = (),
     ) -> None:
         self.names = form.names
-        pools = {}
-        for k, frame_column in enumerate(form.columns):
+        self._pools = {}
+        self._scales = {}
+        for column_index, frame_column in enumerate(form.columns):
             if not frame_column.numeric:
-                pools[k] = form.library.series(frame_column.cells)
-        self._pools = pools
-        scales = {}
-        for column_index, cells in self._pools.items():
-            scales[column_index] = _scale(cells)
-        self._scales = scales
+                cells = form.library.series(frame_column.cells)
+                self._pools[column_index] = cells
+                self._scales[column_index] = _scale(cells)
         self.ordered = np.array(
             [
                 k not in self._pools or _are_dates(self._pools[k])
                 for k in range(len(self.names))
             ]
         )
-        self._row_codes, self.row, self.rows = (
-            row,
-            self._scaled(row[None])[0],
-            self._scaled(rows),
-        )
+        self._row_codes = row
+        self.row = self._scaled(row[None])[0]
+        self.rows = self._scaled(rows)
         self._refuse_infinity()
         self._codes = {
             column_index: self._missing(column_index, codes)
             for column_index, column_name in enumerate(self.names)
             if codes.holds_for(column_name)
         }
-        self._spreads = [
-            _spread(column[np.isfinite(column)]) if ordered else np.nan
-            for column, ordered in zip(
-                self.known(self.rows).T, self.ordered, strict=True
-            )
-        ]
+        known_rows = self.known(self.rows)
+        self._spreads = np.full(len(self.names), np.nan)
+        for ordered_index in np.flatnonzero(self.ordered):
+            column = known_rows[:, ordered_index]
+            self._spreads[ordered_index] = _spread(column[np.isfinite(column)])
         _check_mapping("ranges", ranges)
         _check_mapping("direction", direction)
-        limits = {}
-        for column_name, limit in ranges.items():
-            limits[self._place(column_name, "ranges")] = limit
-        self._limits = limits
-        ways = {}
-        for column_name, allowed_direction in direction.items():
-            ways[self._place(column_name, "direction")] = allowed_direction
-        self._ways = ways
-        fixed_places = []
-        for column_name in check_names("fixed", fixed, "Pass a list of columns."):
-            fixed_places.append(self._place(column_name, "fixed"))
+        self._limits = self._by_place(ranges, "ranges")
+        self._ways = self._by_place(direction, "direction")
+        fixed_columns = check_names("fixed", fixed, "Pass a list of columns.")
+        fixed_places = [
+            self._place(column_name, "fixed") for column_name in fixed_columns
+        ]
         self.values = list(map(self._values_of, range(len(self.names))))
         for fixed_index in fixed_places:
             self.values[fixed_index] = self.values[fixed_index][:0]
         together = [list(map(self.names.index, block)) for block in blocks]
         for block in together:  # a feature counts once, however many columns it has
-            for block_column in block:
-                self._spreads[block_column] *= len(block)
-        known_rows = self.known(self.rows)
+            self._spreads[block] *= len(block)
         own_cells = self.known(self.row[None])[0]
         self.units = units_of(
             self.values, self.ordered, together, known_rows, own_cells
         )
-        wording_columns = set(map(self.names.index, wordings))
         self._combinations = Combinations(
-            self.units, known_rows, own_cells, wording_columns
+            self.units, known_rows, own_cells, set(map(self.names.index, wordings))
         )
 
     def _refuse_infinity(self) -> None:
@@ -152,6 +139,13 @@ class RowCells:
         return self._listed(column_index)
 
     # ---- arguments -------------------------------------------------------------------
+    def _by_place(self, by_name: Mapping[str, Any], argument: str) -> dict[int, Any]:
+        """Return the values of a mapping from names of columns by their positions."""
+        by_place = {}
+        for column_name, value in by_name.items():
+            by_place[self._place(column_name, argument)] = value
+        return by_place
+
     def _place(self, name: Any, argument: str) -> int:
         if name not in self.names:
             raise unknown(f"column in {argument}", name, self.names)
@@ -302,7 +296,7 @@ class RowCells:
         has_gaps = np.isnan(rows).any(axis=0) | np.isnan(other_rows).any(axis=0)
         numbers = self.ordered & ~has_gaps
         codes = ~(self.ordered | has_gaps)
-        column_spreads = np.array(self._spreads)[numbers]
+        column_spreads = self._spreads[numbers]
         total = np.zeros((len(rows), len(other_rows)))
         total += cdist(
             rows[:, numbers] / column_spreads,

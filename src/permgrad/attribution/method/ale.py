@@ -222,51 +222,20 @@ def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> _Moves:
     ]  # (rows, moves of a row)
     moved_rows, which = np.nonzero(np.all(np.array(axis_steps) >= 0, axis=0))
     steps = [row_steps[moved_rows, which] for row_steps in axis_steps]
-    shape = [len(axis.at) for axis in axes]
-    points = []
-    for corner in product((0, 1), repeat=len(axes)):
-        points.append(
-            np.ravel_multi_index(
-                [
-                    axis_step + corner_offset
-                    for axis_step, corner_offset in zip(steps, corner, strict=True)
-                ],
-                shape,
-            )
-        )
-    count = int(np.prod(shape))
-    sizes = np.concatenate(points)
-    unique_codes, code_indices = np.unique(
-        np.tile(moved_rows, len(points)) * count + sizes, return_inverse=True
-    )
     if not len(moved_rows):
         return _Moves(moved_rows, steps, np.zeros((0, len(request.targets))))
-    mask = np.isin(np.arange(len(request.space)), players)
-    predictions = game.predict_one(
-        unique_codes // count, unique_codes % count, mask, _lent(request, players, axes)
-    )
-    outputs = list(
-        predictions[torch.from_numpy(code_indices).to(predictions.device)].chunk(
-            len(points)
-        )
-    )
-    scaled_outputs = []
+    outputs = _at_corners(game, players, axes, moved_rows, steps)
+    of_targets = []
     for raw_outputs in outputs:
-        scaled_outputs.append(
-            request.scale.read(request.subject.outputs, raw_outputs)[
-                :, list(request.targets)
-            ]
-        )
-    effects = point_values = np.array(
-        [point_outputs.cpu().double().numpy() for point_outputs in scaled_outputs]
-    )
+        scaled = request.scale.read(request.subject.outputs, raw_outputs)
+        of_targets.append(scaled[:, list(request.targets)].cpu().double().numpy())
+    point_values = np.array(of_targets)
+    effects = point_values
     for _ in axes:
         effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
     # Small effects add up, so that they are rounding only if those of all rows are.
     rounding = (
-        _ROUNDING
-        * torch.finfo(predictions.dtype).eps
-        * np.abs(point_values).sum(axis=0)
+        _ROUNDING * torch.finfo(outputs[0].dtype).eps * np.abs(point_values).sum(axis=0)
     )
     quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
     output_pairs = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
@@ -275,6 +244,36 @@ def _moved(game: Blend, players: Pair, axes: Sequence[Axis]) -> _Moves:
         for lower_outputs, upper_outputs in output_pairs
     )
     return _Moves(moved_rows, steps, np.where(quiet, 0.0, effects[0]))
+
+
+def _at_corners(
+    game: Blend,
+    players: Pair,
+    axes: Sequence[Axis],
+    rows: Integers,
+    steps: Sequence[Integers],
+) -> list[Tensor]:
+    """Return the outputs of rows at both ends of their steps, ``(moves, outputs)`` for
+    each corner, the last axis first.
+    """
+    shape = [len(axis.at) for axis in axes]
+    count = int(np.prod(shape))
+    codes = []
+    for corner in product((0, 1), repeat=len(axes)):
+        ends = [
+            axis_steps + corner_offset
+            for axis_steps, corner_offset in zip(steps, corner, strict=True)
+        ]
+        codes.append(rows * count + np.ravel_multi_index(ends, shape))
+    unique_codes, code_indices = np.unique(np.concatenate(codes), return_inverse=True)
+    predictions = game.predict_one(
+        unique_codes // count,
+        unique_codes % count,
+        np.isin(np.arange(len(game.request.space)), players),
+        _lent(game.request, players, axes),
+    )
+    in_order = predictions[torch.from_numpy(code_indices).to(predictions.device)]
+    return list(in_order.chunk(len(codes)))
 
 
 def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:

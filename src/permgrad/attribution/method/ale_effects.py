@@ -251,15 +251,31 @@ def _independent_parts(
     return split
 
 
-def _measured(
+class _Influences(NamedTuple):
+    """Effects at the points, their mean square over the rows, and each row's part in
+    the error of both.
+
+    Attributes:
+        effects: Centred over the rows, ``(points, outputs)``.
+        squares: ``(outputs,)``.
+        of_effects: ``(points, outputs, rows)``.
+        of_squares: ``(outputs, rows)``.
+    """
+
+    effects: Floats
+    squares: Floats
+    of_effects: Floats
+    of_squares: Floats
+
+
+def _influences(
     effects: Callable[[Tensor], Tensor],
     located: Floats,
     rows: Integers,
     sampled: Sampled,
-    differences: Floats,
-) -> Curve:
-    """Return effects, centred over rows that lie at ``located`` ``(rows, points)``,
-    with their errors, and those of ``differences`` of points ``(pairs, points)``.
+) -> _Influences:
+    """Differentiate effects, centred over rows that lie at ``located`` ``(rows,
+    points)``, by the rows' weights.
     """
     interpolation = torch.from_numpy(located)
     row_indices = torch.from_numpy(rows)
@@ -276,25 +292,44 @@ def _measured(
         row_weights = weights[row_indices]
         return row_weights @ (interpolation @ centred(weights)) ** 2 / row_weights.sum()
 
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+        weights = torch.from_numpy(sampled.weights)
+        return _Influences(
+            centred(weights).numpy(),
+            squares(weights).numpy(),
+            (jacobian(centred, weights) * weights).numpy(),
+            (jacobian(squares, weights) * weights).numpy(),
+        )
+
+
+def _measured(
+    effects: Callable[[Tensor], Tensor],
+    located: Floats,
+    rows: Integers,
+    sampled: Sampled,
+    differences: Floats,
+) -> Curve:
+    """Return effects, centred over rows that lie at ``located`` ``(rows, points)``,
+    with their errors, and those of ``differences`` of points ``(pairs, points)``.
+    """
     weights = sampled.weights
     units = sampled.units
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-        weight_tensor = torch.from_numpy(weights)
-        centred_effects = centred(weight_tensor).numpy()
-        squared = squares(weight_tensor).numpy()
-        influences = (jacobian(centred, weight_tensor) * weight_tensor).numpy()
-        by_row = (jacobian(squares, weight_tensor) * weight_tensor).numpy()
+    measured = _influences(effects, located, rows, sampled)
+    by_row = measured.of_squares
     curve_weights = np.zeros_like(weights)
     curve_weights[rows] = weights[rows]
-    quiet = ~np.asarray(centred_effects.any(axis=0))  # in no row anything changes
-    numbers, importance = _without_errors(centred_effects, squared, quiet)
-    changes, _ = _without_errors(differences @ centred_effects, squared, quiet)
+    # in no row anything changes
+    quiet = ~np.asarray(measured.effects.any(axis=0))
+    numbers, importance = _without_errors(measured.effects, measured.squares, quiet)
+    changes, _ = _without_errors(
+        differences @ measured.effects, measured.squares, quiet
+    )
     if too_few(curve_weights, units):
         return Curve(numbers, importance, by_row, changes)
     apart = located - curve_weights[rows] @ located / curve_weights.sum()
     covariance = (apart * curve_weights[rows, None]).T @ apart / curve_weights.sum()
     for output in np.flatnonzero(~quiet):
-        scores = np.ascontiguousarray(influences[:, output])
+        scores = np.ascontiguousarray(measured.of_effects[:, output])
         errors, freedom = _errors(numbers[:, :, output], scores, curve_weights, sampled)
         numbers[1:, :, output] = errors
         if len(differences):
@@ -307,7 +342,7 @@ def _measured(
             by_row[None, output], curve_weights, units
         )
         chance = 2 * (by_chance * by_chance.T).sum()
-        value = max(squared[output] - np.trace(by_chance), 0.0)
+        value = max(measured.squares[output] - np.trace(by_chance), 0.0)
         own_part = 0.0
         if value:
             own_part = max(float(variance[0] * correction) - 2 * chance, 0.0)
@@ -579,66 +614,99 @@ def _axis(
     least: int,
 ) -> Axis:
     used_mask = sampled.weights > 0
-    units = sampled.units
-    row_positions = np.full(len(used_mask), np.nan)
-    steps = np.full((len(used_mask), 2), -1)
-    valued_rows = np.flatnonzero(used_mask & np.isfinite(column.values))
-    values, codes, counts = np.unique(
-        column.values[valued_rows], return_inverse=True, return_counts=True
-    )
-    alone = len(values) < 2
+    valued_mask = used_mask & np.isfinite(column.values)
+    values, counts = np.unique(column.values[valued_mask], return_counts=True)
     levels = (
-        alone
+        len(values) < 2
         or bool(column.labels)
         or (len(values) <= _VALUES and counts.min() >= least)
     )
-    if not levels:
+    if levels:
+        lying = _at_levels(column, other_columns, valued_mask, least)
+    else:
         if column.dates:
             bins = min(bins, _MOMENTS - 1)
-        axis_points = _edges(
-            column.values[valued_rows],
-            None if units is None else units.codes[valued_rows],
-            bins,
-            least,
-        )
-        row_steps = np.maximum(
-            np.searchsorted(axis_points, column.values[valued_rows]) - 1, 0
-        )
-        steps[valued_rows, 0] = row_steps
-        row_positions[valued_rows] = (
-            row_steps
-            + (column.values[valued_rows] - axis_points[row_steps])
-            / np.diff(axis_points)[row_steps]
-        )
-    else:
-        kept_levels = np.flatnonzero(
-            counts >= (1 if alone else min(least, max(2, len(valued_rows) // 8)))
-        )
-        among = np.isin(codes, kept_levels)
-        codes = np.searchsorted(kept_levels, codes)
-        valued_rows = valued_rows[among]
-        codes = codes[among]
-        if column.nominal and len(kept_levels) > 2:
-            order = _alike(codes, len(kept_levels), valued_rows, other_columns)
-        else:
-            order = np.arange(len(kept_levels))
-        axis_points = values[kept_levels[order]]
-        row_positions[valued_rows] = np.argsort(order)[codes]
-        steps[valued_rows] = row_positions[valued_rows, None] + (-1, 0)
-        steps[steps == len(axis_points) - 1] = -1
+        lying = _in_bins(column.values, valued_mask, sampled.units, bins, least)
     donors = np.array(
         [
             np.flatnonzero(used_mask & (column.values == value))[0]
-            for value in axis_points
+            for value in lying.points
         ],
         dtype=np.int64,
     )
-    missing = used_mask & ~np.isfinite(column.values)
+    rare_mask = valued_mask & ~np.isfinite(lying.positions)
     left_out = {
-        "missing": int(missing.sum()),
-        "rare": int((used_mask & ~missing & ~np.isfinite(row_positions)).sum()),
+        "missing": int((used_mask & ~valued_mask).sum()),
+        "rare": int(rare_mask.sum()),
     }
-    return Axis(column, axis_points, donors, row_positions, steps, levels, left_out)
+    return Axis(
+        column, lying.points, donors, lying.positions, lying.steps, levels, left_out
+    )
+
+
+class _Lying(NamedTuple):
+    """The points of an axis, and where rows lie on it.
+
+    Attributes:
+        points: ``(points,)``.
+        positions: In points, ``(rows,)``. NaN: nowhere.
+        steps: Those of each row, ``(rows, 2)``. -1: none.
+    """
+
+    points: Floats
+    positions: Floats
+    steps: Integers
+
+
+def _in_bins(
+    values: Floats,
+    valued_mask: Booleans,
+    units: Dependence | None,
+    bins: int,
+    least: int,
+) -> _Lying:
+    """Return the bins of numbers."""
+    positions = np.full(len(values), np.nan)
+    steps = np.full((len(values), 2), -1)
+    numbers = values[valued_mask]
+    groups = None
+    if units is not None:
+        groups = units.codes[valued_mask]
+    points = _edges(numbers, groups, bins, least)
+    row_steps = np.maximum(np.searchsorted(points, numbers) - 1, 0)
+    steps[valued_mask, 0] = row_steps
+    positions[valued_mask] = (
+        row_steps + (numbers - points[row_steps]) / np.diff(points)[row_steps]
+    )
+    return _Lying(points, positions, steps)
+
+
+def _at_levels(
+    column: Column, other_columns: Sequence[Column], valued_mask: Booleans, least: int
+) -> _Lying:
+    """Return the levels of a column that enough rows have, those that are alike side by
+    side.
+    """
+    positions = np.full(len(valued_mask), np.nan)
+    steps = np.full((len(valued_mask), 2), -1)
+    valued_rows = np.flatnonzero(valued_mask)
+    values, codes, counts = np.unique(
+        column.values[valued_rows], return_inverse=True, return_counts=True
+    )
+    fewest_rows = min(least, max(2, len(valued_rows) // 8))
+    if len(values) < 2:
+        fewest_rows = 1
+    kept_levels = np.flatnonzero(counts >= fewest_rows)
+    among = np.isin(codes, kept_levels)
+    codes = np.searchsorted(kept_levels, codes[among])
+    valued_rows = valued_rows[among]
+    order = np.arange(len(kept_levels))
+    if column.nominal and len(kept_levels) > 2:
+        order = _alike(codes, len(kept_levels), valued_rows, other_columns)
+    positions[valued_rows] = np.argsort(order)[codes]
+    steps[valued_rows] = positions[valued_rows, None] + (-1, 0)
+    steps[steps == len(order) - 1] = -1
+    return _Lying(values[kept_levels[order]], positions, steps)
 
 
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from permgrad.evaluation.baselines.fitting import (
     check_savable,
     estimate_seconds,
 )
-from permgrad.evaluation.metrics import metrics, scores_of
+from permgrad.evaluation.metrics import Metric, metrics, scores_of
 from permgrad.evaluation.skill import Predicted, paired
 from permgrad.models.libraries.job import Rows as BaselineRows
 from permgrad.runs.options import is_file
@@ -167,54 +169,19 @@ def choose(work: RunWork) -> dict[str, Any]:
             generator(random_seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]
         )
     )
-    classes = np.unique(train.y) if inputs.task.has_classes else None
     judged = inputs.task
     if inputs.counts:
         judged = COUNTS
-    metric = metrics.get(judged.proper_metric)
-    truth = (
-        np.asarray(train.y, dtype=np.float64)
-        if classes is None
-        else np.searchsorted(classes, train.y)
+    trial = _Trial(
+        train,
+        np.unique(train.y) if inputs.task.has_classes else None,
+        _parts(train.y, inputs.task, random_seed, train.dependence),
+        metrics.get(judged.proper_metric),
     )
-    part_codes = _parts(train.y, inputs.task, random_seed, train.dependence)
-    tried = dict[str, Predicted]()
-    losses = dict[str, float]()
-    late_labels = list[str]()
-    end_time = time.monotonic() + _SHARE * work.clock.left()
     labels = _candidates(work)
-    for model_name, label in labels.items():
-        started = time.monotonic()
-        guess = _crossed(
-            work,
-            model_name,
-            train,
-            part_codes,
-            classes,
-            end=end_time if tried else math.inf,
-        )
-        if guess is None:
-            late_labels.append(label)
-            continue
-        tried[model_name] = Predicted(truth, guess, counts=inputs.counts)
-        known_classes = () if classes is None else classes.tolist()
-        further: dict[str, Any] = {"counts": True} if inputs.counts else {}
-        losses[model_name] = float(
-            scores_of(inputs.task, train.y, guess, classes=known_classes, **further)[
-                metric.name
-            ]
-            or np.inf
-        )
-        seconds = time.monotonic() - started
-        work.say(
-            f"  {label}: {metric.label} {number(losses[model_name])} on training rows "
-            f"({seconds:.1f} s)"
-        )
-    if late_labels:
-        work.clock.cut.append(
-            f"choice of the model: {listed(late_labels)} "
-            f"{by_count(len(late_labels), 'was', 'were')} not tried"
-        )
+    _try_each(work, trial, labels)
+    losses = trial.losses
+    metric = trial.metric
     best_model, *behind = sorted(losses, key=lambda name: losses[name])
     sentence = (
         f"--model auto chose {labels[best_model]}: on {len(train):,} training rows, "
@@ -227,24 +194,90 @@ def choose(work: RunWork) -> dict[str, Any]:
             behind_loss = number(losses[behind_name])
             behind_losses.append(f"{labels[behind_name]} {behind_loss}")
         sentence += f", against {listed(behind_losses, 9)}"
-        paired_test = paired(
-            metric.name,
-            tried[best_model],
-            tried[behind[0]],
-            seed=random_seed,
-            dependence=train.dependence,
-        )
-        if paired_test is not None:
-            interval_words = " to ".join(
-                number(paired_test[end_name]) for end_name in ("ci_low", "ci_high")
-            )
-            sentence += (
-                f". The first two differ by {number(paired_test['difference'])} (95 % "
-                f"interval {interval_words})"
-            )
-            clear = paired_test["difference"] > 0 and paired_test["p_value"] < LEVEL
-            sentence += "" if clear else ", which may be chance"
+        sentence += _difference(trial, best_model, behind[0], random_seed)
     return {"model": best_model, "losses": losses, "sentence": f"{sentence}."}
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What models are tried on, and what came out.
+
+    Attributes:
+        rows: The training rows of all models.
+        classes: Their classes. None: numbers.
+        part_codes: The part of each row, which models of the others predict.
+        metric: What judges them.
+        predicted: What each model predicts, by its name.
+        losses: By the model's name.
+    """
+
+    rows: Rows
+    classes: Array | None
+    part_codes: Integers
+    metric: Metric
+    predicted: dict[str, Predicted] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+
+def _try_each(work: RunWork, trial: _Trial, labels: Mapping[str, str]) -> None:
+    """Predict the rows by each model that time is left for, and say its loss."""
+    inputs = work.inputs
+    y = trial.rows.y
+    further: dict[str, Any] = {}
+    if inputs.counts:
+        further = {"counts": True}
+    if trial.classes is None:
+        truth = np.asarray(y, dtype=np.float64)
+    else:
+        truth = np.searchsorted(trial.classes, y)
+        further["classes"] = trial.classes.tolist()
+    late_labels = list[str]()
+    end_time = time.monotonic() + _SHARE * work.clock.left()
+    for model_name, label in labels.items():
+        started = time.monotonic()
+        guess = _crossed(
+            work, trial, model_name, end=end_time if trial.losses else math.inf
+        )
+        if guess is None:
+            late_labels.append(label)
+            continue
+        trial.predicted[model_name] = Predicted(truth, guess, counts=inputs.counts)
+        scores = scores_of(inputs.task, y, guess, **further)
+        loss = float(scores[trial.metric.name] or np.inf)
+        trial.losses[model_name] = loss
+        seconds = time.monotonic() - started
+        work.say(
+            f"  {label}: {trial.metric.label} {number(loss)} on training rows "
+            f"({seconds:.1f} s)"
+        )
+    if late_labels:
+        work.clock.cut.append(
+            f"choice of the model: {listed(late_labels)} "
+            f"{by_count(len(late_labels), 'was', 'were')} not tried"
+        )
+
+
+def _difference(trial: _Trial, best_model: str, second: str, seed: int) -> str:
+    """Return how far the best model is ahead of the second, in words."""
+    paired_test = paired(
+        trial.metric.name,
+        trial.predicted[best_model],
+        trial.predicted[second],
+        seed=seed,
+        dependence=trial.rows.dependence,
+    )
+    if paired_test is None:
+        return ""
+    interval_words = " to ".join(
+        number(paired_test[end_name]) for end_name in ("ci_low", "ci_high")
+    )
+    words = (
+        f". The first two differ by {number(paired_test['difference'])} (95 % "
+        f"interval {interval_words})"
+    )
+    if paired_test["difference"] > 0 and paired_test["p_value"] < LEVEL:
+        return words
+    return f"{words}, which may be chance"
 
 
 def _candidates(work: RunWork) -> dict[str, str]:
@@ -292,21 +325,15 @@ def _parts(y: Array, task: str, seed: int, dependence: Dependence | None) -> Int
     return part_codes
 
 
-def _crossed(
-    work: RunWork,
-    name: str,
-    train: Rows,
-    part_codes: Integers,
-    classes: Array | None,
-    *,
-    end: float,
-) -> Floats | None:
+def _crossed(work: RunWork, trial: _Trial, name: str, *, end: float) -> Floats | None:
     """Return the predictions of a model for each part, fitted on the others:
     ``(rows,)``, or of classes.
 
     None: its fits would not be done at ``end``.
     """
-    inputs = work.inputs
+    train = trial.rows
+    classes = trial.classes
+    part_codes = trial.part_codes
     held_out_rows = work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
     started = time.monotonic()
@@ -324,7 +351,7 @@ def _crossed(
         else:
             judging = np.flatnonzero(np.isin(held_out_rows.y, fitted.y))
         stopping = held_out_rows.take(judging[:MOST_HELD])
-        model = make_estimator(work.request, inputs, name)
+        model = make_estimator(work.request, work.inputs, name)
         if name == "network":
             model.set_params(progress=False)
         with keeping_warnings():

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -306,12 +306,10 @@ def train_network(
         branches, branch_seconds = branches_in_time(learned, ready, work.clock)
         ready = replace(ready, beside=branches)
     features = len(train.encoder.features())
-    plan, watch = _plan(
-        work, ready, features, done_epochs, (baseline_seconds, branch_seconds)
-    )
-    ready = ready.with_epochs(*plan)
+    plan = _plan(work, ready, features, done_epochs, (baseline_seconds, branch_seconds))
+    ready = ready.with_epochs(plan.epochs, plan.parts)
     with work.clock.whole.part("training"):
-        model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
+        model.train(ready, checkpoint_folder=checkpoint, on_epoch=plan.watch)
     for branch_name, facts in model.branches_.items():
         work.say(f"  {branch_words(branch_name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
@@ -374,82 +372,106 @@ def _plan_words(clock: Clock, expected: Mapping[str, float], at_most: str) -> st
     return f"about {readable(max(total, 1.0))} more, {', '.join(texts)}{in_all}"
 
 
+class _Needs:
+    """The seconds that the rest of a run needs behind the training, by the pace of the
+    last epoch.
+    """
+
+    def __init__(self, work: RunWork, features: int, baselines: float) -> None:
+        """``baselines``: seconds that are kept for them."""
+        clock = work.clock
+        y = work.inputs.parts["train"].y
+        self._work = work
+        self._features = features
+        self._baselines = baselines
+        self._rows = len(work.inputs.parts["test"])
+        self._outputs = 1 if work.inputs.task.numeric else len(np.unique(y))
+        # An explanation adapts to the time that is left, and a network that was not
+        # trained is of no use.
+        self._most = SHARE * max(clock.left() - baselines, 0.0)
+        # Where reading took the time, a network is still trained as long as reading
+        # took: of one epoch it is of no use.
+        self._trained_until = time.monotonic() + clock.least_training()
+
+    def explanation(self) -> float:
+        """Return those of the explanation, and of comparisons of levels: the ranking
+        once more.
+        """
+        seconds = self._work.budget.expected(self._rows, self._features, self._outputs)
+        if self._work.request.sensitive:
+            seconds += self._work.budget.ranking(self._rows, self._features)
+        return seconds
+
+    def reserved(self) -> float:
+        """Return all that the training leaves."""
+        seconds = min(self.explanation() + REPORT, self._most) + self._baselines
+        training = max(self._trained_until - time.monotonic(), 0.0)
+        return min(seconds, self._work.clock.left() - training)
+
+
+class _Plan(NamedTuple):
+    """Epochs and parts of the training, and what watches its epochs."""
+
+    epochs: int
+    parts: int
+    watch: EpochWatcher
+
+
 def _plan(
     work: RunWork,
     ready: Prepared,
     features: int,
     done: int,
     further: tuple[float, float],
-) -> tuple[tuple[int, int], EpochWatcher]:
+) -> _Plan:
     """Plan the rest of the run, and say so.
-
-    Return epochs and parts of the training, and what watches its epochs.
 
     ``further``: seconds of the baselines, and of the branches beside the network.
     """
     clock = work.clock
     options = ready.job.options
     row_count = len(ready.job.train_rows)
-    rows_by_part = work.inputs.parts
-    network = ready.job.network
     planned = options.max_epochs
     turns = 1
     if not clock.thorough:
         max_rows_seen = ROWS_SEEN if work.request.network == "default" else math.inf
         planned, turns = plan_training(
-            options, row_count, multiplications(network), most_seen=max_rows_seen
+            options,
+            row_count,
+            multiplications(ready.job.network),
+            most_seen=max_rows_seen,
         )
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / row_count
-    tested = len(rows_by_part["test"])
-    outputs = 1 if work.inputs.task.numeric else len(np.unique(rows_by_part["train"].y))
-    baseline_seconds = further[0]
     # Baselines that were asked for count where a limit was asked for.
-    baselines = sum(further) if work.request.time_limit is not None else 0.0
-    # An explanation adapts to the time that is left, and a network that was not trained
-    # is of no use.
-    most_reserved = SHARE * max(clock.left() - baselines, 0.0)
-
-    # Where reading took the time, a network is still trained as long as reading took:
-    # of one epoch it is of no use.
-    trained_until = time.monotonic() + clock.least_training()
-
-    def reserved() -> float:
-        explanation = work.budget.expected(tested, features, outputs)
-        reserved_seconds = (
-            min(explanation + levels() + REPORT, most_reserved) + baselines
-        )
-        return min(
-            reserved_seconds, clock.left() - max(trained_until - time.monotonic(), 0.0)
-        )
-
-    def levels() -> float:
-        """Return the seconds that comparisons of levels take: the ranking once more."""
-        if not work.request.sensitive:
-            return 0.0
-        return work.budget.ranking(tested, features)
-
+    needs = _Needs(
+        work, features, sum(further) if work.request.time_limit is not None else 0.0
+    )
     per_epoch = clock.per_row * row_count / turns
     epochs = max(planned - done, 0)
     beside_epochs = BESIDE_EPOCHS if ready.beside else 0
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside_epochs)
-    expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
-    expected |= {"baselines": baseline_seconds} if baseline_seconds else {}
-    expected |= {
-        "explanation": work.budget.expected(tested, features, outputs) + levels(),
-        "report": REPORT,
-    }
+    expected = {"training": min(usual, max(clock.left() - needs.reserved(), per_epoch))}
+    if further[0]:
+        expected["baselines"] = further[0]
+    expected |= {"explanation": needs.explanation(), "report": REPORT}
     if work.budget.refits is not None:
-        sizes = len(rows_by_part["train"]), len(rows_by_part["validation"])
         expected["refits"] = expected_refits(
-            work.budget.refits, expected["training"], *sizes
+            work.budget.refits,
+            expected["training"],
+            len(work.inputs.parts["train"]),
+            len(work.inputs.parts["validation"]),
         )
     most_seconds = per_epoch * (epochs + beside_epochs)
     at_most = f"at most {readable(max(most_seconds, 1.0))} for {epochs} epochs"
     work.say(f"  plan: {_plan_words(clock, expected, at_most)}")
     clock.whole.expect(**expected)
-    constant = _constant_loss(ready, of_counts=work.inputs.counts)
-    options = replace(options, max_epochs=planned)
-    return (planned, turns), watch_epochs(
-        clock, options, math.ceil(row_count / turns), reserved, constant, beside_epochs
+    watch = watch_epochs(
+        clock,
+        replace(options, max_epochs=planned),
+        math.ceil(row_count / turns),
+        needs.reserved,
+        _constant_loss(ready, of_counts=work.inputs.counts),
+        beside_epochs,
     )
+    return _Plan(planned, turns, watch)

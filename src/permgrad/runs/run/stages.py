@@ -91,63 +91,13 @@ def data_stage(work: RunWork) -> None:
     notes = work.notes
     for work_note in notes:
         work.say(f"note: {work_note}")
-    train, validation, test_part = values_at(inputs.parts, PARTS)
-    tables = []
-    for table_part in (train, validation, test_part):
-        tables.append(with_categories(table_part.frame, inputs.feature_types))
     alarms = alarms_of(inputs)
     for sentence in alarm_sentences(inputs.target, alarms):
         work.say(f"ALARM: {sentence}")
-    shared_names = ["target", "task", "task_reason", "split", "groups", "units"]
-    shared_names += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]
-    content: dict[str, Any] = {
-        "table": inputs.name,
-        **{
-            field_name: getattr(inputs, field_name)
-            for field_name in (*shared_names, "decimal", "texts")
-        },
-        "notes": notes,
-        "rows": {part_name: len(inputs.parts[part_name]) for part_name in PARTS},
-        "row_groups": groups_by_part(inputs.parts),
-        "columns": columns,
-        "identifiers": list(request.identifier),
-        "weight": request.weight,
-        **({"offset": request.offset} if request.offset is not None else {}),
-        "na": list(inputs.na),
-        "not_na": list(separated(request.not_na)),
-        "leaks": alarms.leaks,
-        "together": inputs.together,
-        "cells": inputs.cells,
-        "pairs": {
-            pair_name: list(pair_parts)
-            for pair_name, pair_parts in inputs.pairs.items()
-        },
-        "target_signs": inputs.target_signs,
-        "card": None if inputs.card is None else inputs.card.to_dict(),
-        "class_counts": counts,
-        "positive": plain(inputs.positive),
-    }
+    content = _content_of_data(work, columns)
+    content |= {"notes": notes, "leaks": alarms.leaks, "class_counts": counts}
     work.write(DATA, content)
-    targets = (inputs.target, train.y, test_part.y)
-    both_dependence = Dependence.of_both(train.dependence, test_part.dependence)
-    options: dict[str, Any] = {
-        "targets": targets,
-        "na": inputs.na,
-        "dependence": both_dependence,
-    }
-    compared = compare_parts(tables[0], tables[2], **options)
-    # Test rows are later by the split.
-    compared["drift"] = [
-        drift_entry
-        for drift_entry in compared["drift"]
-        if drift_entry["column"] != request.time
-    ]
-    work.write(COLUMNS, compared)
-    with_target = tables[0].assign(**{str(inputs.target): train.y})
-    work.write(
-        TRAINING,
-        summary_of(with_target, na=inputs.na, dependence=train.dependence),
-    )
+    _write_columns(work)
     write_npz(
         work.folder.path / "split.npz",
         {part_name: inputs.parts[part_name].numbers for part_name in PARTS},
@@ -166,6 +116,80 @@ def data_stage(work: RunWork) -> None:
                 "sources": _sources(request),
             }
         )
+    )
+
+
+#: Fields of the inputs that are stored as they are.
+_STORED = (
+    "target",
+    "task",
+    "task_reason",
+    "split",
+    "groups",
+    "units",
+    "shared_rows",
+    "shared_expected",
+    "blank_rows",
+    "alike_rows",
+    "decimal",
+    "texts",
+    "together",
+    "cells",
+    "target_signs",
+)
+
+
+def _content_of_data(work: RunWork, columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is stored of the data, whose ``columns`` are described."""
+    inputs = work.inputs
+    request = work.request
+    content: dict[str, Any] = {
+        "table": inputs.name,
+        **{field_name: getattr(inputs, field_name) for field_name in _STORED},
+        "rows": {part_name: len(inputs.parts[part_name]) for part_name in PARTS},
+        "row_groups": groups_by_part(inputs.parts),
+        "columns": columns,
+        "identifiers": list(request.identifier),
+        "weight": request.weight,
+        "na": list(inputs.na),
+        "not_na": list(separated(request.not_na)),
+        "pairs": {
+            pair_name: list(pair_parts)
+            for pair_name, pair_parts in inputs.pairs.items()
+        },
+        "card": None if inputs.card is None else inputs.card.to_dict(),
+        "positive": plain(inputs.positive),
+    }
+    if request.offset is not None:
+        content["offset"] = request.offset
+    return content
+
+
+def _write_columns(work: RunWork) -> None:
+    """Write how the columns differ between the training and the test rows, and the
+    summary of the training rows.
+    """
+    inputs = work.inputs
+    train, _, test_part = values_at(inputs.parts, PARTS)
+    train_table = with_categories(train.frame, inputs.feature_types)
+    compared = compare_parts(
+        train_table,
+        with_categories(test_part.frame, inputs.feature_types),
+        targets=(inputs.target, train.y, test_part.y),
+        na=inputs.na,
+        dependence=Dependence.of_both(train.dependence, test_part.dependence),
+    )
+    # Test rows are later by the split.
+    compared["drift"] = [
+        drift_entry
+        for drift_entry in compared["drift"]
+        if drift_entry["column"] != work.request.time
+    ]
+    work.write(COLUMNS, compared)
+    with_target = train_table.assign(**{str(inputs.target): train.y})
+    work.write(
+        TRAINING,
+        summary_of(with_target, na=inputs.na, dependence=train.dependence),
     )
 
 
