@@ -199,21 +199,7 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
     arguments = replace(
         arguments, X=None, y=None, row_groups=None, row_time=None, progress=False
     )
-    estimator = arguments.model.model
-    fixed = dict[str, Any]()
-    if arguments.groups is None and hasattr(X, "columns"):
-        # Parts of the rows may say other things of the columns. All refits have the
-        # same as one feature.
-        frame = as_frame(X)
-        if not is_estimator(estimator):
-            arguments = replace(arguments, groups=columns_as_one(frame))
-        elif estimator.groups is None:
-            schema = infer_schema(frame, na=estimator.na, kinds=estimator.kinds)
-            fixed = {
-                "groups": columns_as_one(
-                    frame, schema.where(lambda kind: not kind.is_read)
-                )
-            }
+    arguments, fixed = _fixed_features(arguments, X)
     refit_work = _Work(arguments, X, y, seed, together, fixed)
     refit_work.check()
     unit_words = "times" if timed else "groups"
@@ -234,9 +220,40 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             generator(seed, "rows measured").permutation(design.rows)[:max_rows]
         )
     started = time.perf_counter()
+    fit_explanations = _explained_by_each(refit_work, design, measured, progress)
+    facts = {
+        "estimator": type(refit_work.estimator).__name__,
+        "seconds": time.perf_counter() - started,
+    }
+    return combine(fit_explanations, design, seed, facts)
+
+
+def _fixed_features(arguments: Arguments, X: Any) -> tuple[Arguments, dict[str, Any]]:
+    """Return the arguments, and the parameters of the estimator, with the columns that
+    are one feature in all refits.
+
+    Parts of the rows may say other things of the columns.
+    """
+    estimator = arguments.model.model
+    if arguments.groups is not None or not hasattr(X, "columns"):
+        return arguments, {}
+    frame = as_frame(X)
+    if not is_estimator(estimator):
+        return replace(arguments, groups=columns_as_one(frame)), {}
+    if estimator.groups is not None:
+        return arguments, {}
+    schema = infer_schema(frame, na=estimator.na, kinds=estimator.kinds)
+    unread = schema.where(lambda kind: not kind.is_read)
+    return arguments, {"groups": columns_as_one(frame, unread)}
+
+
+def _explained_by_each(
+    refit_work: _Work, design: RefitDesign, measured: Integers, progress: ProgressMode
+) -> list[Explanation]:
+    """Fit copies, and explain each on the rows ``measured`` that it has not seen."""
     fit_explanations = list[Explanation]()
     notes = list[str]()
-    with Progress(count, "refits", progress) as progress_bar:
+    with Progress(len(design.trained), "refits", progress) as progress_bar:
         for number, trained in enumerate(design.trained):
             refit_explanation, warned = refit_work.explained(
                 number, trained, np.setdiff1d(measured, trained, assume_unique=True)
@@ -245,15 +262,10 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             notes += warned
             progress_bar.advance()
     warn_first(notes, "In a refit: ")
-    if (
-        len(
-            {
-                (fit_explanation.names, fit_explanation.outputs)
-                for fit_explanation in fit_explanations
-            }
-        )
-        > 1
-    ):
+    forms = set()
+    for fit_explanation in fit_explanations:
+        forms.add((fit_explanation.names, fit_explanation.outputs))
+    if len(forms) > 1:
         problem = (
             "The refits have different features or outputs, because parts of the rows "
             "lack levels or classes"
@@ -263,11 +275,7 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             hint="Leave rare classes out, or pass groups={} for raw columns.",
             code="PG040",
         )
-    facts = {
-        "estimator": type(refit_work.estimator).__name__,
-        "seconds": time.perf_counter() - started,
-    }
-    return combine(fit_explanations, design, seed, facts)
+    return fit_explanations
 
 
 def _check_estimator(estimator: Any) -> None:
@@ -662,11 +670,53 @@ def _divided(fits: Sequence[Explanation], design: RefitDesign, output: int) -> _
     return _Divided(of_rows, of_fits, shares)
 
 
+class _Spread(NamedTuple):
+    """How the importances of an output spread.
+
+    Attributes:
+        within: The squared error of measuring one fit, ``(features,)``.
+        between: The variance between trainings, ``(features,)``.
+        training: What training again adds to ``within``, ``(features,)``.
+        freedom: Degrees of freedom of ``between``.
+        trainings: How far each half is from the mean, as large as ``between``,
+            ``(halves, features)``.
+    """
+
+    within: Floats
+    between: Floats
+    training: Floats
+    freedom: float
+    trainings: Floats
+
+
+def _spread(effects: _Divided, design: RefitDesign) -> _Spread:
+    """Return how the importances of an output spread, within a fit and between fits."""
+    halves, shares = (
+        fit_effects[design.folds :] - fit_effects[design.folds :].mean(axis=0)
+        for fit_effects in (effects.of_fits, effects.shares)
+    )
+    row_count = effects.of_rows.shape[1]
+    half_freedom = len(halves) - 1
+    squares = (halves**2).sum(axis=0)
+    within = (effects.of_rows**2).sum(axis=1) / (row_count * (row_count - 1))
+    variance = squares / half_freedom
+    moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
+    related = (halves * shares).sum(axis=0)[moves] / np.sqrt(
+        squares * (shares**2).sum(axis=0)
+    )[moves]
+    shared = 0.0
+    if len(related):
+        shared = float(np.clip(related.mean(), 0, 1))
+    between, freedom = moderated(variance, within, half_freedom)
+    training = between + 2 * shared * np.sqrt(within * between)
+    trainings = halves * np.sqrt(
+        np.divide(between, squares, out=np.zeros_like(between), where=moves)
+    )
+    return _Spread(within, between, training, freedom, trainings)
+
+
 def _estimate(
-    value: Floats,
-    effects: tuple[Floats, Floats, Floats],
-    design: RefitDesign,
-    seed: int,
+    value: Floats, effects: _Divided, design: RefitDesign, seed: int
 ) -> tuple[Floats, Floats | None]:
     """Return numbers of the features for one output ``(5, features)``, and how errors
     correlate.
@@ -675,35 +725,16 @@ def _estimate(
     spread between fits, and the share of new trainings in which a feature is among the
     first.
     """
-    of_rows, *of_fits = effects
-    halves, shares = (
-        fit_effects[design.folds :] - fit_effects[design.folds :].mean(axis=0)
-        for fit_effects in of_fits
-    )
-    row_count = of_rows.shape[1]
-    half_freedom = len(halves) - 1
-    within = (of_rows**2).sum(axis=1) / (row_count * (row_count - 1))
-    variance = (halves**2).sum(axis=0) / half_freedom
-    moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
-    related = (halves * shares).sum(axis=0)[moves] / np.sqrt(
-        (halves**2).sum(axis=0) * (shares**2).sum(axis=0)
-    )[moves]
-    if len(related):
-        shared = float(np.clip(related.mean(), 0, 1))
-    else:
-        shared = 0.0
-    between, freedom = moderated(variance, within, half_freedom)
-    training = between + 2 * shared * np.sqrt(within * between)
-    _, count = two_parts(within, row_count, training, freedom + 1)
-    std_errors = np.sqrt(within + training)
-    trainings = halves * np.sqrt(
-        np.divide(
-            between, (halves**2).sum(axis=0), out=np.zeros_like(std_errors), where=moves
-        )
-    )
+    spread = _spread(effects, design)
+    row_count = effects.of_rows.shape[1]
+    half_count = len(spread.trainings)
+    _, count = two_parts(spread.within, row_count, spread.training, spread.freedom + 1)
+    std_errors = np.sqrt(spread.within + spread.training)
     correlation = None
     if len(std_errors) <= MOST_TOGETHER:
-        correlation = error_correlation(np.hstack([of_rows / row_count, trainings.T]))
+        correlation = error_correlation(
+            np.hstack([effects.of_rows / row_count, spread.trainings.T])
+        )
     # A new training is drawn: the mean over trainings, with its error, and how one
     # training differs from the mean.
     covariance_root = np.diag(std_errors)
@@ -711,18 +742,19 @@ def _estimate(
     if correlation is not None:
         levels, vectors = np.linalg.eigh(correlation)
         covariance_root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std_errors
-    spread = np.sqrt(random_generator.chisquare(freedom, (_DRAWS, 1)) / freedom)
+    size = np.sqrt(
+        random_generator.chisquare(spread.freedom, (_DRAWS, 1)) / spread.freedom
+    )
     moved = (
         random_generator.standard_normal((_DRAWS, len(std_errors))) @ covariance_root
-        + random_generator.standard_normal((_DRAWS, half_freedom + 1)) @ trainings
+        + random_generator.standard_normal((_DRAWS, half_count)) @ spread.trainings
     )
-    order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[
+    order = np.argsort(-(value + moved / size), axis=1, kind="stable")[
         :, : first_places(len(value))
     ]
     first = np.bincount(order.ravel(), minlength=len(value)) / _DRAWS
-    return np.stack(
-        [std_errors, count, np.sqrt(within), np.sqrt(between), first]
-    ), correlation
+    deviations = np.sqrt([spread.within, spread.between])
+    return np.stack([std_errors, count, *deviations, first]), correlation
 
 
 def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, float]:

@@ -170,16 +170,7 @@ def level_effects(
     """
     scored = _Scored(model, X, column, "levels", random_state)
     design, weights = scored.design
-    shown = np.arange(len(design.entries))
-    if len(shown) > _MOST_LEVELS:
-        order = np.argsort(weights, axis=0, kind="stable")
-        side_count = max(_MOST_LEVELS // (4 * weights.shape[1]), 8)
-        along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
-        shown = np.unique(
-            np.concatenate(
-                [order[:side_count].ravel(), order[-side_count:].ravel(), along]
-            )
-        )
+    shown = _levels_to_show(weights)
     levels = values_at(design.entries, shown.tolist())
     drawn_rows = generator(scored.seed, "rows of levels").permutation(
         len(scored.encoded)
@@ -199,12 +190,9 @@ def level_effects(
     if model.task.numeric:
         spread = (np.asarray(y, dtype=np.float64)[:, None] - prediction) ** 2
     counts = np.array(design.counts, dtype=np.float64)[shown, None]
-    noise = spread.mean(axis=0)
-    between = np.maximum(effects.var(axis=0), 1e-300)
-    for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
-        remaining_variance = noise / (counts + noise / between)
-        between = effects.var(axis=0) + remaining_variance.mean(axis=0)
-    half_widths = NORMAL_95 * np.sqrt(remaining_variance)
+    half_widths = NORMAL_95 * np.sqrt(
+        _remaining_variance(effects, spread.mean(axis=0), counts)
+    )
     table = np.stack([effects, effects - half_widths, effects + half_widths], axis=1)
     result = scored.frame(
         "level",
@@ -215,6 +203,32 @@ def level_effects(
     )
     result.attrs = {"scored": len(design.entries), "pooled": design.pooled}
     return result
+
+
+def _levels_to_show(weights: Floats) -> Integers:
+    """Return the levels with the largest and least ``weights`` ``(levels, scores)`` of
+    many, and others evenly between.
+    """
+    if len(weights) <= _MOST_LEVELS:
+        return np.arange(len(weights))
+    order = np.argsort(weights, axis=0, kind="stable")
+    side_count = max(_MOST_LEVELS // (4 * weights.shape[1]), 8)
+    along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
+    return np.unique(
+        np.concatenate([order[:side_count].ravel(), order[-side_count:].ravel(), along])
+    )
+
+
+def _remaining_variance(effects: Floats, noise: Floats, counts: Floats) -> Floats:
+    """Return the variance of true effects ``(levels, outputs)`` around those estimated
+    from ``counts`` rows ``(levels, 1)`` of outcomes with the variance ``noise``.
+    """
+    between = np.maximum(effects.var(axis=0), 1e-300)
+    remaining_variance = np.zeros_like(effects)
+    for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
+        remaining_variance = noise / (counts + noise / between)
+        between = effects.var(axis=0) + remaining_variance.mean(axis=0)
+    return remaining_variance
 
 
 class _Scored:
@@ -473,45 +487,13 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         arguments: Of a call for one row.
         method: Whose options are taken.
     """
-    # The predictor of the row takes a table of numbers: −1 keeps the row's own part or
-    # cell, else it is the number of the background row in its place.
-    model_reading = arguments.model
-    row_parts = _Row(model_reading.model, arguments.X, arguments.background)
-    kept_numbers = np.full((1, len(row_parts.names)), -1.0)
-    donors = np.repeat(
-        np.arange(float(len(row_parts.donors)))[:, None], len(row_parts.names), axis=1
-    )
-    own_frame = pd.DataFrame(kept_numbers, columns=row_parts.names)
-    lenders = pd.DataFrame(donors, columns=row_parts.names)
-    output_facts: dict[str, Any] = {"task": REGRESSION}
-    positive = model_reading.positive
-    if hasattr(model_reading.model, "classes_"):
-        names = list(map(str, model_reading.model.classes_.tolist()))
-        output_facts = {"returns": "logits", "class_names": names}
-        decision = model_reading.model.decision_
-        if positive is None and decision is not None:
-            positive = names[decision.positive]
+    row_parts = _Row(arguments.model.model, arguments.X, arguments.background)
     settings = {**method.settings(), "blocks": "modality"}
-    if (
-        any(row_cell.blocks for row_cell in row_parts.cells)
-        and settings["exact"] is None
-    ):
+    in_blocks = any(row_cell.blocks for row_cell in row_parts.cells)
+    if in_blocks and settings["exact"] is None:
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
-    predictor = Model(row_parts, positive=positive, **output_facts)
-    background: Any = lenders
-    if arguments.background is None:  # those that all features are compared with
-        count = len(model_reading.model.background_)
-        background = RowsToCompare(lenders, TRAINING_ROWS, drawn_from=count)
-    # Columns of the numbers of donors are all alike, and yet each is a player.
-    arguments = replace(
-        arguments,
-        model=predictor,
-        X=own_frame,
-        background=background,
-        scope=LOCAL,
-        groups={},
-    )
+    arguments = _arguments_of_parts(arguments, row_parts)
     with sparing(), full_float32():
         request = build_request(arguments, method, "shapley")
         # Each column is a block, and in it each quarter of an image.
@@ -519,17 +501,17 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
             row_parts.column_of.get(part_name, part_name)
             for part_name in row_parts.names
         )
-        quarters = {
-            block_name: names
-            for row_cell in row_parts.cells
-            for block_name, names in row_cell.blocks.items()
-        }
+        quarters = {}
+        for row_cell in row_parts.cells:
+            quarters |= row_cell.blocks
         request = replace(
             request, space=replace(request.space, modality=blocks, groups=quarters)
         )
         explanation = method(request)
     texts = {}
+    maps = {}
     for row_cell in row_parts.cells:
+        maps |= row_cell.maps(row_parts.names)
         if isinstance(row_cell, _Words):
             texts[row_cell.name] = {"tokens": {"input": row_cell.name}}
     return replace(
@@ -541,12 +523,42 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         ),
         groups={row_cell.name: row_cell.parts for row_cell in row_parts.cells},
         feature_values=row_parts.shown,
-        maps={
-            map_name: array
-            for row_cell in row_parts.cells
-            for map_name, array in row_cell.maps(row_parts.names).items()
-        },
+        maps=maps,
         meta={**explanation.meta, "by_input": texts, "digests": digests_of(request)},
+    )
+
+
+def _arguments_of_parts(arguments: Arguments, row_parts: _Row) -> Arguments:
+    """Return a call for the predictor of a row, which takes a table of numbers: −1
+    keeps the row's own part or cell, else it is the number of the background row in its
+    place.
+    """
+    model = arguments.model.model
+    output_facts: dict[str, Any] = {"task": REGRESSION}
+    positive = arguments.model.positive
+    if hasattr(model, "classes_"):
+        names = list(map(str, model.classes_.tolist()))
+        output_facts = {"returns": "logits", "class_names": names}
+        if positive is None and model.decision_ is not None:
+            positive = names[model.decision_.positive]
+    names_of_parts = row_parts.names
+    kept_numbers = np.full((1, len(names_of_parts)), -1.0)
+    donors = np.repeat(
+        np.arange(float(len(row_parts.donors)))[:, None], len(names_of_parts), axis=1
+    )
+    background: Any = pd.DataFrame(donors, columns=names_of_parts)
+    if arguments.background is None:  # those that all features are compared with
+        background = RowsToCompare(
+            background, TRAINING_ROWS, drawn_from=len(model.background_)
+        )
+    # Columns of the numbers of donors are all alike, and yet each is a player.
+    return replace(
+        arguments,
+        model=Model(row_parts, positive=positive, **output_facts),
+        X=pd.DataFrame(kept_numbers, columns=names_of_parts),
+        background=background,
+        scope=LOCAL,
+        groups={},
     )
 
 

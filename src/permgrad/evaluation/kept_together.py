@@ -401,6 +401,33 @@ def _numbers(cells: ColumnCells) -> Floats:
 
 
 # ---- one cheap model, both ways ------------------------------------------------------
+def _whole_groups(columns: list[str], codes: Integers) -> tuple[Integers, Integers]:
+    """Return as many whole groups of rows as there are rows for, and the group of each
+    of them, in random order. Rows without a value are groups of their own.
+    """
+    alone = codes < 0
+    groups = np.where(alone, int(codes.max(initial=-1)) + 1 + np.cumsum(alone), codes)
+    order = generator(0, "rows kept together", *columns).permutation(
+        int(groups.max()) + 1
+    )
+    ranks = order[groups]
+    row_indices = np.arange(len(groups))
+    if len(groups) > _MODEL_ROWS:
+        row_indices = np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
+    return row_indices, np.unique(ranks[row_indices], return_inverse=True)[1]
+
+
+def _folds_of(groups: Integers) -> Integers:
+    """Return each row's fold: that where the middle of its group's rows falls.
+
+    Groups are in random order already.
+    """
+    sizes = np.bincount(groups)
+    middles = np.cumsum(sizes) - sizes / 2
+    folds = np.minimum(middles * _FOLDS / len(groups), _FOLDS - 1)
+    return folds.astype(np.int64)[groups]
+
+
 @dataclass
 class _Trial:
     """A forest on the features ``x``, which is tested on rows at random, and on whole
@@ -418,40 +445,20 @@ class _Trial:
         """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some
         columns.
         """
-        column_scores = Together(
+        scores = Together(
             columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks"
         )
-        alone = codes < 0
-        groups = np.where(
-            alone, int(codes.max(initial=-1)) + 1 + np.cumsum(alone), codes
-        )
-        order = generator(0, "rows kept together", *columns).permutation(
-            int(groups.max()) + 1
-        )
-        ranks = order[groups]
-        # Whole groups, as many as there are rows for.
-        if len(groups) > _MODEL_ROWS:
-            row_indices = np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
-        else:
-            row_indices = np.arange(len(groups))
-        groups = np.unique(ranks[row_indices], return_inverse=True)[1]
+        row_indices, groups = _whole_groups(columns, codes)
         y = self.y[row_indices]
         count = int(groups.max()) + 1
         if count < _FEWEST or not self.x.shape[1] or len(np.unique(y)) < 2:
-            return column_scores
-        # Groups are in random order already. Their fold is where the middle of their
-        # rows falls.
-        group_ends = np.cumsum(np.bincount(groups))
-        fold_of = np.minimum(
-            (group_ends - np.bincount(groups) / 2) * _FOLDS / len(row_indices),
-            _FOLDS - 1,
-        ).astype(np.int64)
-        row_folds = fold_of[groups]
-        rows_key = row_indices.tobytes()
-        unlearned = (
-            y != np.bincount(y).argmax() if self.classes else (y - y.mean()) ** 2
-        ).astype(np.float64)
+            return scores
+        if self.classes:
+            unlearned = (y != np.bincount(y).argmax()).astype(np.float64)
+        else:
+            unlearned = ((y - y.mean()) ** 2).astype(np.float64)
         usual = float(unlearned.mean())
+        rows_key = row_indices.tobytes()
         if rows_key not in self.known:
             self.known[rows_key] = self._losses(
                 row_indices,
@@ -459,23 +466,21 @@ class _Trial:
                 unlearned,
             )
         apart = self.known[rows_key]
-        if apart is None:
-            skill = 0.0
-        else:
-            skill = usual - float(apart.mean())
-        if apart is None or skill <= 0:  # what is not learned cannot be half known
-            return column_scores
-        together = self._losses(row_indices, row_folds)
+        # what is not learned cannot be half known
+        if apart is None or usual <= float(apart.mean()):
+            return scores
+        skill = usual - float(apart.mean())
+        together = self._losses(row_indices, _folds_of(groups))
         assert together is not None
         mean_fall = float((together - apart).mean())
         spread = np.bincount(groups, together - apart - mean_fall)
         error = float(np.sqrt((spread**2).sum())) / len(row_indices)
-        clear = bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill)
         whole_loss = 1 if self.classes else usual
-        first = 1 - float(apart.mean()) / whole_loss
-        second = 1 - float(together.mean()) / whole_loss
-        return Together(
-            columns, column_scores.each, column_scores.metric, first, second, clear
+        return replace(
+            scores,
+            apart=1 - float(apart.mean()) / whole_loss,
+            together=1 - float(together.mean()) / whole_loss,
+            clear=bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill),
         )
 
     def _losses(

@@ -145,51 +145,84 @@ def audit(
         >>> told["fairness"]["demographic_parity_difference"]["value"], told["rows"]
         (0.5, {'f': 100, 'm': 100})
     """
-    measures = _measures(predicted, positive, labels_only)
     relied = {}
     for feature_name, (values, member) in (reliance or {}).items():
         relied[feature_name] = Shown(values, member, Measure(values, member, own=True))
     events = None
     if predicted.classes:
         events = events_of(predicted.truth, predicted.classes, positive)
+    asked = _Audit(
+        {
+            "measures": _measures(predicted, positive, labels_only),
+            "reliance": relied,
+        },
+        events if predicted.classes == 2 else None,
+        dependence,
+        seed,
+    )
     levels_of_columns = []
     for column_name in map(str, columns):
         levels_of_columns.append(levels_by(columns, column_name, na))
-    # Names of features and of measures may be the same.
-    tested = {
-        (shown_kind, shown_name): shown.tested
-        for shown_kind, group in (("measures", measures), ("reliance", relied))
-        for shown_name, shown in group.items()
-        if shown.tested is not None
-    }
     compared = compare_levels(
-        {repr(tested_key): measure for tested_key, measure in tested.items()},
-        [codes for codes, _, _ in levels_of_columns],
+        asked.tested(),
+        [column_levels.codes for column_levels in levels_of_columns],
         events=events,
         dependence=dependence,
         seed=seed,
     )
     column_facts = []
-    for audited_column, levels_of_column, compared_levels in zip(
+    for column_name, column_levels, compared_levels in zip(
         map(str, columns), levels_of_columns, compared, strict=True
     ):
-        codes, levels, merged = levels_of_column
+        facts = asked.of_column(column_levels, compared_levels)
+        column_facts.append({"column": column_name, **facts})
+    return column_facts
+
+
+@dataclass(frozen=True)
+class _Audit:
+    """What is asked of every column.
+
+    Attributes:
+        shown: Measures by their names, of the model and of its features. Names of both
+            may be the same.
+        events: The rows of the positive one of two classes. None: there are others.
+        dependence: Of rows on each other.
+        seed: Of the bootstrap.
+    """
+
+    shown: Mapping[str, Mapping[str, Shown]]
+    events: Booleans | None
+    dependence: Dependence | None
+    seed: int
+
+    def tested(self) -> dict[str, Measure]:
+        """Return what is compared between levels."""
+        tested = {}
+        for shown_kind, group in self.shown.items():
+            for shown_name, shown in group.items():
+                if shown.tested is not None:
+                    tested[repr((shown_kind, shown_name))] = shown.tested
+        return tested
+
+    def of_column(
+        self, column_levels: ColumnLevels, compared_levels: Mapping[str, Compared]
+    ) -> dict[str, Any]:
+        """Return what ``audit`` says of the levels of a column."""
+        codes, levels, merged = column_levels
         facts: dict[str, Any] = {
-            "column": audited_column,
             "rows": _counted(codes, levels, None),
             "merged": merged,
             "judged": _judged(compared_levels, levels),
         }
-        events_of_levels = None
-        if predicted.classes == 2 and events is not None:
-            facts["events"] = _counted(codes, levels, events)
-            events_of_levels = events
+        if self.events is not None:
+            facts["events"] = _counted(codes, levels, self.events)
         means = dict[str, Means]()
-        for part_kind, group in (("measures", measures), ("reliance", relied)):
-            facts[part_kind] = []
+        for shown_kind, group in self.shown.items():
+            facts[shown_kind] = []
             for measure_name, shown in group.items():
                 means[measure_name], level_ends = _means(
-                    codes, len(levels), shown, dependence
+                    codes, len(levels), shown, self.dependence
                 )
                 measure_line = {
                     "measure": measure_name,
@@ -197,14 +230,14 @@ def audit(
                     "levels": dict(zip(levels, level_ends.tolist(), strict=True)),
                 }
                 if shown.tested is not None:
-                    result = compared_levels[repr((part_kind, measure_name))]
+                    result = compared_levels[repr((shown_kind, measure_name))]
                     measure_line |= _against_others(
-                        result, shown, codes, levels, events_of_levels
+                        result, shown, codes, levels, self.events
                     )
-                facts[part_kind].append(measure_line)
-        facts["fairness"] = _fairness(means, measures.keys(), levels, seed)
-        column_facts.append(facts)
-    return column_facts
+                facts[shown_kind].append(measure_line)
+        measured = self.shown["measures"].keys()
+        facts["fairness"] = _fairness(means, measured, levels, self.seed)
+        return facts
 
 
 def _fairness(

@@ -111,18 +111,6 @@ class InnerSubject(NetworkSubject):
         inputs: tuple[Tensor, ...],
         sites: Mapping[Site, Lookup] | None = None,
     ) -> None:
-        modules = dict(outer.module.named_modules())
-        if isinstance(layer, (list, tuple)) and layer:
-            layers = list(layer)
-        else:
-            layers = [layer]
-        for checked_layer in layers:
-            _check_layer(outer, checked_layer, modules)
-        if len(set(layers)) < len(layers):
-            problem = (
-                f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
-            )
-            raise InputError(problem, hint="Name each layer once", code="PG037")
         # It is the same network.
         self.module = outer.module
         self.device = outer.device
@@ -138,7 +126,6 @@ class InnerSubject(NetworkSubject):
         self.picked = outer.picked
         self.by_place = outer.by_place
         self.layout = outer.layout
-        self._masks = None
         self.output_shape = outer.output_shape
         self.in_pairs = outer.in_pairs
         self.moved = outer.moved
@@ -147,11 +134,10 @@ class InnerSubject(NetworkSubject):
         self.noted = outer.noted
         self.input_names = outer.input_names
         self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
-        self._readings = None
         self._uses = {}
         self.outer = outer
         self._most_rows = outer.most_rows()
-        self.layers = {layer_name: modules[layer_name] for layer_name in layers}
+        self.layers = _layers_of(outer, layer)
         # What is left of a network that is cut is not folded.
         self._folded = None
         self._looked = True
@@ -574,6 +560,20 @@ def _straight(numbers: Tensor | None, shape: Sequence[int]) -> bool:
     return torch.equal(
         numbers.flatten(), torch.arange(numbers.numel(), device=numbers.device)
     )
+
+
+def _layers_of(outer: NetworkSubject, layer: Any) -> dict[str, nn.Module]:
+    """Return one layer, or several, by their names."""
+    modules = dict(outer.module.named_modules())
+    layers = [layer]
+    if isinstance(layer, (list, tuple)) and layer:
+        layers = list(layer)
+    for checked_layer in layers:
+        _check_layer(outer, checked_layer, modules)
+    if len(set(layers)) < len(layers):
+        problem = f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
+        raise InputError(problem, hint="Name each layer once", code="PG037")
+    return {layer_name: modules[layer_name] for layer_name in layers}
 
 
 def _check_layer(

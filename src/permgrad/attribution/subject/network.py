@@ -42,12 +42,12 @@ from permgrad.attribution.subject.memory import (
     written,
 )
 from permgrad.attribution.subject.outputs import (
+    OutputForm,
     as_target,
     resolve_outputs,
     with_further,
 )
 from permgrad.attribution.subject.places import (
-    Layout,
     form_of_places,
     layout_of,
     unfit,
@@ -180,6 +180,16 @@ class ForwardError(BatchError):
 class NetworkSubject(Subject):
     """A torch network with the inputs of one call."""
 
+    rewrites = False  # whether it changes its weights when it is called
+    _width: int | None = None  # of the outputs, where they are known
+    _said: Sign | None = None  # by what the network returns, of its numbers
+    _most_rows: int | None = None
+    _readings: dict[int, str] | None = None
+    _unread: Unread | None = None
+    _looked = False  # whether it was tried to fold it
+    #: y, until it is known whether outputs are compared with it place by place
+    _masks: Any = None
+
     def __init__(
         self,
         module: nn.Module,
@@ -198,9 +208,7 @@ class NetworkSubject(Subject):
         ``classes``: the call speaks of classes, such as ``target="predicted"``.
         """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
-        #: y, until it is known whether outputs are compared with it place by place
         self._masks = _with_places(y)
-        self.by_place = False
         self.module: Any = unwrap(module)
         lazy = lazy_names(self.module)
         if not lazy:
@@ -216,33 +224,31 @@ class NetworkSubject(Subject):
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: Casts = (None,) * len(tensors)
-        self._width: int | None = None
         self._other_heads: list[str] = []
-        self.output_shape: tuple[int, ...] = ()
-        self.layout: Layout | None = None
-        self._said: Sign | None = None  # by what the network returns, of its numbers
         self._unsaid = y is None and returns is None and class_names is None
-        self._most_rows: int | None = None
-        self.rewrites = False
-        self._readings: dict[int, str] | None = None
         #: by shapes of inputs, how the network uses them, found out once for all copies
         self._uses: dict[Any, dict[int, str]] = {}
         self.makes_images = _convolves(self.module)
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
-        self._unread: Unread | None = None
-        self.noted: dict[
-            str, Any
-        ] = {}  # what was found out about the inputs, for ``meta``
+        # what was found out about the inputs, for ``meta``
+        self.noted: dict[str, Any] = {}
         probe = self._probe_together(forms, tensors)
         self.inputs = self._cast(tensors)
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
         self._folded: Callable[[Tensor], Tensor] | None = None
-        self._looked = False
-        described: dict[str, Any] = {
-            "kind": returns,
-            "task": task,
-            "class_names": class_names,
-        }
+        self.outputs = self._read_outputs(
+            probe,
+            y,
+            {"kind": returns, "task": task, "class_names": class_names},
+            classes=classes,
+        )
+
+    def _read_outputs(
+        self, probe: Tensor, y: Any, described: dict[str, Any], *, classes: bool
+    ) -> OutputForm:
+        """Return what the outputs mean, by those of the first rows and as the user
+        ``described`` them. Of maps, also read what they mean at one place.
+        """
         if self.by_place:
             self.layout = layout_of(self.output_shape, y, self._sizes())
         if self.layout is not None:
@@ -253,7 +259,7 @@ class NetworkSubject(Subject):
             described = {"kind": "values", "task": REGRESSION, "class_names": None}
         self._masks = None
         sign = CLASSES_ASKED if classes and probe.shape[1] > 1 else self._said
-        self.outputs = resolve_outputs(probe, y, **described, sign=sign)
+        return resolve_outputs(probe, y, **described, sign=sign)
 
     @property
     def is_function(self) -> bool:

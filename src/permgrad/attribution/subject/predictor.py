@@ -135,17 +135,34 @@ class PredictorSubject(Subject):
         if len(self.inputs[0]) == 0 or not self.form.names:
             problem = "The inputs need at least one row and one column"
             raise InputError(problem, hint="Pass the rows to explain", code="PG013")
-        probe_rows = [self.inputs[0][:_PROBE_ROWS]]
         kept_answers = None if cache is None else KeptAnswers(cache, who(predictor))
         self.answers = Answers(kept_answers)
         self.shares: Shares | None = None
+        outputs = self._ask_first(alone=alone, progress=progress)
+        if class_names is None:
+            _refuse_one_class(self.call.classes)
+        wants_numbers = task is not None and tasks.get(task).numeric
+        if wants_numbers and returns is None and self.call.kind is not None:
+            problem = (
+                "task='regression' does not suit a classifier, whose outputs "
+                f"are {self.call.kind}"
+            )
+            raise InputError(problem, hint="Leave task out", code="PG006")
+        sign = CLASSES_ASKED if classes and outputs.shape[1] > 1 else None
+        self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
+
+    def _ask_first(self, *, alone: bool | None, progress: Any) -> Tensor:
+        """Ask for the outputs of the first rows, and whether they depend on other rows
+        or on the places of the columns.
+        """
+        probe_rows = [self.inputs[0][:_PROBE_ROWS]]
         different = different_rows(probe_rows[0].numpy())
         # Of few different rows, most would be asked again only to be compared.
         compared = _COMPARED if different > _FEW_DIFFERENT else _COMPARED_OF_FEW
         total = different + sum(compared) + 1
         row_limit = most_asked(self.inputs[0].numpy(), _REPEATS * len(self.form.names))
         label = f"first of up to {row_limit:,} rows"
-        begun = len(probe_rows[0]) if hasattr(predictor, "predict") else _BEGIN
+        begun = len(probe_rows[0]) if hasattr(self.predictor, "predict") else _BEGIN
         with self.open(), Progress(total, label, progress, every=True) as progress_bar:
             self.answers.bar = progress_bar
             probe_parts = [probe_rows[0][:begun], probe_rows[0][begun:]]
@@ -165,17 +182,7 @@ class PredictorSubject(Subject):
             if self.form.named and self.answers.asked:
                 self._check_places(probe_rows, outputs)
         self.answers.bar = None
-        if class_names is None:
-            _refuse_one_class(self.call.classes)
-        wants_numbers = task is not None and tasks.get(task).numeric
-        if wants_numbers and returns is None and self.call.kind is not None:
-            problem = (
-                "task='regression' does not suit a classifier, whose outputs "
-                f"are {self.call.kind}"
-            )
-            raise InputError(problem, hint="Leave task out", code="PG006")
-        sign = CLASSES_ASKED if classes and outputs.shape[1] > 1 else None
-        self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
+        return outputs
 
     def trees(self) -> ReadTrees | None:
         """Return the trees of a fitted model of numbers, or at the end of a pipeline,

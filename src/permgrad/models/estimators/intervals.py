@@ -427,6 +427,41 @@ class Scale:
         return np.exp(total)
 
 
+class _Stumps:
+    """Cuts of the columns of some rows ``(columns, parts − 1)``, of which the steepest
+    is found.
+    """
+
+    def __init__(self, bins: Integers) -> None:
+        """``bins``: the part of each cell, ``(columns, rows)``."""
+        count, rows = bins.shape
+        self._flat_bins = (bins + _BINS * np.arange(count)[:, None]).ravel()
+        self._shape = (count, _BINS)
+        below = self._below(None)
+        self._sizes = np.stack([below, rows - below]) + _PULL
+        self._usable = (below > 0) & (below < rows)
+        self.any_usable = bool(self._usable.any())
+
+    def _below(self, numbers: Floats | None) -> Array:
+        """Return sums of the rows' numbers below each cut, or how many rows are."""
+        sums = np.bincount(self._flat_bins, numbers, minlength=math.prod(self._shape))
+        return sums.reshape(self._shape).cumsum(axis=1)[:, :-1]
+
+    def steepest(self, slopes: Floats) -> tuple[int, Floats]:
+        """Return the column whose cut divides the slopes of the rows best, and the step
+        in each of its parts.
+        """
+        below = self._below(np.tile(slopes, self._shape[0]))
+        sides = np.stack([below, slopes.sum() - below])
+        gains = np.where(self._usable, (sides**2 / self._sizes).sum(axis=0), -1.0)
+        column, best_cut = np.unravel_index(gains.argmax(), gains.shape)
+        steps = np.repeat(
+            _RATE * sides[:, column, best_cut] / self._sizes[:, column, best_cut],
+            [best_cut + 1, _BINS - best_cut - 1],
+        )
+        return int(column), steps
+
+
 def fit_scale(
     columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats
 ) -> Scale:
@@ -437,45 +472,28 @@ def fit_scale(
     others: only their pattern counts. Held-out rows decide when to stop, by the
     deviance at its best level.
     """
-    count = columns.shape[1]
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
-    bin_indices = []
-    for sample_columns in (columns, held_columns):
-        bin_indices.append(
-            np.stack(
-                [np.searchsorted(edges[k], sample_columns[:, k]) for k in range(count)]
-            )
+    bins, held_bins = (
+        np.stack(
+            [
+                np.searchsorted(column_edges, cells)
+                for column_edges, cells in zip(edges, sample_columns.T, strict=True)
+            ]
         )
-    flat_bins = (bin_indices[0] + _BINS * np.arange(count)[:, None]).ravel()
-    cumulative_rows = (
-        np.bincount(flat_bins, minlength=count * _BINS)
-        .reshape(count, _BINS)
-        .cumsum(axis=1)[:, :-1]
+        for sample_columns in (columns, held_columns)
     )
-    sizes = np.stack([cumulative_rows, len(columns) - cumulative_rows]) + _PULL
-    usable = (cumulative_rows > 0) & (cumulative_rows < len(columns))
-    steps = np.zeros((count, _BINS))
-    best_steps = np.zeros((count, _BINS))
+    stumps = _Stumps(bins)
+    steps = np.zeros((len(edges), _BINS))
+    best_steps = np.zeros_like(steps)
     fitted = np.full(len(errors), math.log(errors.mean()))
     held_out_fit = np.zeros(len(held_errors))
     least = math.log(held_errors.mean())
     waited = 0
-    for _ in range(_STEPS if usable.any() else 0):
-        slopes = errors * np.exp(-fitted) - 1
-        slope_sums = np.bincount(
-            flat_bins, weights=np.tile(slopes, count), minlength=count * _BINS
-        ).reshape(count, _BINS)
-        left_sums = slope_sums.cumsum(axis=1)[:, :-1]
-        sides = np.stack([left_sums, slopes.sum() - left_sums])
-        gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
-        column, best_cut = np.unravel_index(gains.argmax(), gains.shape)
-        scale_step = np.repeat(
-            _RATE * sides[:, column, best_cut] / sizes[:, column, best_cut],
-            [best_cut + 1, _BINS - best_cut - 1],
-        )
+    for _ in range(_STEPS * stumps.any_usable):
+        column, scale_step = stumps.steepest(errors * np.exp(-fitted) - 1)
         steps[column] += scale_step
-        fitted += scale_step[bin_indices[0][column]]
-        held_out_fit += scale_step[bin_indices[1][column]]
+        fitted += scale_step[bins[column]]
+        held_out_fit += scale_step[held_bins[column]]
         deviance = held_out_fit.mean() + math.log(
             (held_errors * np.exp(-held_out_fit)).mean()
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -73,7 +73,8 @@ class _Shape:
 
 
 #: Returns places of columns, and the shape of their grid, from rows and a seed.
-_Placing = Callable[[Floats, int], tuple[Positions, tuple[int, ...]]]
+_Placed = tuple[Positions, tuple[int, ...]]
+_Placing = Callable[[Floats, int], _Placed]
 #: By the name of the layout. Columns form a picture only if that predicts better than a
 #: curve for certain.
 _SHAPES = {
@@ -184,6 +185,7 @@ def _test(
     Return also each row's error in it, unless it failed before.
     """
     columns = table.shape[1]
+    shape = _SHAPES[name]
     random_generator = generator(seed, "order", name)
     row_folds = np.arange(len(table)) % _FOLDS
     placed = place_columns(table[row_folds > 0], seed)
@@ -191,81 +193,97 @@ def _test(
         table[row_folds == 0], placed[0], random_generator, seed
     )
     first = Order(False, columns, alike, by_chance, None, p_value, name)
-    if not to_the_end and (alike < _SHAPES[name].alike or p_value > _SURE):
+    if not to_the_end and (alike < shape.alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
-    table, has_few_rows = (
-        (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0),
-        len(table) <= _FEW,
-    )
-    if has_few_rows:
-        row_folds = np.arange(len(table)) % _FEW_FOLDS
-        placed = place_columns(table, seed)
-    draws = [
-        _draw(random_generator, columns, placed[1])
-        for _ in range(_DRAWS if has_few_rows else 1)
-    ]
-    folds = [
-        (np.flatnonzero(row_folds != number), np.flatnonzero(row_folds == number))
-        for number in range(row_folds.max() + 1)
-    ]
-    other_placings = (
-        ()
-        if has_few_rows
-        else (place_columns(table[learned], seed) for learned, _ in folds[1:])
-    )
+    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    design = _design(table, placed, place_columns, random_generator, seed)
     in_order: list[Floats] = []
     errors: list[Floats] = []
-    for predicted, held_out_rows in _predictions(
-        table, target, draws, folds, chain([placed], other_placings)
-    ):
+    for predicted, held_out_rows in _predictions(table, target, design):
         in_order.append(predicted[:, 0])
         errors.append(target.errors(predicted, held_out_rows).mean(axis=1))
         if (
-            not has_few_rows
+            not design.has_few_rows
             and not to_the_end
             and _over_chance(errors)[0].mean() < _LEAST_GAIN
         ):  # most tables end here
             return first, np.zeros(0)
     chance, sharper = _over_chance(errors)
-    p_value, significance_level = (
-        (_p_value(sharper), _SHAPES[name].sure)
-        if has_few_rows
-        else (_p_value(chance), _SURE)
-    )
+    significance_level = _SURE
+    p_value = _p_value(chance)
+    if design.has_few_rows:
+        significance_level = shape.sure
+        p_value = _p_value(sharper)
     of_rows = np.concatenate(
-        [fold_errors[int(has_few_rows), 0] for fold_errors in errors]
+        [fold_errors[int(design.has_few_rows), 0] for fold_errors in errors]
     )
     if chance.mean() < _LEAST_GAIN or p_value > significance_level:
-        return Order(False, columns, alike, by_chance, None, p_value, name), of_rows
-    trees, beside_trees = _over_trees(table, target, folds, in_order, seed)
+        return replace(first, p_value=p_value), of_rows
+    trees, beside_trees = _over_trees(table, target, design.folds, in_order, seed)
     is_found = _p_value(trees) <= _SURELY_BEHIND or bool(
-        has_few_rows and beside_trees.mean() >= 0
+        design.has_few_rows and beside_trees.mean() >= 0
     )
     expected_gain = float(min(chance.mean(), trees.mean()))
-    return Order(
-        is_found, columns, alike, by_chance, expected_gain, p_value, name
-    ), of_rows
+    return replace(first, found=is_found, gain=expected_gain, p_value=p_value), of_rows
+
+
+@dataclass(frozen=True)
+class _Design:
+    """How an order is tried on rows.
+
+    Attributes:
+        has_few_rows: Whether they are few, and show less.
+        folds: Rows that a model learns from, and those that are held out.
+        draws: Random kernels, and random orders of the columns.
+        placings: Of the columns in each fold, or in the first alone, which then are
+            those of all.
+    """
+
+    has_few_rows: bool
+    folds: list[tuple[Integers, Integers]]
+    draws: list[tuple[FoldedKernels, list[Integers]]]
+    placings: Iterator[_Placed]
+
+
+def _design(
+    table: Floats,
+    placed: _Placed,
+    place_columns: _Placing,
+    rng: np.random.Generator,
+    seed: int,
+) -> _Design:
+    """Return how an order is tried on some rows, whose first fold is ``placed``."""
+    has_few_rows = len(table) <= _FEW
+    row_folds = np.arange(len(table)) % (_FEW_FOLDS if has_few_rows else _FOLDS)
+    folds = []
+    for number in range(row_folds.max() + 1):
+        folds.append(
+            (np.flatnonzero(row_folds != number), np.flatnonzero(row_folds == number))
+        )
+    placings = chain(
+        [placed], (place_columns(table[learned], seed) for learned, _ in folds[1:])
+    )
+    draw_count = 1
+    if has_few_rows:
+        placed = place_columns(table, seed)
+        placings = chain([placed])
+        draw_count = _DRAWS
+    draws = [_draw(rng, table.shape[1], placed[1]) for _ in range(draw_count)]
+    return _Design(has_few_rows, folds, draws, placings)
 
 
 def _predictions(
-    table: Floats,
-    target: _Target,
-    draws: list[tuple[FoldedKernels, list[Integers]]],
-    folds: list[tuple[Integers, Integers]],
-    fold_placings: Iterator[tuple[Positions, tuple[int, ...]]],
+    table: Floats, target: _Target, design: _Design
 ) -> Iterator[tuple[Floats, Integers]]:
     """Yield what is predicted of each fold's held rows ``(draws, orders, rows, …)``,
     the order first, and these rows.
-
-    ``fold_placings``: those of each fold, or of the first alone, which then are those
-    of all.
     """
     fold_features: list[list[Floats]] = []
-    for learned, held_out_rows in folds:
-        for positions, picture_shape in islice(fold_placings, 1):
+    for learned, held_out_rows in design.folds:
+        for positions, picture_shape in islice(design.placings, 1):
             fold_features = []
-            for kernels, shuffles in draws:
+            for kernels, shuffles in design.draws:
                 fold_features.append(
                     [
                         _seen(table, placed_positions, picture_shape, kernels)

@@ -475,28 +475,12 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says
     beside them.
     """
-    faults: list[InputError] = []
-    paths = tuple[str, ...]()
-    additive_branches = tuple[str, ...]()
-    left_out: frozenset[str] = frozenset()
-    preset: Preset | None = None
-    with collecting(faults):
-        named = arguments.get("branches")
-        if not (named is None or (isinstance(named, str) and named == AUTO)):
-            paths, additive_branches, left_out = check_branches(named)
-    with collecting(faults):
-        preset = get_preset(arguments["preset"])
-    network, network_faults = check_network(arguments.get("network"))
-    faults += network_faults + argument_faults(arguments, task)
-    with collecting(faults):
-        device = choose_device(arguments.get("device"))
-    if faults:
-        raise joined(faults)
-    assert preset is not None
+    choice, preset, network, device = _check_alone(arguments, task)
     passed = {}
     for argument_name, value in arguments.items():
         if value is not None:
             passed[argument_name] = value
+    layout = passed.get("layout", preset.layout)
     training = dict(preset.training)
     for training_name in ("loss", *(rule.name for rule in _TRAINING)):
         if training_name in passed:
@@ -506,11 +490,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults = training_faults(training, task)
     faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
-        check_layout(passed.get("layout", preset.layout))
-    if isinstance(arguments["preset"], Mapping):
-        preset_settings = arguments["preset"]
-    else:
-        preset_settings = {}
+        check_layout(layout)
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
         # either of the options that exclude each other may be an argument
@@ -519,25 +499,27 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         raise joined(faults, "settings")
 
     training.setdefault("loss", usual_loss(task).name)
-    automatic = training.get("batch_size") == "auto"
+    preset_settings: Mapping[str, Any] = {}
+    if isinstance(arguments["preset"], Mapping):
+        preset_settings = arguments["preset"]
     placed = (
-        bool(paths)
+        choice is not None
         or "layout" in passed
         or not preset_settings.keys().isdisjoint(("branches", "layout"))
     )
-    by_name = bool(paths)
-    seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
-    paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
+    image = passed.get("image", "auto")
+    named_paths = preset.branches if choice is None else choice.paths
+    paths = _paths_with(image, named_paths)
     most_levels = preset.max_levels
     if most_levels is None:
         most_levels = _most_levels(options, paths)
     return FitSettings(
         paths=paths,
-        layout=passed.get("layout", preset.layout),
+        layout=layout,
         numeric=preset.numeric,
         network=options,
         training=_training_options(training),
-        automatic_batch=automatic,
+        automatic_batch=training.get("batch_size") == "auto",
         device=device,
         class_weight=passed.get("class_weight", preset.class_weight),
         validation_fraction=float(
@@ -545,7 +527,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         ),
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=int(most_levels),
-        seeks_order=seeks,
+        seeks_order=preset.seeks_order and not placed and image == "auto",
         # What a file says is for all tables. Who writes a mapping, or an argument,
         # writes it for this one.
         fixed=frozenset(
@@ -555,10 +537,47 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
                 *({"patience", "max_epochs"} & {*passed, *preset_settings}),
             )
         ),
-        left_out=left_out,
-        beside=_beside(additive_branches if by_name else None, preset, training),
-        beside_by_name=by_name,
+        left_out=frozenset() if choice is None else choice.left_out,
+        beside=_beside(None if choice is None else choice.additive, preset, training),
+        beside_by_name=choice is not None,
     )
+
+
+class _Checked(NamedTuple):
+    """What the arguments say that are right by themselves.
+
+    Attributes:
+        branches: Those that are named. None: as the preset says.
+        preset: The preset.
+        network: Options of the network beside those of the preset.
+        device: Where the network is trained.
+    """
+
+    branches: BranchChoice | None
+    preset: Preset
+    network: dict[str, Any]
+    device: torch.device
+
+
+def _check_alone(arguments: Mapping[str, Any], task: str) -> _Checked:
+    """Check each argument of an estimator by itself, and raise all faults together."""
+    faults: list[InputError] = []
+    choice: BranchChoice | None = None
+    preset: Preset | None = None
+    with collecting(faults):
+        named = arguments.get("branches")
+        if not (named is None or (isinstance(named, str) and named == AUTO)):
+            choice = check_branches(named)
+    with collecting(faults):
+        preset = get_preset(arguments["preset"])
+    network, network_faults = check_network(arguments.get("network"))
+    faults += network_faults + argument_faults(arguments, task)
+    with collecting(faults):
+        device = choose_device(arguments.get("device"))
+    if faults:
+        raise joined(faults)
+    assert preset is not None
+    return _Checked(choice, preset, network, device)
 
 
 def _beside(
