@@ -139,25 +139,24 @@ def compare_levels(
     table = _table(measures, events, row_count)
     testable = _testable(member, measures, dependence)
     total = table.sum(axis=0)
-    level_sums = member @ table
+    level_sums = (member @ table)[:, None]
     groups = _Groups.of(dependence, columns, starts)
-    judged = testable & _enough(level_sums, total, by_events=events is not None)
-    difference, error = _differences(measures, level_sums, total)
+    by_events = events is not None
+    judged = testable & _enough(level_sums[:, 0], total, by_events=by_events)
+    difference, error = _in_errors(measures, groups, table[:, None], level_sums, total)
+    difference = difference[:, 0]
+    error = error[:, 0]
     if groups is not None:
-        error = groups.errors(table[:, None], level_sums[:, None], total)[:, 0]
         error = error * groups.widening()[:, None]
     drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
     for moved, count in _exchanged(table, dependence, seed, groups):
         level_sums = (member @ moved).reshape(len(judged), count, -1)
         # A level that is judged counts in each draw. Others count where they would have
         # been judged: which levels have enough events depends on chance, too.
-        enough = _enough(level_sums, total, by_events=events is not None)
+        enough = _enough(level_sums, total, by_events=by_events)
         judged_levels = judged[:, None] | (testable[:, None] & enough)
-        sizes, errors = _differences(measures, level_sums, total)
-        if groups is not None:
-            errors = groups.errors(
-                moved.reshape(row_count, count, -1), level_sums, total
-            )
+        moved_tables = moved.reshape(row_count, count, -1)
+        sizes, errors = _in_errors(measures, groups, moved_tables, level_sums, total)
         with np.errstate(invalid="ignore", divide="ignore"):
             sizes = sizes / errors
         drawn.add(np.where(judged_levels[:, :, None], sizes, np.nan))
@@ -166,18 +165,14 @@ def compare_levels(
     p_values, scale, limit = drawn.results()
     difference = np.where(np.isnan(p_values), np.nan, difference)
     error = np.where(np.isnan(p_values), np.nan, error * scale)
-    return [
-        {
-            measure_name: Compared(
-                difference[level_slice, k],
-                error[level_slice, k],
-                p_values[level_slice, k],
-                limit,
-            )
-            for k, measure_name in enumerate(measures)
-        }
-        for level_slice in map(slice, starts[:-1], starts[1:])
-    ]
+    compared = []
+    for level_slice in map(slice, starts[:-1], starts[1:]):
+        numbers = [part[level_slice].T for part in (difference, error, p_values)]
+        by_measure = {}
+        for measure_name, *of_measure in zip(measures, *numbers, strict=True):
+            by_measure[measure_name] = Compared(*of_measure, limit)
+        compared.append(by_measure)
+    return compared
 
 
 def _rows_of_levels(columns: Sequence[Integers], starts: Integers) -> sparse.csr_matrix:
@@ -234,6 +229,22 @@ def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
         if by_events:
             enough &= np.minimum(events, row_counts - events) >= FEWEST_EVENTS
     return enough
+
+
+def _in_errors(
+    measures: Mapping[str, Measure],
+    groups: _Groups | None,
+    tables: Floats,
+    level_sums: Floats,
+    total: Floats,
+) -> tuple[Floats, Floats]:
+    """Return differences and their errors ``(levels, draws, measures)``, which allow
+    for groups of rows, from ``tables (rows, draws, numbers)`` and their sums.
+    """
+    differences, errors = _differences(measures, level_sums, total)
+    if groups is not None:
+        errors = groups.errors(tables, level_sums, total)
+    return differences, errors
 
 
 def _differences(

@@ -405,53 +405,65 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         >>> facts["levels"], facts["shares"], facts["typical"]
         (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
     """
-    sides = (cells.codes[:count], cells.codes[count:])
-    values = cells.values
     missing = [
         float(np.mean(side_codes < 0)) if len(side_codes) else None
-        for side_codes in sides
+        for side_codes in (cells.codes[:count], cells.codes[count:])
     ]
     facts: dict[str, Any] = {"column": name, "kind": cells.kind, "missing": missing}
     if cells.names is None:
-        assert values is not None
-        present = values[np.isfinite(values)]
-        if not len(present):
-            return facts
-        edges = bar_edges(present)
-        shares = []
-        medians = []
-        for side_values in (values[:count], values[count:]):
-            numbers = side_values[np.isfinite(side_values)]
-            counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
-            shares.append((counts / max(len(side_values), 1)).tolist())
-            medians.append(float(np.median(numbers)) if len(numbers) else None)
-        return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
-    level_counts = np.stack(
-        [
-            np.bincount(side_codes[side_codes >= 0], minlength=len(cells.names))
-            for side_codes in sides
-        ]
-    )
-    if len(cells.names) > max(LEVELS, 0.5 * level_counts.sum()):
-        return facts  # texts that hardly repeat: none is typical
-    order = np.argsort(-level_counts.sum(axis=0), kind="stable")
+        assert cells.values is not None
+        return facts | _bars_of_numbers(cells.values, count)
+    return facts | _bars_of_levels(cells, cells.names, count)
+
+
+def _bars_of_numbers(values: Floats, count: int) -> dict[str, Any]:
+    """Return ``edges, shares`` and ``typical`` of numbers, as ``describe_column``, or
+    nothing if none is there.
+    """
+    present = values[np.isfinite(values)]
+    if not len(present):
+        return {}
+    edges = bar_edges(present)
+    shares = []
+    medians = []
+    for side_values in (values[:count], values[count:]):
+        numbers = side_values[np.isfinite(side_values)]
+        counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
+        shares.append((counts / max(len(side_values), 1)).tolist())
+        medians.append(float(np.median(numbers)) if len(numbers) else None)
+    return {"edges": edges.tolist(), "shares": shares, "typical": medians}
+
+
+def _bars_of_levels(
+    cells: ColumnCells, level_names: Sequence[str], count: int
+) -> dict[str, Any]:
+    """Return ``levels, shares`` and ``typical`` of a column, as ``describe_column``, or
+    nothing of texts that hardly repeat: none is typical.
+    """
+    level_counts = []
+    sizes = []
+    typical = []
+    for side_codes in (cells.codes[:count], cells.codes[count:]):
+        counts = np.bincount(side_codes[side_codes >= 0], minlength=len(level_names))
+        level_counts.append(counts)
+        sizes.append([max(len(side_codes), 1)])
+        typical.append(level_names[int(counts.argmax())] if counts.any() else None)
+    shares = np.array(level_counts) / sizes
+    totals = np.sum(level_counts, axis=0)
+    if len(level_names) > max(LEVELS, 0.5 * totals.sum()):
+        return {}
+    order = np.argsort(-totals, kind="stable")
     shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
     rare_levels = order[len(shown) :]
     if cells.numbers is not None:
         shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
-    sizes = np.array([max(len(side_codes), 1) for side_codes in sides])[:, None]
-    of_levels = level_counts[:, shown] / sizes
-    names = values_at(cells.names, shown.tolist())
+    names = values_at(level_names, shown.tolist())
+    of_levels = shares[:, shown]
     if len(rare_levels):
-        of_levels = np.column_stack(
-            [of_levels, level_counts[:, rare_levels].sum(axis=1) / sizes[:, 0]]
-        )
+        of_rare = np.array(level_counts)[:, rare_levels].sum(axis=1, keepdims=True)
+        of_levels = np.column_stack([of_levels, of_rare / sizes])
         names.append(f"{len(rare_levels):,} others")
-    typical = [
-        cells.names[int(side_counts.argmax())] if side_counts.any() else None
-        for side_counts in level_counts
-    ]
-    return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
+    return {"levels": names, "shares": of_levels.tolist(), "typical": typical}
 
 
 def bar_edges(present: Floats) -> Floats:

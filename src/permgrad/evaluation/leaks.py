@@ -112,7 +112,8 @@ def columns_that_tell(
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
-    both_tables, (y, names, measures) = stacked(tables), _truths(targets, task, classes)
+    both_tables = stacked(tables)
+    y, names, measures = _truths(targets, task, classes)
     halves = (np.arange(len(both_tables)) < count, np.arange(len(both_tables)) >= count)
     leaks: list[dict[str, Any]] = []
     numbers: dict[str, ColumnCells] = {}
@@ -138,13 +139,21 @@ def columns_that_tell(
     if together is None:
         pair = _crossed(categories, y, len(names), halves)
     leaks += _beyond(telling_columns, (formula, together, pair))
-    last_keys = ("formula", "together", "pair", *["class"] * (len(names) > 2))
+    return _ranked(leaks, by_class=len(names) > 2)
 
-    def rank_of(leak: Mapping[str, Any]) -> tuple[float, ...]:
-        """Rank leaks by a column alone before others, then by their score."""
-        return (*(leak_key in leak for leak_key in last_keys), -leak["score"])
 
-    return sorted(leaks, key=rank_of)
+def _ranked(leaks: list[dict[str, Any]], *, by_class: bool) -> list[dict[str, Any]]:
+    """Return leaks by a column alone before others, then by their score."""
+    last_keys = ["formula", "together", "pair"]
+    if by_class:
+        last_keys.append("class")
+    return sorted(
+        leaks,
+        key=lambda leak: (
+            *(leak_key in leak for leak_key in last_keys),
+            -leak["score"],
+        ),
+    )
 
 
 def _beyond(

@@ -4,7 +4,7 @@ their texts do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -123,55 +123,29 @@ def rows_of(
     )
     rows = rows.take(np.arange(max_rows))
     names = encoder.feature_names_in_
-    features = encoder.features("feature")
-    column_position = {}
-    for column_index, column_name in enumerate(names):
-        column_position[column_name] = column_index
-    ordered = [
-        column_position[column]
-        for feature_name in ranking
-        if feature_name in features
-        for column in encoder.raw_columns_of(feature_name)
-    ]
-    seen_columns = set(encoder.feature_of_.tolist())
     forms = {}
     for column_form in encoder_form(encoder)["columns"]:
         forms[column_form["name"]] = column_form
-    columns = [
-        column_index
-        for column_index in dict.fromkeys([*ordered, *sorted(seen_columns)])
-        if names[column_index] in forms
-    ][:MOST_INPUTS]
+    columns = _columns_with_inputs(encoder, ranking, forms)
+    by_name = cells_of(encoder, rows.table)
     values = np.zeros((max_rows, len(columns)))
     kinds = np.zeros((max_rows, len(columns)), dtype=np.uint8)
-    by_name = cells_of(encoder, rows.table)
     for input_index, column in enumerate(columns):
-        levels = {}
-        for level_code, (level, _) in enumerate(forms[names[column]].get("levels", ())):
-            levels[level] = level_code
-        for row_index, cell_value in enumerate(by_name[names[column]]):
-            if isinstance(cell_value, list):
-                kinds[row_index, input_index] = cell_value[0]
-            elif isinstance(cell_value, str):
-                values[row_index, input_index] = levels.get(cell_value, len(levels))
-            else:
-                values[row_index, input_index] = cell_value
-    shown = np.asarray(numbers)[:max_rows]
+        values[:, input_index], kinds[:, input_index] = _read_cells(
+            by_name[names[column]], forms[names[column]].get("levels", ())
+        )
+    free_texts = []
+    for column_name in encoder.schema_.of_modality("text"):
+        if column_name in encoder.scores_.columns:
+            free_texts.append(column_name)
     texts = None
-    if free_texts := [
-        column_name
-        for column_name in encoder.schema_.of_modality("text")
-        if column_name in encoder.scores_.columns
-    ]:
+    if free_texts:
         texts = rows.table[free_texts].reset_index(drop=True)
-    background, spread, remains = background_of(
-        model,
-        getattr(model, "background_", rows.encoded[:0])
-        if background_rows is None
-        else background_rows,
-    )
+    if background_rows is None:
+        background_rows = getattr(model, "background_", rows.encoded[:0])
+    background, spread, remains = background_of(model, background_rows)
     return ChangeableRows(
-        numbers=shown,
+        numbers=np.asarray(numbers)[:max_rows],
         encoded=rows.encoded,
         columns=np.array(columns, dtype=np.int64),
         cells=values,
@@ -182,6 +156,46 @@ def rows_of(
         remains=remains,
         together=_together(rows),
     )
+
+
+def _read_cells(
+    cells: Iterable[Any], levels: Iterable[tuple[Any, Any]]
+) -> tuple[list[float], list[int]]:
+    """Return the number of each cell of a column, or the position of its level behind
+    those known, and the kind of missing.
+    """
+    codes = {level: level_code for level_code, (level, _) in enumerate(levels)}
+    values = []
+    kinds = []
+    for cell_value in cells:
+        value = cell_value
+        kind = 0
+        if isinstance(cell_value, list):
+            value = 0.0
+            kind = cell_value[0]
+        elif isinstance(cell_value, str):
+            value = codes.get(cell_value, len(codes))
+        values.append(value)
+        kinds.append(kind)
+    return values, kinds
+
+
+def _columns_with_inputs(
+    encoder: Any, ranking: Sequence[str], forms: Mapping[str, Any]
+) -> list[int]:
+    """Return the positions of the raw columns that have inputs: of those with a form
+    the first, with those of the strongest features before all others.
+    """
+    names = list(encoder.feature_names_in_)
+    features = encoder.features("feature")
+    ordered = []
+    for feature_name in ranking:
+        if feature_name in features:
+            raw_columns = encoder.raw_columns_of(feature_name)
+            ordered += [names.index(column) for column in raw_columns]
+    ordered += sorted(set(encoder.feature_of_.tolist()))
+    with_form = [column for column in dict.fromkeys(ordered) if names[column] in forms]
+    return with_form[:MOST_INPUTS]
 
 
 def _together(rows: EncodedRows) -> list[list[str]]:

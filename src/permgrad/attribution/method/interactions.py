@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, combinations
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from permgrad.attribution.request.result import named, shown_outputs
 from permgrad.attribution.typed_options import as_typed
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import Fault, refusing
+from permgrad.base.progress import Progress
 from permgrad.base.sequences import values_at
 from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
@@ -205,30 +206,16 @@ def _measured(
     sets = sorted(every, key=lambda candidate_set: (len(candidate_set), candidate_set))
     known_effects: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
-    effect_parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
-
-    def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
-        effect_parts[name].append((rows, donors, effects[:, 0, 0].copy()))
-
     with request.bar(
         len(sets) * request.n_repeats * request.count, "interactions"
     ) as progress:
         for start in range(0, len(sets), _TOGETHER):
-            set_chunk = {}
-            for member_set in sets[start : start + _TOGETHER]:
-                set_chunk[str(member_set)] = member_set
-            plays = [
-                _play_of(name, played_set, channels)
-                for name, played_set in set_chunk.items()
-            ]
-            loss_game.play(plays, range(request.n_repeats), collect, progress)
-            for set_name, current_set in set_chunk.items():
-                receiver_rows, donors, effects = (
-                    np.concatenate(chunk_arrays)
-                    for chunk_arrays in zip(*effect_parts.pop(set_name), strict=True)
-                )
+            set_chunk = sets[start : start + _TOGETHER]
+            for current_set, played in _played(
+                loss_game, set_chunk, channels, progress
+            ):
                 if len(current_set) < largest:
-                    known_effects[current_set] = effects
+                    known_effects[current_set] = played.effects
                 if len(current_set) == 1:
                     continue
                 inner = []
@@ -238,15 +225,44 @@ def _measured(
                         * known_effects[members]
                     )
                 value = _beyond(
-                    effects, inner, machine_epsilon, unchanged[receiver_rows]
+                    played.effects, inner, machine_epsilon, unchanged[played.rows]
                 )
-                loss_game.add(set_name, receiver_rows, donors, value[:, None, None])
+                set_name = str(current_set)
+                loss_game.add(
+                    set_name, played.rows, played.donors, value[:, None, None]
+                )
                 numbers[current_set] = _estimates(
                     request, loss_game.moments.pop(set_name)
                 )
     return np.stack(
         values_at(numbers, selected_sets), axis=1
     ), loss_game.back_end.evaluations
+
+
+class _Played(NamedTuple):
+    """The effects of a set of members on all rows, ``(pairs,)``, and the row and donor
+    of each.
+    """
+
+    rows: Integers
+    donors: Integers
+    effects: Floats
+
+
+def _played(
+    loss_game: Game, sets: Sequence[Members], channels: Booleans, progress: Progress
+) -> Iterator[tuple[Members, _Played]]:
+    """Play some sets over all rows and repeats, and yield the effects of each."""
+    effect_parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
+
+    def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+        effect_parts[name].append((rows, donors, effects[:, 0, 0].copy()))
+
+    plays = [_play_of(str(members), members, channels) for members in sets]
+    loss_game.play(plays, range(loss_game.request.n_repeats), collect, progress)
+    for members in sets:
+        parts = zip(*effect_parts.pop(str(members)), strict=True)
+        yield members, _Played(*map(np.concatenate, parts))
 
 
 def _screened(

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 import base64
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, starmap
@@ -296,16 +303,9 @@ class Scores:
         fitted_scores = cls(target.outputs)
         folds = target.folds()
         numbers = numbers or {}
-        read_columns = [
-            (column_name, _read(cells), index)
-            for column_name, (cells, index) in columns.items()
-        ]
-        blocks = list(chain.from_iterable(starmap(_blocks, read_columns)))
+        blocks = _blocks_of_cells(columns)
         first = len(blocks)
-        blocks += chain.from_iterable(
-            _blocks(vector_name, cells, columns[vector_name][1])
-            for vector_name, cells in (vectors or {}).items()
-        )
+        blocks += _blocks_of_vectors(columns, vectors or {})
         if not blocks:
             return fitted_scores, {}
         context_columns = other_columns
@@ -344,11 +344,7 @@ class Scores:
                 )
         if not target.classes:
             sloped = set(numbers) & set(crossed)
-            shared = [
-                block
-                for block in blocks
-                if block.name in sloped and block.is_shared(folds)
-            ]
+            shared = _shared_of(blocks, sloped, folds)
             cells = dict(map(attrgetter("name", "cells"), shared))
             fitted_scores._centre(
                 shared,
@@ -557,6 +553,31 @@ def _read(cells: Cells) -> Cells:
     if isinstance(cells, np.ndarray):
         return cells
     return [cell_text[:LONGEST_READ] for cell_text in cells]
+
+
+def _blocks_of_cells(columns: Mapping[str, tuple[Cells, Integers]]) -> list[Block]:
+    """Return the blocks of the cells of all columns, which are all read first."""
+    read_columns = []
+    for column_name, (cells, index) in columns.items():
+        read_columns.append((column_name, _read(cells), index))
+    return list(chain.from_iterable(starmap(_blocks, read_columns)))
+
+
+def _blocks_of_vectors(
+    columns: Mapping[str, tuple[Cells, Integers]], vectors: Mapping[str, Floats32]
+) -> list[Block]:
+    """Return the blocks of the vectors of cells."""
+    blocks = []
+    for column_name, cells in vectors.items():
+        blocks += _blocks(column_name, cells, columns[column_name][1])
+    return blocks
+
+
+def _shared_of(
+    blocks: Iterable[Block], names: Collection[str], folds: Integers
+) -> list[Block]:
+    """Return the blocks of some columns whose entries several folds have."""
+    return [block for block in blocks if block.name in names and block.is_shared(folds)]
 
 
 def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:

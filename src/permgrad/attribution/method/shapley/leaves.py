@@ -131,7 +131,6 @@ def _sorted_leaves(
     """Yield the leaves by their number of players, and list each level's inner nodes
     with the bits of the players that they ask.
     """
-    outputs = len(trees.base)
     nodes = trees.roots.astype(np.int64)
     tree_numbers = np.arange(len(nodes))
     players = np.full((len(nodes), 0), -1, dtype=np.int64)
@@ -164,16 +163,28 @@ def _sorted_leaves(
         nodes = (trees.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
         players = np.repeat(players, 2, axis=0)
         tree_numbers = np.repeat(tree_numbers[is_inner], 2)
-    for count, levels_of_count in leaves_by_count.items():
-        if count == 0:
-            continue
+    leaves_by_count.pop(0, None)
+    for leaves_of_count in leaves_by_count.values():
         leaf_nodes, leaf_players, leaf_trees = map(
-            np.concatenate, zip(*levels_of_count, strict=True)
+            np.concatenate, zip(*leaves_of_count, strict=True)
         )
-        values = trees.values[leaf_nodes]
-        if values.shape[1] < outputs:
-            values = values * (leaf_trees[:, None] % outputs == np.arange(outputs))
-        yield Leaves(leaf_nodes, leaf_trees, leaf_players, values)
+        yield Leaves(
+            leaf_nodes,
+            leaf_trees,
+            leaf_players,
+            _leaf_values(trees, leaf_nodes, leaf_trees),
+        )
+
+
+def _leaf_values(trees: Trees, nodes: Integers, tree_numbers: Integers) -> Floats:
+    """Return the values of leaves ``(leaves, outputs)``: of one number, that of the
+    output which their tree adds to.
+    """
+    outputs = len(trees.base)
+    values = trees.values[nodes]
+    if values.shape[1] < outputs:
+        values = values * (tree_numbers[:, None] % outputs == np.arange(outputs))
+    return values
 
 
 # ---- what a leaf gives and takes -----------------------------------------------------

@@ -366,6 +366,40 @@ def _stopping_rule(method: Shapley) -> StoppingRule:
     return StoppingRule(float(method.tolerance), least, int(method.max_permutations))
 
 
+def _output_ranges(game: ShapleyGame) -> Floats:
+    """Return the range of each output, ``(outputs,)``, or 1 where it does not vary.
+
+    It is taken over the background only, so that a row's result does not depend on
+    other rows explained in the same call.
+    """
+    background_worths = game.measure(
+        game.background_outputs[:, None],
+        np.zeros(len(game.request.donors[0]), dtype=np.int64),
+    )
+    return output_range(
+        torch.as_tensor(background_worths),
+        game.request.subject.dtype,
+        alike=len(background_worths) == 1,
+    ).numpy()
+
+
+def _warn_of_unsettled(method: Shapley, errors: Floats) -> None:
+    """Warn of rows whose largest errors ``(rows,)``, as shares of the output's range,
+    are above the tolerance after all orders.
+    """
+    rule = _stopping_rule(method)
+    unsettled = errors > rule.tolerance
+    if unsettled.any():
+        warn_user(
+            f"After {rule.most} orders, the standard error is above "
+            f"{rule.tolerance:g} of the output's range for "
+            f"{int(unsettled.sum()):,} of {len(errors):,} "
+            f"rows (largest: {errors.max():.2g}). "
+            "Raise max_permutations or tolerance, or lower references: "
+            f"{as_typed(method, max_permutations=2 * rule.most)}."
+        )
+
+
 def _explain_rows(
     request: Request, tree: Tree, method: Shapley, enumeration: Enumeration
 ) -> Explanation:
@@ -381,18 +415,7 @@ def _explain_rows(
     nobody = shapley_game.empty(
         first, np.broadcast_to(references, (len(first), len(references)))
     )
-    # The outputs' range is taken over the background only, so that a row's result does
-    # not depend on other rows explained in the same call. It is 1 where an output does
-    # not vary.
-    background_worths = shapley_game.measure(
-        shapley_game.background_outputs[:, None],
-        np.zeros(len(request.donors[0]), dtype=np.int64),
-    )
-    scale = output_range(
-        torch.as_tensor(background_worths),
-        request.subject.dtype,
-        alike=len(background_worths) == 1,
-    ).numpy()
+    scale = _output_ranges(shapley_game)
     estimates = _estimated(
         shapley_game,
         tree,
@@ -413,17 +436,7 @@ def _explain_rows(
         estimates.freedom[:, None, None] + 1,
         request.confidence,
     )
-    stopping_rule = _stopping_rule(method)
-    relative = (estimates.by_orders / scale).max(axis=(1, 2))
-    if (relative > stopping_rule.tolerance).any():
-        warn_user(
-            f"After {stopping_rule.most} orders, the standard error is above "
-            f"{stopping_rule.tolerance:g} of the output's range for "
-            f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} "
-            f"rows (largest: {relative.max():.2g}). "
-            "Raise max_permutations or tolerance, or lower references: "
-            f"{as_typed(method, max_permutations=2 * stopping_rule.most)}."
-        )
+    _warn_of_unsettled(method, (estimates.by_orders / scale).max(axis=(1, 2)))
     facts = {
         "quantity": "output minus the mean output over the background",
         "baseline": f"mean over {len(references):,} background rows",
