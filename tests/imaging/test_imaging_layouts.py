@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from permgrad import InputError
 from permgrad.imaging import (
     AssignmentLayout,
+    GridLayout,
     PlacedLayout,
     Renderer,
     StoredLayout,
@@ -32,7 +33,7 @@ from permgrad.imaging.assignment import (
     improve_by_swaps,
     neighbourhood,
 )
-from permgrad.imaging.path import is_ordered
+from permgrad.imaging.path import PathLayout, is_ordered
 from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
@@ -451,3 +452,29 @@ def test_mistakes_are_named(call, message):
     with pytest.raises(InputError) as caught:
         call()
     assert caught.value.message == message
+
+
+class Snake(PathLayout):
+    """A layout of a user's own, along which neighbours belong together."""
+
+    name = "snake"
+
+
+class Heap(PlacedLayout):
+    """A layout of a user's own without an order."""
+
+    name = "heap"
+
+
+def test_an_own_layout_says_whether_it_is_ordered_and_so_does_its_copy(monkeypatch):
+    table = np.random.default_rng(0).normal(size=(30, 6))
+    monkeypatch.setitem(layouts, "snake", Snake)
+    monkeypatch.setitem(layouts, "heap", Heap)
+    fitted = [Snake().fit(table), GridLayout((2, 3)).fit(table)]
+    for layout in fitted:
+        assert is_ordered(layout)
+        assert is_ordered(StoredLayout.from_dict(layout.to_dict()))
+    assert is_ordered("snake")
+    assert is_ordered((2, 3))
+    for unordered in ("heap", Heap(), "assignment", "unknown", object()):
+        assert not is_ordered(unordered)

@@ -150,6 +150,8 @@ class PlacedLayout:
 
     name: ClassVar[str] = ""
     shares: ClassVar[bool] = False
+    #: whether neighbours on the grid belong together, as along a curve
+    ordered: bool = False
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
         if not checks.is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
@@ -276,6 +278,10 @@ class StoredLayout(PlacedLayout):
         self.overlap = overlap
         self.blur = blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
+        of_name: Any = GridLayout
+        if name != GridLayout.name:
+            of_name = layouts.get(name, None)
+        self.ordered = getattr(of_name, "ordered", False)
         self.positions = check_positions(positions, self.shape)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
@@ -329,6 +335,7 @@ class GridLayout(PlacedLayout):
     """
 
     name: ClassVar[str] = "grid"
+    ordered = True
     shares: ClassVar[bool] = (
         True  # it never grows, and refuses more columns than it has places
     )

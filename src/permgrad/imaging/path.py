@@ -36,6 +36,8 @@ class _OrderedLayout(PlacedLayout):
     are a curve.
     """
 
+    ordered = True
+
     def _pixels_needed(self, columns: int) -> int:  # noqa: ARG002 — the grid is as large as there are columns
         return 1
 
@@ -125,13 +127,9 @@ def is_ordered(layout: Any) -> bool:
     """Return whether a layout, as estimators take it, says that columns have an
     order.
     """
-    layout_name = layout if isinstance(layout, str) else getattr(layout, "name", None)
-    return isinstance(layout, (tuple, list)) or layout_name in (
-        "path",
-        "lattice",
-        "given",
-        "grid",
-    )
+    if isinstance(layout, str):
+        layout = layouts.get(layout, None)
+    return isinstance(layout, (tuple, list)) or bool(getattr(layout, "ordered", False))
 
 
 def has_channels(layout: Any, names: Sequence[str]) -> bool:

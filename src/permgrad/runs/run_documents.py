@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from permgrad.base.csv_files import read_csv
+from permgrad.data.kinds.column import ColumnKind, kinds
 from permgrad.data.read.cells import MissingCodes
 from permgrad.data.read.reading import Reading, Written
 from permgrad.data.read.table import read_written
@@ -48,7 +49,7 @@ def read_like(
         images=[
             column["name"]
             for column in data.get("columns", ())
-            if column.get("kind") == "image"
+            if kinds.get(column.get("kind"), ColumnKind).modality == "photo"
         ],
         named=[*features, *(column["name"] for column in data.get("columns", ()))],
         not_na=data.get("not_na", ()),

@@ -13,6 +13,7 @@ from explaining import explain_with
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.request import methods
 
 ROWS = 7
 
@@ -331,3 +332,39 @@ def test_too_little_memory_halves_the_batch(method, error, monkeypatch):
 def test_signed_is_checked():
     with pytest.raises(pg.InputError, match="signed must be True or False, got 'yes'"):
         explain(network(), inputs(), signed="yes")
+
+
+class Steepness(pg.methods.Gradient):
+    """A method of slopes of a user's own."""
+
+    name = "steepness"
+
+
+class Detached(nn.Module):
+    """Uses its second input, and lets no gradient through to it."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left.sum(dim=1) + right.detach().sum(dim=1)
+
+
+class Root(nn.Module):
+    """Has no slope at 0."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows.sqrt().sum(dim=1)
+
+
+@pytest.mark.parametrize("method", ["gradient", Steepness()])
+def test_a_registered_method_of_slopes_is_one_in_every_message(monkeypatch, method):
+    monkeypatch.setitem(methods, "steepness", Steepness)
+    rows = {"left": drawn(9, 2), "right": drawn(9, 3, seed=1)}
+    with pytest.warns(pg.PermgradWarning) as caught:
+        explanation = pg.explain(Detached(), rows, method=method, progress=False)
+    assert (explanation.values[:, :2] != 0).all()
+    assert str(caught[-1].message) == (
+        "The importance of these inputs is exactly 0: right. The model ignores them, or "
+        "blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
+        "find out which."
+    )
+    with pytest.raises(pg.InputError, match="needs finite gradients, but 9 of 9 rows"):
+        pg.explain(Root(), torch.zeros(9, 2), method=method, progress=False)

@@ -86,6 +86,9 @@ class CaptumMethod(Method):
         self._given = dict(options or {})
         self.kind = type(attribution).__name__
         self.name = f"captum.{self.kind}"
+        self.why_zero = (
+            f"{self.name} returns nothing for them, even if the model uses them."
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the options of the call of ``attribute``."""

@@ -75,6 +75,7 @@ class DeepLift(Configured):
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: LOGIT}
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
     by_output: ClassVar[bool] = True
+    by_slopes: ClassVar[bool] = True
     conditions: ClassVar[tuple[Condition, ...]] = (REFERENCES_ARE_READ,)
     baseline: Any = "auto"
     references: int = 50

@@ -82,6 +82,8 @@ class GradCam(Configured):
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: RAW}
     scale_reason: ClassVar[str] = "Grad-CAM was published for what a network returns"
     by_output: ClassVar[bool] = True
+    by_slopes: ClassVar[bool] = True
+    tells_of_zeros: ClassVar[bool] = True  # of empty maps
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
     relu: bool | Literal["auto"] = "auto"

@@ -73,6 +73,7 @@ class Gradient(Configured):
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True
+    by_slopes: ClassVar[bool] = True
     signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:

@@ -84,6 +84,7 @@ class IntegratedGradients(Configured):
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True
+    by_slopes: ClassVar[bool] = True
     #: Largest number of intervals of the quadrature. A class: the rows of the reference
     #: are of it.
     max_steps: int = setting(default=1024)

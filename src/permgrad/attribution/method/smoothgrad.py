@@ -4,8 +4,9 @@ of a network cancel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -19,11 +20,25 @@ from permgrad.base.checks import check_number, check_whole
 from permgrad.base.errors import InputError
 from permgrad.models.batches import in_batches
 
-#: Summaries of the slopes g at a row's noisy copies: E g, E g² and Var g.
-QUANTITIES = {
-    "smoothgrad": "mean slope of the output near the row",
-    "smoothgrad_sq": "mean squared slope of the output near the row",
-    "vargrad": "variance of the slope of the output near the row",
+
+class Variant(NamedTuple):
+    """A summary of the slopes g at a row's noisy copies: E g, E g² or Var g.
+
+    Attributes:
+        quantity: In words.
+        squared: Whether slopes are squared, so that no sign is left.
+        less_mean: Whether the square of the mean is taken off.
+    """
+
+    quantity: str
+    squared: bool = False
+    less_mean: bool = False
+
+
+VARIANTS = {
+    "smoothgrad": Variant("mean slope of the output near the row"),
+    "smoothgrad_sq": Variant("mean squared slope of the output near the row", True),
+    "vargrad": Variant("variance of the slope of the output near the row", True, True),
 }
 
 
@@ -71,7 +86,7 @@ class SmoothGrad(Gradient):
         """Compute the explanation."""
         check_whole("samples", self.samples, "pass for example 50")
         check_number("noise", self.noise, "pass for example 0.5")
-        if self.signed and self.variant != "smoothgrad":
+        if self.signed and VARIANTS[self.variant].squared:
             raise InputError(
                 f"variant={self.variant!r} has no signs to keep",
                 hint="Leave signed= out.",
@@ -81,72 +96,103 @@ class SmoothGrad(Gradient):
 
     def reader(self, slopes: Slopes) -> SlopeReader:
         """Return what reads outputs and slopes of some rows."""
-        seed = slopes.request.seed
-        samples = int(self.samples)
-        noise = float(self.noise)
-        variant = self.variant
-        scales = _spread(slopes)
-        names = slopes.subject.input_names
-
-        def at_rows(row_slice: slice) -> Slope:
-            batch_rows = slopes.rows(row_slice)
-            first: list[Tensor] = []
-            second: list[Tensor] = []
-
-            def work(points: slice) -> None:
-                row_indices, numbers = sampled_points(
-                    slopes.request, row_slice.start, samples, points
-                )
-                row_indices = row_indices.to(batch_rows[0].device)
-                row_values = tuple(tensor[row_indices] for tensor in batch_rows)
-                noisy = list(row_values)
-                for input_index, scale in scales.items():
-                    drawn = normal(
-                        seed,
-                        (self.name, names[input_index]),
-                        numbers,
-                        row_values[input_index],
-                    )
-                    noisy[input_index] = row_values[input_index] + (
-                        noise * scale * drawn
-                    ).to(row_values[input_index].dtype)
-                _, gradients = slopes.gradients(slopes.at_reference(row_values, noisy))
-                shares = [gradient.double() / samples for gradient in gradients]
-                if variant == "smoothgrad":
-                    squares = []
-                else:
-                    squares = [s * g for s, g in zip(shares, gradients, strict=True)]
-                for gradient_sums, added in ((first, shares), (second, squares)):
-                    if not gradient_sums:
-                        gradient_sums += [
-                            gradient_terms.new_zeros(
-                                (
-                                    len(gradient_terms),
-                                    len(batch_rows[0]),
-                                    *gradient_terms.shape[2:],
-                                )
-                            )
-                            for gradient_terms in added
-                        ]
-                    for total, added_terms in zip(gradient_sums, added, strict=True):
-                        total.index_add_(1, row_indices, added_terms)
-
-            slopes.batch = in_batches(len(batch_rows[0]) * samples, slopes.batch, work)
-            if variant == "vargrad":
-                second = [
-                    (square - mean_gradient**2).clamp_min(0)
-                    for square, mean_gradient in zip(second, first, strict=True)
-                ]
-            return slopes.outputs(
-                batch_rows
-            ), first if variant == "smoothgrad" else second
-
-        facts: dict[str, Any] = {"samples": samples, "noise": noise, "variant": variant}
-        absolute = "" if self.signed or variant != "smoothgrad" else "absolute "
-        facts["quantity"] = f"{absolute}{QUANTITIES[variant]}"
-        if variant != "smoothgrad":
+        variant = VARIANTS[self.variant]
+        facts: dict[str, Any] = {
+            "samples": int(self.samples),
+            "noise": float(self.noise),
+            "variant": self.variant,
+            "quantity": variant.quantity,
+        }
+        if variant.squared:
             facts["unit"] = f"({output_unit(slopes.request)} per unit of the input)²"
-        return SlopeReader(max(1, slopes.batch // samples), at_rows, facts)
+        elif not self.signed:
+            facts["quantity"] = f"absolute {variant.quantity}"
+        at_rows = _NoisySlopes(
+            slopes,
+            self.name,
+            int(self.samples),
+            float(self.noise),
+            variant,
+            _spread(slopes),
+        )
+        return SlopeReader(max(1, slopes.batch // at_rows.samples), at_rows, facts)
+
+
+@dataclass(frozen=True)
+class _NoisySlopes:
+    """Reads outputs, and slopes averaged over noisy copies of each row.
+
+    Attributes:
+        slopes: Of the network.
+        name: Of the stream of random numbers.
+        samples: Copies of each row.
+        noise: As a share of ``scales``.
+        variant: What is averaged.
+        scales: The spread of each input that gets noise.
+    """
+
+    slopes: Slopes
+    name: str
+    samples: int
+    noise: float
+    variant: Variant
+    scales: Mapping[int, Tensor]
+
+    def __call__(self, row_slice: slice) -> Slope:
+        """Return the outputs of some rows, and what is averaged."""
+        slopes = self.slopes
+        batch_rows = slopes.rows(row_slice)
+        row_count = len(batch_rows[0])
+        means: list[Tensor] = []
+        squares: list[Tensor] = []
+
+        def work(points: slice) -> None:
+            row_indices, numbers = sampled_points(
+                slopes.request, row_slice.start, self.samples, points
+            )
+            row_indices = row_indices.to(batch_rows[0].device)
+            row_values = tuple(tensor[row_indices] for tensor in batch_rows)
+            noisy = self._noisy(row_values, numbers)
+            _, gradients = slopes.gradients(slopes.at_reference(row_values, noisy))
+            shares = [gradient.double() / self.samples for gradient in gradients]
+            _add_by_row(means, shares, row_indices, row_count)
+            if self.variant.squared:
+                squared = [s * g for s, g in zip(shares, gradients, strict=True)]
+                _add_by_row(squares, squared, row_indices, row_count)
+
+        slopes.batch = in_batches(row_count * self.samples, slopes.batch, work)
+        if not self.variant.squared:
+            return slopes.outputs(batch_rows), means
+        if self.variant.less_mean:
+            squares = [
+                (square - mean_gradient**2).clamp_min(0)
+                for square, mean_gradient in zip(squares, means, strict=True)
+            ]
+        return slopes.outputs(batch_rows), squares
+
+    def _noisy(self, row_values: Sequence[Tensor], numbers: Any) -> list[Tensor]:
+        """Return copies with the noise of their ``numbers``."""
+        seed = self.slopes.request.seed
+        names = self.slopes.subject.input_names
+        noisy = list(row_values)
+        for input_index, scale in self.scales.items():
+            values = row_values[input_index]
+            drawn = normal(seed, (self.name, names[input_index]), numbers, values)
+            noisy[input_index] = values + (self.noise * scale * drawn).to(values.dtype)
+        return noisy
+
+
+def _add_by_row(
+    sums: list[Tensor], terms: Sequence[Tensor], row_indices: Tensor, row_count: int
+) -> None:
+    """Add terms ``(targets, copies, *)`` of some rows to sums ``(targets, rows, *)``,
+    which begin at 0.
+    """
+    if not sums:
+        for term in terms:
+            sums.append(term.new_zeros((len(term), row_count, *term.shape[2:])))
+    for total, term in zip(sums, terms, strict=True):
+        total.index_add_(1, row_indices, term)
 
 
 def _spread(slopes: Slopes) -> dict[int, Tensor]:

@@ -175,6 +175,12 @@ class Configured:
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: PROBABILITY}
     scale_reason: ClassVar[str] = ""
     by_output: ClassVar[bool] = False
+    #: whether values depend on an input only through its slopes, which may be undefined
+    by_slopes: ClassVar[bool] = False
+    #: why values are 0 although the model may use the input, in a sentence
+    why_zero: ClassVar[str] = ""
+    #: whether it warns of zeros itself
+    tells_of_zeros: ClassVar[bool] = False
     instead: ClassVar[Mapping[str, str]] = {}
     conditions: ClassVar[tuple[Condition, ...]] = ()
     options: ClassVar[dict[str, Any]] = {}

@@ -158,7 +158,7 @@ def build(
     )
     if request.subject.tells_unused:
         _refuse_nonsense(explanation, request)
-        if method != "gradcam":  # it warns of empty maps itself
+        if not getattr(request.method, "tells_of_zeros", False):
             _tell_of_unused(
                 request,
                 of_order(explanation, 1) if explanation.members else explanation,
@@ -321,10 +321,6 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Arra
     return drawn_maps
 
 
-#: Methods that depend on an input only through the gradient.
-_BY_GRADIENT = ("gradient", "smoothgrad", "integrated_gradients", "deeplift", "gradcam")
-
-
 def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     """Warn about inputs whose values are all exactly 0, with their names."""
     modality = np.array(explanation.modality, dtype=object)
@@ -363,16 +359,13 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
 
 
 def _why_zero(explanation: Explanation, request: Request) -> str:
-    if explanation.method in _BY_GRADIENT:
+    if getattr(request.method, "by_slopes", False):
         return (
             "The model ignores them, or blocks the gradient (detach, NumPy, rounding). "
             "Use method='permutation' to find out which."
         )
-    if explanation.method.startswith("captum."):
-        return (
-            f"{explanation.method} returns nothing for them, even if the model uses "
-            "them."
-        )
+    if reason := getattr(request.method, "why_zero", ""):
+        return str(reason)
     if "scores" in explanation.meta:
         return (
             "They change no score, but may change the outputs. Leave scoring= out "
@@ -414,10 +407,9 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
         raise InputError(
             problem, hint="Check the rows of background= or baseline=.", code="PG040"
         )
-    if explanation.method in _BY_GRADIENT:
+    broken_rows = np.arange(0)
+    if getattr(request.method, "by_slopes", False):
         broken_rows = broken(np.isfinite(values))
-    else:
-        broken_rows = np.arange(0)
     if len(broken_rows):
         missing = not all(
             bool(torch.isfinite(input_tensor.sum(dtype=torch.float64)))

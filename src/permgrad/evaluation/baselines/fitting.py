@@ -88,7 +88,8 @@ class Baseline:
     is empty where permgrad itself needs the package. ``file`` is the ending of the file
     that a fitted one is saved in (npz: of its trees, with other arrays), empty where it
     is only for comparison. ``fitted_label`` names it by the task, and whether that is
-    one of counts, where the tasks have different models.
+    one of counts, where the tasks have different models. ``numeric``: how numbers are
+    encoded for it. None: as for a network.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Baseline:
     costly: bool = False
     file: str = ""
     fitted_label: Callable[..., str] | None = None
+    numeric: str | None = None
 
     def label_for(self, task: str, *, counts: bool = False) -> str:
         """Return what the model is called that is fitted in a task."""

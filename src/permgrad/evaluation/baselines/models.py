@@ -109,6 +109,8 @@ for _baseline in (
         linear,
         file="skops",
         fitted_label=linear_label,
+        # A line is of the numbers themselves, not of clipped ones.
+        numeric="standard",
     ),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", _peer, "pytabkit:TabM_D_", **_PEER),

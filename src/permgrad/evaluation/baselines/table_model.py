@@ -179,12 +179,9 @@ class TableModel(_Learned, AsTrees):
         from permgrad.models.estimators.presets import get_preset  # loads torch
 
         frame = as_frame(X)
-        # A line is of the numbers themselves, not of clipped ones.
-        numeric: Any
-        if self.model == "linear":
-            numeric = "standard"
-        else:
-            numeric = get_preset("default").numeric
+        numeric: Any = get_preset("default").numeric
+        if isinstance(self.model, str):
+            numeric = baselines.get(self.model).numeric or numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_modality("photo"):
