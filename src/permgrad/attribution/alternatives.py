@@ -92,10 +92,8 @@ class RowCells:
             if codes.holds_for(column_name)
         }
         known_rows = self.known(self.rows)
-        self._spreads = np.full(len(self.names), np.nan)
-        for ordered_index in np.flatnonzero(self.ordered):
-            column = known_rows[:, ordered_index]
-            self._spreads[ordered_index] = _spread(column[np.isfinite(column)])
+        together = [list(map(self.names.index, block)) for block in blocks]
+        self._spreads = self._units_of_distance(known_rows, together)
         _check_mapping("ranges", ranges)
         _check_mapping("direction", direction)
         self._limits = self._by_place(ranges, "ranges")
@@ -107,9 +105,6 @@ class RowCells:
         self.values = list(map(self._values_of, range(len(self.names))))
         for fixed_index in fixed_places:
             self.values[fixed_index] = self.values[fixed_index][:0]
-        together = [list(map(self.names.index, block)) for block in blocks]
-        for block in together:  # a feature counts once, however many columns it has
-            self._spreads[block] *= len(block)
         own_cells = self.known(self.row[None])[0]
         self.units = units_of(
             self.values, self.ordered, together, known_rows, own_cells
@@ -129,6 +124,18 @@ class RowCells:
                 hint="Replace infinity by NaN or by a large number.",
                 code="PG014",
             )
+
+    def _units_of_distance(self, rows: Floats, together: list[list[int]]) -> Floats:
+        """Return the unit of distances in each column of numbers or dates, NaN in
+        others.
+        """
+        units = np.full(len(self.names), np.nan)
+        for column_index in np.flatnonzero(self.ordered):
+            column = rows[:, column_index]
+            units[column_index] = _spread(column[np.isfinite(column)])
+        for block in together:  # a feature counts once, however many columns it has
+            units[block] *= len(block)
+        return units
 
     def _values_of(self, column_index: int) -> Floats:
         """Return the values that the cells of a column may take, before any is

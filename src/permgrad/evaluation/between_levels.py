@@ -134,31 +134,27 @@ def compare_levels(
     if not columns or not measures:
         return [{} for _ in columns]
     starts = np.cumsum([0, *(int(codes.max()) + 1 for codes in columns)])
-    row_count = len(columns[0])
     member = _rows_of_levels(columns, starts)
-    table = _table(measures, events, row_count)
-    testable = _testable(member, measures, dependence)
-    total = table.sum(axis=0)
-    level_sums = (member @ table)[:, None]
+    table = _table(measures, events, len(columns[0]))
     groups = _Groups.of(dependence, columns, starts)
-    by_events = events is not None
-    judged = testable & _enough(level_sums[:, 0], total, by_events=by_events)
-    difference, error = _in_errors(measures, groups, table[:, None], level_sums, total)
-    difference = difference[:, 0]
-    error = error[:, 0]
+    question = _Question(
+        measures, member, groups, table.sum(axis=0), by_events=events is not None
+    )
+    testable = _testable(member, measures, dependence)[:, None]
+    answer = question.of(table[:, None])
+    judged = testable & answer.enough
+    difference = answer.difference[:, 0]
+    error = answer.error[:, 0]
     if groups is not None:
         error = error * groups.widening()[:, None]
-    drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
-    for moved, count in _exchanged(table, dependence, seed, groups):
-        level_sums = (member @ moved).reshape(len(judged), count, -1)
+    drawn = _Drawn(np.where(judged, difference / error, np.nan))
+    for moved in _exchanged(table, dependence, seed, groups):
+        answer = question.of(moved)
         # A level that is judged counts in each draw. Others count where they would have
         # been judged: which levels have enough events depends on chance, too.
-        enough = _enough(level_sums, total, by_events=by_events)
-        judged_levels = judged[:, None] | (testable[:, None] & enough)
-        moved_tables = moved.reshape(row_count, count, -1)
-        sizes, errors = _in_errors(measures, groups, moved_tables, level_sums, total)
+        judged_levels = judged | (testable & answer.enough)
         with np.errstate(invalid="ignore", divide="ignore"):
-            sizes = sizes / errors
+            sizes = answer.difference / answer.error
         drawn.add(np.where(judged_levels[:, :, None], sizes, np.nan))
         if drawn.decided:
             break
@@ -167,12 +163,56 @@ def compare_levels(
     error = np.where(np.isnan(p_values), np.nan, error * scale)
     compared = []
     for level_slice in map(slice, starts[:-1], starts[1:]):
-        numbers = [part[level_slice].T for part in (difference, error, p_values)]
         by_measure = {}
-        for measure_name, *of_measure in zip(measures, *numbers, strict=True):
-            by_measure[measure_name] = Compared(*of_measure, limit)
+        for k, measure_name in enumerate(measures):
+            numbers = (part[level_slice, k] for part in (difference, error, p_values))
+            by_measure[measure_name] = Compared(*numbers, limit)
         compared.append(by_measure)
     return compared
+
+
+class _Answer(NamedTuple):
+    """Differences of levels from all other rows in draws.
+
+    Attributes:
+        difference: ``(levels, draws, measures)``.
+        error: Of each difference, which allows for groups of rows.
+        enough: Which levels have enough rows and events to be judged, ``(levels,
+            draws)``.
+    """
+
+    difference: Floats
+    error: Floats
+    enough: Booleans
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is compared between levels.
+
+    Attributes:
+        measures: By their names.
+        member: Which rows each level has, ``(levels, rows)``.
+        groups: The rows of each level in each group. None: rows are independent.
+        total: Sums over all rows, ``(numbers,)``.
+        by_events: Whether a level needs events.
+    """
+
+    measures: Mapping[str, Measure]
+    member: sparse.csr_matrix
+    groups: _Groups | None
+    total: Floats
+    by_events: bool
+
+    def of(self, tables: Floats) -> _Answer:
+        """Return the differences in draws of the table, ``(rows, draws, numbers)``."""
+        level_sums = self.member @ tables.reshape(len(tables), -1)
+        level_sums = level_sums.reshape(-1, *tables.shape[1:])
+        difference, error = _differences(self.measures, level_sums, self.total)
+        if self.groups is not None:
+            error = self.groups.errors(tables, level_sums, self.total)
+        enough = _enough(level_sums, self.total, by_events=self.by_events)
+        return _Answer(difference, error, enough)
 
 
 def _rows_of_levels(columns: Sequence[Integers], starts: Integers) -> sparse.csr_matrix:
@@ -229,22 +269,6 @@ def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
         if by_events:
             enough &= np.minimum(events, row_counts - events) >= FEWEST_EVENTS
     return enough
-
-
-def _in_errors(
-    measures: Mapping[str, Measure],
-    groups: _Groups | None,
-    tables: Floats,
-    level_sums: Floats,
-    total: Floats,
-) -> tuple[Floats, Floats]:
-    """Return differences and their errors ``(levels, draws, measures)``, which allow
-    for groups of rows, from ``tables (rows, draws, numbers)`` and their sums.
-    """
-    differences, errors = _differences(measures, level_sums, total)
-    if groups is not None:
-        errors = groups.errors(tables, level_sums, total)
-    return differences, errors
 
 
 def _differences(
@@ -455,11 +479,12 @@ def _exchanged(
     dependence: Dependence | None,
     seed: int,
     groups: _Groups | None = None,
-) -> Iterator[tuple[Floats, int]]:
-    """Yield ``table`` with other levels for its rows, several times side by side, and
-    how many times.
+) -> Iterator[Floats]:
+    """Yield ``table`` with other levels for its rows, several times side by side,
+    ``(rows, draws, numbers)``.
     """
-    stream, (row_count, numbers) = generator(seed, "levels exchanged"), table.shape
+    stream = generator(seed, "levels exchanged")
+    row_count, numbers = table.shape
     exchange = _Exchange.of(dependence, row_count)
     if groups is None:
         lines = row_count
@@ -480,7 +505,7 @@ def _exchanged(
                     shape=(row_count, row_count),
                 )
                 moved[:, draw_index] = moves @ table
-        yield moved.reshape(row_count, -1), draws_at_once
+        yield moved
 
 
 @dataclass(frozen=True, eq=False)

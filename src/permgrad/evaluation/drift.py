@@ -205,47 +205,47 @@ def _of_numbers(
         return_inverse=True,
     )
     level_ranks = order[codes]  # −1, missing, is the last one, below all values
-    sides = []
+    below = []
     for side_ranks in (level_ranks[:count], level_ranks[count:]):
-        sides.append(np.bincount(side_ranks, minlength=len(edges)))
-    below = [np.cumsum(side_counts) / side_counts.sum() for side_counts in sides]
+        side_counts = np.bincount(side_ranks, minlength=len(edges))
+        below.append(np.cumsum(side_counts) / side_counts.sum())
     share_gaps = below[1] - below[0]
     edge_index = int(np.argmax(np.abs(share_gaps)))
     ranks = np.cumsum(np.bincount(level_ranks)) - np.bincount(level_ranks) / 2
     sizes = np.array([count, len(codes) - count], dtype=np.float64)
     if independent is not None:
         sizes = independent(ranks[level_ranks][:, None])
-    root_size = math.sqrt(sizes.prod() / sizes.sum())
-    p_value = float(
-        special.kolmogorov(
-            (root_size + 0.12 + 0.11 / root_size) * abs(share_gaps[edge_index])
-        )
-    )
-    p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     train, test_share = (float(side_shares[edge_index]) for side_shares in below)
+    is_below = bool(share_gaps[edge_index] > 0)
     if share_gaps[edge_index] < 0:
         train = 1 - train
         test_share = 1 - test_share
-    if edge_index == 0:
-        side_name = "missing" if share_gaps[edge_index] > 0 else "present"
-    else:
-        below_it = "missing or at most" if missing else "at most"
-        side_name = below_it if share_gaps[edge_index] > 0 else "above"
+    value = None
+    side_names = ("present", "missing")
     if edge_index:
         value = float(edges[edge_index])
-    else:
-        value = None
+        side_names = ("above", "missing or at most" if missing else "at most")
     values = np.append(levels, np.nan)[codes]
     return {
-        "p_value": p_value,
+        "p_value": _p_value_of_gap(abs(share_gaps[edge_index]), sizes),
         "train": train,
         "test": test_share,
-        "side": side_name,
+        "side": side_names[is_below],
         "value": value,
         "levels": (),
         "typical": [_median(values[:count]), _median(values[count:])],
         "only_new": None,
     }
+
+
+def _p_value_of_gap(gap: float, sizes: Floats) -> float:
+    """Return how likely distributions of so many independent numbers are so far apart
+    by chance: the test of Kolmogorov and Smirnov.
+    """
+    if min(sizes) < FEWEST_GROUPS:
+        return 1.0
+    root_size = math.sqrt(sizes.prod() / sizes.sum())
+    return float(special.kolmogorov((root_size + 0.12 + 0.11 / root_size) * gap))
 
 
 def _median(values: Floats) -> float | None:

@@ -89,29 +89,22 @@ def accumulated(
     means = _means(rows, cells, effects, count, sampled)
     nearest = np.arange(count)
     filled_cells = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
-    firsts = []
+    firsts: list[Callable[[Tensor], Tensor]] = []
     inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
     located = axes[0].located(inside)
-    if len(axes) == 2:
+    if len(axes) == 1:
+        differences = axes[0].compared(sampled).weights
+    else:
         if len(filled_cells):
             nearest = filled_cells[_nearest_of(_middles(axes), filled_cells)]
-        for axis, other_axis in (axes, axes[::-1]):
-            moved, axis_step = axis.moves
-            located_mask = np.isfinite(other_axis.places[moved])
-            lying = other_axis.located(moved[located_mask])
-            firsts.append(
-                _means(
-                    moved[located_mask],
-                    axis_step[located_mask],
-                    lying,
-                    len(axis.at) - 1,
-                    sampled,
-                    widen=False,
-                )
-            )
+        firsts = [
+            _first_order(*axes, sampled),
+            _first_order(*axes[::-1], sampled),
+        ]
         located = (located[:, :, None] * axes[1].located(inside)[:, None]).reshape(
             len(inside), -1
         )
+        differences = np.zeros((0, located.shape[1]))
 
     def together(weights: Tensor) -> Tensor:
         accumulated_effects = means(weights)[nearest].reshape(*shape, effects.shape[1])
@@ -131,11 +124,26 @@ def accumulated(
             )
         return joint_effects.flatten(0, -2)
 
-    if len(axes) == 1:
-        differences = axes[0].compared(sampled).weights
-    else:
-        differences = np.zeros((0, located.shape[1]))
     return _measured(together, located, inside, sampled, differences)
+
+
+def _first_order(
+    axis: Axis, other_axis: Axis, sampled: Sampled
+) -> Callable[[Tensor], Tensor]:
+    """Return a function from the rows' weights to where the rows that are moved over
+    each step of one axis lie on the other, ``(steps, points)``.
+    """
+    moved, axis_step = axis.moves
+    located_mask = np.isfinite(other_axis.places[moved])
+    lying = other_axis.located(moved[located_mask])
+    return _means(
+        moved[located_mask],
+        axis_step[located_mask],
+        lying,
+        len(axis.at) - 1,
+        sampled,
+        widen=False,
+    )
 
 
 def _middles(axes: Sequence[Axis]) -> Floats:

@@ -317,11 +317,32 @@ class ConditionalSampler:
         return models
 
     def _fit_block(self, block: Indexes, predictors: list[int]) -> _Conditional:
-        varying = (
-            np.ptp(self.background[:, block], axis=0) > 0
-            if len(block)
-            else np.zeros(0, dtype=bool)
+        continuous = self._continuous(block)
+        level_columns = np.array(
+            [c for c in block if int(c) not in continuous], dtype=np.intp
         )
+        level = self._fitting.levels(level_columns, predictors)
+        model = _Conditional(predictors, level_columns, level)
+        if not continuous:
+            return model
+        spread = self.background[:, continuous].std(axis=0)
+        model.main = continuous[int(np.argmax(spread))]
+        model.companions = [column for column in continuous if column != model.main]
+        background_rows = np.arange(self.donors)
+        if level is not None:
+            background_rows = self._rows_with_number(model, level)
+        model.numeric_rows = background_rows.astype(np.int64)
+        if len(background_rows) >= 2 * FOLDS:
+            model.numeric = self._fitting.number(
+                model.main, predictors, background_rows
+            )
+        return model
+
+    def _continuous(self, block: Indexes) -> list[int]:
+        """Return the columns of a block that vary and hold numbers of many values."""
+        varying = np.zeros(0, dtype=bool)
+        if len(block):
+            varying = np.ptp(self.background[:, block], axis=0) > 0
         kinds = values_at(self.preprocessor.kinds_, block)
         on_a_scale = where(kinds, lambda part_kind: part_kind.is_number)
         if where(kinds, lambda part_kind: part_kind.is_part).any():
@@ -336,37 +357,25 @@ class ConditionalSampler:
             and len(np.unique(self.background[:, continuous[0]])) < DISTINCT
         ):
             # A number of few values is drawn as one of them.
-            continuous = []
-        level_columns = np.array(
-            [c for c in block if int(c) not in continuous], dtype=np.intp
-        )
-        level = self._fitting.levels(level_columns, predictors)
-        model = _Conditional(predictors, level_columns, level)
-        if not continuous:
-            return model
-        spread = self.background[:, continuous].std(axis=0)
-        model.main = continuous[int(np.argmax(spread))]
-        model.companions = [column for column in continuous if column != model.main]
-        background_rows = np.arange(self.donors)
-        if level is not None:
-            # A level without spread in the number is a missing value: its number is the
-            # imputed one.
-            codes = codes_of(self.background[:, level_columns], level.draws)
-            numbers = self.background[:, model.main]
-            spans = [
-                np.ptp(numbers[codes == level_code])
-                for level_code in range(len(level.draws))
-            ]
-            model.level_has_number = np.array(spans) > 0
-            without = numbers[~model.level_has_number[codes]]
-            model.constant = float(without[0]) if len(without) else 0.0
-            background_rows = np.flatnonzero(model.level_has_number[codes])
-        model.numeric_rows = background_rows.astype(np.int64)
-        if len(background_rows) >= 2 * FOLDS:
-            model.numeric = self._fitting.number(
-                model.main, predictors, background_rows
-            )
-        return model
+            return []
+        return continuous
+
+    def _rows_with_number(self, model: _Conditional, level: Fitted) -> Integers:
+        """Return the rows whose level has a number, and tell the model which have.
+
+        A level without spread in the number is a missing value: its number is the
+        imputed one.
+        """
+        codes = codes_of(self.background[:, model.level_columns], level.draws)
+        numbers = self.background[:, model.main]
+        spans = [
+            np.ptp(numbers[codes == level_code])
+            for level_code in range(len(level.draws))
+        ]
+        model.level_has_number = np.array(spans) > 0
+        without = numbers[~model.level_has_number[codes]]
+        model.constant = float(without[0]) if len(without) else 0.0
+        return np.flatnonzero(model.level_has_number[codes])
 
 
 def conditional_sampler(request: Request) -> ConditionalSampler:

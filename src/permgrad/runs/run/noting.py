@@ -447,35 +447,8 @@ def find_together(
     table = blank_codes(
         pd.concat([table[common_columns] for table in tables]), read.codes
     )
-    # Amounts with an odd cell are amounts, which name nobody.
-    for column_type in types:
-        is_spoiled = {"spelled", "mistakes"}.intersection(column_type.flags)
-        if (
-            is_spoiled
-            and column_type.facts["what"] == "numbers"
-            and column_type.name in table
-        ):
-            numbers = text_numbers(table[column_type.name].astype(str).tolist())
-            table = table.assign(**{column_type.name: numbers})
-    by_user = {
-        *request.identifier,
-        *(
-            column_name
-            for column_name, column_kind in request.kinds.items()
-            if not kinds.get(column_kind).is_read
-        ),
-    }
-    by_user |= set(filter(names_things, request.drop))
-    named = []
-    for column_name, reason in left_out.items():
-        if reason is LeftOut.LIKE_AN_IDENTIFIER or column_name in by_user:
-            named.append(column_name)
-    named += [
-        named_type.name
-        for named_type in types
-        if (named_type.of.is_amount or named_type.of.is_levels)
-        and _names_many(named_type.name, table)
-    ]
+    table = _with_odd_amounts(table, types)
+    named = _that_name(request, types, left_out, table)
     together_rows = rows_together(
         table,
         np.concatenate(
@@ -499,6 +472,46 @@ def find_together(
     if together_rows is None:
         return None
     return together_rows.facts()
+
+
+def _with_odd_amounts(table: pd.DataFrame, types: Schema) -> pd.DataFrame:
+    """Return a table in which amounts with an odd cell are amounts, which name
+    nobody.
+    """
+    for column_type in types:
+        is_spoiled = {"spelled", "mistakes"}.intersection(column_type.flags)
+        if (
+            is_spoiled
+            and column_type.facts["what"] == "numbers"
+            and column_type.name in table
+        ):
+            numbers = text_numbers(table[column_type.name].astype(str).tolist())
+            table = table.assign(**{column_type.name: numbers})
+    return table
+
+
+def _that_name(
+    request: RunRequest,
+    types: Schema,
+    left_out: Mapping[str, LeftOut],
+    table: pd.DataFrame,
+) -> list[str]:
+    """Return the columns that name things: left out by the user or as identifiers, or
+    called so.
+    """
+    by_user = {*request.identifier, *filter(names_things, request.drop)}
+    for column_name, column_kind in request.kinds.items():
+        if not kinds.get(column_kind).is_read:
+            by_user.add(column_name)
+    named = []
+    for column_name, reason in left_out.items():
+        if reason is LeftOut.LIKE_AN_IDENTIFIER or column_name in by_user:
+            named.append(column_name)
+    for column_type in types:
+        may_name = column_type.of.is_amount or column_type.of.is_levels
+        if may_name and _names_many(column_type.name, table):
+            named.append(column_type.name)
+    return named
 
 
 def _names_many(name: str, table: pd.DataFrame) -> bool:

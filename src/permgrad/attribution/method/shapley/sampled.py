@@ -213,13 +213,7 @@ def _path(
     worth[nobody] = np.repeat(game.empty(rows, donors), orders, axis=0)
     worth[everyone] = game.full(rows)[coalitions.walks[everyone]]
     ends_alone = alone[where]
-    # Before each of few that are seen, too, so that nobody hides behind them. Of many,
-    # only those who move are apart.
-    is_few: Any = True
-    if seen_players is not None:
-        is_few = (seen_players.sum(axis=1) <= _FEW_SEEN)[coalitions.walks]
-    asked_mask = ends_alone | (np.append(ends_alone[1:], False) & is_few)
-    asked_mask &= ~known_mask
+    asked_mask = _first_asked(coalitions.walks, ends_alone, seen_players) & ~known_mask
     while asked_mask.any():
         asked_positions = np.flatnonzero(asked_mask)
         for position_slice in slices(
@@ -238,6 +232,20 @@ def _path(
     last_known = np.where(known_mask, np.arange(len(known_mask)), 0)
     path_worths[where] = worth[np.maximum.accumulate(last_known)]
     return np.take_along_axis(path_worths, source[..., None], axis=2)
+
+
+def _first_asked(
+    walks: Integers, ends_alone: Booleans, seen_players: Booleans | None
+) -> Booleans:
+    """Return a mask of the coalitions that end with a player who is seen.
+
+    Before each of few that are seen, too, so that nobody hides behind them. Of many,
+    only those who move are apart.
+    """
+    before = np.append(ends_alone[1:], False)
+    if seen_players is not None:
+        before &= (seen_players.sum(axis=1) <= _FEW_SEEN)[walks]
+    return ends_alone | before
 
 
 def _halves(
