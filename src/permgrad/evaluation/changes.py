@@ -466,12 +466,6 @@ def _scores(
         truths: list[Array] = [np.zeros(len(row_values)) for _, row_values in sides]
         if score_name != "loss":
             truths = [guess.strata for guess in predicted]
-        old_error, new_error = (
-            ScoreError.of_rows(score_name, row_values, truth, dependence)
-            for (_, row_values), truth, dependence in zip(
-                sides, truths, units, strict=True
-            )
-        )
         values = [np.array([value]) for value, _ in sides]
         if paired:
             row_differences = sides[1][1] - sides[0][1]
@@ -480,17 +474,25 @@ def _scores(
             apart = np.sqrt(variance), effective_size
             lines += _lines("score", [score_name], values, apart, confidence)
             continue
-        totals = old_error.total(), new_error.total()
-        apart = _apart(
-            [variance for variance, _ in totals],
-            [effective_rows for _, effective_rows in totals],
+        old_error, new_error = (
+            ScoreError.of_rows(score_name, row_values, truth, dependence)
+            for (_, row_values), truth, dependence in zip(
+                sides, truths, units, strict=True
+            )
+        )
+        variances, effective_sizes = zip(
+            old_error.total(), new_error.total(), strict=True
         )
         nothing = None
         if np.array_equal(old_error.strata, new_error.strata):
             nothing = new_error.pooled(old_error, float(values[1][0] - values[0][0]))
-        undefined = math.nan, 1.0
         lines += _lines(
-            "score", [score_name], values, apart, confidence, nothing or undefined
+            "score",
+            [score_name],
+            values,
+            _apart(variances, effective_sizes),
+            confidence,
+            nothing or (math.nan, 1.0),
         )
     return lines
 

@@ -27,7 +27,7 @@ from collections.abc import (
     Sequence,
 )
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -848,34 +848,28 @@ def _agreeing(
 
     paired_columns = sorted(order[:_PAIRS])
     first = sorted(order[:_THREES])
-    yield agreeing(
-        x.T[paired_columns], lambda column_position: paired_columns[column_position]
-    )
+    alone = x.T[paired_columns]
+    yield agreeing(alone, lambda column_position: paired_columns[column_position])
     formulas: list[tuple[float, _Formula]] = []
     for operator in _STEPS:
         formulas += agreeing(
-            joined(x.T[paired_columns], x.T[paired_columns], operator),
+            joined(alone, alone, operator),
             partial(_pair, operator, paired_columns, paired_columns),
         )
     yield formulas
-    pairs: list[_Formula] = []
-    for pair_operator in _STEPS:
-        for first_column in first:
-            for second_column in first:
-                pairs.append((pair_operator, first_column, second_column))
-    values = np.concatenate(
-        [joined(x.T[first], x.T[first], value_operator) for value_operator in _STEPS]
-    )
+    pairs: list[_Formula] = list(product(_STEPS, first, first))
+    values = np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS])
     formulas = []
     for column_index in first:
+        column = x.T[[column_index]]
         for operator in _STEPS:
             formulas += agreeing(
-                joined(values, x.T[[column_index]], operator),
+                joined(values, column, operator),
                 partial(_pair, operator, pairs, [column_index]),
             )
             if operator in ("−", "/"):
                 formulas += agreeing(
-                    joined(x.T[[column_index]], values, operator),
+                    joined(column, values, operator),
                     partial(_pair, operator, [column_index], pairs),
                 )
     yield formulas

@@ -395,39 +395,14 @@ def _scores(
     counts = np.bincount(codes, minlength=len(names))
     used_codes = np.flatnonzero(counts)
     sizes = counts[used_codes].astype(np.float64)
-    row_count = len(codes)
     group_sums: dict[str, Any] = {
         column_name: np.bincount(codes, weights=row_values, minlength=len(names))[
             used_codes
         ]
         for column_name, row_values in columns.items()
     }
-    total = group_sums["score"]
-    everything = columns["score"].sum()
-    score = total / sizes
-    other_scores = (everything - total) / (row_count - sizes)
-    if "squares" in columns:
-        lower_ends, upper_ends = _mean_ends(group_sums["squares"], score, sizes)
-    else:
-        lower_ends, upper_ends = wilson(score, sizes)
-    facts = {
-        "score": score,
-        "low": lower_ends,
-        "high": upper_ends,
-        "rest": other_scores,
-    }
-    if "observed" in group_sums:
-        facts |= {
-            fact_name: group_sums[fact_name] / sizes
-            for fact_name in ("observed", "predicted")
-        }
-    if "called" in group_sums:
-        with np.errstate(invalid="ignore"):
-            facts["recall"] = group_sums["called"] / group_sums["observed"]
-            facts["false_alarms"] = group_sums["alarms"] / group_sums["others"]
-    if "covered" in group_sums:
-        facts["covered"] = group_sums["covered"] / sizes
-        facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
+    others = (columns["score"].sum() - group_sums["score"]) / (len(codes) - sizes)
+    facts = _score_facts(group_sums, sizes, others)
     groups = [
         {
             "group": names[group_code],
@@ -461,6 +436,31 @@ def _scores(
                 shares="squares" not in columns,
             )
     return groups
+
+
+def _score_facts(
+    sums: Mapping[str, Floats], sizes: Floats, others: Floats
+) -> dict[str, Floats]:
+    """Return the facts of groups by their sums, each ``(groups,)``, and the scores of
+    all ``others``.
+    """
+    score = sums["score"] / sizes
+    if "squares" in sums:
+        lower_ends, upper_ends = _mean_ends(sums["squares"], score, sizes)
+    else:
+        lower_ends, upper_ends = wilson(score, sizes)
+    facts = {"score": score, "low": lower_ends, "high": upper_ends, "rest": others}
+    if "observed" in sums:
+        facts["observed"] = sums["observed"] / sizes
+        facts["predicted"] = sums["predicted"] / sizes
+    if "called" in sums:
+        with np.errstate(invalid="ignore"):
+            facts["recall"] = sums["called"] / sums["observed"]
+            facts["false_alarms"] = sums["alarms"] / sums["others"]
+    if "covered" in sums:
+        facts["covered"] = sums["covered"] / sizes
+        facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
+    return facts
 
 
 def _allow_for(

@@ -28,6 +28,33 @@ _PAIRS = 16_384
 _ROWS = 8_192
 
 
+def _nodes_of(
+    tree: Sequence[npt.ArrayLike], start: int, *, rounded: bool
+) -> tuple[Array, Array, Array, Array]:
+    """Return what the nodes of a tree ask, their thresholds, the nodes on their left,
+    counted from ``start``, and their values, level by level.
+    """
+    feature, threshold, left_children, right, values = tree
+    sides = np.stack(
+        [np.asarray(left_children, dtype=np.int64), np.asarray(right, dtype=np.int64)],
+        axis=1,
+    )
+    order, own_left = _breadth_first(sides)
+    is_inner = order < len(sides)
+    question = np.zeros(len(order), dtype=np.int32)
+    question[is_inner] = np.asarray(feature)[order[is_inner]]
+    limit: Array = np.full(len(order), np.inf)
+    tree_limits = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
+    if rounded:
+        limit = np.full(len(order), LARGEST)
+        tree_limits = rounded_down(tree_limits)
+    limit[is_inner] = tree_limits
+    leaves = np.where(
+        is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
+    )
+    return question, limit, start + own_left, leaves
+
+
 @dataclass(frozen=True, eq=False)
 class Trees:
     """Sums of trees: the nodes of all of them one behind the other, in a tree from its
@@ -78,34 +105,12 @@ class Trees:
         node_arrays: tuple[list[Array], ...] = ([], [], [], [])
         roots = []
         start = 0
-        for feature, threshold, left_children, right, values in trees:
-            sides = np.stack(
-                [
-                    np.asarray(left_children, dtype=np.int64),
-                    np.asarray(right, dtype=np.int64),
-                ],
-                axis=1,
-            )
-            order, own_left = _breadth_first(sides)
-            is_inner = order < len(sides)
-            count = len(order)
-            question = np.zeros(count, dtype=np.int32)
-            question[is_inner] = np.asarray(feature)[order[is_inner]]
-            tree_limits = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
-            if rounded:
-                limit: Array = np.full(count, LARGEST)
-                limit[is_inner] = rounded_down(tree_limits)
-            else:
-                limit = np.full(count, np.inf)
-                limit[is_inner] = tree_limits
-            leaves = np.where(
-                is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
-            )
-            numbers: tuple[Array, ...] = question, limit, start + own_left, leaves
+        for tree in trees:
+            numbers = _nodes_of(tree, start, rounded=rounded)
             for node_array, tree_array in zip(node_arrays, numbers, strict=True):
                 node_array.append(tree_array)
             roots.append(start)
-            start += count
+            start += len(numbers[0])
         empty_array = np.zeros(0, dtype=np.int32)
         questions, limits, lefts = (
             np.concatenate([empty_array, *array_list]) for array_list in node_arrays[:3]

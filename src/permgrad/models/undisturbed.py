@@ -95,49 +95,8 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
         )
 
     handle = register_optimizer_step_post_hook(note)
-    # Weights above the limit are not copied, and those that parts share are copied
-    # once.
     submodules = list(module.modules())
-    fresh = list[_OwnMode]()
-    owners = {
-        id(owned_weight): owner_module
-        for owner_module in submodules
-        for owned_weight in owner_module.parameters(recurse=False)
-    }
-    has_few_numbers = (
-        sum(
-            counted_tensor.numel()
-            for counted_tensor in (*module.buffers(), *module.parameters())
-        )
-        <= MOST_COPIED
-    )
-    # Part by part: another thread may explain a part of the network.
-    changes: dict[Hashable, Change] = {
-        ("part", id(changed_module)): partial(
-            _kept,
-            changed_module,
-            [
-                part_weight
-                for part_weight in changed_module.parameters(recurse=False)
-                if has_few_numbers and owners[id(part_weight)] is changed_module
-            ],
-            steps,
-        )
-        for changed_module in submodules
-    }
-    # The last is undone first: outer parts, which may call inner ones, and then what is
-    # kept of all.
-    for candidate_module in reversed(
-        [
-            own_mode_module
-            for own_mode_module in submodules
-            if _has_own_mode(own_mode_module)
-        ]
-    ):
-        changes["own mode", id(candidate_module)] = partial(
-            _OwnMode.begin, candidate_module, fresh
-        )
-    changes["eval", id(module)] = partial(_evaluate, module, fresh)
+    changes = _changes_of(module, submodules, steps)
     if not first:
         changes["all or none", id(module)] = partial(_all_or_none, module)
     try:
@@ -168,6 +127,42 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
             hint="Explain a copy, made between two steps: copy.deepcopy(network)",
             code="PG031",
         )
+
+
+def _changes_of(
+    module: nn.Module, submodules: Sequence[nn.Module], steps: list[Any]
+) -> dict[Hashable, Change]:
+    """Return what changes a network and restores it, part by part: another thread may
+    explain a part of the network.
+
+    Weights above the limit are not copied, and those that parts share are copied once.
+    """
+    fresh = list[_OwnMode]()
+    owners = {}
+    for owner_module in submodules:
+        for owned_weight in owner_module.parameters(recurse=False):
+            owners[id(owned_weight)] = owner_module
+    tensors = (*module.buffers(), *module.parameters())
+    has_few_numbers = sum(tensor.numel() for tensor in tensors) <= MOST_COPIED
+    changes: dict[Hashable, Change] = {}
+    for changed_module in submodules:
+        copied = [
+            part_weight
+            for part_weight in changed_module.parameters(recurse=False)
+            if has_few_numbers and owners[id(part_weight)] is changed_module
+        ]
+        changes["part", id(changed_module)] = partial(
+            _kept, changed_module, copied, steps
+        )
+    # The last is undone first: outer parts, which may call inner ones, and then what is
+    # kept of all.
+    for candidate_module in reversed(submodules):
+        if _has_own_mode(candidate_module):
+            changes["own mode", id(candidate_module)] = partial(
+                _OwnMode.begin, candidate_module, fresh
+            )
+    changes["eval", id(module)] = partial(_evaluate, module, fresh)
+    return changes
 
 
 # ---- the mode ------------------------------------------------------------------------

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.request import Configured, Request, Scope, methods
 from permgrad.attribution.request.method_registry import USUAL, Condition
 from permgrad.attribution.scopes import LOCAL
-from permgrad.attribution.slopes.gradients import differentiable
+from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.references import REFERENCES_ARE_READ, reference_rows
 from permgrad.attribution.slopes.slopes import Additive, Slopes, walks_truly
@@ -97,25 +98,9 @@ class DeepLift(Configured):
         def work(row_slice: slice) -> None:
             nonlocal matched
             batch_rows = slopes.rows(row_slice)
-            values: Any = 0.0
-            outputs = base = torch.zeros(
-                len(batch_rows[0]),
-                len(slopes.targets),
-                dtype=torch.float64,
-                device=batch_rows[0].device,
-            )
-            for reference_index in range(count):
-                start = slopes.at_reference(
-                    batch_rows,
-                    [
-                        tensor[reference_index : reference_index + 1]
-                        for tensor in references
-                    ],
-                )
-                before, outputs, added, calls_match = slopes.step(start, batch_rows)
-                values = values + added
-                base = base + before[:, slopes.targets]
-                matched = matched and calls_match
+            steps = _steps_from(slopes, references, count, batch_rows)
+            outputs = steps.outputs
+            matched = matched and steps.matched
             first_rows = tuple(tensor[:8] for tensor in batch_rows)
             if row_slice.start == 0 and not walks_truly(
                 slopes, first_rows, outputs[: len(first_rows[0])]
@@ -124,7 +109,10 @@ class DeepLift(Configured):
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
             result.keep(
-                row_slice, values / count, outputs[:, slopes.targets], base / count
+                row_slice,
+                steps.values / count,
+                outputs[:, slopes.targets],
+                steps.base / count,
             )
             progress.advance(len(outputs))
 
@@ -151,6 +139,46 @@ class DeepLift(Configured):
         if not untrue:
             _tell_of_gap(explanation, request.subject.coarse, matched=matched)
         return explanation
+
+
+class _Steps(NamedTuple):
+    """Steps from reference rows to rows, added up over the references.
+
+    Attributes:
+        values: What each position adds, for each input.
+        outputs: Of the rows, ``(rows, outputs)``.
+        base: The outputs of the references, ``(rows, targets)``.
+        matched: Whether both ends called the same layers.
+    """
+
+    values: Any
+    outputs: Tensor
+    base: Tensor
+    matched: bool
+
+
+def _steps_from(
+    slopes: Slopes, references: Sequence[Tensor], count: int, batch_rows: Tensors
+) -> _Steps:
+    """Step from each of ``count`` reference rows to some rows."""
+    values: Any = 0.0
+    matched = True
+    outputs = base = torch.zeros(
+        len(batch_rows[0]),
+        len(slopes.targets),
+        dtype=torch.float64,
+        device=batch_rows[0].device,
+    )
+    for reference_index in range(count):
+        reference = [
+            tensor[reference_index : reference_index + 1] for tensor in references
+        ]
+        start = slopes.at_reference(batch_rows, reference)
+        before, outputs, added, calls_match = slopes.step(start, batch_rows)
+        values = values + added
+        base = base + before[:, slopes.targets]
+        matched = matched and calls_match
+    return _Steps(values, outputs, base, matched)
 
 
 def _computes_gradients() -> InputError:

@@ -658,20 +658,11 @@ class NetworkSubject(Subject):
                         watch = SoftmaxWatch(self._first_outputs, watches=self._unsaid)
                         check_row_independence(watch, self._cast(first_rows), outputs)
                         self._said = self._said or watch.sign
-                    except (
-                        InputError
-                    ) as error:  # of other rows, or of what it remembers of them
-                        refuse_memory(
-                            self.module,
-                            before,
-                            changed(
-                                outputs, self._first_outputs(self._cast(first_rows))
-                            ),
-                        )
-                        hints = []
-                        for hint_text in (of_nested(self.module), error.hint):
-                            if hint_text:
-                                hints.append(hint_text)
+                    except InputError as error:
+                        # of other rows, or of what it remembers of them
+                        again = self._first_outputs(self._cast(first_rows))
+                        refuse_memory(self.module, before, changed(outputs, again))
+                        hints = filter(None, (of_nested(self.module), error.hint))
                         raise InputError(
                             error.problem, hint=". ".join(hints), code=error.code
                         ) from None
@@ -688,14 +679,22 @@ class NetworkSubject(Subject):
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
+        raise self._no_first_rows(first, tensors) from first.__cause__
+
+    def _no_first_rows(
+        self, first: ForwardError, tensors: Sequence[Tensor]
+    ) -> InputError:
+        """Return the error of a network that failed on its first rows: its own, or that
+        it takes all rows and no fewer.
+        """
         with torch.no_grad(), self.open():
             if not self._takes(tensors):
                 # All first rows at once, as a user can repeat the call.
                 with contextlib.suppress(RuntimeError, MemoryError):
-                    self._called(first_rows)
-                raise first
+                    self._called([tensor[:_PROBE_ROWS] for tensor in tensors])
+                return first
         if len(tensors[0]) <= _LOOKED_AT or is_exported(self.module):
-            raise first
+            return first
         problem = (
             "A row's output must depend on that row alone, but the network takes all "
             f"{len(tensors[0]):,} rows and no "
@@ -703,7 +702,7 @@ class NetworkSubject(Subject):
         )
         # States of as many layers as there are rows look like rows.
         hint = remedy(first.words) or ONE_GRAPH
-        raise InputError(problem, hint=hint, code="PG033") from first.__cause__
+        return InputError(problem, hint=hint, code="PG033")
 
     def _takes(self, tensors: Sequence[Tensor]) -> bool:
         """Return whether the network takes rows all at once, as one does whose rows are

@@ -60,34 +60,27 @@ class PlainMLP:
         )
         inputs = self._inputs(X)
         targets = self._targets(y)
-        units = (feature_rows.shape[1], *self.options.units)
-        layers: list[nn.Module] = []
-        for sizes in pairwise(units):
-            layers.extend((nn.Linear(*sizes), nn.ReLU()))
-        self.module = nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
+        self.module = self._layers(feature_rows.shape[1])
         optimizer = torch.optim.Adam(
             self.module.parameters(), lr=self.options.learning_rate
         )
         best_state = copy.deepcopy(self.module.state_dict())
         best_loss = float("inf")
-        for epoch in range(
-            self.options.max_epochs
-            if held_out
-            else self.options.epochs_without_validation
-        ):
+        epochs = self.options.epochs_without_validation
+        if held_out:
+            epochs = self.options.max_epochs
+        for epoch in range(epochs):
             self.module.train()
             for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
                 optimizer.zero_grad()
                 self._loss(self.module(inputs[batch]), targets[batch]).backward()
                 optimizer.step()
             self.epochs = epoch + 1
-            validation_loss = (
-                -float(epoch)
-                if held_out is None
-                else float(
+            validation_loss = -float(epoch)
+            if held_out is not None:
+                validation_loss = float(
                     self._loss(self._outputs(held_out[0]), self._targets(held_out[1]))
                 )
-            )
             if validation_loss < best_loss:
                 best_state = copy.deepcopy(self.module.state_dict())
                 best_loss = validation_loss
@@ -96,6 +89,14 @@ class PlainMLP:
                 break
         self.module.load_state_dict(best_state)
         return self
+
+    def _layers(self, columns: int) -> nn.Sequential:
+        """Return the untrained network."""
+        units = (columns, *self.options.units)
+        layers: list[nn.Module] = []
+        for sizes in pairwise(units):
+            layers.extend((nn.Linear(*sizes), nn.ReLU()))
+        return nn.Sequential(*layers, nn.Linear(units[-1], self.outputs or 1))
 
     def predict(self, X: Array) -> Floats:
         """Return values ``(rows,)`` in the units of y."""

@@ -267,27 +267,14 @@ class ImageChain:
         dense = layers[flatten + 1 :]
         if not hasattr(renderer, "render_region") or not _is_chain(front, dense):
             return None
-        starts = []
-        for layer_index, layer in enumerate(front):
-            if isinstance(layer, nn.Conv2d):
-                starts.append(layer_index)
-        image_size = (int(module.image_shape[1]), int(module.image_shape[2]))
         # All channels of a rendered picture are alike, unless the layout has channels.
         alike = (
             isinstance(renderer, Renderer)
             and renderer.channels > renderer.depth
             and layers[0].groups == 1
         )
-        segments: list[Segment] = []
-        for start, stop_layer in zip(starts, [*starts[1:], flatten], strict=True):
-            segments.append(
-                Segment(
-                    layers[start:stop_layer],
-                    image_size,
-                    one_channel=alike and not segments,
-                )
-            )
-            image_size = segments[-1].out_size
+        image_size = (int(module.image_shape[1]), int(module.image_shape[2]))
+        segments = _segments_of(front, image_size, alike=alike)
         first_segment = segments[0]
         is_known = (
             isinstance(renderer, Renderer)
@@ -307,7 +294,9 @@ class ImageChain:
         )
         if chain.first is not None:
             chain.first_near = near(
-                chain.first.weight.detach(), segments[-1].channels, image_size
+                chain.first.weight.detach(),
+                segments[-1].channels,
+                segments[-1].out_size,
             )
         if (
             placed is not None
@@ -433,6 +422,26 @@ class ImageChain:
             if not area(box):
                 break
         return steps
+
+
+def _segments_of(
+    front: Sequence[Any], image_size: tuple[int, int], *, alike: bool
+) -> list[Segment]:
+    """Return the layers of a chain in segments, each from a convolution on.
+
+    ``alike``: all channels of the pictures are.
+    """
+    starts = []
+    for layer_index, layer in enumerate(front):
+        if isinstance(layer, nn.Conv2d):
+            starts.append(layer_index)
+    segments: list[Segment] = []
+    for start, stop in zip(starts, [*starts[1:], len(front)], strict=True):
+        segments.append(
+            Segment(front[start:stop], image_size, one_channel=alike and not segments)
+        )
+        image_size = segments[-1].out_size
+    return segments
 
 
 def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:

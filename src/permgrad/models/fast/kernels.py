@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from permgrad.base.arrays import Integers
 from permgrad.models.network.blocks import SHARPNESS, RandomKernels
 
 #: Numbers of the maps of one dilation that are held together. At 2¹⁸, 427 places and
@@ -89,29 +90,17 @@ class FoldedKernels:
             if len(near_pixels) > _MOST_NEAR * image_height * image_width:
                 kernel_features.append(self._see(new_pictures, group))
                 continue
-            near_indices = torch.from_numpy(near_pixels)
-            windows = torch.from_numpy(np.add.outer(reach, near_pixels - reach[0]))
-            kept_statistics = []
+            statistics = []
             for batch_statistics in zip(
-                *self._elsewhere(old_pictures, group, near_indices), strict=True
+                *self._elsewhere(old_pictures, group, torch.from_numpy(near_pixels)),
+                strict=True,
             ):
-                kept_statistics.append(torch.cat(batch_statistics))
-            often, largest_values = (
-                kept_statistics
-                if rows is None
-                else (
-                    kept_statistic.index_select(0, rows)
-                    for kept_statistic in kept_statistics
-                )
-            )
-            padded = functional.pad(
-                new_pictures.flatten(2), (-int(reach[0]), int(reach[-1]))
-            )
-            kernel_maps = torch.baddbmm(
-                group[1],
-                group[0].expand(len(new_pictures), -1, -1),
-                padded[:, :, windows].flatten(1, 2),
-            )
+                statistic = torch.cat(batch_statistics)
+                if rows is not None:
+                    statistic = statistic.index_select(0, rows)
+                statistics.append(statistic)
+            often, largest_values = statistics
+            kernel_maps = _maps_near(new_pictures, group, reach, near_pixels)
             largest_values = torch.maximum(largest_values, kernel_maps.amax(dim=2))
             often = (often + kernel_maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (
                 image_height * image_width
@@ -212,3 +201,19 @@ class FoldedKernels:
         return torch.cat(
             [maps.mul_(SHARPNESS).sigmoid_().mean(dim=2), largest_values], dim=1
         )
+
+
+def _maps_near(
+    pictures: Tensor, group: _Group, reach: Integers, pixels: Integers
+) -> Tensor:
+    """Return the maps of a group of kernels at some pixels of curves, ``(rows, kernels,
+    pixels)``. ``reach``: where their weights lie around a pixel.
+    """
+    weight, bias, _ = group
+    windows = torch.from_numpy(np.add.outer(reach, pixels - reach[0]))
+    padded = functional.pad(pictures.flatten(2), (-int(reach[0]), int(reach[-1])))
+    return torch.baddbmm(
+        bias,
+        weight.expand(len(pictures), -1, -1),
+        padded[:, :, windows].flatten(1, 2),
+    )

@@ -420,6 +420,20 @@ def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
     return dated
 
 
+def _facts_of(result: Counterfactuals, number: int) -> dict[str, Any]:
+    """Return the measures of an alternative, and the cells that it changes."""
+    facts: dict[str, Any] = {}
+    for measure_name, measure_values in result.measures.items():
+        facts[measure_name] = measure_values[number]
+    columns = {}
+    for column_name, column in result.cells.loc[:, result.changed[number]].items():
+        columns[column_name] = {
+            "from": column.iloc[0],
+            "to": column.iloc[number + 1],
+        }
+    return {**facts, "cells": columns}
+
+
 def _alternatives(
     request: CounterfactualsRequest,
     read: ReadRows,
@@ -451,36 +465,15 @@ def _alternatives(
     goal_words, described_results, notes = counterfactuals_words(
         result, f"row {number}"
     )
-    alternatives: list[dict[str, Any]] = []
+    alternatives = [_facts_of(result, k) for k in range(len(result.changed))]
     spoken: list[Spoken] = [
         (goal_words, "goal", {"prediction": result.meta["prediction"]})
     ]
-    for result_index, (changed, (change_words, about)) in enumerate(
-        zip(result.changed, described_results, strict=True)
+    for alternative, (change_words, about) in zip(
+        alternatives, described_results, strict=True
     ):
-        cells = result.cells.loc[:, changed]
-        columns = {}
-        for column_name, column in cells.items():
-            columns[column_name] = {
-                "from": column.iloc[0],
-                "to": column.iloc[result_index + 1],
-            }
-        alternatives.append(
-            {
-                **{
-                    measure_name: measure_values[result_index]
-                    for measure_name, measure_values in result.measures.items()
-                },
-                "cells": columns,
-            }
-        )
-        spoken.append(
-            (
-                f"{', '.join(change_words)}. {' '.join(about)}",
-                "alternative",
-                alternatives[-1],
-            )
-        )
+        words = f"{', '.join(change_words)}. {' '.join(about)}"
+        spoken.append((words, "alternative", alternative))
     spoken += [(note_line, "note", {}) for note_line in notes]
     facts = {}
     for fact_name, value in result.meta.items():

@@ -19,7 +19,7 @@ from permgrad.assess.sections.provenance import ProvenanceSection
 from permgrad.assess.store import Store
 from permgrad.base.files import plain, write_json_atomic, write_text_atomic
 from permgrad.base.stored import read_json, read_npz
-from permgrad.data.tasks import tasks
+from permgrad.data.tasks import Task, tasks
 from permgrad.pages.content import PageContent
 from permgrad.pages.html import in_short, render_report
 from permgrad.pages.verdict import PICTURE, verdict
@@ -49,39 +49,13 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     for field_name, store_place in PLACES.items():
         if (value := Store(folder).get(*store_place)) is not None:
             setattr(content, field_name, value)
-    classes = tuple(map(str, getattr(model, "classes_", np.zeros(0)).tolist()))
-    table = documents.read_predictions(folder, data_facts)
-    if content.weights is None:
-        weights = None
-    else:
+    weights = None
+    if content.weights is not None:
         weights = np.asarray(content.weights["weights"], dtype=np.float64)
-    if tasks.get(data_facts["task"]).numeric:
-        numbers = table["prediction"].to_numpy(dtype=np.float64)
-        training_mean = float(model.training_mean_)
-        of_counts = "poisson_deviance" in (metrics.get("test") or {})
-        regression_facts: dict[str, Any] = {
-            "training_mean": training_mean,
-            "counts": of_counts,
-        }
-        content.predictions = Predictions(
-            truth=table["truth"].to_numpy(), guess=numbers, **regression_facts
-        )
-    else:
-        guess = table[[f"probability_{label}" for label in classes]].to_numpy(
-            dtype=np.float64
-        )
-        before = before_calibration(getattr(model, "calibration_", None), guess)
-        truth = table["truth"].to_numpy(dtype=object)
-        decision = model.decision_
-        content.predictions = Predictions(
-            truth=truth,
-            classes=classes,
-            guess=guess,
-            before_calibration=before,
-            called=None if decision is None else decision.called(guess),
-            decision=decision,
-        )
-    content.predictions = replace(content.predictions, weights=weights)
+    table = documents.read_predictions(folder, data_facts)
+    of_counts = "poisson_deviance" in (metrics.get("test") or {})
+    predictions = _predictions_of(table, model, content.task, of_counts=of_counts)
+    content.predictions = replace(predictions, weights=weights)
     if (folder / BASELINE_PREDICTIONS).exists():
         arrays = read_npz(folder / BASELINE_PREDICTIONS)
         guesses = {}
@@ -90,6 +64,33 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
                 guesses[array_name] = array
         content.guesses = guesses
     return content
+
+
+def _predictions_of(
+    table: pd.DataFrame, model: Any, task: Task, *, of_counts: bool
+) -> Predictions:
+    """Return the predictions for test rows as their file has them."""
+    if task.numeric:
+        return Predictions(
+            truth=table["truth"].to_numpy(),
+            guess=table["prediction"].to_numpy(dtype=np.float64),
+            training_mean=float(model.training_mean_),
+            counts=of_counts,
+        )
+    classes = tuple(map(str, model.classes_.tolist()))
+    columns = [f"probability_{label}" for label in classes]
+    guess = table[columns].to_numpy(dtype=np.float64)
+    decision = model.decision_
+    return Predictions(
+        truth=table["truth"].to_numpy(dtype=object),
+        classes=classes,
+        guess=guess,
+        before_calibration=before_calibration(
+            getattr(model, "calibration_", None), guess
+        ),
+        called=None if decision is None else decision.called(guess),
+        decision=decision,
+    )
 
 
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
