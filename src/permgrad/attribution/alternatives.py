@@ -15,7 +15,7 @@ from permgrad.attribution.subject.outputs import label_place
 from permgrad.attribution.subject.predictor import PredictorSubject
 from permgrad.attribution.subject.row_target import outputs_of
 from permgrad.attribution.units_of_change import Combinations, Unit, units_of
-from permgrad.base.arrays import Booleans, Floats
+from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.checks import check_choice, check_kind, check_names, is_number
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.base.late import pd
@@ -712,40 +712,50 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
             steps.append(
                 _steps(cells, rows[row_number, moved_unit.columns], moved_unit)
             )
-        lower_steps = np.zeros(len(row_positions), dtype=np.int64)
-        upper_steps = np.array([len(unit_steps) - 1 for unit_steps in steps])
-        while (open_searches := np.flatnonzero(lower_steps < upper_steps)).size:
-            # Several values at a time, as a call of a model costs more than a few rows
-            # of it.
-            between = (
-                lower_steps[open_searches, None]
-                + (upper_steps - lower_steps)[open_searches, None]
-                * np.arange(_BETWEEN)
-                // _BETWEEN
-            )
-            tried = np.repeat(rows[row_positions[open_searches]], _BETWEEN, axis=0)
-            for search_position, (k, step_indices) in enumerate(
-                zip(open_searches, between, strict=True)
-            ):
-                candidate_slice = slice(
-                    search_position * _BETWEEN, (search_position + 1) * _BETWEEN
-                )
-                tried[candidate_slice, units[k].columns] = steps[k][step_indices]
-            valid = goal(tried).reshape(between.shape)
-            first = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN)
-            step_bounds = np.c_[between, upper_steps[open_searches]]
-            search_indices = np.arange(len(open_searches))
-            lower_steps[open_searches] = np.where(
-                first > 0,
-                step_bounds[search_indices, first - 1] + 1,
-                lower_steps[open_searches],
-            )
-            upper_steps[open_searches] = step_bounds[search_indices, first]
+        upper_steps = _least_steps(goal, rows[row_positions], units, steps)
         for row_index, changed_unit, unit_patterns, k in zip(
             row_positions, units, steps, upper_steps, strict=True
         ):
             rows[row_index, changed_unit.columns] = unit_patterns[k]
     return rows
+
+
+def _least_steps(
+    goal: Goal, rows: Floats, units: Sequence[Unit], steps: Sequence[Floats]
+) -> Integers:
+    """Return the first of each row's steps with which it reaches the goal, by
+    bisection.
+    """
+    lower_steps = np.zeros(len(rows), dtype=np.int64)
+    upper_steps = np.array([len(unit_steps) - 1 for unit_steps in steps])
+    while (open_searches := np.flatnonzero(lower_steps < upper_steps)).size:
+        # Several values at a time, as a call of a model costs more than a few rows
+        # of it.
+        between = (
+            lower_steps[open_searches, None]
+            + (upper_steps - lower_steps)[open_searches, None]
+            * np.arange(_BETWEEN)
+            // _BETWEEN
+        )
+        tried = np.repeat(rows[open_searches], _BETWEEN, axis=0)
+        for search_position, (k, step_indices) in enumerate(
+            zip(open_searches, between, strict=True)
+        ):
+            first_row = search_position * _BETWEEN
+            tried[first_row : first_row + _BETWEEN, units[k].columns] = steps[k][
+                step_indices
+            ]
+        valid = goal(tried).reshape(between.shape)
+        first = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN)
+        step_bounds = np.c_[between, upper_steps[open_searches]]
+        search_indices = np.arange(len(open_searches))
+        lower_steps[open_searches] = np.where(
+            first > 0,
+            step_bounds[search_indices, first - 1] + 1,
+            lower_steps[open_searches],
+        )
+        upper_steps[open_searches] = step_bounds[search_indices, first]
+    return upper_steps
 
 
 def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:

@@ -9,7 +9,8 @@ features, so the two may disagree and both be right.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,38 +80,25 @@ def beside_data(work: Work) -> None:
         looked_at = ranking[:FEATURES]
     levels_by_feature = _levels(work, blanked, looked_at)
     association = _associations(levels_by_feature, outcome, explained_rows.dependence)
-    by_data = sorted(association, key=lambda name: -association[name][0])
-    deserving = told_features(main_explanation, output)
+    compared = _Compared(
+        words,
+        outcome,
+        association,
+        sorted(association, key=lambda name: -association[name][0]),
+        told_features(main_explanation, output),
+    )
     features = []
     for model_rank, ranked_feature in enumerate(ranking[:FEATURES], start=1):
         levels = levels_by_feature[ranked_feature]
-        if levels is None:
-            continue
-        table = level_table(
-            levels,
-            outcome,
-            columns.get(ranked_feature),
-            row_indices,
-            explained_rows.dependence,
-        )
-        rank_by_data, (share, p_value) = (
-            by_data.index(ranked_feature) + 1,
-            association[ranked_feature],
-        )
-        notes: list[str] = []
-        if ranked_feature in deserving:
-            notes = sign_notes(ranked_feature, table, float(outcome.mean()), words)
-            if model_rank < rank_by_data or p_value < CHANCE:
-                notes += rank_notes(
-                    ranked_feature, model_rank, (rank_by_data, share), len(by_data)
-                )
-        facts = {
-            "feature": ranked_feature,
-            "rank": model_rank,
-            "association": share,
-            "rank_by_association": rank_by_data,
-        }
-        features.append(facts | {"levels": table, "notes": notes})
+        if levels is not None:
+            table = level_table(
+                levels,
+                outcome,
+                columns.get(ranked_feature),
+                row_indices,
+                explained_rows.dependence,
+            )
+            features.append(compared.of(ranked_feature, model_rank, table))
     work.put(
         reading={
             "outcome": words,
@@ -125,6 +113,48 @@ def beside_data(work: Work) -> None:
             "alone": _first_alone(work, main_explanation),
         }
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What the raw data say of features.
+
+    Attributes:
+        words: The outcome in words.
+        outcome: Of each row, ``(rows,)``.
+        association: By feature, the share of the outcome that goes along with it, and
+            its p-value.
+        by_data: The features by falling association.
+        deserving: Those that deserve words.
+    """
+
+    words: str
+    outcome: Floats
+    association: Mapping[str, tuple[float, float]]
+    by_data: list[str]
+    deserving: Collection[str]
+
+    def of(self, feature: str, rank: int, table: Any) -> dict[str, Any]:
+        """Return the facts of a feature by its rank for the model, and what is worth a
+        note in the table of its levels.
+        """
+        share, p_value = self.association[feature]
+        rank_by_data = self.by_data.index(feature) + 1
+        notes: list[str] = []
+        if feature in self.deserving:
+            notes = sign_notes(feature, table, float(self.outcome.mean()), self.words)
+            if rank < rank_by_data or p_value < CHANCE:
+                notes += rank_notes(
+                    feature, rank, (rank_by_data, share), len(self.by_data)
+                )
+        return {
+            "feature": feature,
+            "rank": rank,
+            "association": share,
+            "rank_by_association": rank_by_data,
+            "levels": table,
+            "notes": notes,
+        }
 
 
 def _outcome(work: Work, label: str) -> tuple[str, Floats]:

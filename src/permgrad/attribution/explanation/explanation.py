@@ -527,21 +527,22 @@ class Explanation(Numbers):
         if how == "mean":
             for part_name, part_values in self.parts.items():
                 mean_parts[part_name] = mean_over_rows(part_values, weights)[0]
-        deviations = per_row - values
-        if weights is not None:
-            deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
         if players <= MOST_TOGETHER:
+            deviations = (per_row - values)[:, :players]
+            if weights is not None:
+                deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
             correlation = np.stack(
                 [
-                    error_correlation(output_deviations.T[:players], units)
+                    error_correlation(output_deviations.T, units)
                     for output_deviations in np.moveaxis(deviations, -1, 0)
                 ]
             )
-        meta = {}
-        for fact_name, fact_value in self.meta.items():
-            if fact_name not in OF_ROWS:
-                meta[fact_name] = fact_value
+        meta = {
+            fact_name: fact_value
+            for fact_name, fact_value in self.meta.items()
+            if fact_name not in OF_ROWS
+        }
         return replace(
             self,
             values=values,

@@ -751,17 +751,9 @@ def _with_views(
     if read.layout is None or len(views) == 1:
         return read, map_location
     if along:
-        view_locations = [views[layer_call][1] for layer_call in ordered]
-        lines = list(map_location.lines)
-        seen_pixels = list(map_location.seen)
-        lines[along[0]] = torch.cat(
-            [view_location.lines[along[0]] for view_location in view_locations]
+        map_location = _joined_lie(
+            [views[layer_call][1] for layer_call in ordered], map_location, along[0]
         )
-        seen_pixels[along[0]] = (
-            view_locations[0].seen[along[0]][0],
-            view_locations[-1].seen[along[0]][1],
-        )
-        map_location = Lie(tuple(lines), tuple(seen_pixels))
     layouts = [
         (layer_call, layout)
         for layer_call in ordered
@@ -770,6 +762,17 @@ def _with_views(
     return replace(
         read, views=tuple(layouts), along=along[0] if along else None
     ), map_location
+
+
+def _joined_lie(parts: Sequence[Lie], whole: Lie, along: int) -> Lie:
+    """Return where maps lie that follow each other along a dimension, and else lie as
+    one does.
+    """
+    lines = list(whole.lines)
+    seen_pixels = list(whole.seen)
+    lines[along] = torch.cat([part_lie.lines[along] for part_lie in parts])
+    seen_pixels[along] = (parts[0].seen[along][0], parts[-1].seen[along][1])
+    return Lie(tuple(lines), tuple(seen_pixels))
 
 
 def _views(

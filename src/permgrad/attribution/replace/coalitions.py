@@ -366,33 +366,18 @@ class Blend:
                 for coalition_index in range(
                     row_slice.start // count, -(-row_slice.stop // count)
                 ):
-                    first = max(row_slice.start, coalition_index * count)
-                    last_row = min(row_slice.stop, (coalition_index + 1) * count)
-                    block_slice = slice(
-                        first - coalition_index * count,
-                        last_row - coalition_index * count,
+                    offset = coalition_index * count
+                    first = max(row_slice.start, offset)
+                    last_row = min(row_slice.stop, offset + count)
+                    block_slice = slice(first - offset, last_row - offset)
+                    _write(
+                        edited_input[
+                            first - row_slice.start : last_row - row_slice.start
+                        ],
+                        (tensor, receiver_rows[block_slice]),
+                        (lending, lenders[coalition_index][block_slice]),
+                        spots[coalition_index][position],
                     )
-                    replaced_positions = spots[coalition_index][position]
-                    output_rows = edited_input[
-                        first - row_slice.start : last_row - row_slice.start
-                    ]
-                    donor = lenders[coalition_index][block_slice].to(lending.device)
-                    if len(replaced_positions) == tensor[0].numel():
-                        output_rows.copy_(lending[donor])
-                        continue
-                    torch.index_select(
-                        tensor,
-                        0,
-                        receiver_rows[block_slice].to(tensor.device),
-                        out=output_rows,
-                    )
-                    if len(replaced_positions):
-                        values = numbers_by_row(lending)[
-                            donor[:, None], replaced_positions.to(lending.device)
-                        ]
-                        output_rows.view(len(output_rows), -1)[
-                            :, replaced_positions.to(tensor.device)
-                        ] = values.to(tensor)
                 edits.append(edited_input.to(self.subject.device))
             return self.subject.predict(edits)
 
@@ -954,3 +939,32 @@ def _stands_still(play: Play, read: Booleans) -> bool:
         if (np.abs(weights) > _ROUNDING).any():
             return False
     return True
+
+
+def _write(
+    output_rows: Tensor,
+    receivers: tuple[Tensor, Tensor],
+    donors: tuple[Tensor, Tensor],
+    replaced: Tensor,
+) -> None:
+    """Write rows of one tensor, with the positions ``replaced`` of rows of another.
+
+    Args:
+        output_rows: What is written into, ``(b, *)``.
+        receivers: A tensor, and the numbers of its rows, ``(b,)``.
+        donors: The same of the other.
+        replaced: Positions of flat rows.
+    """
+    tensor, receiver_rows = receivers
+    lending, donor_rows = donors
+    donor_rows = donor_rows.to(lending.device)
+    if len(replaced) == tensor[0].numel():
+        output_rows.copy_(lending[donor_rows])
+        return
+    torch.index_select(tensor, 0, receiver_rows.to(tensor.device), out=output_rows)
+    if len(replaced):
+        values = numbers_by_row(lending)[
+            donor_rows[:, None], replaced.to(lending.device)
+        ]
+        flat_rows = output_rows.view(len(output_rows), -1)
+        flat_rows[:, replaced.to(tensor.device)] = values.to(tensor)

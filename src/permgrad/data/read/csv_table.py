@@ -126,16 +126,10 @@ def parse_csv(
     ``line_numbers``: of the text of a sheet, the row in the sheet of each line but the
     first.
     """
-    separator = _named_separator(text)
-    if separator is not None:
-        text = text[text.find("\n") + 1 :]
-    delimiter = separator or sniff_delimiter(text)
-    above, start, titles = _lines_above(text)
-    if titles:
-        text = text[start:]
-        delimiter = separator or sniff_delimiter(text)
-    source = _Source(text, delimiter, file, int(separator is not None) + above)
-    records = first_records(text, delimiter)
+    source, above, titles = _opened(text, file)
+    del text  # from here on only the source has it
+    delimiter = source.delimiter
+    records = first_records(source.text, delimiter)
     if not records:
         raise _too_long(source)
     joined = _two_headers(records)
@@ -144,8 +138,7 @@ def parse_csv(
     header, notes = _unique_names(written, file, reading.classes)
     if titles:
         notes = [titles, *notes]
-    has_hexadecimal = "0x" in text or "0X" in text
-    del text  # from here on only the source has it
+    has_hexadecimal = "0x" in source.text or "0X" in source.text
     of_file, cells = source.rows(len(header))
     lines: Integers | None = of_file
     if labels := [number_name for number_name in written if is_number(number_name)]:
@@ -171,11 +164,10 @@ def parse_csv(
         lines = _some(lines, ~odd_rows.rows)
         row_count -= int(odd_rows.rows.sum())
     notes += [*odd_rows.notes, *odd_rows.cautions]
-    unnamed = [
-        unnamed_column
-        for unnamed_column, label in zip(header, written, strict=True)
-        if not label
-    ]
+    unnamed = []
+    for column_name, label in zip(header, written, strict=True):
+        if not label:
+            unnamed.append(column_name)
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
     return TextTable(
@@ -188,6 +180,33 @@ def parse_csv(
         above,
         odd_rows.cautions,
     )
+
+
+class _Opened(NamedTuple):
+    """The beginning of a file.
+
+    Attributes:
+        source: The text from the header on.
+        above: How many lines stand above it.
+        titles: A note that names them, or nothing.
+    """
+
+    source: _Source
+    above: int
+    titles: str
+
+
+def _opened(text: str, file: Path) -> _Opened:
+    """Find the header and the delimiter of a file."""
+    separator = _named_separator(text)
+    if separator is not None:
+        text = text[text.find("\n") + 1 :]
+    above, start, titles = _lines_above(text)
+    if titles:
+        text = text[start:]
+    delimiter = separator or sniff_delimiter(text)
+    before = int(separator is not None) + above
+    return _Opened(_Source(text, delimiter, file, before), above, titles)
 
 
 def _two_headers(records: list[list[str]]) -> list[str] | None:

@@ -66,22 +66,26 @@ def methods_of_run(request: ReportRequest) -> Outcome:
     return Outcome(facts, f"{text}\n\n{BIBTEX}")
 
 
+def _record_to_compare(request: ReportRequest) -> dict[str, Any] | None:
+    """Return the record of the run of ``--against``, which is another one."""
+    if request.against is None:
+        return None
+    if request.against.resolve() == request.folder.resolve():
+        raise InputError(
+            f"--against {request.against} is the run itself",
+            hint="Name another run.",
+            code="PG006",
+        )
+    return finished_record(request.against)
+
+
 def rebuild_report(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again."""
     if request.methods:
         return methods_of_run(request)
     run_folder = request.folder
     record = finished_record(request.folder)
-    if (
-        request.against is not None
-        and request.against.resolve() == run_folder.resolve()
-    ):
-        raise InputError(
-            f"--against {request.against} is the run itself",
-            hint="Name another run.",
-            code="PG006",
-        )
-    earlier = None if request.against is None else finished_record(request.against)
+    earlier = _record_to_compare(request)
     with loading():
         from permgrad.base.files import write_text_atomic
         from permgrad.models.save.saving import load

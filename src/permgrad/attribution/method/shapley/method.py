@@ -472,6 +472,39 @@ def _explain_rows(
     )
 
 
+def _loss_plan(
+    game: ShapleyGame, tree: Tree, method: Shapley, enumeration: Enumeration
+) -> LossPlan:
+    """Return how the values of a loss are played."""
+    request = game.request
+    background = len(request.donors[0])
+    exact = tree.freedom() <= enumeration.most
+    expected = method.game == "expected"
+    standard = _REFERENCES_GLOBAL
+    if expected and not exact:
+        standard = background
+    designs = not exact and tree.free
+    if designs:
+        # The outputs of the background show whether designs vary less, and losses are
+        # assumed to behave alike. The rows explained and the requested outputs are not
+        # used, so values do not depend on them.
+        every_output = tuple(range(len(request.subject.outputs.output_names)))
+        outputs_game = game.same(
+            replace(request, inputs=request.donors, targets=every_output), "output"
+        )
+        designs, _ = prefers_designs(outputs_game, tree)
+        game.evaluations += outputs_game.evaluations
+    return LossPlan(
+        expected=expected,
+        references=min(background, method.references or standard),
+        exact=exact,
+        designs=designs,
+        tolerance=float(method.tolerance),
+        most=request.n_repeats,
+        interactions=enumeration.interactions,
+    )
+
+
 def _explain_loss(
     request: Request, tree: Tree, method: Shapley, enumeration: Enumeration
 ) -> Explanation:
@@ -479,32 +512,7 @@ def _explain_loss(
     own prediction.
     """
     shapley_game = _game_of(request, method.game)
-    exact = tree.freedom() <= enumeration.most
-    expected = method.game == "expected"
-    if expected and not exact:
-        standard = len(request.donors[0])
-    else:
-        standard = _REFERENCES_GLOBAL
-    designs = not exact and tree.free
-    if designs:
-        # The outputs of the background show whether designs vary less, and losses are
-        # assumed to behave alike. The rows explained and the requested outputs are not
-        # used, so values do not depend on them.
-        every_output = tuple(range(len(request.subject.outputs.output_names)))
-        outputs_game = shapley_game.same(
-            replace(request, inputs=request.donors, targets=every_output), "output"
-        )
-        designs, _ = prefers_designs(outputs_game, tree)
-        shapley_game.evaluations += outputs_game.evaluations
-    loss_plan = LossPlan(
-        expected=expected,
-        references=min(len(request.donors[0]), method.references or standard),
-        exact=exact,
-        designs=designs,
-        tolerance=float(method.tolerance),
-        most=request.n_repeats,
-        interactions=enumeration.interactions,
-    )
+    loss_plan = _loss_plan(shapley_game, tree, method, enumeration)
     shown = shown_outputs(request)
     every = ("all", *request.subject.outputs.class_names)
     tell_of_dependence(request, shapley_game.row_outputs)
@@ -513,7 +521,7 @@ def _explain_loss(
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
     scale = loss_scale(request)
     estimator = DESIGNS if loss_plan.designs else ORDERS
-    if exact:
+    if loss_plan.exact:
         estimator = ENUMERATION
     facts = {
         "quantity": "part of the decrease of the loss"
