@@ -50,8 +50,8 @@ def _taken_by(name: str, keywords: Mapping[str, Any]) -> str:
     """Say which object of a call takes an argument that ``explain`` does not."""
     if name in inspect.signature(Model).parameters:
         return f"It is said of the model: pg.Model(model, {name}=...)."
-    asked = keywords.get("method")
-    named = [asked] if isinstance(asked, str) else []
+    argument = keywords.get("method")
+    named = [argument] if isinstance(argument, str) else []
     for method_name in [*named, *methods]:
         method = methods.get(registered(method_name, methods))
         if isinstance(method, type) and name in getattr(method, "options", ()):

@@ -165,7 +165,9 @@ def compare_levels(
     for level_slice in map(slice, starts[:-1], starts[1:]):
         by_measure = {}
         for k, measure_name in enumerate(measures):
-            numbers = (part[level_slice, k] for part in (difference, error, p_values))
+            numbers = (
+                values[level_slice, k] for values in (difference, error, p_values)
+            )
             by_measure[measure_name] = Compared(*numbers, limit)
         compared.append(by_measure)
     return compared
@@ -337,14 +339,14 @@ class _Groups:
         level, group: of each pair of both that has rows ``(pairs,)``.
         member: rows by pair ``(pairs, rows)``.
         of_level: pairs by level ``(levels, pairs)``.
-        whole: rows by group ``(groups, rows)``.
+        by_group: rows by group ``(groups, rows)``.
     """
 
     level: Integers
     group: Integers
     member: sparse.csr_matrix
     of_level: sparse.csr_matrix
-    whole: sparse.csr_matrix
+    by_group: sparse.csr_matrix
 
     @classmethod
     def of(
@@ -373,7 +375,7 @@ class _Groups:
             of_level=_members(
                 level, np.arange(len(used_pairs)), (levels, len(used_pairs))
             ),
-            whole=_members(codes, np.arange(row_count), (count, row_count)),
+            by_group=_members(codes, np.arange(row_count), (count, row_count)),
         )
 
     def widening(self) -> Floats:
@@ -387,7 +389,7 @@ class _Groups:
         fewest groups.
         """
         sizes = np.asarray(self.member.sum(axis=1)).ravel()
-        totals = np.asarray(self.whole.sum(axis=1)).ravel()
+        totals = np.asarray(self.by_group.sum(axis=1)).ravel()
         outside = totals[self.group] - sizes
         of_group = totals[self.group]
         of_level = self.of_level
@@ -436,8 +438,8 @@ class _Groups:
         """
         counts = np.ascontiguousarray(table[:, :, begin])
         values = np.ascontiguousarray(table[:, :, begin + 1])
-        all_counts = self.whole @ counts
-        all_values = self.whole @ values
+        all_counts = self.by_group @ counts
+        all_values = self.by_group @ values
         pair_counts = self.member @ counts
         pair_values = self.member @ values
         with np.errstate(invalid="ignore", divide="ignore"):

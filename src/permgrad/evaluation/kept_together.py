@@ -437,7 +437,7 @@ class _Trial:
     x: Floats
     y: Array
     classes: int
-    known: dict[bytes, Floats | None] = field(
+    losses_apart: dict[bytes, Floats | None] = field(
         default_factory=dict
     )  # losses of rows apart
 
@@ -459,13 +459,13 @@ class _Trial:
             unlearned = ((y - y.mean()) ** 2).astype(np.float64)
         usual = float(unlearned.mean())
         rows_key = row_indices.tobytes()
-        if rows_key not in self.known:
-            self.known[rows_key] = self._losses(
+        if rows_key not in self.losses_apart:
+            self.losses_apart[rows_key] = self._losses(
                 row_indices,
                 generator(0, "rows apart").permutation(len(row_indices)) % _FOLDS,
                 unlearned,
             )
-        apart = self.known[rows_key]
+        apart = self.losses_apart[rows_key]
         # what is not learned cannot be half known
         if apart is None or usual <= float(apart.mean()):
             return scores

@@ -401,8 +401,8 @@ def _scores(
         ]
         for column_name, row_values in columns.items()
     }
-    others = (columns["score"].sum() - group_sums["score"]) / (len(codes) - sizes)
-    facts = _score_facts(group_sums, sizes, others)
+    other_scores = (columns["score"].sum() - group_sums["score"]) / (len(codes) - sizes)
+    facts = _score_facts(group_sums, sizes, other_scores)
     groups = [
         {
             "group": names[group_code],
@@ -439,17 +439,22 @@ def _scores(
 
 
 def _score_facts(
-    sums: Mapping[str, Floats], sizes: Floats, others: Floats
+    sums: Mapping[str, Floats], sizes: Floats, other_scores: Floats
 ) -> dict[str, Floats]:
     """Return the facts of groups by their sums, each ``(groups,)``, and the scores of
-    all ``others``.
+    all others.
     """
     score = sums["score"] / sizes
     if "squares" in sums:
         lower_ends, upper_ends = _mean_ends(sums["squares"], score, sizes)
     else:
         lower_ends, upper_ends = wilson(score, sizes)
-    facts = {"score": score, "low": lower_ends, "high": upper_ends, "rest": others}
+    facts = {
+        "score": score,
+        "low": lower_ends,
+        "high": upper_ends,
+        "rest": other_scores,
+    }
     if "observed" in sums:
         facts["observed"] = sums["observed"] / sizes
         facts["predicted"] = sums["predicted"] / sizes

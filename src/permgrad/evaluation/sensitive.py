@@ -151,7 +151,7 @@ def audit(
     events = None
     if predicted.classes:
         events = events_of(predicted.truth, predicted.classes, positive)
-    asked = _Audit(
+    question = _Audit(
         {
             "measures": _measures(predicted, positive, labels_only),
             "reliance": relied,
@@ -164,7 +164,7 @@ def audit(
     for column_name in map(str, columns):
         levels_of_columns.append(levels_by(columns, column_name, na))
     compared = compare_levels(
-        asked.tested(),
+        question.tested(),
         [column_levels.codes for column_levels in levels_of_columns],
         events=events,
         dependence=dependence,
@@ -174,7 +174,7 @@ def audit(
     for column_name, column_levels, compared_levels in zip(
         map(str, columns), levels_of_columns, compared, strict=True
     ):
-        facts = asked.of_column(column_levels, compared_levels)
+        facts = question.of_column(column_levels, compared_levels)
         column_facts.append({"column": column_name, **facts})
     return column_facts
 
@@ -447,7 +447,7 @@ def by_threshold(
     levels: Sequence[str],
     predicted: Predicted,
     positive: int,
-    chosen: float,
+    model_threshold: float,
     dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rates of each level at the model's threshold and at others, which
@@ -462,7 +462,7 @@ def by_threshold(
         levels: their names.
         predicted: truth and probabilities of two classes.
         positive: position of the positive class.
-        chosen: the threshold of the model.
+        model_threshold: the threshold of the model.
         dependence: which rows depend on each other.
     """
     chance = predicted.guess[:, positive]
@@ -473,27 +473,27 @@ def by_threshold(
         "false_positive_rate": ~observed,
     }
     lines = []
-    for threshold in _thresholds(chance, chosen):
+    for threshold in _thresholds(chance, model_threshold):
         called = chance >= threshold
         rates: dict[str, Floats] = {}
         for rate_name, rate_rows in rows_of_rates.items():
             shown = Shown(called, rate_rows, share=True)
             rates[rate_name] = _means(codes, len(levels), shown, dependence)[1]
-        for place, level in enumerate(levels):
+        for level_index, level in enumerate(levels):
             line: dict[str, Any] = {
                 "threshold": threshold,
-                "chosen": threshold == chosen,
+                "chosen": threshold == model_threshold,
                 "level": level,
             }
             for rate_name, ends in rates.items():
-                line[rate_name] = ends[place].tolist()
+                line[rate_name] = ends[level_index].tolist()
             lines.append(line)
     return lines
 
 
-def _thresholds(chance: Floats, chosen: float) -> list[float]:
+def _thresholds(chance: Floats, model_threshold: float) -> list[float]:
     """Return the model's threshold among others, rising: two digits of quantiles."""
-    thresholds = {chosen}
+    thresholds = {model_threshold}
     for quantile in np.quantile(chance, 1 - np.array(_PREDICTED_SHARES)).tolist():
         short = float(f"{quantile:.2g}")
         if 0 < short < 1:

@@ -113,7 +113,7 @@ def _judged(
     drawn: bool,
 ) -> tuple[Rows | None, Floats]:
     """Return the held-out rows as the network reads them, with their weights."""
-    held_out_rows = scanned.held
+    held_out_rows = scanned.held_out
     if not drawn:
         held_out_rows = _all_rows(judging)
     if held_out_rows is None:

@@ -139,8 +139,8 @@ class Scan:
 
     ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each
     has. ``sample`` is a uniform sample of the rows in the table's order, or all of them
-    if they are few. ``held`` are those held out of training. ``as_one``: columns that
-    are one feature.
+    if they are few. ``held_out`` are those held out of training. ``as_one``: columns
+    that are one feature.
     """
 
     statistics: TableStatistics
@@ -151,7 +151,7 @@ class Scan:
     rows: int = 0
     weight: float = 0.0
     sample: RowBatch = dataclasses.field(init=False)
-    held: RowBatch | None = None
+    held_out: RowBatch | None = None
     as_one: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def count(self, values: Array) -> None:
@@ -273,9 +273,9 @@ def scan(
     _refuse_few_rows(result.rows)
     result.sample = sample.rows()
     if held_out_batches:
-        result.held = RowBatch.joined(held_out_batches)
+        result.held_out = RowBatch.joined(held_out_batches)
     else:
-        result.held = None
+        result.held_out = None
     return result
 
 

@@ -182,12 +182,12 @@ def test_labels_of_rows_that_judge_are_not_in_any_score(classes, monkeypatch):
     index = rng.integers(0, 12, 300)
     y = index % 4 + rng.normal(size=300)
     target = Target(
-        (y > 1.5).astype(int) if classes else y, classes, np.ones(300), 0, held=40
+        (y > 1.5).astype(int) if classes else y, classes, np.ones(300), 0, judging=40
     )
     folds = target.folds()
     assert set(folds[:-40]).isdisjoint(folds[-40:])
-    assert target.first(270).held == 10
-    assert target.first(200).held == 0
+    assert target.first(270).judging == 10
+    assert target.first(200).judging == 0
     column = {"level": (list("abcdefghijkl"), index)}
     first, crossed = Scores.fit(column, np.zeros((300, 0)), target)
     target.y[-1] = 1 - target.y[-1] if classes else target.y[-1] + 0.01

@@ -764,14 +764,14 @@ def _with_views(
     ), map_location
 
 
-def _joined_lie(parts: Sequence[Lie], whole: Lie, along: int) -> Lie:
+def _joined_lie(part_lies: Sequence[Lie], read_lie: Lie, along: int) -> Lie:
     """Return where maps lie that follow each other along a dimension, and else lie as
     one does.
     """
-    lines = list(whole.lines)
-    seen_pixels = list(whole.seen)
-    lines[along] = torch.cat([part_lie.lines[along] for part_lie in parts])
-    seen_pixels[along] = (parts[0].seen[along][0], parts[-1].seen[along][1])
+    lines = list(read_lie.lines)
+    seen_pixels = list(read_lie.seen)
+    lines[along] = torch.cat([part_lie.lines[along] for part_lie in part_lies])
+    seen_pixels[along] = (part_lies[0].seen[along][0], part_lies[-1].seen[along][1])
     return Lie(tuple(lines), tuple(seen_pixels))
 
 

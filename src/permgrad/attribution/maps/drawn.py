@@ -94,7 +94,7 @@ class Picture:
     words: str  # what is said of empty maps
     empty: Booleans  # ``(rows, targets)``
     stored: bool | str  # whether both are kept. ``"auto"``: up to ``KEPT_NUMBERS``
-    kept: dict[str, Floats32] = field(default_factory=dict)
+    arrays: dict[str, Floats32] = field(default_factory=dict)
 
     def keep(self, row_slice: slice, maps: Tensor, images: Tensor) -> None:
         """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
@@ -105,10 +105,10 @@ class Picture:
             if self.stored is True or (
                 self.stored == "auto" and numbers <= KEPT_NUMBERS
             ):
-                self.kept.setdefault(
+                self.arrays.setdefault(
                     array_key, np.zeros((count, *array.shape[1:]), dtype=np.float32)
                 )
-                self.kept[array_key][row_slice] = array.float().cpu().numpy()
+                self.arrays[array_key][row_slice] = array.float().cpu().numpy()
 
 
 class Read(NamedTuple):

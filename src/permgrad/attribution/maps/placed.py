@@ -125,9 +125,9 @@ class _Sight:
     """
 
     middle: Floats  # of what a place sees more than others do (NaN: nothing)
-    whole: Floats  # of all that it sees
+    outer_middle: Floats  # of all that it sees
     reach: float  # between the middles of the first strip and the last
-    told: float  # information in nats: 0 if every place sees the same
+    information: float  # in nats: 0 if every place sees the same
 
 
 def _sight(middles: Sequence[float], change: Floats) -> _Sight:
@@ -215,26 +215,30 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
     untold = [0.0]
     for by_dim in sights:
         best_dimension = int(
-            np.argmax([candidate_sight.told for candidate_sight in by_dim])
+            np.argmax([candidate_sight.information for candidate_sight in by_dim])
         )
         sight = by_dim[best_dimension]
         positions = np.arange(len(by_dim[best_dimension].middle), dtype=float)
         # A map that is turned by an angle moves along both dimensions.
         across = max(
             (
-                other_sights[best_dimension].told
+                other_sights[best_dimension].information
                 for other_sights in sights
                 if other_sights is not by_dim
             ),
             default=0.0,
         )
         straight = _fitted(positions, sight.middle, sight.reach)[1] > 0
-        carried = straight and sight.told >= _TOLD and across < _ACROSS * sight.told
+        carried = (
+            straight
+            and sight.information >= _TOLD
+            and across < _ACROSS * sight.information
+        )
         along.append(best_dimension if carried else None)
         steps.append(
-            _fitted(positions, sight.whole, sight.reach)[0] if carried else 0.0
+            _fitted(positions, sight.outer_middle, sight.reach)[0] if carried else 0.0
         )
-        (carried_information if carried else untold).append(sight.told)
+        (carried_information if carried else untold).append(sight.information)
     carried_dimensions = [dimension for dimension in along if dimension is not None]
     if (
         not carried_dimensions
@@ -266,8 +270,8 @@ def _tokens(
     for token, token_count in enumerate(len(sight.middle) for sight in sights[0]):
         token_sights = [by_dim[token] for by_dim in sights]
         is_located = all(
-            token_sight.told
-            >= max(_TOLD, *(other_sight.told for other_sight in by_dim))
+            token_sight.information
+            >= max(_TOLD, *(other_sight.information for other_sight in by_dim))
             for token_sight, by_dim in zip(token_sights, sights, strict=True)
         )
         if len(sights) < 2 or not is_located:
@@ -289,7 +293,9 @@ def _tokens(
                     and sum(explained_shares) > best_layout[0]
                 ):
                     steps = tuple(
-                        _fitted(grid_line, sight.whole[token_slice], sight.reach)[0]
+                        _fitted(
+                            grid_line, sight.outer_middle[token_slice], sight.reach
+                        )[0]
                         for grid_line, sight in zip(index, token_sights, strict=True)
                     )
                     no_axes = (None,) * len(sights), (False,) * len(sights)

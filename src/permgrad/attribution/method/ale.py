@@ -256,7 +256,7 @@ def _at_corners(
     """Return the outputs of rows at both ends of their steps, ``(moves, outputs)`` for
     each corner, the last axis first.
     """
-    shape = [len(axis.at) for axis in axes]
+    shape = [len(axis.points) for axis in axes]
     count = int(np.prod(shape))
     codes = []
     for corner in product((0, 1), repeat=len(axes)):
@@ -409,13 +409,13 @@ def _tell_of_without(
 def _points(axis: Axis) -> dict[str, Any]:
     """Return the points of an axis, and how many rows are nearest to each."""
     numeric = not (axis.levels or axis.column.dates or axis.column.words)
-    nearest = np.rint(axis.places[np.isfinite(axis.places)]).astype(np.int64)
+    nearest = np.rint(axis.positions[np.isfinite(axis.positions)]).astype(np.int64)
     return {
         "kind": "numeric" if numeric else "levels",
-        "at": axis.at.tolist() if numeric else list(range(len(axis.at))),
-        "label": list(map(axis.column.written, axis.at)),
-        "levels": len(axis.at),
-        "rows": np.bincount(nearest, minlength=len(axis.at)).tolist(),
+        "at": axis.points.tolist() if numeric else list(range(len(axis.points))),
+        "label": list(map(axis.column.written, axis.points)),
+        "levels": len(axis.points),
+        "rows": np.bincount(nearest, minlength=len(axis.points)).tolist(),
     }
 
 

@@ -83,14 +83,16 @@ def accumulated(
         effects: The difference over it, ``(moves, outputs)``.
         sampled: The weights of the rows, and which depend on each other.
     """
-    shape = [len(axis.at) - 1 for axis in axes]
+    shape = [len(axis.points) - 1 for axis in axes]
     count = int(np.prod(shape))
     cells = sum((axis_steps * shape[-1] for axis_steps in steps[:-1]), steps[-1])
     means = _means(rows, cells, effects, count, sampled)
     nearest = np.arange(count)
     filled_cells = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
     firsts: list[Callable[[Tensor], Tensor]] = []
-    inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
+    inside = np.flatnonzero(
+        np.all([np.isfinite(axis.positions) for axis in axes], axis=0)
+    )
     located = axes[0].located(inside)
     if len(axes) == 1:
         differences = axes[0].compared(sampled).weights
@@ -134,13 +136,13 @@ def _first_order(
     each step of one axis lie on the other, ``(steps, points)``.
     """
     moved, axis_step = axis.moves
-    located_mask = np.isfinite(other_axis.places[moved])
+    located_mask = np.isfinite(other_axis.positions[moved])
     lying = other_axis.located(moved[located_mask])
     return _means(
         moved[located_mask],
         axis_step[located_mask],
         lying,
-        len(axis.at) - 1,
+        len(axis.points) - 1,
         sampled,
         widen=False,
     )
@@ -536,9 +538,9 @@ class Axis:
 
     Attributes:
         column: the column.
-        at: the points in their order ``(points,)``, as values of the column.
+        points: in their order ``(points,)``, as values of the column.
         donors: a row that has the value of each point ``(points,)``.
-        places: where each row is, in steps from the first point ``(rows,)``. NaN:
+        positions: where each row is, in steps from the first point ``(rows,)``. NaN:
             missing, or of a rare level.
         steps: over which steps from point to point each row is moved, ``(rows, 1 or
             2)``. Negative: none.
@@ -547,9 +549,9 @@ class Axis:
     """
 
     column: Column
-    at: Floats
+    points: Floats
     donors: Integers
-    places: Floats
+    positions: Floats
     steps: Integers
     levels: bool
     left_out: dict[str, int]
@@ -564,24 +566,24 @@ class Axis:
     def scale(self) -> Floats:
         """Where the points are on a scale: numbers, or one after the other."""
         if self.levels:
-            return np.arange(len(self.at), dtype=np.float64)
-        return self.at
+            return np.arange(len(self.points), dtype=np.float64)
+        return self.points
 
     def compared(self, sampled: Sampled) -> Comparisons:
         """Return between which values changes are told."""
         plain_numbers = not (self.column.labels or self.column.dates)
         if plain_numbers and not self.column.words:
-            points: list[Any] = self.at.tolist()
+            points: list[Any] = self.points.tolist()
         else:
-            points = list(map(self.column.written, self.at))
-        return comparisons(self.places, points, sampled.weights, levels=self.levels)
+            points = list(map(self.column.written, self.points))
+        return comparisons(self.positions, points, sampled.weights, levels=self.levels)
 
     def located(self, rows: Integers) -> Floats:
         """Return the weights of the points between which rows lie, ``(rows,
         points)``.
         """
         return np.maximum(
-            1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0
+            1 - np.abs(self.positions[rows, None] - np.arange(len(self.points))), 0.0
         )
 
 
@@ -611,7 +613,7 @@ def make_axes(
         player_axes[player] = _axis(
             columns[player], context_columns, sampled, bins, least
         )
-    return {player: axis for player, axis in player_axes.items() if len(axis.at)}
+    return {player: axis for player, axis in player_axes.items() if len(axis.points)}
 
 
 def _axis(

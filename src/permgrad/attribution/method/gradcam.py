@@ -169,7 +169,7 @@ class GradCam(Configured):
             maps={
                 array_key: array
                 for picture in reader.pictures
-                for array_key, array in picture.kept.items()
+                for array_key, array in picture.arrays.items()
             },
         )
 

@@ -261,8 +261,8 @@ def _played(
     plays = [_play_of(str(members), members, channels) for members in sets]
     loss_game.play(plays, range(loss_game.request.n_repeats), collect, progress)
     for members in sets:
-        parts = zip(*effect_parts.pop(str(members)), strict=True)
-        yield members, _Played(*map(np.concatenate, parts))
+        arrays = zip(*effect_parts.pop(str(members)), strict=True)
+        yield members, _Played(*map(np.concatenate, arrays))
 
 
 def _screened(

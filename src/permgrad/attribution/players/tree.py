@@ -23,12 +23,12 @@ Counters = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Coalitions:
-    """``values = weights @ v(kept)``.
+    """``values = weights @ v(keeps)``.
 
     ``joined``: player, and coalitions without and with it, ``(steps, 3)``.
     """
 
-    kept: Booleans
+    keeps: Booleans
     weights: Floats
     joined: Integers
 

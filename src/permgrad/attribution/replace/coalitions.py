@@ -26,6 +26,7 @@ from permgrad.attribution.subject.traced_branches import BranchCut
 from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
+from permgrad.base.sequences import values_at
 from permgrad.models.batches import halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger
@@ -751,15 +752,15 @@ class Blend:
             for _ in range(width):
                 lending.append(lender_rows)
         coalitions_together = np.concatenate(coalitions)
-        asked, places = self._asked(coalitions_together, plays)
+        asked_indices, output_positions = self._asked(coalitions_together, plays)
         outputs = self._ask(
             receivers,
-            [lending[place] for place in asked],
-            coalitions_together[asked] & self._live,
+            values_at(lending, asked_indices),
+            coalitions_together[asked_indices] & self._live,
         )
-        if len(asked) < len(places):
+        if len(asked_indices) < len(output_positions):
             unchanged = self.base()[torch.as_tensor(receivers)][None]
-            outputs = torch.cat([outputs, unchanged])[torch.as_tensor(places)]
+            outputs = torch.cat([outputs, unchanged])[torch.as_tensor(output_positions)]
         return list(zip(donors, outputs.split(widths), strict=True))
 
     @cached_property
@@ -797,21 +798,23 @@ class Blend:
             play_numbers += [number] * len(play.mask)
             of_play = read[start : start + len(play.mask)]
             is_still.append(_stands_still(play, of_play))
-        asked = list[int]()
-        known: dict[tuple[int, bytes], int] = {}
-        places = list[int]()
+        asked_indices = list[int]()
+        positions: dict[tuple[int, bytes], int] = {}
+        output_positions = list[int]()
         for index, coalition in enumerate(read):
             number = play_numbers[index]
             key = number, coalition.tobytes()
             if is_still[number]:
-                places.append(-1)
+                output_positions.append(-1)
                 continue
-            if coalition.any() and key not in known:
-                known[key] = len(asked)
-                asked.append(index)
-            places.append(known.get(key, -1))
-        places_asked = np.array(places)
-        return asked, np.where(places_asked < 0, len(asked), places_asked).tolist()
+            if coalition.any() and key not in positions:
+                positions[key] = len(asked_indices)
+                asked_indices.append(index)
+            output_positions.append(positions.get(key, -1))
+        of_asked = np.array(output_positions)
+        return asked_indices, np.where(
+            of_asked < 0, len(asked_indices), of_asked
+        ).tolist()
 
     def _ask(
         self, receivers: Integers, lending: Sequence[Integers], coalitions: Booleans

@@ -247,8 +247,8 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     """
     count = len(space)
     exact = Tree.flat(count).coalitions()
-    somebody = exact.kept.any(axis=1)
-    coalitions = exact.kept[somebody]
+    somebody = exact.keeps.any(axis=1)
+    coalitions = exact.keeps[somebody]
     values = exact.weights[:, somebody]
     combine = np.zeros((count, 3, len(coalitions)))
     combine[:, 0] = values

@@ -762,9 +762,9 @@ class ShownModel(BaseEstimator):
     Everything else is the model's own.
     """
 
-    def __init__(self, answers: Answers, places: Integers, shown: Any) -> None:
+    def __init__(self, answers: Answers, row_positions: Integers, shown: Any) -> None:
         self.answers = answers
-        self.places = places
+        self.row_positions = row_positions
         self.shown = shown
 
     @_offered("predict")
@@ -785,7 +785,7 @@ class ShownModel(BaseEstimator):
     def _answer(self, method: str, X: Any) -> Array:
         if X is not self.shown and hasattr(self.answers.model, method):
             return getattr(self.answers.model, method)(X)
-        return self.answers.of(method)[self.places]
+        return self.answers.of(method)[self.row_positions]
 
     @property
     def classes_(self) -> Any:

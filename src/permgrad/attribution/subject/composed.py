@@ -28,7 +28,7 @@ class _Mixed:
     """
 
     row: int
-    others: dict[int, int | None]  # None: values of no row
+    other_rows: dict[int, int | None]  # None: values of no row
 
 
 def of_composed(
@@ -71,7 +71,7 @@ def of_composed(
         # What says which places are a row's own is no input of the user's.
         users = slice(len(subject.form.leaves))
         mixed = _mixed(refused_row[users], inputs[users], donors[users])
-        if not mixed.others:
+        if not mixed.other_rows:
             return InputError(
                 error.problem,
                 hint=remedy(error.words)
@@ -79,7 +79,7 @@ def of_composed(
                 "it each time it is called",
                 code="PG032",
             )
-        hint = _remedy(subject, inputs, donors, sorted(mixed.others))
+        hint = _remedy(subject, inputs, donors, sorted(mixed.other_rows))
     problem = (
         f"permgrad {_in_words(mixed, subject.input_names, len(inputs[0]))}, and the "
         f"network refused this row: {error.words}"
@@ -186,7 +186,7 @@ def _mixed(
 def _in_words(mixed: _Mixed, names: Sequence[str], count: int) -> str:
     """Say which inputs of which rows were mixed, never their values."""
     by_other: dict[int | None, list[str]] = {}
-    for input_index, other_row in mixed.others.items():
+    for input_index, other_row in mixed.other_rows.items():
         by_other.setdefault(other_row, []).append(names[input_index])
     phrases = []
     for other_row, inputs in by_other.items():

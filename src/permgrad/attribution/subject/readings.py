@@ -401,9 +401,9 @@ def _reading_of_slices(tensor: Tensor, across: int, rows: Tensor) -> str:
     """Return how pictures are read that a convolution sees one by one: frames of
     several channels that lay one behind the other in a row, or slices of a volume.
     """
-    pictures, rest = divmod(len(tensor), len(rows))
+    pictures, left_over = divmod(len(tensor), len(rows))
     channels = tensor.shape[across]
-    if across and not rest and 1 < channels < pictures * channels == rows.shape[1]:
+    if across and not left_over and 1 < channels < pictures * channels == rows.shape[1]:
         return f"{VIDEO}{pictures}"
     return "volume"
 

@@ -143,7 +143,7 @@ class Shares:
     number.
     """
 
-    whole: float
+    total: float
     by_row: bool
 
     def of(self, numbers: Array) -> Array:
@@ -151,7 +151,7 @@ class Shares:
         if self.by_row:
             total = numbers.sum(axis=1, keepdims=True)
             return np.divide(numbers, total, out=numbers.copy(), where=total > 0)
-        return numbers / self.whole
+        return numbers / self.total
 
 
 def find_shares(

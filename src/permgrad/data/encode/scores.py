@@ -84,8 +84,8 @@ class Target:
     (rows,)``, and what goes with them.
 
     ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are
-    never on both sides of a division. ``held``: how many of the last rows judge what is
-    learned from the scores of the others. More than 32 classes are predicted by 32
+    never on both sides of a division. ``judging``: how many of the last rows judge what
+    is learned from the scores of the others. More than 32 classes are predicted by 32
     numbers, random signs of each class (Allwein et al. 2000), so that a column does not
     get hundreds of scores.
     """
@@ -95,7 +95,7 @@ class Target:
     weights: Floats
     seed: int
     units: Integers | None = None
-    held: int = 0
+    judging: int = 0
 
     @classmethod
     def of(
@@ -141,13 +141,13 @@ class Target:
             units = None
         else:
             units = self.units[:rows]
-        held_out_count = max(self.held + rows - len(self.y), 0)
+        held_out_count = max(self.judging + rows - len(self.y), 0)
         return replace(
             self,
             y=self.y[:rows],
             weights=self.weights[:rows],
             units=units,
-            held=held_out_count,
+            judging=held_out_count,
         )
 
     def coded(self) -> Self:
@@ -175,7 +175,7 @@ class Target:
         scores would tell: without a row it is lower, the higher the row is.
         """
         folds = self._drawn(_CLASS_FOLDS if self.classes else count)
-        folds[len(folds) - self.held :] = count
+        folds[len(folds) - self.judging :] = count
         return folds
 
     def _drawn(self, count: int) -> Integers:
@@ -187,7 +187,7 @@ class Target:
             )
         order = random_draw.permutation(len(self.y))
         if self.classes:
-            judged = len(order) - self.held
+            judged = len(order) - self.judging
             order = order[
                 np.argsort(
                     np.where(order < judged, self.y[order], self.classes), kind="stable"
@@ -677,7 +677,7 @@ class _Model:
             for block_index, block in enumerate(blocks)
             if block.slope is not None
         }
-        learned = np.arange(len(folds)) < len(folds) - self.target.held
+        learned = np.arange(len(folds)) < len(folds) - self.target.judging
         for fold_number in np.unique(folds):
             weights = self.fit(strengths, learned & (folds != fold_number))
             held_out_rows = np.flatnonzero(folds == fold_number)
@@ -903,9 +903,9 @@ class _Model:
         spread = 1 / (squares - total * means**2 + 1)
 
         def times(vector: Floats) -> Floats:
-            whole = vector.ravel()
-            products = weighted @ (design @ whole.astype(kind))
-            return np.asarray(products - total * means * (means @ whole) + whole)
+            flat = vector.ravel()
+            products = weighted @ (design @ flat.astype(kind))
+            return np.asarray(products - total * means * (means @ flat) + flat)
 
         sides = (weighted @ y - total * np.outer(means, centre)).T
         solved = _solved(times, spread, sides, _NEAR)

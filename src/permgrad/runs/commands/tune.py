@@ -110,7 +110,7 @@ STUDY = FolderKind(
 @dataclass
 class TuneSession:
     """What a process needs to work on a study of ``total`` trials, and how many
-    ``others`` work on it here.
+    ``other_workers`` work on it here.
     """
 
     request: TuneRequest
@@ -119,7 +119,7 @@ class TuneSession:
     total: int
     folder: Path
     study: Any
-    others: Callable[[], int]
+    other_workers: Callable[[], int]
     say: Say
 
     @property
@@ -306,7 +306,7 @@ def _end_interrupted(session: TuneSession) -> None:
     work on this machine's file.
     """
     has_file = storage_file(session.request.url) is not None
-    end_interrupted(session.study, alone=has_file and not session.others())
+    end_interrupted(session.study, alone=has_file and not session.other_workers())
 
 
 def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -> float:
@@ -378,7 +378,7 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
     trials_left = session.total - len(finished_trials)
     if times and trials_left:
         mean_seconds = sum(times) / len(times)
-        seconds_left = mean_seconds * trials_left / (1 + session.others())
+        seconds_left = mean_seconds * trials_left / (1 + session.other_workers())
         trial_line += f"; about {readable(seconds_left)} left"
     session.say(trial_line)
 

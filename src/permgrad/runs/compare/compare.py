@@ -121,14 +121,14 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
 class _Job:
     """A checked comparison: table, plan and metric.
 
-    ``asked``: the metric that the user named.
+    ``metric_asked``: the metric that the user named.
     """
 
     table: ComparedTable
     plan: ComparisonPlan
     folds: list[Fold]
     metric: str
-    asked: str | None
+    metric_asked: str | None
     device: str
     threads: int | None
     alarms: tuple[str, ...]
@@ -218,7 +218,7 @@ def _do_job(
         job, finished_cells, command=record["command"], started=record["started"]
     )
     with writing(folder):
-        facts = {**record, "metric_asked": job.asked}
+        facts = {**record, "metric_asked": job.metric_asked}
         comparison.save(folder, record=facts)
         FOLDER.finish(folder, {**facts, **comparison.to_dict()}, now())
     return comparison

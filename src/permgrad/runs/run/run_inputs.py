@@ -300,13 +300,13 @@ def _parts(
 ) -> dict[str, Rows]:
     """Return the rows of each part, whose features are read as ``tables``."""
     dependence = dependence_of(rows.tables, request.row_group, request.time)
-    parts = {}
+    rows_by_part = {}
     for part_name, table in tables.items():
-        parts[part_name] = _part(
+        rows_by_part[part_name] = _part(
             request, rows, part_name, table, dependence.get(part_name)
         )
     _check_dependence(request, rows, dependence)
-    return parts
+    return rows_by_part
 
 
 def _categories(column_kinds: Mapping[str, str]) -> list[str]:

@@ -307,7 +307,7 @@ def train_network(
         ready = replace(ready, beside=branches)
     features = len(train.encoder.features())
     plan = _plan(work, ready, features, done_epochs, (baseline_seconds, branch_seconds))
-    ready = ready.with_epochs(plan.epochs, plan.parts)
+    ready = ready.with_epochs(plan.epochs, plan.turns)
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=plan.watch)
     for branch_name, facts in model.branches_.items():
@@ -413,7 +413,7 @@ class _Plan(NamedTuple):
     """Epochs and parts of the training, and what watches its epochs."""
 
     epochs: int
-    parts: int
+    turns: int
     watch: EpochWatcher
 
 

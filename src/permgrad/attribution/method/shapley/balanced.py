@@ -60,8 +60,8 @@ def _made(players: int, size: int) -> BalancedDesign:
         exact = Tree.flat(players).coalitions()
         # One of each coalition and its complement: those with the first player, except
         # that of all players.
-        one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
-        return BalancedDesign(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
+        one_of_two = np.flatnonzero(exact.keeps[:, 0] & ~exact.keeps.all(axis=1))
+        return BalancedDesign(exact.keeps[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
         pair_sets = _cycles(players)
         return BalancedDesign(pair_sets, np.linalg.pinv(pair_sets - size / players))

@@ -279,12 +279,12 @@ class Enumeration:
         self.coalitions = tree.coalitions()
         self._shown, self._further = (
             self.active,
-            np.zeros((0, len(self.coalitions.kept))),
+            np.zeros((0, len(self.coalitions.keeps))),
         )
         if interactions is not None:
             active_index, self._shown = interactions.among(self.active)
-            self._further = active_index.weights(self.coalitions.kept)[tree.players :]
-        sizes = self.coalitions.kept.sum(axis=1)
+            self._further = active_index.weights(self.coalitions.keeps)[tree.players :]
+        sizes = self.coalitions.keeps.sum(axis=1)
         self._nobody = int(np.argmin(sizes))
         self._everybody = int(np.argmax(sizes))
         self._between = np.flatnonzero((sizes > 0) & (sizes < tree.players))
@@ -292,7 +292,7 @@ class Enumeration:
     def blocks(self, rows: int) -> Iterator[slice]:
         """Yield the rows in blocks whose coalitions fit in memory."""
         numbers = self.game.width * (
-            len(self.coalitions.kept) + len(self.coalitions.joined) + len(self._shown)
+            len(self.coalitions.keeps) + len(self.coalitions.joined) + len(self._shown)
         )
         return slices(rows, max(1, min(8192, _BLOCK_NUMBERS // max(1, numbers))))
 
@@ -323,7 +323,7 @@ class Enumeration:
 
     def _worth(self, rows: Integers, donors: Integers) -> Floats:
         """Return the worth of all coalitions ``(n, coalitions, V)``."""
-        keeps = self.coalitions.kept
+        keeps = self.coalitions.keeps
         worth = np.empty((len(rows), len(keeps), self.game.width))
         worth[:, self._nobody] = self.game.empty(rows, donors)
         worth[:, self._everybody] = self.game.full(rows)

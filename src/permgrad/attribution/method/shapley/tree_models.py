@@ -270,8 +270,8 @@ class _Link(NamedTuple):
         """Return in which rows all outputs are what the sums say ``(rows,)``."""
         apart = np.abs(worths - sums @ self.factors - self.constants)
         sizes = np.maximum(self.ranges, np.abs(worths - self.middles))
-        held: Booleans = np.asarray((apart <= _APART * sizes).all(axis=1))
-        return held
+        are_close: Booleans = np.asarray((apart <= _APART * sizes).all(axis=1))
+        return are_close
 
 
 def _link_of(sums: Floats, worths: Floats) -> _Link | None:

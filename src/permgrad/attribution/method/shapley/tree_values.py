@@ -203,8 +203,8 @@ def _by_patterns(bits: int, of_rows: Integers, of_donors: Integers) -> Floats:
     times = np.bincount(cells.ravel(), minlength=count * size).reshape(count, size)
     lacking = times[:, :, None] * ~passed
     table = np.where(passed, np.matmul(gives, lacking), -(times @ takes.T)[:, :, None])
-    taken: Floats = np.take_along_axis(table, of_rows[:, :, None], axis=1)
-    return taken
+    values: Floats = np.take_along_axis(table, of_rows[:, :, None], axis=1)
+    return values
 
 
 def _by_pairs(bits: int, of_rows: Integers, of_donors: Integers) -> Floats:
