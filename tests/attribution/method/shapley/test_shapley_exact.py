@@ -388,7 +388,7 @@ def test_trees_of_three_levels():
     assert len(orders) == 2 * 2 * 2 * 2
     coalitions = tree.coalitions()
     worths = np.array(
-        [worth(tuple(np.flatnonzero(kept_mask))) for kept_mask in coalitions.kept]
+        [worth(tuple(np.flatnonzero(kept_mask))) for kept_mask in coalitions.keeps]
     )
     np.testing.assert_allclose(
         coalitions.weights @ worths, by_orders(worth, orders, 5), atol=1e-12
