@@ -418,16 +418,21 @@ def _over_constant(one: Situation, words: str, faults: Faults) -> None:
         )
 
 
-def _baselines(one: Situation, words: str, faults: Faults) -> None:
-    name = (
-        "RMSE"
-        if one.task == "regression"
-        else "ROC-AUC"
-        if len(one.classes) == 2
-        else "accuracy"
-    )
+def _best_baseline(one: Situation) -> tuple[str, str]:
+    """Return the metric that baselines are compared by, and the best of them."""
+    best_of: Any = max
+    name = "accuracy"
+    if one.task == "regression":
+        best_of = min
+        name = "RMSE"
+    elif len(one.classes) == 2:
+        name = "ROC-AUC"
     scores = {key: metric_of(name, one, guess) for key, guess in one.baselines.items()}
-    best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
+    return name, best_of(scores, key=lambda key: scores[key])
+
+
+def _baselines(one: Situation, words: str, faults: Faults) -> None:
+    name, best = _best_baseline(one)
     faults.claim(
         f"baselines: {best} is the best",
         baselines.get(best).label_for(one.task) in words,
@@ -1247,17 +1252,7 @@ def _drift_sentence(one: Situation, words: str, faults: Faults) -> None:
 
 def _next_words(one: Situation, words: str, faults: Faults) -> None:
     if words.startswith("For predictions alone, use "):
-        name = (
-            "RMSE"
-            if one.task == "regression"
-            else "ROC-AUC"
-            if len(one.classes) == 2
-            else "accuracy"
-        )
-        scores = {
-            key: metric_of(name, one, guess) for key, guess in one.baselines.items()
-        }
-        best = (min if name == "RMSE" else max)(scores, key=lambda key: scores[key])
+        _, best = _best_baseline(one)
         faults.claim(
             "next: another baseline is the best",
             LABELS[best] in words or baselines.get(best).label_for(one.task) in words,

@@ -8,14 +8,50 @@ import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+
+from permgrad.data.datasets import load_dataset
+from permgrad.data.splitting import Split, split_rows
 
 #: A line of the speed page. ``ours`` and ``theirs`` are medians in ``unit``; ``ratio``
 #: is how many times as fast permgrad is, median of the rounds' ratios, and ``low`` and
 #: ``high`` are the least and the largest of them.
 Line = dict[str, Any]
+
+
+class Heloc(NamedTuple):
+    """The table that most methods are measured on.
+
+    Attributes:
+        frame: Its features, ``(rows, features)``.
+        y: Its labels, ``(rows,)``.
+        split: Its rows for training and for testing.
+        na: Codes of missing cells.
+    """
+
+    frame: pd.DataFrame
+    y: np.ndarray
+    split: Split
+    na: Sequence[Any]
+
+    @classmethod
+    def read(cls) -> Heloc:
+        """Return the table, split."""
+        data = load_dataset("heloc")
+        y = data.frame[data.target].to_numpy()
+        split = split_rows(len(y), y, task="classification")
+        return cls(data.frame.drop(columns=data.target), y, split, data.na)
+
+    def fit(self, model: Any) -> Any:
+        """Fit a model on the training rows, and return it."""
+        return model.fit(self.frame.iloc[self.split.train], self.y[self.split.train])
+
+    def tested(self, rows: int | None = None) -> pd.DataFrame:
+        """Return some test rows, numbered from 0."""
+        return self.frame.iloc[self.split.test[:rows]].reset_index(drop=True)
 
 
 def take_turns(

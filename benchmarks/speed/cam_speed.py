@@ -26,11 +26,9 @@ import numpy as np
 import torch
 
 import permgrad as pg
-from benchmarks.speed._speed import Line, line, take_turns
+from benchmarks.speed._speed import Heloc, Line, line, take_turns
 from permgrad.attribution.maps.drawn import cam_layer
 from permgrad.attribution.request import tuned
-from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
 from permgrad.models.network.network_summary import count_numbers
 
 
@@ -47,15 +45,11 @@ def trained() -> tuple[pg.HyNNClassifier, object]:
     """Return the paper network after one epoch on HELOC's training rows, and the test
     rows.
     """
-    data = load_dataset("heloc")
-    frame = data.frame.drop(columns=data.target)
-    y = data.frame[data.target].to_numpy()
-    split = split_rows(len(frame), y, task="classification")
+    heloc = Heloc.read()
     model = pg.HyNNClassifier(
         preset="paper", max_epochs=1, random_state=0, progress=False
     )
-    model.fit(frame.iloc[split.train], y[split.train])
-    return model, frame.iloc[split.test].reset_index(drop=True)
+    return heloc.fit(model), heloc.tested()
 
 
 def contestants(

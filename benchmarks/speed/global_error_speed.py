@@ -33,10 +33,8 @@ from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.speed._speed import timed_errors
+from benchmarks.speed._speed import Heloc, timed_errors
 from benchmarks.speed.shapley_speed import time_to
-from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
 from permgrad_benchmark.suites.tabular.peers import sage_permutation
 
 FLOOR, AIM = 20.0, 50.0
@@ -47,21 +45,17 @@ class Case:
     """A trained network, rows with labels, and background rows."""
 
     def __init__(self, preset: str, rows: int, background: int) -> None:
-        data = load_dataset("heloc")
-        frame, y = (
-            data.frame.drop(columns=data.target),
-            data.frame[data.target].to_numpy(),
-        )
-        split = split_rows(len(frame), y, task="classification")
+        frame, y, split, _ = heloc = Heloc.read()
         self.name = f"HyNN, preset {preset}"
-        self.model = pg.HyNNClassifier(
-            preset=preset,
-            branches=("tabular", "image"),
-            max_epochs=2,
-            random_state=0,
-            progress=False,
+        self.model = heloc.fit(
+            pg.HyNNClassifier(
+                preset=preset,
+                branches=("tabular", "image"),
+                max_epochs=2,
+                random_state=0,
+                progress=False,
+            )
         )
-        self.model.fit(frame.iloc[split.train], y[split.train])
         chosen = np.random.default_rng(0).permutation(split.train)[:background]
         self.rows, self.y = frame.iloc[split.test[:rows]], y[split.test[:rows]]
         self.background = frame.iloc[chosen]

@@ -40,9 +40,8 @@ import torch
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.speed._speed import Line, line, take_turns
+from benchmarks.speed._speed import Heloc, Line, line, take_turns
 from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
 from permgrad.models.estimators.presets import Preset
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
@@ -117,18 +116,15 @@ def heloc_model(rows: int, epochs: int = 6) -> tuple[pg.HyNNClassifier, Any, int
     """Return preset ``default`` after a few epochs on HELOC, some test rows, and the
     position of the output.
     """
-    data = load_dataset("heloc")
-    frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
-    split = split_rows(len(frame), y, task="classification")
+    heloc = Heloc.read()
     model = pg.HyNNClassifier(
         branches=("tabular", "image"),
         random_state=0,
         progress=False,
         max_epochs=epochs,
-        na=data.na,
+        na=heloc.na,
     )
-    model.fit(frame.iloc[split.train], y[split.train])
-    return model, frame.iloc[split.test[:rows]].reset_index(drop=True), 1
+    return heloc.fit(model), heloc.tested(rows), 1
 
 
 def ours(model: pg.HyNNClassifier, rows: Any, target: int) -> np.ndarray:

@@ -31,9 +31,7 @@ from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.speed._speed import Line, line, take_turns
-from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
+from benchmarks.speed._speed import Heloc, Line, line, take_turns
 
 REPEATS = 5
 PLAIN, PREDICT = (
@@ -72,18 +70,11 @@ def trained(epochs: int = 3):
     """Return the paper network after a few epochs on HELOC's training rows, the test
     rows and their labels.
     """
-    data = load_dataset("heloc")
-    X, y = data.frame.drop(columns=data.target), data.frame[data.target]
-    split = split_rows(len(X), y.to_numpy(), task="classification")
+    heloc = Heloc.read()
     model = pg.HyNNClassifier(
         preset="paper", max_epochs=epochs, random_state=0, progress=False
     )
-    model.fit(X.iloc[split.train], y.iloc[split.train])
-    return (
-        model,
-        X.iloc[split.test].reset_index(drop=True),
-        y.iloc[split.test].to_numpy(),
-    )
+    return heloc.fit(model), heloc.tested(), heloc.y[heloc.split.test]
 
 
 def captum_permutation(model, encoded: np.ndarray, y: np.ndarray) -> np.ndarray:

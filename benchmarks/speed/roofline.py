@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks._results import markdown_table, parser, record
+from benchmarks.speed._speed import Heloc
 from permgrad.models.fast.inference import FoldedNetwork
 
 FLOOR, AIM = 0.60, 0.85
@@ -43,17 +44,13 @@ BATCH = 64
 def heloc_model(epochs: int = 2) -> tuple[Any, np.ndarray]:
     """Return the `paper` network, shortly trained, and HELOC's encoded test rows."""
     import permgrad as pg
-    from permgrad.data.datasets import load_dataset
-    from permgrad.data.splitting import split_rows
 
-    data = load_dataset("heloc")
-    X, y = data.frame.drop(columns=data.target), data.frame[data.target]
-    split = split_rows(len(X), y.to_numpy(), task="classification")
+    heloc = Heloc.read()
     model = pg.HyNNClassifier(
         preset="paper", max_epochs=epochs, random_state=0, progress=False
     )
-    model.fit(X.iloc[split.train], y.iloc[split.train])
-    return model, model.encode_rows(X.iloc[split.test]).encoded
+    heloc.fit(model)
+    return model, model.encode_rows(heloc.tested()).encoded
 
 
 class Work:

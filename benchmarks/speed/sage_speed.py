@@ -33,20 +33,16 @@ import torch
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.speed._speed import Line, is_there, missing
+from benchmarks.speed._speed import Heloc, Line, is_there, missing
 from benchmarks.speed.shapley_speed import Case, heloc_cases, time_to
 from benchmarks.speed.shapley_speed import measure_errors as measure_one
-from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
 
 REFERENCES = 50
 
 
 def labels(rows: int) -> np.ndarray:
     """Return 0 or 1 for the test rows that ``heloc_cases`` explains."""
-    data = load_dataset("heloc")
-    y = data.frame[data.target].to_numpy()
-    split = split_rows(len(y), y, task="classification")
+    _, y, split, _ = Heloc.read()
     return (y[split.test[:rows]] == np.unique(y)[1]).astype(np.int64)
 
 

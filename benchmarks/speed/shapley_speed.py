@@ -35,9 +35,7 @@ from tests.shared.explaining import explain_with
 
 import permgrad as pg
 from benchmarks._results import markdown_table, parser, record
-from benchmarks.speed._speed import Line, is_there, missing, timed_errors
-from permgrad.data.datasets import load_dataset
-from permgrad.data.splitting import split_rows
+from benchmarks.speed._speed import Heloc, Line, is_there, missing, timed_errors
 
 #: Least ratio to each peer at its default run.
 FLOORS = {"shap KernelExplainer": 20.0, "captum ShapleyValueSampling": 3.0}
@@ -62,9 +60,7 @@ def heloc_cases(
     """Return the hybrid networks and an MLP of the usual size, trained on HELOC's
     training rows.
     """
-    data = load_dataset("heloc")
-    frame, y = data.frame.drop(columns=data.target), data.frame[data.target].to_numpy()
-    split = split_rows(len(frame), y, task="classification")
+    frame, y, split, _ = heloc = Heloc.read()
     cases = []
     for preset in presets:
         model = pg.HyNNClassifier(
@@ -74,7 +70,7 @@ def heloc_cases(
             random_state=0,
             progress=False,
         )
-        model.fit(frame.iloc[split.train], y[split.train])
+        heloc.fit(model)
         encoded = torch.as_tensor(model.encode_rows(frame).encoded)
         cases.append(
             _case(

@@ -90,7 +90,7 @@ def local_effects(
     effects = {}
     axes = make_axes(first_rows, first_rows, sampled, _BINS, _LEAST)
     for axis in axes.values():
-        if len(axis.at) > 1:
+        if len(axis.points) > 1:
             curve = _moved_effects(axis, sample, predict, sampled)
             effects[axis.column.name] = LocalEffect(axis, curve, sampled)
     return effects
@@ -213,7 +213,7 @@ def _drawn_effects(
     """Return ``ale`` of a card: mean, low and high effects around a level."""
     edges = card["values"].get("edges", numbers)
     spots = np.unique(
-        np.clip(axis.at, edges[0], edges[-1])
+        np.clip(axis.points, edges[0], edges[-1])
     )  # what the chart shows of them
     axis_positions = spots
     if not card["numeric"]:
@@ -272,7 +272,10 @@ def _column(sample: Sample, name: str, most_levels: int = LEVELS) -> Column:
 def _along(axis: Axis, numbers: Floats, positions: Floats) -> Floats:
     """Return numbers at points of an axis ``(points, outputs)`` at other values."""
     return np.stack(
-        [np.interp(positions, axis.at, output_values) for output_values in numbers.T],
+        [
+            np.interp(positions, axis.points, output_values)
+            for output_values in numbers.T
+        ],
         axis=1,
     )
 
