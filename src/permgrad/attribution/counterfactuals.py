@@ -335,11 +335,7 @@ def _wordings(frame: pd.DataFrame) -> list[str]:
     other_columns = frame.select_dtypes(exclude=["number", "bool"])
     if not len(other_columns.columns):
         return []
-    wordings: list[str] = []
-    for column_schema in infer_schema(other_columns):
-        if column_schema.of.is_own:
-            wordings.append(column_schema.name)
-    return wordings
+    return infer_schema(other_columns).where(lambda kind: kind.is_own)
 
 
 def _is_of_numbers(want: Any) -> bool:

@@ -46,6 +46,7 @@ from permgrad.attribution.explanation.statistics import (
     MOST_TOGETHER,
     error_correlation,
     interval,
+    root_of_covariance,
     two_parts,
 )
 from permgrad.attribution.replace.game import global_explanation, play_losses
@@ -740,8 +741,7 @@ def _estimate(
     covariance_root = np.diag(std_errors)
     random_generator = generator(seed, "another training")
     if correlation is not None:
-        levels, vectors = np.linalg.eigh(correlation)
-        covariance_root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std_errors
+        covariance_root = root_of_covariance(correlation, std_errors)
     size = np.sqrt(
         random_generator.chisquare(spread.freedom, (_DRAWS, 1)) / spread.freedom
     )

@@ -178,11 +178,16 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    areas = []
+    return _mean_of_classes(roc_auc_score, case)
+
+
+def _mean_of_classes(score: Callable[..., Any], case: Case) -> float | None:
+    """Return the mean of a score of one class versus the rest."""
+    scores = []
     for class_case in _one_versus_rest(case):
-        areas.append(roc_auc_score(*class_case, sample_weight=case.weights))
-    if areas:
-        return float(np.mean(areas))
+        scores.append(score(*class_case, sample_weight=case.weights))
+    if scores:
+        return float(np.mean(scores))
     return None
 
 
@@ -193,12 +198,7 @@ def average_precision(case: Case) -> float | None:
     """
     from sklearn.metrics import average_precision_score
 
-    areas = []
-    for class_case in _one_versus_rest(case):
-        areas.append(average_precision_score(*class_case, sample_weight=case.weights))
-    if areas:
-        return float(np.mean(areas))
-    return None
+    return _mean_of_classes(average_precision_score, case)
 
 
 def lift(case: Case) -> float | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from permgrad.attribution.explanation.numbers import Numbers
 from permgrad.attribution.explanation.orders import sizes_of
+from permgrad.attribution.explanation.statistics import root_of_covariance
 from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.base.sequences import values_at
@@ -229,8 +230,7 @@ def _chances(
     """Return errors of the players by chance, ``(draws, players)``."""
     random_generator = np.random.default_rng(0)  # the same numbers give the same ranks
     count = max(_DRAWS, int(np.ceil(_BEYOND / (1 - certain))))
-    values, vectors = np.linalg.eigh(correlation)
-    covariance_root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
+    covariance_root = root_of_covariance(correlation, std)
     spread = (
         np.sqrt(random_generator.chisquare(freedom, (count, 1)) / freedom)
         if np.isfinite(freedom)

@@ -343,6 +343,14 @@ def with_donors(
     return two_parts(of_receivers, size, of_donors, lent_freedom + 1)
 
 
+def root_of_covariance(correlation: Floats, std: Floats) -> Floats:
+    """Return the matrix ``(players, players)`` that makes independent numbers those
+    with a correlation and standard deviations: ``numbers @ root``.
+    """
+    values, vectors = np.linalg.eigh(correlation)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))).T * std)
+
+
 def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
     """Return how errors correlate, ``(players, players)``.
 

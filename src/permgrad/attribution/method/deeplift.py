@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Configured, Request, Scope, methods
-from permgrad.attribution.request.method_registry import USUAL, Condition
+from permgrad.attribution.request import OfSlopes, Request, Scope, methods
+from permgrad.attribution.request.method_registry import Condition
 from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import Tensors, differentiable
 from permgrad.attribution.slopes.part_with_slopes import of_slopes
@@ -30,7 +30,7 @@ _GAP = 0.01
 
 
 @methods.register("deeplift")
-class DeepLift(Configured):
+class DeepLift(OfSlopes):
     """Contribution of each input to the difference between a row's output and the
     output at a baseline, in one step.
 
@@ -70,13 +70,8 @@ class DeepLift(Configured):
         True
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
-    by_word: ClassVar[bool] = False
     scales: ClassVar[Mapping[Scope, Scale]] = {LOCAL: LOGIT}
     scale_reason: ClassVar[str] = "DeepLIFT needs a scale that is linear in the outputs"
-    by_output: ClassVar[bool] = True
-    by_slopes: ClassVar[bool] = True
     conditions: ClassVar[tuple[Condition, ...]] = (REFERENCES_ARE_READ,)
     baseline: Any = "auto"
     references: int = 50

@@ -11,10 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.request import Configured, Request, Scope, methods
-from permgrad.attribution.request.method_registry import USUAL
+from permgrad.attribution.request import OfSlopes, Request, methods
 from permgrad.attribution.request.result import build, output_unit
-from permgrad.attribution.scopes import LOCAL
 from permgrad.attribution.slopes.gradients import differentiable
 from permgrad.attribution.slopes.part_with_slopes import of_slopes
 from permgrad.attribution.slopes.slopes import Slopes
@@ -40,7 +38,7 @@ class SlopeReader(NamedTuple):
 
 
 @methods.register("gradient")
-class Gradient(Configured):
+class Gradient(OfSlopes):
     """The slope |∂f/∂x| of each output at each row, added up over what a player owns.
 
     A feature's value is Σ |∂f/∂x_p| over its positions p (its encoded columns, the
@@ -69,11 +67,6 @@ class Gradient(Configured):
     """
 
     name: ClassVar[str] = "gradient"
-    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
-    by_word: ClassVar[bool] = False
-    by_output: ClassVar[bool] = True
-    by_slopes: ClassVar[bool] = True
     signed: bool = False
 
     def __call__(self, request: Request) -> Explanation:

@@ -12,9 +12,9 @@ import torch
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.request import Configured, Request, Scope, methods, setting
-from permgrad.attribution.request.method_registry import USUAL, Condition
-from permgrad.attribution.scopes import INPUT, LOCAL
+from permgrad.attribution.request import OfSlopes, Request, methods, setting
+from permgrad.attribution.request.method_registry import Condition
+from permgrad.attribution.scopes import INPUT
 from permgrad.attribution.slopes.integrals import integrate
 from permgrad.attribution.slopes.references import REFERENCES_ARE_READ
 from permgrad.base.checks import check_number, check_whole
@@ -22,7 +22,7 @@ from permgrad.base.late import pd
 
 
 @methods.register("integrated_gradients")
-class IntegratedGradients(Configured):
+class IntegratedGradients(OfSlopes):
     """Attributions of each row's output to its features.
 
     They add up to output − output at the baseline.
@@ -80,11 +80,6 @@ class IntegratedGradients(Configured):
         True
     """
 
-    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
-    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
-    by_word: ClassVar[bool] = False
-    by_output: ClassVar[bool] = True
-    by_slopes: ClassVar[bool] = True
     #: Largest number of intervals of the quadrature. A class: the rows of the reference
     #: are of it.
     max_steps: int = setting(default=1024)

@@ -5,6 +5,7 @@ that answer it, and the result.
 from permgrad.attribution.request.method_registry import (
     Configured,
     Method,
+    OfSlopes,
     PairedMethod,
     PlayedMethod,
     changed,
@@ -22,6 +23,7 @@ __all__ = [
     "LOCAL",
     "Configured",
     "Method",
+    "OfSlopes",
     "PairedMethod",
     "PlayedMethod",
     "Request",

@@ -295,6 +295,18 @@ class PairedMethod(PlayedMethod):
     tolerance: float | Literal["auto"] | None = "auto"
 
 
+class OfSlopes(Configured):
+    """A method of single rows whose values depend on an input only through the slopes
+    of the outputs: one output after the other, and tokens, of which each has a vector.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = (LOCAL,)
+    takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
+    by_word: ClassVar[bool] = False
+    by_output: ClassVar[bool] = True
+    by_slopes: ClassVar[bool] = True
+
+
 def tuned(method: Any, **settings: Any) -> Any:
     """Return a method with other inner settings: for permgrad's own pages, and for
     checks of its engines.

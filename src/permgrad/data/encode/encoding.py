@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, asdict, astuple, dataclass, field
+from itertools import compress
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -382,10 +383,7 @@ class TableEncoder:
             ],
             dtype=bool,
         )
-        texts = []
-        for distinct_text, is_kept in zip(distinct.texts, is_text, strict=True):
-            if is_kept:
-                texts.append(distinct_text)
+        texts = list(compress(distinct.texts, is_text))
         return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
 
     def _cells(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -763,12 +763,10 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> _TextC
         [codes.kind_of(cell_text, name) == PRESENT for cell_text in distinct.texts],
         dtype=bool,
     ) & (counts > 0)
-    texts = []
-    for kept_text, is_kept in zip(distinct.texts, keep_mask, strict=True):
-        if is_kept:
-            texts.append(kept_text)
     return _TextCells(
-        texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
+        list(compress(distinct.texts, keep_mask)),
+        counts[keep_mask],
+        int(len(distinct.index) - counts[keep_mask].sum()),
     )
 
 

@@ -311,10 +311,7 @@ class Learner:
         self.diverged = ""
         self.average: dict[str, Tensor] = {}
         if self.options.averaging:
-            average = {}
-            for weight_name, value in self.network.state_dict().items():
-                average[weight_name] = value.detach().clone()
-            self.average = average
+            self.average = self._weights()
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
@@ -468,12 +465,17 @@ class Learner:
             for average, value in self._counted:
                 average.copy_(value)
 
+    def _weights(self) -> dict[str, Tensor]:
+        """Return a copy of the present weights."""
+        weights = {}
+        for weight_name, value in self.network.state_dict().items():
+            weights[weight_name] = value.detach().clone()
+        return weights
+
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
         train_loss = float(self._loss_sum) / self._seen
-        present = {}
-        for weight_name, value in self.network.state_dict().items():
-            present[weight_name] = value.detach().clone()
+        present = self._weights()
         weights = self.average or present
         validation_loss = math.nan
         current_rate = self.optimizer.param_groups[0]["lr"]
