@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -446,55 +446,77 @@ def _scores(
     """
     score_sides = {
         "loss": [
-            (float(row_losses.mean()), row_losses - row_losses.mean())
+            _Side(
+                float(row_losses.mean()),
+                row_losses - row_losses.mean(),
+                np.zeros(len(row_losses)),
+            )
             for row_losses in losses
         ]
     }
     predicted = [guess for guess in guesses if guess is not None]
     names: tuple[str, ...] = ()
     if len(predicted) == 2:
-        if predicted[0].classes:
-            names = ("accuracy", "roc_auc")
-        else:
-            names = ("rmse",)
+        names = ("accuracy", "roc_auc") if predicted[0].classes else ("rmse",)
     for metric_name in names:
         score_sides[metric_name] = [
-            metric_by_rows(metric_name, guess) for guess in predicted
+            _Side(*metric_by_rows(metric_name, guess), guess.strata)
+            for guess in predicted
         ]
     lines = []
     for score_name, sides in score_sides.items():
-        truths: list[Array] = [np.zeros(len(row_values)) for _, row_values in sides]
-        if score_name != "loss":
-            truths = [guess.strata for guess in predicted]
-        values = [np.array([value]) for value, _ in sides]
-        if paired:
-            row_differences = sides[1][1] - sides[0][1]
-            error = ScoreError.of_rows(score_name, row_differences, truths[0], units[0])
-            variance, effective_size = error.total()
-            apart = np.sqrt(variance), effective_size
-            lines += _lines("score", [score_name], values, apart, confidence)
-            continue
-        old_error, new_error = (
-            ScoreError.of_rows(score_name, row_values, truth, dependence)
-            for (_, row_values), truth, dependence in zip(
-                sides, truths, units, strict=True
-            )
-        )
-        variances, effective_sizes = zip(
-            old_error.total(), new_error.total(), strict=True
-        )
         nothing = None
-        if np.array_equal(old_error.strata, new_error.strata):
-            nothing = new_error.pooled(old_error, float(values[1][0] - values[0][0]))
-        lines += _lines(
-            "score",
-            [score_name],
-            values,
-            _apart(variances, effective_sizes),
-            confidence,
-            nothing or (math.nan, 1.0),
-        )
+        if paired:
+            apart = _of_same_rows(score_name, sides, units[0])
+        else:
+            apart, nothing = _of_two_samples(score_name, sides, units)
+        values = [np.array([side.value]) for side in sides]
+        lines += _lines("score", [score_name], values, apart, confidence, nothing)
     return lines
+
+
+class _Side(NamedTuple):
+    """A score before or after.
+
+    Attributes:
+        value: The score.
+        by_row: How far each row moves it, ``(rows,)``.
+        strata: The truth of each row, ``(rows,)``.
+    """
+
+    value: float
+    by_row: Floats
+    strata: Array
+
+
+def _of_same_rows(
+    name: str, sides: Sequence[_Side], units: Dependence | None
+) -> tuple[Floats, Floats]:
+    """Return the standard error of the difference of two scores of the same rows, and
+    its effective number of rows.
+    """
+    old, new = sides
+    error = ScoreError.of_rows(name, new.by_row - old.by_row, old.strata, units)
+    variance, effective_size = error.total()
+    return np.sqrt(variance), effective_size
+
+
+def _of_two_samples(
+    name: str, sides: Sequence[_Side], units: Sequence[Dependence | None]
+) -> tuple[tuple[Floats, Floats], tuple[Any, Any]]:
+    """Return the same of two samples, and the variance and the number of rows if
+    nothing changed.
+    """
+    old_error, new_error = (
+        ScoreError.of_rows(name, side.by_row, side.strata, dependence)
+        for side, dependence in zip(sides, units, strict=True)
+    )
+    variances, sizes = zip(old_error.total(), new_error.total(), strict=True)
+    nothing: tuple[Any, Any] = math.nan, 1.0
+    if np.array_equal(old_error.strata, new_error.strata):
+        change = sides[1].value - sides[0].value
+        nothing = new_error.pooled(old_error, change)
+    return _apart(variances, sizes), nothing
 
 
 def _apart(

@@ -36,6 +36,7 @@ from permgrad.attribution.explanation.statistics import (
     mean_over_rows,
 )
 from permgrad.attribution.scopes import GLOBAL, MODALITY
+from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_path
 from permgrad.base.dependence import Dependence
 from permgrad.base.errors import Fault, InputError, counted, refusing
@@ -529,14 +530,8 @@ class Explanation(Numbers):
                 mean_parts[part_name] = mean_over_rows(part_values, weights)[0]
         correlation = None
         if players <= MOST_TOGETHER:
-            deviations = (per_row - values)[:, :players]
-            if weights is not None:
-                deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
-            correlation = np.stack(
-                [
-                    error_correlation(output_deviations.T, units)
-                    for output_deviations in np.moveaxis(deviations, -1, 0)
-                ]
+            correlation = _correlation_of_means(
+                (per_row - values)[:, :players], weights, units
             )
         meta = {
             fact_name: fact_value
@@ -815,3 +810,20 @@ def clearly_matter(
         for player_name in explanation.ranking(target)
         if passed[player_name]
     ]
+
+
+def _correlation_of_means(
+    deviations: Floats, weights: Any, units: Dependence | None
+) -> Floats:
+    """Return how the errors of weighted means over rows correlate by output,
+    ``(outputs, players, players)``, by the rows' ``deviations (rows, players,
+    outputs)``.
+    """
+    if weights is not None:
+        deviations = deviations * np.asarray(weights, dtype=np.float64)[:, None, None]
+    return np.stack(
+        [
+            error_correlation(output_deviations.T, units)
+            for output_deviations in np.moveaxis(deviations, -1, 0)
+        ]
+    )

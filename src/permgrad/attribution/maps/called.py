@@ -1096,21 +1096,7 @@ class CalledMaps:
         }
         self.pictures = []
         for input_index, call_place in self._places.items():
-            input_name = inputs[input_index]
-            empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-            words = (
-                f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so "
-                "are their players' values"
-            )
-            self.pictures.append(
-                Picture(
-                    f"maps:{input_name}",
-                    f"images:{input_name}",
-                    words,
-                    empty,
-                    drawing.maps,
-                )
-            )
+            self.pictures.append(self._picture(inputs[input_index], call_place))
         space = request.space
         segments = tuple(values_at(space.segments, self._places))
         self._space = replace(
@@ -1127,6 +1113,21 @@ class CalledMaps:
         self.modality = tuple(values_at(space.modality, self._owners))
         weights = sum(parameter.numel() for parameter in subject.module.parameters())
         self.batch = batch_size(request, numbers, weights=weights)
+
+    def _picture(self, input_name: str, call_place: Place) -> Picture:
+        """Return what is kept of the maps of an input."""
+        request = self.request
+        words = (
+            f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so "
+            "are their players' values"
+        )
+        return Picture(
+            f"maps:{input_name}",
+            f"images:{input_name}",
+            words,
+            np.zeros((request.count, len(request.targets)), dtype=bool),
+            self.drawing.maps,
+        )
 
     def read(self, row_slice: slice) -> Read:
         """Return the maps, and their means over each player's positions.

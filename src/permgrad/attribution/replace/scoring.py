@@ -523,22 +523,7 @@ class Judge:
         else:
             in_time = None
 
-        def variance(
-            *memberships: Integers, units: Dependence | None = None
-        ) -> tuple[Floats, Floats]:
-            """Return the jackknife's variance over groups of pairs, ``(scorers,
-            quantities)``, and its freedom.
-            """
-            left_out = []
-            for group in range(
-                max(int(membership.max()) for membership in memberships) + 1
-            ):
-                stays = np.logical_and.reduce(
-                    [membership != group for membership in memberships]
-                )
-                left_out.append(statistic(np.flatnonzero(stays), left=True))
-            return jackknife_variance(np.stack(left_out), units)
-
+        variance = partial(_left_out_variance, statistic)
         # The score of all rows has already shown its warnings.
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -567,6 +552,22 @@ class Judge:
 
 
 # ---- the delete-a-group jackknife ----------------------------------------------------
+def _left_out_variance(
+    statistic: Callable[..., Floats],
+    *memberships: Integers,
+    units: Dependence | None = None,
+) -> tuple[Floats, Floats]:
+    """Return the jackknife's variance of a statistic over groups of pairs, ``(scorers,
+    quantities)``, and its freedom.
+    """
+    left_out = []
+    for group in range(max(int(membership.max()) for membership in memberships) + 1):
+        stays = np.logical_and.reduce(
+            [membership != group for membership in memberships]
+        )
+        left_out.append(statistic(np.flatnonzero(stays), left=True))
+    return jackknife_variance(np.stack(left_out), units)
+
 
 # Groups are of equal size and drawn at random, as the rows themselves are thought to
 # be. They are not stratified by class: how many rows each class has is chance too, and
