@@ -501,7 +501,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
             row_parts.column_of.get(part_name, part_name)
             for part_name in row_parts.names
         )
-        quarters = {}
+        quarters: dict[str, list[str]] = {}
         for row_cell in row_parts.cells:
             quarters |= row_cell.blocks
         request = replace(
@@ -509,7 +509,7 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
         )
         explanation = method(request)
     texts = {}
-    maps = {}
+    maps: dict[str, Array] = {}
     for row_cell in row_parts.cells:
         maps |= row_cell.maps(row_parts.names)
         if isinstance(row_cell, _Words):

@@ -465,7 +465,7 @@ def _scores(
         ]
     lines = []
     for score_name, sides in score_sides.items():
-        nothing = None
+        nothing: tuple[Any, Any] | None = None
         if paired:
             apart = _of_same_rows(score_name, sides, units[0])
         else:

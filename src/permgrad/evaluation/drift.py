@@ -448,7 +448,8 @@ def _bars_of_levels(
         level_counts.append(counts)
         sizes.append([max(len(side_codes), 1)])
         typical.append(level_names[int(counts.argmax())] if counts.any() else None)
-    shares = np.array(level_counts) / sizes
+    row_counts = np.array(sizes)
+    shares = np.array(level_counts) / row_counts
     totals = np.sum(level_counts, axis=0)
     if len(level_names) > max(LEVELS, 0.5 * totals.sum()):
         return {}
@@ -461,7 +462,7 @@ def _bars_of_levels(
     of_levels = shares[:, shown]
     if len(rare_levels):
         of_rare = np.array(level_counts)[:, rare_levels].sum(axis=1, keepdims=True)
-        of_levels = np.column_stack([of_levels, of_rare / sizes])
+        of_levels = np.column_stack([of_levels, of_rare / row_counts])
         names.append(f"{len(rare_levels):,} others")
     return {"levels": names, "shares": of_levels.tolist(), "typical": typical}
 

@@ -188,7 +188,7 @@ def _columns_with_inputs(
     """
     names = list(encoder.feature_names_in_)
     features = encoder.features("feature")
-    ordered = []
+    ordered: list[int] = []
     for feature_name in ranking:
         if feature_name in features:
             raw_columns = encoder.raw_columns_of(feature_name)

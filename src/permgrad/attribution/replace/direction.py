@@ -72,15 +72,8 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
             outputs = torch.cat(
                 [block.outputs[:0], *(batch[0] for _, batch, _ in batches)]
             )
-            row_predictions = (
-                PROBABILITY.read(request.subject.outputs, outputs)
-                .double()
-                .cpu()
-                .numpy()
-            )
-            curves = row_predictions.reshape(
-                len(selected_rows), len(picked), row_predictions.shape[1]
-            )
+            read = PROBABILITY.read(request.subject.outputs, outputs).double()
+            curves = read.unflatten(0, (len(selected_rows), len(picked))).cpu().numpy()
             means = np.average(curves, axis=0, weights=weights[selected_rows])
             trends[player_name] = {
                 **points,

@@ -641,26 +641,28 @@ def _cut(
         suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None, None
-    passed = [
-        graph_node
-        for graph_node in graph.nodes
-        if graph_node.op == "placeholder" and not graph_node.target.startswith(_PLACE)
-    ]
-    used_inputs = {
-        str(graph_node.target).lstrip("*") for graph_node in passed if graph_node.users
-    }
+    return suffix, _needed_inputs(outer, graph)
+
+
+def _needed_inputs(outer: NetworkSubject, graph: fx.Graph) -> tuple[int, ...]:
+    """Return which of the network's own inputs a cut graph still reads."""
+    passed = []
+    used_inputs = set()
+    for graph_node in graph.nodes:
+        target = str(graph_node.target)
+        if graph_node.op == "placeholder" and not target.startswith(_PLACE):
+            passed.append(target)
+            if graph_node.users:
+                used_inputs.add(target.lstrip("*"))
     if not used_inputs:
-        return suffix, ()
-    if outer.form.whole or any(
-        str(graph_node.target).startswith("*") for graph_node in passed
-    ):
-        return suffix, tuple(range(len(outer.input_names)))
-    names = placeholder_names(outer, [str(graph_node.target) for graph_node in passed])
-    return suffix, tuple(
-        position
-        for position, input_name in enumerate(names)
-        if input_name in used_inputs
-    )
+        return ()
+    if outer.form.whole or any(target.startswith("*") for target in passed):
+        return tuple(range(len(outer.input_names)))
+    needed = []
+    for position, input_name in enumerate(placeholder_names(outer, passed)):
+        if input_name in used_inputs:
+            needed.append(position)
+    return tuple(needed)
 
 
 def _as_passed(node: fx.Node) -> bool:

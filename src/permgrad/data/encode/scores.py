@@ -567,7 +567,7 @@ def _blocks_of_vectors(
     columns: Mapping[str, tuple[Cells, Integers]], vectors: Mapping[str, Floats32]
 ) -> list[Block]:
     """Return the blocks of the vectors of cells."""
-    blocks = []
+    blocks: list[Block] = []
     for column_name, cells in vectors.items():
         blocks += _blocks(column_name, cells, columns[column_name][1])
     return blocks

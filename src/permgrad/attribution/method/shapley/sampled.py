@@ -32,7 +32,7 @@ from permgrad.attribution.method.shapley.tree_models import (
     mean_over,
 )
 from permgrad.attribution.players.tree import Counters, Tree
-from permgrad.base.arrays import Booleans, Floats, Integers
+from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform, uniform_integers
 
@@ -165,7 +165,7 @@ class _Coalitions:
     game: ShapleyGame
     rows: Integers
     donors: Integers
-    ranks: npt.NDArray[np.signedinteger[Any]]
+    ranks: Array
     walks: Integers
     orders: Integers
     sizes: Integers
@@ -200,12 +200,11 @@ def _path(
     # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
+    narrow_type: Any = np.int16
     if players > np.iinfo(np.int16).max:
-        narrow = ranks.astype(np.int32)
-    else:
-        narrow = ranks.astype(np.int16)
+        narrow_type = np.int32
     where = np.nonzero(changed)
-    coalitions = _Coalitions(game, rows, donors, narrow, *where)
+    coalitions = _Coalitions(game, rows, donors, ranks.astype(narrow_type), *where)
     nobody = coalitions.sizes == 0
     known_mask = nobody | np.append(nobody[1:], True)
     everyone = known_mask & ~nobody
