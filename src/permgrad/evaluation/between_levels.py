@@ -138,7 +138,11 @@ def compare_levels(
     table = _table(measures, events, len(columns[0]))
     groups = _Groups.of(dependence, columns, starts)
     question = _Question(
-        measures, member, groups, table.sum(axis=0), by_events=events is not None
+        measures,
+        member,
+        groups,
+        table.sum(axis=0),
+        by_events=events is not None,
     )
     testable = _testable(member, measures, dependence)[:, None]
     answer = question.of(table[:, None])

@@ -490,7 +490,9 @@ class _Side(NamedTuple):
 
 
 def _of_same_rows(
-    name: str, sides: Sequence[_Side], units: Dependence | None
+    name: str,
+    sides: Sequence[_Side],
+    units: Dependence | None,
 ) -> tuple[Floats, Floats]:
     """Return the standard error of the difference of two scores of the same rows, and
     its effective number of rows.
@@ -502,7 +504,9 @@ def _of_same_rows(
 
 
 def _of_two_samples(
-    name: str, sides: Sequence[_Side], units: Sequence[Dependence | None]
+    name: str,
+    sides: Sequence[_Side],
+    units: Sequence[Dependence | None],
 ) -> tuple[tuple[Floats, Floats], tuple[Any, Any]]:
     """Return the same of two samples, and the variance and the number of rows if
     nothing changed.

@@ -431,11 +431,17 @@ def _bars_of_numbers(values: Floats, count: int) -> dict[str, Any]:
         counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
         shares.append((counts / max(len(side_values), 1)).tolist())
         medians.append(float(np.median(numbers)) if len(numbers) else None)
-    return {"edges": edges.tolist(), "shares": shares, "typical": medians}
+    return {
+        "edges": edges.tolist(),
+        "shares": shares,
+        "typical": medians,
+    }
 
 
 def _bars_of_levels(
-    cells: ColumnCells, level_names: Sequence[str], count: int
+    cells: ColumnCells,
+    level_names: Sequence[str],
+    count: int,
 ) -> dict[str, Any]:
     """Return ``levels, shares`` and ``typical`` of a column, as ``describe_column``, or
     nothing of texts that hardly repeat: none is typical.
@@ -464,7 +470,11 @@ def _bars_of_levels(
         of_rare = np.array(level_counts)[:, rare_levels].sum(axis=1, keepdims=True)
         of_levels = np.column_stack([of_levels, of_rare / row_counts])
         names.append(f"{len(rare_levels):,} others")
-    return {"levels": names, "shares": of_levels.tolist(), "typical": typical}
+    return {
+        "levels": names,
+        "shares": of_levels.tolist(),
+        "typical": typical,
+    }
 
 
 def bar_edges(present: Floats) -> Floats:

@@ -206,7 +206,9 @@ class _Audit:
         return tested
 
     def of_column(
-        self, column_levels: ColumnLevels, compared_levels: Mapping[str, Compared]
+        self,
+        column_levels: ColumnLevels,
+        compared_levels: Mapping[str, Compared],
     ) -> dict[str, Any]:
         """Return what ``audit`` says of the levels of a column."""
         codes, levels, merged = column_levels

@@ -105,8 +105,8 @@ class Trees:
         node_arrays: tuple[list[Array], ...] = ([], [], [], [])
         roots = []
         start = 0
-        for tree in trees:
-            numbers = _nodes_of(tree, start, rounded=rounded)
+        for tree_arrays in trees:
+            numbers = _nodes_of(tree_arrays, start, rounded=rounded)
             for node_array, tree_array in zip(node_arrays, numbers, strict=True):
                 node_array.append(tree_array)
             roots.append(start)

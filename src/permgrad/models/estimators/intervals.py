@@ -437,29 +437,31 @@ class _Stumps:
         count, rows = bins.shape
         self._flat_bins = (bins + _BINS * np.arange(count)[:, None]).ravel()
         self._shape = (count, _BINS)
-        below = self._below(None)
-        self._sizes = np.stack([below, rows - below]) + _PULL
-        self._usable = (below > 0) & (below < rows)
+        rows_below = self._below(None)
+        self._sizes = np.stack([rows_below, rows - rows_below]) + _PULL
+        self._usable = (rows_below > 0) & (rows_below < rows)
         self.any_usable = bool(self._usable.any())
 
     def _below(self, numbers: Floats | None) -> Array:
         """Return sums of the rows' numbers below each cut, or how many rows are."""
-        sums = np.bincount(self._flat_bins, numbers, minlength=math.prod(self._shape))
-        return sums.reshape(self._shape).cumsum(axis=1)[:, :-1]
+        bin_sums = np.bincount(
+            self._flat_bins, numbers, minlength=math.prod(self._shape)
+        )
+        return bin_sums.reshape(self._shape).cumsum(axis=1)[:, :-1]
 
     def steepest(self, slopes: Floats) -> tuple[int, Floats]:
         """Return the column whose cut divides the slopes of the rows best, and the step
         in each of its parts.
         """
-        below = self._below(np.tile(slopes, self._shape[0]))
-        sides = np.stack([below, slopes.sum() - below])
+        sums_below = self._below(np.tile(slopes, self._shape[0]))
+        sides = np.stack([sums_below, slopes.sum() - sums_below])
         gains = np.where(self._usable, (sides**2 / self._sizes).sum(axis=0), -1.0)
         column, best_cut = np.unravel_index(gains.argmax(), gains.shape)
-        steps = np.repeat(
+        part_steps = np.repeat(
             _RATE * sides[:, column, best_cut] / self._sizes[:, column, best_cut],
             [best_cut + 1, _BINS - best_cut - 1],
         )
-        return int(column), steps
+        return int(column), part_steps
 
 
 def fit_scale(
@@ -473,7 +475,7 @@ def fit_scale(
     deviance at its best level.
     """
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
-    bins, held_bins = (
+    training_bins, held_out_bins = (
         np.stack(
             [
                 np.searchsorted(column_edges, cells)
@@ -482,7 +484,7 @@ def fit_scale(
         )
         for sample_columns in (columns, held_columns)
     )
-    stumps = _Stumps(bins)
+    stumps = _Stumps(training_bins)
     steps = np.zeros((len(edges), _BINS))
     best_steps = np.zeros_like(steps)
     fitted = np.full(len(errors), math.log(errors.mean()))
@@ -492,8 +494,8 @@ def fit_scale(
     for _ in range(_STEPS * stumps.any_usable):
         column, scale_step = stumps.steepest(errors * np.exp(-fitted) - 1)
         steps[column] += scale_step
-        fitted += scale_step[bins[column]]
-        held_out_fit += scale_step[held_bins[column]]
+        fitted += scale_step[training_bins[column]]
+        held_out_fit += scale_step[held_out_bins[column]]
         deviance = held_out_fit.mean() + math.log(
             (held_errors * np.exp(-held_out_fit)).mean()
         )

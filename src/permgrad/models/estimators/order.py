@@ -185,7 +185,7 @@ def _test(
     Return also each row's error in it, unless it failed before.
     """
     columns = table.shape[1]
-    shape = _SHAPES[name]
+    shape_rule = _SHAPES[name]
     random_generator = generator(seed, "order", name)
     row_folds = np.arange(len(table)) % _FOLDS
     placed = place_columns(table[row_folds > 0], seed)
@@ -193,18 +193,18 @@ def _test(
         table[row_folds == 0], placed[0], random_generator, seed
     )
     first = Order(False, columns, alike, by_chance, None, p_value, name)
-    if not to_the_end and (alike < shape.alike or p_value > _SURE):
+    if not to_the_end and (alike < shape_rule.alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
     table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    design = _design(table, placed, place_columns, random_generator, seed)
+    trial_design = _design(table, placed, place_columns, random_generator, seed)
     in_order: list[Floats] = []
     errors: list[Floats] = []
-    for predicted, held_out_rows in _predictions(table, target, design):
+    for predicted, held_out_rows in _predictions(table, target, trial_design):
         in_order.append(predicted[:, 0])
         errors.append(target.errors(predicted, held_out_rows).mean(axis=1))
         if (
-            not design.has_few_rows
+            not trial_design.has_few_rows
             and not to_the_end
             and _over_chance(errors)[0].mean() < _LEAST_GAIN
         ):  # most tables end here
@@ -212,17 +212,17 @@ def _test(
     chance, sharper = _over_chance(errors)
     significance_level = _SURE
     p_value = _p_value(chance)
-    if design.has_few_rows:
-        significance_level = shape.sure
+    if trial_design.has_few_rows:
+        significance_level = shape_rule.sure
         p_value = _p_value(sharper)
     of_rows = np.concatenate(
-        [fold_errors[int(design.has_few_rows), 0] for fold_errors in errors]
+        [fold_errors[int(trial_design.has_few_rows), 0] for fold_errors in errors]
     )
     if chance.mean() < _LEAST_GAIN or p_value > significance_level:
         return replace(first, p_value=p_value), of_rows
-    trees, beside_trees = _over_trees(table, target, design.folds, in_order, seed)
+    trees, beside_trees = _over_trees(table, target, trial_design.folds, in_order, seed)
     is_found = _p_value(trees) <= _SURELY_BEHIND or bool(
-        design.has_few_rows and beside_trees.mean() >= 0
+        trial_design.has_few_rows and beside_trees.mean() >= 0
     )
     expected_gain = float(min(chance.mean(), trees.mean()))
     return replace(first, found=is_found, gain=expected_gain, p_value=p_value), of_rows

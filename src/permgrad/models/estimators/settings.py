@@ -475,12 +475,12 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says
     beside them.
     """
-    choice, preset, network, device = _check_alone(arguments, task)
+    branch_choice, preset, network, device = _check_alone(arguments, task)
     passed = {}
     for argument_name, value in arguments.items():
         if value is not None:
             passed[argument_name] = value
-    layout = passed.get("layout", preset.layout)
+    chosen_layout = passed.get("layout", preset.layout)
     training = dict(preset.training)
     for training_name in ("loss", *(rule.name for rule in _TRAINING)):
         if training_name in passed:
@@ -490,7 +490,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults = training_faults(training, task)
     faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
-        check_layout(layout)
+        check_layout(chosen_layout)
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
         # either of the options that exclude each other may be an argument
@@ -503,19 +503,19 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if isinstance(arguments["preset"], Mapping):
         preset_settings = arguments["preset"]
     placed = (
-        choice is not None
+        branch_choice is not None
         or "layout" in passed
         or not preset_settings.keys().isdisjoint(("branches", "layout"))
     )
-    image = passed.get("image", "auto")
-    named_paths = preset.branches if choice is None else choice.paths
-    paths = _paths_with(image, named_paths)
+    image_use = passed.get("image", "auto")
+    named_paths = preset.branches if branch_choice is None else branch_choice.paths
+    paths = _paths_with(image_use, named_paths)
     most_levels = preset.max_levels
     if most_levels is None:
         most_levels = _most_levels(options, paths)
     return FitSettings(
         paths=paths,
-        layout=layout,
+        layout=chosen_layout,
         numeric=preset.numeric,
         network=options,
         training=_training_options(training),
@@ -527,7 +527,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         ),
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=int(most_levels),
-        seeks_order=preset.seeks_order and not placed and image == "auto",
+        seeks_order=preset.seeks_order and not placed and image_use == "auto",
         # What a file says is for all tables. Who writes a mapping, or an argument,
         # writes it for this one.
         fixed=frozenset(
@@ -537,9 +537,11 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
                 *({"patience", "max_epochs"} & {*passed, *preset_settings}),
             )
         ),
-        left_out=frozenset() if choice is None else choice.left_out,
-        beside=_beside(None if choice is None else choice.additive, preset, training),
-        beside_by_name=choice is not None,
+        left_out=frozenset() if branch_choice is None else branch_choice.left_out,
+        beside=_beside(
+            None if branch_choice is None else branch_choice.additive, preset, training
+        ),
+        beside_by_name=branch_choice is not None,
     )
 
 
@@ -562,12 +564,12 @@ class _Checked(NamedTuple):
 def _check_alone(arguments: Mapping[str, Any], task: str) -> _Checked:
     """Check each argument of an estimator by itself, and raise all faults together."""
     faults: list[InputError] = []
-    choice: BranchChoice | None = None
+    branch_choice: BranchChoice | None = None
     preset: Preset | None = None
     with collecting(faults):
         named = arguments.get("branches")
         if not (named is None or (isinstance(named, str) and named == AUTO)):
-            choice = check_branches(named)
+            branch_choice = check_branches(named)
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
@@ -577,7 +579,7 @@ def _check_alone(arguments: Mapping[str, Any], task: str) -> _Checked:
     if faults:
         raise joined(faults)
     assert preset is not None
-    return _Checked(choice, preset, network, device)
+    return _Checked(branch_choice, preset, network, device)
 
 
 def _beside(

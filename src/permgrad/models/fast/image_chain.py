@@ -436,9 +436,11 @@ def _segments_of(
         if isinstance(layer, nn.Conv2d):
             starts.append(layer_index)
     segments: list[Segment] = []
-    for start, stop in zip(starts, [*starts[1:], len(front)], strict=True):
+    for start, stop_layer in zip(starts, [*starts[1:], len(front)], strict=True):
         segments.append(
-            Segment(front[start:stop], image_size, one_channel=alike and not segments)
+            Segment(
+                front[start:stop_layer], image_size, one_channel=alike and not segments
+            )
         )
         image_size = segments[-1].out_size
     return segments

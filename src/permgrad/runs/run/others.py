@@ -222,14 +222,14 @@ class _Trial:
 def _try_each(work: RunWork, trial: _Trial, labels: Mapping[str, str]) -> None:
     """Predict the rows by each model that time is left for, and say its loss."""
     inputs = work.inputs
-    y = trial.rows.y
+    targets = trial.rows.y
     further: dict[str, Any] = {}
     if inputs.counts:
         further = {"counts": True}
     if trial.classes is None:
-        truth = np.asarray(y, dtype=np.float64)
+        truth = np.asarray(targets, dtype=np.float64)
     else:
-        truth = np.searchsorted(trial.classes, y)
+        truth = np.searchsorted(trial.classes, targets)
         further["classes"] = trial.classes.tolist()
     late_labels = list[str]()
     end_time = time.monotonic() + _SHARE * work.clock.left()
@@ -242,12 +242,12 @@ def _try_each(work: RunWork, trial: _Trial, labels: Mapping[str, str]) -> None:
             late_labels.append(label)
             continue
         trial.predicted[model_name] = Predicted(truth, guess, counts=inputs.counts)
-        scores = scores_of(inputs.task, y, guess, **further)
-        loss = float(scores[trial.metric.name] or np.inf)
-        trial.losses[model_name] = loss
+        model_scores = scores_of(inputs.task, targets, guess, **further)
+        model_loss = float(model_scores[trial.metric.name] or np.inf)
+        trial.losses[model_name] = model_loss
         seconds = time.monotonic() - started
         work.say(
-            f"  {label}: {trial.metric.label} {number(loss)} on training rows "
+            f"  {label}: {trial.metric.label} {number(model_loss)} on training rows "
             f"({seconds:.1f} s)"
         )
     if late_labels:

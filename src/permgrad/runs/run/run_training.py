@@ -380,12 +380,14 @@ class _Needs:
     def __init__(self, work: RunWork, features: int, baselines: float) -> None:
         """``baselines``: seconds that are kept for them."""
         clock = work.clock
-        y = work.inputs.parts["train"].y
+        training_targets = work.inputs.parts["train"].y
         self._work = work
         self._features = features
         self._baselines = baselines
         self._rows = len(work.inputs.parts["test"])
-        self._outputs = 1 if work.inputs.task.numeric else len(np.unique(y))
+        self._outputs = (
+            1 if work.inputs.task.numeric else len(np.unique(training_targets))
+        )
         # An explanation adapts to the time that is left, and a network that was not
         # trained is of no use.
         self._most = SHARE * max(clock.left() - baselines, 0.0)
@@ -444,17 +446,19 @@ def _plan(
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / row_count
     # Baselines that were asked for count where a limit was asked for.
-    needs = _Needs(
+    later_stages = _Needs(
         work, features, sum(further) if work.request.time_limit is not None else 0.0
     )
     per_epoch = clock.per_row * row_count / turns
     epochs = max(planned - done, 0)
     beside_epochs = BESIDE_EPOCHS if ready.beside else 0
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside_epochs)
-    expected = {"training": min(usual, max(clock.left() - needs.reserved(), per_epoch))}
+    expected = {
+        "training": min(usual, max(clock.left() - later_stages.reserved(), per_epoch))
+    }
     if further[0]:
         expected["baselines"] = further[0]
-    expected |= {"explanation": needs.explanation(), "report": REPORT}
+    expected |= {"explanation": later_stages.explanation(), "report": REPORT}
     if work.budget.refits is not None:
         expected["refits"] = expected_refits(
             work.budget.refits,
@@ -466,12 +470,12 @@ def _plan(
     at_most = f"at most {readable(max(most_seconds, 1.0))} for {epochs} epochs"
     work.say(f"  plan: {_plan_words(clock, expected, at_most)}")
     clock.whole.expect(**expected)
-    watch = watch_epochs(
+    epoch_watcher = watch_epochs(
         clock,
         replace(options, max_epochs=planned),
         math.ceil(row_count / turns),
-        needs.reserved,
+        later_stages.reserved,
         _constant_loss(ready, of_counts=work.inputs.counts),
         beside_epochs,
     )
-    return _Plan(planned, turns, watch)
+    return _Plan(planned, turns, epoch_watcher)
