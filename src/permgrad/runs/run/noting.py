@@ -156,87 +156,36 @@ def notes_on_columns(
 
     ``together``: what may say that rows belong together, which has a note of its own.
     """
-    by_user = {
-        column_name
-        for column_name, reason in left_out.items()
-        if reason is not LeftOut.LIKE_AN_IDENTIFIER
-    }
-    # The order of the rows hangs on how its dates are read.
-    column_findings = findings_of(schema, by_user - {request.time})
-    # Odd cells have a note that says where they stand.
-    column_findings = [
-        kept_finding
-        for kept_finding in column_findings
-        if kept_finding.kind != "mistakes"
-    ]
-    if ":" in request.model:
-        reader_facts = {"reader": "which your estimator gets as it is"}
-        column_findings = [
-            replace(column_finding, facts=reader_facts)
-            if column_finding.kind == "free_text"
-            else column_finding
-            for column_finding in column_findings
-        ]
-    undecided = [
-        column_type
-        for column_type in schema
-        if column_type.name not in {*left_out, *request.kinds}
-    ]
+    undecided = []
+    for column_type in schema:
+        if column_type.name not in {*left_out, *request.kinds}:
+            undecided.append(column_type)
     # One note has one advice on a column: the first of these that there is.
     told_columns = set[str]() if together is None else {*together["columns"]}
-    level_counts = {
-        column_type.name: column_type.n_levels
-        for column_type in undecided
-        if column_type.of.is_levels and column_type.name not in told_columns
-    }
-    level_counts = {
-        column_name: count
-        for column_name, count in level_counts.items()
-        if count >= _MANY_LEVELS
-    }
+    level_counts = {}
+    for column_type in undecided:
+        is_untold = column_type.of.is_levels and column_type.name not in told_columns
+        if is_untold and column_type.n_levels >= _MANY_LEVELS:
+            level_counts[column_type.name] = column_type.n_levels
     told_columns |= level_counts.keys()
-    column_findings = [
-        replace(column_finding, columns=_but(column_finding.columns, told_columns))
-        if column_finding.kind == "names"
-        else column_finding
-        for column_finding in column_findings
-    ]
-    # Columns that are constant only as float64 are already noted.
-    constant = set(schema.where(lambda kind: not kind.varies)).difference(
-        left_out, fused_columns(schema)
-    )
+    column_findings = _findings_of_cells(request, schema, left_out, told_columns)
     column_findings += _findings_of_amounts(
         written,
         {column_type.name for column_type in undecided if column_type.of.is_amount},
     )
+    also_levels = []
+    for column_type in undecided:
+        if "also_levels" in column_type.flags:
+            also_levels.append(column_type.name)
+    counts_shown = []
+    for column_name, count in level_counts.items():
+        counts_shown.append(f"{column_name} ({count:,})")
+    # Columns that are constant only as float64 are already noted.
+    noted = {*left_out, *fused_columns(schema)}
     column_findings += [
-        Finding(
-            "also_levels",
-            _but(
-                (
-                    column_type.name
-                    for column_type in undecided
-                    if "also_levels" in column_type.flags
-                ),
-                told_columns,
-            ),
-        ),
-        Finding(
-            "many_levels",
-            tuple(level_counts),
-            {
-                "shown": [
-                    f"{column_name} ({count:,})"
-                    for column_name, count in level_counts.items()
-                ]
-            },
-        ),
-        Finding(
-            "constant",
-            tuple(
-                column_name for column_name in schema.names if column_name in constant
-            ),
-        ),
+        Finding("also_levels", _but(also_levels, told_columns)),
+        Finding("many_levels", tuple(level_counts), {"shown": counts_shown}),
+        Finding("constant", _but(schema.where(lambda kind: not kind.varies), noted)),
     ]
     if card is None:
         return _texts(column_findings)
@@ -244,6 +193,34 @@ def notes_on_columns(
     return story + _texts(
         [*column_findings, Finding("not_features", tuple(card.not_features))]
     )
+
+
+def _findings_of_cells(
+    request: RunRequest,
+    schema: Schema,
+    left_out: Mapping[str, LeftOut],
+    told_columns: Collection[str],
+) -> list[Finding]:
+    """Return what is found of columns by their cells, but for odd ones: these have a
+    note that says where they stand. Of ``told_columns`` nobody says that they may name
+    things.
+    """
+    by_user = set()
+    for column_name, reason in left_out.items():
+        if reason is not LeftOut.LIKE_AN_IDENTIFIER:
+            by_user.add(column_name)
+    column_findings = []
+    # The order of the rows hangs on how its dates are read.
+    for column_finding in findings_of(schema, by_user - {request.time}):
+        if column_finding.kind == "free_text" and ":" in request.model:
+            reader_facts = {"reader": "which your estimator gets as it is"}
+            column_findings.append(replace(column_finding, facts=reader_facts))
+        elif column_finding.kind == "names":
+            untold = _but(column_finding.columns, told_columns)
+            column_findings.append(replace(column_finding, columns=untold))
+        elif column_finding.kind != "mistakes":
+            column_findings.append(column_finding)
+    return column_findings
 
 
 def notes_on_roles(
