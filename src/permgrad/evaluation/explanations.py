@@ -60,6 +60,7 @@ from permgrad.evaluation import measures
 from permgrad.evaluation.measures import RemovalCurves
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
+from permgrad.models.estimators.kept_rows import PASSED_ROWS
 from permgrad.models.losses import DIVERGENCE, named_loss
 
 if TYPE_CHECKING:
@@ -684,7 +685,7 @@ def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[
         yield problem, "Evaluate a local explanation.", "PG005"
     if (
         background is None
-        and explanation_meta.get("background", {}).get("kind") == "given"
+        and explanation_meta.get("background", {}).get("kind") == PASSED_ROWS
     ):
         background_used = (
             f"a background of {counted(explanation_meta['background']['rows'], 'row')}"

@@ -51,7 +51,11 @@ from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.read.cells import CellError, CodesArgument, MissingCodes, canonical
 from permgrad.data.weights import read_weights
 from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-from permgrad.models.estimators.kept_rows import TRAINING_ROWS, kept_rows
+from permgrad.models.estimators.kept_rows import (
+    PASSED_ROWS,
+    TRAINING_ROWS,
+    kept_rows,
+)
 
 #: Arguments of ``pg.explain`` that a plan's facts have under their own names.
 _SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
@@ -540,7 +544,7 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
         )
     if background is None:
         return EncodedBackground(kept_rows(model), TRAINING_ROWS)
-    return EncodedBackground(encode_background(model, background), "given")
+    return EncodedBackground(encode_background(model, background), PASSED_ROWS)
 
 
 def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamPlan:

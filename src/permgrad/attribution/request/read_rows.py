@@ -15,6 +15,7 @@ from permgrad.attribution.request.method_call import MethodCall
 from permgrad.attribution.subject.subject_rows import SubjectRows
 from permgrad.base.arrays import Integers
 from permgrad.base.late import pd
+from permgrad.models.estimators.kept_rows import PASSED_ROWS
 
 
 class PassedBackground(NamedTuple):
@@ -73,7 +74,7 @@ def passed_background(call: MethodCall) -> PassedBackground:
     if isinstance(background, RowsToCompare):
         drawn_from = background.drawn_from or 0
         return PassedBackground(background.rows, background.kind, drawn_from)
-    return PassedBackground(background, "given", 0)
+    return PassedBackground(background, PASSED_ROWS, 0)
 
 
 def donors_for(

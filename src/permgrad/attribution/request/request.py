@@ -21,6 +21,7 @@ from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.dependence import Dependence
 from permgrad.base.late import pd
 from permgrad.base.progress import Progress, Quicker, with_fewer_rows
+from permgrad.models.estimators.kept_rows import PASSED_ROWS
 from permgrad.models.losses import DIVERGENCE, Loss
 
 #: The largest share of the time that is worth another call.
@@ -121,6 +122,11 @@ class Request:
         if self.y is None:
             return self.subject.outputs.divergence(self.spread)
         return self.loss
+
+    @property
+    def passed_background(self) -> bool:
+        """Whether the user passed the background."""
+        return self.background_kind == PASSED_ROWS
 
     @property
     def shared(self) -> bool:

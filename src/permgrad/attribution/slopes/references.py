@@ -158,11 +158,9 @@ def _of_background(
     ``label``: those of one class.
     """
     background_rows = request.donors
-    where = (
-        "background rows"
-        if request.background_kind == "given"
-        else request.background_kind
-    )
+    where = request.background_kind
+    if request.passed_background:
+        where = "background rows"
     if label is not None:
         position, class_name = _class_of(request, label)
         background_rows = tuple(tensor[position] for tensor in background_rows)
@@ -258,7 +256,7 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
             "an estimator of permgrad, which keeps training rows, and the model "
             "is a torch network"
         )
-    elif request.background_kind == "given":
+    elif request.passed_background:
         needed = (
             "the training rows kept in the model, and the rows of background= "
             "have no classes"

@@ -16,8 +16,10 @@ from permgrad.base.errors import InputError, must
 from permgrad.base.random import generator
 from permgrad.models.row_background import rows_to_compare
 
-#: What the rows that a model keeps are called.
+#: What the rows that a model keeps are called, and those that a user passes to compare
+#: with.
 TRAINING_ROWS = "training rows"
+PASSED_ROWS = "given"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -298,7 +298,7 @@ def test_losses_take_as_many_samples_in_any_unit():
 def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, count):
     request = SimpleNamespace(
         donors=[torch.zeros(known, 2)],
-        background_kind=kind,
+        passed_background=kind == "given",
         compared=None,
         seed=0,
         sample_weight=None,

@@ -257,10 +257,9 @@ def choose_references(request: Request, reference_count: int | None) -> Integers
     if usual and request.compared is not None:
         return request.compared
     if reference_count is None:
-        if request.background_kind == "given":
+        reference_count = REFERENCES
+        if request.passed_background:
             reference_count = background
-        else:
-            reference_count = REFERENCES
     if request.shared:
         weights = request.sample_weight
     else:
