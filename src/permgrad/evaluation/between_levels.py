@@ -163,17 +163,19 @@ def compare_levels(
         if drawn.decided:
             break
     p_values, scale, limit = drawn.results()
-    difference = np.where(np.isnan(p_values), np.nan, difference)
-    error = np.where(np.isnan(p_values), np.nan, error * scale)
+    undefined = np.isnan(p_values)
+    difference = np.where(undefined, np.nan, difference)
+    error = np.where(undefined, np.nan, error * scale)
     compared = []
-    for level_slice in map(slice, starts[:-1], starts[1:]):
-        by_measure = {}
-        for k, measure_name in enumerate(measures):
-            numbers = (
-                values[level_slice, k] for values in (difference, error, p_values)
-            )
-            by_measure[measure_name] = Compared(*numbers, limit)
-        compared.append(by_measure)
+    for levels in map(slice, starts[:-1], starts[1:]):
+        compared.append(
+            {
+                name: Compared(
+                    difference[levels, k], error[levels, k], p_values[levels, k], limit
+                )
+                for k, name in enumerate(measures)
+            }
+        )
     return compared
 
 

@@ -48,12 +48,7 @@ def _measure_losses(
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
     players = request.space.columns
-    # Which rows belong to which class, 0 or 1. Regression has one column.
-    count = len(subject.outputs.class_names)
-    if count:
-        classes = np.eye(count)[y.astype(int)]
-    else:
-        classes = np.ones((len(table), 1))
+    classes = _members_of_classes(y, len(subject.outputs.class_names))
     orders = {name: _orders(request, name, shuffles, len(table)) for name in players}
     effects = np.zeros((len(players), classes.shape[1]))
     base_losses = np.zeros(len(table))
@@ -87,6 +82,15 @@ def _measure_losses(
     with np.errstate(invalid="ignore"):
         mean_effects = effects / (shuffles * classes.sum(axis=0))
     return mean_effects, np.array(base_losses.mean()), without.mean(axis=1)
+
+
+def _members_of_classes(y: Any, count: int) -> Floats:
+    """Return which rows belong to which class, 0 or 1, ``(rows, classes)``. Regression
+    has one column.
+    """
+    if count:
+        return np.eye(count)[y.astype(int)]
+    return np.ones((len(y), 1))
 
 
 def _orders(request: Request, player: str, shuffles: int, rows: int) -> list[Integers]:

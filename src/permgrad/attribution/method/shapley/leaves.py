@@ -136,17 +136,13 @@ def _sorted_leaves(
     players = np.full((len(nodes), 0), -1, dtype=np.int64)
     leaves_by_count: dict[int, list[tuple[Integers, Integers, Integers]]] = {}
     while len(nodes):
-        is_leaf = trees.left[nodes] == nodes
+        is_inner = trees.left[nodes] != nodes
         counts = (players >= 0).sum(axis=1)
-        for count in np.unique(counts[is_leaf]).tolist():
-            leaf_mask = is_leaf & (counts == count)
-            leaves = (
-                nodes[leaf_mask],
-                players[leaf_mask, :count],
-                tree_numbers[leaf_mask],
+        for count in np.unique(counts[~is_inner]).tolist():
+            of_count = ~is_inner & (counts == count)
+            leaves_by_count.setdefault(count, []).append(
+                (nodes[of_count], players[of_count, :count], tree_numbers[of_count])
             )
-            leaves_by_count.setdefault(count, []).append(leaves)
-        is_inner = ~is_leaf
         nodes = nodes[is_inner]
         players = players[is_inner]
         counts = counts[is_inner]
