@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,20 @@ _NETWORK_PREFIX = "network__"
 # 2,048 rows 6,600.
 _ROWS_ON_CPU = 64
 _ROWS_ON_GPU = 8192
+
+
+class _TrainingRows(NamedTuple):
+    """Rows that a model is trained on.
+
+    Attributes:
+        frame: Their cells, ``(rows, columns)``.
+        target: Their target, of counts with an exposure the rates, ``(rows,)``.
+        weights: How much each counts, ``(rows,)``.
+    """
+
+    frame: pd.DataFrame
+    target: Array
+    weights: Floats
 
 
 class HyNNBase(BaseEstimator):
@@ -458,18 +472,10 @@ class HyNNBase(BaseEstimator):
         """
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
-            table = X.table if isinstance(X, EncodedRows) else X
-            tell_of_other_order(table, y=y, sample_weight=sample_weight)
-            frame = inputs.as_frame(self, table, reset=True)
-            target = inputs.one_column(y, estimator=self, rows=len(frame))
-            weights = np.ones(len(frame))
-            if sample_weight is not None:
-                weights = check_weights(sample_weight, len(frame))
-            self.has_offset_ = offset is not None
-            self.seed_ = resolve_seed(self.random_state)
-            target, weights = inputs.per_exposure(
-                settings.training.loss, target, weights, offset
+            frame, target, weights = self._read_rows(
+                X, y, sample_weight, offset, settings.training.loss
             )
+            self.seed_ = resolve_seed(self.random_state)
             weighty = rows_with_weight(weights)
             # A class is stratified over. A number is not, and looked at before there is
             # work.
@@ -518,6 +524,20 @@ class HyNNBase(BaseEstimator):
             return dataclasses.replace(
                 prepared_training, dependence=divided.among_held_out(), units=units
             )
+
+    def _read_rows(
+        self, X: Any, y: Any, sample_weight: Any, offset: Any, loss: str
+    ) -> _TrainingRows:
+        """Check the training rows, and note whether their exposures are known."""
+        table = X.table if isinstance(X, EncodedRows) else X
+        tell_of_other_order(table, y=y, sample_weight=sample_weight)
+        frame = inputs.as_frame(self, table, reset=True)
+        target = inputs.one_column(y, estimator=self, rows=len(frame))
+        weights = np.ones(len(frame))
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(frame))
+        self.has_offset_ = offset is not None
+        return _TrainingRows(frame, *inputs.per_exposure(loss, target, weights, offset))
 
     def _encode_divided(
         self,
