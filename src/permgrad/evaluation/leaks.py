@@ -107,39 +107,61 @@ def columns_that_tell(
     """
     learned_table, learned_targets = _sample(learned, na)
     held_out_table, held_out_targets = _sample(held_out, na)
-    tables = (learned_table, held_out_table)
-    targets = (learned_targets, held_out_targets)
-    count = len(tables[0])
-    if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
+    count = len(learned_table)
+    if count + len(held_out_table) < FEWEST_ROWS or not len(held_out_table):
         return []
-    both_tables = stacked(tables)
-    y, names, measures = _truths(targets, task, classes)
+    both_tables = stacked((learned_table, held_out_table))
+    truths = _truths((learned_targets, held_out_targets), task, classes)
+    y, names, _ = truths
     halves = (np.arange(len(both_tables)) < count, np.arange(len(both_tables)) >= count)
-    leaks: list[dict[str, Any]] = []
-    numbers: dict[str, ColumnCells] = {}
-    open_codes: dict[str, Array] = {}
-    categories: dict[str, Array] = {}
-    for column_index, column_name in enumerate(map(str, both_tables.columns)):
-        cells = cells_of(both_tables.iloc[:, column_index], column_name)
-        if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
-            leak = {"column": column_name, **told_alone, "rows": len(both_tables)}
-            if cells.is_moment:
-                leak["date"] = True
-            leaks.append(leak)
-        if len(names) and (told_alone is None or "class" in told_alone):
-            open_codes[column_name] = cells.codes
-        if cells.values is not None:
-            numbers[column_name] = cells
-        elif cells.is_levels and told_alone is None:
-            categories[column_name] = cells.codes
-    telling_columns = {leak_facts["column"] for leak_facts in leaks}
-    formula = _formula_of(numbers, telling_columns, y, names)
-    together = _together(open_codes, y, len(names), halves)
+    alone = _each_alone(both_tables, truths, halves)
+    telling_columns = {leak_facts["column"] for leak_facts in alone.leaks}
+    formula = _formula_of(alone.numbers, telling_columns, y, names)
+    together = _together(alone.open_codes, y, len(names), halves)
     pair = None
     if together is None:
-        pair = _crossed(categories, y, len(names), halves)
-    leaks += _beyond(telling_columns, (formula, together, pair))
-    return _ranked(leaks, by_class=len(names) > 2)
+        pair = _crossed(alone.categories, y, len(names), halves)
+    joint_leaks = _beyond(telling_columns, (formula, together, pair))
+    return _ranked([*alone.leaks, *joint_leaks], by_class=len(names) > 2)
+
+
+class _Alone(NamedTuple):
+    """What columns tell alone.
+
+    Attributes:
+        leaks: The facts of those that tell the target.
+        numbers: Those of numbers.
+        open_codes: The codes of those that leave a class open.
+        categories: The codes of levels that do not tell the target.
+    """
+
+    leaks: list[dict[str, Any]]
+    numbers: dict[str, ColumnCells]
+    open_codes: dict[str, Array]
+    categories: dict[str, Array]
+
+
+def _each_alone(
+    table: pd.DataFrame, truths: _Truths, halves: tuple[Array, Array]
+) -> _Alone:
+    """Ask each column of a table by itself."""
+    y, names, measures = truths
+    columns = _Alone([], {}, {}, {})
+    for column_index, column_name in enumerate(map(str, table.columns)):
+        cells = cells_of(table.iloc[:, column_index], column_name)
+        leak = _alone(cells, measures, y, names, halves)
+        if leak is not None:
+            facts = {"column": column_name, **leak, "rows": len(table)}
+            if cells.is_moment:
+                facts["date"] = True
+            columns.leaks.append(facts)
+        if len(names) and (leak is None or "class" in leak):
+            columns.open_codes[column_name] = cells.codes
+        if cells.values is not None:
+            columns.numbers[column_name] = cells
+        elif cells.is_levels and leak is None:
+            columns.categories[column_name] = cells.codes
+    return columns
 
 
 def _ranked(leaks: list[dict[str, Any]], *, by_class: bool) -> list[dict[str, Any]]:

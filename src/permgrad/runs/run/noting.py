@@ -178,14 +178,16 @@ def notes_on_columns(
         if "also_levels" in column_type.flags:
             also_levels.append(column_type.name)
     counts_shown = []
-    for column_name, count in level_counts.items():
-        counts_shown.append(f"{column_name} ({count:,})")
+    for column_name, level_count in level_counts.items():
+        counts_shown.append(f"{column_name} ({level_count:,})")
     # Columns that are constant only as float64 are already noted.
-    noted = {*left_out, *fused_columns(schema)}
+    noted_columns = {*left_out, *fused_columns(schema)}
     column_findings += [
         Finding("also_levels", _but(also_levels, told_columns)),
         Finding("many_levels", tuple(level_counts), {"shown": counts_shown}),
-        Finding("constant", _but(schema.where(lambda kind: not kind.varies), noted)),
+        Finding(
+            "constant", _but(schema.where(lambda kind: not kind.varies), noted_columns)
+        ),
     ]
     if card is None:
         return _texts(column_findings)
@@ -216,8 +218,8 @@ def _findings_of_cells(
             reader_facts = {"reader": "which your estimator gets as it is"}
             column_findings.append(replace(column_finding, facts=reader_facts))
         elif column_finding.kind == "names":
-            untold = _but(column_finding.columns, told_columns)
-            column_findings.append(replace(column_finding, columns=untold))
+            untold_columns = _but(column_finding.columns, told_columns)
+            column_findings.append(replace(column_finding, columns=untold_columns))
         elif column_finding.kind != "mistakes":
             column_findings.append(column_finding)
     return column_findings
