@@ -17,7 +17,7 @@ predicted less observed, errors in units of what is usual there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +89,18 @@ class Compared:
     error: Floats
     p_value: Floats
     limit: float
+
+    def by_measure(self, levels: slice, names: Iterable[str]) -> dict[str, Compared]:
+        """Return some levels of ``(levels, measures)`` by each measure."""
+        of_measures = {}
+        for k, name in enumerate(names):
+            of_measures[name] = Compared(
+                self.difference[levels, k],
+                self.error[levels, k],
+                self.p_value[levels, k],
+                self.limit,
+            )
+        return of_measures
 
     @property
     def most(self) -> int | None:
@@ -164,19 +176,16 @@ def compare_levels(
             break
     p_values, scale, limit = drawn.results()
     undefined = np.isnan(p_values)
-    difference = np.where(undefined, np.nan, difference)
-    error = np.where(undefined, np.nan, error * scale)
-    compared = []
-    for levels in map(slice, starts[:-1], starts[1:]):
-        compared.append(
-            {
-                name: Compared(
-                    difference[levels, k], error[levels, k], p_values[levels, k], limit
-                )
-                for k, name in enumerate(measures)
-            }
-        )
-    return compared
+    of_levels = Compared(
+        np.where(undefined, np.nan, difference),
+        np.where(undefined, np.nan, error * scale),
+        p_values,
+        limit,
+    )
+    return [
+        of_levels.by_measure(levels, measures)
+        for levels in map(slice, starts[:-1], starts[1:])
+    ]
 
 
 class _Answer(NamedTuple):

@@ -195,8 +195,7 @@ def _test(
     first = Order(False, columns, alike, by_chance, None, p_value, name)
     if not to_the_end and (alike < shape_rule.alike or p_value > _SURE):
         return first, np.zeros(0)
-    spread = table.std(axis=0)
-    table = (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    table = _standardised(table)
     trial_design = _design(table, placed, place_columns, random_generator, seed)
     in_order: list[Floats] = []
     errors: list[Floats] = []
@@ -226,6 +225,12 @@ def _test(
     )
     expected_gain = float(min(chance.mean(), trees.mean()))
     return replace(first, found=is_found, gain=expected_gain, p_value=p_value), of_rows
+
+
+def _standardised(table: Floats) -> Floats:
+    """Return columns with mean 0 and standard deviation 1, constant ones with 0."""
+    spread = table.std(axis=0)
+    return (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
 @dataclass(frozen=True)

@@ -481,10 +481,7 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         if value is not None:
             passed[argument_name] = value
     chosen_layout = passed.get("layout", preset.layout)
-    training = dict(preset.training)
-    for training_name in ("loss", *(rule.name for rule in _TRAINING)):
-        if training_name in passed:
-            training[training_name] = passed[training_name]
+    training = _training_of(preset, passed)
     options = dataclasses.replace(preset.network, **network)
 
     faults = training_faults(training, task)
@@ -543,6 +540,17 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         ),
         beside_by_name=branch_choice is not None,
     )
+
+
+def _training_of(preset: Preset, passed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the training: the arguments ``passed``, and else those of
+    the preset.
+    """
+    training = dict(preset.training)
+    for training_name in ("loss", *(rule.name for rule in _TRAINING)):
+        if training_name in passed:
+            training[training_name] = passed[training_name]
+    return training
 
 
 class _Checked(NamedTuple):

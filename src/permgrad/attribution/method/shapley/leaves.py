@@ -150,10 +150,7 @@ def _sorted_leaves(
         players = np.concatenate(
             [players, np.full((len(nodes), 1), -1, dtype=np.int64)], axis=1
         )
-        is_asked = players == asked_players[:, None]
-        positions = np.where(is_asked.any(axis=1), is_asked.argmax(axis=1), counts)
-        if positions.max(initial=0) >= MOST_PLAYERS:
-            raise NotImplementedError("a leaf has more players than bits")
+        positions = _bits_of(players, asked_players, counts)
         players[np.arange(len(nodes)), positions] = asked_players
         levels.append((nodes, np.left_shift(1, positions)))
         nodes = (trees.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
@@ -170,6 +167,17 @@ def _sorted_leaves(
             leaf_players,
             _leaf_values(trees, leaf_nodes, leaf_trees),
         )
+
+
+def _bits_of(players: Integers, asked: Integers, counts: Integers) -> Integers:
+    """Return at which place of its players ``(nodes, places)`` each node has the one
+    whom it asks: a further one where it is a new one.
+    """
+    is_asked = players == asked[:, None]
+    positions = np.where(is_asked.any(axis=1), is_asked.argmax(axis=1), counts)
+    if positions.max(initial=0) >= MOST_PLAYERS:
+        raise NotImplementedError("a leaf has more players than bits")
+    return positions
 
 
 def _leaf_values(trees: Trees, nodes: Integers, tree_numbers: Integers) -> Floats:

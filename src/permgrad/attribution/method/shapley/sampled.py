@@ -179,6 +179,16 @@ class _Coalitions:
             :, 0
         ]
 
+    def write(self, worth: Floats, positions: Integers) -> None:
+        """Write what some coalitions are worth into ``(coalitions, V)``, a few at a
+        time.
+        """
+        players = self.ranks.shape[2]
+        at_once = max(1, _MASK_BYTES // (4 * players))
+        for position_slice in slices(len(positions), at_once):
+            few_positions = positions[position_slice]
+            worth[few_positions] = self.worth(few_positions)
+
 
 def _path(
     game: ShapleyGame,
@@ -214,12 +224,7 @@ def _path(
     ends_alone = alone[where]
     asked_mask = _first_asked(coalitions.walks, ends_alone, seen_players) & ~known_mask
     while asked_mask.any():
-        asked_positions = np.flatnonzero(asked_mask)
-        for position_slice in slices(
-            len(asked_positions), max(1, _MASK_BYTES // (4 * players))
-        ):
-            chunk_positions = asked_positions[position_slice]
-            worth[chunk_positions] = coalitions.worth(chunk_positions)
+        coalitions.write(worth, np.flatnonzero(asked_mask))
         known_mask |= asked_mask
         known_positions = np.flatnonzero(known_mask)
         moves = (
