@@ -21,6 +21,32 @@ from permgrad.attribution.method.shapley.leaves import (
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 
 
+class _Walkers(NamedTuple):
+    """Pairs of rows on their way down a tree, ``(pairs,)``.
+
+    Attributes:
+        nodes: Where each is.
+        rows: The number of the row explained.
+        donors: The number of the background row.
+        by_own: The bits of the players who answered as the row does.
+        by_other: The bits of those who answered as the background row does.
+    """
+
+    nodes: Array
+    rows: Array
+    donors: Array
+    by_own: Integers
+    by_other: Integers
+
+    def take(self, which: Integers) -> _Walkers:
+        """Return some of the pairs."""
+        return _Walkers(*(numbers.take(which) for numbers in self))
+
+    def and_then(self, further: _Walkers) -> _Walkers:
+        """Return these pairs and further ones."""
+        return _Walkers(*map(np.concatenate, zip(self, further, strict=True)))
+
+
 class TreeWalk:
     """One tree, walked by pairs of rows."""
 
@@ -57,44 +83,45 @@ class TreeWalk:
         own_answers = self._answers(own_cells)
         other_answers = self._answers(other_cells)
         pairs = np.arange(len(own_cells) * donors, dtype=np.int32)
-        row_numbers, donor_numbers = np.divmod(pairs, np.int32(donors))
-        nodes = np.zeros_like(pairs)
-        by_own = np.zeros(len(pairs), dtype=np.int64)
-        by_other = np.zeros_like(by_own)
+        nobody = np.zeros(len(pairs), dtype=np.int64)
+        walkers = _Walkers(
+            np.zeros_like(pairs),
+            *np.divmod(pairs, np.int32(donors)),
+            nobody,
+            nobody.copy(),
+        )
         steps = []
-        while len(nodes):
-            next_nodes = self._left.take(nodes)
-            is_leaf = next_nodes == nodes
+        while len(walkers.nodes):
+            next_nodes = self._left.take(walkers.nodes)
+            is_leaf = next_nodes == walkers.nodes
             ends = np.flatnonzero(is_leaf)
             inner = np.flatnonzero(~is_leaf)
             gives, takes = self._at_leaves(
-                nodes.take(ends), by_own.take(ends), by_other.take(ends)
+                walkers.nodes.take(ends),
+                walkers.by_own.take(ends),
+                walkers.by_other.take(ends),
             )
-            nodes = nodes.take(inner)
+            walkers = walkers.take(inner)
             next_nodes = next_nodes.take(inner)
-            row_numbers = row_numbers.take(inner)
-            donor_numbers = donor_numbers.take(inner)
-            by_own = by_own.take(inner)
-            by_other = by_other.take(inner)
-            own_right = own_answers.take(nodes * len(own_cells) + row_numbers)
-            other_right = other_answers.take(nodes * donors + donor_numbers)
-            bits = self._bits.take(nodes)
-            follows_own = (by_own & bits) != 0
-            is_new = ((by_own | by_other) & bits) == 0
+            own_right = own_answers.take(walkers.nodes * len(own_cells) + walkers.rows)
+            other_right = other_answers.take(walkers.nodes * donors + walkers.donors)
+            bits = self._bits.take(walkers.nodes)
+            follows_own = (walkers.by_own & bits) != 0
+            is_new = ((walkers.by_own | walkers.by_other) & bits) == 0
             apart = np.flatnonzero((own_right != other_right) & is_new)
-            own_rows = row_numbers.take(apart)
-            cells = own_rows * players + self._asked.take(nodes.take(apart))
+            own_walkers = walkers.take(apart)
+            cells = own_walkers.rows * players + self._asked.take(own_walkers.nodes)
             steps.append(_Step(ends, inner, apart, cells, gives, takes))
-            ways = next_nodes + np.where(follows_own, own_right, other_right)
-            own_ways = next_nodes.take(apart) + own_right.take(apart)
             new_bits = bits.take(apart)
-            other_bits = by_other.take(apart)
-            by_other[apart] = other_bits | new_bits
-            nodes = np.concatenate([ways, own_ways])
-            row_numbers = np.concatenate([row_numbers, own_rows])
-            donor_numbers = np.concatenate([donor_numbers, donor_numbers.take(apart)])
-            by_own = np.concatenate([by_own, by_own.take(apart) | new_bits])
-            by_other = np.concatenate([by_other, other_bits])
+            walkers.by_other[apart] |= new_bits
+            walkers = walkers._replace(
+                nodes=next_nodes + np.where(follows_own, own_right, other_right)
+            ).and_then(
+                own_walkers._replace(
+                    nodes=next_nodes.take(apart) + own_right.take(apart),
+                    by_own=own_walkers.by_own | new_bits,
+                )
+            )
         _add_steps(values, steps, donors)
 
     def _answers(self, cells: Floats) -> Booleans:
