@@ -53,7 +53,6 @@ TABLES: Mapping[str, Whole | Some] = {
     # No user asks for a constant column.
     "KINDS": Whole("kinds", without=frozenset({"constant"})),
     "PRESETS": Whole("presets", further=frozenset({"FILE.json"})),
-    "_BY_GRADIENT": Some("methods", "count gradients"),
     "_SHAPES": Some("layouts", "are tested for an order"),
     "_UP_TO_1": Some("metrics", "end at 1", further=frozenset({"r2_of_ranks"})),
     "TUNED": Some(

@@ -739,7 +739,7 @@ def _least_steps(
         )
         tried = np.repeat(rows[open_searches], _BETWEEN, axis=0)
         for search_position, (k, step_indices) in enumerate(
-            zip(open_searches, between, strict=True)
+            zip(open_searches.tolist(), between, strict=True)
         ):
             first_row = search_position * _BETWEEN
             tried[first_row : first_row + _BETWEEN, units[k].columns] = steps[k][

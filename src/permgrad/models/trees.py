@@ -44,6 +44,7 @@ def _nodes_of(
     question = np.zeros(len(order), dtype=np.int32)
     question[is_inner] = np.asarray(feature)[order[is_inner]]
     limit: Array = np.full(len(order), np.inf)
+    tree_limits: npt.NDArray[np.floating]
     tree_limits = np.asarray(threshold, dtype=np.float64)[order[is_inner]]
     if rounded:
         limit = np.full(len(order), LARGEST)

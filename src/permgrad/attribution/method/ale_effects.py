@@ -100,8 +100,8 @@ def accumulated(
         if len(filled_cells):
             nearest = filled_cells[_nearest_of(_middles(axes), filled_cells)]
         firsts = [
-            _first_order(*axes, sampled),
-            _first_order(*axes[::-1], sampled),
+            _first_order(axes[0], axes[1], sampled),
+            _first_order(axes[1], axes[0], sampled),
         ]
         located = (located[:, :, None] * axes[1].located(inside)[:, None]).reshape(
             len(inside), -1

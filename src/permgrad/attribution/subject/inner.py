@@ -441,7 +441,7 @@ class InnerSubject(NetworkSubject):
         if numbers is None:
             raise _other_call(layer)
         ids = ids.to(output.device)
-        weight = self.layers[layer].weight
+        weight: Any = self.layers[layer].weight
         vectors = output.new_zeros((ids.numel(), output.shape[-1]))
         left_mask = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
         numbers_by_row(left_mask)[:, lookup.positions.to(output.device)] = True

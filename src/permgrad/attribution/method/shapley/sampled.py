@@ -227,11 +227,10 @@ def _path(
         coalitions.write(worth, np.flatnonzero(asked_mask))
         known_mask |= asked_mask
         known_positions = np.flatnonzero(known_mask)
-        moves = (
-            np.abs(np.diff(worth[known_positions], axis=0))
-            > (rounding[coalitions.walks[known_positions[:-1]]])
-        )
-        asked_mask = _halves(known_positions, moves.any(axis=-1), ends_alone)
+        differences = np.abs(np.diff(worth[known_positions], axis=0))
+        walks = coalitions.walks[known_positions[:-1]]
+        moves: Booleans = np.any(differences > rounding[walks], axis=-1)
+        asked_mask = _halves(known_positions, moves, ends_alone)
     path_worths = np.zeros((count, orders, players + 1, game.width))
     last_known = np.where(known_mask, np.arange(len(known_mask)), 0)
     path_worths[where] = worth[np.maximum.accumulate(last_known)]
