@@ -40,6 +40,7 @@ from permgrad.evaluation.baselines.table_model import table_model
 from permgrad.evaluation.metrics import evaluate
 from permgrad.models.estimators import learned
 from permgrad.models.estimators.beside import add_branches
+from permgrad.models.estimators.folds import units_of_folds
 from permgrad.models.estimators.presets import Preset, get_preset, presets
 from permgrad.models.libraries.boosting import best_library
 from permgrad.models.libraries.job import Rows as BaselineRows
@@ -383,6 +384,20 @@ def measure(
     }
 
 
+def fit_as_run(
+    model: Any, training: tuple[Any, Any], validation: tuple[Any, Any]
+) -> Any:
+    """Fit one of permgrad's models as ``permgrad run`` does: rows that stop the network
+    teach its trees too, and are judged by the fits that left them out. To ``fit``, an
+    ``eval_set`` of the caller never teaches.
+    """
+    prepared = model.prepare(*training, eval_set=validation)
+    count = len(training[1])
+    held_out = count + np.arange(len(validation[1]))
+    units = units_of_folds(model.preprocessor_, None, np.arange(count), held_out)
+    return model.train(dataclasses.replace(prepared, units=units))
+
+
 def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
     if name in UNSEEN:
         return _unseen(contender, name, split)
@@ -398,10 +413,10 @@ def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
         **dict(contender.options),
     )
     started, clock = time.process_time(), time.perf_counter()
-    model.fit(
-        X.iloc[rows["train"]],
-        y.iloc[rows["train"]],
-        eval_set=(X.iloc[rows["validation"]], y.iloc[rows["validation"]]),
+    fit_as_run(
+        model,
+        (X.iloc[rows["train"]], y.iloc[rows["train"]]),
+        (X.iloc[rows["validation"]], y.iloc[rows["validation"]]),
     )
     times = {
         "processor_seconds": time.process_time() - started,
@@ -451,14 +466,17 @@ def _model_of(
     kind = HyNNRegressor if task == "regression" else HyNNClassifier
     beside = [0.0, 0.0]
 
-    def timed(*arguments: Any) -> None:
+    def timed(*arguments: Any) -> Any:
         worked, then = time.process_time(), time.perf_counter()
-        add_branches(*arguments)
+        outputs = add_branches(*arguments)
         beside[:] = time.process_time() - worked, time.perf_counter() - then
+        return outputs
 
     with mock.patch.object(learned, "add_branches", timed):
-        model = kind(random_state=SEED, progress=False).fit(
-            *parts["train"], eval_set=parts["validation"]
+        model = fit_as_run(
+            kind(random_state=SEED, progress=False),
+            parts["train"],
+            parts["validation"],
         )
     return (
         model,

@@ -19,7 +19,8 @@ only.
 (`permgrad.data.splitting.split_rows`, seed = split). Trees, linear models and the plain
 MLP read permgrad's encoded table; TabM and RealMLP (`pytabkit`, library defaults) read
 categories as categories and numbers unscaled, missing ones as the median and a category
-beside it.
+beside it. The default is trained as by ``permgrad run``: the rows that stop its network
+teach its trees too, in folds.
 """
 
 from __future__ import annotations
