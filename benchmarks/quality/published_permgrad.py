@@ -70,6 +70,8 @@ def compare(
     model = estimator(
         preset="paper",
         na=data.na or None,
+        # Published are the bars of columns, also of those that encode one variable.
+        groups={},
         max_epochs=2 if quick else EPOCHS,
         random_state=seed,
         progress=False,
