@@ -727,8 +727,14 @@ SENTENCES = (
     Sentence(
         DOCS + "published-work.md",
         "published_permgrad",
-        "Without it, R² on test rows is {:.3f}",
-        lambda record: [fmean(row["score"] for row in _trainings(record, "puma"))],
+        "Without it, R² on test rows is {:.2f} to {:.2f} over {} trainings",
+        lambda record: [
+            *(
+                end(row["score"] for row in _trainings(record, "puma"))
+                for end in (min, max)
+            ),
+            len(_trainings(record, "puma")),
+        ],
     ),
     Sentence(
         DOCS + "published-work.md",

@@ -176,8 +176,8 @@ def main() -> int:
         f"Preset `paper`, at most {EPOCHS} epochs, published split. Score: accuracy, "
         "for Puma R². Rank correlations are Spearman's, with the published bars. A "
         "share is undefined where the effect of both branches is not clearly above 0. "
-        "A network with a score near chance says nothing about its table: on gas the "
-        "validation loss of preset `paper` never falls.\n\n" + markdown_table(table)
+        "A network with a score near chance, which is 0.17 on gas, says nothing about "
+        "its table.\n\n" + markdown_table(table)
     )
     return record(
         arguments,

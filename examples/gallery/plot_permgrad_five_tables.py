@@ -133,6 +133,6 @@ table.round(2) if record else None
 
 # %%
 # The published bars agree little with those of further trainings of the same method. Its maps have fewer values than
-# there are features, and the weight of the image jumps to 1, because it depends on the unit of the loss. On gas, the
-# network of preset ``paper`` does not predict better than chance, so its rankings mean nothing there.
+# there are features, and the weight of the image jumps to 1, because it depends on the unit of the loss. On gas, two
+# of three networks of preset ``paper`` predict no better than chance, so their rankings mean nothing.
 # :doc:`The methods </methods>` explain why the default method needs neither maps nor such weights.
