@@ -458,8 +458,12 @@ class Rescale(TorchFunctionMode):
         if recorded is None:
             recorded = values
         call_index = len(self.calls)
+        # A run without slopes may hold values in oneDNN's layout, in which there is no
+        # way between two of them.
         self.calls.append(
-            tuple(value.detach().clone() for value in recorded) if self.keep else ()
+            tuple(value.detach().to_dense().clone() for value in recorded)
+            if self.keep
+            else ()
         )
         if self.before is None:
             return plain()
