@@ -139,7 +139,7 @@ def test_mean_slopes_start_from_a_product_of_onednn(taken: list[int]) -> None:
     later = [(2 * values).requires_grad_(), (3 * weight).requires_grad_()]
     with Rescale(before.calls) as mode:
         stop = linear(*later)
-        slopes = torch.autograd.grad(stop.sum(), later)
+    slopes = torch.autograd.grad(stop.sum(), later)
     assert mode.matched
     # The slopes times the way add up to the change of the output.
     change = sum(
