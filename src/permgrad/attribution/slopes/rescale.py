@@ -450,10 +450,13 @@ class Rescale(TorchFunctionMode):
         *values: Tensor,
         recorded: Sequence[Tensor] | None = None,
         needed: Callable[[Iterable[bool]], bool] = any,
+        bilinear: bool = False,
     ) -> Any:
         """Record the inputs of a function.
 
-        Return its output by a rule if values need slopes, else plain.
+        Return its output by a rule if values need slopes, else plain. What is
+        ``bilinear`` needs none where a factor is as before, such as a slice of weights:
+        it is linear in the other.
         """
         if recorded is None:
             recorded = values
@@ -475,6 +478,8 @@ class Rescale(TorchFunctionMode):
             self.matched = False
             return plain()
         if not needed(value.requires_grad for value in values):
+            return plain()
+        if bilinear and any(map(torch.equal, starts, values)):
             return plain()
         function: Any = MeanSlopes
         return function.apply(functools.partial(rule, starts), *values)
@@ -589,7 +594,9 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     secant_rule = functools.partial(
         in_the_middle, lambda first, second: func(first, second, *args[2:])
     )
-    return mode.answer(lambda: func(*args), secant_rule, *args[:2], needed=all)
+    return mode.answer(
+        lambda: func(*args), secant_rule, *args[:2], needed=all, bilinear=True
+    )
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
