@@ -30,6 +30,9 @@ COUNTED = range(24)
         ([f"{n} lbs {n % 16} oz" for n in range(2, 24)], "oz", [34, 51]),
         ([f"{n} mg/dL" for n in COUNTED], "mg/dL", [0, 1]),
         (["0.5 TB", *[f"{n} GB" for n in range(1, 20)]], "GB", [500, 1]),
+        ([f"{n} sq. ft." for n in COUNTED], "sq. ft", [0, 1]),
+        ([f"{n} kg/m2" for n in COUNTED], "kg/m2", [0, 1]),
+        (["1 day ago", *[f"{n} days ago" for n in range(2, 24)]], "days ago", [1, 2]),
         (["0", *[f"{n} kg" for n in range(1, 20)], "250 g"], "kg", [0, 1]),
     ],
 )
@@ -54,6 +57,7 @@ def test_numbers_with_signs_and_units_are_amounts_in_one_unit(texts, unit, numbe
         [f"{n}XL" for n in COUNTED],
         [f"{n} kg" if n % 2 else f"{n} GB" for n in COUNTED],
         [f"{n} d {n} d" for n in COUNTED],
+        [f"{n} {'Oak Street' if n % 2 else 'Main Road'}" for n in COUNTED],
         [f"{n} s {n} min" for n in COUNTED],
         ["5 kg", "7 kg"],
     ],

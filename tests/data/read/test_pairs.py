@@ -29,6 +29,8 @@ LOW = DRAW.integers(50, 99, 90)
         ([f"{a}/{b}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
         ([f"{a} x {b}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
         ([f"{a % 7}-{b % 5}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
+        ([f"{b} of {a}" for a, b in zip(HIGH, LOW, strict=True)], ("first", "second")),
+        ([f"{b / 2}°N, {a / 3:.2f}°W" for a, b in zip(HIGH, LOW, strict=True)], ("latitude", "longitude")),
         ([f"[{b / 2}; {-a / 3}]" for a, b in zip(HIGH, LOW, strict=True)], ("latitude", "longitude")),
         ([f"POINT ({-a / 3:.3f} {b / 2})" for a, b in zip(HIGH, LOW, strict=True)], ("longitude", "latitude")),
     ],
@@ -51,6 +53,19 @@ def test_two_numbers_are_found(texts, names):
 )
 def test_ranges_seasons_months_and_codes_are_no_two_numbers(texts):
     assert find_pair(texts) is None
+
+
+def test_south_and_west_are_below_0():
+    texts = [f"{k + 0.5}S {100 + k}E" for k in range(9)] + ["3.5N 70W", "8N 2E"]
+    np.testing.assert_array_equal(
+        find_pair(texts).read(texts)[[0, 9, 10]], [[-0.5, 100], [3.5, -70], [8, 2]]
+    )
+
+
+def test_three_numbers_in_a_cell_are_told():
+    texts = [f"{a}x{b}x{a - b}" for a, b in zip(HIGH, LOW, strict=True)]
+    column = infer_schema(pd.DataFrame({"box": texts, "z": LOW}))["box"]
+    assert column.facts["what"] == "three numbers"
 
 
 @pytest.mark.parametrize("end", ["csv", "parquet"])

@@ -73,8 +73,10 @@ _FAMILIES: dict[str, dict[str, tuple[float, tuple[str, ...]]]] = {
         "l": (1, ("L", "litre", "litres", "liter", "liters")),
     },
 }
-#: A unit may be any word, also one that has no family, such as mg/dL.
-_UNIT = r"[^\s\d.,;()+\-−%]{1,12}"
+#: A unit may be any word, also one that has no family, such as mg/dL, or up to three of
+#: them (sq ft, miles per hour). Behind letters there may be a power (m2).
+_WORD = r"[^\s\d.,;()+\-−%]{1,12}(?:(?<=[^\W\d_])[23](?=[\s,]|$))?\.?"
+_UNIT = rf"{_WORD}(?:\s+{_WORD}){{0,2}}"
 _NUMBER = r"\d(?:[\d.,\u00a0\u202f]*\d)?|[.,]\d+"
 _PIECE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>{_UNIT})(?:\s+|,\s*|$|(?=\d))")
 _AND = re.compile(r"\s+(?:and|und|et)\s+")
@@ -129,6 +131,13 @@ def _way(unit: str, ways: Iterable[str]) -> str:
     return unit.lower()
 
 
+def _singular(unit: str) -> str:
+    """Return a unit with no plural, to compare it: rooms and room, days ago and day
+    ago.
+    """
+    return re.sub(r"(?<=\w{3})s\b", "", unit)
+
+
 @dataclass(frozen=True)
 class Notation:
     """How a column's numbers are written: the unit that they are read in, and their
@@ -176,9 +185,9 @@ class Notation:
         pieces = _pieces(text)
         if not pieces:
             return _number(text, self.decimal)
-        if self.family is None or {piece.unit for piece in pieces} == {self.unit}:
-            is_one = len(pieces) == 1 and pieces[0].unit == self.unit
-            if is_one:
+        units = {_singular(piece.unit) for piece in pieces}
+        if self.family is None or units == {_singular(self.unit)}:
+            if len(pieces) == 1 and units == {_singular(self.unit)}:
                 return sign_factor * _number(pieces[0].number, self.decimal)
             return np.nan
         unit_sizes = _SIZES[self.family]
@@ -348,8 +357,8 @@ def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
     for family, family_units in _SIZES.items():
         if all(_way(u, family_units) in family_units for u in used):
             families.append(family)
-    if len(used) == 1:
-        (single_unit,) = used
+    if len(set(map(_singular, used))) == 1:
+        single_unit = max(used, key=lambda unit: (used[unit], unit))
         is_letter = len(single_unit) == 1 and single_unit.isupper()
         if (not families or is_letter) and not _is_unit(single_unit, texts):
             return None

@@ -11,20 +11,36 @@ import numpy as np
 from permgrad.base.arrays import Floats
 from permgrad.data.read.pair_names import pair_names
 
-_DECIMAL = r"[+\-−]?\d+(?:\.\d+)?"
+
+def _numbers(first: str, second: str = "") -> tuple[str, str]:
+    """Return the patterns of two numbers, which their values are read from."""
+    return f"(?P<first>{first})", f"(?P<second>{second or first})"
+
+
+_DECIMAL = _numbers(r"[+\-−]?\d+(?:\.\d+)?")
+_ABSOLUTE = _numbers(r"\d+(?:\.\d+)?")
 _WHOLE = r"\d{1,4}(?:\.\d+)?"
-#: How two numbers are written. Behind a hyphen or a slash they have no zeros in front,
-#: as months and codes have.
+_SMALL = _numbers(_WHOLE)
+#: Behind a hyphen or a slash numbers have no zeros in front, as months and codes have.
+_NO_CODE = _numbers(rf"(?!0\d){_WHOLE}")
+_NO_YEAR = _numbers(r"(?!0\d)\d{1,3}")
+#: How two numbers are written. South and west are below 0.
 _FORMS = {
-    "point": re.compile(
-        rf"POINT ?\(\s*({_DECIMAL})\s+({_DECIMAL})\s*\)", re.IGNORECASE
-    ),
-    "brackets": re.compile(rf"[(\[]\s*({_DECIMAL})\s*[,;]\s*({_DECIMAL})\s*[)\]]"),
-    "comma": re.compile(rf"({_DECIMAL})\s*[,;]\s+({_DECIMAL})"),
-    "slash": re.compile(rf"((?!0\d){_WHOLE})\s*/\s*((?!0\d){_WHOLE})"),
-    "hyphen": re.compile(r"((?!0\d)\d{1,3})\s*[-–:]\s*((?!0\d)\d{1,3})"),
-    "times": re.compile(rf"({_WHOLE})\s*[xX×]\s*({_WHOLE})"),
+    form: re.compile(pattern, re.IGNORECASE)
+    for form, pattern in {
+        "point": r"POINT ?\(\s*{}\s+{}\s*\)".format(*_DECIMAL),
+        "brackets": r"[(\[]\s*{}\s*[,;]\s*{}\s*[)\]]".format(*_DECIMAL),
+        "comma": r"{}\s*[,;]\s+{}".format(*_DECIMAL),
+        "slash": r"{}\s*/\s*{}".format(*_NO_CODE),
+        "hyphen": r"{}\s*[-–:]\s*{}".format(*_NO_YEAR),
+        "times": r"{}\s*[x×]\s*{}".format(*_SMALL),
+        "of": r"{}\s+(?:out\s+)?of\s+{}".format(*_SMALL),
+        "compass": (
+            r"{}\s*°?\s*(?:N|(?P<south>S))[\s,;]*{}\s*°?\s*(?:E|(?P<west>W))"
+        ).format(*_ABSOLUTE),
+    }.items()
 }
+_THREE = re.compile(rf"{_WHOLE}(?:\s*[x×]\s*{_WHOLE}){{2}}", re.IGNORECASE)
 #: Fewer different cells may well be categories.
 _FEWEST = 10
 #: Of ranges that follow each other, such as 18-24 and 25-34, so few levels have the
@@ -45,10 +61,14 @@ class Pair(NamedTuple):
         for row_index, cell_text in enumerate(texts):
             match = _FORMS[self.form].fullmatch(cell_text.strip())
             if match is not None:
-                numbers[row_index] = [
-                    float(number_text.replace("−", "-"))
-                    for number_text in match.groups()
-                ]
+                found = match.groupdict()
+                for column_index, (number, below_0) in enumerate(
+                    (("first", "south"), ("second", "west"))
+                ):
+                    value = float(found[number].replace("−", "-"))
+                    numbers[row_index, column_index] = (
+                        -value if found.get(below_0) else value
+                    )
         return numbers
 
     def names(self, column: str) -> tuple[str, str]:
@@ -105,6 +125,8 @@ def _called(form: str, numbers: Floats) -> tuple[str, str]:
     """
     largest_sizes = np.abs(numbers).max(axis=0)
     has_decimals = bool((numbers != np.round(numbers)).any())
+    if form == "compass":
+        return "latitude", "longitude"
     if form == "point" and largest_sizes[1] <= 90 and largest_sizes[0] <= 180:
         return "longitude", "latitude"
     if form in ("brackets", "comma") and has_decimals and largest_sizes.max() <= 180:
@@ -118,3 +140,8 @@ def _called(form: str, numbers: Floats) -> tuple[str, str]:
 def is_pair(text: str) -> bool:
     """Whether a text may be two numbers."""
     return any(pattern.fullmatch(text.strip()) for pattern in _FORMS.values())
+
+
+def is_triple(text: str) -> bool:
+    """Whether a text is three numbers, such as length, width and height."""
+    return _THREE.fullmatch(text.strip()) is not None

@@ -34,7 +34,7 @@ from permgrad.data.read.cells import (
     MissingCodes,
 )
 from permgrad.data.read.image_cells import is_image
-from permgrad.data.read.paired_numbers import find_pair, is_pair
+from permgrad.data.read.paired_numbers import find_pair, is_pair, is_triple
 from permgrad.data.read.whole_numbers import different_and_left, masked
 from permgrad.data.read.written_numbers import (
     CURRENCY,
@@ -575,7 +575,7 @@ def _text_type(
         spelled = several_ways(texts)
     else:
         spelled = _with_unit(texts)
-    spelled = _two_numbers(texts) or spelled
+    spelled = _several_numbers(texts) or spelled
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
@@ -607,19 +607,26 @@ def _text_type(
     return replace(base, kind=text_kind, flags=flags, facts=facts)
 
 
-def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
+def _several_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
     """Return, as ``several_ways``, that most different cells hold two numbers, such as
-    120/80, or None.
+    120/80, or three, or None.
     """
     sampled_texts = [cell_text[:_LONGEST_SHORT] for cell_text in texts[:_LOOKED_AT]]
-    pairs = [pair_text for pair_text in sampled_texts if is_pair(pair_text)]
-    if len(pairs) < _SHARE_SPELLED * len(sampled_texts) or find_pair(pairs) is None:
-        return None
-    odd_texts = [other_text for other_text in sampled_texts if not is_pair(other_text)]
-    facts = {"what": "two numbers", "how": "in each cell, such as", "example": pairs[0]}
-    if odd_texts:
-        return {**facts, "odd_cells": odd_texts}
-    return facts
+    for count, holds in (("two", is_pair), ("three", is_triple)):
+        holding = list(filter(holds, sampled_texts))
+        if len(holding) < max(_FEWEST_SPELLED, _SHARE_SPELLED * len(sampled_texts)):
+            continue
+        if count == "two" and find_pair(holding) is None:
+            continue
+        facts = {
+            "what": f"{count} numbers",
+            "how": "in each cell, such as",
+            "example": holding[0],
+        }
+        if odd_texts := [text for text in sampled_texts if not holds(text)]:
+            return {**facts, "odd_cells": odd_texts}
+        return facts
+    return None
 
 
 def _are_images(texts: Sequence[str]) -> bool:

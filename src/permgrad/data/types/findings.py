@@ -42,6 +42,7 @@ _ALIKE = {
     "numbers": "1234.5",
     "dates": "2024-01-31",
     "times": "1:30:00",
+    "three numbers": "10, 20 and 30 in three columns",
     "two numbers": "120 and 80 in two columns (pg.read_table makes them of a file)",
 }
 #: Whether this thread, or the one that it runs in, was told of the columns by a
