@@ -108,6 +108,19 @@ def test_target_with_one_class(here):
     )
 
 
+@pytest.mark.parametrize("value", ["yes", 1.5])
+def test_a_test_file_with_one_value_of_the_target_is_named(here, value):
+    rows = table()
+    if value == 1.5:
+        rows = rows.assign(y=rows["height"])
+    rows.to_csv("train.csv", index=False)
+    rows.assign(y=value).to_csv("one.csv", index=False)
+    command = ["run", "train.csv", "--target", "y", "--test", "one.csv"]
+    message = refused(here, *command)
+    assert "'y' of the test file" in message or "of the test file." in message
+    assert message.endswith("Add rows with other values, or leave --test out. [PG015]")
+
+
 def test_constant_target_of_a_regression(here):
     table().assign(y=1.5).to_csv("one.csv", index=False)
     message = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")

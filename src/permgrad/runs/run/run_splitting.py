@@ -119,7 +119,10 @@ def split_table(
     for table_part, table in tables.items():
         with read.sources[table_part].lines.named():
             alike = read.written.alike.get(target) if table_part == "table" else None
-            labels[table_part] = target_values(table[target], task, target, alike=alike)
+            file_part = None if table_part == "table" else table_part
+            labels[table_part] = target_values(
+                table[target], task, target, alike=alike, file_part=file_part
+            )
     if undivided:
         no_rows = np.zeros(0, dtype=np.int64)
         row_indices = {
@@ -596,10 +599,18 @@ def target_values(
     name: str,
     *,
     alike: tuple[str, str] | None = None,
+    file_part: str | None = None,
 ) -> npt.NDArray[Any]:
     """Return the values as an array: float64 for regression, else classes as whole
     numbers, booleans or text.
+
+    ``file_part``: the part that has a file of its own, which these are.
     """
+    other_hint = "Choose another target."
+    of_file = ""
+    if file_part is not None:
+        of_file = f" of the {file_part} file"
+        other_hint = f"Add rows with other values, or leave --{file_part} out."
     if tasks.get(task).numeric:
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
@@ -614,9 +625,9 @@ def target_values(
         if len(np.unique(numbers)) < 2:
             problem = (
                 f"Column {name!r} cannot be the target: it is {numbers[0]:g} in "
-                "every row"
+                f"every row{of_file}"
             )
-            raise InputError(problem, hint="Choose another target.", code="PG015")
+            raise InputError(problem, hint=other_hint, code="PG015")
         # Here all rows are checked as fit checks training rows.
         from permgrad.models.estimators.fit_inputs import number_target
 
@@ -637,13 +648,14 @@ def target_values(
         else:
             alike_words = f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
         if alike is None:
-            problem_hint = "Choose another target."
+            problem_hint = other_hint
         else:
             problem_hint = (
                 f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
             )
         raise InputError(
-            f"Column {name!r} has only one class: {levels[0].item()!r}{alike_words}",
+            f"Column {name!r}{of_file} has only one class: "
+            f"{levels[0].item()!r}{alike_words}",
             hint=problem_hint,
             code="PG015",
         )
