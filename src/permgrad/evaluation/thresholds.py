@@ -291,14 +291,14 @@ def top_rows(
     truth = np.asarray(positive, dtype=bool)
     numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     sorted_scores = -np.sort(-numbers)
-    found = []
+    among_top = []
     for row_percent in percents:
         row_count = -(-row_percent * len(truth) // 100)
         above = numbers > sorted_scores[row_count - 1]
         tied = numbers == sorted_scores[row_count - 1]
         free = row_count - int(above.sum())
         hits = float(truth[above].sum() + free * truth[tied].mean())
-        found.append(
+        among_top.append(
             {
                 "percent": row_percent,
                 "rows": row_count,
@@ -307,7 +307,7 @@ def top_rows(
                 "recall": hits / max(int(truth.sum()), 1),
             }
         )
-    return found
+    return among_top
 
 
 def _some_cuts(

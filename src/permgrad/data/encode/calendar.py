@@ -156,9 +156,10 @@ def calendar_order(names: Sequence[str]) -> list[int] | None:
         >>> calendar_order(["Friday", "Monday"]), calendar_order(["low", "Monday"])
         ([1, 0], None)
     """
-    for known in _VALUES.values():
-        if {*names} <= {*known}:
-            return sorted(range(len(names)), key=lambda at: known.index(names[at]))
+    for part_values in _VALUES.values():
+        if {*names} <= {*part_values}:
+            places = [part_values.index(name) for name in names]
+            return sorted(range(len(names)), key=places.__getitem__)
     return None
 
 

@@ -81,8 +81,8 @@ def thresholds(section: SectionView, content: PageContent) -> None:
         threshold = HALF
     else:
         threshold = decision.of(class_code)
-    told, counted_side = section.columns()
-    told.text(
+    words_side, counted_side = section.columns()
+    words_side.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
         f"least the threshold{_chosen_by(decision, class_code)}. A lower threshold "
         "finds more of them, with more false alarms. The right one depends on what "
@@ -115,7 +115,7 @@ def thresholds(section: SectionView, content: PageContent) -> None:
                 " The model decides otherwise: scores and confusion matrix are "
                 "those of the classes it predicts."
             )
-        told.text(words)
+        words_side.text(words)
         counted_side.table(_top_rows(content, member, scores, positive))
     section.live("threshold")
     section.text(
@@ -356,16 +356,16 @@ def _over_time(
         else "mean squared error of the probability (Brier score)"
     )
     time_name = shorten(between.name, 40)
-    drawn, told = section.columns()
-    told.text(
+    picture_side, words_side = section.columns()
+    words_side.text(
         f"In the earlier half of the test rows by {time_name}, the {score} is {first}, "
         f"in the later half {second}."
     )
     if raised := (content.metrics or {}).get("raised"):
         words = raised_words(raised)
-        told.text(f"{words[0].upper()}{words[1:]}.")
+        words_side.text(f"{words[0].upper()}{words[1:]}.")
     points = (truth, truth - guess) if numeric and content.keep_rows else (None, None)
-    drawn.figure(
+    picture_side.figure(
         charts.over_time(
             times,
             {
@@ -407,9 +407,9 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     if not content.keep_rows:  # each dot is a row
         section.text(mean_words)
         return
-    drawn, told = section.columns()
-    told.text(mean_words)
-    drawn.figure(
+    picture_side, words_side = section.columns()
+    words_side.text(mean_words)
+    picture_side.figure(
         charts.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by "
         "prediction, with its running median and middle half.",

@@ -131,10 +131,10 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         return
     ranked = pairs_of(explanation)
     effect_kind = _kind(explanation)
-    drawn, told = section.columns()
-    told.text(leading_words(ranked, effect_kind), looked_at(explanation))
+    picture_side, words_side = section.columns()
+    words_side.text(leading_words(ranked, effect_kind), looked_at(explanation))
     if effect_kind == "loss":
-        told.text(
+        words_side.text(
             "The interaction of two features is how much the loss grows when both are "
             "shuffled, minus what each does alone. 0 means that their effects add up. "
             "Two features that move together can have a value although the model only "
@@ -142,7 +142,7 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         )
         loss = named_loss(explanation.meta.get("loss"))
         if loss is None or not loss.effects_add:
-            told.text(
+            words_side.text(
                 "This loss also bends by itself: where two effects on the prediction "
                 "merely add up, the value can differ from 0. What the pair adds to "
                 "both single effects (below) shows if the prediction needs both."
@@ -151,7 +151,7 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         colours = " Orange: both together cost less than the sum of each. Blue: more."
     else:
         colours = ""
-    drawn.figure(
+    picture_side.figure(
         interactions(explanation),
         f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear "
         f"(adjusted p below 0.05).{colours}",
