@@ -123,7 +123,8 @@ class TreeGroup:
             leaves += self.first - np.int32(_EXPONENT)
         if len(self.values) > 1:
             for output, values in enumerate(self.values):
-                sums[:, output] += values.take(leaves).sum(axis=1)
+                leaf_values = values.take(leaves)
+                sums[:, output] += leaf_values.sum(axis=1)
             return
         tree_values = self.values[0].take(leaves)
         for output, (start, end) in enumerate(pairwise(self.outputs.tolist())):
@@ -161,10 +162,10 @@ class TreeMasks:
             return None
         thresholds = {}
         for column in np.unique(questions.columns).tolist():
-            thresholds[column] = np.unique(
-                questions.thresholds[questions.columns == column]
-            )
-        masks = questions.masks().astype(f"u{word_type.itemsize}").view(word_type)
+            is_asking = questions.columns == column
+            thresholds[column] = np.unique(questions.thresholds[is_asking])
+        unsigned = questions.masks().astype(f"u{word_type.itemsize}")
+        masks = unsigned.view(word_type)
         groups = []
         for start in range(0, len(trees.roots), _TREES):
             groups.append(questions.group(start, masks, thresholds))
