@@ -48,6 +48,19 @@ def test_the_first_use_loads_it(unloaded):
         _ = stand_in.nonsense
 
 
+def test_functions_that_others_import_by_name_load_it_when_they_are_called(unloaded):
+    unloaded("wave")
+    with standing_in("wave", {"open"}):
+        scope = {}
+        exec("from wave import open as opened", scope)
+        stand_in = sys.modules["wave"]
+        assert "open" not in vars(stand_in)
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                scope["opened"]("nowhere", "rb")
+            assert sys.modules["wave"] is not stand_in
+
+
 def test_a_module_inside_it_loads_it(unloaded):
     unloaded("wsgiref")
     with standing_in("wsgiref"):
@@ -68,7 +81,7 @@ def test_in_a_command_scikit_learn_comes_without_statistics_until_they_are_used(
 import sys
 from permgrad.base.startup import own_process
 with own_process():
-    import sklearn.base
+    import sklearn.model_selection
     print("scipy.stats._stats_py" in sys.modules)
     from scipy.stats import kendalltau
     from scipy import stats

@@ -28,6 +28,7 @@ from permgrad.base.progress import (
     whole,
     with_fewer_rows,
 )
+from permgrad.base.typed import typed_for
 
 
 class Written(io.StringIO):
@@ -121,11 +122,11 @@ def test_a_work_of_more_than_a_minute_says_at_once_what_takes_less(monkeypatch, 
     for quicker, advice in (
         ([], ""),
         (
-            [Quicker("groups='modality' takes", 0.04)],
+            [Quicker("groups", "modality", "takes", 0.04)],
             ". In Python, groups='modality' takes about 20 s",
         ),
         (
-            [Quicker("groups='modality' takes", 0.04), *with_fewer_rows(2000)],
+            [Quicker("groups", "modality", "takes", 0.04), *with_fewer_rows(2000)],
             (
                 ". In Python, groups='modality' takes about 20 s, "
                 "max_rows=200 explains a random part in about 50 s"
@@ -163,8 +164,8 @@ def test_what_takes_less_fits_the_call(monkeypatch):
     options = {"n_repeats": 1, "random_state": 0}
     pg.explain(Two(), inputs, torch.randn(120), **options)
     assert [
-        Quicker("groups='modality' takes", 2 / 12),
-        Quicker("max_rows=12 explains a random part in", 0.1),
+        Quicker("groups", "modality", "takes", 2 / 12),
+        Quicker("max_rows", 12, "explains a random part in", 0.1),
     ] in bars
     bars.clear()
     pg.explain(Two(), inputs, torch.randn(120), groups="modality", **options)
@@ -446,3 +447,17 @@ def test_a_larger_work_shows_one_line_in_the_place_of_those_within(monkeypatch):
 def test_a_line_that_is_rewritten_has_whole_numbers():
     shown = [readable(whole(seconds)) for seconds in (0.034, 1.7, 41.4, 99.7, 250, 900)]
     assert shown == ["1 s", "2 s", "41 s", "2 min", "4 min", "15 min"]
+
+
+def test_a_command_names_its_option_for_fewer_rows(monkeypatch, hands):
+    stream = Written()
+    monkeypatch.setattr("sys.stderr", stream)
+    with typed_for("explain"), Progress(200, "permgrad", True) as bar:
+        bar.quicker = [Quicker("groups", "modality", "takes", 0.04)]
+        bar.quicker += with_fewer_rows(2000)
+        hands[0] += 10
+        bar.advance(4)
+    assert (
+        "left. --max-rows 200 explains a random part in about 50 s. In Python, "
+        "groups='modality' takes about 20 s"
+    ) in stream.getvalue()

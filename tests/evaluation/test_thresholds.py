@@ -18,6 +18,7 @@ from permgrad.evaluation.thresholds import (
     OUTCOMES,
     choose_threshold,
     metrics_at,
+    top_rows,
 )
 
 COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
@@ -338,3 +339,17 @@ def test_lift_of_ties_is_the_mean_over_every_way_of_breaking_them():
     assert lift(y, scores) == pytest.approx(
         np.mean(draws), abs=5 * np.std(draws) / np.sqrt(len(draws))
     )
+
+
+def test_top_rows_are_the_lift_and_every_row_at_last():
+    rng = np.random.default_rng(5)
+    y = (rng.random(95) < 0.3).astype(int)
+    scores = rng.integers(6, size=95) / 6
+    tenth, half, everyone = top_rows(y, scores, [10, 50, 100])
+    assert tenth["rows"] == math.ceil(9.5)
+    assert tenth["precision"] / y.mean() == pytest.approx(lift(y, scores))
+    assert half["recall"] == pytest.approx(half["hits"] / y.sum())
+    assert (everyone["rows"], everyone["hits"]) == (95, y.sum())
+    assert everyone["recall"] == 1
+    # 7 % of 100 rows are 7, which floating point would take for a little more.
+    assert top_rows(np.arange(100) < 9, -np.arange(100.0), [7])[0]["rows"] == 7

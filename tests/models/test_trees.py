@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad.models.reading_trees import read_trees
+from permgrad.models.tree_masks import TreeMasks
 from permgrad.models.trees import LARGEST, Trees, rounded_down
 
 COLUMNS = 6
@@ -157,28 +158,57 @@ def test_trees_say_what_their_library_says(library, task):
 
 @pytest.mark.parametrize("task", ["regression", "three classes"])
 @pytest.mark.parametrize("library", FITS)
-def test_what_changes_with_some_columns_are_the_trees_that_split_on_them(library, task):
+def test_changes_are_those_of_whole_rows_with_other_cells(library, task):
     x, y = rows_and_targets(task)
     options = (
         {"max_leaf_nodes": 4} if library == "histogram_boosting" else {"max_depth": 2}
     )
     trees = read_trees(FITS[library](task, x, y, **options)[0])
-    for columns in ([0], [1, 3], [5], [COLUMNS + 9], range(COLUMNS)):
-        column_trees = trees.splitting_on(columns)
-        changed_rows = x.copy()
-        for column in columns:
-            if column < COLUMNS:
-                changed_rows[:, column] = np.roll(changed_rows[:, column], 1)
+    pairs = np.sort(np.random.default_rng(0).integers(0, len(x), 3000))
+    for columns in ([0], [1, 3], [5], [], list(range(COLUMNS))):
+        values = np.roll(x, 1, axis=0)[pairs][:, columns]
+        changed_rows = x[pairs]
+        changed_rows[:, columns] = values
+        changes = trees.changes(x, columns, values, pairs)
         np.testing.assert_allclose(
-            column_trees(changed_rows) - column_trees(x),
-            trees(changed_rows) - trees(x),
-            atol=1e-12,
+            changes, trees(changed_rows) - trees(x)[pairs], atol=1e-12
         )
-        assert not column_trees.base.any()
-    assert len(trees.splitting_on([0]).roots) < len(trees.roots)
-    nobody = trees.splitting_on([])
-    assert nobody(x).shape == trees(x).shape
-    assert not nobody(x).any()
+        assert changes.any() == bool(columns)
+
+
+@pytest.mark.parametrize("leaves", [2, 32, 33, 64, 65])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_masks_say_what_walking_says(leaves, outputs, monkeypatch):
+    """Also of cells that are missing, infinite or a threshold, of the last bit of a
+    word, of trees that are a leaf, and where a word has too few bits.
+    """
+    x, y = rows_and_targets("regression", count=1500)
+    options = {"max_leaf_nodes": leaves, "min_samples_leaf": 2, "max_depth": None}
+    trees = read_trees(fit_histogram_boosting("regression", x, y, **options)[0])
+    leaf = ([], [], [], [], [[5.0]])
+    stumps = [leaf] * 45 + [([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])]
+    more = Trees.of(stumps, base=np.zeros(outputs))
+    limit = len(trees.left)
+    trees = Trees(
+        np.append(trees.feature, more.feature),
+        np.append(trees.threshold, more.threshold),
+        np.append(trees.left, more.left + np.int32(limit)),
+        np.append(trees.values, more.values, axis=0),
+        np.append(trees.roots, more.roots + np.int32(limit))[-69:],
+        more.base,
+    )
+    rows = x.copy()
+    rows[::7, 0] = np.nan
+    rows[1::7, 1] = np.inf
+    rows[2::7, 2] = -np.inf
+    rows[3::7, 3] = trees.threshold[trees.feature == 3][0]
+    says = trees(rows)
+    every_row = np.arange(len(rows))
+    changes = trees.changes(rows, [0, 1], rows[::-1][:, :2], every_row)
+    assert (changes is None) == (TreeMasks.of(trees) is None) == (leaves == 65)
+    monkeypatch.setattr(Trees, "_masks", None)
+    again = dataclasses.replace(trees)
+    np.testing.assert_allclose(says, again(rows), atol=1e-11, rtol=0)
 
 
 @pytest.mark.parametrize("task", ["regression", "three classes"])

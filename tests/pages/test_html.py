@@ -115,7 +115,8 @@ def test_every_section_is_there(page):
         "errors",
     ]
     trust = ["caveats", "calibration", "order", "methods", "reading"]
-    assert anchors == [*first, *trust, "table", "network", "layout", "how", "run"]
+    details = ["table", "network", "training", "layout", "how", "run"]
+    assert anchors == [*first, *trust, *details]
     links = [
         attributes["href"]
         for tag, attributes in page.elements
@@ -381,6 +382,19 @@ def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(
         )
 
 
+def test_the_tab_of_all_caveats_says_how_many_it_lists(undrawn):
+    for warnings, expected in ((("a doubt", "another"), 2), ((), 0)):
+        text = render_report(dataclasses.replace(light_content(), warnings=warnings))
+        listed = re.search(r'id="caveats-title">.*?</section>', text, re.DOTALL)
+        assert listed is not None
+        count = listed[0].count("<li>")
+        assert count >= expected
+        alerts = re.findall(
+            r'href="#(\w+)">[^<]*<span class="alerts"[^>]*>(.*?)<', text
+        )
+        assert alerts == ([("trust", f"({count})")] if count else [])
+
+
 def test_a_training_without_its_network(undrawn):
     full = light_content()
     texts = [
@@ -388,7 +402,7 @@ def test_a_training_without_its_network(undrawn):
         for training_content in (full, dataclasses.replace(full, network=None))
     ]
     assert ["trainable parameters" in text for text in texts] == [True, False]
-    assert all("Network and training" in text for text in texts)
+    assert all("The weights are those of epoch 25" in text for text in texts)
 
 
 def test_advice_links_to_the_tab_that_helps(undrawn, monkeypatch):

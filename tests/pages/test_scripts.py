@@ -242,7 +242,7 @@ def test_tabs_links_and_files(page, tmp_path):
       document.querySelector("[role=tab][tabindex='0']").focus();
       out.keys = ["ArrowRight", "ArrowRight", "End", "ArrowRight", "ArrowLeft", "Home"].map((key) => (press(key), shown()));
       out.hash = location.hash;
-      location.hash = "#network-2"; await new Promise((done) => setTimeout(done, 50));
+      location.hash = "#training-1"; await new Promise((done) => setTimeout(done, 50));
       out.figure = shown();
       location.hash = "#rows/17"; await new Promise((done) => setTimeout(done, 50));
       out.path = shown();
@@ -296,6 +296,20 @@ def test_tabs_links_and_files(page, tmp_path):
     image = pytest.importorskip("PIL.Image").open(io.BytesIO(picture)).convert("RGB")
     assert image.width > 1000
     assert len(set(image.resize((200, 200)).getdata())) > 10, "the picture is not empty"
+
+
+@needs_browser
+def test_a_figure_in_half_of_the_page_is_drawn_for_it(page, tmp_path):
+    script = """
+      Page.go("details");
+      const plot = document.querySelector("#training-1 .plot");
+      return [plot.querySelector("svg").viewBox.baseVal.width, plot.clientWidth];
+    """
+    drawn, room = visit(page, tmp_path, script).quiet()
+    assert drawn == room
+    assert 300 < room < 640
+    drawn, room = visit(page, tmp_path, script, width=1000).quiet()
+    assert drawn == 640 <= room
 
 
 def test_everything_stands_without_javascript(page):

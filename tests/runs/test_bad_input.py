@@ -461,6 +461,14 @@ def test_folder_of_other_files(here):
             "Column 'y' is the target and also named by --drop. Leave one of them out.",
         ),
         (["--groups", "nowhere.json"], "The groups file 'nowhere.json' does not exist"),
+        (
+            ["--groups", "town"],
+            "It is a column. If its rows belong together, pass --row-group town.",
+        ),
+        (
+            ["--cost", "3"],
+            "requires 2 arguments. Write --cost A B, with a blank between them.",
+        ),
         (["--test", "nowhere.csv"], "The test file 'nowhere.csv' does not exist"),
         (["--preset", "nowhere.json"], "The preset file 'nowhere.json' does not exist"),
     ],

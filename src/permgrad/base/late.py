@@ -8,7 +8,7 @@ not take NumPy either.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -43,11 +43,31 @@ class _StandIn(_Late):
     used.
     """
 
+    def __init__(self, name: str, functions: Collection[str] = ()) -> None:
+        super().__init__(name)
+        self._functions = functions
+
     def __getattr__(self, name: str) -> object:
+        if name in self._functions:
+            return self._when_called(name)
         # Libraries look through all loaded modules for names such as __file__. The path
-        # is asked for where a module inside it is imported.
-        if name.startswith("__") and name != "__path__":
+        # counts where a module inside it is imported, not where a name is.
+        asking_file = sys._getframe(1).f_code.co_filename  # noqa: SLF001
+        is_module_inside = name == "__path__" and "importlib" in asking_file
+        if name.startswith("__") and not is_module_inside:
             raise AttributeError(name)
+        return self._loaded(name)
+
+    def _when_called(self, name: str) -> Callable[..., Any]:
+        """Return a function that loads the module when it is called."""
+
+        def function(*arguments: Any, **options: Any) -> Any:
+            loaded_function = self._loaded(name)
+            return loaded_function(*arguments, **options)
+
+        return function
+
+    def _loaded(self, name: str) -> Any:
         _take_away(self)
         return super().__getattr__(name)
 
@@ -58,15 +78,17 @@ def _take_away(stand_in: _StandIn) -> None:
 
 
 @contextmanager
-def standing_in(name: str) -> Iterator[None]:
+def standing_in(name: str, functions: Collection[str] = ()) -> Iterator[None]:
     """Let others import a module that they may not use: it is loaded when it is used.
 
     It is for a process of our own: the modules of others are theirs.
+
+    ``functions``: what others import from it by name, and may not call.
     """
     if name in sys.modules:
         yield
         return
-    stand_in = _StandIn(name)
+    stand_in = _StandIn(name, functions)
     sys.modules[name] = stand_in
     try:
         yield

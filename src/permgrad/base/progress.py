@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 from permgrad.base import startup
 from permgrad.base.checks import check_flag
 from permgrad.base.errors import printable
+from permgrad.base.typed import argument_typed, as_option
 
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
@@ -35,8 +36,17 @@ _OVERDUE = 0.25
 
 
 class Quicker(NamedTuple):
-    """A call that takes less time, in words, and its share of the time."""
+    """A call that takes less time.
 
+    Attributes:
+        argument: What it is called with.
+        value: Of the argument.
+        words: What it then does, before the time.
+        share: Of the time.
+    """
+
+    argument: str
+    value: Any
     words: str
     share: float
 
@@ -46,7 +56,8 @@ def with_fewer_rows(rows: int) -> list[Quicker]:
     if rows < FEW:
         return []
     fewer = min(10_000, rows // 10)
-    return [Quicker(f"max_rows={fewer} explains a random part in", fewer / rows)]
+    words = "explains a random part in"
+    return [Quicker("max_rows", fewer, words, fewer / rows)]
 
 
 class Progress(ExitStack):
@@ -155,12 +166,17 @@ class Progress(ExitStack):
         """Say how long the work will take, and what takes less."""
         if self._bar is not None:
             self._bar.clear()
-        calls = []
-        for words, share in self.quicker:
-            calls.append(f"{words} about {readable((spent + left) * share)}")
+        calls = list[str]()
+        options = list[str]()
+        for argument, value, words, share in self.quicker:
+            typed = argument_typed(argument, value)
+            among = options if as_option(argument, value) else calls
+            among.append(f"{typed} {words} about {readable((spent + left) * share)}")
         advice = ""
+        if options:
+            advice = f". {', '.join(options)}"
         if calls:
-            advice = f". In Python, {', '.join(calls)}"
+            advice += f". In Python, {', '.join(calls)}"
         _write_line(
             sys.stderr,
             f"{printable(self._label)}: about {readable(left)} left{advice}\n",

@@ -19,6 +19,7 @@ silent = False
 announce: Callable[[str], object] = str
 #: scikit-learn imports it, half of the time that it takes to load, and rarely uses it.
 _RARELY_USED = "scipy.stats"
+_FUNCTIONS_OF_IT = frozenset({"gmean", "rankdata", "spearmanr"})
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def own_process(
         _depth + 1,
     )
     try:
-        with standing_in(_RARELY_USED):
+        with standing_in(_RARELY_USED, _FUNCTIONS_OF_IT):
             yield
     finally:
         (silent, announce), _depth = before, _depth - 1

@@ -31,6 +31,7 @@ from permgrad.base.errors import InputError, PermgradWarning, did_you_mean
 from permgrad.base.processors import prepare_threads
 from permgrad.base.registry import registered
 from permgrad.base.startup import loading, own_process
+from permgrad.base.typed import typed_for
 from permgrad.cli.terminal import (
     PANELS,
     HelpfulCommand,
@@ -175,6 +176,11 @@ class _Commands(TyperGroup):
 def _several_values(error: Any) -> str:
     """Say how an option of several values is written, or nothing of others."""
     option = getattr(error, "param", None)
+    # Where values are missing, the error has only the option's name.
+    flag = getattr(error, "option_name", None)
+    for parameter in getattr(error.ctx and error.ctx.command, "params", ()):
+        if option is None and flag in parameter.opts:
+            option = parameter
     if option is None or option.nargs < 2:
         return ""
     return f"Write {option.opts[0]} {option.metavar}, with a blank between them."
@@ -280,7 +286,10 @@ def command(
             csv_formulas: str | None = None,
             **values: Any,
         ) -> None:
-            with _plain_output(csv_formulas, quiet=quiet, debug=debug):
+            with (
+                _plain_output(csv_formulas, quiet=quiet, debug=debug),
+                typed_for(function.__name__),
+            ):
                 values = _checked(
                     options,
                     lists,

@@ -268,6 +268,48 @@ def operating_points(
     }
 
 
+def top_rows(
+    positive: npt.ArrayLike, scores: npt.ArrayLike, percents: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return what is found among so many per cent of the rows, those of the highest
+    scores.
+
+    Parts of rows are counted as ``rows``. Of equal scores at the edge,
+    ``hits`` has the mean over every choice among them, as the metric ``lift`` has.
+    ``precision`` and ``recall`` are the shares of ``rows`` and of all positives.
+
+    Args:
+        positive: Which rows are positive, ``(rows,)``.
+        scores: ``(rows,)``, larger for positive rows.
+        percents: Of the rows, from 1 to 100.
+
+    Examples:
+        >>> [half] = top_rows([True, False, True, False], [0.9, 0.8, 0.8, 0.1], [50])
+        >>> half["rows"], half["hits"], half["precision"], half["recall"]
+        (2, 1.5, 0.75, 0.75)
+    """
+    truth = np.asarray(positive, dtype=bool)
+    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
+    sorted_scores = -np.sort(-numbers)
+    among_top = []
+    for row_percent in percents:
+        row_count = -(-row_percent * len(truth) // 100)
+        above = numbers > sorted_scores[row_count - 1]
+        tied = numbers == sorted_scores[row_count - 1]
+        free = row_count - int(above.sum())
+        hits = float(truth[above].sum() + free * truth[tied].mean())
+        among_top.append(
+            {
+                "percent": row_percent,
+                "rows": row_count,
+                "hits": hits,
+                "precision": hits / row_count,
+                "recall": hits / max(int(truth.sum()), 1),
+            }
+        )
+    return among_top
+
+
 def _some_cuts(
     truth: Booleans,
     numbers: Floats,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from permgrad.base.arrays import Array, Floats, Floats32, Integers
 from permgrad.base.errors import must
+from permgrad.models.tree_masks import TreeMasks
 
 Integers32 = npt.NDArray[np.int32]
 
@@ -167,12 +168,44 @@ class Trees:
         They depend on no other row.
         """
         output_sums = np.tile(self.base, (len(rows), 1))
+        add = self._add if self._masks is None else self._masks.add
         for start in range(0, len(rows), _ROWS):
-            self._add(
-                np.ascontiguousarray(rows[start : start + _ROWS], dtype=np.float32),
-                output_sums[start : start + _ROWS],
-            )
+            cells = np.asarray(rows[start : start + _ROWS], dtype=np.float32)
+            add(np.minimum(cells, LARGEST), output_sums[start : start + _ROWS])
         return output_sums
+
+    def changes(
+        self,
+        rows: Floats32,
+        columns: Sequence[int],
+        values: Floats32,
+        pairs: npt.NDArray[np.intp],
+    ) -> Floats | None:
+        """Return how the sums change where columns of rows get other values ``(pairs,
+        columns)``, or None where walking whole rows is the only way.
+
+        ``pairs``: the row of each line of values, rising.
+        """
+        if self._masks is None:
+            return None
+        changes = np.zeros((len(pairs), len(self.base)))
+        self._masks.add_changes(
+            np.minimum(rows, LARGEST),
+            columns,
+            np.minimum(values, LARGEST),
+            pairs,
+            changes,
+        )
+        return changes
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made of the trees is made again.
+        return {array_name: getattr(self, array_name) for array_name in _DTYPES}
+
+    @cached_property
+    def _masks(self) -> TreeMasks | None:
+        """The trees as masks, if they are such."""
+        return TreeMasks.of(self)
 
     def _add(self, rows: Floats32, sums: Floats) -> None:
         """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always
@@ -180,7 +213,7 @@ class Trees:
         """
         question, left_children, order = self._ready
         cell_count = len(rows) * rows.shape[1]
-        cells = np.minimum(rows, LARGEST).ravel()
+        cells = rows.ravel()
         first = np.arange(0, cell_count, rows.shape[1])
         width = self.values.shape[1]
         together = max(1, _PAIRS // max(1, len(rows)))
@@ -216,11 +249,11 @@ class Trees:
     def depths(self) -> Integers:
         """Questions on the longest way down each tree ``(trees,)``."""
         depths = np.zeros(len(self.roots), dtype=np.int64)
-        for level, (trees, _) in enumerate(self._levels()):
+        for level, (trees, _) in enumerate(self.levels()):
             depths[trees] = level + 1
         return depths
 
-    def _levels(self) -> list[tuple[Integers, Integers]]:
+    def levels(self) -> list[tuple[Integers, Integers]]:
         """Return for each level the trees that have inner nodes there, and these
         nodes.
         """
@@ -236,45 +269,6 @@ class Trees:
             levels.append((trees, nodes))
             trees = np.repeat(trees, 2)
             nodes = (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
-
-    def splitting_on(self, columns: Iterable[int]) -> Self:
-        """Return the trees that ask for any of some encoded columns, without the base.
-
-        A row's sums change by exactly what theirs do if only these columns change.
-        """
-        is_asked = np.zeros(int(self.feature.max(initial=0)) + 1, dtype=bool)
-        is_asked[[column for column in columns if column < len(is_asked)]] = True
-        is_splitting = np.zeros(len(self.roots), dtype=bool)
-        for trees, nodes in self._levels():
-            is_splitting[trees[is_asked[self.feature[nodes]]]] = True
-        zero_base = np.zeros_like(self.base)
-        if self.values.shape[1] > 1 or len(zero_base) == 1:
-            return replace(self, roots=self.roots[is_splitting], base=zero_base)
-        # Trees keep their output by their number. Outputs of fewer trees are filled up
-        # with a leaf of 0.
-        output_roots = []
-        for output_index in range(len(zero_base)):
-            output_roots.append(
-                self.roots[output_index :: len(zero_base)][
-                    is_splitting[output_index :: len(zero_base)]
-                ]
-            )
-        roots = np.full(
-            (max(map(len, output_roots)), len(zero_base)),
-            len(self.left),
-            dtype=np.int32,
-        )
-        for output_number, kept_roots in enumerate(output_roots):
-            roots[: len(kept_roots), output_number] = kept_roots
-        return replace(
-            self,
-            feature=np.append(self.feature, np.int32(0)),
-            threshold=np.append(self.threshold, LARGEST),
-            left=np.append(self.left, np.int32(len(self.left))),
-            values=np.append(self.values, np.zeros((1, 1)), axis=0),
-            roots=roots.ravel(),
-            base=zero_base,
-        )
 
     def first(self, rounds: int) -> Self:
         """Return the trees of the first rounds, a tree of each output if trees are of

@@ -431,6 +431,7 @@ class Tab:
     ``page_data.packed``), or None for nothing. ``scripts`` are files in
     ``templates/scripts``. They register with ``Page.tab(name, ...)``. ``halves`` are
     sections that need half of a wide screen: neighbours stand side by side.
+    ``alerts`` says how many warnings the tab lists, which stands behind its title.
 
     Examples:
         >>> def words(section, content):
@@ -450,17 +451,19 @@ class Tab:
     data: Callable[[PageContent], Mapping[str, Any] | None] = lambda _: None
     scripts: Sequence[str] = ()
     halves: Sequence[str] = ()
+    alerts: Callable[[PageContent], int] = lambda _: 0
 
 
 @dataclass(frozen=True)
 class TabView:
-    """A tab with its blocks and its data."""
+    """A tab with its blocks and its data, and how many warnings it lists."""
 
     name: str
     title: str
     sections: Sequence[SectionView]
     data: Mapping[str, Any] | None = None
     scripts: Sequence[str] = ()
+    alerts: int = 0
 
 
 def tab_view(tab: Tab, content: Assessment) -> TabView:
@@ -482,4 +485,6 @@ def tab_view(tab: Tab, content: Assessment) -> TabView:
     else:
         title = tab.title(content)
     shown = [section for section in sections if section.blocks]
-    return TabView(tab.name, title, shown, tab.data(content), tab.scripts)
+    return TabView(
+        tab.name, title, shown, tab.data(content), tab.scripts, tab.alerts(content)
+    )

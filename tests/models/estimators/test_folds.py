@@ -15,6 +15,7 @@ from permgrad.models.estimators import folds, share
 from permgrad.models.estimators.beside import LEAST_SHARE, NETWORK
 from permgrad.models.estimators.folds import FOLDS, folds_of
 from permgrad.models.estimators.share import (
+    UNSEEN_LOSS,
     learn_shares,
     mixture,
     row_losses,
@@ -156,8 +157,7 @@ def test_the_mean_of_trees_is_the_mean_of_their_sums(width):
 
 
 # ---- shares of several together -------------------------------------------------------
-USUAL = {NETWORK: 1.0, "trees": 1.0, "linear": 0.25}
-NOTHING = dict.fromkeys(USUAL, 0.0)
+NOTHING = {NETWORK: 0.0, "trees": 0.0, "linear": 0.0}
 
 
 def guesses(rows: int, seed: int = 0, variances=(4.0, 1.0, 2.0), noise: float = 0.0):
@@ -167,7 +167,7 @@ def guesses(rows: int, seed: int = 0, variances=(4.0, 1.0, 2.0), noise: float = 
     rng = np.random.default_rng(seed)
     y = rng.normal(0, 3, rows)
     outputs = {}
-    for name, variance in zip(USUAL, variances, strict=True):
+    for name, variance in zip(NOTHING, variances, strict=True):
         outputs[name] = (y + rng.normal(0, variance**0.5, rows))[:, None]
     return outputs, squared(y + rng.normal(0, noise, rows))
 
@@ -180,7 +180,7 @@ def squared(y: np.ndarray):
 def test_many_rows_choose_the_inverse_variances():
     """The closed form: Bates & Granger 1969, for errors that are independent."""
     outputs, measure = guesses(40_000)
-    shares = learn_shares(outputs, USUAL, measure, least=NOTHING)
+    shares = learn_shares(outputs, measure, least=NOTHING)
     inverse = np.array([1 / 4, 1, 1 / 2])
     np.testing.assert_allclose(
         list(shares.values()), inverse / inverse.sum(), atol=0.02
@@ -197,7 +197,7 @@ def test_few_rows_hardly_leave_the_expected_shares(monkeypatch):
         chosen = []
         for seed in range(20):
             outputs, measure = guesses(8, seed, variances=(0.2, 0.2, 0.2), noise=1.0)
-            shares = learn_shares(outputs, USUAL, measure, least=NOTHING)
+            shares = learn_shares(outputs, measure, least=NOTHING)
             chosen.append(shares["trees"])
         spreads.append(np.std(chosen))
     assert spreads[0] < 0.7 * spreads[1]
@@ -205,9 +205,30 @@ def test_few_rows_hardly_leave_the_expected_shares(monkeypatch):
 
 def test_few_rows_see_one_that_is_far_better():
     outputs, measure = guesses(8, variances=(36.0, 36.0, 1.0))
-    assert learn_shares(outputs, USUAL, measure, least=NOTHING)["linear"] > 0.9
+    assert learn_shares(outputs, measure, least=NOTHING)["linear"] > 0.9
     outputs, measure = guesses(8, variances=(0.2, 0.2, 0.2), noise=1.0)
-    assert learn_shares(outputs, USUAL, measure, least=NOTHING)["linear"] < 0.3
+    assert learn_shares(outputs, measure, least=NOTHING)["linear"] < 0.5
+
+
+@pytest.mark.parametrize(("rows", "most"), [(24, 0.6), (4_000, 1.0)])
+def test_few_rows_without_a_mistake_do_not_say_who_makes_fewer(rows, most):
+    """Both are right in every row, one by far surer: chance in 24 rows of separable
+    classes, and no chance in thousands.
+    """
+    y = np.arange(rows) % 2
+    sides = 2.0 * y - 1
+    outputs = {
+        NETWORK: (5.0 * sides)[:, None],
+        "trees": (5.0 * sides)[:, None],
+        "linear": (9.0 * sides)[:, None],
+    }
+    measure = row_losses(y, losses["cross_entropy"], TargetUnits())
+    assert measure(outputs["linear"]).mean() < 0.02 * measure(outputs["trees"]).mean()
+    freely = learn_shares(outputs, measure, least=NOTHING)
+    shares = learn_shares(outputs, measure, least=NOTHING, unseen=UNSEEN_LOSS)
+    assert freely["linear"] > 0.9
+    assert 1 / 3 < shares["linear"] <= most
+    assert (shares["linear"] > 0.8) == (rows > 1000)
 
 
 def test_groups_count_as_groups_and_least_shares_hold():
@@ -216,14 +237,14 @@ def test_groups_count_as_groups_and_least_shares_hold():
     repeated = {name: np.tile(own, (40, 1)) for name, own in outputs.items()}
     y = np.tile(_truth(20), 40)
     groups = Dependence(np.tile(np.arange(20), 40))
-    alone = learn_shares(outputs, USUAL, measure, least=NOTHING)
+    alone = learn_shares(outputs, measure, least=NOTHING)
     many = squared(y)
-    grouped = learn_shares(repeated, USUAL, many, least=NOTHING, dependence=groups)
+    grouped = learn_shares(repeated, many, least=NOTHING, dependence=groups)
     assert grouped == pytest.approx(alone, abs=0.01)
-    free = learn_shares(repeated, USUAL, many, least=NOTHING)
+    free = learn_shares(repeated, many, least=NOTHING)
     assert abs(free["trees"] - alone["trees"]) > 0.03
     least = {**NOTHING, NETWORK: 0.6}
-    assert learn_shares(outputs, USUAL, measure, least=least)[NETWORK] >= 0.6 - 1e-9
+    assert learn_shares(outputs, measure, least=least)[NETWORK] >= 0.6 - 1e-9
     assert units_of(800, groups).max() == 19
 
 

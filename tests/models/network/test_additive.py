@@ -18,6 +18,7 @@ from permgrad.models.fast.replacement import ReplacementEngine
 from permgrad.models.network.blocks import RandomKernels
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.trees import TreeBranch
+from permgrad.models.tree_masks import TreeGroup
 from permgrad.models.trees import Trees
 
 COLUMNS = 5
@@ -248,31 +249,29 @@ def test_only_trees_that_ask_for_a_replaced_column_are_walked(
     rng = np.random.default_rng(3)
     columns = 8
     tree_nodes = []
-    for number in range(
-        24
-    ):  # column 7 is asked for by a few trees, column 6 by none, column 0 by most
+    for number in range(24):
+        # Column 7 is asked for by a few trees, column 6 by none, column 0 by most.
         asked_columns = [7 if number % 6 == 0 else 0, *rng.integers(0, 6, 2)]
         values = np.concatenate([np.zeros((3, width)), rng.normal(size=(4, width))])
         tree_nodes.append(
             (asked_columns, rng.normal(size=3) / 2, [1, 3, 5], [2, 4, 6], values)
         )
-    branch = TreeBranch.of(
-        Trees.of(tree_nodes, base=rng.normal(size=OUTPUTS)), columns
-    ).double()
+    branch = TreeBranch.of(Trees.of(tree_nodes, base=rng.normal(size=OUTPUTS)), columns)
     beside_head = BesideTrees(branch, None)
-    before = torch.from_numpy(rng.normal(size=(6, columns)))
+    before = torch.from_numpy(rng.normal(size=(6, columns))).float()
     pairs = None if rows_of is None else torch.tensor(rows_of)
     walked = []
-    walk = TreeBranch.forward
+    add = TreeGroup.add
     monkeypatch.setattr(
-        TreeBranch,
-        "forward",
-        lambda self, rows: walked.append(len(self.roots)) or walk(self, rows),
+        TreeGroup,
+        "add",
+        lambda self, *args: walked.append(len(self.first)) or add(self, *args),
     )
-    for changed, expected in (([7], [4, 4]), ([6], []), ([6, 7], [4, 4]), ([0], [24])):
-        edit = Edit(
-            before, changed, torch.from_numpy(rng.normal(size=(6, len(changed)))), pairs
-        )
+    expected_trees = {(7,): [4, 4], (6,): [], (6, 7): [4, 4], (0,): [24, 24]}
+    for changed_columns, expected in expected_trees.items():
+        changed = list(changed_columns)
+        values = torch.from_numpy(rng.normal(size=(6, len(changed)))).float()
+        edit = Edit(before, changed, values, pairs)
         entered_state = beside_head.enter(before)
         walked.clear()
         replaced_outputs = beside_head.replaced(entered_state, edit)

@@ -13,6 +13,7 @@ from tests.shared.rounding import rounding
 from torch import Tensor, nn
 from torch.nn import functional
 
+from permgrad.attribution.slopes.rescale import Rescale
 from permgrad.base import processors
 from permgrad.models.network import products
 from permgrad.models.network.products import TrainingProducts, linear
@@ -127,6 +128,26 @@ def test_what_may_be_differentiated_twice_is_torchs(taken: list[int]) -> None:
     [second] = torch.autograd.grad(slope.sum(), values)
     assert second.abs().max() > 1
     assert not taken
+
+
+def test_mean_slopes_start_from_a_product_of_onednn(taken: list[int]) -> None:
+    values = drawn(2000, INPUTS)
+    weight = drawn(OUTPUTS, INPUTS)
+    with torch.no_grad(), Rescale(None) as before:
+        start = linear(values, weight)
+    assert taken
+    later = [(2 * values).requires_grad_(), (3 * weight).requires_grad_()]
+    with Rescale(before.calls) as mode:
+        stop = linear(*later)
+    slopes = torch.autograd.grad(stop.sum(), later)
+    assert mode.matched
+    # The slopes times the way add up to the change of the output.
+    change = sum(
+        (slope.double() * (end - begin).double()).sum()
+        for slope, end, begin in zip(slopes, later, (values, weight), strict=True)
+    )
+    expected = (stop.double() - start.double()).sum()
+    assert abs(float((change / expected).detach()) - 1) < 1e-4
 
 
 def test_one_maker_of_processors_is_meant(

@@ -326,6 +326,18 @@ def test_errors_by_every_kind_of_feature(kind):
     assert ("names" in chart.data["panels"][0]["x"]) == (kind != "numbers")
 
 
+def test_weekdays_stand_in_their_order_and_other_texts_by_their_number_of_rows():
+    days = ["Sunday", "Friday", "Monday", "Monday", "Tuesday"] * 6
+    for texts, expected in (
+        (days, ["Monday", "Tuesday", "Friday", "Sunday"]),
+        (["b", "a", "b"] * 5, ["b", "a"]),
+    ):
+        chart = errors.residuals_by_feature(
+            pd.DataFrame({"x": texts}), np.arange(float(len(texts)))
+        )
+        assert chart.data["panels"][0]["x"]["names"] == expected
+
+
 def test_the_running_median_follows_the_errors():
     x = np.linspace(0, 1, 600)
     (median,) = marks(

@@ -4,6 +4,7 @@ that hold and plots that draw.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.pages.conftest import HOSTILE
 
 from permgrad.assess.assessment import Assessment
 from permgrad.assess.predictions import Predictions
+from permgrad.base.dependence import Dependence
 from permgrad.evaluation.metrics import evaluate
 from permgrad.pages.html import render_report
 
@@ -90,9 +92,9 @@ def test_many_classes_out_of_calibration_are_not_described_one_by_one():
     assert "rows with a prediction of about" not in text
 
 
-@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("count", [3, 8, 9])
 def test_pictures_of_many_classes_stand_one_below_the_other(count):
-    classes = tuple("abcd")[:count]
+    classes = tuple("abcdefghi")[:count]
     truth, class_chances = classified(classes)
     test = evaluate(
         "classification", truth, probabilities=class_chances, classes=classes
@@ -116,7 +118,7 @@ def test_pictures_of_many_classes_stand_one_below_the_other(count):
             "Confusion matrix: rows are the true classes"
         )
     ]
-    assert ('<div class="beside">' in between) == (count == 3)
+    assert ('<div class="beside">' in between) == (count < 9)
 
 
 def test_one_row_says_nothing_of_the_errors():
@@ -144,3 +146,45 @@ def test_residuals_by_the_strongest_features():
     plain = page(truth=truth, guess=truth + rng.normal(0, 0.1, 300))
     assert "strongest features" not in plain
     assert "On average errors cancel" in plain
+
+
+def test_precision_and_recall_of_the_top_rows_are_listed_with_their_rows():
+    truth, class_chances = classified(rows=600)
+    fields = {"truth": truth, "classes": ("no", "yes"), "guess": class_chances}
+    text = page(**fields)
+    rows = re.findall(
+        r"<tr><td[^>]*>(\d+) %</td><td[^>]*>([\d,]+)</td><td[^>]*>(\d+) %</td>"
+        r"<td[^>]*>(\d+) % to (\d+) %</td><td[^>]*>(\d+) %</td></tr>",
+        text.replace("\u00a0", " "),
+    )
+    # One per cent are six rows, too few to judge.
+    assert [(row[0], row[1]) for row in rows] == [
+        *(("5", "30"), ("10", "60"), ("20", "120"), ("30", "180"), ("50", "300"))
+    ]
+    top = np.argsort(-class_chances[:, 1], kind="stable")[:60]
+    hits = np.sum(truth[top] == "yes")
+    _, _, precision, low, high, recall = map(int, rows[1])
+    assert precision == round(100 * hits / 60)
+    assert low < precision < high
+    assert recall == round(100 * hits / np.sum(truth == "yes"))
+    groups = Dependence(np.repeat(np.arange(12), 50))
+    ordered = np.argsort(class_chances[:, 1] - (truth == "yes"), kind="stable")
+    alike = {**fields, "truth": truth[ordered], "guess": class_chances[ordered]}
+    content = Assessment(
+        title="t",
+        target="y",
+        task="classification",
+        predictions=Predictions(**alike),
+        dependence=groups,
+    )
+    wider = render_report(content).replace("\u00a0", " ")
+    [interval] = re.findall(
+        r">10 %</td><td[^>]*>60</td><td[^>]*>\d+ %</td><td[^>]*>([\d.]+) % to ([\d.]+) %",
+        wider,
+    )
+    assert float(interval[1]) - float(interval[0]) > high - low
+    assert "If only so many rows" not in page(
+        truth=np.repeat(["a", "b", "c"], 40),
+        classes=("a", "b", "c"),
+        guess=np.full((120, 3), 1 / 3),
+    )

@@ -32,7 +32,7 @@ const all = (query) => [...document.querySelectorAll(query)];
 const words = (query) => all(query).map((one) => one.textContent);
 const change = (box, value) => { box.value = value; box.dispatchEvent(new Event("change")); };
 Page.go("together");
-const seen = { pairs: words("#pairs .lively tbody th"), bold: words("#pairs .lively tbody th.best") };
+const seen = { pairs: words("#pair-list .lively tbody th"), bold: words("#pair-list .lively tbody th.best") };
 seen.matrix = all("#pairs-1 rect").length;
 seen.captions = words("#together .lively figcaption");
 seen.cells = all("#together-effect rect").length;

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ import pytest
 from explaining import explain_with
 from invoking import call
 from onnx_models import Linear
+from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.attribution.request.arguments import RowsToCompare
+from permgrad.cli import app
 
 MODEL = Linear(
     {"age": [0.0, 0.2], "income": [0.0, 0.002]},
@@ -253,6 +256,40 @@ def test_what_does_not_fit_is_one_sentence(tmp_path, files, words, sentence):
     assert re.search(sentence, " ".join(message.split())), message
     assert "Traceback" not in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "remedy"),
+    [
+        (
+            ("--option", "pairs=2"),
+            2,
+            r"Pass (--method permgrad --option order=2 --option pairs=2), or leave",
+        ),
+        (
+            ("--method", "lime", "--repeats", 3, "--max-rows", 3),
+            0,
+            r"Pass (--option samples=)N\.",
+        ),
+    ],
+)
+def test_a_remedy_is_typed_as_the_command_takes_it(
+    tmp_path, files, words, code, remedy
+):
+    folder = files[0]
+    model_words = ("explain", folder / "model.onnx", folder / "table.csv")
+    model_words += ("--option", "y=late", "--out")
+    result = CliRunner().invoke(
+        app, [*map(str, (*model_words, tmp_path / "out", *words))]
+    )
+    assert result.exit_code == code
+    message = " ".join(result.stderr.split())
+    assert "pg.methods" not in message
+    [typed] = re.findall(remedy, message)
+    again = shlex.split(f"{typed}50" if typed.endswith("=") else typed)
+    if "--method" not in again:
+        again += ["--method", "lime", "--max-rows", "3"]
+    call(*model_words, tmp_path / "again", *again)
 
 
 def test_a_table_must_be_named_and_other_files_are_refused(tmp_path, files):

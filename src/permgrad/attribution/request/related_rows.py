@@ -37,6 +37,7 @@ from permgrad.base.errors import (
 )
 from permgrad.base.late import is_frame, pd
 from permgrad.base.random import seeded
+from permgrad.base.typed import argument_typed
 from permgrad.data.weights import check_weights
 
 #: Rows on which a model is tried without a column.
@@ -212,10 +213,16 @@ _SORTED = 0.3
 #: searched for.
 _MOST_COLUMNS = 50
 _MOST_ROWS = 20_000
-_FIX = (
-    "Pass row_groups= (rows of one patient or place) or row_time= (a series), in "
-    "permgrad run --row-group or --time, so that intervals allow for it."
-)
+
+
+def _remedy() -> str:
+    """Return what helps where rows depend on each other."""
+    groups = argument_typed("row_groups", example="COL")
+    time = argument_typed("row_time", example="COL")
+    return (
+        f"Pass {groups} (rows of one patient or place) or {time} (a series), so that "
+        "intervals allow for it."
+    )
 
 
 def tell_of_dependence(
@@ -231,7 +238,7 @@ def tell_of_dependence(
     if request.units is not None or request.y is None or request.scope.by_row:
         return
     if words := signs_of_dependence(request, outputs, scores):
-        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+        warn_user(f"{words}, so they may depend on each other. {_remedy()}")
 
 
 def signs_of_dependence(
@@ -279,7 +286,7 @@ def tell_of_signs(
         scores: Effects, ``(players, rows)``.
     """
     if words := signs(columns, truth, guess, scores):
-        warn_user(f"{words}, so they may depend on each other. {_FIX}")
+        warn_user(f"{words}, so they may depend on each other. {_remedy()}")
 
 
 def _errors(truth: Array, guess: Floats) -> Floats | None:

@@ -146,7 +146,7 @@ class Request:
         share = inputs / max(len(self.space), 1)
         calls = []
         if by_player and self.level.of_features and inputs > 1 and share <= _QUICKER:
-            calls.append(Quicker("groups='modality' takes", share))
+            calls.append(Quicker("groups", "modality", "takes", share))
         progress.quicker = [*calls, *with_fewer_rows(self.count)]
         return progress
 

@@ -26,6 +26,7 @@ from permgrad.attribution.request.method_registry import (
 from permgrad.attribution.scopes import AUTO, GLOBAL, scopes
 from permgrad.attribution.typed_options import as_typed
 from permgrad.base.errors import InputError, shown, warn_user
+from permgrad.base.typed import argument_typed
 
 if TYPE_CHECKING:
     from permgrad.attribution.request.arguments import Arguments
@@ -352,7 +353,7 @@ def _unread_words(method: Any, name: str, key: str) -> str:
     for scope in method.scopes:
         if takes(method, f"{scope} {argument_name}"):
             argument_words = call_words(argument_name, scope_name)
-            hint = f"Leave it out, or pass scope={str(scope)!r}."
+            hint = f"Leave it out, or pass {argument_typed('scope', str(scope))}."
     option = getattr(method, "instead", {}).get(argument_name)
     if option is not None:
         hint = f"Pass {as_typed(method, **{option: ...})}."

@@ -450,16 +450,23 @@ class Rescale(TorchFunctionMode):
         *values: Tensor,
         recorded: Sequence[Tensor] | None = None,
         needed: Callable[[Iterable[bool]], bool] = any,
+        bilinear: bool = False,
     ) -> Any:
         """Record the inputs of a function.
 
-        Return its output by a rule if values need slopes, else plain.
+        Return its output by a rule if values need slopes, else plain. What is
+        ``bilinear`` needs none where a factor is as before, such as a slice of weights:
+        it is linear in the other.
         """
         if recorded is None:
             recorded = values
         call_index = len(self.calls)
+        # A run without slopes may hold values in oneDNN's layout, in which there is no
+        # way between two of them.
         self.calls.append(
-            tuple(value.detach().clone() for value in recorded) if self.keep else ()
+            tuple(value.detach().to_dense().clone() for value in recorded)
+            if self.keep
+            else ()
         )
         if self.before is None:
             return plain()
@@ -471,6 +478,8 @@ class Rescale(TorchFunctionMode):
             self.matched = False
             return plain()
         if not needed(value.requires_grad for value in values):
+            return plain()
+        if bilinear and any(map(torch.equal, starts, values)):
             return plain()
         function: Any = MeanSlopes
         return function.apply(functools.partial(rule, starts), *values)
@@ -585,7 +594,9 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     secant_rule = functools.partial(
         in_the_middle, lambda first, second: func(first, second, *args[2:])
     )
-    return mode.answer(lambda: func(*args), secant_rule, *args[:2], needed=all)
+    return mode.answer(
+        lambda: func(*args), secant_rule, *args[:2], needed=all, bilinear=True
+    )
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:

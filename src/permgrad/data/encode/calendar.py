@@ -147,6 +147,22 @@ def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
     )
 
 
+def calendar_order(names: Sequence[str]) -> list[int] | None:
+    """Return the positions of names in the order of a calendar.
+
+    None: they are no names of months, days, weekdays or hours.
+
+    Examples:
+        >>> calendar_order(["Friday", "Monday"]), calendar_order(["low", "Monday"])
+        ([1, 0], None)
+    """
+    for part_values in _VALUES.values():
+        if {*names} <= {*part_values}:
+            places = [part_values.index(name) for name in names]
+            return sorted(range(len(names)), key=places.__getitem__)
+    return None
+
+
 def date_part(
     part_label: str, calendar: Mapping[str, Integers], years: tuple[int, int]
 ) -> Floats:

@@ -106,8 +106,6 @@ class AddedBranch(Branch):
         trial: ``trial(classes)`` says how its time is estimated. None: by a fit of some
             of the rows.
         most_classes: it is not tried for more, unless it is asked for by name.
-        usual: what it counts for beside the network's 1 where both are as good, as many
-            tables have it. Few held-out rows hardly move it.
         mean: ``mean(modules)`` returns the branch whose outputs are the mean of those
             of several fits, each of which leaves out other rows. None: it is fitted
             once.
@@ -124,7 +122,6 @@ class AddedBranch(Branch):
     form: Callable[[Any, Store], dict[str, Any]] = _no_form
     trial: Callable[[int], Trial] | None = None
     most_classes: int | None = None
-    usual: float = 0.25
     mean: Callable[[Sequence[Any]], nn.Module] | None = None
     holds_rows: bool = False
 

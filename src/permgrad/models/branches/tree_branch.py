@@ -106,7 +106,6 @@ TREES = register(
         form=_form,
         trial=_trial,
         most_classes=_MOST_CLASSES,
-        usual=1.0,
         mean=_mean,
     )
 )

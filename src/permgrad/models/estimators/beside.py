@@ -26,6 +26,7 @@ from permgrad.models.estimators.folds import Fold, folds_of
 from permgrad.models.estimators.prepared import Prepared
 from permgrad.models.estimators.share import (
     FEWEST,
+    UNSEEN_LOSS,
     RowLosses,
     Share,
     learn_shares,
@@ -96,6 +97,7 @@ def add_branches(model: Any, prepared: Prepared) -> Floats | None:
         {NETWORK: outputs}
         | {name: candidate.outputs for name, candidate in candidates.items()},
         named=named,
+        unseen=UNSEEN_LOSS if classes else 0.0,
         measure=row_losses(held_out_rows.y.numpy(), loss, prepared.job.units),
         weights=held_out_weights,
         dependence=prepared.dependence,
@@ -135,6 +137,7 @@ def _added(
     outputs: Mapping[str, Floats],
     *,
     named: bool,
+    unseen: float,
     measure: RowLosses,
     weights: Floats,
     dependence: Dependence | None,
@@ -145,10 +148,9 @@ def _added(
     ``outputs``: of each candidate, and of the network, by name.
     """
     options: dict[str, Any] = {"weights": weights, "dependence": dependence}
-    usual = {NETWORK: 1.0}
-    for name in candidates:
-        usual[name] = added_branches()[name].usual
-    shares = _shares(outputs, usual, measure, named=named, options=options)
+    shares = _shares(
+        outputs, measure, named=named, options=options | {"unseen": unseen}
+    )
     mixed_outputs = mixture(shares, outputs)
     share_so_far = shares[NETWORK]
     # Those that count most are told first.
@@ -161,7 +163,7 @@ def _added(
             share_so_far += share
             model.module_.add_path(name, candidate.module, share / share_so_far)
         else:
-            share = usual[name] / (usual[name] + 1)
+            share = 0.5  # as much as all others together
             other_outputs = mixed_outputs
         measured = Share.measured(
             share, other_outputs, outputs[name], measure, seed=model.seed_, **options
@@ -176,7 +178,6 @@ def _added(
 
 def _shares(
     outputs: Mapping[str, Floats],
-    usual: Mapping[str, float],
     measure: RowLosses,
     *,
     named: bool,
@@ -189,7 +190,7 @@ def _shares(
     least[NETWORK] = LEAST_SHARE
     waiting = dict(outputs)
     while True:
-        shares = learn_shares(waiting, usual, measure, least=least, **options)
+        shares = learn_shares(waiting, measure, least=least, **options)
         smallest = min(shares, key=lambda name: shares[name])
         if named or shares[smallest] >= LEAST_SHARE or smallest == NETWORK:
             return shares

@@ -31,7 +31,10 @@ FEWEST = 5
 _RESAMPLES = 200
 _STRETCHES = 50
 #: Held-out rows that expected shares count as.
-EXPECTED_ROWS = 10
+EXPECTED_ROWS = 30
+#: Log loss of the mistakes that held-out rows happen not to show, over all of them: of
+#: one row, whose class has a probability of exp(−2). See benchmarks/decisions.md.
+UNSEEN_LOSS = 2.0
 #: Probabilities below it count as this, so that a branch that is sure and wrong does
 #: not decide alone.
 _LEAST = 1e-7
@@ -255,10 +258,10 @@ def mixture(shares: Mapping[str, float], outputs: Mapping[str, Floats]) -> Float
 
 def learn_shares(
     outputs: Mapping[str, Floats],
-    usual: Mapping[str, float],
     losses: RowLosses,
     *,
     least: Mapping[str, float],
+    unseen: float = 0.0,
     weights: Floats | None = None,
     dependence: Dependence | None = None,
 ) -> dict[str, float]:
@@ -266,16 +269,18 @@ def learn_shares(
 
     The mean loss is least, with a penalty for leaving the shares that are expected:
     their squared distance counts as much as ``EXPECTED_ROWS`` of the rows. Expected are
-    usual shares by the inverse squares of the losses, as one that is far better than
-    the others is nearly alone. Shares that few rows choose freely are worse (Claeskens
-    et al. 2016), and those of each branch in turn worse than all at once. See
+    shares by the inverse squares of the losses, as one that is far better than the
+    others is nearly alone. Shares that few rows choose freely are worse (Claeskens et
+    al. 2016), and those of each branch in turn worse than all at once. See
     benchmarks/decisions.md.
 
     Args:
         outputs: what each says of the rows, ``(rows, outputs)``.
-        usual: how much each counts beside the others, as many tables have it.
         losses: the loss of each row by its outputs.
         least: the least share of each.
+        unseen: what each may lose by mistakes that these rows happen not to show, over
+            all of them. Where classes are nearly separable nobody makes one in a few
+            rows, and of two losses near 0 one is many times the other by chance.
         weights: of the rows.
         dependence: of these rows.
     """
@@ -286,11 +291,12 @@ def learn_shares(
     unit_count = int(units_of(row_count, dependence).max()) + 1
 
     def mean_loss(shares: Floats) -> float:
-        return float((losses(np.tensordot(shares, stacked, 1)) * row_weights).mean())
+        seen = (losses(np.tensordot(shares, stacked, 1)) * row_weights).mean()
+        return float(seen) + unseen / unit_count
 
     alone = np.array([mean_loss(single) for single in np.eye(len(names))])
     relative = np.maximum(alone, _LEAST) / max(alone.min(), _LEAST)
-    expected = np.array(values_at(usual, names), dtype=np.float64) / relative**2
+    expected = 1 / relative**2
     expected /= expected.sum()
     scale = max(mean_loss(expected), _LEAST)
 

@@ -18,11 +18,6 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 from permgrad.models.network.trees import TreeBranch
 
-#: How often trees that ask for a column are walked where all others are not walked at
-#: all, and how many are kept.
-_ROUNDS = 2
-_KEPT = 256
-
 
 @dataclass(frozen=True)
 class Edit:
@@ -112,37 +107,18 @@ class BesideLine(Beside):
 
 
 class BesideTrees(Beside):
-    """Trees: those that do not ask for a replaced column say what they said."""
+    """Trees: what columns that keep their values answer is computed once a row."""
 
     def __init__(self, branch: TreeBranch, rate: nn.Module | None) -> None:
         super().__init__(branch, rate)
         self.trees = branch
-        self._asking: dict[tuple[int, ...], TreeBranch | None] = {}
 
     def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:
-        """Walk the trees that ask for the columns, in rows as they are and as they
-        would be, where that is less.
-        """
-        asking = self._asking_for(tuple(edit.columns))
-        if asking is None:
+        """Add how the trees change, where that is less than to walk all of them."""
+        changes = self.trees.changes(edit.before, edit.columns, edit.values, edit.rows)
+        if changes is None:
             return self.enter(edit.edited())
-        if not len(asking.roots):
-            return edit.of(branch_outputs)
-        return edit.of(branch_outputs - asking(edit.before)) + asking(edit.edited())
-
-    def _asking_for(self, columns: tuple[int, ...]) -> TreeBranch | None:
-        """Return the trees that ask for any of some columns, or None if they are most
-        of them.
-        """
-        if columns not in self._asking:
-            asking_trees = self.trees.asking_for(columns)
-            if len(self._asking) >= _KEPT:
-                del self._asking[next(iter(self._asking))]
-            if _ROUNDS * len(asking_trees.roots) <= len(self.trees.roots):
-                self._asking[columns] = asking_trees
-            else:
-                self._asking[columns] = None
-        return self._asking[columns]
+        return edit.of(branch_outputs) + changes
 
 
 def read_beside(module: HybridNetwork) -> dict[str, Beside]:

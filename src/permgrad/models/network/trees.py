@@ -75,6 +75,7 @@ class TreeBranch(nn.Module):
         self.register_buffer("values", torch.zeros(nodes, width))
         self.register_buffer("base", torch.zeros(outputs))
         self._depths: list[int] | None = None
+        self._walked: Trees | None = None
 
     @classmethod
     def of(cls, trees: Trees, encoded: int) -> Self:
@@ -141,28 +142,6 @@ class TreeBranch(nn.Module):
             arrays["roots"] = arrays["roots"][np.lexsort([output, tree_ranks])]
         return Trees(**arrays)
 
-    def asking_for(self, columns: Sequence[int]) -> TreeBranch:
-        """Return the trees that ask for any of some encoded columns, without the base.
-
-        They share nodes with these.
-        """
-        asking = torch.from_numpy(self.trees().splitting_on(columns).roots).to(
-            self.roots.device
-        )
-        is_asking = torch.isin(self.roots, asking)
-        width = self.values.shape[1]
-        asking_branch = TreeBranch(
-            self.encoded, nodes=0, trees=0, width=width, outputs=self.outputs
-        )
-        asking_branch.feature = self.feature
-        asking_branch.threshold = self.threshold
-        asking_branch.left = self.left
-        asking_branch.values = self.values
-        asking_branch.roots = self.roots[is_asking]
-        asking_branch.output = self.output[is_asking]
-        asking_branch.base = torch.zeros_like(self.base)
-        return asking_branch
-
     def check(self) -> None:
         """Refuse, with a ValueError, buffers of a file that are no trees."""
         trees = self.trees()
@@ -182,19 +161,60 @@ class TreeBranch(nn.Module):
         """Multiply what the trees say by a number."""
         self.values.mul_(factor)
         self.base.mul_(factor)
+        self._walked = None
 
     @torch.no_grad()
     def raise_(self, shift: float) -> None:
         """Add a number to what the trees say."""
         self.base.add_(shift)
+        self._walked = None
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         super()._load_from_state_dict(*args, **options)
         self._depths = None
+        self._walked = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_walked": None}
+
+    @property
+    def _as_arrays(self) -> Trees:
+        """The trees as arrays, which stand ready for rows."""
+        if self._walked is None:
+            self._walked = self.trees()
+        return self._walked
+
+    @torch.no_grad()
+    def changes(
+        self,
+        encoded: Tensor,
+        columns: Sequence[int],
+        values: Tensor,
+        pairs: Tensor | None,
+    ) -> Tensor | None:
+        """Return how the sums change where columns of rows get other values, ``(pairs,
+        outputs)``, or None where walking whole rows is the only way.
+
+        ``pairs``: the row of each line of values, rising; None: each row has one.
+        """
+        if not (_is_of_numpy(encoded) and _is_of_numpy(values)):
+            return None
+        if pairs is None:
+            row_numbers = np.arange(len(encoded))
+        else:
+            row_numbers = pairs.numpy()
+        changes = self._as_arrays.changes(
+            encoded.detach().numpy(), columns, values.detach().numpy(), row_numbers
+        )
+        if changes is None:
+            return None
+        return torch.from_numpy(changes).float()
 
     @torch.no_grad()
     def forward(self, encoded: Tensor) -> Tensor:
         """Return the sums ``(rows, outputs)`` in the rows' dtype."""
+        if _is_of_numpy(encoded):
+            return torch.from_numpy(self._as_arrays(encoded.detach().numpy())).float()
         if self._depths is None:
             depths = self.trees().depths
             self._depths = np.sort(depths).tolist()
@@ -241,3 +261,8 @@ class TreeBranch(nn.Module):
                 sums.t().index_add_(0, self.output[tree_slice], leaf_values[:, :, 0])
             else:
                 sums.add_(leaf_values.sum(0))
+
+
+def _is_of_numpy(rows: Tensor) -> bool:
+    """Return whether rows are of the processor, and of float32 as trees are."""
+    return rows.device.type == "cpu" and rows.dtype == torch.float32

@@ -16,6 +16,7 @@ from permgrad.base.arrays import Array, Booleans, Floats
 from permgrad.base.errors import counted
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.sequences import values_at
+from permgrad.data.encode.calendar import calendar_order
 from permgrad.evaluation.calibration import ClassCurve, Reliability
 from permgrad.pages import choices
 from permgrad.pages.charts.chart import (
@@ -395,7 +396,7 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart
         panels,
         columns=MOST_FEATURES,
         height=250,
-        width=700 if len(panels) > 1 else HALF,
+        width=HALF * len(panels),
     )
 
 
@@ -414,8 +415,11 @@ def _one_feature(
         texts.astype(str), return_inverse=True, return_counts=True
     )
     order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
+    in_calendar = calendar_order(names[order].tolist())
     if numeric:
         order = np.sort(order)
+    elif in_calendar is not None:
+        order = order[in_calendar]
     quarters = np.array(
         [np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]
     ).reshape(-1, 3)

@@ -15,11 +15,12 @@ from permgrad.base.dependence import mean_widening
 from permgrad.base.numerals import fixed, number, percent
 from permgrad.base.sequences import values_at
 from permgrad.base.significance import NORMAL_95
-from permgrad.evaluation.calibration import covering, error_bands, per_class
+from permgrad.evaluation.calibration import covering, error_bands, per_class, wilson
 from permgrad.evaluation.thresholds import (
     choose_threshold,
     metrics_at,
     operating_points,
+    top_rows,
 )
 from permgrad.models.decision import HALF, Decision
 from permgrad.pages.charts import error_charts as charts
@@ -28,8 +29,10 @@ from permgrad.pages.sentences import raised_words
 from permgrad.pages.views import (
     SectionView,
     Tab,
+    TableView,
     as_count,
     figures_of,
+    intervals_of,
     names,
     packed,
     table_of,
@@ -46,6 +49,10 @@ POINTS = 300
 POINTS_OF_MANY = 120
 #: Test rows from which errors over time are drawn.
 FEWEST_IN_TIME = 40
+#: Per cents of the rows, those with the highest probability, whose positives are
+#: counted, and test rows that are fewest for that.
+TOP_PERCENTS = (1, 5, 10, 20, 30, 50)
+FEWEST_ON_TOP = 10
 
 
 # ---- thresholds and costs ------------------------------------------------------------
@@ -74,7 +81,8 @@ def thresholds(section: SectionView, content: PageContent) -> None:
         threshold = HALF
     else:
         threshold = decision.of(class_code)
-    section.text(
+    words_side, counted_side = section.columns()
+    words_side.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
         f"least the threshold{_chosen_by(decision, class_code)}. A lower threshold "
         "finds more of them, with more false alarms. The right one depends on what "
@@ -107,12 +115,45 @@ def thresholds(section: SectionView, content: PageContent) -> None:
                 " The model decides otherwise: scores and confusion matrix are "
                 "those of the classes it predicts."
             )
-        section.text(words)
+        words_side.text(words)
+        counted_side.table(_top_rows(content, member, scores, positive))
     section.live("threshold")
     section.text(
         "A threshold chosen on these test rows looks a little better here than on new "
         "rows."
     )
+
+
+def _top_rows(
+    content: PageContent, member: Array, scores: Floats, positive: str
+) -> TableView | None:
+    """Return precision and recall of the rows with the highest probability, where
+    they are enough.
+    """
+    lines = []
+    for line in top_rows(member, scores, TOP_PERCENTS):
+        if line["rows"] >= FEWEST_ON_TOP:
+            lines.append(line)
+    if not lines:
+        return None
+    # Rows that depend on each other say as much as fewer others.
+    wider = max(mean_widening(content.dependence, member - scores), 1.0)
+    row_counts = np.array([line["rows"] for line in lines])
+    precision = np.array([line["precision"] for line in lines])
+    low, high = wilson(precision, row_counts / wider**2)
+    columns = [
+        names((f"{line['percent']} %" for line in lines), "top rows", kind="short"),
+        figures_of("rows", row_counts, as_count),
+        figures_of("precision", precision, percent),
+        intervals_of(low, high, percent),
+        figures_of("recall", (line["recall"] for line in lines), percent),
+    ]
+    caption = (
+        f"If only so many rows can be looked at, those with the highest probability of "
+        f"{positive}. Precision: the share of them that are {positive}. Recall: the "
+        f"share of all {int(member.sum()):,} {positive} rows that is among them."
+    )
+    return table_of(caption, columns, sortable=False)
 
 
 def _chosen_by(decision: Decision | None, class_index: int) -> str:
@@ -199,9 +240,8 @@ def errors(section: SectionView, content: PageContent) -> None:
         return
     scored = content.predictions
     matrix, labels = content.ask(confusion)
-    fits_side_by_side = (
-        len(labels) <= 3
-    )  # side by side, those of many classes would be too small to read
+    # Half of the page is too narrow for those of many classes.
+    fits_side_by_side = len(labels) <= 8
     if len(matrix) and len(labels) <= 60:
         figure = charts.confusion_matrix(matrix, labels)
         section.figure(
@@ -316,15 +356,16 @@ def _over_time(
         else "mean squared error of the probability (Brier score)"
     )
     time_name = shorten(between.name, 40)
-    section.text(
+    picture_side, words_side = section.columns()
+    words_side.text(
         f"In the earlier half of the test rows by {time_name}, the {score} is {first}, "
         f"in the later half {second}."
     )
     if raised := (content.metrics or {}).get("raised"):
         words = raised_words(raised)
-        section.text(f"{words[0].upper()}{words[1:]}.")
+        words_side.text(f"{words[0].upper()}{words[1:]}.")
     points = (truth, truth - guess) if numeric and content.keep_rows else (None, None)
-    section.figure(
+    picture_side.figure(
         charts.over_time(
             times,
             {
@@ -347,25 +388,28 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     guess = np.asarray(scored.predictions, dtype=np.float64)
     error = truth - guess
     finite = error[np.isfinite(error)]
+    mean_words = ""
     if len(finite) > 1 and not content.weights:
         mean_error = float(finite.mean())
         wider = mean_widening(content.dependence, error)
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
-        words = (
+        mean_words = (
             f"On average predictions are too {'low' if mean_error > 0 else 'high'} by "
             f"{number(abs(mean_error), 2)} "
         )
-        words += f"(± {number(doubt, 2)})."
+        mean_words += f"(± {number(doubt, 2)})."
         if abs(mean_error) <= doubt:
-            words = (
+            mean_words = (
                 f"On average errors cancel ({number(mean_error, 2)} ± "
                 f"{number(doubt, 2)})."
             )
-        section.text(words)
     _over_time(section, content, truth, guess, shorten(content.target, 40))
     if not content.keep_rows:  # each dot is a row
+        section.text(mean_words)
         return
-    section.figure(
+    picture_side, words_side = section.columns()
+    words_side.text(mean_words)
+    picture_side.figure(
         charts.residuals(truth, guess),
         "Predictions against true values, then the error (truth − prediction) by "
         "prediction, with its running median and middle half.",

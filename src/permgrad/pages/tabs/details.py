@@ -39,7 +39,7 @@ from permgrad.pages.words import clean, quantity_of
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.sections.gradients import GradientSection
-    from permgrad.assess.sections.network import LayoutSection
+    from permgrad.assess.sections.network import LayoutSection, TrainingSection
     from permgrad.assess.sections.provenance import ProvenanceSection
 
 
@@ -199,9 +199,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
 
 
 def network(section: SectionView, content: Assessment) -> None:
-    """The network and how it was trained."""
+    """The network."""
     trained = content.network
-    training = content.training
     if trained is not None:
         words = [
             f"Preset {clean(trained.preset)}",
@@ -222,20 +221,22 @@ def network(section: SectionView, content: Assessment) -> None:
                 "Layers",
             )
         section.pairs(trained.options, "Options")
-    if training is not None:
-        section.add("heading", "Learning curves")
-        section.text(
-            f"{len(training.history)} epochs. The weights are those of epoch "
-            f"{training.best_epoch}."
-        )
-        section.figure(
-            learning_curves(
-                training.history,
-                best_epoch=training.best_epoch,
-                label=clean(training.loss),
-            ),
-            "Loss on the training rows and on the validation rows after each epoch.",
-        )
+
+
+def curves(section: SectionView, _: Assessment, training: TrainingSection) -> None:
+    """How the network was trained."""
+    section.text(
+        f"{len(training.history)} epochs. The weights are those of epoch "
+        f"{training.best_epoch}."
+    )
+    section.figure(
+        learning_curves(
+            training.history,
+            best_epoch=training.best_epoch,
+            label=clean(training.loss),
+        ),
+        "Loss on the training rows and on the validation rows after each epoch.",
+    )
 
 
 def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
@@ -380,7 +381,8 @@ TAB = Tab(
     name="details",
     title="Details",
     sections=(
-        ("network", "Network and training", network),
+        ("network", "Network", network),
+        ("training", "Learning curves", curves, "training"),
         ("paths", "Branch by branch", paths),
         ("layout", "How a row becomes an image", layout, "layout"),
         ("maps", "Activation maps", maps),
@@ -388,4 +390,5 @@ TAB = Tab(
         ("how", "Methods", methods),
         ("run", "What was run", provenance, "provenance"),
     ),
+    halves=("network", "training", "paths"),
 )

@@ -285,6 +285,7 @@ TAB = Tab(
         ("what-if", "What if", what_if, "what_if"),
         ("all-rows", "Many rows at once", all_rows, "local"),
     ),
+    halves=("what-if", "all-rows"),
     data=live_data,
     scripts=(
         "panels.js",

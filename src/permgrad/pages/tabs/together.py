@@ -131,9 +131,10 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         return
     ranked = pairs_of(explanation)
     effect_kind = _kind(explanation)
-    section.text(leading_words(ranked, effect_kind), looked_at(explanation))
+    picture_side, words_side = section.columns()
+    words_side.text(leading_words(ranked, effect_kind), looked_at(explanation))
     if effect_kind == "loss":
-        section.text(
+        words_side.text(
             "The interaction of two features is how much the loss grows when both are "
             "shuffled, minus what each does alone. 0 means that their effects add up. "
             "Two features that move together can have a value although the model only "
@@ -141,7 +142,7 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         )
         loss = named_loss(explanation.meta.get("loss"))
         if loss is None or not loss.effects_add:
-            section.text(
+            words_side.text(
                 "This loss also bends by itself: where two effects on the prediction "
                 "merely add up, the value can differ from 0. What the pair adds to "
                 "both single effects (below) shows if the prediction needs both."
@@ -150,12 +151,17 @@ def pairs(section: SectionView, content: PageContent, explanation: Explanation) 
         colours = " Orange: both together cost less than the sum of each. Blue: more."
     else:
         colours = ""
-    section.figure(
+    picture_side.figure(
         interactions(explanation),
         f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear "
         f"(adjusted p below 0.05).{colours}",
     )
-    section.live("pairs")
+
+
+def listed(section: SectionView, content: PageContent, _: Explanation) -> None:
+    """The pairs in numbers, which the script lists."""
+    if not content.ask(nothing_together):
+        section.live("pairs")
 
 
 def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
@@ -284,9 +290,11 @@ TAB = Tab(
     title="Together",
     sections=(
         ("pairs", "Which features work together", pairs, "together.pairs"),
+        ("pair-list", "Pair by pair", listed, "together.pairs"),
         ("pair-effects", "Two features at a time", effects, "together.effects"),
         ("modalities", "What each modality tells", modalities, "together.modalities"),
     ),
+    halves=("pair-list", "pair-effects"),
     data=live_data,
     scripts=("panels.js", "together.js"),
 )

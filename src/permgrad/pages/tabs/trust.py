@@ -237,11 +237,10 @@ MOST_LOW = 10
 
 
 # ---- caveats -------------------------------------------------------------------------
-def caveats(section: SectionView, content: PageContent) -> None:
-    """Everything that speaks against the numbers of this report, in one list."""
-    spoken = verdict(content)
+def _doubts(content: PageContent) -> list[str]:
+    """Return everything that speaks against the numbers of this report."""
     doubts: list[str] = []
-    for spoken_sentence in spoken:
+    for spoken_sentence in verdict(content):
         # Also that the model is no better than a constant, or worse for some rows.
         facts = spoken_sentence["facts"]
         lacks = not facts.get("learnt", True) or facts["kind"] == "worse"
@@ -260,8 +259,13 @@ def caveats(section: SectionView, content: PageContent) -> None:
         doubts.append(
             f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
+    return [*doubts, *map(clean, content.warnings)]
+
+
+def caveats(section: SectionView, content: PageContent) -> None:
+    """All caveats in one list."""
     doubts_column, limits = section.columns()
-    doubts_column.items([*doubts, *map(clean, content.warnings)])
+    doubts_column.items(content.ask(_doubts))
     needs = content.table.unchecked
     if not doubts_column.blocks:
         if needs:
@@ -272,7 +276,8 @@ def caveats(section: SectionView, content: PageContent) -> None:
             f"None of the checks {check_words} found a reason for doubt."
         )
     if needs and not any(
-        spoken_entry["facts"]["kind"] == "nearly_perfect" for spoken_entry in spoken
+        spoken_entry["facts"]["kind"] == "nearly_perfect"
+        for spoken_entry in verdict(content)
     ):
         doubts_column.text(NOT_CHECKED[needs])
     if content.related:
@@ -863,6 +868,7 @@ TAB = Tab(
         ("reading", "How to read this", reading),
     ),
     halves=("calibration", "intervals", "order", "trainings", "methods", "reading"),
+    alerts=lambda content: len(content.ask(_doubts)),
     data=live_data,
     scripts=("panels.js", "trust.js"),
 )

@@ -29,6 +29,7 @@ from permgrad.base.errors import InputError, by_count, counted, warn_user
 from permgrad.base.files import plain
 from permgrad.base.locks import hold_name
 from permgrad.base.random import generator
+from permgrad.base.typed import FROM_FILES, OPTIONS, argument_typed
 from permgrad.data.encode.groups import read_groups
 from permgrad.data.known_rows import any_known
 from permgrad.data.read.cells import RowLines, canonical
@@ -663,7 +664,7 @@ def _tell_of_unread_repeats(method: Any) -> None:
     option = chosen_method.instead.get("n_repeats")
     hint = "Leave it out."
     if option is not None:
-        hint = f"Pass --option {option}=N."
+        hint = f"Pass {argument_typed(option, example='N')}."
     warn_user(f"--method {name} does not read --repeats. {hint}")
 
 
@@ -731,13 +732,7 @@ def explain_streamed(
 
 
 #: Arguments that have an option of their own, and those that the command fills in.
-_OWN = {
-    "method": "--method",
-    "target": "--target",
-    "groups": "--groups",
-    "n_repeats": "--repeats",
-}
-_OWN |= {"random_state": "--seed", "max_rows": "--max-rows"}
+_OWN = OPTIONS["explain"] | FROM_FILES
 _FILLED = {"model", "X", "background", "progress"}
 
 

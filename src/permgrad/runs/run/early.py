@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from permgrad.runs.requests import RunRequest
 
 
+#: Options that take a file where a column may be meant, and which option takes that.
+_MEANT_COLUMNS = {"groups": ("--row-group", "If its rows belong together")}
+
+
 def refuse_early(request: RunRequest) -> None:
     """Refuse a table that does not exist, or columns that its header lacks."""
     if request.table in data_sets():
@@ -36,6 +40,7 @@ def refuse_early(request: RunRequest) -> None:
     if not file.exists():
         raise no_such_file(file, "table", data_sets())
     names = csv_header(request.table)
+    _refuse_meant_columns(request, names)
     if request.target:
         target = request.target[0]
     else:
@@ -46,6 +51,18 @@ def refuse_early(request: RunRequest) -> None:
     is_of_pair = any(name.rpartition(": ")[0] in names for name in asked_for)
     if names and not is_of_pair and not any(map(_is_by_place, asked_for)):
         find_columns(request, target, names)
+
+
+def _refuse_meant_columns(request: RunRequest, names: Sequence[str]) -> None:
+    """Refuse a column where a file is taken."""
+    for field_name, (flag, condition) in _MEANT_COLUMNS.items():
+        value = getattr(request, field_name, None)
+        if value is not None and str(value) in names and not Path(value).exists():
+            raise InputError(
+                f"The {field_name} file {str(value)!r} does not exist",
+                hint=f"It is a column. {condition}, pass {option_of(flag, value)}.",
+                code="PG010",
+            )
 
 
 def _is_by_place(name: str) -> bool:

@@ -388,8 +388,8 @@ const Figures = (() => {
   /** @type {Record<string, [(data: any, width: number) => SVGElement, (data: any) => any[][]]>} */
   const KINDS = { bars: [bars, barRows], plot: [plot, plotRows], cells: [cells, cellRows], swarm: [swarm, swarmRows], steps: [steps, stepRows], blocks: [blocks, blockRows] };
 
-  /** The drawing of a figure's arrays. @param {any} data */
-  const draw = (data) => KINDS[data.kind][0](data, wide(data.width));
+  /** The drawing of a figure's arrays, no wider than its place, so that its letters stay readable. @param {any} data @param {number} room  0: not known */
+  const draw = (data, room = 0) => KINDS[data.kind][0](data, Math.min(wide(data.width), Math.max(room || Infinity, 300)));
   /** Its numbers, headings first. @param {any} data */
   const rows = (data) => KINDS[data.kind][1](data);
 

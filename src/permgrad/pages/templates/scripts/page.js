@@ -416,7 +416,8 @@ const Page = (() => {
       const figured = own ? JSON.parse(own) : described[one.id];
       const draw = () => {
         try {
-          one.querySelector(".plot")?.replaceChildren(Figures.draw(figured));
+          const plot = one.querySelector(".plot");
+          plot?.replaceChildren(Figures.draw(figured, plot.clientWidth));
         } catch (problem) {
           console.error(problem); // its words remain
         }

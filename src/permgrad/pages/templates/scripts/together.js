@@ -29,10 +29,11 @@ const Together = (() => {
       const places = data.pairs.map((/** @type {any} */ _, /** @type {number} */ at) => at).slice(0, most);
       body.replaceChildren(...places.map((/** @type {number} */ at) => {
         const effect = effectAt(data, data.pairs[at]);
-        const name = effect < 0 ? named(data.pairs[at])
-          : element("button", { type: "button", class: "plain", click: () => Page.go("together", String(effect + 1)) }, named(data.pairs[at]));
+        const words = Page.breakable(named(data.pairs[at]));
+        const name = effect < 0 ? words
+          : [element("button", { type: "button", class: "plain", click: () => Page.go("together", String(effect + 1)) }, ...words)];
         return element("tr", {},
-          element("th", { scope: "row", class: `text${data.clear[at] ? " best" : ""}` }, name),
+          element("th", { scope: "row", class: `text${data.clear[at] ? " best" : ""}` }, ...name),
           element("td", { class: "number" }, write(data.value[at])),
           element("td", { class: "number" }, ends(data, at)),
           element("td", { class: "number" }, pText(data.p[at])));
