@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.arrays import Integers
+from permgrad.base.arrays import Floats, Integers
 from permgrad.base.checks import check_class_names
 from permgrad.base.errors import (
     Fault,
@@ -604,34 +604,11 @@ def target_values(
     """Return the values as an array: float64 for regression, else classes as whole
     numbers, booleans or text.
 
-    ``file_part``: the part that has a file of its own, which these are.
+    ``alike``: two classes that are read as one. ``file_part``: the part that has a file
+    of its own, which these are.
     """
-    other_hint = "Choose another target."
-    of_file = ""
-    if file_part is not None:
-        of_file = f" of the {file_part} file"
-        other_hint = f"Add rows with other values, or leave --{file_part} out."
     if tasks.get(task).numeric:
-        numbers = values.to_numpy(dtype=np.float64)
-        if not np.all(np.isfinite(numbers)):
-            row_index = int(np.argmin(np.isfinite(numbers)))
-            raise CellError.at(
-                row_index,
-                values.index,
-                f"A regression target must be finite, but column {name!r} holds "
-                f"{numbers[row_index]}",
-                "Correct the cell or leave it empty.",
-            )
-        if len(np.unique(numbers)) < 2:
-            problem = (
-                f"Column {name!r} cannot be the target: it is {numbers[0]:g} in "
-                f"every row{of_file}"
-            )
-            raise InputError(problem, hint=other_hint, code="PG015")
-        # Here all rows are checked as fit checks training rows.
-        from permgrad.models.estimators.fit_inputs import number_target
-
-        return number_target(numbers)
+        return _numbers_of(values, name, file_part)
     if pd.api.types.is_bool_dtype(values.dtype):
         classes = values.to_numpy(dtype=bool)
     elif pd.api.types.is_numeric_dtype(values.dtype) and bool(
@@ -643,21 +620,11 @@ def target_values(
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:
-        if alike is None:
-            alike_words = ""
-        else:
-            alike_words = f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
-        if alike is None:
-            problem_hint = other_hint
-        else:
-            problem_hint = (
-                f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
-            )
-        raise InputError(
-            f"Column {name!r}{of_file} has only one class: "
-            f"{levels[0].item()!r}{alike_words}",
-            hint=problem_hint,
-            code="PG015",
+        problem = f"has only one class: {levels[0].item()!r}"
+        if alike is not None:
+            problem += f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        raise _unsuited_target(
+            name, problem, file_part, is_read_as_one=alike is not None
         )
     if len(levels) > 2 and len(levels) > len(classes) / 2:
         problem = (
@@ -670,6 +637,44 @@ def target_values(
             code="PG015",
         )
     return np.asarray(classes)
+
+
+def _numbers_of(values: pd.Series[Any], name: str, file_part: str | None) -> Floats:
+    """Return the values of a target that is a number."""
+    numbers = values.to_numpy(dtype=np.float64)
+    if not np.all(np.isfinite(numbers)):
+        row_index = int(np.argmin(np.isfinite(numbers)))
+        raise CellError.at(
+            row_index,
+            values.index,
+            f"A regression target must be finite, but column {name!r} holds "
+            f"{numbers[row_index]}",
+            "Correct the cell or leave it empty.",
+        )
+    if len(np.unique(numbers)) < 2:
+        problem = f"cannot be the target: it is {numbers[0]:g} in every row"
+        raise _unsuited_target(name, problem, file_part)
+    # Here all rows are checked as fit checks training rows.
+    from permgrad.models.estimators.fit_inputs import number_target
+
+    return number_target(numbers)
+
+
+def _unsuited_target(
+    name: str, problem: str, file_part: str | None, *, is_read_as_one: bool = False
+) -> InputError:
+    """Return the error of a target with one value, in the table or in a file of a
+    part.
+    """
+    if is_read_as_one:
+        problem_hint = f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
+    elif file_part is None:
+        problem_hint = "Choose another target."
+    else:
+        name_words = f"Column {name!r} of the {file_part} file"
+        problem_hint = f"Add rows with other values, or leave --{file_part} out."
+        return InputError(f"{name_words} {problem}", hint=problem_hint, code="PG015")
+    return InputError(f"Column {name!r} {problem}", hint=problem_hint, code="PG015")
 
 
 # ---- the published example -----------------------------------------------------------
