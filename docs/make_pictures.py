@@ -21,6 +21,9 @@ import permgrad as pg
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 HEIGHT, GAP = 1000, 24
+#: Where what the first page says ends: what follows is not shown, since it would be cut.
+LEAD = 830
+SCALE = 1.5
 
 
 def scans(rng: np.random.Generator, spots: np.ndarray) -> np.ndarray:
@@ -101,7 +104,7 @@ def shot(page: Path, width: int, picture: Path) -> Image.Image:
         "--headless",
         "--no-sandbox",
         "--hide-scrollbars",
-        "--force-device-scale-factor=1.5",
+        f"--force-device-scale-factor={SCALE}",
     ]
     options += [
         f"--window-size={width},{HEIGHT}",
@@ -159,14 +162,17 @@ def main() -> None:
         ]
         page = folder / "patient.html"
         page.write_text("".join(parts), encoding="utf-8")
-        left = shot(run / "report.html", 820, folder / "left.png")
+        left = shot(run / "report.html", 1000, folder / "left.png")
+        paper = left.getpixel((0, 0))
+        left.paste(paper, (0, int(SCALE * LEAD), left.width, left.height))
         right = shot(page, 780, folder / "right.png")
     whole = Image.new(
         "RGB", (left.width + right.width + GAP, max(left.height, right.height)), "white"
     )
     whole.paste(left, (0, 0))
     whole.paste(right, (left.width + GAP, 0))
-    whole.quantize(128).save(arguments.out, optimize=True)
+    # Of many greys, the few coloured points would be lost.
+    whole.quantize(256, Image.Quantize.MAXCOVERAGE).save(arguments.out, optimize=True)
     print(f"written: {arguments.out}")  # noqa: T201 — a script
 
 

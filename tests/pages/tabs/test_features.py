@@ -156,7 +156,7 @@ def test_a_card_has_curves_outcomes_and_a_sentence_for_each(seen, content):
         r"nothing else changes, the mean probability of Good (goes from|is) \d",
         seen["number"],
     )
-    assert "The share of Good is highest at" in seen["captions"][1]
+    assert f"The share of Good is highest where {name} is" in seen["captions"][1]
     assert "From 60 test rows." in seen["captions"][1]
     assert seen["curve"] == pytest.approx(content.cards.curves[name][2, 1, 0], abs=1e-4)
 

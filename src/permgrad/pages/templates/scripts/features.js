@@ -278,16 +278,16 @@ const Features = (() => {
   };
 
   /** Where outcomes are highest and lowest, in a sentence. */
-  const outcomeWords = (/** @type {any} */ data, /** @type {Series[]} */ series) => {
-    const what = data.classes ? `share of ${data.classes[data.output ?? 0]}` : `mean ${data.target}`;
+  const outcomeWords = (/** @type {any} */ data, /** @type {Series[]} */ series, name = "the value") => {
+    const what = data.classes ? `share of ${data.classes[data.output ?? 0]}` : `mean of ${data.target}`;
     return series.map((one) => {
       const entries = one.entries.filter((entry) => entry.outcome !== null && entry.rows > 0);
       if (!entries.length) return "";
       const order = [...entries].sort((a, b) => Number(a.outcome) - Number(b.outcome));
       const [low, high] = [order[0], order[order.length - 1]];
       const whose = series.length > 1 ? `${one.name}: ` : "";
-      return `${whose}The ${what} is highest at ${high.level} (${say(data, high.outcome)} of ${high.rows} rows) and lowest at ` +
-        `${low.level} (${say(data, low.outcome)} of ${low.rows}).`;
+      return `${whose}The ${what} is highest where ${name} is ${high.level} (${say(data, high.outcome)}, ${high.rows} rows) and lowest where it is ` +
+        `${low.level} (${say(data, low.outcome)}, ${low.rows} rows).`;
     }).filter(Boolean).join(" ");
   };
 
@@ -530,7 +530,7 @@ const Features = (() => {
       : `From ${data.rows.toLocaleString("en-US")} test rows.`;
     const figure = Page.figure({
       anchor: `features/${card.place + 1}/outcome`, drawing: outcomeChart(data, series),
-      caption: `${outcomeWords(data, series)} Dot: what happened, with its 95\u00a0% interval. Diamond: the mean prediction. ${source} A difference is not an effect: other features differ too.`,
+      caption: `${outcomeWords(data, series, card.name)} Dot: what happened, with its 95\u00a0% interval. Diamond: the mean prediction. ${source} A difference is not an effect: other features differ too.`,
       rows: () => [
         ["segment", card.name, "rows", "outcome", "interval from", "interval to", "mean prediction"],
         ...series.flatMap((one) => one.entries.map((entry) => [one.name, entry.level, entry.rows, entry.outcome, entry.low, entry.high, entry.predicted])),
