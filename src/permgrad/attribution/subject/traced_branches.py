@@ -375,16 +375,16 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
         subject, [str(graph_node.target) for graph_node in placeholders]
     )
     position = positions_of(names)
-    depends = _dependences(graph, position)
-    group_of = _groups(depends.values(), count, followers)
+    inputs_of_nodes = _dependences(graph, position)
+    group_of = _groups(inputs_of_nodes.values(), count, followers)
     # Inputs that no output depends on go with one that it does: they have no branch.
-    read = depends[next(reversed(graph.nodes))]
+    read = inputs_of_nodes[next(reversed(graph.nodes))]
     for input_index in set(range(count)) - read:
         group_of[input_index] = group_of[min(read, default=input_index)]
     groups = sorted(set(group_of))
     depends = {
         graph_node: frozenset(values_at(group_of, inputs))
-        for graph_node, inputs in depends.items()
+        for graph_node, inputs in inputs_of_nodes.items()
     }
     frontier = [_frontier(depends, group) for group in groups]
     if (
@@ -396,10 +396,13 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     ):
         return None
     # Inputs in the order of the forward's arguments, as a part of the graph takes them.
+    # Those that no branch reads are left out: one would run again for their values.
+    frontier_inputs = values_at(inputs_of_nodes, chain.from_iterable(frontier))
+    read_by_branches = frozenset().union(*frontier_inputs)
     order = []
     for graph_node in placeholders:
-        if graph_node.target in position:
-            order.append(position[graph_node.target])
+        if position.get(str(graph_node.target)) in read_by_branches:
+            order.append(position[str(graph_node.target)])
     members = tuple(
         tuple(input_index for input_index in order if group_of[input_index] == group)
         for group in groups
@@ -527,7 +530,9 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
                 shifts[input_index] = shift
         mixed = []
         for input_index, tensor in enumerate(inputs):
-            mixed.append(tensor[:count].roll(shifts[input_index], dims=0))
+            # What no branch reads comes from rows of its own.
+            shift = shifts.get(input_index, len(cut.groups) + 1)
+            mixed.append(tensor[:count].roll(shift, dims=0))
         embeddings = []
         for branch in range(len(cut.groups)):
             embedding = cut.embed(
