@@ -212,7 +212,7 @@ TAB = Tab(
         ("classes", "Class by class", classes, "explanation"),
         ("where", "Where in the inputs", where, "explanation"),
     ),
-    halves=("effects", "paths", "classes"),
+    halves=("effects", "paths", "classes", "where"),
     data=features_data,
     scripts=("panels.js", "photos.js", "locals.js", "features.js", "rows.js"),
 )
