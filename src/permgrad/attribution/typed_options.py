@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from permgrad.base.registry import of_kind
 from permgrad.base.typed import as_option
 
 
@@ -45,10 +46,7 @@ def as_typed(method: Any, **options: Any) -> str:
 
 def _registered_name(class_name: str) -> str:
     """Return what ``method=`` and ``--method`` call a class of methods."""
-    # The registry's own messages say how options are typed.
-    from permgrad.attribution.request.method_registry import methods
-
-    for method_name, method in methods.items():
+    for method_name, method in of_kind.get("method", {}).items():
         if method.__name__ == class_name:
             return method_name
     return class_name

@@ -35,6 +35,7 @@ class Registry(dict[str, T]):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        of_kind.setdefault(kind, self)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers its argument as ``name``.
@@ -62,6 +63,11 @@ class Registry(dict[str, T]):
         if otherwise:
             return otherwise[0]
         raise unknown(self.kind, name, self)
+
+
+#: The registry of each kind, for those that its own module needs: the words of its
+#: messages.
+of_kind: dict[str, Registry[Any]] = {}
 
 
 def registered(name: str, names: Container[str]) -> str:
