@@ -15,8 +15,8 @@ from permgrad.base.numerals import number, percent
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.related import MISSING
 from permgrad.pages.content import NAMED
-from permgrad.pages.facts import Facts
 from permgrad.pages.facts.feature_facts import CLOSE
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.moved import drifted_words
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.words import clean, listed, names_apart, shorten, value_text

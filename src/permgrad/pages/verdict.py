@@ -16,13 +16,13 @@ from permgrad.assess.assessment import Assessment
 from permgrad.pages.content import PageContent
 from permgrad.pages.effects import EFFECTS_WORDS
 from permgrad.pages.facts import (
-    Facts,
     calibration_facts,
     column_facts,
     feature_facts,
     group_facts,
     score_facts,
 )
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.facts.target_facts import target_facts
 from permgrad.pages.findings import ADVICE, Writer, say
 from permgrad.pages.words import clean

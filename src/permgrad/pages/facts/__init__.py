@@ -7,8 +7,10 @@ One file for each subject. ``verdict`` has the order of the sentences and their 
 
 from __future__ import annotations
 
-from typing import Any
+from permgrad.pages.facts.calibration_facts import (
+    LEAST_CALIBRATION_ERROR,
+    TIMES_CHANCE,
+    beyond_chance,
+)
 
-#: The numbers and names of a finding. ``form`` says which of its sentences is meant,
-#: ``options`` what the command that is advised adds to that of the run.
-Facts = dict[str, Any]
+__all__ = ["LEAST_CALIBRATION_ERROR", "TIMES_CHANCE", "beyond_chance"]

@@ -10,7 +10,7 @@ import numpy as np
 from permgrad.base.random import generator
 from permgrad.evaluation.calibration import ClassCurve, Reliability, reliability
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.facts.score_facts import FEW_ROWS, UNEVEN
 from permgrad.pages.words import texts_of
 

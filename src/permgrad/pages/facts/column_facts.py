@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts.finding_facts import Facts
 
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01

@@ -10,7 +10,7 @@ from permgrad.evaluation.leaks import ALONE
 from permgrad.evaluation.related import MISSING, MOST_RELATED
 from permgrad.models.losses import named_loss
 from permgrad.pages.content import NAMED, PageContent
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.standing import Standing
 from permgrad.pages.words import shorten
 

@@ -11,7 +11,7 @@ import numpy as np
 from permgrad.base.errors import counted
 from permgrad.evaluation.segments import worse_groups
 from permgrad.pages.content import NAMED, PageContent
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.facts.score_facts import FEW_ROWS, threshold_words
 from permgrad.pages.sentences import level_words
 from permgrad.pages.words import shorten

@@ -12,7 +12,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.models.decision import HALF
 from permgrad.models.losses import named_loss
 from permgrad.pages.content import PageContent
-from permgrad.pages.facts import Facts
+from permgrad.pages.facts.finding_facts import Facts
 from permgrad.pages.sentences import best_baseline, changes_facts
 from permgrad.pages.words import clean, listed, shorten, texts_of
 
