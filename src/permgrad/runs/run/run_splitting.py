@@ -666,15 +666,14 @@ def _unsuited_target(
     """Return the error of a target with one value, in the table or in a file of a
     part.
     """
-    if is_read_as_one:
-        problem_hint = f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
-    elif file_part is None:
-        problem_hint = "Choose another target."
-    else:
-        name_words = f"Column {name!r} of the {file_part} file"
+    column_words = f"Column {name!r}"
+    problem_hint = "Choose another target."
+    if file_part is not None:
+        column_words += f" of the {file_part} file"
         problem_hint = f"Add rows with other values, or leave --{file_part} out."
-        return InputError(f"{name_words} {problem}", hint=problem_hint, code="PG015")
-    return InputError(f"Column {name!r} {problem}", hint=problem_hint, code="PG015")
+    elif is_read_as_one:
+        problem_hint = f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
+    return InputError(f"{column_words} {problem}", hint=problem_hint, code="PG015")
 
 
 # ---- the published example -----------------------------------------------------------
