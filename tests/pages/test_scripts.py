@@ -91,7 +91,8 @@ def test_functions_of_the_scripts(tmp_path):
       const heat = Figures.draw({ kind: "cells", words: "", rows: ["a"], columns: [data.names[1], "d"], values: [[0, 1]], texts: [["1", "2"]], most: 1 });
       Page.select("one");
       return {
-        numbers: data.numbers.map((value) => Charts.write(value)), shares: data.shares.map((value) => Charts.percent(value)),
+        numbers: data.numbers.map((value) => Charts.write(value)), measured: data.numbers.map((value) => Charts.measured(value)),
+        numerals: ["-48.68", "4.741e+04", "2019", "May", ""].map(Charts.numeral), shares: data.shares.map((value) => Charts.percent(value)),
         narrow: [...Charts.axis({ width: 640, height: 300, left: 52, right: 12, top: 10, bottom: 40 }, Charts.linear([0.5, 0.5004], [0, 600]), { side: "x", write: Charts.percent }).querySelectorAll("text")].map((one) => one.textContent), array: [...Page.unpack(data.array)],
         csv: Page.csv([["name", "value"], ...data.names.map((name) => [name, 0.5])]), scale: scale(5), back: scale.invert(150),
         band: [band("a"), band("b"), band.size], ticks: [Charts.ticks([0, 1]), Charts.ticks([-3, 17]), Charts.ticks([5, 5])],
@@ -109,6 +110,10 @@ def test_functions_of_the_scripts(tmp_path):
     assert [
         _trimmed(written_number) for written_number in script_results["numbers"]
     ] == [_trimmed(number(value)) for value in NUMBERS]
+    assert script_results["measured"] == [
+        number(value).replace("\N{NO-BREAK SPACE}", " ") for value in NUMBERS
+    ]
+    assert script_results["numerals"] == ["−48.68", "47,410", "2019", "May", ""]
     assert script_results["shares"] == [percent(value) for value in SHARES]
     assert len(set(script_results["narrow"])) == len(script_results["narrow"]) > 1, (
         "the marks of an axis differ"
@@ -134,6 +139,33 @@ def test_functions_of_the_scripts(tmp_path):
     assert script_results["children"] == 0, "names are text"
     assert HOSTILE[1] in script_results["drawn"]
     assert script_results["failed"].endswith("This browser cannot draw this part.")
+
+
+def test_an_axis_has_two_numbers_at_least(tmp_path):
+    script = """
+      const frame = { width: 300, height: 100, left: 130, right: 90, top: 10, bottom: 40 };
+      const texts = (domain, side, range, write) => [...Charts.axis(frame, Charts.linear(domain, range),
+        { side, count: 4, write }).querySelectorAll("text")].map((one) => one.textContent);
+      return { shares: texts([0.004, 0.94], "x", [130, 210], Charts.percent), upright: texts([-24, 17], "y", [60, 10], Charts.write),
+        errors: texts([-0.4, 0.9], "y", [60, 10], Charts.write) };
+    """
+    content = with_together(report_content(NAMES[:6]))
+    texts_of_axes = visit(render_report(content), tmp_path, script).answer
+    for texts in texts_of_axes.values():
+        assert len(set(texts)) == len(texts) > 1
+
+
+def test_points_without_an_order_need_no_key_of_colours(tmp_path):
+    script = """
+      const keyed = (shades) => [...Figures.draw({ kind: "swarm", words: "", names: ["a"], label: "x", values: [[1, 2]],
+        shades: [shades] }).querySelectorAll("text")].map((one) => one.textContent).filter((words) => /value|middle|order/.test(words));
+      return { none: keyed([5, 5]), some: keyed([0, 5]), all: keyed([0, 4]) };
+    """
+    content = with_together(report_content(NAMES[:6]))
+    keys = visit(render_report(content), tmp_path, script).answer
+    assert keys["none"] == []
+    assert keys["some"] == ["low value", "middle", "high value", "no order"]
+    assert keys["all"] == ["low value", "middle", "high value"]
 
 
 LONG = [

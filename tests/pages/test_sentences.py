@@ -56,7 +56,7 @@ def test_the_interaction_of_paths():
         return "".join(texts[1:])
 
     assert said(interaction=0.06, total=TOTAL) == (
-        "Interaction of the branches: 0.06 (interval 0.04 to 0.08), 15 % of the total: "
+        "Interaction of the branches: 0.06 (interval 0.04 to 0.08), 15\N{NO-BREAK SPACE}% of the total: "
         "they need each other. The bars include it in equal parts."
     )
     assert said(interaction=0.06, total={**TOTAL, "importance": 2.0}) == ""

@@ -655,10 +655,15 @@ def _sharing(tested: int, known_facts: Mapping[str, Any]) -> str:
 
 
 def _first(value: float, known_facts: Mapping[str, Any]) -> str:
-    """Write the main score: an accuracy as a share."""
-    if known_facts["metric"] == "accuracy":
-        return share_text(value)
-    return _score(value, known_facts)
+    """Write the main score: an accuracy as a share, with as many decimals as the ends
+    of its interval need.
+    """
+    if known_facts["metric"] != "accuracy":
+        return _score(value, known_facts)
+    shares = [value, known_facts.get("value"), known_facts.get("ci_high")]
+    if value < 1 and any(share and 0.995 <= share < 1 for share in shares):
+        return f"{math.floor(1e4 * value) / 100:.2f}\u00a0%"
+    return share_text(value)
 
 
 def _ends(low: float | None, known_facts: Mapping[str, Any]) -> str:

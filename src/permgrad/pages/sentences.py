@@ -14,7 +14,7 @@ import numpy as np
 from permgrad.assess.assessment import entries_of, is_hybrid, titles_of, value_of
 from permgrad.base.errors import by_count, counted
 from permgrad.base.files import plain
-from permgrad.base.numerals import compact, number, percent
+from permgrad.base.numerals import compact, distinct, number, percent
 from permgrad.base.significance import LEVEL
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.models.branches.head_branches import IMAGE
@@ -224,13 +224,30 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
     return texts
 
 
+def numeral(label: str) -> str:
+    """Write a label that is a number as numbers are written, and others as they are.
+
+    Examples:
+        >>> numeral("-48.68"), numeral("4.741e+04"), numeral("2019"), numeral("May")
+        ('−48.68', '47,410', '2019', 'May')
+    """
+    try:
+        value = float(label)
+    except ValueError:
+        return label
+    if not math.isfinite(value):
+        return label
+    return distinct([value])[0]
+
+
 def left_where(leaves: Mapping[str, Any]) -> str:
     """Say at which values a mean curve leaves the data."""
     end_values = {"up to": leaves.get("to"), "from": leaves.get("from")}
     ends_said = []
     for words, end_value in end_values.items():
         if end_value is not None:
-            ends_said.append(f"{words} {clean(end_value)}{' on' * (words == 'from')}")
+            end_text = numeral(clean(end_value))
+            ends_said.append(f"{words} {end_text}{' on' * (words == 'from')}")
     return " and ".join(ends_said) or "at all values"
 
 

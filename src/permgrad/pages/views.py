@@ -93,6 +93,8 @@ def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
 Mark = Literal["", "best", "own", "quiet"]
 #: ``short``: words that need little room, such as levels.
 Kind = Literal["text", "number", "short"]
+#: The space between a number and its per cent sign.
+_BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
 #: From this many rows on a table scrolls.
 _TALL = 30
 
@@ -187,8 +189,16 @@ class SectionView:
             self.blocks.append((kind, block))
 
     def text(self, *paragraphs: str) -> None:
-        """Add paragraphs."""
-        self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
+        """Add paragraphs.
+
+        A line does not break between a number and its per cent sign.
+        """
+        for paragraph in paragraphs:
+            words = paragraph
+            if words and not isinstance(words, Markup):
+                words = _BEFORE_PERCENT.sub("\u00a0", words)
+            if words:
+                self.blocks.append(("text", words))
 
     def figure(
         self,

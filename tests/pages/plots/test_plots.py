@@ -427,6 +427,26 @@ def test_the_ticks_of_tiny_and_huge_numbers_are_short():
     assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−300\xa0M"]
 
 
+def test_the_ticks_and_ends_of_a_narrow_range_far_from_zero_differ():
+    explanation = pg.Explanation(
+        np.array([[[2e-4], [5e-5]]]),
+        ("a", "b"),
+        ("table",) * 2,
+        ("y",),
+        "shapley",
+        "local",
+        additive=True,
+        base_values=np.array([[1000.0]]),
+        feature_values=pd.DataFrame({"a": [1.0], "b": [2.0]}),
+    )
+    axes = explanation.plot.waterfall().axes[0]
+    ticks = axes.xaxis.get_major_formatter().format_ticks(list(axes.get_xticks()))
+    assert len(set(ticks)) == len(ticks) > 1
+    words = [text.get_text() for text in axes.texts]
+    ends = [text.split()[-1] for text in words if text.startswith(("this", "baseline"))]
+    assert ends == ["1,000.0003", "1,000"]
+
+
 def test_words():
     assert shorten("x" * 50, 11) == "xxxxxx…xxxx"
     assert (

@@ -24,7 +24,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.gradcam import GradCam
 from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import keeping_warnings
-from permgrad.base.numerals import number
+from permgrad.base.numerals import number, percent
 from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.segments import groups_of_rows
@@ -158,8 +158,8 @@ def single_rows(work: Work) -> None:
             }
             facts["probability"] = float(predictions.guess[row_index, decided_class])
             words = (
-                f"{facts['truth']}, predicted {facts['prediction']} with "
-                f"{facts['probability']:.2f}"
+                f"{facts['truth']}, predicted {facts['prediction']} "
+                f"({percent(facts['probability'])})"
             )
         else:
             facts |= {

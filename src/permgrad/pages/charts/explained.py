@@ -41,6 +41,8 @@ _SERIES = 8
 SWARM_ROWS = 300
 _SWARM = 12
 _SHADES = 5
+#: The shade of values without an order.
+UNORDERED = _SHADES
 #: Bars of signed values, and curves of columns along their order.
 _SIGNED = 20
 _CURVES = 8
@@ -569,7 +571,7 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     shades = np.where(
         np.isfinite(points.ranks),
         np.clip(points.ranks * _SHADES, 0, _SHADES - 1),
-        _SHADES,
+        UNORDERED,
     )
     short_values = []
     for feature_values in points.values:

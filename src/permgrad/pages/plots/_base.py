@@ -14,14 +14,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import compact, fixed
+from permgrad.base.numerals import compact, distinct, fixed
 from permgrad.pages.words import clean
 
 P = ParamSpec("P")
@@ -297,7 +297,7 @@ def note_hidden(axes: Any, count: int, hidden_text: str | None = None) -> None:
             axes,
             words,
             (0, 0),
-            (-8, -5),
+            (-20, -5),
             of="axes fraction",
             ha="right",
             va="top",
@@ -385,8 +385,9 @@ def heat_table(
     row_names, columns = names
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(row_names)), row_names)
-    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, len(row_names)) - 0.5, minor=True)
+    # Lines at both ends, too, so that all cells have one size.
+    axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(row_names) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color=style.PAPER, linewidth=2)
     axes.tick_params(which="both", length=0, labelcolor=style.INK)
     axes.spines[:].set_visible(False)
@@ -566,15 +567,31 @@ def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
     for axis_name in which:
         axis = getattr(axes, f"{axis_name}axis")
         axis.set_major_locator(MaxNLocator(**ticks))
-        axis.set_major_formatter(
-            (lambda value, _: f"{value:,.0f}") if counts else _tick_text
-        )
+        if counts:
+            axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        else:
+            axis.set_major_formatter(_PlainNumbers())
+
+
+class _PlainNumbers(Formatter):
+    """Writes the ticks of an axis so that no two read alike: those of a narrow range
+    far from 0 have more digits.
+    """
+
+    def __call__(self, value: float, pos: int | None = None) -> str:  # noqa: ARG002 — matplotlib passes it
+        return _tick_text(value)
+
+    def format_ticks(self, values: list[float]) -> list[str]:
+        texts = [_tick_text(value) for value in values]
+        if len(set(texts)) < len(set(values)):
+            return distinct(values)
+        return texts
 
 
 @lru_cache(
     maxsize=4096
 )  # matplotlib asks for the same few ticks again whenever it measures an axis
-def _tick_text(value: float, _position: Any = None) -> str:
+def _tick_text(value: float) -> str:
     if abs(value) < 1e-15:
         return "0"
     if 1000 <= abs(value) < 1e6:

@@ -16,7 +16,7 @@ from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import number, numbers, percent
+from permgrad.base.numerals import distinct, number, numbers, percent
 from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MOST_POINTS = 1500
 #: Narrow bins along the axis, whose points are stacked.
 _BINS = 90
+#: Lines of the grid, the baseline and the row pass behind words.
+_BEHIND = {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6}
 
 
 @styled
@@ -236,8 +238,7 @@ def _draw_steps(axes: Axes, steps: list[float], start: float) -> None:
             (ends[row], row),
             (4 * side, 0),
             ha="left" if side > 0 else "right",
-            # Lines of the baseline and of the row pass behind the words.
-            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6},
+            bbox=_BEHIND,
         )
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
     axes.set_ylim(len(sizes) - 0.3, -0.95)
@@ -269,18 +270,20 @@ def _mark_ends(axes: Axes, start: float, final: float) -> None:
         side = 1
     else:
         side = -1
-    for value, text, sign, colour in (
-        (final, "this row", side, style.INK),
-        (start, "baseline", -side, style.MUTED),
+    texts = [number(final), number(start)]
+    if texts[0] == texts[1] and final != start:
+        texts = distinct([final, start])
+    for value, text, written, sign, colour in (
+        (final, "this row", texts[0], side, style.INK),
+        (start, "baseline", texts[1], -side, style.MUTED),
     ):
         look = {
             "ha": "left" if sign > 0 else "right",
             "color": colour,
             "annotation_clip": False,
+            "bbox": _BEHIND,
         }
-        base.note(
-            axes, f"{text} {number(value)}", (value, -0.62), (4 * sign, 0), **look
-        )
+        base.note(axes, f"{text} {written}", (value, -0.62), (4 * sign, 0), **look)
 
 
 def _label_of_steps(explanation: Explanation, column: int) -> str:

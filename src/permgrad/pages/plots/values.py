@@ -157,7 +157,9 @@ def _heading(what: str, labels: Sequence[str], output_indices: Sequence[int]) ->
     if len(output_indices) != 1 or labels[output_indices[0]].startswith("output "):
         return what
     output_label = labels_of(labels, 14)[output_indices[0]]
-    return f"{what.removesuffix(' prediction')}, {output_label}"
+    if output_label.replace(".", "").isdigit():
+        output_label = f"class {output_label}"
+    return f"{what}\nof {output_label}"
 
 
 def _changes_in_words(names: Sequence[str], changes: Sequence[float]) -> str:

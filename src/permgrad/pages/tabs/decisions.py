@@ -142,7 +142,9 @@ def _top_rows(
     precision = np.array([line["precision"] for line in lines])
     low, high = wilson(precision, row_counts / wider**2)
     columns = [
-        names((f"{line['percent']} %" for line in lines), "top rows", kind="short"),
+        names(
+            (f"{line['percent']}\u00a0%" for line in lines), "top rows", kind="short"
+        ),
         figures_of("rows", row_counts, as_count),
         figures_of("precision", precision, percent),
         intervals_of(low, high, percent),

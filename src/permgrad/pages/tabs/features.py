@@ -157,8 +157,9 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
         section.live("card")
 
 
-#: Lines of the table of changes.
+#: Lines of the table of changes, and its column of changes.
 _MOST_CHANGES = 200
+_CHANGE = 3
 
 
 def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None:
@@ -168,11 +169,14 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
         return
     heads, *lines = texts_of_changes(content, told.head(_MOST_CHANGES))
     columns = []
-    kind: Kind = "text"
     for position, head in enumerate(heads):
         cells = [line[position] for line in lines]
+        kind: Kind = "short"
+        if position in (0, _CHANGE):
+            kind = "text"
+        if position == _CHANGE:  # an interval stays on one line
+            cells = [cell.replace(" to ", "\u00a0to\u00a0") for cell in cells]
         columns.append(names(cells, head, kind=kind))
-        kind = "short"
     caption = EFFECTS_WORDS
     if len(told) > len(lines):
         where = "left out"

@@ -11,7 +11,7 @@ import numpy as np
 
 from permgrad.attribution.subject.scales import words_of_unit
 from permgrad.base.sequences import values_at
-from permgrad.pages.charts.explained import SWARM_ROWS, steps, swarm
+from permgrad.pages.charts.explained import SWARM_ROWS, UNORDERED, steps, swarm
 from permgrad.pages.choices import pick_output
 from permgrad.pages.content import PageContent
 from permgrad.pages.drawn_inputs import noun_of, shown_input, shown_inputs
@@ -148,10 +148,11 @@ def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> Non
         method = "Shapley values"
     section.figure(
         steps(row.explanation, row=row.row, output=output, label=label),
-        f"{method} from the baseline's {label} (bottom) to this row's (top).{words}",
+        f"{method} from the baseline's {label} (top) to this row's (bottom).{words}",
+        side_by_side=True,
     )
     for drawn, caption in row_pictures(row):
-        section.figure(drawn, clean(caption))
+        section.figure(drawn, clean(caption), side_by_side=True)
 
 
 def all_rows(section: SectionView, content: Assessment, local: Explanation) -> None:
@@ -167,11 +168,14 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         f"Each point is one of {count_words} test rows. Right: the feature moves this "
         f"row's {label} up, compared with the baseline. Left: down.{words}"
     )
-    section.figure(
-        swarm(local, output=output, label=f"part of the {label}"),
-        f"What each feature adds to the {label} in {count_words} test rows. Colour is "
-        "the feature's value. Grey ones have no order or are missing.",
-    )
+    chart = swarm(local, output=output, label=f"part of the {label}")
+    shades = np.unique(chart.data["shades"])
+    caption = f"What each feature adds to the {label} in {count_words} test rows."
+    if shades.min(initial=UNORDERED) < UNORDERED:
+        caption += " Colour is the feature's value."
+        if UNORDERED in shades:
+            caption += " Grey ones have no order or are missing."
+    section.figure(chart, caption)
 
 
 class _ShownOutput(NamedTuple):

@@ -109,14 +109,25 @@ const Charts = (() => {
    * a million on. It writes what `permgrad.base.numerals.number` writes, without zeros at the end.
    * @param {number|null|undefined} value
    */
-  const write = (value, digits = 3) => {
+  const write = (value, digits = 3, zeros = false) => {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     const size = Number(Math.abs(value).toPrecision(Math.max(digits, 4)));
     if (size && (size >= 1e16 || size < 1e-4)) return value.toExponential(digits - 1).replace(/\.?0*e\+?/, "e").replaceAll("-", "−");
     const unit = UNITS.find(([least]) => size >= least);
     const scaled = unit ? value / unit[0] : value;
     const large = Math.abs(scaled) >= 1000 ? Math.max(digits, 4) : digits;
-    return rounded(scaled, { maximumSignificantDigits: large }) + (unit ? unit[1] : "");
+    const least = zeros && value !== 0 ? { minimumSignificantDigits: digits } : {};
+    return rounded(scaled, { ...least, maximumSignificantDigits: large }) + (unit ? unit[1] : "");
+  };
+
+  /** Write a measured number with the zeros at its end, as the sentences of Python do. @param {number|null|undefined} value */
+  const measured = (value, digits = 3) => write(value, digits, true);
+
+  /** A label as it is, or, if it is a number, as numbers are written. Years have no comma. @param {string} label */
+  const numeral = (label) => {
+    const value = Number(label);
+    if (label.trim() === "" || !Number.isFinite(value)) return label;
+    return Number.isInteger(value) && Math.abs(value) < 1e4 ? String(value).replace("-", "−") : write(value, 4);
   };
 
   /** Write a share as a percentage, with a decimal if it is below 1 %. */
@@ -192,9 +203,21 @@ const Charts = (() => {
       const marks = ticks(scale.domain, count + further);
       if (fits(marks)) return marks;
     }
-    const marks = ticks(scale.domain, count);
-    const ends = [marks[0], marks[marks.length - 1]];
-    return marks.length > 1 && fits(ends) ? ends : marks.slice(0, 1);
+    for (let further = 0; further < 2 * count; further += 1) {
+      const marks = ticks(scale.domain, count + further);
+      const ends = [marks[0], marks[marks.length - 1]];
+      if (marks.length > 1 && fits(ends)) return ends;
+    }
+    return ticks(scale.domain, count).slice(0, 1);
+  };
+
+  /** Ticks beside an axis, two at least: a single one says nothing of the scale. @param {[number, number]} domain */
+  const several = (domain, count = 5) => {
+    for (let asked = count; asked < 3 * count; asked += 1) {
+      const marks = ticks(domain, asked);
+      if (marks.length > 1) return marks;
+    }
+    return ticks(domain, count);
   };
 
   /** A text at a place. @param {Record<string, any>} [attributes] */
@@ -217,7 +240,7 @@ const Charts = (() => {
     const named = scale.size !== undefined;
     const say = options.write ?? write;
     const across = side === "x";
-    const marks = options.marks ?? (named ? scale.domain : across ? apart(scale, count, say) : ticks(scale.domain, count));
+    const marks = options.marks ?? (named ? scale.domain : across ? apart(scale, count, say) : several(scale.domain, count));
     const [bottom, right] = [frame.height - frame.bottom, frame.width - frame.right];
     const texts = options.texts ?? (named ? labels(marks, options.letters) : markTexts(marks, say));
     const group = node("g", { class: "axis", "aria-hidden": "true" });
@@ -384,7 +407,7 @@ const Charts = (() => {
   };
 
   return {
-    node, colour, chart, linear, band, extent, ticks, write, percent, shorten, labels, text, axis, path, line, area, bars,
+    node, colour, chart, linear, band, extent, ticks, several, write, measured, numeral, percent, shorten, labels, text, axis, path, line, area, bars,
     histogram, dots, waterfall, wide, widthOf,
   };
 })();

@@ -50,6 +50,19 @@ const Decisions = (() => {
     return at;
   };
 
+  /** The cost at every threshold: it stays the same up to the probability of a row, where it jumps. @param {Points} points @param {number[]} costs @returns {[number[], number[]]} */
+  const stairs = (points, costs) => {
+    /** @type {number[]} */
+    const [xs, ys] = [[], []];
+    costs.forEach((cost, at) => {
+      const upper = at ? points.least[at] : 1;
+      const lower = at + 1 < costs.length ? points.least[at + 1] : 0;
+      xs.push(Math.min(upper, 1), Math.max(lower, 0));
+      ys.push(cost, cost);
+    });
+    return [xs, ys];
+  };
+
   /** The share of rising absolute errors within a tolerance. They have seven digits. */
   const within = (/** @type {ArrayLike<number>} */ sizes, /** @type {number} */ tolerance) => {
     const most = tolerance * (1 + 1e-6);
@@ -156,7 +169,7 @@ const Decisions = (() => {
       const lifted = one.recall !== null && one.share ? one.recall / one.share : null;
       const captions = {
         precision: one.precision === null ? "At this threshold no row is predicted." : `Precision is ${percent(one.precision)} where ${percent(one.recall)} are found.`,
-        gain: `The ${percent(one.share)} of rows with the highest probability have ${percent(one.recall)} of the ${whose}`
+        gain: one.precision === null ? "At this threshold no row is predicted." : `The ${percent(one.share)} of rows with the highest probability have ${percent(one.recall)} of the ${whose}`
           + (lifted === null ? "." : `, ${write(lifted)} times as many as chance (dashed).`),
         price: `The cost here is ${write(spent, 4)}. The lowest is ${write(total(points, best(points, (to) => -total(points, to, cost)), cost), 4)}.`,
       };
@@ -167,7 +180,7 @@ const Decisions = (() => {
     };
     const costs = () => {
       const spent = points.value.map((_, to) => total(points, to, cost));
-      price.draw(points.value, spent, extent(spent, [0]));
+      price.draw(...stairs(points, spent), extent(spent, [0]));
       show(true);
     };
     const pick = (/** @type {Points} */ chosen) => {
@@ -221,7 +234,7 @@ const Decisions = (() => {
     svg.append(line(at, values.map(y)));
     list.forEach((/** @type {any} */ one, /** @type {number} */ to) => {
       svg.append(node("circle", { cx: at[to], cy: y(values[to]), r: 4, fill: colour("tabular") },
-        node("title", {}, `${write(one.low)} to ${write(one.high)}: ${percent(values[to])} of ${one.rows} rows`)));
+        node("title", {}, `${write(one.low)} to ${write(one.high)}: ${percent(values[to])} of ${one.rows.toLocaleString("en-US")} rows`)));
     });
     return svg;
   };
@@ -255,7 +268,7 @@ const Decisions = (() => {
       const about = data.exact ? "" : "About ";
       const range = (/** @type {any} */ one) => (one.low === one.high ? `${write(one.low, 4)}` : `${write(one.low)} to ${write(one.high)}`);
       words.textContent = `${about}${percent(share)} of the ${count.toLocaleString("en-US")} test rows are predicted to within ${write(limit, 4)}.`
-        + (top && percent(top.share) !== percent(worst.share) ? ` It is most where predictions are ${range(top)} (${percent(top.share)}), and least at ${range(worst)} (${percent(worst.share)}).` : "");
+        + (top && percent(top.share) !== percent(worst.share) ? ` The share is largest where predictions are ${range(top)} (${percent(top.share)}), and smallest at ${range(worst)} (${percent(worst.share)}).` : "");
       redraw(first, bands(all, limit), "Median error (line), the middle half and nine in ten of the errors (areas), by prediction. Dashed: the tolerance.");
       redraw(second, shares(all, limit), "Share of test rows within the tolerance, by prediction.");
     };

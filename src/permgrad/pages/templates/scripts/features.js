@@ -7,7 +7,7 @@
  *   high: number|null, predicted: number|null}[]}} Series  outcomes by level, of all rows or of one segment
  */
 const Features = (() => {
-  const { node, colour, linear, band, extent, write, percent, shorten, text, axis, line, histogram } = Charts;
+  const { node, colour, linear, band, extent, write, measured, percent, shorten, text, axis, line, histogram } = Charts;
   const { element } = Page;
   const { wide, field, choice, pText, legend } = Panels;
   const SHOWN = 60;
@@ -143,6 +143,12 @@ const Features = (() => {
     }));
   };
 
+  /** The ends of an axis. Of probabilities near 0 or 1 it reaches these. @param {any} data @param {[number, number]} ends @returns {[number, number]} */
+  const reaching = (data, [low, high]) => {
+    if (!data.classes || high - low < 0.1) return [low, high];
+    return [low < 0.02 && low > 0 ? 0 : low, high > 0.98 && high < 1 ? 1 : high];
+  };
+
   // ---- charts -------------------------------------------------------------------------------------------------------
   const say = (/** @type {any} */ data, /** @type {number|null} */ value) => (data.classes ? percent(value) : write(value));
 
@@ -160,7 +166,7 @@ const Features = (() => {
       ? rows.flatMap((row) => points.map((point) => curves.at(row, point, wish.output)))
       : mean;
     const ale = Locals.of(card, wish.output);
-    const y = linear(extent(values, ale ? [...mean, ...ale.low, ...ale.high] : mean), [frame.height - frame.bottom - 36, frame.top]);
+    const y = linear(reaching(data, extent(values, ale ? [...mean, ...ale.low, ...ale.high] : mean)), [frame.height - frame.bottom - 36, frame.top]);
     const edges = card.values.edges;
     const x = card.numeric
       ? linear(extent(card.at, edges ?? []), [frame.left, frame.width - frame.right])
@@ -200,7 +206,7 @@ const Features = (() => {
     const group = node("g", { fill: colour("neutral"), "fill-opacity": 0.45 });
     card.label.forEach((/** @type {string} */ name, /** @type {number} */ at) => {
       const rows = counts[card.values.levels?.indexOf(name) ?? -1];
-      if (rows) group.append(node("rect", { x: x(String(at)), width: x.size, y: y(rows), height: bottom - y(rows) }, node("title", {}, `${name}: ${rows} rows`)));
+      if (rows) group.append(node("rect", { x: x(String(at)), width: x.size, y: y(rows), height: bottom - y(rows) }, node("title", {}, `${name}: ${rows.toLocaleString("en-US")} rows`)));
     });
     return [group];
   };
@@ -222,7 +228,7 @@ const Features = (() => {
     const what = data.classes ? `the mean probability of ${data.classes[output]}` : `the mean prediction of ${data.target}`;
     if (card.numeric && !card.said) {
       const last = mean.length - 1;
-      const [from, to] = [card.label[0], card.label[last]].map((label) => (card.dates ? label : label.replace("-", "−")));
+      const [from, to] = [card.label[0], card.label[last]].map((label) => (card.dates ? label : Charts.numeral(label)));
       const [first, end] = [say(data, mean[0]), say(data, mean[last])];
       const [low, high] = [Math.min(...mean), Math.max(...mean)].map((value) => say(data, value));
       const between = [first, end].includes(low) && [first, end].includes(high) ? "" : `, and is between ${low} and ${high} on the way`;
@@ -247,7 +253,7 @@ const Features = (() => {
     const left = Math.min(170, width * 0.38);
     const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, words);
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
-    const x = linear(extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from), [frame.left, frame.width - frame.right]);
+    const x = linear(reaching(data, extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from)), [frame.left, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
     const names = Charts.labels(levels, 60, left - 10);
@@ -261,7 +267,7 @@ const Features = (() => {
           svg.append(text(frame.width - frame.right + 10, middle + 4, `${entry.rows.toLocaleString("en-US")} rows`));
         }
         if (entry.outcome === null) return;
-        const words = `${level}${series.length > 1 ? `, ${one.name}` : ""}: ${say(data, entry.outcome)} of ${entry.rows} rows${entry.predicted === null ? "" : `, predicted ${say(data, entry.predicted)}`}`;
+        const words = `${level}${series.length > 1 ? `, ${one.name}` : ""}: ${say(data, entry.outcome)} of ${entry.rows.toLocaleString("en-US")} rows${entry.predicted === null ? "" : `, predicted ${say(data, entry.predicted)}`}`;
         const group = node("g", {}, node("title", {}, words));
         if (entry.low !== null && entry.high !== null) {
           group.append(node("line", { x1: x(entry.low), x2: x(entry.high), y1: middle, y2: middle, stroke: colour(one.colour), "stroke-width": 1.6 }));
@@ -286,8 +292,8 @@ const Features = (() => {
       const order = [...entries].sort((a, b) => Number(a.outcome) - Number(b.outcome));
       const [low, high] = [order[0], order[order.length - 1]];
       const whose = series.length > 1 ? `${one.name}: ` : "";
-      return `${whose}The ${what} is highest where ${name} is ${high.level} (${say(data, high.outcome)}, ${high.rows} rows) and lowest where it is ` +
-        `${low.level} (${say(data, low.outcome)}, ${low.rows} rows).`;
+      return `${whose}The ${what} is highest where ${name} is ${high.level} (${say(data, high.outcome)}, ${high.rows.toLocaleString("en-US")} rows) and lowest where it is ` +
+        `${low.level} (${say(data, low.outcome)}, ${low.rows.toLocaleString("en-US")} rows).`;
     }).filter(Boolean).join(" ");
   };
 
@@ -353,10 +359,10 @@ const Features = (() => {
         return element("tr", {},
           element("td", { class: "number quiet" }, list.ranks?.[at] ?? String(at + 1)),
           element("td", { class: `text${list.clear[at] ? " best" : ""}` }, ...name),
-          element("td", { class: "number" }, write(valueOf(list, whose, at))),
+          element("td", { class: "number" }, measured(valueOf(list, whose, at))),
           element("td", { class: "sparks" }, spark(list, whose, at, x)),
-          ...(data.loss ? [element("td", { class: "number" }, whose === "importance" ? write(data.loss.model + list.importance[at]) : "–")] : []),
-          element("td", { class: "number" }, both ? `${write(list.low[at])} to ${write(list.high[at])}` : "–"),
+          ...(data.loss ? [element("td", { class: "number" }, whose === "importance" ? measured(data.loss.model + list.importance[at]) : "–")] : []),
+          element("td", { class: "number" }, both ? `${measured(list.low[at])} to ${measured(list.high[at])}` : "–"),
           element("td", { class: "number" }, whose === "importance" ? pText(list.adjusted?.[at] ?? null) : "–"));
       }));
       const shown = Math.min(most, places.length);
@@ -427,10 +433,10 @@ const Features = (() => {
     const missing = card.values?.missing ? ` ${card.values.missing.toLocaleString("en-US")} of ${data.rows.toLocaleString("en-US")} test rows have no value.` : "";
     if (at >= data.of) return `One column of a group. The importance is that of the whole group.${missing}`;
     const { model, constant, metric } = data.loss ?? { model: 0, constant: Infinity, metric: "" };
-    const spoken = (/** @type {number} */ value) => write(model + value);
+    const spoken = (/** @type {number} */ value) => measured(model + value);
     const ends = list.low[at] === null ? "" : ` (${data.confidence} interval ${spoken(list.low[at])} to ${spoken(list.high[at])})`;
-    const lost = model + list.importance[at] > constant ? `, worse than that of a constant (${write(constant)})` : "";
-    const importance = metric ? `When it is shuffled, the ${metric} is ${spoken(list.importance[at])}${ends} instead of ${write(model)}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
+    const lost = model + list.importance[at] > constant ? `, worse than that of a constant (${measured(constant)})` : "";
+    const importance = metric ? `When it is shuffled, the ${metric} is ${spoken(list.importance[at])}${ends} instead of ${measured(model)}${lost}` : `${data.quantity} ${spoken(list.importance[at])}${ends}`;
     const sure = list.adjusted ? (list.clear[at] ? " It clearly matters." : " It does not clearly matter.") : "";
     return `Number ${at + 1} of ${data.of.toLocaleString("en-US")}. ${importance}.${sure}${missing}`;
   };

@@ -5,7 +5,7 @@
  * written as rows of a file.
  */
 const Figures = (() => {
-  const { node, colour, chart, linear, extent, ticks, write, percent, labels, text, axis, line, area, wide, widthOf } = Charts;
+  const { node, colour, chart, linear, extent, ticks, several, write, percent, labels, text, axis, line, area, wide, widthOf } = Charts;
 
   const signed = (/** @type {number} */ value) => (value < 0 ? "negative" : "positive");
   const known = (/** @type {number|null|undefined} */ value) => value !== null && value !== undefined && Number.isFinite(value);
@@ -126,17 +126,30 @@ const Figures = (() => {
     return node("g", { fill: "none", "stroke-linecap": "round", ...look }, ...paths.filter(Boolean).map((d) => node("path", { d })));
   };
 
+  /** Points along a line, a few pixels apart. @param {number[]} x @param {number[]} y */
+  const between = (x, y) => x.slice(1).flatMap((right, k) => {
+    const count = Math.ceil(Math.hypot(right - x[k], y[k + 1] - y[k]) / 4);
+    if (!Number.isFinite(count)) return [];
+    return Array.from({ length: count + 1 }, (_, step) => [x[k] + ((right - x[k]) * step) / count, y[k] + ((y[k + 1] - y[k]) * step) / count]);
+  });
+
   /**
-   * A name beside its point, where it hides no other. Without room it is shown under the pointer, and in the CSV file.
+   * A name beside its point, where it hides no other and, if there is such a place, no line. Without room it is shown
+   * under the pointer, and in the CSV file.
    * @param {string} words @param {number} x @param {number} y @param {any} frame
    */
   const nameOf = (words, x, y, frame) => {
     const short = labels([words], 40, frame.width - frame.left - frame.right)[0], wide = widthOf(short);
-    for (const [right, down] of [[8, 16], [-8 - wide, 16], [8, -8], [-8 - wide, -8]]) {
-      const left = x + right, foot = y + down;
-      const hides = frame.taken.some((/** @type {number[]} */ [otherLeft, otherFoot, otherLength]) =>
-        left < otherLeft + otherLength && otherLeft < left + wide && Math.abs(foot - otherFoot) < 14);
-      if (hides || left < frame.left - 4 || left + wide > frame.width || foot < 10 || foot > frame.height - 14) continue;
+    const sides = [8, -8 - wide, -wide / 2, frame.width - 4 - wide - x];
+    const places = [16, -8, 24, -14, 36, -26, 48, -38].flatMap((down) => sides.map((right) => [x + right, y + down]))
+      .filter(([left, foot]) => left > x || left + wide < x || foot < y - 12 || foot > y + 18);
+    const free = places.filter(([left, foot]) => left >= frame.left - 4 && left + wide <= frame.width && foot >= 10 && foot <= frame.height - frame.bottom - 2
+      && !frame.taken.some((/** @type {number[]} */ [otherLeft, otherFoot, otherLength]) =>
+        left < otherLeft + otherLength && otherLeft < left + wide && Math.abs(foot - otherFoot) < 14));
+    const crossed = ([/** @type {number} */ left, /** @type {number} */ foot]) => frame.lines.some((/** @type {number[]} */ [across, down]) =>
+      across > left - 2 && across < left + wide + 2 && down > foot - 10 && down < foot + 3);
+    const [left, foot] = free.find((place) => !crossed(place)) ?? free[0] ?? [];
+    if (left !== undefined) {
       frame.taken.push([left, foot, wide]);
       return text(left, foot, short, { fill: colour("ink"), "font-size": 11, "paint-order": "stroke", stroke: colour("paper"), "stroke-width": 3 });
     }
@@ -153,7 +166,10 @@ const Figures = (() => {
       return [node("line", { x1: a, x2: b, y1: c, y2: d, ...look, "stroke-width": 1 })];
     }
     const at = (mark.x ?? []).map(x);
-    if (mark.as === "line") return [line(at, mark.y.map(y), look)];
+    if (mark.as === "line") {
+      frame.lines.push(...between(at, mark.y.map(y)));
+      return [line(at, mark.y.map(y), look)];
+    }
     if (mark.as === "area") return [area(at, mark.low.map(y), mark.high.map(y), { fill: stroke, "fill-opacity": mark.opacity ?? 0.16 })];
     if (mark.as === "steps") {
       const gap = at.length > 1 ? (at[1] - at[0]) / 2 : 8;
@@ -190,9 +206,9 @@ const Figures = (() => {
     const { svg } = chart({ width, height: key.height + lines * height }, data.words);
     svg.append(key.group);
     data.panels.forEach((/** @type {any} */ panel, /** @type {number} */ at) => {
-      const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 + noted : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0), taken: [] };
+      const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 + noted : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0), taken: [], lines: [] };
       const up = scaled(panel.y, values(panel, Y), [frame.height - frame.bottom, frame.top]);
-      const upright = panel.y.log || panel.y.names ? [] : ticks(up.scale.domain, tall);
+      const upright = panel.y.log || panel.y.names ? [] : several(up.scale.domain, tall);
       frame.left = Math.max(frame.left, 30 + Math.max(0, ...upright.map((mark) => widthOf(up.say(mark)))));
       const across = scaled(panel.x, values(panel, X), [frame.left, frame.width - frame.right]);
       const box = node("g", { transform: `translate(${(at % columns) * each} ${key.height + Math.floor(at / columns) * height})` });
@@ -299,7 +315,12 @@ const Figures = (() => {
   /** A point for each row and name, stacked where they are dense. @param {any} data @param {number} width */
   const swarm = (data, width) => {
     const step = 36, left = Math.min(Math.max(...data.names.map(widthOf)) + 12, width * 0.36);
-    const key = legend([{ name: "low value", colour: SHADES[0] }, { name: "middle", colour: SHADES[2] }, { name: "high value", colour: SHADES[4] }, { name: "no order", colour: SHADES[5] }], width, left);
+    // Where no value has an order, all points have one colour, which needs no key.
+    const shown = new Set(data.shades.flat());
+    const ordered = shown.size > 1 || !shown.has(SHADES.length - 1);
+    const entries = ordered ? [{ name: "low value", colour: SHADES[0] }, { name: "middle", colour: SHADES[2] }, { name: "high value", colour: SHADES[4] }] : [];
+    if (ordered && shown.has(SHADES.length - 1)) entries.push({ name: "no order", colour: SHADES[5] });
+    const key = legend(entries, width, left);
     const { svg, frame } = chart({ width, height: key.height + step * data.names.length + 46, left, top: key.height, right: 10 }, data.words);
     const x = linear(extent(data.values.flat().filter(known), [0]), [left + 6, width - 16]);
     svg.append(key.group, axis(frame, x, { side: "x", label: labels([data.label], 90, width - left)[0], count: width < 480 ? 3 : 5 }),

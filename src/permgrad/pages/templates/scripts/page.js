@@ -78,7 +78,7 @@ const Page = (() => {
 
   /** A text with places where it may be broken: behind signs, and before a capital inside a word. @param {string} words */
   const breakable = (words) =>
-    words.split(/(?<=[_.=/])|(?<=[a-z\d])(?=[A-Z])/).flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part]));
+    words.split(/(?<=[_.=/])|(?<=[a-z\d])(?=[A-Z]\S)/).flatMap((part, at) => (at ? [document.createElement("wbr"), part] : [part]));
 
   // ---- files to take away -------------------------------------------------------------------------------------------
   const FORMULA = /^(?![=+\-@\t\r\n＝＋－＠]$|[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$)'*[=+\-@\t\r\n＝＋－＠]/;
@@ -317,6 +317,7 @@ const Page = (() => {
     const fade = (/** @type {HTMLElement} */ one) => {
       one.classList.toggle("wider", one.clientWidth < one.scrollWidth - 4);
       one.classList.toggle("further", one.scrollLeft + one.clientWidth < one.scrollWidth - 4);
+      one.classList.toggle("deeper", one.scrollTop + one.clientHeight < one.scrollHeight - 4);
     };
     const seen = new WeakSet();
     const look = () => {
@@ -408,7 +409,9 @@ const Page = (() => {
       return;
     }
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
-      if (/[^\s]{14}/.test(cell.textContent ?? "")) cell.replaceChildren(...breakable(cell.textContent ?? ""));
+      if (!/[^\s]{14}/.test(cell.textContent ?? "")) continue;
+      cell.classList.add("parted");
+      cell.replaceChildren(...breakable(cell.textContent ?? ""));
     }
     const described = data("figures");
     for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("figure[id]"))) {

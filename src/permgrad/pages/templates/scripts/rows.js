@@ -8,7 +8,7 @@
  * @typedef {{start: number, end: number, steps: {name: string, value: number, error?: number}[], label: string, startName?: string, endName?: string}} Steps
  */
 const Rows = (() => {
-  const { write, percent } = Charts;
+  const { write, measured, percent } = Charts;
   const { element, unpack } = Page;
   const PAGE = document.documentElement.clientWidth < 960 ? 8 : 20;
   /** Two classes whose probabilities differ by less are a close call. */
@@ -192,12 +192,22 @@ const Rows = (() => {
     again?.();
   };
 
+  /** The headings of columns, those of numbers above their numbers. @param {[string, boolean][]} columns */
+  const headings = (columns) => element("thead", {}, element("tr", {}, ...columns.map(([name, number]) =>
+    element("th", { scope: "col", class: number ? "number" : null }, name))));
+
   /** A cell of a table. Numbers and dates are not broken. @param {string} words */
   const cell = (words, look = "") => element("td", { class: `${/^[\d\s.,:−-]+$/.test(words) ? "whole " : words.length > 40 ? "long " : ""}${look}`.trim() }, words);
 
   /** The value of a feature in a row, or an empty text if it is not listed. */
   const valueText = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) =>
     rows.columns.find((/** @type {any} */ column) => column.name === name)?.text(row) ?? "";
+
+  /** The value of a feature in a row as it stands beside its name: numbers are rounded. */
+  const valueInShort = (/** @type {any} */ rows, /** @type {string} */ name, /** @type {number} */ row) => {
+    const number = rows.columns.find((/** @type {any} */ column) => column.name === name)?.number(row);
+    return Number.isFinite(number) ? Charts.numeral(String(number)) : valueText(rows, name, row);
+  };
 
   /** The strongest of some steps, and the sum of the others. Steps of 0 are not named. @param {{name: string, value: number, error?: number}[]} steps @param {{count: number, value: number}} [more] others that are not listed */
   const strongest = (steps, more = { count: 0, value: 0 }) => {
@@ -216,7 +226,7 @@ const Rows = (() => {
     const entry = entries.find((/** @type {any} */ one) => one.output === output) ?? entries[0];
     if (!entry) return null;
     const steps = strongest(entry.steps.map((/** @type {any} */ step) => {
-      const value = valueText(rows, step.feature, row);
+      const value = valueInShort(rows, step.feature, row);
       return { name: value ? `${step.feature} = ${value}` : step.feature, value: step.value };
     }), { count: entry.others, value: entry.rest });
     const { about } = entry;
@@ -229,20 +239,23 @@ const Rows = (() => {
     return { start: entry.base, end, steps, label: whose, words };
   };
 
+  /** The start of a text that is too long. @param {string} words @param {number} width */
+  const ended = (words, width) => ([...words].length <= width ? words : `${[...words].slice(0, width - 1).join("").trimEnd()}…`);
+
   /** Shorten "name = value" with most of its letters for the name, which stays another than those beside it. */
   const stepName = (/** @type {string} */ words, /** @type {number} */ width, /** @type {string[]} */ names, /** @type {number} */ place) => {
     const at = words.indexOf(" = ");
     if (at < 0 || words.length <= width) return at < 0 ? Charts.labels(names, width)[place] : words;
-    const value = Charts.shorten(words.slice(at + 3), Math.max(Math.floor(width * 0.4), width - 3 - at));
+    const value = ended(words.slice(at + 3), Math.max(Math.floor(width * 0.45), width - 3 - at));
     return `${Charts.labels(names, width - 3 - value.length)[place]} = ${value}`;
   };
 
   /** A waterfall as wide as there is room. @param {Steps} data */
   const drawSteps = (data) => {
     const width = Panels.wide(620);
-    const left = Math.min(210, width * 0.42);
+    const left = Math.min(210, width * (width < 500 ? 0.47 : 0.42));
     const names = data.steps.map((step) => step.name.split(" = ")[0]);
-    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.9)), names, at), value: step.value, error: step.error }));
+    const steps = data.steps.map((step, at) => ({ name: stepName(step.name, Math.min(28, Math.floor((left - 10) / 6.5)), names, at), value: step.value, error: step.error }));
     return Charts.waterfall({ startName: "baseline", endName: "this row", ...data, label: Charts.shorten(data.label, 44), steps }, { left, width, right: width < 500 ? 50 : 74 });
   };
 
@@ -272,25 +285,28 @@ const Rows = (() => {
     const places = Array.from({ length: count }, (_, k) => near[row * count + k]);
     const others = Array.from({ length: similar.beside.shape[1] }, (_, k) => beside[row * similar.beside.shape[1] + k]);
     const here = columns.map((/** @type {any} */ column) => valueText(rows, column.name, row));
-    const cells = (/** @type {string[]} */ values) => values.map((value, at) => cell(value, value === here[at] ? "quiet" : ""));
+    const side = (/** @type {number} */ at) => (columns[at].levels ? "" : "number");
+    const cells = (/** @type {string[]} */ values) => values.map((value, at) => cell(value, `${side(at)} ${value === here[at] ? "quiet" : ""}`));
+    const outcome = (/** @type {number} */ value) => cell(outcomeText(rows, value), rows.classes ? "" : "number");
     const lines = [
-      element("tr", {}, element("td", { class: "text best" }, "this row"), cell(outcomeText(rows, rows.truth[row])),
-        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value) => cell(value))),
+      element("tr", {}, element("td", { class: "text best" }, "this row"), outcome(rows.truth[row]),
+        element("td", { class: "number" }, "–"), ...here.map((/** @type {string} */ value, /** @type {number} */ at) => cell(value, side(at)))),
       ...places.map((place, k) => element("tr", {}, element("td", { class: "text" }, `training row ${similar.numbers[place]}`),
-        cell(outcomeText(rows, truth[place])), element("td", { class: "number" }, write(distance[row * count + k])),
+        outcome(truth[place]), element("td", { class: "number" }, measured(distance[row * count + k])),
         ...cells(columns.map((/** @type {any} */ column) => column.text(place))))),
       ...others.map((other, k) => element("tr", {},
         element("td", { class: "text" }, element("button", { type: "button", class: "plain", click: () => Page.go("rows", String(rows.numbers[other])) }, `test row ${rows.numbers[other]}`)),
-        cell(outcomeText(rows, rows.truth[other])), element("td", { class: "number" }, write(apart[row * others.length + k])),
+        outcome(rows.truth[other]), element("td", { class: "number" }, measured(apart[row * others.length + k])),
         ...cells(columns.map((/** @type {any} */ column) => valueText(rows, column.name, other))))),
     ];
-    const heads = ["row", rows.target, "distance", ...columns.map((/** @type {any} */ column) => column.name)];
+    /** @type {[string, boolean][]} */
+    const heads = [["row", false], [rows.target, !rows.classes], ["distance", true], ...columns.map((/** @type {any} */ column) => [column.name, !column.levels])];
     const searched = similar.searched < similar.of ? `${similar.searched.toLocaleString("en-US")} of ${similar.of.toLocaleString("en-US")} training rows were compared.` : "All training rows were compared.";
     const equal = places.some((_, k) => distance[row * count + k] === 0) ? " A distance of 0: equal in every feature." : "";
     return element("div", {}, element("h4", {}, "Similar rows"), element("p", {}, similarWords(rows, row, places.map((place) => truth[place]))),
       element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Similar rows" },
         element("table", {}, element("caption", {}, element("span", {}, `Nearest rows in all features together. ${searched}${equal} Grey: as in this row.`)),
-          element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, ...lines))));
+          headings(heads), element("tbody", {}, ...lines))));
   };
 
   /** What happened in the most similar training rows, in a sentence. */
@@ -451,6 +467,7 @@ const Rows = (() => {
     const count = element("span", { class: "count", role: "status" });
     const open = element("span");
     const detail = element("div", { class: "detail" });
+    const side = rows.classes ? "" : "number";
     const turn = (/** @type {number} */ by) => () => { page += by; list(); };
     const [back, next] = [[-1, "‹ Previous"], [1, "Next ›"]].map(([by, words]) => element("button", { type: "button", class: "plain", click: turn(Number(by)) }, String(words)));
     const list = () => {
@@ -458,8 +475,8 @@ const Rows = (() => {
       body.replaceChildren(...fits.slice(page * PAGE, (page + 1) * PAGE).map((/** @type {number} */ row) => element("tr", { class: row === chosen ? "chosen" : "" },
         element("td", { class: "number" }, element("button", { type: "button", class: "plain", "aria-current": row === chosen ? "true" : null, click: () => Page.go("rows", String(rows.numbers[row])) }, String(rows.numbers[row]))),
         ...(seen ? [element("td", { class: "thumb" }, seen.photo(row) ? element("img", { src: `data:image/jpeg;base64,${seen.photo(row)}`, alt: "", loading: "lazy" }) : "")] : []),
-        cell(outcomeText(rows, rows.truth[row])), cell(predictionText(rows, row)),
-        element("td", { class: rows.wrong(row) ? "bad whole" : "quiet whole" }, mark(row)))));
+        cell(outcomeText(rows, rows.truth[row]), side), cell(predictionText(rows, row), side),
+        element("td", { class: `${rows.wrong(row) ? "bad" : "quiet"} whole ${side}` }, mark(row)))));
       const some = rows.all.length < rows.of ? ` The list has ${rows.all.length.toLocaleString("en-US")} of ${rows.of.toLocaleString("en-US")} test rows: a random sample, and the clearest errors and doubts.` : "";
       const last = Math.min((page + 1) * PAGE, fits.length);
       const hidden = chosen >= 0 && !fits.slice(page * PAGE, last).includes(chosen);
@@ -504,12 +521,13 @@ const Rows = (() => {
       fold.scrollIntoView();
       return true;
     };
-    const heads = ["row", ...(seen ? [seen.name] : []), rows.target, "predicted", rows.classes ? "" : "error"];
+    /** @type {[string, boolean][]} */
+    const heads = [["row", true], ...(seen ? [[seen.name, false]] : []), [rows.target, !rows.classes], ["predicted", !rows.classes], [rows.classes ? "" : "error", !rows.classes]];
     const save = element("button", { type: "button", class: "plain", click: () => Page.saveRows("rows", file(rows, fits)) }, "Save these rows as CSV");
     box.append(controlsOf(rows, wish, draw), element("div", { class: "explorer" },
       element("div", { class: "chooser" },
         element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Test rows" }, element("table", {},
-          element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)))), body)),
+          headings(heads), body)),
         element("p", { class: "below" }, count, " ", open, " ", back, " ", next, " ", save)),
       detail));
     // A wrong one that is explained, and if possible one that can be changed.

@@ -5,14 +5,14 @@
  * Links such as #together/2 choose the second pair with an effect.
  */
 const Together = (() => {
-  const { node, colour, linear, write, percent, text, axis } = Charts;
+  const { node, colour, linear, write, measured, percent, text, axis } = Charts;
   const { element, figure } = Page;
   const { wide, field, choice, pText, redraw } = Panels;
   const SHOWN = 10;
 
   const named = (/** @type {string[]} */ pair) => pair.join(" × ");
   const ends = (/** @type {any} */ data, /** @type {number} */ at) =>
-    (data.low[at] === null ? "no interval" : `${write(data.low[at])} to ${write(data.high[at])}`);
+    (data.low[at] === null ? "no interval" : `${measured(data.low[at])} to ${measured(data.high[at])}`);
 
   /** The position of the effect of a pair, or −1. @param {any} data @param {string[]} pair */
   const effectAt = (data, pair) => data.effects.findIndex((/** @type {any} */ one) => named(one.pair) === named(pair));
@@ -34,7 +34,7 @@ const Together = (() => {
           : [element("button", { type: "button", class: "plain", click: () => Page.go("together", String(effect + 1)) }, ...words)];
         return element("tr", {},
           element("th", { scope: "row", class: `text${data.clear[at] ? " best" : ""}` }, ...name),
-          element("td", { class: "number" }, write(data.value[at])),
+          element("td", { class: "number" }, measured(data.value[at])),
           element("td", { class: "number" }, ends(data, at)),
           element("td", { class: "number" }, pText(data.p[at])));
       }));
@@ -91,7 +91,7 @@ const Together = (() => {
       }
     }
     const [from, to] = best.rows;
-    const value = (/** @type {any} */ one, /** @type {number} */ at) => (one.numeric && !one.dates ? one.label[at].replace("-", "−") : one.label[at]);
+    const value = (/** @type {any} */ one, /** @type {number} */ at) => (one.numeric && !one.dates ? Charts.numeral(one.label[at]) : one.label[at]);
     const parts = best.columns.map((at) => `${say(mean[to][at] - mean[from][at])} where ${effect.pair[1]} is ${value(second, at)}`);
     return `From ${value(first, from)} to ${value(first, to)}, ${effect.pair[0]} changes the mean prediction by ${parts[0]}, and by ${parts[1]}.`;
   };
@@ -187,7 +187,7 @@ const Together = (() => {
       const range = `from ${say(Math.min(...numbers))} to ${say(Math.max(...numbers))}`;
       const shades = state.signed
         ? `Shades: what the pair adds to both single effects, ${range} (orange: below 0, blue: above 0).`
-        : `Shades: the ${what()} over ${effect.rows} rows where both are set to these values, ${range}, dark is high.`;
+        : `Shades: the ${what()} over ${effect.rows.toLocaleString("en-US")} rows where both are set to these values, ${range}, dark is high.`;
       redraw(shown, drawn(), `${said()} ${shades}${effect.dots.shape[1] ? " Dots: the rows' own values." : ""}`);
     };
     choose = (place) => {

@@ -55,7 +55,13 @@ const WhatIf = (() => {
     if (cell === OTHER) return others ? "another level" : `its ${form.kind}`;
     if (choices) return form.words ? form.words[cell] : cell ? "yes" : "no";
     if (moment) return dateText(cell).replace("T", " ");
-    return typeof cell === "number" ? String(cell) : cell;
+    return typeof cell === "number" ? String(cell).replace("-", "−") : cell;
+  };
+
+  /** What a cell says beside the name of its column: numbers are rounded. @param {any} form @param {any} cell @returns {string} */
+  const inShort = (form, cell) => {
+    const { choices, moment } = Network.formOf(form);
+    return typeof cell === "number" && !choices && !moment ? Charts.numeral(String(cell)) : words(form, cell);
   };
 
   /** A text, or a level that the page cannot set, as the list of rows has it. @param {any} column @param {number} number */
@@ -63,7 +69,7 @@ const WhatIf = (() => {
     const rows = Rows.read(Page.data("rows"));
     const listed = rows?.columns.find((/** @type {any} */ one) => one.name === column.label);
     const row = rows ? rows.numbers.indexOf(number) : -1;
-    return listed && row >= 0 ? Charts.shorten(listed.text(row), 24) : words(column.form, OTHER);
+    return listed && row >= 0 ? Charts.shorten(listed.text(row).trim(), 24).replace(/ …|… /, "…") : words(column.form, OTHER);
   };
 
   /** A note on a value that no training row comes near, or an empty text. @param {any} form @param {any} cell */
@@ -364,7 +370,7 @@ const WhatIf = (() => {
         if (!column) return player;
         const cell = source in row ? row[source] : cellOf(column, place);
         if (part) return `${player} = ${partWords(column, part, cell)}`;
-        return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : words(column.form, cell)}`;
+        return `${column.label} = ${cell === OTHER && !(player in row) ? writtenIn(column, content.rows[place]) : inShort(column.form, cell)}`;
       };
       const steps = Rows.strongest(model.players.map((/** @type {string} */ player, /** @type {number} */ p) => ({
         name: told(player), value: scale * found.values[p * outputs + output], error: SURE * scale * (found.whole[p * outputs + output] || 0),
