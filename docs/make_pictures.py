@@ -171,8 +171,10 @@ def main() -> None:
     )
     whole.paste(left, (0, 0))
     whole.paste(right, (left.width + GAP, 0))
-    # Of many greys, the few coloured points would be lost.
-    whole.quantize(256, Image.Quantize.MAXCOVERAGE).save(arguments.out, optimize=True)
+    # Of many greys, the few coloured points would be lost. Each of the 256 is the mean of
+    # those that it stands for, so that paper and cells keep their colours.
+    few = whole.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    few.save(arguments.out, optimize=True)
     print(f"written: {arguments.out}")  # noqa: T201 — a script
 
 

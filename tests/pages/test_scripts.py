@@ -17,7 +17,7 @@ from browsing import data_of, needs_axe, needs_browser, visit
 from tests.pages.conftest import HOSTILE, NAMES, report_content, with_together
 
 from permgrad.base.csv_files import quoted
-from permgrad.base.numerals import number, percent
+from permgrad.base.numerals import number, numbers, percent
 from permgrad.pages.html import render_page, render_report
 from permgrad.pages.views import SectionView, TabView, packed
 from permgrad.pages.words import labels_of
@@ -39,6 +39,7 @@ NUMBERS = [
     999_960.0,
 ]
 NUMBERS += [0.0000461, 2.5e7, 5e6, 1e15, 3e17, -0.00125, 0.125, 1234.5]
+COLUMNS = [[7.78, -0.61, 6.5, 0.0], [51.0, 73.8], [0.00267, -0.0019], [1639.4, 2.0]]
 SHARES = [1 / 8, 0.665, 57 / 200, -0.125, 0.0025, 0.00999, 12.345, 0.0]
 
 
@@ -70,6 +71,7 @@ def test_functions_of_the_scripts(tmp_path):
         "array": packed(array),
         "names": HOSTILE,
         "numbers": NUMBERS,
+        "columns": COLUMNS,
         "shares": SHARES,
     }
     tabs = [
@@ -92,6 +94,7 @@ def test_functions_of_the_scripts(tmp_path):
       Page.select("one");
       return {
         numbers: data.numbers.map((value) => Charts.write(value)), measured: data.numbers.map((value) => Charts.measured(value)),
+        columns: data.columns.map((values) => Charts.column(values)),
         numerals: ["-48.68", "4.741e+04", "2019", "May", ""].map(Charts.numeral), shares: data.shares.map((value) => Charts.percent(value)),
         narrow: [...Charts.axis({ width: 640, height: 300, left: 52, right: 12, top: 10, bottom: 40 }, Charts.linear([0.5, 0.5004], [0, 600]), { side: "x", write: Charts.percent }).querySelectorAll("text")].map((one) => one.textContent), array: [...Page.unpack(data.array)],
         csv: Page.csv([["name", "value"], ...data.names.map((name) => [name, 0.5])]), scale: scale(5), back: scale.invert(150),
@@ -113,6 +116,7 @@ def test_functions_of_the_scripts(tmp_path):
     assert script_results["measured"] == [
         number(value).replace("\N{NO-BREAK SPACE}", " ") for value in NUMBERS
     ]
+    assert script_results["columns"] == [numbers(column) for column in COLUMNS]
     assert script_results["numerals"] == ["−48.68", "47,410", "2019", "May", ""]
     assert script_results["shares"] == [percent(value) for value in SHARES]
     assert len(set(script_results["narrow"])) == len(script_results["narrow"]) > 1, (

@@ -398,8 +398,8 @@ def told_words(facts: Mapping[str, Any]) -> str:
     lower = number(told_facts["low"], 2)
     upper = number(told_facts["high"], 2)
     words = (
-        f"The {whose}features tell {share} of what {column} would say (95\u00a0% "
-        f"interval {lower} to {upper}; {score}). "
+        f"The {whose}features tell {column} with {score}: {share} of the way from "
+        f"chance to certainty (95\u00a0% interval {lower} to {upper}). "
     )
     return f"{words}{carriers} {by_count(len(first), 'carries', 'carry')} the most."
 

@@ -444,7 +444,7 @@ def test_the_ticks_and_ends_of_a_narrow_range_far_from_zero_differ():
     assert len(set(ticks)) == len(ticks) > 1
     words = [text.get_text() for text in axes.texts]
     ends = [text.split()[-1] for text in words if text.startswith(("this", "baseline"))]
-    assert ends == ["1,000.0003", "1,000"]
+    assert ends == ["1,000.00025", "1,000.00000"]
 
 
 def test_words():

@@ -21,7 +21,7 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import check_kind
 from permgrad.base.errors import InputError
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import compact, distinct, fixed
+from permgrad.base.numerals import compact, fixed
 from permgrad.pages.words import clean
 
 P = ParamSpec("P")
@@ -583,8 +583,10 @@ class _PlainNumbers(Formatter):
 
     def format_ticks(self, values: list[float]) -> list[str]:
         texts = [_tick_text(value) for value in values]
+        apart = np.diff(np.unique(values))
         if len(set(texts)) < len(set(values)):
-            return distinct(values)
+            decimals = -math.floor(math.log10(float(apart.min())) + 1e-9)
+            return [fixed(value, decimals) for value in values]
         return texts
 
 

@@ -4,6 +4,7 @@ step.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from permgrad.base import style
 from permgrad.base.arrays import Floats
 from permgrad.base.errors import InputError, counted
 from permgrad.base.figures import PlotFigure
-from permgrad.base.numerals import distinct, number, numbers, percent
+from permgrad.base.numerals import fixed, number, numbers, percent
 from permgrad.base.sequences import values_at
 from permgrad.pages import choices
 from permgrad.pages.charts import explained as charts
@@ -272,7 +273,8 @@ def _mark_ends(axes: Axes, start: float, final: float) -> None:
         side = -1
     texts = [number(final), number(start)]
     if texts[0] == texts[1] and final != start:
-        texts = distinct([final, start])
+        decimals = 1 - math.floor(math.log10(abs(final - start)))
+        texts = [fixed(final, decimals), fixed(start, decimals)]
     for value, text, written, sign, colour in (
         (final, "this row", texts[0], side, style.INK),
         (start, "baseline", texts[1], -side, style.MUTED),

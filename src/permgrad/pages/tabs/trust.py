@@ -95,10 +95,11 @@ def _levels(
         section.text(*sentences)
         if facts["merged"]:
             merged_levels = listed(map(clean, facts["merged"]), 5)
-            section.text(
-                f"With fewer than {FEWEST_ROWS} rows each, one level is made of "
-                f"{merged_levels}."
-            )
+            few_rows = f"fewer than {FEWEST_ROWS} rows"
+            if len(facts["merged"]) == 1:
+                section.text(f"The level {merged_levels} has {few_rows}.")
+            else:
+                section.text(f"Levels of {few_rows} are one level: {merged_levels}.")
         caption = (
             f"By level of {column_name}: estimate and 95\u00a0% interval. "
             "Difference: of the level that differs most from "

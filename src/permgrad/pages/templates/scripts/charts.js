@@ -123,6 +123,16 @@ const Charts = (() => {
   /** Write a measured number with the zeros at its end, as the sentences of Python do. @param {number|null|undefined} value */
   const measured = (value, digits = 3) => write(value, digits, true);
 
+  /** Write numbers with equally many decimals, as `permgrad.base.numerals.numbers` does. @param {number[]} values @returns {string[]} */
+  const column = (values, digits = 3) => {
+    const most = Math.max(0, ...values.filter(Number.isFinite).map(Math.abs));
+    if (most < 1e-5 || most >= 1e4) return values.map((value) => measured(value, digits));
+    const small = values.some((value) => value !== 0 && Math.abs(value) < 0.5 && Math.abs(value) >= 1e-9 * most);
+    const decimals = Math.max(small ? 1 : 0, digits - 1 - Math.floor(Math.log10(most)));
+    const places = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    return values.map((value) => (Math.abs(value) < 1e-9 * most ? "0" : rounded(value, places)));
+  };
+
   /** A label as it is, or, if it is a number, as numbers are written. Years have no comma. @param {string} label */
   const numeral = (label) => {
     const value = Number(label);
@@ -371,17 +381,20 @@ const Charts = (() => {
     for (const step of data.steps) sums.push(sums[sums.length - 1] + step.value);
     const ends = data.steps.flatMap((step, at) => [-1, 1].map((side) => sums[at + 1] + side * (step.error || 0)));
     const x = linear(extent(sums, [data.end, ...ends]), [frame.left + 8, frame.width - frame.right - 8]);
+    let [startWords, endWords] = column([data.start, data.end]);
+    for (let digits = 4; digits < 12 && startWords === endWords && data.start !== data.end; digits += 1) [startWords, endWords] = column([data.start, data.end], digits);
+    const sizes = column(data.steps.map((step) => step.value));
     const y = band(["start", ...names, "end"], [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", label: data.label ?? "" }));
-    const mark = (/** @type {string} */ key, /** @type {number} */ value, /** @type {string} */ name) => {
+    const mark = (/** @type {string} */ key, /** @type {number} */ value, /** @type {string} */ name, /** @type {string} */ written) => {
       const at = y(key);
       svg.append(
         node("line", { x1: x(value), x2: x(value), y1: at, y2: at + y.size, stroke: colour("ink"), "stroke-width": 2 }),
         text(frame.left - 8, at + y.size * 0.72, name, { "text-anchor": "end", fill: colour("ink") }),
-        text(x(value) + 6, at + y.size * 0.72, write(value), { fill: colour("ink") }),
+        text(x(value) + 6, at + y.size * 0.72, written, { fill: colour("ink") }),
       );
     };
-    mark("start", data.start, data.startName);
+    mark("start", data.start, data.startName, startWords);
     const words = labels(data.steps.map((step) => step.name), 28, frame.left - 10);
     data.steps.forEach((step, at) => {
       const [from, to] = [x(sums[at]), x(sums[at + 1])];
@@ -400,14 +413,14 @@ const Charts = (() => {
         const middle = top + y.size / 2;
         svg.append(node("line", { x1: whisker[0], x2: whisker[1], y1: middle, y2: middle, stroke: colour("ink"), "stroke-width": 1.2 }));
       }
-      svg.append(text(Math.max(from, ...whisker) + 5, top + y.size * 0.72, (up ? "+" : "") + write(step.value), { fill: colour("ink") }));
+      svg.append(text(Math.max(from, ...whisker) + 5, top + y.size * 0.72, (up ? "+" : "") + sizes[at], { fill: colour("ink") }));
     });
-    mark("end", data.end, data.endName);
+    mark("end", data.end, data.endName, endWords);
     return svg;
   };
 
   return {
-    node, colour, chart, linear, band, extent, ticks, several, write, measured, numeral, percent, shorten, labels, text, axis, path, line, area, bars,
+    node, colour, chart, linear, band, extent, ticks, several, write, measured, column, numeral, percent, shorten, labels, text, axis, path, line, area, bars,
     histogram, dots, waterfall, wide, widthOf,
   };
 })();

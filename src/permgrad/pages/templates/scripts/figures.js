@@ -197,21 +197,26 @@ const Figures = (() => {
       });
     }
     const key = legend([...named.values()], width, 4);
-    const slanted = data.panels.some((/** @type {any} */ panel) => panel.x.names?.length && Math.max(...labels(panel.x.names, 14).map(widthOf)) > (each - 70) / (panel.x.some ? 14 : panel.x.names.length));
+    const leaning = data.panels.map((/** @type {any} */ panel) => panel.x.names?.length > 0 && Math.max(...labels(panel.x.names, 14).map(widthOf)) > (each - 70) / (panel.x.some ? 14 : panel.x.names.length));
+    // Panels side by side have one height.
+    const slants = leaning.map((/** @type {boolean} */ _, /** @type {number} */ at) => leaning.slice(at - (at % columns), at - (at % columns) + columns).some(Boolean));
     // A note stands beside its title where both have room, else below it.
     const below = data.panels.some((/** @type {any} */ panel) => panel.title && panel.note && 1.1 * widthOf(titled(panel, each)) + widthOf(panel.note) > each - 82);
     const notes = data.panels.map((/** @type {any} */ panel) => (below ? inLines(panel.note ?? "", each - 70) : [panel.note ?? ""]));
     const noted = below ? 15 * Math.max(...notes.map((/** @type {string[]} */ note) => note.length)) : 0;
-    const height = data.height + (slanted ? 40 : 0) + noted, tall = data.height < 220 ? 3 : 5;
-    const { svg } = chart({ width, height: key.height + lines * height }, data.words);
+    const tall = data.height < 220 ? 3 : 5;
+    const heights = Array.from({ length: lines }, (_, line) => data.height + (slants[line * columns] ? 40 : 0) + noted);
+    const tops = heights.map((_, line) => key.height + heights.slice(0, line).reduce((sum, one) => sum + one, 0));
+    const { svg } = chart({ width, height: tops[lines - 1] + heights[lines - 1] }, data.words);
     svg.append(key.group);
     data.panels.forEach((/** @type {any} */ panel, /** @type {number} */ at) => {
+      const slanted = slants[at], height = heights[Math.floor(at / columns)];
       const frame = { width: each, height, left: 56, right: 14, top: panel.title || panel.note ? 26 + noted : 10, bottom: (panel.x.label ? 40 : 24) + (slanted ? 40 : 0), taken: [], lines: [] };
       const up = scaled(panel.y, values(panel, Y), [frame.height - frame.bottom, frame.top]);
       const upright = panel.y.log || panel.y.names ? [] : several(up.scale.domain, tall);
       frame.left = Math.max(frame.left, 30 + Math.max(0, ...upright.map((mark) => widthOf(up.say(mark)))));
       const across = scaled(panel.x, values(panel, X), [frame.left, frame.width - frame.right]);
-      const box = node("g", { transform: `translate(${(at % columns) * each} ${key.height + Math.floor(at / columns) * height})` });
+      const box = node("g", { transform: `translate(${(at % columns) * each} ${tops[Math.floor(at / columns)]})` });
       if (panel.title) box.append(text(frame.left, 14, titled(panel, each), { fill: colour("ink"), "font-weight": 600 }));
       for (const [side, about, own] of /** @type {["x"|"y", any, any][]} */ ([["x", panel.x, across], ["y", panel.y, up]])) {
         const room = side === "x" ? each - frame.left : frame.height - frame.bottom - frame.top;

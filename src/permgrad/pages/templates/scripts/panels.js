@@ -15,7 +15,9 @@ const Panels = (() => {
   const choice = (options, chosen = () => {}, value = "") => {
     const list = /** @type {HTMLSelectElement} */ (element("select", { change: () => chosen(list.selectedIndex, list.value) }));
     const pairs = options.map((one, at) => (typeof one === "string" ? [String(at), one] : one));
-    const words = Charts.labels(pairs.map(([, name]) => name), 44);
+    // What a narrow screen has no room for would be cut a second time.
+    const letters = Math.min(44, Math.floor((document.documentElement.clientWidth - 90) / 8.2));
+    const words = Charts.labels(pairs.map(([, name]) => name), letters);
     pairs.forEach(([own], at) => list.append(element("option", { value: own, selected: own === value }, words[at])));
     return list;
   };

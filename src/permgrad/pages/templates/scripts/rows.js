@@ -94,9 +94,9 @@ const Rows = (() => {
   };
 
   /** A text for the outcome of a row, or for a prediction. */
-  const outcomeText = (/** @type {any} */ rows, /** @type {number} */ value) => (rows.classes ? rows.classes[value] : write(value, 4));
+  const outcomeText = (/** @type {any} */ rows, /** @type {number} */ value) => (rows.classes ? rows.classes[value] : Charts.numeral(String(value)));
   const predictionText = (/** @type {any} */ rows, /** @type {number} */ row) => {
-    if (!rows.classes) return write(rows.prediction(row), 4);
+    if (!rows.classes) return measured(rows.prediction(row), 4);
     const best = rows.best(row);
     return `${rows.classes[best]} (${percent(rows.prediction(row, best))})`;
   };
@@ -487,7 +487,7 @@ const Rows = (() => {
     };
     const mark = (/** @type {number} */ row) => (rows.classes
       ? `${rows.wrong(row) ? "wrong" : "right"}${rows.unsure(row) ? ", unsure" : ""}`
-      : write(rows.truth[row] - rows.prediction(row)));
+      : measured(rows.truth[row] - rows.prediction(row)));
     const draw = () => {
       fits = search(rows, wish);
       page = 0;

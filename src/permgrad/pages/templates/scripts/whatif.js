@@ -358,8 +358,8 @@ const WhatIf = (() => {
       const changed = Object.keys(changes).length;
       const best = model.network.decided(predicted), before = model.network.decided(original.predicted);
       result.replaceChildren(
-        Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.write(is, 4)}`),
-        changed ? ` (was ${classes ? Charts.percent(was) : Charts.write(was, 4)})` : "",
+        Page.element("strong", {}, classes ? `Probability of ${name}: ${Charts.percent(is)}` : `Prediction: ${Charts.measured(is, 4)}`),
+        changed ? ` (was ${classes ? Charts.percent(was) : Charts.measured(was, 4)})` : "",
         ".", classes ? ` ${decision(classes[best], changed ? classes[before] : "")}.` : "",
       );
       const scale = classes ? 100 : 1, unit = classes ? " percentage points" : "";
