@@ -399,6 +399,17 @@ def test_an_axis_has_two_numbers_where_there_is_room(page, tmp_path):
     assert len(far) > 1
 
 
+def test_a_long_text_beside_others_makes_no_tower_on_a_phone(page, tmp_path):
+    script = """
+      const cell = Page.element("td", { class: "long" }, "a word of a review ".repeat(6));
+      const box = Page.element("div", { class: "detail" }, Page.element("div", { class: "table" },
+        Page.element("table", {}, Page.element("tr", {}, Page.element("td", { class: "text" }, "row"), cell))));
+      document.querySelector("[data-tab]").append(box);
+      return cell.getBoundingClientRect().height;
+    """
+    assert visit(page, tmp_path, script, width=390).answer < 100
+
+
 def test_a_link_to_a_tab_cuts_no_name_of_a_tab_on_a_phone(page, tmp_path):
     script = """
       const names = document.querySelector('[role="tablist"]').getBoundingClientRect();

@@ -58,6 +58,13 @@ _TEXTS = 60
 _WORDS = 300
 
 
+def _started(text: str, letters: int) -> str:
+    """Return the start of a text, with an ellipsis if there is more of it."""
+    if len(text) <= letters:
+        return text
+    return f"{text[: letters - 1].rstrip()}…"
+
+
 def rows_data(content: PageContent) -> dict[str, Any] | None:
     """Return the listed rows with all that is shown of each, or None without any."""
     listed = content.listed
@@ -185,7 +192,9 @@ def columns_data(
             max_letters = min(
                 _MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1))
             )
-            entry["levels"] = [clean(written(level))[:max_letters] for level in levels]
+            entry["levels"] = [
+                _started(clean(written(level)), max_letters) for level in levels
+            ]
             entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
             if photos and column_name in photos:
                 entry["photos"] = [

@@ -95,6 +95,8 @@ Mark = Literal["", "best", "own", "quiet"]
 Kind = Literal["text", "number", "short"]
 #: The space between a number and its per cent sign.
 _BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
+#: Letters of words that need little room.
+_SHORT = 12
 #: From this many rows on a table scrolls.
 _TALL = 30
 
@@ -414,12 +416,11 @@ def frame_table(
             )
         else:
             present = zip(column, column.notna(), strict=True)
-            columns.append(
-                names(
-                    [plain_text(value) if there else None for value, there in present],
-                    heading,
-                )
-            )
+            texts = [plain_text(value) if there else None for value, there in present]
+            kind: Kind = "text"
+            if columns and all(len(text or "") <= _SHORT for text in texts):
+                kind = "short"
+            columns.append(names(texts, heading, kind=kind))
     return table_of(caption, columns, sortable=sortable)
 
 

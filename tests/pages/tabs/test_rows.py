@@ -354,6 +354,7 @@ def test_long_texts_are_shortened_and_missing_ones_named_apart():
     )
     (column,) = columns_data(texts)
     assert max(map(len, column["levels"])) <= 80
+    assert all(level.endswith("…") for level in column["levels"])
     assert sum(map(len, column["levels"])) <= 300_000
     assert column["codes"]["shape"] == [1001]
 

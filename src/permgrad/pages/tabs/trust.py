@@ -95,11 +95,14 @@ def _levels(
         section.text(*sentences)
         if facts["merged"]:
             merged_levels = listed(map(clean, facts["merged"]), 5)
-            few_rows = f"fewer than {FEWEST_ROWS} rows"
-            if len(facts["merged"]) == 1:
-                section.text(f"The level {merged_levels} has {few_rows}.")
-            else:
-                section.text(f"Levels of {few_rows} are one level: {merged_levels}.")
+            # The last level.
+            joined_level = clean(list(facts["rows"])[-1])
+            row_words = f"fewer than {FEWEST_ROWS} rows"
+            if len(facts["merged"]) > 1:
+                row_words += " each"
+            section.text(
+                f"“{joined_level}” stands for {merged_levels}, of {row_words}."
+            )
         caption = (
             f"By level of {column_name}: estimate and 95\u00a0% interval. "
             "Difference: of the level that differs most from "

@@ -409,7 +409,9 @@ const Page = (() => {
       return;
     }
     for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
-      if (!/[^\s]{14}/.test(cell.textContent ?? "")) continue;
+      const dated = (cell.textContent ?? "").split(/(\d{4}-\d{2}-\d{2})/);
+      if (dated.length > 1) cell.replaceChildren(...dated.map((words, at) => (at % 2 ? element("span", { class: "whole" }, words) : words)));
+      if (dated.length > 1 || !/[^\s]{14}/.test(cell.textContent ?? "")) continue;
       cell.classList.add("parted");
       cell.replaceChildren(...breakable(cell.textContent ?? ""));
     }

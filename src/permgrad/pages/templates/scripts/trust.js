@@ -2,7 +2,7 @@
 
 /** The tab Trust: the scores of groups of rows, by any feature. Links such as #trust/age choose a feature. */
 const Trust = (() => {
-  const { write, percent, shorten } = Charts;
+  const { measured, percent, shorten } = Charts;
   const { element, figure } = Page;
   const { field, choice, intervals, redraw, table } = Panels;
   /** @type {(name: string) => void} */
@@ -23,7 +23,7 @@ const Trust = (() => {
     const features = /** @type {any[]} */ (data.features ?? []);
     if (!features.length) return false;
     const share = data.score === "accuracy";
-    const say = share ? percent : (/** @type {number|null} */ value) => write(value);
+    const say = share ? percent : (/** @type {number|null} */ value) => measured(value);
     const label = share ? "accuracy" : "mean absolute error";
     let feature = features[0];
     const names = features.map((one) => {
@@ -43,7 +43,7 @@ const Trust = (() => {
       })),
       {
         description: `${label} by ${feature.name}: ${feature.groups.map((/** @type {any} */ group) => sentence(group, say)).join(". ")}.`,
-        label, write: say, line: data.overall, lineName: "all rows", width: 440,
+        label, write: share ? percent : Charts.write, line: data.overall, lineName: "all rows", width: 440,
       },
     );
     const shown = figure({ anchor: "trust-segments", drawing: draw(), caption: "", rows });
