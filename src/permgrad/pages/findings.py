@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -470,78 +470,37 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     """Say which others each feature moves with, and which lack values in the same
     rows.
     """
-    every = pairs
-    pairs = [moving_pair for moving_pair in every if moving_pair["kind"] != MISSING]
-    show = names_apart(pair[side] for pair in every for side in ("feature", "other"))
-    close = {
-        frozenset((related_pair["feature"], related_pair["other"]))
-        for related_pair in pairs
-        if abs(related_pair["strength"]) >= CLOSE
-    }
+    show = names_apart(pair[side] for pair in pairs for side in ("feature", "other"))
+    moving_pairs = [pair for pair in pairs if pair["kind"] != MISSING]
     pairs_by_feature = {
         feature_name: list(feature_pairs)
         for feature_name, feature_pairs in groupby(
-            pairs, key=lambda pair: pair["feature"]
+            moving_pairs, key=lambda pair: pair["feature"]
         )
     }
-    remaining_names = list(pairs_by_feature)
     sentences = list[str]()
     told_pairs = set[frozenset[str]]()
-    while remaining_names:
-        first, *other_names = remaining_names
-        close_names = [first]
-        for other_name in other_names:
-            close_names += (
-                [other_name]
-                if all(
-                    frozenset((other_name, close_name)) in close
-                    for close_name in close_names
-                )
-                else []
-            )
-        remaining_names = [
-            remaining_name
-            for remaining_name in remaining_names
-            if remaining_name not in close_names
-        ]
+    for close_names in _close_together(pairs_by_feature):
         untold_pairs = [
-            feature_pair
+            pair
             for close_name in close_names
-            for feature_pair in pairs_by_feature[close_name]
-            if frozenset((close_name, feature_pair["other"])) not in told_pairs
+            for pair in pairs_by_feature[close_name]
+            if _both(pair) not in told_pairs
         ]
-        told_pairs |= {
-            frozenset((untold_pair["feature"], untold_pair["other"]))
-            for untold_pair in untold_pairs
-        }
+        told_pairs.update(map(_both, untold_pairs))
         if len(close_names) > 1:
-            count = len(
-                {untold_pair["other"] for untold_pair in untold_pairs} - {*close_names}
-            )
-            strongest = max(
-                untold_pairs, key=lambda remaining_pair: abs(remaining_pair["strength"])
-            )
-            strength = (
-                abs(float(strongest["strength"]))
-                if len(untold_pairs) > 2
-                else float(strongest["strength"])
-            )
-            sentences.append(
-                f"{listed(map(show, close_names))} move with each "
-                f"other{f' and {count:,} more' * (count > 0)} ({strongest['kind']} "
-                f"{'up to ' * (len(untold_pairs) > 2)}{number(strength, 2)})"
-            )
+            sentences.append(_move_with_each_other(close_names, untold_pairs, show))
         elif untold_pairs:
             words = [
-                f"{show(untold_pair['other'])} ({untold_pair['kind']} "
-                f"{number(float(untold_pair['strength']), 2)})"
-                for untold_pair in untold_pairs
+                f"{show(pair['other'])} ({pair['kind']} "
+                f"{number(float(pair['strength']), 2)})"
+                for pair in untold_pairs
             ]
+            named_count = _OTHERS if len(pairs_by_feature) == 1 else 1
             sentences.append(
-                f"{show(first)} moves with "
-                f"{listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
+                f"{show(close_names[0])} moves with {listed(words, named_count)}"
             )
-    for names in _lacking_together(every):
+    for names in _lacking_together(pairs):
         if len(names) == 2:
             first, second = map(show, names)
             sentences.append(f"{first} lacks values where {second} does")
@@ -550,6 +509,57 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
                 f"{listed(map(show, names), NAMED)} lack values in the same rows"
             )
     return ", and ".join(sentences)
+
+
+def _both(pair: Mapping[str, Any]) -> frozenset[str]:
+    """Return the two features of a pair, whichever comes first."""
+    return frozenset((pair["feature"], pair["other"]))
+
+
+def _close_together(
+    pairs_by_feature: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[list[str]]:
+    """Yield features that are all close to each other, each feature once, in their
+    order.
+    """
+    close_pairs = set()
+    for feature_pairs in pairs_by_feature.values():
+        for pair in feature_pairs:
+            if abs(pair["strength"]) >= CLOSE:
+                close_pairs.add(_both(pair))
+    remaining_names = list(pairs_by_feature)
+    while remaining_names:
+        close_names = remaining_names[:1]
+        for other_name in remaining_names[1:]:
+            pairs_with_other = {
+                frozenset((other_name, close_name)) for close_name in close_names
+            }
+            if pairs_with_other <= close_pairs:
+                close_names.append(other_name)
+        remaining_names = [name for name in remaining_names if name not in close_names]
+        yield close_names
+
+
+def _move_with_each_other(
+    names: Sequence[str],
+    pairs: Sequence[Mapping[str, Any]],
+    show: Callable[[str], str],
+) -> str:
+    """Say that several features move with each other, how many others do, and how
+    strongly at most.
+    """
+    other_count = len({pair["other"] for pair in pairs} - {*names})
+    more = f" and {other_count:,} more" if other_count else ""
+    strongest = max(pairs, key=lambda pair: abs(pair["strength"]))
+    strength = float(strongest["strength"])
+    up_to = ""
+    if len(pairs) > 2:
+        strength = abs(strength)
+        up_to = "up to "
+    return (
+        f"{listed(map(show, names))} move with each other{more} "
+        f"({strongest['kind']} {up_to}{number(strength, 2)})"
+    )
 
 
 def _lacking_together(pairs: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -213,9 +213,9 @@ class PredictorSubject(Subject):
         task: Task | None = None
         if task_name is not None:
             task = tasks.get(task_name)
-        declared_kind = (
-            kind or predict_call.kind if not predict_call.classes else "exact"
-        )
+        declared_kind = kind or predict_call.kind
+        if predict_call.classes:
+            declared_kind = "exact"
         self.shares = find_shares(
             outputs, y, declared_kind, task or predict_call.task, class_names
         )
@@ -228,19 +228,8 @@ class PredictorSubject(Subject):
         if predict_call.guessed and not (task or kind):
             predict_call = _with_logits(predict_call, outputs, y)
         if task is None:
-            task = (
-                predict_call.task
-                if predict_call.one_of or predict_call.kind != "probabilities"
-                else _task_of(predict_call, outputs, y)
-            )
-        # Classes of several labels are numbers, where they are the labels at all.
-        names = (
-            predict_call.classes
-            if class_names is None and (task is None or not task.labels_overlap)
-            else class_names
-        )
-        if len(self.columns) > 1:
-            names = self._named_columns(outputs, y, names)
+            task = _task_of(predict_call, outputs, y)
+        names = self._names_of(outputs, y, class_names, task)
         output_form = resolve_outputs(
             outputs,
             y,
@@ -251,16 +240,9 @@ class PredictorSubject(Subject):
         )
         if output_form.task.numeric:
             output_form = self._of_numbers(output_form, predict_call, y)
-        self.bounded = (
-            not output_form.task.numeric and output_form.kind == "probabilities"
-        )
-        if output_form.task.has_classes and self.bounded and output_form.count == 2:
-            # The second of two classes says it all, and its logit is the score that
-            # boosters call raw.
-            self.column = 1
-            output_form = replace(
-                output_form, count=1, output_names=output_form.class_names
-            )
+        else:
+            self.bounded = output_form.kind == "probabilities"
+            output_form = self._of_two_classes(output_form)
         return replace(
             output_form,
             inferred=kind is None and self.call.kind is None,
@@ -297,6 +279,29 @@ class PredictorSubject(Subject):
             for label in np.unique(truth).tolist()
         )
         return not are_classes and not share_of_sums(outputs.numpy())
+
+    def _names_of(
+        self, outputs: Tensor, y: Any, class_names: Any, task: Task | None
+    ) -> Any:
+        """Return the names of the outputs: those given, those that the predictor knows,
+        or of the columns that it returns.
+        """
+        names = class_names
+        # Classes of several labels are numbers, where they are the labels at all.
+        if class_names is None and (task is None or not task.labels_overlap):
+            names = self.call.classes
+        if len(self.columns) > 1:
+            return self._named_columns(outputs, y, names)
+        return names
+
+    def _of_two_classes(self, form: OutputForm) -> OutputForm:
+        """Return the form with one of two probabilities: the second says it all, and
+        its logit is the score that boosters call raw.
+        """
+        if not (form.task.has_classes and self.bounded and form.count == 2):
+            return form
+        self.column = 1
+        return replace(form, count=1, output_names=form.class_names)
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned
@@ -564,7 +569,6 @@ class PredictorSubject(Subject):
 
     def _ask(self, rows: Tensor, names: Sequence[str] | None = None) -> Floats:
         """Return what the predictor answers for rows, float64 ``(b, K)``."""
-        count = len(rows)
         with turned(self._refused, memory=True):
             table = self.form.write(rows)
             if names is None:
@@ -578,8 +582,26 @@ class PredictorSubject(Subject):
             returned = numbers_of_frame(returned, table)
         if self.width is None:
             self._name_columns(names_of(returned))
-        several = isinstance(returned, list) and len(returned) > 0
-        values = np.asarray(_of_labels(returned, count) if several else returned)
+        numbers = self._numbers_in(returned, rows)
+        before = self.width or self.answers.width
+        if before and numbers.shape[1] != before:
+            problem = (
+                f"The predictor returned {numbers.shape[1]} numbers per row "
+                f"after {before} before"
+            )
+            raise InputError(
+                problem, hint="Return as many numbers for every table", code="PG032"
+            )
+        return numbers
+
+    def _numbers_in(self, returned: Any, rows: Tensor) -> Floats:
+        """Return the numbers of an answer, float64 ``(b, K)``: labels are shares of 0
+        and 1.
+        """
+        count = len(rows)
+        if isinstance(returned, list) and returned:
+            returned = _of_labels(returned, count)
+        values = np.asarray(returned)
         if values.ndim and len(values) != count and values.size != count:
             raise wrong_rows(values, count, lambda: self.form.frame(rows))
         if self.call.one_hot and values.size == count:
@@ -600,17 +622,7 @@ class PredictorSubject(Subject):
             or len(wide_values) != count
         ):
             raise wrong_rows(values, count, lambda: self.form.frame(rows))
-        numbers = np.array(wide_values, dtype=np.float64)
-        before = self.width or self.answers.width
-        if before and numbers.shape[1] != before:
-            problem = (
-                f"The predictor returned {numbers.shape[1]} numbers per row "
-                f"after {before} before"
-            )
-            raise InputError(
-                problem, hint="Return as many numbers for every table", code="PG032"
-            )
-        return numbers
+        return np.array(wide_values, dtype=np.float64)
 
     def _name_columns(self, columns: tuple[str, ...]) -> None:
         """Keep the names of the columns that are returned, also beside kept answers."""
@@ -725,12 +737,14 @@ def _refuse_one_class(labels: Sequence[Any] | None) -> None:
 
 
 def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> Task | None:
-    """Return the task of probabilities.
+    """Return the task of a call, where nobody has told it.
 
-    They may belong to several labels: y says so, or they do not add up to 1.
+    Probabilities may belong to several labels: y says so, or they do not add up to 1.
     """
     if (
-        call.task is None
+        call.one_of
+        or call.kind != "probabilities"
+        or call.task is None
         or not call.task.has_classes
         or outputs.shape[1] < 2
         or (y is not None and as_target(y).ndim < 2)
