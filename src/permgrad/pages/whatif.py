@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, cast
@@ -42,7 +42,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.explanation.orders import OTHERS
 from permgrad.attribution.method.shapley.sampled import shared_orders
 from permgrad.attribution.subject.scales import is_probability
-from permgrad.base.arrays import Floats
+from permgrad.base.arrays import Array, Floats
 from permgrad.base.sequences import positions_of
 from permgrad.data.encode.designs import Words, text_parts, words_in
 from permgrad.data.encode.encoding import TableEncoder
@@ -112,46 +112,52 @@ def _form_of(
             ]
             for part_name in unused
         }
-        signs = (
-            len(row_text)
-            + 3 * len(split_text)
-            + sum(
-                len(entry) + 5 * value_width
-                for part_entries in new_entries.values()
-                for entry in part_entries
-            )
-        )
-        if _reads_alike(row_text) and signs <= room:
-            room -= signs
-            row_indices.append(row_index)
-            texts.append(
-                [
-                    re.sub(r"\s", " ", text_piece)
-                    if isinstance(text_piece, str)
-                    else text_piece
-                    for text_piece in split_text
-                ]
-            )
-            for entry_part, found_entries in new_entries.items():
-                used_entries[entry_part] |= dict.fromkeys(found_entries)
-                unused[entry_part].difference_update(found_entries)
+        signs = len(row_text) + 3 * len(split_text)
+        for part_entries in new_entries.values():
+            signs += sum(len(entry) + 5 * value_width for entry in part_entries)
+        if not _reads_alike(row_text) or signs > room:
+            continue
+        room -= signs
+        row_indices.append(row_index)
+        texts.append(list(map(_in_one_line, split_text)))
+        for entry_part, found_entries in new_entries.items():
+            used_entries[entry_part] |= dict.fromkeys(found_entries)
+            unused[entry_part].difference_update(found_entries)
     column_form = {
         "rows": row_indices,
         "texts": texts,
         "mean": packed(encoder.scores_.means.get(name, np.zeros(value_width - 1))),
+        **_entries_shown(word_design, weights, used_entries),
     }
-    part_ends = np.cumsum([len(rarity) for _, rarity in word_design.parts.values()])
-    for (block_part, (vocabulary, rarity)), block in zip(
-        word_design.parts.items(), np.split(weights, part_ends[:-1]), strict=True
-    ):
-        numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary).loc[
-            list(used_entries[block_part])
-        ]
-        column_form[block_part] = {
-            "entries": list(used_entries[block_part]),
-            "numbers": packed(numbers),
-        }
     return column_form, room
+
+
+def _in_one_line(text_piece: Any) -> Any:
+    """Return a piece of a text without line breaks and tabulators."""
+    if isinstance(text_piece, str):
+        return re.sub(r"\s", " ", text_piece)
+    return text_piece
+
+
+def _entries_shown(
+    design: Words, weights: Array, used_entries: Mapping[str, Iterable[str]]
+) -> dict[str, Any]:
+    """Return the entries of each part of a design that stand in a row that is shown,
+    with their rarity and their weights.
+    """
+    shown = {}
+    part_ends = np.cumsum([len(rarity) for _, rarity in design.parts.values()])
+    blocks = np.split(weights, part_ends[:-1])
+    for (part_name, (vocabulary, rarity)), block in zip(
+        design.parts.items(), blocks, strict=True
+    ):
+        entries = list(used_entries[part_name])
+        numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary)
+        shown[part_name] = {
+            "entries": entries,
+            "numbers": packed(numbers.loc[entries]),
+        }
+    return shown
 
 
 def _reads_alike(text: str) -> bool:

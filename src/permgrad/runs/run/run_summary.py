@@ -102,10 +102,7 @@ def summarise(
         "importance", ascending=False, kind="stable"
     )
     report = folder / "report.html"
-    baselines = stored["baselines"]
-    kinds = {}
-    for sentence_entry in verdict:
-        kinds[sentence_entry["facts"]["kind"]] = sentence_entry
+    kinds = {entry["facts"]["kind"]: entry for entry in verdict}
     loss = usual_loss(stored["task"])
     if content.explanation is not None:
         loss = named_loss(content.explanation.meta.get("loss")) or loss
@@ -117,65 +114,74 @@ def summarise(
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
-        **{fact_name: stored[fact_name] for fact_name in ("task", "rows", "test")},
         "verdict": verdict,
-        "baselines": {
-            baseline_name: {**baseline_facts, **times.get(baseline_name, {})}
-            for baseline_name, baseline_facts in baselines.items()
-        },
-        **{
-            fact_name: stored[fact_name]
-            for fact_name in ("positive", "decision", "never_predicted", "cuts")
-            if fact_name in stored
-        },
+        **_facts_of_metrics(stored, times),
         "importance_unit": f"increase of the {loss.label}",
-        "loss": without
-        and {
-            "metric": without.metric,
-            "model": without.model,
-            "constant": without.constant,
-        },
-        "top_features": [
-            feature_row
-            if without is None
-            else feature_row | {"without": without.without(feature_row["importance"])}
-            for feature_row in top_features.drop(columns=["class", "modality"])
-            .head(10)
-            .to_dict(orient="records")
-        ],
+        **_facts_of_losses(without, top_features),
         "branches": entries_of(content.paths),
     }
     if "changes" in kinds:
         facts["changes"] = kinds["changes"]["facts"]
     if time is not None:
         facts["time"] = time
-    lines = (
-        [f"This run is already finished ({folder}). Nothing was changed."]
-        if already
-        else []
-    )
+    lines = list[str]()
+    if already:
+        lines.append(f"This run is already finished ({folder}). Nothing was changed.")
     lines += _sentences(verdict)
-    learnt = all(
-        sentence_entry["facts"].get("learnt", True) for sentence_entry in verdict
-    )
     lines += _metric_lines(stored)
     related = kinds["related"]["sentence"] if "related" in kinds else ""
-    groups = (
-        folder / PROPOSED
-        if grouped and {"related", "impossible"} & kinds.keys()
-        else None
-    )
+    grouped = grouped and not kinds.keys().isdisjoint({"related", "impossible"})
     lines += _feature_lines(
         top_features,
-        learnt=learnt,
+        learnt=all(entry["facts"].get("learnt", True) for entry in verdict),
         loss=without,
         clear=content.clear_names,
         related=related,
-        groups=groups,
+        groups=folder / PROPOSED if grouped else None,
     )
     lines += _branch_lines(content.paths)
-    lines += [] if content.refits is None else [training_words(content.refits)]
+    if content.refits is not None:
+        lines.append(training_words(content.refits))
     return Outcome(facts, as_lines([*lines, f"Report: {report}"]))
+
+
+def _facts_of_metrics(
+    stored: Mapping[str, Any], times: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds and a program asks for, the baselines with
+    their times.
+    """
+    optional = ("positive", "decision", "never_predicted", "cuts")
+    fact_names = ("task", "rows", "test", *filter(stored.__contains__, optional))
+    facts = {fact_name: stored[fact_name] for fact_name in fact_names}
+    facts["baselines"] = {
+        baseline_name: {**baseline_facts, **times.get(baseline_name, {})}
+        for baseline_name, baseline_facts in stored["baselines"].items()
+    }
+    return facts
+
+
+def _facts_of_losses(
+    without: Loss | None, top_features: pd.DataFrame
+) -> dict[str, Any]:
+    """Return the loss of the model and of a constant, and the first features, with the
+    loss without each.
+    """
+    rows = (
+        top_features.drop(columns=["class", "modality"])
+        .head(10)
+        .to_dict(orient="records")
+    )
+    if without is None:
+        return {"loss": None, "top_features": rows}
+    for feature_row in rows:
+        feature_row["without"] = without.without(feature_row["importance"])
+    loss_facts = {
+        "metric": without.metric,
+        "model": without.model,
+        "constant": without.constant,
+    }
+    return {"loss": loss_facts, "top_features": rows}
 
 
 def _sentences(verdict: Iterable[Mapping[str, Any]]) -> list[str]:
