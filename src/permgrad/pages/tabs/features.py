@@ -20,7 +20,7 @@ from permgrad.pages.standing import Standing
 from permgrad.pages.tabs.details import branches
 from permgrad.pages.tabs.rows import where
 from permgrad.pages.tabs.together import nothing_together
-from permgrad.pages.views import Kind, SectionView, Tab, names, table_of
+from permgrad.pages.views import Column, Kind, SectionView, Tab, names, table_of
 from permgrad.pages.words import (
     confidence_words,
     quantity_of,
@@ -174,9 +174,10 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
         kind: Kind = "short"
         if position in (0, _CHANGE):
             kind = "text"
-        if position == _CHANGE:  # an interval stays on one line
-            cells = [cell.replace(" to ", "\u00a0to\u00a0") for cell in cells]
-        columns.append(names(cells, head, kind=kind))
+        column = names(cells, head, kind=kind)
+        if position == _CHANGE:
+            column = _on_one_line(column)
+        columns.append(column)
     caption = EFFECTS_WORDS
     if len(told) > len(lines):
         where = "left out"
@@ -184,6 +185,16 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
             where = "in effects.csv"
         caption += f" {len(told) - len(lines):,} further lines are {where}."
     section.table(table_of(caption, columns, sortable=False))
+
+
+def _on_one_line(column: Column) -> Column:
+    """Return a column whose intervals do not break over lines."""
+    heading, kind, cells = column
+    whole_cells = []
+    for cell in cells:
+        text = cell.text.replace(" to ", "\u00a0to\u00a0")
+        whole_cells.append(replace(cell, text=text))
+    return heading.replace("95 %", "95\u00a0%"), kind, whole_cells
 
 
 def classes(section: SectionView, _: Assessment, explanation: Explanation) -> None:

@@ -164,7 +164,10 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         count_words = f"{count:,} of the {row_count:,}"
     else:
         count_words = f"the {count:,}"
-    section.text(
+    text_side, figure_side = section, section
+    if content.what_if is None:  # nothing stands beside this section
+        text_side, figure_side = section.columns()
+    text_side.text(
         f"Each point is one of {count_words} test rows. Right: the feature moves this "
         f"row's {label} up, compared with the baseline. Left: down.{words}"
     )
@@ -175,7 +178,7 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
         caption += " Colour is the feature's value."
         if UNORDERED in shades:
             caption += " Grey ones have no order or are missing."
-    section.figure(chart, caption)
+    figure_side.figure(chart, caption)
 
 
 class _ShownOutput(NamedTuple):

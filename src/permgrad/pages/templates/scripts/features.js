@@ -253,7 +253,7 @@ const Features = (() => {
     const left = Math.min(170, width * 0.38);
     const { svg, frame } = Charts.chart({ width, height: 56 + (high + 10) * levels.length, left, right: 90, bottom: 44 }, words);
     const all = series.flatMap((one) => one.entries.flatMap((entry) => [entry.outcome, entry.low, entry.high, entry.predicted]));
-    const x = linear(reaching(data, extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from)), [frame.left, frame.width - frame.right]);
+    const x = linear(reaching(data, extent(/** @type {number[]} */ (all.filter((value) => value !== null)), from)), [frame.left + 8, frame.width - frame.right]);
     const y = band(levels.map((_, at) => String(at)), [frame.top, frame.height - frame.bottom]);
     svg.append(axis(frame, x, { side: "x", count: width < 500 ? 4 : 5, write: (value) => say(data, value) }));
     const names = Charts.labels(levels, 60, left - 10);
