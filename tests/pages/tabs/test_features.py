@@ -226,7 +226,9 @@ def test_report_md_and_the_page_have_the_changes(content):
     changes(page, told, cards.changes)
     ((_, table),) = page.blocks
     assert len(table.rows) == 4, "also of those that do not clearly matter"
-    assert [cell.text for cell in table.rows[0]] == texts[0]
+    shown = [cell.text for cell in table.rows[0]]
+    assert shown[3] == "+20.5 points (+10.0\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}+30.0)"
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in shown] == texts[0]
     without = PageContent.of(dataclasses.replace(content, cards=None))
     assert not effect_lines(without)
 
