@@ -313,6 +313,13 @@ def test_plotting_by_itself_picks_what_suits(explanation, local):
     assert "Steps from" in local_explanation(rows=1).plot().description
 
 
+def test_a_beeswarm_without_any_order_has_no_bar_of_colours():
+    local = local_explanation(rows=20)
+    words = pd.DataFrame(dict.fromkeys(local.names, ["a", "b"] * 10))
+    figure = dataclasses.replace(local, feature_values=words).plot.beeswarm()
+    assert len(figure.axes) == 1
+
+
 def test_beeswarm_of_many_rows_is_thinned_and_says_so():
     figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
     assert figure.get_suptitle().endswith(": 1,500 of 4,000 rows")

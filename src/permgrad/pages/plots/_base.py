@@ -398,7 +398,13 @@ def upright(label: str) -> str:
     """Return a label that stands beside a plot of usual height, in as many lines as it
     needs.
     """
-    return "\n".join(textwrap.fill(line, _UPRIGHT) for line in label.splitlines())
+    lines = []
+    for line in label.splitlines():
+        # About equally long, so that no word stands alone.
+        count = math.ceil(len(line) / _UPRIGHT)
+        letters = math.ceil(len(line) / max(count, 1)) + 6
+        lines.append(textwrap.fill(line, min(_UPRIGHT, letters)))
+    return "\n".join(lines)
 
 
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:

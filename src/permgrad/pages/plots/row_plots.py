@@ -97,7 +97,8 @@ def beeswarm(
         filter(None, [quantity_of(explanation), towards(explanation, column)])
     )
     panel_axes.set_xlabel(base.checked_text("label", label, default))
-    _add_ranks_bar(panel_axes)
+    if np.isfinite(ranks).any():  # else all points are grey
+        _add_ranks_bar(panel_axes)
     figure.description = swarm.words
     return figure
 
