@@ -160,6 +160,8 @@ def one_by_one(section: SectionView, content: Assessment) -> None:
 #: Lines of the table of changes, and its column of changes.
 _MOST_CHANGES = 200
 _CHANGE = 3
+#: Letters of names that need little room.
+_SHORT = 12
 
 
 def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None:
@@ -172,7 +174,7 @@ def changes(section: SectionView, content: PageContent, _: pd.DataFrame) -> None
     for position, head in enumerate(heads):
         cells = [line[position] for line in lines]
         kind: Kind = "short"
-        if position in (0, _CHANGE):
+        if position == _CHANGE or (position == 0 and max(map(len, cells)) > _SHORT):
             kind = "text"
         column = names(cells, head, kind=kind)
         if position == _CHANGE:

@@ -408,7 +408,7 @@ const Page = (() => {
       console.error(problem); // what stands in the page remains
       return;
     }
-    for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text"))) {
+    for (const cell of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("td.text, td.short"))) {
       const dated = (cell.textContent ?? "").split(/(\d{4}-\d{2}-\d{2})/);
       if (dated.length > 1) cell.replaceChildren(...dated.map((words, at) => (at % 2 ? element("span", { class: "whole" }, words) : words)));
       if (dated.length > 1 || !/[^\s]{14}/.test(cell.textContent ?? "")) continue;
