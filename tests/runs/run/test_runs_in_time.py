@@ -51,10 +51,10 @@ def test_what_returns_is_a_feature_and_the_rest_is_said(tmp_path):
         note for note in inputs.notes if note.startswith("'day' orders the rows")
     ]
     assert note == (
-        "'day' orders the rows. What returns of it is a feature: month, day of the "
-        "year, day of the month, weekday, weekend. Left out is the year, and in time "
-        "later rows count as the latest training row, because the test rows are later "
-        "than those of training. To leave out all of it, pass --drop day"
+        "'day' orders the rows. Only its parts that return are features: month, day of "
+        "the year, day of the month, weekday, weekend. The year is left out, and later "
+        "rows count as the latest training row, because the test rows are later than "
+        "those of training. To leave out all of it, pass --drop day"
     )
     days = pd.to_datetime(riders()["day"], dayfirst=True).to_numpy()
     ends = [

@@ -617,9 +617,9 @@ def _what_returns(
         return False
     del left_out[time_name]
     notes.append(
-        f"{time_name!r} orders the rows. What returns of it is a feature: "
-        f"{listed(returning, 9)}. Left out is the year, and in time later rows count "
-        f"as the latest training row, because {later}. To leave out all of it, pass "
+        f"{time_name!r} orders the rows. Only its parts that return are features: "
+        f"{listed(returning, 9)}. The year is left out, and later rows count as the "
+        f"latest training row, because {later}. To leave out all of it, pass "
         f"{option_of('--drop', time_name)}"
     )
     return True
