@@ -131,7 +131,7 @@ def test_a_run_in_time_learns_the_weekday_follows_the_level_and_shows_errors_ove
         in page
     )
     assert "Test rows by day. Above: riders, true and predicted." in page
-    assert "in time later rows count as the latest training row" in page
+    assert "later rows count as the latest training row" in page
     assert raised != 0
     words = (
         f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))} after "
