@@ -66,6 +66,11 @@ _MOST_PRODUCTS = 5000
 _DENSER = 4
 _EXACT = 1e-7
 _NEAR = 1e-5
+#: Filled cells up to which steps are taken in float64, how near to the solution those
+#: in float32 come at least, and steps after which none comes nearer.
+_MOST_EXACT = 20_000_000
+_ROUGH = 1e-3
+_MOST_STEPS = 300
 #: More classes share so many outputs, see ``Target``.
 _MOST_OUTPUTS = 32
 #: Standard errors by which a design must help, and the share of a constant's loss.
@@ -891,7 +896,8 @@ class _Model:
 
         As scikit-learn's ``Ridge`` does, which turns and checks the rows in each step.
         """
-        kind = np.float32 if self.is_large else np.float64
+        exact = self.joined.nnz <= _MOST_EXACT
+        kind = np.float64 if exact else np.float32
         w = self.target.weights[rows]
         y = self.target.y.reshape(len(self.order), -1)[rows]
         design = (self.joined[rows] @ sparse.diags(scale)).astype(kind)
@@ -908,7 +914,7 @@ class _Model:
             return np.asarray(products - total * means * (means @ flat) + flat)
 
         sides = (weighted @ y - total * np.outer(means, centre)).T
-        solved = _solved(times, spread, sides, _NEAR)
+        solved = _solved(times, spread, sides, _NEAR if exact else _ROUGH)
         weights = scale[:, None] * solved
         return weights, np.asarray(centre - means @ solved, dtype=np.float64)
 
@@ -1033,7 +1039,10 @@ def _solved(
     system = LinearOperator(shape, times)
     nearly = LinearOperator(shape, lambda vector: spread * vector.ravel())
     return np.column_stack(
-        [cg(system, side, rtol=exact, M=nearly)[0] for side in sides]
+        [
+            cg(system, side, rtol=exact, maxiter=_MOST_STEPS, M=nearly)[0]
+            for side in sides
+        ]
     )
 
 
