@@ -214,7 +214,7 @@ _MODELS = {
     "histogram boosting": ("histogram boosting", ""),
     "random forest": ("random forest", "random_forest"),
     "extra trees": ("extra trees", "extra_trees"),
-    "linear": ("logistic, ridge or Poisson regression", "linear"),
+    "linear": ("linear model", "linear"),
     "plain MLP": ("plain MLP", ""),
     "bagging": ("bagging", ""),
 }
