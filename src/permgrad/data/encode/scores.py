@@ -791,7 +791,7 @@ class _Model:
         most: int = _MOST_FITTED,
     ) -> tuple[Floats, Floats]:
         from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.linear_model import LogisticRegression
 
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
         rows = self._drawn(rows, most)
@@ -803,13 +803,11 @@ class _Model:
                 weights,
                 intercept,
             )  # of one class, or of no row, there is nothing to learn
-        if not target.classes and self.multiplies:
-            return self._solve_products(scale, rows)
-        if not target.classes and self.outputs == 1:
+        if not target.classes:
+            if self.multiplies:
+                return self._solve_products(scale, rows)
             return self._solve_steps(scale, rows)
-        model: Any = Ridge(1.0, solver="sparse_cg", tol=1e-5)
-        if target.classes:
-            model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
+        model = LogisticRegression(C=1.0, max_iter=steps, tol=1e-3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(
@@ -894,7 +892,8 @@ class _Model:
     def _solve_steps(self, scale: Floats32, rows: Integers) -> tuple[Floats, Floats]:
         """Return weights and intercepts for numbers, by steps that read the rows.
 
-        As scikit-learn's ``Ridge`` does, which turns and checks the rows in each step.
+        As scikit-learn's ``Ridge`` does, which turns and checks the rows in each step,
+        and in float32 takes steps without end.
         """
         exact = self.joined.nnz <= _MOST_EXACT
         kind = np.float64 if exact else np.float32
