@@ -599,7 +599,7 @@ def _cut_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _related_words(one: Situation, words: str, faults: Faults) -> None:
     _moves_words(
-        one, words.removesuffix(", so importance may be shared between them."), faults
+        one, words.removesuffix(". Importance may be shared between them."), faults
     )
 
 
@@ -623,7 +623,7 @@ def _impossible_words(one: Situation, words: str, faults: Faults) -> None:
 
 def _moves_words(one: Situation, body: str, faults: Faults) -> None:
     truth = one.train.select_dtypes("number").corr("spearman")
-    for part in body.split(", and "):
+    for part in body.split(". "):
         if match := re.fullmatch(
             r"(.+) move with each other(?: and (\d+) more)? \(correlation (up to "
             r")?(\S+)\)",

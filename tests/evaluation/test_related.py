@@ -227,7 +227,7 @@ def test_columns_that_lack_values_in_the_same_rows_are_said_as_that():
     assert all(facts["strength"] == pytest.approx(1.0) for facts in found.values())
     pairs = list(found.values())
     assert say("related", {"pairs": pairs}) == (
-        "sex, note and dose lack values in the same rows, so importance may be shared "
+        "sex, note and dose lack values in the same rows. Importance may be shared "
         "between them."
     )
     others = frame.assign(note=np.where(lacking, "no blood", "some"))

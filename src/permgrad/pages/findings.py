@@ -261,7 +261,7 @@ WORDS: dict[str, Template] = {
         "worth {worth:row} of equal "
         "weight. All else counts each row once, or is left out."
     ),
-    "related": "{pairs:moves}",
+    "related": "{pairs:moves}. Importance may be shared between them.",
     "dependence": {
         "time": (
             "Intervals and tests allow for rows that are near each other in {name}."
@@ -508,12 +508,7 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             sentences.append(
                 f"{listed(map(show, names), NAMED)} lack values in the same rows"
             )
-    if len(sentences) == 1:
-        return f"{sentences[0]}, so importance may be shared between them."
-    return " ".join(
-        [f"{sentence}." for sentence in sentences]
-        + ["Importance may be shared between such features."]
-    )
+    return ". ".join(sentences)
 
 
 def _both(pair: Mapping[str, Any]) -> frozenset[str]:

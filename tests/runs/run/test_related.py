@@ -29,7 +29,7 @@ def test_figures_hold_for_every_pair_that_a_sentence_names():
         assert abs(truth.loc["c1", "c4"]) < 0.2
         assert related_text.count("moves with") > 1
         *sentences, last = related_text.removesuffix(".").split(". ")
-        assert last == "Importance may be shared between such features"
+        assert last == "Importance may be shared between them"
         for words in sentences:
             if match := re.fullmatch(
                 r"(\w+) and (\w+) move with each other and \d more \(correlation up to "
