@@ -66,8 +66,8 @@ _MOST_PRODUCTS = 5000
 _DENSER = 4
 _EXACT = 1e-7
 _NEAR = 1e-5
-#: Filled cells up to which steps are taken in float64, how near to the solution those
-#: in float32 come at least, and steps after which none comes nearer.
+#: Filled cells up to which steps that read the rows are taken in float64, how near to
+#: the solution those in float32 come at least, and how many are taken at most.
 _MOST_EXACT = 20_000_000
 _ROUGH = 1e-3
 _MOST_STEPS = 300
@@ -913,7 +913,8 @@ class _Model:
             return np.asarray(products - total * means * (means @ flat) + flat)
 
         sides = (weighted @ y - total * np.outer(means, centre)).T
-        solved = _solved(times, spread, sides, _NEAR if exact else _ROUGH)
+        near = _NEAR if exact else _ROUGH
+        solved = _solved(times, spread, sides, near, most=_MOST_STEPS)
         weights = scale[:, None] * solved
         return weights, np.asarray(centre - means @ solved, dtype=np.float64)
 
@@ -1027,10 +1028,14 @@ class _Model:
 
 
 def _solved(
-    times: Callable[[Floats], Floats], spread: Floats, sides: Floats, exact: float
+    times: Callable[[Floats], Floats],
+    spread: Floats,
+    sides: Floats,
+    exact: float,
+    most: int | None = None,
 ) -> Floats:
     """Return the solutions of a linear system ``(columns, sides)``, by conjugate
-    gradients.
+    gradients of at most so many steps.
     """
     shape = (len(spread), len(spread))
     from scipy.sparse.linalg import LinearOperator, cg  # which encoding does not take
@@ -1038,10 +1043,7 @@ def _solved(
     system = LinearOperator(shape, times)
     nearly = LinearOperator(shape, lambda vector: spread * vector.ravel())
     return np.column_stack(
-        [
-            cg(system, side, rtol=exact, maxiter=_MOST_STEPS, M=nearly)[0]
-            for side in sides
-        ]
+        [cg(system, side, rtol=exact, maxiter=most, M=nearly)[0] for side in sides]
     )
 
 
